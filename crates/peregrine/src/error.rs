@@ -1,0 +1,215 @@
+//! The one error type. Every variant names the thing that is wrong, what was expected and what was found.
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// Result with the crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A boxed future that need not be `Send`: the same type on native and on wasm, where nothing is `Send`.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Whatever can go wrong, from a broken file to a lost device.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{name}: {source}")]
+    Io {
+        /// File name.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A server answered with an error, or not in the way ranges need.
+    #[error("{url}: {detail}")]
+    Http {
+        /// Address.
+        url: String,
+        /// HTTP status, if there was an answer.
+        status: Option<u16>,
+        /// What was expected and what came.
+        detail: String,
+    },
+    /// The file ends before something that its header promises.
+    #[error("{name}: {what} needs {needed} bytes at offset {offset}, but the file has {available}: it is truncated or damaged")]
+    Truncated {
+        /// File name.
+        name: String,
+        /// The thing that was being read.
+        what: String,
+        /// Where it starts, bytes.
+        offset: u64,
+        /// Its length, bytes.
+        needed: u64,
+        /// The file's length, bytes.
+        available: u64,
+    },
+    /// The magic bytes are not GGUF's.
+    #[error("{name}: not a GGUF file: expected it to begin with \"GGUF\", found {found}")]
+    NotGguf {
+        /// File name.
+        name: String,
+        /// What it begins with.
+        found: String,
+    },
+    /// A header contradicts itself, its specification, or the file.
+    #[error("{name}: {field}: expected {expected}, found {found}")]
+    Malformed {
+        /// File name.
+        name: String,
+        /// Field or tensor.
+        field: String,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Legal, but not something this runtime can run.
+    #[error("{name}: {field}: {found} is not supported (expected {expected})")]
+    Unsupported {
+        /// File name.
+        name: String,
+        /// Field or tensor.
+        field: String,
+        /// What is supported.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A tensor that the architecture needs is not in the file.
+    #[error("{name}: tensor {tensor} is missing")]
+    MissingTensor {
+        /// File name.
+        name: String,
+        /// Tensor name as it would be stored.
+        tensor: String,
+    },
+    /// A metadata field that the architecture needs is not in the file.
+    #[error("{name}: field {field} is missing")]
+    MissingField {
+        /// File name.
+        name: String,
+        /// Field name.
+        field: String,
+    },
+    /// A tensor has not the shape that the configuration implies.
+    #[error("{name}: tensor {tensor}: expected shape {expected:?}, found {found:?}")]
+    TensorShape {
+        /// File name.
+        name: String,
+        /// Tensor name as stored.
+        tensor: String,
+        /// Shape from the configuration, `[out, in]`.
+        expected: Vec<u64>,
+        /// Shape in the file, `[out, in]`.
+        found: Vec<u64>,
+    },
+    /// The vocabulary or the merges cannot be used.
+    #[error("tokenizer: {detail}")]
+    Tokenizer {
+        /// What is wrong.
+        detail: String,
+    },
+    /// The chat template does not parse, or refused the messages.
+    #[error("chat template: {detail}")]
+    Template {
+        /// What is wrong, with the template's line.
+        detail: String,
+    },
+    /// A token id that the embedding has no row for.
+    #[error("token id {token} is out of range: the vocabulary has {vocab_size} tokens (0 to {})", vocab_size.saturating_sub(1))]
+    TokenOutOfRange {
+        /// The id.
+        token: u32,
+        /// Vocabulary size V.
+        vocab_size: u32,
+    },
+    /// More tokens than the context holds.
+    #[error("the context is full: {needed} tokens are needed, {context_length} fit")]
+    ContextFull {
+        /// Tokens read so far plus the new ones.
+        needed: u64,
+        /// Tokens that fit.
+        context_length: u64,
+    },
+    /// A sampling option is out of its range, or the logits are not numbers.
+    #[error("{field}: expected {expected}, found {found}")]
+    Sampling {
+        /// Option name.
+        field: String,
+        /// Range.
+        expected: String,
+        /// Value.
+        found: String,
+    },
+    /// An argument of a call makes no sense.
+    #[error("{field}: expected {expected}, found {found}")]
+    Argument {
+        /// Argument name.
+        field: String,
+        /// What is accepted.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// No adapter, or none that fits.
+    #[error("no usable GPU: {detail}")]
+    NoGpu {
+        /// Why.
+        detail: String,
+    },
+    /// The GPU or its driver reported an error.
+    #[error("GPU: {detail}")]
+    Gpu {
+        /// What it said.
+        detail: String,
+    },
+    /// The device went away (driver reset, sleep, unplugged).
+    #[error("the GPU device was lost: {detail}")]
+    DeviceLost {
+        /// What the driver said.
+        detail: String,
+    },
+    /// An allocation on the GPU failed or exceeds the adapter's limits.
+    #[error("out of GPU memory: {what} needs {bytes} bytes{}", limit.map(|l| format!(", the limit is {l}")).unwrap_or_default())]
+    OutOfMemory {
+        /// What was being allocated.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The adapter's limit, where that was the reason.
+        limit: Option<u64>,
+    },
+    /// The caller stopped the work.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// A stable, short name for programs; JavaScript sees it as `error.code`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "io",
+            Self::Http { .. } => "http",
+            Self::Truncated { .. } => "truncated",
+            Self::NotGguf { .. } => "not-gguf",
+            Self::Malformed { .. } => "malformed",
+            Self::Unsupported { .. } => "unsupported",
+            Self::MissingTensor { .. } => "missing-tensor",
+            Self::MissingField { .. } => "missing-field",
+            Self::TensorShape { .. } => "tensor-shape",
+            Self::Tokenizer { .. } => "tokenizer",
+            Self::Template { .. } => "template",
+            Self::TokenOutOfRange { .. } => "token-out-of-range",
+            Self::ContextFull { .. } => "context-full",
+            Self::Sampling { .. } => "sampling",
+            Self::Argument { .. } => "argument",
+            Self::NoGpu { .. } => "no-gpu",
+            Self::Gpu { .. } => "gpu",
+            Self::DeviceLost { .. } => "device-lost",
+            Self::OutOfMemory { .. } => "out-of-memory",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
