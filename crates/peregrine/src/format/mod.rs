@@ -1,0 +1,289 @@
+//! The block formats: how a weight matrix lies in a file, and how it lies on the GPU.
+//!
+//! One row of [`FORMATS`] is everything there is to know about a format on the CPU side. To add a format, add a
+//! variant, a row, and its WGSL piece.
+//!
+//! In the file, a row of a matrix is a run of blocks of [`FormatSpec::block`] values. On the GPU, a row is a run of
+//! *strips* of 32 consecutive values, because blocks of 18, 34 or 210 bytes cannot be loaded as aligned words. Two
+//! planes make up a matrix:
+//!
+//! - plane Q: [`FormatSpec::strip_words`] `u32` a strip, all strips in row-major order;
+//! - plane M (meta): [`FormatSpec::meta_halves`] 16-bit words for each unit of [`FormatSpec::unit_strips`] strips.
+//!
+//! Repacking moves bits and changes no value: see `tests/checkpoint`.
+
+mod dequantise;
+mod quantise;
+mod quantise_k;
+mod repack;
+
+use std::fmt;
+
+/// Values in a strip, the GPU's smallest piece of a row.
+pub const STRIP: usize = 32;
+
+/// A block format. The names are GGUF's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(non_camel_case_types)]
+pub enum Format {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper 16 bits of a single.
+    BF16,
+    /// 32 values: a half scale and 4-bit integers.
+    Q4_0,
+    /// 32 values: a half scale and 8-bit integers.
+    Q8_0,
+    /// 256 values in 8 groups: 4-bit integers, 6-bit scales and minima.
+    Q4_K,
+    /// 256 values in 16 groups: 6-bit integers, 8-bit scales.
+    Q6_K,
+}
+
+/// Everything about one format that the CPU knows.
+#[derive(Debug)]
+pub struct FormatSpec {
+    /// Which one.
+    pub format: Format,
+    /// GGUF's name.
+    pub name: &'static str,
+    /// GGUF's type id.
+    pub gguf_id: u32,
+    /// Values in a block.
+    pub block: u32,
+    /// Bytes of a block in a file.
+    pub bytes: u32,
+    /// One block to its values, bit for bit as the field's reference does.
+    pub dequantise: fn(&[u8], &mut [f32]),
+    /// `u32` words of a strip in plane Q.
+    pub strip_words: u32,
+    /// 16-bit words of a unit in plane M; 0: there is no plane M.
+    pub meta_halves: u32,
+    /// Strips in a unit.
+    pub unit_strips: u32,
+    /// One unit (`unit_strips` strips; for the float formats possibly less, at the end of a row) to its words of
+    /// plane Q and plane M. Prefer [`FormatSpec::repack_row`].
+    pub repack: fn(&[u8], &mut [u32], &mut [u16]),
+    /// Values to one block. `None`: this runtime only reads the format.
+    pub quantise: Option<fn(&[f32], &mut [u8])>,
+}
+
+/// All formats, one row each.
+pub static FORMATS: &[FormatSpec] = &[
+    FormatSpec {
+        format: Format::F32,
+        name: "F32",
+        gguf_id: 0,
+        block: 1,
+        bytes: 4,
+        dequantise: dequantise::f32,
+        strip_words: 32,
+        meta_halves: 0,
+        unit_strips: 1,
+        repack: repack::words,
+        quantise: Some(quantise::f32),
+    },
+    FormatSpec {
+        format: Format::F16,
+        name: "F16",
+        gguf_id: 1,
+        block: 1,
+        bytes: 2,
+        dequantise: dequantise::f16,
+        strip_words: 16,
+        meta_halves: 0,
+        unit_strips: 1,
+        repack: repack::words,
+        quantise: Some(quantise::f16),
+    },
+    FormatSpec {
+        format: Format::BF16,
+        name: "BF16",
+        gguf_id: 30,
+        block: 1,
+        bytes: 2,
+        dequantise: dequantise::bf16,
+        strip_words: 16,
+        meta_halves: 0,
+        unit_strips: 1,
+        repack: repack::words,
+        quantise: Some(quantise::bf16),
+    },
+    FormatSpec {
+        format: Format::Q4_0,
+        name: "Q4_0",
+        gguf_id: 2,
+        block: 32,
+        bytes: 18,
+        dequantise: dequantise::q4_0,
+        strip_words: 4,
+        meta_halves: 1,
+        unit_strips: 1,
+        repack: repack::scale_then_words,
+        quantise: Some(quantise::q4_0),
+    },
+    FormatSpec {
+        format: Format::Q8_0,
+        name: "Q8_0",
+        gguf_id: 8,
+        block: 32,
+        bytes: 34,
+        dequantise: dequantise::q8_0,
+        strip_words: 8,
+        meta_halves: 1,
+        unit_strips: 1,
+        repack: repack::scale_then_words,
+        quantise: Some(quantise::q8_0),
+    },
+    FormatSpec {
+        format: Format::Q4_K,
+        name: "Q4_K",
+        gguf_id: 12,
+        block: 256,
+        bytes: 144,
+        dequantise: dequantise::q4_k,
+        strip_words: 4,
+        meta_halves: 8,
+        unit_strips: 8,
+        repack: repack::q4_k,
+        quantise: Some(quantise_k::q4_k),
+    },
+    FormatSpec {
+        format: Format::Q6_K,
+        name: "Q6_K",
+        gguf_id: 14,
+        block: 256,
+        bytes: 210,
+        dequantise: dequantise::q6_k,
+        strip_words: 6,
+        meta_halves: 10,
+        unit_strips: 8,
+        repack: repack::q6_k,
+        quantise: Some(quantise_k::q6_k),
+    },
+];
+
+impl Format {
+    /// The format's row of [`FORMATS`].
+    pub fn spec(self) -> &'static FormatSpec {
+        let row = match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::BF16 => 2,
+            Self::Q4_0 => 3,
+            Self::Q8_0 => 4,
+            Self::Q4_K => 5,
+            Self::Q6_K => 6,
+        };
+        &FORMATS[row]
+    }
+
+    /// The format with this GGUF type id, if it is one that we run.
+    pub fn from_gguf_id(id: u32) -> Option<Self> {
+        FORMATS
+            .iter()
+            .find(|spec| spec.gguf_id == id)
+            .map(|spec| spec.format)
+    }
+
+    /// Bytes of a row of `cols` values in a file; `None` if the row is not a whole number of blocks, or too long.
+    pub fn row_bytes(self, cols: u64) -> Option<u64> {
+        let spec = self.spec();
+        let block = u64::from(spec.block);
+        if !cols.is_multiple_of(block) {
+            return None;
+        }
+        (cols / block).checked_mul(u64::from(spec.bytes))
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.spec().name)
+    }
+}
+
+impl FormatSpec {
+    /// Strips of a row of `cols` values. A last strip that is not full is padded with zeros (float formats only).
+    pub fn row_strips(&self, cols: usize) -> usize {
+        cols.div_ceil(STRIP)
+    }
+
+    /// `u32` words of plane Q for a row of `cols` values.
+    pub fn row_words(&self, cols: usize) -> usize {
+        self.row_strips(cols) * self.strip_words as usize
+    }
+
+    /// 16-bit words of plane M for a row of `cols` values.
+    pub fn row_halves(&self, cols: usize) -> usize {
+        self.row_strips(cols) / self.unit_strips as usize * self.meta_halves as usize
+    }
+
+    /// Dequantises whole blocks: `values.len() / block` of them.
+    ///
+    /// # Panics
+    /// When `bytes` is not exactly that many blocks: the caller computes both lengths from one row.
+    pub fn dequantise_blocks(&self, bytes: &[u8], values: &mut [f32]) {
+        if self.block == 1 {
+            // One call for the whole run: the float formats take any length.
+            assert_eq!(bytes.len(), values.len() * self.bytes as usize);
+            return (self.dequantise)(bytes, values);
+        }
+        let (block, size) = (self.block as usize, self.bytes as usize);
+        assert_eq!(
+            (bytes.len() / size, bytes.len() % size),
+            (values.len() / block, values.len() % block)
+        );
+        for (bytes, values) in bytes.chunks_exact(size).zip(values.chunks_exact_mut(block)) {
+            (self.dequantise)(bytes, values);
+        }
+    }
+
+    /// Quantises whole blocks; false if this runtime does not write the format.
+    ///
+    /// # Panics
+    /// As [`FormatSpec::dequantise_blocks`].
+    pub fn quantise_blocks(&self, values: &[f32], bytes: &mut [u8]) -> bool {
+        let Some(quantise) = self.quantise else {
+            return false;
+        };
+        let (block, size) = (self.block as usize, self.bytes as usize);
+        assert_eq!(
+            (bytes.len() / size, bytes.len() % size),
+            (values.len() / block, values.len() % block)
+        );
+        if block == 1 {
+            quantise(values, bytes);
+        } else {
+            values
+                .chunks_exact(block)
+                .zip(bytes.chunks_exact_mut(size))
+                .for_each(|(v, b)| quantise(v, b));
+        }
+        true
+    }
+
+    /// Repacks one row of a matrix, as it lies in a file, to the GPU's two planes.
+    ///
+    /// `row` is `Format::row_bytes(cols)` long, `strips` [`FormatSpec::row_words`], `meta` [`FormatSpec::row_halves`].
+    ///
+    /// # Panics
+    /// When the three lengths do not belong to one row.
+    pub fn repack_row(&self, row: &[u8], strips: &mut [u32], meta: &mut [u16]) {
+        let unit_values = STRIP * self.unit_strips as usize;
+        let unit_bytes = unit_values / self.block as usize * self.bytes as usize;
+        let unit_words = (self.strip_words * self.unit_strips) as usize;
+        let halves = self.meta_halves as usize;
+        let units = row.len().div_ceil(unit_bytes);
+        assert_eq!(
+            (strips.len(), meta.len()),
+            (units * unit_words, units * halves)
+        );
+        for (unit, bytes) in row.chunks(unit_bytes).enumerate() {
+            let strips = &mut strips[unit * unit_words..(unit + 1) * unit_words];
+            (self.repack)(bytes, strips, &mut meta[unit * halves..(unit + 1) * halves]);
+        }
+    }
+}
