@@ -51,8 +51,9 @@ CASES = {
     "gate2": dict(config=shape(32, 2, 277, (2, 1, 32), 64, (4, 16, 2, 16), False), store={"*": "BF16"}, T=37),
     "tied": dict(config=shape(32, 3, 353, (4, 2, 16), 64, (3, 16, 1, 16), False, True, TIED), store={"*": "F16"}, T=33),
     "wide": dict(config=shape(32, 2, 269, (1, 1, 64), 64, (2, 128, 1, 256), True), store={"*": "Q8_0"}, T=33, rows=True),
-    "odd": dict(
-        config=shape(96, 2, 337, (3, 1, 32), 96, (3, 32, 1, 32), True), store={"*": "Q4_0", "output.weight": "Q8_0"}, T=27
+    "odd": dict(  # the large epsilon shows when a norm forgets it; 1e-5 hardly does
+        config=shape(96, 2, 337, (3, 1, 32), 96, (3, 32, 1, 32), True) | {"rms_norm_eps": 0.01},
+        store={"*": "Q4_0", "output.weight": "Q8_0"}, T=27,
     ),
     "row80": dict(config=shape(80, 2, 269, (2, 1, 20), 112, (3, 16, 1, 24), False), store=ROW80, T=35),
     "quant": dict(config=shape(256, 2, 269, (4, 1, 64), 256, (4, 64, 1, 16), True), store=QUANT, T=15),
