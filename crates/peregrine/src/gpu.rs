@@ -1,1 +1,377 @@
-//! (in work)
+//! The device: adapter, limits, buffers, read-back, errors. With the byte sources, the only file that knows whether it runs
+//! natively or in a browser.
+
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use futures_channel::oneshot;
+
+use crate::error::{Error, Result};
+
+/// What the caller wants of the adapter, and what only the caller can know.
+#[derive(Clone, Debug)]
+pub struct GpuOptions {
+    /// Part of the adapter's name (native; any adapter otherwise).
+    pub adapter: Option<String>,
+    /// Ask for WebGPU's default limits and no optional feature, as the poorest device would offer.
+    pub baseline: bool,
+    /// Browser: the page has added the feature `subgroups` to the device (wgpu's web backend does not ask for it).
+    pub subgroups: bool,
+    /// Browser: whether the adapter computes on the CPU, and what it is called; wgpu does not always see either.
+    pub software: Option<bool>,
+    /// See `software`.
+    pub name: Option<String>,
+    /// How sums over lanes are made; `None` chooses by adapter.
+    pub reduction: Option<Reduction>,
+    /// Use the kernel shapes of software adapters (few barriers, small workgroups) or of GPUs; `None` chooses by adapter.
+    pub shapes: Option<ShapeClass>,
+    /// Prefer the adapter that saves power over the fast one.
+    pub low_power: bool,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        Self {
+            adapter: None,
+            baseline: false,
+            subgroups: true,
+            software: None,
+            name: None,
+            reduction: None,
+            shapes: None,
+            low_power: false,
+        }
+    }
+}
+
+/// How a sum over neighbouring invocations is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// Through workgroup memory: every device can.
+    Workgroup,
+    /// By subgroup shuffles: needs the feature, and lanes that fit the smallest subgroup.
+    Subgroup,
+}
+
+/// Which adapters a kernel's workgroup shape is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ShapeClass {
+    /// The CPU computes: barriers are dear, coalescing means nothing.
+    Software,
+    /// A GPU.
+    Hardware,
+}
+
+/// An adapter as [`adapters`] lists it.
+#[derive(Clone, Debug)]
+pub struct AdapterSummary {
+    /// Name as the driver says it.
+    pub name: String,
+    /// Vulkan, Metal, Dx12 or BrowserWebGpu.
+    pub backend: String,
+    /// True when the CPU computes.
+    pub software: bool,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    name: String,
+    software: bool,
+    subgroup_min_size: Option<u32>,
+    reduction: Reduction,
+    shapes: ShapeClass,
+    failure: Arc<Mutex<Option<Error>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Frees every buffer at once, also those that JavaScript's collector would free much later.
+        self.device.destroy();
+    }
+}
+
+/// A device and its queue. Cheap to clone; the device goes when the last clone does.
+#[derive(Clone)]
+pub struct Gpu(Rc<Inner>);
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+}
+
+/// The adapters of this machine (native). In a browser there is one, which [`Gpu::new`] asks for.
+pub async fn adapters() -> Vec<AdapterSummary> {
+    let all = instance().enumerate_adapters(wgpu::Backends::all()).await;
+    all.iter()
+        .map(|a| {
+            let info = a.get_info();
+            AdapterSummary { software: is_software(&info), backend: format!("{:?}", info.backend), name: info.name }
+        })
+        .collect()
+}
+
+fn is_software(info: &wgpu::AdapterInfo) -> bool {
+    info.device_type == wgpu::DeviceType::Cpu || info.name.to_lowercase().contains("swiftshader")
+}
+
+impl Gpu {
+    /// Opens the adapter that the options ask for, the fastest otherwise.
+    ///
+    /// # Errors
+    /// [`Error::NoGpu`] when there is none, none of that name, or it refuses the device.
+    pub async fn new(options: &GpuOptions) -> Result<Self> {
+        let instance = instance();
+        let adapter = Self::choose(&instance, options).await?;
+        let info = adapter.get_info();
+        let software = options.software.unwrap_or_else(|| is_software(&info));
+
+        let offered = adapter.limits();
+        let mut limits = wgpu::Limits::defaults();
+        let mut features = wgpu::Features::empty();
+        if !options.baseline {
+            // NVIDIA's drivers name 2^32 - 1 or so; a binding of exactly 2 GiB fails there.
+            limits.max_storage_buffer_binding_size = offered.max_storage_buffer_binding_size.min((1 << 31) - 4);
+            limits.max_buffer_size = offered.max_buffer_size;
+            if adapter.features().contains(wgpu::Features::SUBGROUP) {
+                features |= wgpu::Features::SUBGROUP;
+            }
+        }
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("peregrine"),
+                required_features: features,
+                required_limits: limits,
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| Error::NoGpu { detail: format!("{} refused a device: {e}", info.name) })?;
+
+        let failure = Arc::new(Mutex::new(None));
+        let slot = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error| note(&slot, translate(error))));
+        let slot = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            note(&slot, Error::DeviceLost { detail: format!("{message} ({reason:?})") });
+        });
+
+        let subgroups = !options.baseline
+            && options.subgroups
+            && (features.contains(wgpu::Features::SUBGROUP) || cfg!(target_arch = "wasm32"))
+            && info.subgroup_min_size > 0;
+        let shapes = options.shapes.unwrap_or(if software { ShapeClass::Software } else { ShapeClass::Hardware });
+        let reduction = match options.reduction {
+            Some(Reduction::Subgroup) if !subgroups => {
+                return Err(Error::NoGpu { detail: format!("{} has no subgroups", info.name) });
+            }
+            Some(r) => r,
+            None if subgroups && shapes == ShapeClass::Hardware && info.subgroup_min_size >= 8 => Reduction::Subgroup,
+            None => Reduction::Workgroup,
+        };
+        let name = options.name.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| {
+            if info.name.is_empty() { "GPU (the browser does not say which)".into() } else { info.name.clone() }
+        });
+        Ok(Self(Rc::new(Inner {
+            device,
+            queue,
+            name,
+            software,
+            subgroup_min_size: subgroups.then_some(info.subgroup_min_size),
+            reduction,
+            shapes,
+            failure,
+        })))
+    }
+
+    async fn choose(instance: &wgpu::Instance, options: &GpuOptions) -> Result<wgpu::Adapter> {
+        if let Some(wanted) = &options.adapter {
+            let all = instance.enumerate_adapters(wgpu::Backends::all()).await;
+            let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
+            return all
+                .into_iter()
+                .find(|a| a.get_info().name.to_lowercase().contains(&wanted.to_lowercase()))
+                .ok_or_else(|| Error::NoGpu { detail: format!("no adapter is called {wanted:?}; found {names:?}") });
+        }
+        let power = if options.low_power { wgpu::PowerPreference::LowPower } else { wgpu::PowerPreference::HighPerformance };
+        instance
+            .request_adapter(&wgpu::RequestAdapterOptions { power_preference: power, ..Default::default() })
+            .await
+            .map_err(|e| Error::NoGpu { detail: e.to_string() })
+    }
+
+    /// The adapter's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether the CPU computes.
+    pub fn is_software(&self) -> bool {
+        self.0.software
+    }
+
+    /// The way sums over lanes are made on this device.
+    pub fn reduction(&self) -> Reduction {
+        self.0.reduction
+    }
+
+    /// The class of workgroup shapes chosen for this device.
+    pub fn shapes(&self) -> ShapeClass {
+        self.0.shapes
+    }
+
+    /// The smallest subgroup the adapter may run, where subgroups may be used.
+    pub fn subgroup_min_size(&self) -> Option<u32> {
+        self.0.subgroup_min_size
+    }
+
+    /// The largest storage binding, bytes: no matrix slab and no cache is larger.
+    pub fn max_binding(&self) -> u64 {
+        let limits = self.0.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    pub(crate) fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    pub(crate) fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// A storage buffer of `bytes` bytes (rounded up to 16), zero at first.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when it exceeds the adapter's limits; a failed allocation shows at the next [`Gpu::check`].
+    pub fn storage(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
+        let size = bytes.max(16).next_multiple_of(16);
+        let limit = self.max_binding();
+        if size > limit {
+            return Err(Error::OutOfMemory { what: label.into(), bytes: size, limit: Some(limit) });
+        }
+        Ok(self.0.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        }))
+    }
+
+    /// A storage buffer that holds `values`.
+    ///
+    /// # Errors
+    /// As [`Gpu::storage`].
+    pub fn storage_of(&self, label: &str, values: &[f32]) -> Result<wgpu::Buffer> {
+        let buffer = self.storage(label, 4 * values.len() as u64)?;
+        self.write(&buffer, 0, bytemuck::cast_slice(values));
+        Ok(buffer)
+    }
+
+    /// A uniform buffer of `bytes` bytes.
+    pub fn uniform(&self, label: &str, bytes: &[u8]) -> wgpu::Buffer {
+        let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.len() as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.write(&buffer, 0, bytes);
+        buffer
+    }
+
+    /// Queues a write; offset and length are multiples of 4.
+    pub fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        self.0.queue.write_buffer(buffer, offset, bytes);
+    }
+
+    /// Reads `len` f32 from float `first` of a buffer, after all work queued so far.
+    ///
+    /// # Errors
+    /// What the device has reported since the last check, or a lost device.
+    pub async fn read(&self, buffer: &wgpu::Buffer, first: u64, len: u64) -> Result<Vec<f32>> {
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        let staging = self.0.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read-back"),
+            size: 4 * len,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.0.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, 4 * first, &staging, 0, 4 * len);
+        self.0.queue.submit([encoder.finish()]);
+        let (sender, receiver) = oneshot::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |outcome| {
+            let _ = sender.send(outcome);
+        });
+        self.wait()?;
+        let outcome = receiver.await;
+        self.check()?;
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return Err(Error::Gpu { detail: format!("read-back failed: {e}") }),
+            Err(_) => return Err(Error::DeviceLost { detail: "a read-back was never answered".into() }),
+        }
+        let view = staging.get_mapped_range(..).map_err(|e| Error::Gpu { detail: e.to_string() })?;
+        let values = bytemuck::pod_collect_to_vec(&view);
+        drop(view);
+        staging.unmap();
+        Ok(values)
+    }
+
+    /// Waits until the device has done everything queued so far.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub async fn sync(&self) -> Result<()> {
+        self.0.queue.submit([]);
+        let (sender, receiver) = oneshot::channel();
+        self.0.queue.on_submitted_work_done(move || {
+            let _ = sender.send(());
+        });
+        self.wait()?;
+        let _ = receiver.await;
+        self.check()
+    }
+
+    /// The first thing that the device has reported and nobody has heard of yet.
+    ///
+    /// # Errors
+    /// That report.
+    pub fn check(&self) -> Result<()> {
+        match self.0.failure.lock() {
+            Ok(mut slot) => slot.take().map_or(Ok(()), Err),
+            Err(_) => Err(Error::Gpu { detail: "the error handler failed".into() }),
+        }
+    }
+
+    /// Natively somebody must turn the crank; a browser does by itself.
+    fn wait(&self) -> Result<()> {
+        match self.0.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: None }) {
+            Ok(_) => Ok(()),
+            Err(e) => {
+                self.check()?;
+                Err(Error::DeviceLost { detail: e.to_string() })
+            }
+        }
+    }
+}
+
+fn note(slot: &Mutex<Option<Error>>, error: Error) {
+    if let Ok(mut slot) = slot.lock() {
+        // The first one is the cause; a lost device explains whatever came before it.
+        if slot.is_none() || matches!(error, Error::DeviceLost { .. }) {
+            *slot = Some(error);
+        }
+    }
+}
+
+pub(crate) fn translate(error: wgpu::Error) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => {
+            Error::OutOfMemory { what: "an allocation on the device".into(), bytes: 0, limit: None }
+        }
+        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
+            Error::Gpu { detail: description }
+        }
+    }
+}

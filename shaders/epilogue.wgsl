@@ -1,0 +1,20 @@
+// What happens with a finished row: stored, added to the residual stream, or (two sums, gate and up) put through SwiGLU.
+const STORE: u32 = 0u;
+const ADD: u32 = 1u;
+const SWIGLU: u32 = 2u;
+
+override EPILOGUE: u32 = 0u;
+override FINAL: u32 = 0u;  // 1: the LM head, which sees only the tokens from now.first on
+
+fn tokens_in() -> u32 {
+  return now.tokens - FINAL * now.first;
+}
+
+fn finish(row: u32, t: u32, sum: f32, second: f32) {
+  let i = t * matrix.y_stride + row;
+  switch (EPILOGUE) {
+    case ADD: { y[i] += sum; }
+    case SWIGLU: { y[i] = sum / (1.0 + exp(-sum)) * second; }
+    default: { y[i] = sum; }
+  }
+}

@@ -1,0 +1,100 @@
+// A matrix of weights in parts (Matrix and Part in weights.rs).
+//
+// An output row is the sum over every part that covers it. Row parts stand one below the other (q, k, v, z, x, B, C, dt in
+// W_in), column parts beside each other (W_o | W_out): both are the same rule. Each part has its own block format and scale.
+// A part's rows are strips of 32 weights: plane Q holds the strips' words, plane S their scales as 16-bit words.
+
+// GGUF's type numbers.
+const F32: u32 = 0u;
+const F16: u32 = 1u;
+const Q4_0: u32 = 2u;
+const Q8_0: u32 = 8u;
+const Q4_K: u32 = 12u;
+const Q6_K: u32 = 14u;
+const BF16: u32 = 30u;
+
+struct Part {
+  first_row: u32,  // first output row
+  rows: u32,
+  strips: u32,     // strips in a row
+  x: u32,          // first vec4 of the input row that this part multiplies
+  quants: u32,     // plane Q, in words
+  scales: u32,     // plane S, in 16-bit words
+  kind: u32,       // low byte: which of FORMAT_0..3; next byte: which of the two sums
+  scale: f32,      // muP multiplier; 1 where the file has it baked in
+}
+
+struct Matrix {
+  first_row: u32,  // of this slab
+  rows: u32,       // of this slab
+  parts: u32,
+  x_stride: u32,   // vec4s in an input row
+  y_stride: u32,   // floats in an output row
+  unused_0: u32,
+  unused_1: u32,
+  unused_2: u32,
+  part: array<Part, 8>,
+}
+
+// The formats that occur in this matrix, fixed when the pipeline is made: the driver drops the others.
+override FORMATS: u32 = 1u;
+override FORMAT_0: u32 = 0u;
+override FORMAT_1: u32 = 0u;
+override FORMAT_2: u32 = 0u;
+override FORMAT_3: u32 = 0u;
+
+alias Strip = array<vec4<f32>, 8>;
+
+fn half_at(i: u32) -> f32 {
+  let pair = unpack2x16float(weights[i / 2u]);
+  return select(pair.x, pair.y, (i & 1u) == 1u);
+}
+
+fn halfword_at(i: u32) -> u32 {
+  return (weights[i / 2u] >> (16u * (i & 1u))) & 0xffffu;
+}
+
+fn bytes_of(word: u32) -> vec4<u32> {
+  return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+}
+
+fn signed_bytes_of(word: u32) -> vec4<i32> {
+  return (vec4<i32>(bitcast<i32>(word)) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);
+}
+
+// Four bytes hold values i..i+3 in their low nibbles and values i+16..i+19 in their high ones.
+fn low_nibbles(word: u32) -> vec4<u32> {
+  return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(15u);
+}
+
+fn high_nibbles(word: u32) -> vec4<u32> {
+  return (vec4<u32>(word) >> vec4<u32>(4u, 12u, 20u, 28u)) & vec4<u32>(15u);
+}
+
+fn strip_as(format: u32, quants: u32, scales: u32, i: u32) -> Strip {
+  switch (format) {
+    case F16: { return strip_f16(quants, i); }
+    case BF16: { return strip_bf16(quants, i); }
+    case Q8_0: { return strip_q8_0(quants, scales, i); }
+    case Q4_0: { return strip_q4_0(quants, scales, i); }
+    case Q4_K: { return strip_q4_k(quants, scales, i); }
+    case Q6_K: { return strip_q6_k(quants, scales, i); }
+    default: { return strip_f32(quants, i); }
+  }
+}
+
+// Strip `s` of row `row` (counted inside the part): 32 weights.
+fn strip(part: Part, row: u32, s: u32) -> Strip {
+  let i = row * part.strips + s;
+  let which = part.kind & 255u;
+  if (FORMATS > 1u && which == 1u) {
+    return strip_as(FORMAT_1, part.quants, part.scales, i);
+  }
+  if (FORMATS > 2u && which == 2u) {
+    return strip_as(FORMAT_2, part.quants, part.scales, i);
+  }
+  if (FORMATS > 3u && which == 3u) {
+    return strip_as(FORMAT_3, part.quants, part.scales, i);
+  }
+  return strip_as(FORMAT_0, part.quants, part.scales, i);
+}

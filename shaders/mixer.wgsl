@@ -1,0 +1,151 @@
+// The parallel hybrid: attention heads and SSM heads are workgroups of one dispatch.
+// Workgroups 0 .. nh T - 1: one query head at one token. The rest: one SSM head, THREADS / LANES of its P rows, all tokens.
+// Grid: (nh T + n ceil(P / (THREADS / LANES)), 1).
+@group(0) @binding(0) var<uniform> now: Step;
+@group(0) @binding(1) var<storage, read> proj: array<f32>;                    // [T, PROJ_STRIDE], see prepare.wgsl
+@group(0) @binding(2) var<storage, read> ready: array<f32>;                   // [T, READY_STRIDE], see prepare.wgsl
+@group(0) @binding(3) var<storage, read> keys: array<vec4<f32>>;              // [context, nkv hd / 4]
+@group(0) @binding(4) var<storage, read> values: array<f32>;                  // [context, nkv hd]
+@group(0) @binding(5) var<storage, read> mamba: array<f32>;                   // see prepare.wgsl
+@group(0) @binding(6) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K - 1]
+@group(0) @binding(7) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [n, P, N / 4]
+@group(0) @binding(8) var<storage, read_write> mixed: array<f32>;             // [T, MIXED_STRIDE]: attention | SSM at SSM_OFFSET
+
+override PROJ_STRIDE: u32;
+override READY_STRIDE: u32;
+override MIXED_STRIDE: u32;
+override SSM_OFFSET: u32;
+override Q_DIM: u32;
+override KV_DIM: u32;
+override HEAD_DIM: u32;
+override Q_PER_KV: u32;   // nh / nkv
+override D_SSM: u32;
+override CONV_DIM: u32;
+override D_CONV: u32;
+override SSM_HEADS: u32;
+override P: u32;          // mamba_d_head
+override N: u32;          // mamba_d_state
+override G: u32;          // mamba_n_groups
+
+var<workgroup> query: array<vec4<f32>, HEAD_DIM / 4u>;
+var<workgroup> output: array<f32, HEAD_DIM>;
+var<workgroup> scores: array<f32, THREADS>;
+var<workgroup> shares: array<f32, THREADS>;
+
+// Causal softmax attention of one query, online over blocks of THREADS positions: an invocation is a position while the
+// scores are made and an output dimension while the values are added.
+fn attention(head: u32, t: u32, index: u32) {
+  let length = now.position + t + 1u;
+  let kv_head = head / Q_PER_KV;
+  let scale = 1.0 / sqrt(f32(HEAD_DIM));
+  for (var i = index; i < HEAD_DIM / 4u; i += THREADS) {
+    let q = t * READY_STRIDE + head * HEAD_DIM + 4u * i;
+    query[i] = scale * vec4<f32>(ready[q], ready[q + 1u], ready[q + 2u], ready[q + 3u]);
+  }
+  for (var i = index; i < HEAD_DIM; i += THREADS) {
+    output[i] = 0.0;
+  }
+  var maximum = -3.0e38;
+  var total = 0.0;
+  workgroupBarrier();
+  for (var base = 0u; base < length; base += THREADS) {
+    let block = min(THREADS, length - base);
+    var score = -3.0e38;
+    if (index < block) {
+      let k = ((base + index) * KV_DIM + kv_head * HEAD_DIM) / 4u;
+      score = 0.0;
+      for (var i = 0u; i < HEAD_DIM / 4u; i++) {
+        score += dot(query[i], keys[k + i]);
+      }
+    }
+    scores[index] = score;
+    workgroupBarrier();
+    var higher = maximum;
+    for (var i = 0u; i < block; i++) {
+      higher = max(higher, scores[i]);
+    }
+    let fade = exp(maximum - higher);
+    maximum = higher;
+    shares[index] = select(0.0, exp(score - higher), index < block);
+    workgroupBarrier();
+    total = total * fade;
+    for (var i = 0u; i < block; i++) {
+      total += shares[i];
+    }
+    for (var d = index; d < HEAD_DIM; d += THREADS) {
+      var sum = output[d] * fade;
+      for (var i = 0u; i < block; i++) {
+        sum += shares[i] * values[(base + i) * KV_DIM + kv_head * HEAD_DIM + d];
+      }
+      output[d] = sum;
+    }
+  }
+  for (var d = index; d < HEAD_DIM; d += THREADS) {
+    mixed[t * MIXED_STRIDE + head * HEAD_DIM + d] = output[d] / total;
+  }
+}
+
+// Mamba-2 recurrence of one head, row by row of its state, then the D skip and the gate:
+//   S_t = exp(delta A) S_{t-1} + delta x_t B_t^T ;  y_t = S_t C_t + D x_t ;  o_t = y_t silu(z_t)
+fn selective_scan(head: u32, slice: u32, index: u32) {
+  let lane = index % LANES;
+  let row = slice * (THREADS / LANES) + index / LANES;
+  let inside = row < P;
+  let channel = head * P + row;
+  let group = head / (SSM_HEADS / G);
+  let skip = mamba[CONV_DIM * (D_CONV + 1u) + 2u * SSM_HEADS + head];
+  let state = (head * P + row) * (N / 4u);
+  for (var t = 0u; t < now.tokens; t++) {
+    let at = t * READY_STRIDE + Q_DIM;
+    let b = at + D_SSM + group * N;
+    let c = b + G * N;
+    var x = 0.0;
+    var sum = 0.0;
+    if (inside) {
+      x = ready[at + channel];
+      let decay = ready[at + CONV_DIM + SSM_HEADS + head];
+      let weighted = ready[at + CONV_DIM + head] * x;
+      for (var n = lane; n < N / 4u; n += LANES) {
+        let i = 4u * n;
+        let s = decay * ssm_state[state + n]
+          + weighted * vec4<f32>(ready[b + i], ready[b + i + 1u], ready[b + i + 2u], ready[b + i + 3u]);
+        ssm_state[state + n] = s;
+        sum += dot(s, vec4<f32>(ready[c + i], ready[c + i + 1u], ready[c + i + 2u], ready[c + i + 3u]));
+      }
+    }
+    let y = reduce(vec4<f32>(sum, 0.0, 0.0, 0.0), index).x + skip * x;
+    if (inside && lane == 0u) {
+      let z = proj[t * PROJ_STRIDE + Q_DIM + 2u * KV_DIM + channel];
+      mixed[t * MIXED_STRIDE + SSM_OFFSET + channel] = y * z / (1.0 + exp(-z));
+    }
+  }
+}
+
+// The last K - 1 columns before the convolution become the state of the next step. prepare.wgsl, which reads the old ones,
+// has run already; a channel is one invocation's, so the shift can be in place.
+fn keep_columns(channel: u32) {
+  for (var j = 0u; j < D_CONV - 1u; j++) {
+    let source = now.tokens + j;
+    let to = channel * (D_CONV - 1u) + j;
+    if (source < D_CONV - 1u) {
+      conv_state[to] = conv_state[channel * (D_CONV - 1u) + source];
+    } else {
+      conv_state[to] = proj[(source - (D_CONV - 1u)) * PROJ_STRIDE + Q_DIM + 2u * KV_DIM + D_SSM + channel];
+    }
+  }
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+  let heads = Q_DIM / HEAD_DIM;
+  if (group.x < heads * now.tokens) {
+    attention(group.x % heads, group.x / heads, index);
+    return;
+  }
+  let slices = (P + THREADS / LANES - 1u) / (THREADS / LANES);
+  let i = group.x - heads * now.tokens;
+  selective_scan(i / slices, i % slices, index);
+  for (var channel = i * THREADS + index; channel < CONV_DIM; channel += SSM_HEADS * slices * THREADS) {
+    keep_columns(channel);
+  }
+}

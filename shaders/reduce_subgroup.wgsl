@@ -1,0 +1,13 @@
+// Sums over LANES neighbouring invocations by subgroup shuffles. LANES is a power of two, at most the smallest subgroup size
+// the adapter may choose, and divides THREADS: so the lanes of a sum always share a subgroup.
+override THREADS: u32 = 64u;
+override LANES: u32 = 1u;
+
+// Every invocation of the workgroup must call it; every lane gets the sum.
+fn reduce(value: vec4<f32>, index: u32) -> vec4<f32> {
+  var sum = value;
+  for (var mask = LANES / 2u; mask > 0u; mask = mask / 2u) {
+    sum += subgroupShuffleXor(sum, mask);
+  }
+  return sum;
+}
