@@ -1,1 +1,421 @@
-//! (in work)
+//! A checkpoint: configuration, tokenizer data and a directory of tensors, read from a GGUF file or from a Hugging
+//! Face folder. Opening reads headers only; weights are read in pieces by whoever wants them.
+//!
+//! Every tensor that the architecture needs is known to be there, in its shape and inside the file, once a
+//! [`Checkpoint`] exists. Nothing that a header says is believed before it is checked against the file's length.
+
+pub mod gguf;
+pub mod gguf_value;
+mod gguf_write;
+pub(crate) mod names;
+#[cfg(not(target_arch = "wasm32"))]
+mod safetensors;
+pub mod source;
+mod tokenizer_data;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use self::names::{Expected, expected};
+#[cfg(not(target_arch = "wasm32"))]
+pub use self::source::{FileSource, HttpSource};
+pub use self::source::{MemorySource, Source};
+pub use self::tokenizer_data::{PRE_TOKENIZERS, TokenizerData};
+use crate::config::Config;
+use crate::format::Format;
+use crate::{Error, Result};
+
+/// The kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// One file; multipliers are in the weights.
+    Gguf,
+    /// A Hugging Face folder; multipliers are in the configuration.
+    Safetensors,
+}
+
+/// Where one tensor lies.
+#[derive(Clone, Debug)]
+pub struct TensorInfo {
+    /// Hugging Face's name, the same for both containers. One exception: a GGUF file holds A = -exp(A_log), so there
+    /// the name ends in `mamba.A`, not `mamba.A_log`; [`Checkpoint::mamba_a`] reads either.
+    pub name: String,
+    /// Name in the file.
+    pub stored_name: String,
+    /// `[out, in]`, or `[n]`; the convolution is `[channels, taps]`.
+    pub shape: Vec<u64>,
+    /// Block format.
+    pub format: Format,
+    /// Which source, in the order of the shards.
+    pub source: usize,
+    /// First byte in the source.
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl TensorInfo {
+    /// Values in a row: the last dimension.
+    pub fn cols(&self) -> u64 {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Rows: 1 for a vector.
+    pub fn rows(&self) -> u64 {
+        self.shape.iter().rev().skip(1).product()
+    }
+
+    /// Bytes of a row in the file.
+    pub fn row_bytes(&self) -> u64 {
+        // Opening has checked that rows are whole blocks.
+        self.format.row_bytes(self.cols()).unwrap_or(0)
+    }
+}
+
+/// An opened model.
+pub struct Checkpoint {
+    /// The numbers.
+    pub config: Config,
+    /// The model's name: `general.name`, or the folder's.
+    pub name: String,
+    /// GGUF or safetensors.
+    pub container: Container,
+    /// Vocabulary, merges and special tokens, in the container's own form.
+    pub tokenizer: TokenizerData,
+    /// Jinja source, where there is one.
+    pub chat_template: Option<String>,
+    /// Fields to show to a person: key and value; arrays only by their count.
+    pub metadata: Vec<(String, String)>,
+    file: String,
+    sources: Vec<Rc<dyn Source>>,
+    tensors: Vec<TensorInfo>,
+    index: HashMap<String, usize>,
+}
+
+/// A tensor as a container lists it; the shape has the slowest dimension first.
+struct Found {
+    stored_name: String,
+    shape: Vec<u64>,
+    format: Format,
+    source: usize,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Checkpoint {
+    /// Opens a GGUF file: reads its header and nothing else, in growing pieces.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the header, by name; or the source's.
+    pub async fn open_gguf(source: Rc<dyn Source>) -> Result<Self> {
+        let header = gguf::read_header(&*source).await?;
+        let file = source.name().to_string();
+        let metadata = &header.metadata;
+        let by_name = |name: &str| header.tensors.iter().find(|t| t.name == name);
+
+        // Another architecture is a better message than a tensor that it does not have.
+        let architecture = metadata.str("general.architecture")?;
+        let embedding = by_name("token_embd.weight");
+        if architecture == crate::config::ARCHITECTURE && embedding.is_none() {
+            return Err(Error::MissingTensor {
+                name: file,
+                tensor: "token_embd.weight".into(),
+            });
+        }
+        let vocab = embedding.and_then(|t| t.dims.get(1)).copied().unwrap_or(1);
+        let vocab = u32::try_from(vocab).unwrap_or(u32::MAX);
+        let config = Config::from_gguf(
+            metadata,
+            vocab,
+            by_name("output.weight").is_some(),
+            by_name("blk.0.ssm_norm.weight").is_some(),
+        )?;
+        let tokenizer = tokenizer_data::from_gguf(metadata, config.vocab_size)?;
+        let shown = metadata
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()));
+        let default = file.rsplit('/').next().unwrap_or(&file).to_string();
+        let mut checkpoint = Self {
+            name: metadata
+                .str_opt("general.name")?
+                .map_or(default, Into::into),
+            container: Container::Gguf,
+            tokenizer,
+            chat_template: metadata.str_opt("tokenizer.chat_template")?.map(Into::into),
+            metadata: shown.collect(),
+            file,
+            sources: vec![source],
+            tensors: Vec::new(),
+            index: HashMap::new(),
+            config,
+        };
+        let found = header.tensors.into_iter().map(|t| Found {
+            stored_name: t.name,
+            shape: t.dims.into_iter().rev().collect(),
+            format: t.format,
+            source: 0,
+            offset: t.offset,
+            bytes: t.bytes,
+        });
+        checkpoint.fill(found.collect())?;
+        Ok(checkpoint)
+    }
+
+    /// Opens a Hugging Face folder: `config.json`, `model.safetensors` or its shards, `tokenizer.json`, and where
+    /// they are there `generation_config.json`, `tokenizer_config.json`, `chat_template.jinja`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with one of them, by file and field.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn open_folder(path: &std::path::Path) -> Result<Self> {
+        safetensors::open_folder(path).await
+    }
+
+    /// Opens what the user names: a GGUF file, a folder, or an http(s) address of a GGUF file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open_gguf`] and [`Checkpoint::open_folder`]; [`Error::Unsupported`] for a hub id.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn open(model: &str) -> Result<Self> {
+        if model.starts_with("http://") || model.starts_with("https://") {
+            return Self::open_gguf(Rc::new(HttpSource::open(model)?)).await;
+        }
+        let path = std::path::Path::new(model);
+        if path.is_dir() {
+            return Self::open_folder(path).await;
+        }
+        if !path.exists() && is_hub_id(model) {
+            return Err(Error::Unsupported {
+                name: model.into(),
+                field: "model".into(),
+                expected: "a GGUF file, a Hugging Face folder, or an http(s) address of a GGUF file; there is no \
+                           such path here"
+                    .into(),
+                found: "an id on the Hugging Face hub".into(),
+            });
+        }
+        Self::open_gguf(Rc::new(FileSource::open(path)?)).await
+    }
+
+    /// Matches the file's tensors with those of the architecture.
+    fn fill(&mut self, found: Vec<Found>) -> Result<()> {
+        let gguf = self.container == Container::Gguf;
+        let stored = |e: &Expected| if gguf { e.gguf.clone() } else { e.hf.clone() };
+        let all = expected(&self.config);
+        let places: HashMap<String, usize> = all
+            .iter()
+            .enumerate()
+            .map(|(place, e)| (stored(e), place))
+            .collect();
+        let mut slots: Vec<Option<TensorInfo>> = vec![None; all.len()];
+        for tensor in found {
+            let Some(&place) = places.get(&tensor.stored_name) else {
+                if self.is_harmless(&tensor.stored_name) {
+                    continue;
+                }
+                return Err(Error::Unsupported {
+                    name: self.file.clone(),
+                    field: format!("tensor {}", tensor.stored_name),
+                    expected: "only tensors of a Falcon-H1 model with this configuration".into(),
+                    found: format!("an extra tensor of shape {:?}", tensor.shape),
+                });
+            };
+            let wanted = &all[place];
+            if !wanted.accepts(&tensor.shape) {
+                return Err(Error::TensorShape {
+                    name: self.file.clone(),
+                    tensor: tensor.stored_name,
+                    expected: wanted.shape.clone(),
+                    found: tensor.shape,
+                });
+            }
+            let info = TensorInfo {
+                name: match gguf {
+                    true => wanted.hf.replace(".A_log", ".A"),
+                    false => wanted.hf.clone(),
+                },
+                stored_name: tensor.stored_name,
+                shape: wanted.shape.clone(),
+                format: tensor.format,
+                source: tensor.source,
+                offset: tensor.offset,
+                bytes: tensor.bytes,
+            };
+            // A vector stored as [n, 1] has rows of one value, which only a float format can have; as [n] the rows
+            // are whole blocks again or the length differs.
+            let size = info.row_bytes().checked_mul(info.rows());
+            if size != Some(info.bytes) {
+                return Err(Error::Malformed {
+                    name: self.file.clone(),
+                    field: format!("tensor {}", info.stored_name),
+                    expected: format!("{size:?} bytes of {}", info.format),
+                    found: format!("{} bytes", info.bytes),
+                });
+            }
+            slots[place] = Some(info);
+        }
+        for (slot, wanted) in slots.into_iter().zip(&all) {
+            let Some(info) = slot else {
+                return Err(Error::MissingTensor {
+                    name: self.file.clone(),
+                    tensor: stored(wanted),
+                });
+            };
+            self.index.insert(info.name.clone(), self.tensors.len());
+            self.tensors.push(info);
+        }
+        Ok(())
+    }
+
+    /// Extra tensors that change nothing: tables of rotary frequencies (θ says the same), and the copy of a tied
+    /// embedding.
+    fn is_harmless(&self, stored: &str) -> bool {
+        stored == "rope_freqs.weight"
+            || stored.ends_with("rotary_emb.inv_freq")
+            || stored == "lm_head.weight" && self.config.tie_word_embeddings
+    }
+
+    /// All tensors, in the order of use.
+    pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.tensors.iter()
+    }
+
+    /// Bytes of all tensors.
+    pub fn tensor_bytes(&self) -> u64 {
+        self.tensors.iter().map(|t| t.bytes).sum()
+    }
+
+    /// Values in all tensors.
+    pub fn parameters(&self) -> u64 {
+        self.tensors
+            .iter()
+            .map(|t| t.shape.iter().product::<u64>())
+            .sum()
+    }
+
+    /// The tensor with this HF name, if the model has it.
+    pub fn get(&self, hf_name: &str) -> Option<&TensorInfo> {
+        self.index.get(hf_name).map(|&index| &self.tensors[index])
+    }
+
+    /// The tensor with this HF name.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`].
+    pub fn tensor(&self, hf_name: &str) -> Result<&TensorInfo> {
+        self.get(hf_name).ok_or_else(|| Error::MissingTensor {
+            name: self.file.clone(),
+            tensor: hf_name.into(),
+        })
+    }
+
+    /// Reads `buf.len()` bytes of a tensor, from its byte `offset` on.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] past the tensor's end; the source's.
+    pub async fn read(&self, tensor: &TensorInfo, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let (needed, what) = (buf.len() as u64, &tensor.stored_name);
+        source::check_range(&self.file, what, offset, needed, tensor.bytes)?;
+        // `source` and the sum were checked when the tensor was listed.
+        self.sources[tensor.source]
+            .read(tensor.offset + offset, buf)
+            .await
+    }
+
+    /// A whole tensor in f32. For small tensors, and for the CPU twin.
+    ///
+    /// `shape` is checked; dimensions of 1 do not count.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], [`Error::TensorShape`], or the source's.
+    pub async fn read_f32(&self, hf_name: &str, shape: &[u64]) -> Result<Vec<f32>> {
+        let tensor = self.tensor(hf_name)?;
+        let big = |&d: &u64| d != 1;
+        if !shape
+            .iter()
+            .copied()
+            .filter(big)
+            .eq(tensor.shape.iter().copied().filter(big))
+        {
+            return Err(Error::TensorShape {
+                name: self.file.clone(),
+                tensor: tensor.stored_name.clone(),
+                expected: shape.to_vec(),
+                found: tensor.shape.clone(),
+            });
+        }
+        self.read_rows_f32(tensor, 0, tensor.rows()).await
+    }
+
+    /// Rows `first_row..first_row + rows` of a tensor in f32, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] past the last row; the source's.
+    pub async fn read_rows_f32(
+        &self,
+        tensor: &TensorInfo,
+        first_row: u64,
+        rows: u64,
+    ) -> Result<Vec<f32>> {
+        let what = format!("rows of {}", tensor.stored_name);
+        source::check_range(&self.file, &what, first_row, rows, tensor.rows())?;
+        // The tensor lies inside its file, so these products are at most a small multiple of the file's length.
+        let row_bytes = tensor.row_bytes();
+        let size = |n: u64| {
+            usize::try_from(n)
+                .ok()
+                .filter(|&n| n < isize::MAX as usize / 4)
+                .ok_or_else(|| Error::OutOfMemory {
+                    what: what.clone(),
+                    bytes: n,
+                    limit: Some(isize::MAX as u64),
+                })
+        };
+        let mut bytes = vec![0; size(rows * row_bytes)?];
+        let mut values = vec![0.0; size(rows * tensor.cols())?];
+        self.read(tensor, first_row * row_bytes, &mut bytes).await?;
+        tensor.format.spec().dequantise_blocks(&bytes, &mut values);
+        Ok(values)
+    }
+
+    /// A = -exp(A_log) of one layer, one negative number for each of H heads.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read_f32`].
+    pub async fn mamba_a(&self, layer: u32) -> Result<Vec<f32>> {
+        let shape = [self.config.mamba_n_heads.into()];
+        match self.container {
+            Container::Gguf => {
+                self.read_f32(&format!("model.layers.{layer}.mamba.A"), &shape)
+                    .await
+            }
+            Container::Safetensors => {
+                let name = format!("model.layers.{layer}.mamba.A_log");
+                let mut a = self.read_f32(&name, &shape).await?;
+                a.iter_mut().for_each(|a| *a = -a.exp());
+                Ok(a)
+            }
+        }
+    }
+
+    /// What to call the file in a message.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+}
+
+/// `org/repo` or `org/repo:file`, as the hub allows them.
+#[cfg(not(target_arch = "wasm32"))]
+fn is_hub_id(model: &str) -> bool {
+    let repo = model.split_once(':').map_or(model, |(repo, _)| repo);
+    let word = |part: &str| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(legal)
+    };
+    let is_file = [".gguf", ".safetensors", ".json"]
+        .iter()
+        .any(|end| repo.ends_with(end));
+    repo.split_once('/')
+        .is_some_and(|(org, repo)| word(org) && word(repo))
+        && !is_file
+}

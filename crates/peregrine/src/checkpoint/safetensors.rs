@@ -1,0 +1,397 @@
+//! A Hugging Face folder: safetensors (one file or shards), `config.json`, and the tokenizer's files.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::path::Path;
+use std::rc::Rc;
+
+use safetensors::{Dtype, tensor::TensorInfo as Entry};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::source::{FileSource, Source, check_range};
+use super::{Checkpoint, Container, Found, TokenizerData};
+use crate::config::Config;
+use crate::config::json::lenient;
+use crate::format::Format;
+use crate::{Error, Result};
+
+/// The longest header that the safetensors format allows.
+const MAX_HEADER: u64 = 100_000_000;
+
+fn malformed(name: &str, field: &str, expected: impl ToString, found: impl ToString) -> Error {
+    Error::Malformed {
+        name: name.into(),
+        field: field.into(),
+        expected: expected.to_string(),
+        found: found.to_string(),
+    }
+}
+
+/// The entries of a JSON object in order, repeats included: `serde_json`'s own map would hide them.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> serde::Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Entries, M::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+/// Reads and checks the header of one safetensors file: u64 length, JSON, data.
+async fn read_header(source: &dyn Source, index: usize) -> Result<Vec<Found>> {
+    let (name, len) = (source.name(), source.len());
+    let mut length = [0; 8];
+    check_range(name, "the length of the header", 0, 8, len)?;
+    source.read(0, &mut length).await?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER {
+        let expected = format!("at most {MAX_HEADER}");
+        return Err(malformed(
+            name,
+            "the length of the header",
+            expected,
+            length,
+        ));
+    }
+    check_range(name, "the header", 8, length, len)?;
+    let mut header = vec![0; length as usize];
+    source.read(8, &mut header).await?;
+    let Entries(entries) = serde_json::from_slice(&header)
+        .map_err(|e| malformed(name, "the header", "a JSON object", e))?;
+
+    let data = 8 + length;
+    let mut found: Vec<Found> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (tensor, value) in entries {
+        if tensor == "__metadata__" {
+            continue;
+        }
+        let field = format!("tensor {tensor}");
+        if !seen.insert(tensor.clone()) {
+            return Err(malformed(name, &field, "one tensor of this name", "two"));
+        }
+        let Entry {
+            dtype,
+            shape,
+            data_offsets: (first, end),
+        } = serde_json::from_value(value)
+            .map_err(|e| malformed(name, &field, "dtype, shape and data_offsets", e))?;
+        let format = match dtype {
+            Dtype::F32 => Format::F32,
+            Dtype::F16 => Format::F16,
+            Dtype::BF16 => Format::BF16,
+            other => {
+                return Err(Error::Unsupported {
+                    name: name.into(),
+                    field,
+                    expected: "F32, F16 or BF16".into(),
+                    found: format!("dtype {other:?}"),
+                });
+            }
+        };
+        let shape: Vec<u64> = shape.into_iter().map(|d| d as u64).collect();
+        let size = u64::from(format.spec().bytes);
+        let bytes = shape
+            .iter()
+            .try_fold(size, |bytes, &d| bytes.checked_mul(d));
+        let Some(bytes) = bytes.filter(|&bytes| bytes > 0) else {
+            let expected = "dimensions above 0 with a product below 2^64";
+            return Err(malformed(name, &field, expected, format!("{shape:?}")));
+        };
+        if (end as u64).checked_sub(first as u64) != Some(bytes) {
+            let expected = format!("data_offsets {bytes} bytes apart, as {shape:?} {format} needs");
+            return Err(malformed(
+                name,
+                &field,
+                expected,
+                format!("[{first}, {end}]"),
+            ));
+        }
+        let offset = (first as u64).saturating_add(data);
+        check_range(name, &field, offset, bytes, len)?;
+        found.push(Found {
+            stored_name: tensor,
+            shape,
+            format,
+            source: index,
+            offset,
+            bytes,
+        });
+    }
+    let mut order: Vec<&Found> = found.iter().collect();
+    order.sort_by_key(|tensor| tensor.offset);
+    for pair in order.windows(2) {
+        if pair[0].offset + pair[0].bytes > pair[1].offset {
+            let field = format!("tensor {}", pair[1].stored_name);
+            let found = format!("an overlap with {}", pair[0].stored_name);
+            return Err(malformed(name, &field, "a place of its own", found));
+        }
+    }
+    Ok(found)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|source| Error::Io {
+        name: path.display().to_string(),
+        source,
+    })
+}
+
+/// A file of the folder; `None` if it is not there.
+fn read_optional(folder: &Path, file: &str) -> Result<Option<Vec<u8>>> {
+    let path = folder.join(file);
+    if path.exists() {
+        read(&path).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+fn json(folder: &Path, file: &str) -> Result<Option<Value>> {
+    let bytes = read_optional(folder, file)?;
+    bytes
+        .map(|bytes| lenient(&folder.join(file).display().to_string(), &bytes))
+        .transpose()
+}
+
+/// The safetensors files of the folder, and for shards which tensor is to be in which.
+fn shards(folder: &Path) -> Result<(Vec<String>, Option<HashMap<String, String>>)> {
+    const INDEX: &str = "model.safetensors.index.json";
+    let Some(index) = json(folder, INDEX)? else {
+        return Ok((vec!["model.safetensors".into()], None));
+    };
+    let name = folder.join(INDEX).display().to_string();
+    let map = index.get("weight_map").ok_or_else(|| Error::MissingField {
+        name: name.clone(),
+        field: "weight_map".into(),
+    })?;
+    let map: HashMap<String, String> = serde_json::from_value(map.clone())
+        .map_err(|e| malformed(&name, "weight_map", "names of files by name of tensor", e))?;
+    let files: BTreeSet<&String> = map.values().collect();
+    if let Some(path) = files
+        .iter()
+        .find(|file| Path::new(file).file_name() != Some(file.as_ref()))
+    {
+        // An index must not reach outside its folder.
+        return Err(malformed(
+            &name,
+            "weight_map",
+            "names of files in the folder",
+            path,
+        ));
+    }
+    Ok((files.into_iter().cloned().collect(), Some(map)))
+}
+
+/// See [`Checkpoint::open_folder`].
+pub(super) async fn open_folder(folder: &Path) -> Result<Checkpoint> {
+    let file = folder.display().to_string();
+    let config_path = folder.join("config.json");
+    let config_name = config_path.display().to_string();
+    let config_json = lenient(&config_name, &read(&config_path)?)?;
+    let mut config = Config::from_json(&config_name, &config_json)?;
+
+    let (files, map) = shards(folder)?;
+    let (mut sources, mut found): (Vec<Rc<dyn Source>>, Vec<Found>) = Default::default();
+    for name in &files {
+        let source = FileSource::open(folder.join(name))?;
+        for tensor in read_header(&source, sources.len()).await? {
+            let field = format!("tensor {}", tensor.stored_name);
+            match map.as_ref().map(|map| map.get(&tensor.stored_name)) {
+                Some(Some(listed)) if listed != name => {
+                    return Err(malformed(
+                        source.name(),
+                        &field,
+                        format!("it in {listed}"),
+                        "it here",
+                    ));
+                }
+                Some(None) => {
+                    return Err(malformed(
+                        source.name(),
+                        &field,
+                        "it in the index",
+                        "it only here",
+                    ));
+                }
+                _ => found.push(tensor),
+            }
+        }
+        sources.push(Rc::new(source));
+    }
+    if config_json
+        .get("tie_word_embeddings")
+        .is_none_or(Value::is_null)
+    {
+        config.tie_word_embeddings = !found.iter().any(|t| t.stored_name == "lm_head.weight");
+    }
+    if let Some(embedding) = found
+        .iter()
+        .find(|t| t.stored_name == "model.embed_tokens.weight")
+    {
+        // Rows decide; a number of rows that is out of range fails as a shape.
+        let rows = embedding
+            .shape
+            .first()
+            .and_then(|&rows| u32::try_from(rows).ok());
+        config.vocab_size = rows
+            .filter(|&rows| rows <= 1 << 24)
+            .unwrap_or(config.vocab_size);
+    }
+    let tokenizer_config = json(folder, "tokenizer_config.json")?.unwrap_or_default();
+    let generation = json(folder, "generation_config.json")?.unwrap_or_default();
+    let mut checkpoint = Checkpoint {
+        name: model_name(folder, &config_json),
+        container: Container::Safetensors,
+        tokenizer: tokenizer(folder, &config_json, &generation, &tokenizer_config)?,
+        chat_template: chat_template(folder, &tokenizer_config)?,
+        metadata: shown(&config_json),
+        file,
+        sources,
+        tensors: Vec::new(),
+        index: HashMap::new(),
+        config,
+    };
+    checkpoint.fill(found)?;
+    Ok(checkpoint)
+}
+
+fn model_name(folder: &Path, config: &Value) -> String {
+    let stated = config
+        .get("_name_or_path")
+        .and_then(Value::as_str)
+        .unwrap_or("");
+    let stated = stated
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or("");
+    if !stated.is_empty() {
+        return stated.into();
+    }
+    let absolute = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
+    absolute
+        .file_name()
+        .map_or("model".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The fields of `config.json`, for `info`.
+fn shown(config: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), Into::into);
+    let fields = config.as_object().into_iter().flatten();
+    fields
+        .map(|(key, value)| (key.clone(), text(value)))
+        .collect()
+}
+
+/// `chat_template.jinja`, or the template (the one named "default" of several) in `tokenizer_config.json`.
+fn chat_template(folder: &Path, tokenizer_config: &Value) -> Result<Option<String>> {
+    if let Some(bytes) = read_optional(folder, "chat_template.jinja")? {
+        let name = folder.join("chat_template.jinja").display().to_string();
+        let text = String::from_utf8(bytes);
+        return text
+            .map(Some)
+            .map_err(|e| malformed(&name, "the file", "UTF-8", e.utf8_error()));
+    }
+    let template = match tokenizer_config.get("chat_template") {
+        Some(Value::Array(several)) => {
+            let default = several
+                .iter()
+                .find(|t| t.get("name").is_some_and(|n| n == "default"));
+            default.and_then(|t| t.get("template"))
+        }
+        other => other,
+    };
+    Ok(template.and_then(Value::as_str).map(Into::into))
+}
+
+/// `tokenizer.json`, and the special tokens from where Hugging Face's libraries take them.
+fn tokenizer(
+    folder: &Path,
+    config: &Value,
+    generation: &Value,
+    tokenizer_config: &Value,
+) -> Result<TokenizerData> {
+    let path = folder.join("tokenizer.json");
+    let bytes = read(&path)?;
+    let name = path.display().to_string();
+    let tokenizer: Value =
+        serde_json::from_slice(&bytes).map_err(|e| malformed(&name, "the file", "JSON", e))?;
+    let added = tokenizer.get("added_tokens").and_then(Value::as_array);
+    let narrow = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+    // "bos_token" is a text, or an object with one.
+    let named = |field: &str| {
+        let token = tokenizer_config.get(field)?;
+        let text = token.get("content").unwrap_or(token).as_str()?;
+        let token = added?
+            .iter()
+            .find(|t| t.get("content").is_some_and(|c| c == text))?;
+        token.get("id").and_then(narrow)
+    };
+    let stated = |field: &str| {
+        let value = generation
+            .get(field)
+            .filter(|v| !v.is_null())
+            .or_else(|| config.get(field));
+        match value {
+            Some(Value::Array(ids)) => ids.iter().filter_map(narrow).collect(),
+            Some(id) => narrow(id).into_iter().collect(),
+            None => Vec::new(),
+        }
+    };
+    let one = |kind: &str| {
+        named(&format!("{kind}_token"))
+            .or_else(|| stated(&format!("{kind}_token_id")).first().copied())
+    };
+    let mut eos: Vec<u32> = named("eos_token").into_iter().collect();
+    for id in stated("eos_token_id") {
+        if !eos.contains(&id) {
+            eos.push(id);
+        }
+    }
+    let bos = one("bos");
+    let add_bos = match tokenizer_config
+        .get("add_bos_token")
+        .and_then(Value::as_bool)
+    {
+        Some(add) => add,
+        None => begins_with_special(tokenizer.get("post_processor")),
+    };
+    Ok(TokenizerData::Json {
+        bos,
+        eos,
+        pad: one("pad"),
+        add_bos: add_bos && bos.is_some(),
+        bytes,
+    })
+}
+
+/// Whether the post-processor puts a special token before a single text.
+fn begins_with_special(processor: Option<&Value>) -> bool {
+    let Some(processor) = processor else {
+        return false;
+    };
+    if let Some(several) = processor.get("processors").and_then(Value::as_array) {
+        return several
+            .iter()
+            .any(|processor| begins_with_special(Some(processor)));
+    }
+    let first = processor.get("single").and_then(|single| single.get(0));
+    first.is_some_and(|first| first.get("SpecialToken").is_some())
+}
