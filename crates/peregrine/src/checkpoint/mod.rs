@@ -6,12 +6,13 @@
 
 pub mod gguf;
 pub mod gguf_value;
-mod gguf_write;
+pub mod gguf_write;
 pub(crate) mod names;
 #[cfg(not(target_arch = "wasm32"))]
 mod safetensors;
 pub mod source;
 mod tokenizer_data;
+pub(crate) mod tokenizer_export;
 
 use std::collections::HashMap;
 use std::rc::Rc;
