@@ -1,1 +1,290 @@
-//! (in work)
+//! From logits to the next token.
+//!
+//! The order is Hugging Face's: repetition penalty, temperature, top-k, top-p, min-p, each on what the one before left.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How the next token is drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SamplingOptions {
+    /// Logits are divided by it. 0: always the likeliest token (greedy).
+    pub temperature: f32,
+    /// Only the k likeliest tokens. 0: off.
+    pub top_k: u32,
+    /// Only the likeliest tokens that together reach this probability. 1: off.
+    pub top_p: f32,
+    /// Only tokens at least this fraction as likely as the likeliest. 0: off.
+    pub min_p: f32,
+    /// Logits of tokens that occurred lately are divided by it (multiplied where negative). 1: off.
+    pub repetition_penalty: f32,
+    /// How many of the last tokens count as lately. 0: all.
+    pub repetition_window: u32,
+    /// Draws are a function of the seed and of how many came before.
+    pub seed: u64,
+}
+
+impl Default for SamplingOptions {
+    fn default() -> Self {
+        Self {
+            temperature: 0.7,
+            top_k: 0,
+            top_p: 0.9,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            repetition_window: 64,
+            seed: 0,
+        }
+    }
+}
+
+impl SamplingOptions {
+    /// Always the likeliest token.
+    pub fn greedy() -> Self {
+        Self {
+            temperature: 0.0,
+            top_p: 1.0,
+            ..Self::default()
+        }
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] with the option's name.
+    pub fn validate(&self) -> Result<()> {
+        let check = |ok: bool, field: &str, expected: &str, found: f32| match ok {
+            true => Ok(()),
+            false => Err(wrong(field, expected, found.to_string())),
+        };
+        let temperature = self.temperature;
+        check(
+            temperature.is_finite() && temperature >= 0.0,
+            "temperature",
+            "a number of at least 0",
+            temperature,
+        )?;
+        check(
+            self.top_p > 0.0 && self.top_p <= 1.0,
+            "top_p",
+            "a number above 0, at most 1",
+            self.top_p,
+        )?;
+        check(
+            (0.0..=1.0).contains(&self.min_p),
+            "min_p",
+            "a number from 0 to 1",
+            self.min_p,
+        )?;
+        let penalty = self.repetition_penalty;
+        check(
+            penalty.is_finite() && penalty > 0.0,
+            "repetition_penalty",
+            "a number above 0",
+            penalty,
+        )
+    }
+}
+
+/// Draws tokens. The same options and the same logits give the same tokens.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    options: SamplingOptions,
+    /// How many draws were made: with the seed, the whole state of the generator.
+    draws: u64,
+    // Kept between calls, as V can be 261,120.
+    logits: Vec<f32>,
+    candidates: Vec<Candidate>,
+}
+
+/// A token that may be drawn. Ordered by logit, then the lower id is the greater.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Candidate {
+    logit: f32,
+    id: u32,
+}
+
+impl Candidate {
+    fn new((id, logit): (u32, &f32)) -> Self {
+        // Adding 0 makes -0 to 0: they are equal, so the lower id must win.
+        Self {
+            logit: logit + 0.0,
+            id,
+        }
+    }
+}
+
+impl Eq for Candidate {}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.logit
+            .total_cmp(&other.logit)
+            .then(other.id.cmp(&self.id))
+    }
+}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Sampler {
+    /// A sampler before its first draw.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] for an option out of its range.
+    pub fn new(options: SamplingOptions) -> Result<Self> {
+        options.validate()?;
+        Ok(Self {
+            options,
+            draws: 0,
+            logits: Vec::new(),
+            candidates: Vec::new(),
+        })
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &SamplingOptions {
+        &self.options
+    }
+
+    /// Draws from `logits` `[V]`. `history` are the tokens so far, oldest first; only the repetition penalty looks at
+    /// them. Among equals the lowest id wins.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] if a logit is NaN or plus infinity, if there is none, or if all are minus infinity;
+    /// [`Error::TokenOutOfRange`] for a token of the history that has no logit.
+    pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<u32> {
+        if let Some((at, bad)) = logits
+            .iter()
+            .enumerate()
+            .find(|(_, l)| l.is_nan() || **l == f32::INFINITY)
+        {
+            return Err(wrong("logits", "numbers", format!("{bad} for token {at}")));
+        }
+        let penalised = self.options.repetition_penalty != 1.0;
+        let mut scratch = std::mem::take(&mut self.logits);
+        if penalised {
+            scratch.clear();
+            scratch.extend_from_slice(logits);
+            self.penalise(&mut scratch, history)?;
+        }
+        let token = self.draw(if penalised { &scratch } else { logits });
+        self.logits = scratch;
+        token
+    }
+
+    fn penalise(&self, logits: &mut [f32], history: &[u32]) -> Result<()> {
+        let window = match self.options.repetition_window as usize {
+            0 => history.len(),
+            window => window.min(history.len()),
+        };
+        let mut recent = history[history.len() - window..].to_vec();
+        recent.sort_unstable();
+        recent.dedup();
+        let vocab_size = u32::try_from(logits.len()).unwrap_or(u32::MAX);
+        for token in recent {
+            let logit = logits
+                .get_mut(token as usize)
+                .ok_or(Error::TokenOutOfRange { token, vocab_size })?;
+            let penalty = self.options.repetition_penalty;
+            *logit = if *logit < 0.0 {
+                *logit * penalty
+            } else {
+                *logit / penalty
+            };
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> Result<u32> {
+        let Some(best) = (0u32..).zip(logits).map(Candidate::new).max() else {
+            return Err(wrong("logits", "one for each token", "none".into()));
+        };
+        if best.logit == f32::NEG_INFINITY {
+            return Err(wrong(
+                "logits",
+                "at least one finite number",
+                "minus infinity only".into(),
+            ));
+        }
+        let SamplingOptions {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            ..
+        } = self.options;
+        if temperature == 0.0 || top_k == 1 {
+            return Ok(best.id);
+        }
+        // Probability relative to the likeliest token.
+        let weight =
+            |c: &Candidate| (f64::from(c.logit - best.logit) / f64::from(temperature)).exp();
+
+        let candidates = &mut self.candidates;
+        candidates.clear();
+        candidates.extend((0u32..).zip(logits).map(Candidate::new));
+        let k = top_k as usize;
+        if k > 0 && k < candidates.len() {
+            candidates.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
+            candidates.truncate(k);
+        }
+        if top_p < 1.0 {
+            let target = candidates.iter().map(weight).sum::<f64>() * f64::from(top_p);
+            // Only as much of the order is made as is needed: a heap, not a sort.
+            let mut heap = BinaryHeap::from(std::mem::take(candidates));
+            let mut reached = 0.0;
+            let mut kept = Vec::new();
+            while reached < target
+                && let Some(candidate) = heap.pop()
+            {
+                reached += weight(&candidate);
+                kept.push(candidate);
+            }
+            *candidates = kept;
+        }
+        if min_p > 0.0 {
+            candidates.retain(|c| weight(c) >= f64::from(min_p));
+        }
+
+        // Walk down to a random point of the remaining probability. The sum is taken in the order of the walk.
+        let total: f64 = candidates.iter().map(weight).sum();
+        let point = uniform(self.options.seed, self.draws) * total;
+        self.draws += 1;
+        let mut reached = 0.0;
+        let hit = candidates.iter().find(|c| {
+            reached += weight(c);
+            reached > point
+        });
+        Ok(hit.map_or(best.id, |c| c.id))
+    }
+}
+
+/// Draw number `n` of `seed`: in [0, 1), 53 bits. SplitMix64 (Steele, Lea and Flood, 2014): a counter, well mixed; the
+/// seed is mixed first, so that neighbouring seeds are not shifted copies of each other.
+fn uniform(seed: u64, n: u64) -> f64 {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |mut z: u64| {
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let bits = mix(mix(seed.wrapping_add(STEP)).wrapping_add(STEP.wrapping_mul(n.wrapping_add(1))));
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+fn wrong(field: &str, expected: &str, found: String) -> Error {
+    Error::Sampling {
+        field: field.into(),
+        expected: expected.into(),
+        found,
+    }
+}
