@@ -375,3 +375,19 @@ pub(crate) fn translate(error: wgpu::Error) -> Error {
         }
     }
 }
+
+/// A moment, to measure spans with: the system's clock natively, the page's in a browser, where std has none.
+#[derive(Clone, Copy, Debug)]
+pub struct Instant(web_time::Instant);
+
+impl Instant {
+    /// Now.
+    pub fn now() -> Self {
+        Self(web_time::Instant::now())
+    }
+
+    /// Seconds from `earlier` to this moment.
+    pub fn since(self, earlier: Self) -> f64 {
+        self.0.duration_since(earlier.0).as_secs_f64()
+    }
+}

@@ -1,1 +1,466 @@
-//! (in work)
+//! The model on one page: [`Model::record`] is Falcon-H1's forward pass, one line a dispatch, in order.
+//!
+//! The CPU twin, [`crate::reference::model`], has the same lines. What each kernel does with its buffers stands in the head of
+//! its WGSL file. This is the clearest form that is right: norms, `prepare` and the gated norm are kernels of their own; the
+//! fused form of the design (five dispatches a layer) is to be checked against it.
+
+use crate::checkpoint::{Checkpoint, Container};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Reduction, ShapeClass};
+use crate::kernels::Pipelines;
+use crate::plan::{Epilogue, Norm, Plan, Recorder, Rows, Step, lanes};
+use crate::state::State;
+use crate::weights::{Matrix, PartSpec, Uploads, padded};
+
+/// What to do otherwise than by default when a model is loaded.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Most tokens of a conversation; `None`: what the model was made for.
+    pub context_length: Option<u32>,
+    /// Tokens read at a time in prefill; `None` chooses by adapter.
+    pub chunk: Option<u32>,
+}
+
+/// How far loading has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Bytes of tensors read and sent to the GPU.
+    Upload {
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// Pipelines made.
+    Compile {
+        /// So far.
+        done: u32,
+        /// In all.
+        total: u32,
+    },
+}
+
+/// One layer's weights.
+pub struct Layer {
+    /// \[D\]
+    pub input_layernorm: wgpu::Buffer,
+    /// \[q | k | v | z | x | B | C | dt\] × D
+    pub w_in: Matrix,
+    /// conv1d.weight \[conv_dim, K\] | conv1d.bias \[conv_dim\] | dt_bias \[n\] | A \[n\] | D \[n\]
+    pub mamba: wgpu::Buffer,
+    /// \[d\], where the model has `mamba_rms_norm`
+    pub mamba_norm: Option<wgpu::Buffer>,
+    /// D × \[attention | SSM\]
+    pub w_out: Matrix,
+    /// \[D\]
+    pub pre_ff_layernorm: wgpu::Buffer,
+    /// gate and up, 2 sums of F rows × D
+    pub mlp_in: Matrix,
+    /// D × F
+    pub mlp_out: Matrix,
+}
+
+/// Activations of one step, for up to [`Model::chunk`] tokens. Rows that a matrix reads are padded to whole strips of 32 with
+/// zeros that nothing ever overwrites.
+pub struct Scratch {
+    /// Token ids \[T\], u32
+    pub ids: wgpu::Buffer,
+    /// cos, sin \[T, hd / 2\]
+    pub rope: wgpu::Buffer,
+    /// Residual stream \[T, D\]
+    pub h: wgpu::Buffer,
+    /// Its norm \[T, D\]
+    pub u: wgpu::Buffer,
+    /// \[T, q | k | v | z | x | B | C | dt\]
+    pub proj: wgpu::Buffer,
+    /// \[T, q | x | B | C | delta | exp(delta A)\]
+    pub ready: wgpu::Buffer,
+    /// \[T, attention | SSM\]
+    pub mixed: wgpu::Buffer,
+    /// \[T, F\]
+    pub ff: wgpu::Buffer,
+    /// \[rows, V\]
+    pub logits: wgpu::Buffer,
+}
+
+/// Row lengths of the activations, in floats.
+#[derive(Clone, Copy, Debug)]
+pub struct Strides {
+    /// h and u
+    pub hidden: u32,
+    /// proj
+    pub proj: u32,
+    /// ready
+    pub ready: u32,
+    /// mixed
+    pub mixed: u32,
+    /// Where the SSM heads' output begins in a row of mixed.
+    pub ssm: u32,
+    /// ff
+    pub ff: u32,
+}
+
+impl Strides {
+    /// Of a configuration.
+    pub fn of(c: &Config) -> Self {
+        Self {
+            hidden: padded(c.hidden_size),
+            proj: c.q_dim() + 2 * c.kv_dim() + c.in_proj_rows(),
+            ready: c.q_dim() + c.conv_dim() + 2 * c.mamba_n_heads,
+            mixed: padded(c.q_dim()) + padded(c.mamba_d_ssm),
+            ssm: padded(c.q_dim()),
+            ff: padded(c.intermediate_size),
+        }
+    }
+}
+
+/// A model on the GPU.
+pub struct Model {
+    pub(crate) gpu: Gpu,
+    pub(crate) config: Config,
+    pub(crate) strides: Strides,
+    pub(crate) embed_tokens: Matrix,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) final_layernorm: wgpu::Buffer,
+    pub(crate) lm_head: Matrix,
+    pub(crate) scratch: Scratch,
+    pub(crate) step: wgpu::Buffer,
+    pub(crate) pipelines: Pipelines,
+    chunk: u32,
+    logit_rows: u32,
+    context_length: u32,
+}
+
+impl Model {
+    /// The forward pass. D hidden, F feed-forward, V vocabulary, H SSM heads, P, N, G their sizes, T tokens.
+    pub fn record(&self, state: &State, many: bool) -> Plan {
+        use Epilogue::{Add, Store, SwiGlu};
+        use Rows::{All, Logits};
+        let s = &self.scratch;
+        let mut r = Recorder::new(&self.gpu, &self.pipelines, &self.step, many);
+
+        r.embed(&self.embed_tokens, &s.ids, &s.h); //                               h [T, D] = E[ids]
+        for (i, layer) in self.layers.iter().enumerate() {
+            r.layer = Some(i as u32);
+            r.rmsnorm("input_layernorm", self.norm(&layer.input_layernorm), &s.h, &s.u, All); // u [T, D], for both mixers
+            r.linear("project_in", &layer.w_in, &s.u, &s.proj, Store, All); //       q k v z x B C dt
+            self.prepare(&mut r, state, i); //                                       RoPE, KV append, convolution, softplus
+            self.mixer(&mut r, state, i); //                                         attention heads beside SSM heads
+            if let Some(weight) = &layer.mamba_norm {
+                self.gated_norm(&mut r, weight); //                                  in each of the G groups
+            }
+            r.linear("project_out", &layer.w_out, &s.mixed, &s.h, Add, All); //      h += W_o attention + W_out ssm
+            r.rmsnorm("pre_ff_layernorm", self.norm(&layer.pre_ff_layernorm), &s.h, &s.u, All);
+            r.linear("mlp_in", &layer.mlp_in, &s.u, &s.ff, SwiGlu, All); //          ff [T, F]
+            r.linear("mlp_out", &layer.mlp_out, &s.ff, &s.h, Add, All); //           h += W_down ff
+        }
+        r.layer = None;
+        r.rmsnorm("final_layernorm", self.norm(&self.final_layernorm), &s.h, &s.u, Logits);
+        r.linear("lm_head", &self.lm_head, &s.u, &s.logits, Store, Logits); //       logits [rows, V]
+        r.finish()
+    }
+
+    fn norm<'a>(&self, weight: &'a wgpu::Buffer) -> Norm<'a> {
+        let c = &self.config;
+        Norm { weight, width: c.hidden_size, stride: self.strides.hidden, eps: c.rms_norm_eps }
+    }
+
+    fn prepare(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
+        let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
+        let threads = r.shapes().elements();
+        let elements = c.q_dim() / 2 + c.kv_dim() / 2 + c.kv_dim() + c.conv_dim() + c.mamba_n_heads;
+        let groups = elements.div_ceil(threads);
+        let mut constants = self.sizes();
+        constants.push(("THREADS", threads.into()));
+        let buffers = [r.step(), &s.proj, &s.rope, &l.conv, &self.layers[layer].mamba, &s.ready, &l.keys, &l.values];
+        r.kernel("prepare", Reduction::Workgroup, &constants, &buffers, Box::new(move |step| [groups, step.tokens, 1]));
+    }
+
+    fn mixer(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
+        let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
+        let shape = r.shapes().mixer(c.mamba_d_state);
+        let attention = c.num_attention_heads;
+        let ssm = c.mamba_n_heads * c.mamba_d_head.div_ceil(shape.threads / shape.lanes);
+        let mut constants = self.sizes();
+        constants.extend(lanes(shape));
+        constants.extend([
+            ("MIXED_STRIDE", self.strides.mixed.into()),
+            ("SSM_OFFSET", self.strides.ssm.into()),
+            ("Q_PER_KV", (c.num_attention_heads / c.num_key_value_heads).into()),
+            ("P", c.mamba_d_head.into()),
+            ("N", c.mamba_d_state.into()),
+            ("G", c.mamba_n_groups.into()),
+        ]);
+        let mamba = &self.layers[layer].mamba;
+        let buffers =
+            [r.step(), &s.proj, &s.ready, &l.keys, &l.values, mamba, &l.conv, &l.ssm, &s.mixed];
+        let grid = Box::new(move |step: &Step| [attention * step.tokens + ssm, 1, 1]);
+        r.kernel("mixer", self.gpu.reduction(), &constants, &buffers, grid);
+    }
+
+    fn gated_norm(&self, r: &mut Recorder<'_>, weight: &wgpu::Buffer) {
+        let c = &self.config;
+        let (groups, width) = (c.mamba_n_groups, c.mamba_d_ssm / c.mamba_n_groups);
+        let mut constants = lanes(r.shapes().norm(width));
+        constants.extend([
+            ("WIDTH", width.into()),
+            ("STRIDE", self.strides.mixed.into()),
+            ("OFFSET", self.strides.ssm.into()),
+            ("EPS", c.rms_norm_eps.into()),
+        ]);
+        let grid = Box::new(move |step: &Step| [step.tokens, groups, 1]);
+        r.kernel("gated_norm", Reduction::Workgroup, &constants, &[weight, &self.scratch.mixed], grid);
+    }
+
+    /// The override constants that `prepare` and `mixer` share.
+    fn sizes(&self) -> Vec<(&'static str, f64)> {
+        let c = &self.config;
+        vec![
+            ("PROJ_STRIDE", self.strides.proj.into()),
+            ("READY_STRIDE", self.strides.ready.into()),
+            ("Q_DIM", c.q_dim().into()),
+            ("KV_DIM", c.kv_dim().into()),
+            ("HEAD_DIM", c.head_dim.into()),
+            ("D_SSM", c.mamba_d_ssm.into()),
+            ("CONV_DIM", c.conv_dim().into()),
+            ("D_CONV", c.mamba_d_conv.into()),
+            ("SSM_HEADS", c.mamba_n_heads.into()),
+        ]
+    }
+
+    /// Streams a checkpoint to the GPU and makes the pipelines.
+    ///
+    /// # Errors
+    /// What the checkpoint or the device say; nothing stays allocated.
+    pub async fn load(
+        gpu: &Gpu,
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self> {
+        let config = checkpoint.config.clone();
+        let c = &config;
+        if c.head_dim % 4 != 0 || c.mamba_d_state % 4 != 0 {
+            return Err(Error::Unsupported {
+                name: checkpoint.name.clone(),
+                field: "head_dim, mamba_d_state".into(),
+                expected: "multiples of 4".into(),
+                found: format!("{}, {}", c.head_dim, c.mamba_d_state),
+            });
+        }
+        let strides = Strides::of(c);
+        let total = checkpoint.tensors().map(|t| t.bytes).sum();
+        let mut report = |done, total| progress(Progress::Upload { done, total });
+        let mut uploads = Uploads::new(total, &mut report);
+        let loader = Loader { gpu, checkpoint, strides };
+
+        let embed = loader.part("model.embed_tokens.weight", c.vocab_size, 0, 0, c.embedding_multiplier)?;
+        let embed_tokens =
+            Matrix::load(gpu, checkpoint, "embed_tokens", &[embed], (0, strides.hidden), &mut uploads).await?;
+        let mut layers = Vec::new();
+        for i in 0..c.num_hidden_layers {
+            layers.push(loader.layer(i, &mut uploads).await?);
+        }
+        let final_layernorm = loader.vector("model.final_layernorm.weight", c.hidden_size, &mut uploads).await?;
+        let head_strides = (strides.hidden, c.vocab_size);
+        let lm_head = if c.tie_word_embeddings {
+            // A GGUF has one baked embedding for both ends: its multiplier cannot be told apart, and none is applied.
+            let scale = if checkpoint.container == Container::Gguf { 1.0 } else { c.lm_head_multiplier };
+            embed_tokens.tied(gpu, scale, head_strides)
+        } else {
+            let part = loader.part("lm_head.weight", c.vocab_size, 0, 0, c.lm_head_multiplier)?;
+            Matrix::load(gpu, checkpoint, "lm_head", &[part], head_strides, &mut uploads).await?
+        };
+
+        let by_adapter = if gpu.shapes() == ShapeClass::Software { 32 } else { 256 };
+        let context_length = options.context_length.unwrap_or(u32::MAX).min(c.max_position_embeddings);
+        let chunk = options.chunk.unwrap_or(by_adapter).clamp(1, 512);
+        let logit_rows = (gpu.max_binding() / (4 * u64::from(c.vocab_size))).clamp(1, u64::from(chunk)) as u32;
+        let buffer = |label: &str, width: u32| gpu.storage(label, 4 * u64::from(width) * u64::from(chunk));
+        let scratch = Scratch {
+            ids: buffer("ids", 1)?,
+            rope: buffer("rope", c.head_dim)?,
+            h: buffer("h", strides.hidden)?,
+            u: buffer("u", strides.hidden)?,
+            proj: buffer("proj", strides.proj)?,
+            ready: buffer("ready", strides.ready)?,
+            mixed: buffer("mixed", strides.mixed)?,
+            ff: buffer("ff", strides.ff)?,
+            logits: gpu.storage("logits", 4 * u64::from(c.vocab_size) * u64::from(logit_rows))?,
+        };
+        let model = Self {
+            gpu: gpu.clone(),
+            step: gpu.uniform("step", bytemuck::bytes_of(&Step::default())),
+            pipelines: Pipelines::new(gpu),
+            strides,
+            embed_tokens,
+            layers,
+            final_layernorm,
+            lm_head,
+            scratch,
+            chunk,
+            logit_rows,
+            context_length,
+            config,
+        };
+        gpu.sync().await?;
+        model.compile(progress).await?;
+        Ok(model)
+    }
+
+    /// Makes every pipeline the model needs by recording its plans once.
+    async fn compile(&self, progress: &mut dyn FnMut(Progress)) -> Result<()> {
+        let state = State::new(&self.gpu, &self.config, 1)?;
+        progress(Progress::Compile { done: 0, total: 2 });
+        for (done, many) in [(1, false), (2, true)] {
+            self.record(&state, many);
+            self.pipelines.finish().await?;
+            progress(Progress::Compile { done, total: 2 });
+        }
+        Ok(())
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The device it lies on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Most tokens in a step.
+    pub fn chunk(&self) -> u32 {
+        self.chunk
+    }
+
+    /// Most rows of logits that a step can make.
+    pub fn logit_rows(&self) -> u32 {
+        self.logit_rows
+    }
+
+    /// Most tokens of a conversation.
+    pub fn context_length(&self) -> u32 {
+        self.context_length
+    }
+
+    /// Bytes of weights on the GPU.
+    pub fn weight_bytes(&self) -> u64 {
+        let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
+        let head = if self.config.tie_word_embeddings { 0 } else { self.lm_head.bytes() };
+        matrices.map(Matrix::bytes).sum::<u64>() + self.embed_tokens.bytes() + head
+    }
+
+    /// Pipelines in use.
+    pub fn pipeline_count(&self) -> usize {
+        self.pipelines.count()
+    }
+}
+
+/// Names, shapes and multipliers of the tensors: how a checkpoint becomes the matrices of the page.
+struct Loader<'a> {
+    gpu: &'a Gpu,
+    checkpoint: &'a Checkpoint,
+    strides: Strides,
+}
+
+impl<'a> Loader<'a> {
+    fn part(&self, tensor: &str, rows: u32, first_row: u32, x: u32, scale: f32) -> Result<PartSpec<'a>> {
+        Ok(PartSpec { tensor: self.checkpoint.tensor(tensor)?, tensor_row: 0, rows, first_row, x, scale, sum: 0 })
+    }
+
+    async fn vector(&self, name: &str, len: u32, uploads: &mut Uploads<'_>) -> Result<wgpu::Buffer> {
+        let values = self.checkpoint.read_f32(name, &[len.into()]).await?;
+        uploads.count(self.checkpoint.tensor(name)?.bytes);
+        self.gpu.storage_of(name, &values)
+    }
+
+    async fn layer(&self, i: u32, uploads: &mut Uploads<'_>) -> Result<Layer> {
+        let (c, s) = (&self.checkpoint.config, &self.strides);
+        let name = |suffix: &str| format!("model.layers.{i}.{suffix}");
+        let load = async |label: &str, parts: &[PartSpec<'_>], strides, uploads: &mut Uploads<'_>| {
+            Matrix::load(self.gpu, self.checkpoint, label, parts, strides, uploads).await
+        };
+        let (q, kv, a) = (c.q_dim(), c.kv_dim(), c.attention_in_multiplier);
+        let mut w_in = vec![
+            self.part(&name("self_attn.q_proj.weight"), q, 0, 0, a)?,
+            self.part(&name("self_attn.k_proj.weight"), kv, q, 0, a * c.key_multiplier)?,
+            self.part(&name("self_attn.v_proj.weight"), kv, q + kv, 0, a)?,
+        ];
+        w_in.extend(self.in_proj(&name("mamba.in_proj.weight"), q + 2 * kv)?);
+
+        let down = self.part(&name("feed_forward.down_proj.weight"), c.hidden_size, 0, 0, c.mlp_multipliers[1])?;
+        let gate =
+            self.part(&name("feed_forward.gate_proj.weight"), c.intermediate_size, 0, 0, c.mlp_multipliers[0])?;
+        let mut up = self.part(&name("feed_forward.up_proj.weight"), c.intermediate_size, 0, 0, 1.0)?;
+        up.sum = 1;
+        let w_out = [
+            self.part(&name("self_attn.o_proj.weight"), c.hidden_size, 0, 0, c.attention_out_multiplier)?,
+            self.part(&name("mamba.out_proj.weight"), c.hidden_size, 0, s.ssm, c.ssm_out_multiplier)?,
+        ];
+        Ok(Layer {
+            input_layernorm: self.vector(&name("input_layernorm.weight"), c.hidden_size, uploads).await?,
+            w_in: load("w_in", &w_in, (s.hidden, s.proj), uploads).await?,
+            mamba: self.mamba(i, uploads).await?,
+            mamba_norm: if c.mamba_rms_norm {
+                Some(self.vector(&name("mamba.norm.weight"), c.mamba_d_ssm, uploads).await?)
+            } else {
+                None
+            },
+            w_out: load("w_out", &w_out, (s.mixed, s.hidden), uploads).await?,
+            pre_ff_layernorm: self.vector(&name("pre_ff_layernorm.weight"), c.hidden_size, uploads).await?,
+            mlp_in: load("mlp_in", &[gate, up], (s.hidden, s.ff), uploads).await?,
+            mlp_out: load("mlp_out", &[down], (s.ff, s.hidden), uploads).await?,
+        })
+    }
+
+    /// The sections z, x, B, C, dt of in_proj, each with its multiplier; neighbours with the same one are one part.
+    fn in_proj(&self, tensor: &str, first_row: u32) -> Result<Vec<PartSpec<'a>>> {
+        let c = &self.checkpoint.config;
+        let state = c.mamba_n_groups * c.mamba_d_state;
+        let sections = [c.mamba_d_ssm, c.mamba_d_ssm, state, state, c.mamba_n_heads];
+        let mut parts: Vec<PartSpec<'a>> = Vec::new();
+        let mut row = 0;
+        for (rows, multiplier) in sections.into_iter().zip(c.ssm_multipliers) {
+            let scale = c.ssm_in_multiplier * multiplier;
+            match parts.last_mut() {
+                Some(last) if last.scale == scale => last.rows += rows,
+                _ => {
+                    let mut part = self.part(tensor, rows, first_row + row, 0, scale)?;
+                    part.tensor_row = row;
+                    parts.push(part);
+                }
+            }
+            row += rows;
+        }
+        Ok(parts)
+    }
+
+    async fn mamba(&self, i: u32, uploads: &mut Uploads<'_>) -> Result<wgpu::Buffer> {
+        let values = mamba_values(self.checkpoint, i).await?;
+        for suffix in ["conv1d.weight", "conv1d.bias", "dt_bias", "A_log", "D"] {
+            if let Some(tensor) = self.checkpoint.get(&format!("model.layers.{i}.mamba.{suffix}")) {
+                uploads.count(tensor.bytes);
+            }
+        }
+        self.gpu.storage_of("mamba", &values)
+    }
+}
+
+/// conv1d.weight \[conv_dim, K\] | conv1d.bias \[conv_dim\] | dt_bias \[n\] | A \[n\] | D \[n\]: a layer's small SSM parameters.
+///
+/// # Errors
+/// What the checkpoint says.
+pub(crate) async fn mamba_values(checkpoint: &Checkpoint, layer: u32) -> Result<Vec<f32>> {
+    let c = &checkpoint.config;
+    let (channels, heads) = (u64::from(c.conv_dim()), u64::from(c.mamba_n_heads));
+    let name = |suffix: &str| format!("model.layers.{layer}.mamba.{suffix}");
+    let mut values = checkpoint.read_f32(&name("conv1d.weight"), &[channels, c.mamba_d_conv.into()]).await?;
+    values.extend(checkpoint.read_f32(&name("conv1d.bias"), &[channels]).await?);
+    values.extend(checkpoint.read_f32(&name("dt_bias"), &[heads]).await?);
+    values.extend(checkpoint.mamba_a(layer).await?);
+    values.extend(checkpoint.read_f32(&name("D"), &[heads]).await?);
+    Ok(values)
+}

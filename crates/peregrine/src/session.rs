@@ -1,1 +1,489 @@
-//! (in work)
+//! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of text come out.
+
+use std::rc::Rc;
+
+use crate::chat::{ChatTemplate, Message};
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Instant};
+use crate::model::{LoadOptions, Model, Progress};
+use crate::plan::{Plan, Step};
+use crate::sampling::{Sampler, SamplingOptions};
+use crate::state::State;
+use crate::text::TextStream;
+use crate::tokenizer::Tokenizer;
+
+/// A model with its tokenizer and chat template; sessions share it.
+pub struct Engine {
+    model: Model,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+}
+
+impl Engine {
+    /// Loads all of it from a checkpoint.
+    ///
+    /// # Errors
+    /// What checkpoint, tokenizer, template or device say.
+    pub async fn load(
+        gpu: &Gpu,
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Rc<Self>> {
+        // The tokenizer first: what is wrong with it shows before gigabytes are loaded.
+        let tokenizer = Tokenizer::new(&checkpoint.tokenizer, checkpoint.config.vocab_size)?;
+        let template = checkpoint
+            .chat_template
+            .as_ref()
+            .map(|source| ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text()))
+            .transpose()?;
+        let model = Model::load(gpu, checkpoint, options, progress).await?;
+        Ok(Rc::new(Self { model, tokenizer, template }))
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        self.model.config()
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The chat template, where the checkpoint has one.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// The adapter's name.
+    pub fn gpu_name(&self) -> &str {
+        self.model.gpu().name()
+    }
+}
+
+/// How to generate.
+#[derive(Clone)]
+pub struct GenerateOptions {
+    /// Most tokens of the answer.
+    pub max_tokens: u32,
+    /// How the next token is drawn.
+    pub sampling: SamplingOptions,
+    /// Go on after an end token (benchmarks).
+    pub ignore_end: bool,
+    /// Asked between steps; `true` stops. What was read stays read.
+    pub cancel: Option<Rc<dyn Fn() -> bool>>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self { max_tokens: 512, sampling: SamplingOptions::default(), ignore_end: false, cancel: None }
+    }
+}
+
+/// One token of an answer and the text that it completes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The token's id.
+    pub token: u32,
+    /// Text, often empty: a character may need several tokens.
+    pub text: String,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model said so, with an end token.
+    Stop,
+    /// `max_tokens` were made.
+    Length,
+    /// The context is full.
+    Context,
+    /// The caller stopped it.
+    Cancelled,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generated {
+    /// Its text, without control tokens.
+    pub text: String,
+    /// Its tokens, without the end token.
+    pub ids: Vec<u32>,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Tokens of the prompt, read now or before.
+    pub prompt_tokens: u32,
+    /// Those of them that had been read before.
+    pub cached_tokens: u32,
+    /// Seconds until the first token.
+    pub prefill_seconds: f64,
+    /// Seconds for the tokens after the first.
+    pub decode_seconds: f64,
+}
+
+impl Generated {
+    /// Decode speed, where there is one to speak of.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let tokens = self.ids.len().saturating_sub(1);
+        (tokens > 0 && self.decode_seconds > 0.0).then(|| tokens as f64 / self.decode_seconds)
+    }
+}
+
+/// One sequence of tokens over a shared model.
+pub struct Session {
+    engine: Rc<Engine>,
+    state: State,
+    decode: Plan,
+    prefill: Plan,
+    /// Base of the angle of each pair of an attention head: theta^(-2i/hd), f64.
+    frequencies: Vec<f64>,
+    /// Everything read or about to be.
+    ids: Vec<u32>,
+    /// How many at the end of `ids` the model has not run yet: the newest sampled token, or a prompt that was interrupted.
+    pending: usize,
+    /// The text that `ids` stand for, where they came from a chat.
+    consumed: Option<String>,
+    /// Logits after the last token that was run.
+    logits: Vec<f32>,
+}
+
+impl Session {
+    /// A session that has read nothing.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn new(engine: &Rc<Engine>) -> Result<Self> {
+        let model = &engine.model;
+        let c = model.config();
+        let state = State::new(model.gpu(), c, model.context_length())?;
+        let half = c.head_dim / 2;
+        let frequencies =
+            (0..half).map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim))).collect();
+        Ok(Self {
+            decode: model.record(&state, false),
+            prefill: model.record(&state, true),
+            engine: engine.clone(),
+            state,
+            frequencies,
+            ids: Vec::new(),
+            pending: 0,
+            consumed: None,
+            logits: Vec::new(),
+        })
+    }
+
+    /// The shared model, tokenizer and template.
+    pub fn engine(&self) -> &Rc<Engine> {
+        &self.engine
+    }
+
+    /// Tokens that the model has read.
+    pub fn position(&self) -> u32 {
+        self.state.position
+    }
+
+    /// The states, for tests and `check`.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The plan for one token or for many.
+    pub fn plan(&self, many: bool) -> &Plan {
+        if many { &self.prefill } else { &self.decode }
+    }
+
+    /// Logits \[V\] after the last token; empty before the first.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// Forgets everything that was read.
+    pub fn reset(&mut self) {
+        self.state.clear(self.engine.model.gpu());
+        self.ids.clear();
+        self.pending = 0;
+        self.consumed = None;
+        self.logits.clear();
+    }
+
+    /// Starts at another position, as if that many tokens had been read and forgotten: for tests of high positions.
+    ///
+    /// # Errors
+    /// [`Error::ContextFull`].
+    pub fn start_at(&mut self, position: u32) -> Result<()> {
+        self.reset();
+        self.state.position = position;
+        Ok(())
+    }
+
+    /// Reads tokens; the logits after the last are then in [`Session::logits`].
+    ///
+    /// # Errors
+    /// [`Error::TokenOutOfRange`] and [`Error::ContextFull`] before anything is read; what the device says.
+    pub async fn prefill(&mut self, ids: &[u32]) -> Result<()> {
+        self.admit(ids)?;
+        self.push(ids);
+        self.consumed = None;
+        self.catch_up(None).await.map(|_| ())
+    }
+
+    /// Reads tokens and gives the logits after each of the last `last` of them, in order, a row \[V\] at a time.
+    /// `chunk`: tokens a step, 1 for decode.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`]; [`Error::Argument`] for a chunk of 0 or more than the model was loaded for.
+    pub async fn forward(
+        &mut self,
+        ids: &[u32],
+        chunk: u32,
+        last: u32,
+        on_row: &mut dyn FnMut(&[f32]),
+    ) -> Result<()> {
+        if chunk == 0 || chunk > self.engine.model.chunk() {
+            return Err(Error::Argument {
+                field: "chunk".into(),
+                expected: format!("1 to {}", self.engine.model.chunk()),
+                found: chunk.to_string(),
+            });
+        }
+        self.admit(ids)?;
+        self.catch_up(None).await?;
+        let total = ids.len() as u32;
+        let wanted_from = total - last.min(total);
+        let vocab = self.engine.config().vocab_size as usize;
+        let mut done = 0;
+        while done < total {
+            let mut tokens = chunk.min(total - done);
+            let mut rows = (done + tokens).saturating_sub(wanted_from.max(done));
+            if rows > self.engine.model.logit_rows() {
+                rows = self.engine.model.logit_rows();
+                tokens = tokens.min(rows);
+            }
+            let part = ids[done as usize..(done + tokens) as usize].to_vec();
+            self.ids.extend(&part);
+            self.step(&part, rows)?;
+            let values = self.read_logits(rows).await?;
+            values.chunks_exact(vocab).for_each(&mut *on_row);
+            if rows > 0 {
+                self.logits = values[values.len() - vocab..].to_vec();
+            }
+            done += tokens;
+        }
+        self.consumed = None;
+        Ok(())
+    }
+
+    /// Goes on from the tokens read so far. `on_piece` is told every token as it comes; `false` stops.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`], [`Error::Argument`] when nothing has been read yet, what the device says.
+    pub async fn generate(
+        &mut self,
+        options: &GenerateOptions,
+        on_piece: &mut dyn FnMut(Piece) -> bool,
+    ) -> Result<Generated> {
+        self.answer(options, 0, self.ids.len() as u32, on_piece).await
+    }
+
+    /// Answers a conversation. Where its rendering continues what this session has read and written, only the rest is read;
+    /// otherwise everything is.
+    ///
+    /// # Errors
+    /// [`Error::Template`], [`Error::Tokenizer`], and as [`Session::generate`]. A conversation that does not fit the context is
+    /// refused before anything is read.
+    pub async fn chat(
+        &mut self,
+        messages: &[Message],
+        options: &GenerateOptions,
+        on_piece: &mut dyn FnMut(Piece) -> bool,
+    ) -> Result<Generated> {
+        let engine = self.engine.clone();
+        let template = engine.template.as_ref().ok_or_else(|| Error::Template {
+            detail: "the file has none, so it is not a chat model: use `generate`".into(),
+        })?;
+        let prompt = template.prompt(&engine.tokenizer, messages, self.consumed.as_deref())?;
+        Sampler::new(options.sampling.clone())?;
+        let before = if prompt.cached { self.ids.len() } else { 0 };
+        self.fits(before as u64 + prompt.ids.len() as u64 + 1)?;
+        check_range(&prompt.ids, engine.config())?;
+        if !prompt.cached {
+            self.reset();
+        }
+        let cached = (self.ids.len() - self.pending) as u32;
+        self.push(&prompt.ids);
+        self.consumed = Some(prompt.text);
+        self.answer(options, cached, self.ids.len() as u32, on_piece).await
+    }
+
+    async fn answer(
+        &mut self,
+        options: &GenerateOptions,
+        cached_tokens: u32,
+        prompt_tokens: u32,
+        on_piece: &mut dyn FnMut(Piece) -> bool,
+    ) -> Result<Generated> {
+        let engine = self.engine.clone();
+        let mut sampler = Sampler::new(options.sampling.clone())?;
+        let mut stream = TextStream::new(&engine.tokenizer);
+        let mut answer = Generated {
+            text: String::new(),
+            ids: Vec::new(),
+            finish: Finish::Length,
+            prompt_tokens,
+            cached_tokens,
+            prefill_seconds: 0.0,
+            decode_seconds: 0.0,
+        };
+        let start = Instant::now();
+        let mut first = start;
+        while (answer.ids.len() as u32) < options.max_tokens {
+            if self.ids.len() as u64 > u64::from(self.state.context_length) {
+                answer.finish = Finish::Context;
+                break;
+            }
+            if !self.catch_up(options.cancel.as_deref()).await? {
+                answer.finish = Finish::Cancelled;
+                break;
+            }
+            if self.logits.is_empty() {
+                return Err(Error::Argument {
+                    field: "prompt".into(),
+                    expected: "at least one token".into(),
+                    found: "none".into(),
+                });
+            }
+            let token = sampler.sample(&self.logits, &self.ids)?;
+            if answer.ids.is_empty() {
+                first = Instant::now();
+                answer.prefill_seconds = first.since(start);
+            }
+            if engine.tokenizer.is_end(token) && !options.ignore_end {
+                answer.finish = Finish::Stop;
+                break;
+            }
+            answer.ids.push(token);
+            self.push(&[token]);
+            let text = stream.push(token);
+            answer.text.push_str(&text);
+            answer.decode_seconds = Instant::now().since(first);
+            if !on_piece(Piece { token, text }) {
+                answer.finish = Finish::Cancelled;
+                break;
+            }
+        }
+        let rest = stream.finish();
+        if !rest.is_empty() {
+            answer.text.push_str(&rest);
+            if let Some(token) = answer.ids.last() {
+                on_piece(Piece { token: *token, text: rest });
+            }
+        }
+        if let Some(consumed) = &mut self.consumed {
+            consumed.push_str(&answer.text);
+        }
+        Ok(answer)
+    }
+
+    fn fits(&self, needed: u64) -> Result<()> {
+        let context_length = u64::from(self.state.context_length);
+        if needed > context_length {
+            return Err(Error::ContextFull { needed, context_length });
+        }
+        Ok(())
+    }
+
+    fn admit(&self, ids: &[u32]) -> Result<()> {
+        check_range(ids, self.engine.config())?;
+        self.fits(u64::from(self.state.position) + self.pending as u64 + ids.len() as u64)
+    }
+
+    fn push(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
+        self.pending += ids.len();
+    }
+
+    /// Runs the tokens that are pending. Returns false when cancelled between chunks.
+    async fn catch_up(&mut self, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
+        while self.pending > 0 {
+            if cancel.is_some_and(|cancelled| cancelled()) {
+                return Ok(false);
+            }
+            let from = self.ids.len() - self.pending;
+            let tokens = self.pending.min(self.engine.model.chunk() as usize);
+            let part = self.ids[from..from + tokens].to_vec();
+            let rows = u32::from(tokens == self.pending);
+            self.step(&part, rows)?;
+            self.pending -= tokens;
+            if rows == 1 {
+                self.logits = self.read_logits(1).await?;
+            } else {
+                // A chunk at a time, so that the caller can stop it and a page stays alive.
+                self.engine.model.gpu().sync().await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Queues one step over `ids` with logits for the last `rows` tokens.
+    fn step(&mut self, ids: &[u32], rows: u32) -> Result<()> {
+        let step = self.begin_step(ids, rows)?;
+        let model = &self.engine.model;
+        let plan = if ids.len() > 1 { &self.prefill } else { &self.decode };
+        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
+        plan.encode(&mut encoder, &step, 0..plan.dispatches().len());
+        model.gpu.queue().submit([encoder.finish()]);
+        self.end_step(&step);
+        Ok(())
+    }
+
+    /// Makes room and writes what the dispatches of a step read. `check` runs them one by one in between.
+    pub(crate) fn begin_step(&mut self, ids: &[u32], rows: u32) -> Result<Step> {
+        let engine = self.engine.clone();
+        let model = &engine.model;
+        let tokens = ids.len() as u32;
+        if self.state.reserve(&model.gpu, &model.config, tokens)? {
+            self.decode = model.record(&self.state, false);
+            self.prefill = model.record(&self.state, true);
+        }
+        let step = Step { tokens, position: self.state.position, first: tokens - rows, unused: 0 };
+        let rope = rope_table(&self.frequencies, step.position, tokens);
+        model.gpu.write(&model.step, 0, bytemuck::bytes_of(&step));
+        model.gpu.write(&model.scratch.ids, 0, bytemuck::cast_slice(ids));
+        model.gpu.write(&model.scratch.rope, 0, bytemuck::cast_slice(&rope));
+        Ok(step)
+    }
+
+    pub(crate) fn end_step(&mut self, step: &Step) {
+        self.state.position += step.tokens;
+    }
+
+    async fn read_logits(&self, rows: u32) -> Result<Vec<f32>> {
+        let model = &self.engine.model;
+        let len = u64::from(rows) * u64::from(model.config.vocab_size);
+        model.gpu.read(&model.scratch.logits, 0, len).await
+    }
+}
+
+/// cos and sin \[T, hd / 2, 2\] of the positions from `position` on; angles in f64, since at base 1e11 the fastest pair's angle is
+/// the position itself, and f32 has no fraction left at 262,143.
+pub fn rope_table(frequencies: &[f64], position: u32, tokens: u32) -> Vec<f32> {
+    (position..position + tokens)
+        .flat_map(|p| frequencies.iter().map(move |f| (f64::from(p) * f).sin_cos()))
+        .flat_map(|(sin, cos)| [cos as f32, sin as f32])
+        .collect()
+}
+
+fn check_range(ids: &[u32], config: &Config) -> Result<()> {
+    match ids.iter().find(|id| **id >= config.vocab_size) {
+        Some(token) => Err(Error::TokenOutOfRange { token: *token, vocab_size: config.vocab_size }),
+        None => Ok(()),
+    }
+}

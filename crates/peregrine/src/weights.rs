@@ -1,1 +1,328 @@
-//! (in work)
+//! Weights on the GPU: matrices in parts, streamed from the checkpoint piece by piece.
+//!
+//! A [`Matrix`] fuses several tensors of the checkpoint into one dispatch. Row parts stand one below the other (W_in holds q, k,
+//! v, z, x, B, C, dt), column parts beside each other (W_o | W_out); an output row is the sum over all parts that cover it, so
+//! one rule serves both. Every part keeps its own block format and its own scale, which is the muP multiplier where the
+//! checkpoint has it outside the weights: stored values are never rounded again.
+//!
+//! A matrix larger than the adapter's largest binding is cut by rows into slabs, one dispatch each.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::checkpoint::{Checkpoint, TensorInfo};
+use crate::error::{Error, Result};
+use crate::format::Format;
+use crate::gpu::Gpu;
+
+/// Most parts in a matrix: the array's length in `shaders/matrix.wgsl`.
+pub const MAX_PARTS: usize = 8;
+/// Most block formats in one matrix: `FORMAT_0..3` in `shaders/matrix.wgsl`.
+pub const MAX_FORMATS: usize = 4;
+/// Bytes of the file read, repacked and queued at a time.
+const PIECE: u64 = 2 << 20;
+/// Bytes queued before we wait for the device: with the pieces, the bound on host memory.
+const QUEUED: u64 = 16 << 20;
+
+/// `Part` of `shaders/matrix.wgsl`, same layout.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub struct GpuPart {
+    /// First output row.
+    pub first_row: u32,
+    /// Rows.
+    pub rows: u32,
+    /// Strips of 32 weights in a row.
+    pub strips: u32,
+    /// First vec4 of the input row.
+    pub x: u32,
+    /// Plane Q, in words.
+    pub quants: u32,
+    /// Plane S, in 16-bit words.
+    pub scales: u32,
+    /// Low byte: which format; next byte: which sum.
+    pub kind: u32,
+    /// muP multiplier.
+    pub scale: f32,
+}
+
+/// `Matrix` of `shaders/matrix.wgsl`, same layout.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub struct GpuMatrix {
+    /// First output row of the slab.
+    pub first_row: u32,
+    /// Output rows of the slab.
+    pub rows: u32,
+    /// Parts in use.
+    pub parts: u32,
+    /// vec4s in an input row.
+    pub x_stride: u32,
+    /// Floats in an output row.
+    pub y_stride: u32,
+    /// Padding to 16 bytes.
+    pub unused: [u32; 3],
+    /// The parts.
+    pub part: [GpuPart; MAX_PARTS],
+}
+
+/// What a part is made from.
+#[derive(Clone, Debug)]
+pub struct PartSpec<'a> {
+    /// The tensor.
+    pub tensor: &'a TensorInfo,
+    /// First row of the tensor that belongs to the part.
+    pub tensor_row: u32,
+    /// Rows.
+    pub rows: u32,
+    /// First output row.
+    pub first_row: u32,
+    /// First float of the input row that it multiplies; a multiple of 4.
+    pub x: u32,
+    /// muP multiplier.
+    pub scale: f32,
+    /// 0, or 1 for the second sum of SwiGLU.
+    pub sum: u32,
+}
+
+impl PartSpec<'_> {
+    fn cols(&self) -> usize {
+        self.tensor.shape.last().copied().unwrap_or(0) as usize
+    }
+
+    fn row_words(&self) -> u64 {
+        self.tensor.format.spec().row_words(self.cols()) as u64
+    }
+
+    fn row_halves(&self) -> u64 {
+        self.tensor.format.spec().row_halves(self.cols()) as u64
+    }
+
+    /// The rows that this part and the output rows `[first, first + rows)` share.
+    fn clip(&self, first: u32, rows: u32) -> Self {
+        let from = self.first_row.max(first);
+        let to = (self.first_row + self.rows).min(first + rows).max(from);
+        Self { tensor_row: self.tensor_row + (from - self.first_row), first_row: from, rows: to - from, ..self.clone() }
+    }
+}
+
+/// Some rows of a matrix, in a buffer of their own.
+#[derive(Clone)]
+pub struct Slab {
+    /// Plane Q and plane S of each part.
+    pub weights: wgpu::Buffer,
+    /// [`GpuMatrix`].
+    pub uniform: wgpu::Buffer,
+    /// The same on the host.
+    pub table: GpuMatrix,
+}
+
+/// A matrix of weights on the GPU.
+#[derive(Clone)]
+pub struct Matrix {
+    /// Output rows.
+    pub rows: u32,
+    /// Strips in a row of the longest part.
+    pub strips: u32,
+    /// The block formats that occur, in the order of `FORMAT_0..3`.
+    pub formats: Vec<Format>,
+    /// At least one.
+    pub slabs: Vec<Slab>,
+}
+
+/// Rounds up to whole strips of 32: the stride of every activation that a matrix reads. The padding stays zero.
+pub fn padded(width: u32) -> u32 {
+    width.next_multiple_of(32)
+}
+
+impl Matrix {
+    /// Streams the parts to the GPU. `x_stride` and `y_stride` are the floats in an input and an output row; `done` is told the
+    /// bytes of the file that have been read.
+    ///
+    /// # Errors
+    /// What the checkpoint or the device say; [`Error::OutOfMemory`] when one row alone exceeds the largest binding.
+    pub async fn load(
+        gpu: &Gpu,
+        checkpoint: &Checkpoint,
+        label: &str,
+        parts: &[PartSpec<'_>],
+        strides: (u32, u32),
+        uploads: &mut Uploads<'_>,
+    ) -> Result<Self> {
+        let rows = parts.iter().map(|p| p.first_row + p.rows).max().unwrap_or(0);
+        let mut formats: Vec<Format> = Vec::new();
+        for part in parts {
+            if !formats.contains(&part.tensor.format) {
+                formats.push(part.tensor.format);
+            }
+        }
+        debug_assert!(parts.len() <= MAX_PARTS && formats.len() <= MAX_FORMATS);
+        let strips = parts.iter().map(|p| p.tensor.format.spec().row_strips(p.cols()) as u32).max().unwrap_or(1);
+
+        let mut slabs = Vec::new();
+        for (first, count) in cut(label, parts, rows, gpu.max_binding())? {
+            let clipped: Vec<PartSpec<'_>> =
+                parts.iter().map(|p| p.clip(first, count)).filter(|p| p.rows > 0).collect();
+            let (table, bytes) = lay_out(&clipped, &formats, first, count, strides);
+            let weights = gpu.storage(label, bytes)?;
+            for (part, placed) in clipped.iter().zip(&table.part) {
+                uploads.part(gpu, checkpoint, part, placed, &weights).await?;
+            }
+            let uniform = gpu.uniform(label, bytemuck::bytes_of(&table));
+            slabs.push(Slab { weights, uniform, table });
+        }
+        Ok(Self { rows, strips, formats, slabs })
+    }
+
+    /// The same weights under another scale and other strides: the LM head of a model with tied embeddings.
+    pub fn tied(&self, gpu: &Gpu, scale: f32, strides: (u32, u32)) -> Self {
+        let mut matrix = self.clone();
+        for slab in &mut matrix.slabs {
+            slab.table.x_stride = strides.0 / 4;
+            slab.table.y_stride = strides.1;
+            for part in &mut slab.table.part {
+                part.scale = scale;
+            }
+            slab.uniform = gpu.uniform("tied", bytemuck::bytes_of(&slab.table));
+        }
+        matrix
+    }
+
+    /// Bytes on the GPU.
+    pub fn bytes(&self) -> u64 {
+        self.slabs.iter().map(|s| s.weights.size()).sum()
+    }
+}
+
+/// Bytes of the output rows `[first, first + count)`.
+fn bytes_of(parts: &[PartSpec<'_>], first: u32, count: u32) -> u64 {
+    parts
+        .iter()
+        .map(|p| p.clip(first, count))
+        .map(|p| u64::from(p.rows) * (4 * p.row_words() + 2 * p.row_halves()) + 48)
+        .sum()
+}
+
+/// Cuts `rows` output rows into runs whose bytes fit `limit`.
+fn cut(label: &str, parts: &[PartSpec<'_>], rows: u32, limit: u64) -> Result<Vec<(u32, u32)>> {
+    let mut slabs = 1;
+    loop {
+        let step = rows.div_ceil(slabs).next_multiple_of(32).min(rows.max(1));
+        let runs: Vec<(u32, u32)> =
+            (0..rows).step_by(step as usize).map(|first| (first, step.min(rows - first))).collect();
+        let largest = runs.iter().map(|(first, count)| bytes_of(parts, *first, *count)).max().unwrap_or(0);
+        if largest <= limit {
+            return Ok(runs);
+        }
+        if step <= 32 {
+            return Err(Error::OutOfMemory { what: label.into(), bytes: largest, limit: Some(limit) });
+        }
+        slabs = (slabs + 1).max((slabs as u64 * largest / limit) as u32);
+    }
+}
+
+fn lay_out(
+    parts: &[PartSpec<'_>],
+    formats: &[Format],
+    first_row: u32,
+    rows: u32,
+    strides: (u32, u32),
+) -> (GpuMatrix, u64) {
+    let mut table = GpuMatrix {
+        first_row,
+        rows,
+        parts: parts.len() as u32,
+        x_stride: strides.0 / 4,
+        y_stride: strides.1,
+        ..GpuMatrix::default()
+    };
+    let mut words = 0_u64;
+    for (part, placed) in parts.iter().zip(&mut table.part) {
+        let which = formats.iter().position(|f| *f == part.tensor.format).unwrap_or(0) as u32;
+        let quants = words;
+        words = (words + u64::from(part.rows) * part.row_words()).next_multiple_of(4);
+        let scales = 2 * words;
+        words = (words + (u64::from(part.rows) * part.row_halves()).div_ceil(2)).next_multiple_of(4);
+        *placed = GpuPart {
+            first_row: part.first_row,
+            rows: part.rows,
+            strips: part.tensor.format.spec().row_strips(part.cols()) as u32,
+            x: part.x / 4,
+            quants: quants as u32,
+            scales: scales as u32,
+            kind: which | part.sum << 8,
+            scale: part.scale,
+        };
+    }
+    (table, 4 * words)
+}
+
+/// Bytes on their way to the GPU, for the progress bar and for the bound on host memory.
+pub struct Uploads<'a> {
+    done: u64,
+    total: u64,
+    queued: u64,
+    progress: &'a mut dyn FnMut(u64, u64),
+}
+
+impl<'a> Uploads<'a> {
+    /// `total`: bytes of all tensors; `progress(done, total)` is called after each piece.
+    pub fn new(total: u64, progress: &'a mut dyn FnMut(u64, u64)) -> Self {
+        Self { done: 0, total, queued: 0, progress }
+    }
+
+    /// Counts bytes that were read some other way.
+    pub fn count(&mut self, bytes: u64) {
+        self.done = (self.done + bytes).min(self.total);
+        (self.progress)(self.done, self.total);
+    }
+
+    async fn part(
+        &mut self,
+        gpu: &Gpu,
+        checkpoint: &Checkpoint,
+        part: &PartSpec<'_>,
+        placed: &GpuPart,
+        weights: &wgpu::Buffer,
+    ) -> Result<()> {
+        let spec = part.tensor.format.spec();
+        let row_bytes = part.tensor.format.row_bytes(part.cols() as u64).unwrap_or(0);
+        let (row_words, row_halves) = (part.row_words() as usize, part.row_halves() as usize);
+        // An even number of rows, so that every piece of plane S begins at a whole word.
+        let step = ((PIECE / row_bytes.max(1)) as u32 / 2 * 2).max(2);
+        let mut raw = Vec::new();
+        let mut strips = Vec::new();
+        let mut halves = Vec::new();
+        let mut row = 0;
+        while row < part.rows {
+            let rows = step.min(part.rows - row) as usize;
+            raw.resize(rows * row_bytes as usize, 0);
+            let offset = u64::from(part.tensor_row + row) * row_bytes;
+            checkpoint.read(part.tensor, offset, &mut raw).await?;
+            strips.clear();
+            strips.resize(rows * row_words, 0_u32);
+            halves.clear();
+            halves.resize((rows * row_halves).next_multiple_of(2), 0_u16);
+            for i in 0..rows {
+                spec.repack_row(
+                    &raw[i * row_bytes as usize..(i + 1) * row_bytes as usize],
+                    &mut strips[i * row_words..(i + 1) * row_words],
+                    &mut halves[i * row_halves..(i + 1) * row_halves],
+                );
+            }
+            let at = 4 * (u64::from(placed.quants) + u64::from(row) * row_words as u64);
+            gpu.write(weights, at, bytemuck::cast_slice(&strips));
+            if !halves.is_empty() {
+                let at = 2 * (u64::from(placed.scales) + u64::from(row) * row_halves as u64);
+                gpu.write(weights, at, bytemuck::cast_slice(&halves));
+            }
+            row += rows as u32;
+            self.count(raw.len() as u64);
+            self.queued += raw.len() as u64;
+            if self.queued >= QUEUED {
+                self.queued = 0;
+                gpu.sync().await?;
+            }
+        }
+        Ok(())
+    }
+}
