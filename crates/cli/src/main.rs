@@ -1,2 +1,106 @@
-//! x
-fn main(){}
+//! `peregrine`: Falcon-H1 language models on the desktop's GPU. A thin shell: everything is done by the library.
+//!
+//! Exit status: 0 done, 1 a run failed (device, memory, network, disk), 2 bad arguments or bad input. Errors are one
+//! line on stderr.
+
+mod bench;
+mod chat;
+mod common;
+mod failure;
+mod generate;
+mod info;
+mod logits;
+mod quantize;
+mod tokenize;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Failure, Outcome};
+
+/// Falcon-H1 language models on WebGPU.
+///
+/// MODEL is a GGUF file, a Hugging Face folder, or the http(s) address of a GGUF file.
+#[derive(Parser)]
+#[command(name = "peregrine", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What a model file is; without MODEL, the GPU adapters of this machine
+    Info(info::Args),
+    /// Talk with a model
+    Chat(chat::Args),
+    /// Continue a text
+    Generate(generate::Args),
+    /// Token ids of a text, on one line
+    Tokenize(tokenize::Args),
+    /// Logits of given tokens as a NumPy file, f32 [T, V]
+    Logits(logits::Args),
+    /// Speed of prefill and decode
+    Bench(bench::Args),
+    /// Convert a model to GGUF, or requantise a GGUF file
+    Quantize(quantize::Args),
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Info(args) => info::run(&args),
+        Command::Chat(args) => chat::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::Logits(args) => logits::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
+    }
+}
+
+/// The arguments, or what to say instead of running.
+fn parse() -> Result<Command, ExitCode> {
+    let error = match Cli::try_parse() {
+        Ok(cli) => return Ok(cli.command),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Help into a closed pipe is no failure.
+            let _ = error.print();
+            Err(ExitCode::SUCCESS)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Err(Failure::input("no command was given; try 'peregrine --help'").report())
+        }
+        _ => {
+            // The first paragraph is the reason; usage and hints follow after an empty line.
+            let text = error.to_string();
+            let reason = text.lines().take_while(|line| !line.is_empty());
+            let reason = reason.collect::<Vec<_>>().join(" ");
+            Err(Failure::input(reason.trim_start_matches("error: ")).report())
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    // A bug is told in one line, too.
+    std::panic::set_hook(Box::new(|info| {
+        let text = info.payload_as_str().unwrap_or("no message");
+        let at = info
+            .location()
+            .map(|at| format!(" at {at}"))
+            .unwrap_or_default();
+        Failure::run(format!("internal error, please report it: {text}{at}")).report();
+    }));
+    let outcome = std::panic::catch_unwind(|| match parse() {
+        Ok(command) => match run(command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
+        },
+        Err(code) => code,
+    });
+    outcome.unwrap_or(ExitCode::from(1))
+}

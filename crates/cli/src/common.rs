@@ -1,0 +1,142 @@
+//! What several commands share: opening a model, loading it on the GPU, sampling flags, lists of ids.
+
+use std::io::Read;
+use std::rc::Rc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use peregrine::Error;
+use peregrine::checkpoint::Checkpoint;
+use peregrine::gpu::{Gpu, GpuOptions};
+use peregrine::model::{LoadOptions, Progress};
+use peregrine::sampling::SamplingOptions;
+use peregrine::session::Engine;
+use pollster::block_on;
+
+use crate::failure::{Failure, Outcome};
+
+/// Where and how to run.
+#[derive(clap::Args)]
+pub struct GpuArgs {
+    /// Part of the name of the GPU adapter to use (`peregrine info` lists them)
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+    /// Use only what every WebGPU device offers
+    #[arg(long)]
+    baseline: bool,
+}
+
+impl GpuArgs {
+    /// The checkpoint on the GPU, with a progress bar on a terminal.
+    pub fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
+        let gpu = block_on(Gpu::new(&GpuOptions {
+            adapter: self.adapter.clone(),
+            baseline: self.baseline,
+            ..GpuOptions::default()
+        }))?;
+        let bar = bytes_bar("loading");
+        let mut report = |progress| match progress {
+            Progress::Upload { done, total } => {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            Progress::Compile { .. } => bar.set_message("compiling shaders"),
+        };
+        let engine = block_on(Engine::load(&gpu, checkpoint, options, &mut report));
+        bar.finish_and_clear();
+        Ok(engine?)
+    }
+}
+
+/// A bar over bytes; it shows on terminals only.
+pub fn bytes_bar(message: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(0).with_message(message);
+    let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// How tokens are drawn.
+#[derive(clap::Args)]
+pub struct SamplingArgs {
+    /// 0 always takes the likeliest token
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Draw from the K likeliest tokens only (0: off)
+    #[arg(long, value_name = "K")]
+    top_k: Option<u32>,
+    /// Draw from the likeliest tokens that together reach probability P (1: off)
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    top_p: Option<f32>,
+    /// Draw from tokens at least P times as likely as the likeliest (0: off)
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    min_p: Option<f32>,
+    /// Divide the logits of recent tokens by X (1: off)
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    repetition_penalty: Option<f32>,
+    /// The same seed gives the same text
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl SamplingArgs {
+    /// The options, checked; `defaults` for what was not given.
+    pub fn options(&self, defaults: SamplingOptions) -> Outcome<SamplingOptions> {
+        let options = SamplingOptions {
+            temperature: self.temperature.unwrap_or(defaults.temperature),
+            top_k: self.top_k.unwrap_or(defaults.top_k),
+            top_p: self.top_p.unwrap_or(defaults.top_p),
+            min_p: self.min_p.unwrap_or(defaults.min_p),
+            repetition_penalty: self
+                .repetition_penalty
+                .unwrap_or(defaults.repetition_penalty),
+            seed: self.seed.unwrap_or(defaults.seed),
+            ..defaults
+        };
+        options.validate()?;
+        Ok(options)
+    }
+}
+
+/// Opens a model: reads its header, no weights.
+pub fn open(model: &str) -> Outcome<Checkpoint> {
+    Ok(block_on(Checkpoint::open(model))?)
+}
+
+/// A text file, or standard input for `-`.
+pub fn read_text(path: &str) -> Outcome<String> {
+    let mut bytes = Vec::new();
+    let read = match path {
+        "-" => std::io::stdin().lock().read_to_end(&mut bytes),
+        path => std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
+    };
+    read.map_err(|error| Failure::input(format!("{path}: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| Failure::input(format!("{path}: not UTF-8: {error}")))
+}
+
+/// Token ids of a vocabulary of `vocab_size`, from a file: integers separated by white space.
+pub fn read_ids(path: &str, vocab_size: u32) -> Outcome<Vec<u32>> {
+    let text = read_text(path)?;
+    let mut ids = Vec::new();
+    for word in text.split_whitespace() {
+        let id = word.parse().map_err(|_| {
+            let short: String = word.chars().take(40).collect();
+            Failure::input(format!("{path}: {short:?} is not a token id"))
+        })?;
+        if id >= vocab_size {
+            let error = Error::TokenOutOfRange {
+                token: id,
+                vocab_size,
+            };
+            return Err(Failure::input(format!("{path}: {error}")));
+        }
+        ids.push(id);
+    }
+    match ids.is_empty() {
+        true => Err(Failure::input(format!("{path}: no token ids"))),
+        false => Ok(ids),
+    }
+}

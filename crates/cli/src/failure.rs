@@ -1,0 +1,78 @@
+//! How a command fails: what to say, and the exit status.
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use peregrine::Error;
+
+/// What every command returns.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub enum Failure {
+    /// Status 2: bad arguments or bad input.
+    Input(String),
+    /// Status 1: the run failed.
+    Run(String),
+    /// Whoever read our output has gone (`| head`): nothing to say.
+    ClosedPipe,
+}
+
+impl Failure {
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::Input(message.into())
+    }
+
+    pub fn run(message: impl Into<String>) -> Self {
+        Self::Run(message.into())
+    }
+
+    /// Writing to `name` failed.
+    pub fn writing(name: &str) -> impl Fn(std::io::Error) -> Self {
+        move |error| Self::run(format!("{name}: {error}"))
+    }
+
+    /// Says it on one line of stderr.
+    pub fn report(self) -> ExitCode {
+        let (message, code) = match self {
+            Self::Input(message) => (message, 2),
+            Self::Run(message) => (message, 1),
+            Self::ClosedPipe => return ExitCode::SUCCESS,
+        };
+        let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        // With stderr closed there is nobody to tell.
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("error: {line}\n"));
+        ExitCode::from(code)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::NoGpu { .. }
+            | Error::Gpu { .. }
+            | Error::DeviceLost { .. }
+            | Error::OutOfMemory { .. }
+            | Error::Cancelled => Self::Run(message),
+            // A wrong address is the caller's, a broken connection is not.
+            Error::Http { status, .. } if status.is_none_or(|status| status >= 500) => {
+                Self::Run(message)
+            }
+            // NaN among the logits is no option's fault.
+            Error::Sampling { field, .. } if field == "logits" => Self::Run(message),
+            _ => Self::Input(message),
+        }
+    }
+}
+
+/// Standard output, the only stream that is written with `?`.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::run(format!("standard output: {error}")),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `generate`: continues a text, without any chat template.
+
+use std::io::Write;
+
+use peregrine::model::LoadOptions;
+use peregrine::sampling::SamplingOptions;
+use peregrine::session::{Finish, GenerateOptions, Generated, Session};
+use pollster::block_on;
+use serde_json::json;
+
+use crate::common::{GpuArgs, SamplingArgs, open, read_ids};
+use crate::failure::Outcome;
+
+#[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("input").required(true).args(["prompt", "ids"])))]
+pub struct Args {
+    /// GGUF file, Hugging Face folder, or http(s) address
+    model: String,
+    /// The text to continue; control tokens in it are recognised
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// Token ids instead, taken as they are: integers separated by white space; - for standard input
+    #[arg(long, value_name = "FILE")]
+    ids: Option<String>,
+    /// Most tokens to make
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    max_tokens: u32,
+    /// Go on after an end token
+    #[arg(long)]
+    ignore_end: bool,
+    /// One JSON object instead of a stream of text
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    gpu: GpuArgs,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let sampling = args.sampling.options(SamplingOptions {
+        top_p: 1.0,
+        ..SamplingOptions::default()
+    })?;
+    let checkpoint = open(&args.model)?;
+    let vocab_size = checkpoint.config.vocab_size;
+    let given = args
+        .ids
+        .as_deref()
+        .map(|path| read_ids(path, vocab_size))
+        .transpose()?;
+    let engine = args.gpu.load(&checkpoint, &LoadOptions::default())?;
+    let ids = match (given, &args.prompt) {
+        (Some(ids), _) => ids,
+        (None, prompt) => {
+            let tokenizer = engine.tokenizer();
+            tokenizer.encode(prompt.as_deref().unwrap_or_default(), tokenizer.add_bos())?
+        }
+    };
+    let options = GenerateOptions {
+        max_tokens: args.max_tokens,
+        sampling,
+        ignore_end: args.ignore_end,
+        ..GenerateOptions::default()
+    };
+    let mut session = Session::new(&engine)?;
+    let start = std::time::Instant::now();
+    block_on(session.prefill(&ids))?;
+    let prefill_seconds = start.elapsed().as_secs_f64();
+
+    let mut out = std::io::stdout().lock();
+    let mut written = Ok(());
+    let answer = block_on(session.generate(&options, &mut |piece| {
+        if !args.json {
+            written = write!(out, "{}", piece.text).and_then(|()| out.flush());
+        }
+        written.is_ok()
+    }))?;
+    written?;
+    if args.json {
+        let prefill_seconds = prefill_seconds + answer.prefill_seconds;
+        writeln!(
+            out,
+            "{:#}",
+            describe(&answer, prefill_seconds, engine.gpu_name())
+        )?;
+    } else {
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn describe(answer: &Generated, prefill_seconds: f64, adapter: &str) -> serde_json::Value {
+    json!({
+        "text": answer.text,
+        "ids": answer.ids,
+        "finish": finish(answer.finish),
+        "prompt_tokens": answer.prompt_tokens,
+        "prefill_seconds": prefill_seconds,
+        "decode_seconds": answer.decode_seconds,
+        "tokens_per_second": answer.tokens_per_second(),
+        "adapter": adapter,
+    })
+}
+
+fn finish(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+        Finish::Context => "context",
+        Finish::Cancelled => "cancelled",
+    }
+}

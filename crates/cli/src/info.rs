@@ -1,0 +1,194 @@
+//! `info`: what a model file is, or which adapters there are.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use indicatif::HumanBytes;
+use peregrine::checkpoint::{Checkpoint, Container, TokenizerData};
+use peregrine::config::{ARCHITECTURE, Config};
+use peregrine::tokenizer::Tokenizer;
+use pollster::block_on;
+use serde_json::{Value, json};
+
+use crate::common::open;
+use crate::failure::Outcome;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// GGUF file, Hugging Face folder, or http(s) address
+    model: Option<String>,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let info = match &args.model {
+        Some(model) => describe(&open(model)?),
+        None => {
+            let adapters = block_on(peregrine::gpu::adapters());
+            let describe = |a: &peregrine::gpu::AdapterSummary| json!({"name": a.name, "backend": a.backend, "software": a.software});
+            json!({"adapters": adapters.iter().map(describe).collect::<Vec<_>>()})
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    match (args.json, &args.model) {
+        (true, _) => writeln!(out, "{info:#}")?,
+        (false, None) => adapters_table(&mut out, &info)?,
+        (false, Some(_)) => model_table(&mut out, &info)?,
+    }
+    Ok(())
+}
+
+fn describe(checkpoint: &Checkpoint) -> Value {
+    // Format name: tensors, bytes.
+    let mut formats: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for tensor in checkpoint.tensors() {
+        let (tensors, bytes) = formats.entry(tensor.format.spec().name).or_default();
+        *tensors += 1;
+        *bytes += tensor.bytes;
+    }
+    let formats: serde_json::Map<_, _> = formats
+        .into_iter()
+        .map(|(name, (tensors, bytes))| {
+            (
+                name.to_string(),
+                json!({"tensors": tensors, "bytes": bytes}),
+            )
+        })
+        .collect();
+    json!({
+        "name": checkpoint.name,
+        "container": match checkpoint.container { Container::Gguf => "gguf", Container::Safetensors => "safetensors" },
+        "architecture": ARCHITECTURE,
+        "parameters": checkpoint.parameters(),
+        "bytes": checkpoint.tensor_bytes(),
+        "formats": formats,
+        "config": config(&checkpoint.config),
+        "tokenizer": tokenizer(checkpoint),
+        "chat_template": checkpoint.chat_template.is_some(),
+        "metadata": checkpoint.metadata.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+/// The numbers under Hugging Face's names.
+fn config(c: &Config) -> Value {
+    json!({
+        "vocab_size": c.vocab_size,
+        "hidden_size": c.hidden_size,
+        "num_hidden_layers": c.num_hidden_layers,
+        "num_attention_heads": c.num_attention_heads,
+        "num_key_value_heads": c.num_key_value_heads,
+        "head_dim": c.head_dim,
+        "intermediate_size": c.intermediate_size,
+        "mamba_d_ssm": c.mamba_d_ssm,
+        "mamba_n_heads": c.mamba_n_heads,
+        "mamba_d_head": c.mamba_d_head,
+        "mamba_n_groups": c.mamba_n_groups,
+        "mamba_d_state": c.mamba_d_state,
+        "mamba_d_conv": c.mamba_d_conv,
+        "mamba_rms_norm": c.mamba_rms_norm,
+        "tie_word_embeddings": c.tie_word_embeddings,
+        "rms_norm_eps": c.rms_norm_eps,
+        "rope_theta": c.rope_theta,
+        "max_position_embeddings": c.max_position_embeddings,
+    })
+}
+
+/// A tokenizer that cannot be used is part of the description, not the end of it.
+fn tokenizer(checkpoint: &Checkpoint) -> Value {
+    let pre = match &checkpoint.tokenizer {
+        TokenizerData::Gguf { pre, .. } => json!(pre),
+        TokenizerData::Json { .. } => Value::Null,
+    };
+    match Tokenizer::new(&checkpoint.tokenizer, checkpoint.config.vocab_size) {
+        Ok(t) => json!({
+            "pre": pre,
+            "tokens": (0..t.vocab_size()).filter(|id| t.token_bytes(*id).is_some()).count(),
+            "special": t.special_tokens().count(),
+            "bos": t.bos(),
+            "end": t.end_tokens(),
+            "pad": t.pad(),
+            "add_bos": t.add_bos(),
+        }),
+        Err(error) => json!({"pre": pre, "error": error.to_string()}),
+    }
+}
+
+fn adapters_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
+    let adapters = info["adapters"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    if adapters.is_empty() {
+        return writeln!(out, "no GPU adapter found");
+    }
+    for adapter in adapters {
+        let kind = if adapter["software"] == true {
+            "software"
+        } else {
+            "GPU"
+        };
+        writeln!(
+            out,
+            "{:<10} {:<9} {}",
+            plain(&adapter["backend"]),
+            kind,
+            plain(&adapter["name"])
+        )?;
+    }
+    Ok(())
+}
+
+fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
+    let mut row = |key: &str, value: String| writeln!(out, "{key:<26} {value}");
+    let bytes = |v: &Value| HumanBytes(v.as_u64().unwrap_or(0)).to_string();
+    row("name", plain(&info["name"]))?;
+    row(
+        "architecture",
+        format!(
+            "{} ({})",
+            plain(&info["architecture"]),
+            plain(&info["container"])
+        ),
+    )?;
+    let parameters = info["parameters"].as_u64().unwrap_or(0) as f64;
+    row("parameters", format!("{:.1} M", parameters / 1e6))?;
+    row("weights", bytes(&info["bytes"]))?;
+    for (format, sizes) in info["formats"].as_object().into_iter().flatten() {
+        row(
+            &format!("  {format}"),
+            format!("{} in {} tensors", bytes(&sizes["bytes"]), sizes["tensors"]),
+        )?;
+    }
+    for (key, value) in info["config"].as_object().into_iter().flatten() {
+        row(key, plain(value))?;
+    }
+    let tokenizer = &info["tokenizer"];
+    row(
+        "tokenizer",
+        match tokenizer["error"].as_str() {
+            Some(error) => format!("unusable: {error}"),
+            None => format!(
+                "{} tokens, {} of them special; begin {}, end {}",
+                tokenizer["tokens"], tokenizer["special"], tokenizer["bos"], tokenizer["end"]
+            ),
+        },
+    )?;
+    row(
+        "chat template",
+        if info["chat_template"] == true {
+            "yes"
+        } else {
+            "no"
+        }
+        .into(),
+    )
+}
+
+/// Without the quotes of JSON.
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_string)
+}

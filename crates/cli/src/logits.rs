@@ -1,0 +1,84 @@
+//! `logits`: the model's output for given tokens, for comparison with other implementations.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::PathBuf;
+
+use npyz::WriterBuilder;
+use peregrine::model::LoadOptions;
+use peregrine::session::Session;
+use pollster::block_on;
+
+use crate::common::{GpuArgs, open, read_ids};
+use crate::failure::{Failure, Outcome};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// GGUF file, Hugging Face folder, or http(s) address
+    model: String,
+    /// Token ids: integers separated by white space; - for standard input
+    #[arg(long, value_name = "FILE")]
+    ids: String,
+    /// NumPy file to write: f32 [T, V]
+    #[arg(long, value_name = "FILE.npy")]
+    out: PathBuf,
+    /// Only the logits after the last N tokens
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    last: Option<u32>,
+    /// Read token by token, as in decoding
+    #[arg(long, conflicts_with = "chunk")]
+    step: bool,
+    /// Read N tokens at a time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    chunk: Option<u32>,
+    #[command(flatten)]
+    gpu: GpuArgs,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let checkpoint = open(&args.model)?;
+    let vocab_size = checkpoint.config.vocab_size;
+    let ids = read_ids(&args.ids, vocab_size)?;
+    let chunk = if args.step { Some(1) } else { args.chunk };
+    let engine = args.gpu.load(
+        &checkpoint,
+        &LoadOptions {
+            chunk,
+            ..LoadOptions::default()
+        },
+    )?;
+    let mut session = Session::new(&engine)?;
+    let total = u32::try_from(ids.len()).map_err(|_| Failure::input("too many token ids"))?;
+    let rows = args.last.unwrap_or(total).min(total);
+
+    // The file gets its name only when it is complete.
+    let name = args.out.display().to_string();
+    let failed = Failure::writing(&name);
+    let mut part = args.out.clone().into_os_string();
+    part.push(".part");
+    let file = BufWriter::new(File::create(&part).map_err(&failed)?);
+    let shape = [u64::from(rows), u64::from(vocab_size)];
+    let written = (|| {
+        let options = npyz::WriteOptions::<f32>::new()
+            .default_dtype()
+            .shape(&shape);
+        let mut writer = options.writer(file).begin_nd().map_err(&failed)?;
+        let mut result = Ok(());
+        let chunk = engine.model().chunk();
+        block_on(session.forward(&ids, chunk, rows, &mut |row| {
+            if result.is_ok() {
+                result = writer.extend(row.iter().copied());
+            }
+        }))?;
+        result.map_err(&failed)?;
+        writer.finish().map_err(&failed)
+    })();
+    match written {
+        Ok(()) => std::fs::rename(&part, &args.out).map_err(&failed),
+        Err(failure) => {
+            // The first failure is the one to tell.
+            let _ = std::fs::remove_file(&part);
+            Err(failure)
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `quantize`: conversion to GGUF.
+
+use std::path::PathBuf;
+
+use peregrine::Error;
+use peregrine::quantize::{QuantType, QuantizeOptions, quantize_to_file};
+use pollster::block_on;
+
+use crate::common::{bytes_bar, open};
+use crate::failure::{Failure, Outcome};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// GGUF file, Hugging Face folder, or http(s) address
+    input: String,
+    /// The GGUF file to write
+    output: PathBuf,
+    /// F32, F16, BF16, Q8_0, Q4_0, Q4_K_M or Q6_K
+    #[arg(long = "type", value_name = "TYPE")]
+    quant_type: String,
+    /// The model's name in the file
+    #[arg(long)]
+    name: Option<String>,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let target: QuantType = args.quant_type.parse()?;
+    let input = open(&args.input)?;
+    // Reading and writing one file would destroy it half way.
+    if let (Ok(a), Ok(b)) = (
+        std::fs::canonicalize(&args.input),
+        std::fs::canonicalize(&args.output),
+    ) && a == b
+    {
+        return Err(Failure::input(format!(
+            "{}: is both input and output",
+            args.output.display()
+        )));
+    }
+    let bar = bytes_bar("writing");
+    let options = QuantizeOptions {
+        name: args.name.clone(),
+        ..QuantizeOptions::new(target)
+    };
+    let mut report = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let written = block_on(quantize_to_file(
+        &input,
+        &args.output,
+        &options,
+        &mut report,
+    ));
+    bar.finish_and_clear();
+    written.map_err(|error| match error {
+        Error::Io { .. } => Failure::run(error.to_string()),
+        error => error.into(),
+    })
+}

@@ -1,0 +1,323 @@
+//! The built program: what it prints, its exit status, and one line on stderr for every bad input.
+
+#![allow(clippy::unwrap_used)] // also in the helpers of tests
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// 0 done, 1 a run failed, 2 bad input.
+type Status = Option<i32>;
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf")
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peregrine"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Standard output of a run that must succeed.
+fn ok(args: &[&str]) -> String {
+    let output = run(args);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{args:?}: {}",
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// Checks that a failure is told as it should be: the status, and one line that contains `expected`.
+fn told(output: &Output, status: Status, expected: &str) -> Result<(), String> {
+    let stderr = text(&output.stderr);
+    if output.status.code() != status {
+        return Err(format!("status {:?}: {stderr}", output.status.code()));
+    }
+    let one_line =
+        stderr.starts_with("error: ") && stderr.ends_with('\n') && stderr.lines().count() == 1;
+    if !one_line || stderr.contains("panicked") || !stderr.contains(expected) {
+        return Err(format!(
+            "expected one line with {expected:?}, found {stderr:?}"
+        ));
+    }
+    match output.stdout.is_empty() {
+        true => Ok(()),
+        false => Err(format!("output: {:?}", text(&output.stdout))),
+    }
+}
+
+fn fails(args: &[&str], expected: &str) {
+    told(&run(args), Some(2), expected).unwrap_or_else(|reason| panic!("{args:?}: {reason}"));
+}
+
+#[test]
+fn the_check_of_failures_can_fail() {
+    let output = run(&["info", "nowhere.gguf"]);
+    told(&output, Some(2), "nowhere.gguf").unwrap();
+    assert!(told(&output, Some(1), "nowhere.gguf").is_err(), "status");
+    assert!(told(&output, Some(2), "somewhere").is_err(), "message");
+    let talkative = Output {
+        stdout: b"x".to_vec(),
+        ..output.clone()
+    };
+    assert!(told(&talkative, Some(2), "nowhere.gguf").is_err(), "output");
+    let long = Output {
+        stderr: [output.stderr.clone(), b"more\n".to_vec()].concat(),
+        ..output
+    };
+    assert!(told(&long, Some(2), "nowhere.gguf").is_err(), "two lines");
+}
+
+#[test]
+fn info() {
+    let model = model();
+    let table = ok(&["info", model.to_str().unwrap()]);
+    for part in [
+        "falcon-h1 (gguf)",
+        "31.0 M",
+        "Q4_0",
+        "in 73 tensors",
+        "hidden_size                512",
+        "6144 tokens",
+    ] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let json = ok(&["info", model.to_str().unwrap(), "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["architecture"], "falcon-h1");
+    assert_eq!(json["config"]["num_hidden_layers"], 8);
+    assert_eq!(json["tokenizer"]["end"], serde_json::json!([2, 4]));
+    assert_eq!(json["chat_template"], true);
+    let formats = json["formats"].as_object().unwrap();
+    let bytes: u64 = formats.values().map(|f| f["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(json["bytes"].as_u64(), Some(bytes));
+    assert_eq!(formats["Q6_K"]["tensors"], 1);
+}
+
+#[test]
+fn tokenize() {
+    let model = model();
+    let model = model.to_str().unwrap();
+    assert_eq!(
+        ok(&["tokenize", model, "--text", "Hello, how are you?<|im_end|>"]),
+        "596 16 756 348 298 35 4\n"
+    );
+    assert_eq!(
+        ok(&["tokenize", model, "--text", "Hello", "--bos"]),
+        "1 596\n"
+    );
+    assert_eq!(ok(&["tokenize", model, "--text", ""]), "\n");
+    // A text that looks like a flag.
+    assert!(
+        !ok(&["tokenize", model, "--text", "--bos"])
+            .trim()
+            .is_empty()
+    );
+    let spelt = ok(&["tokenize", model, "--text", "<|im_end|>", "--plain"]);
+    assert!(!spelt.split_whitespace().any(|id| id == "4") && spelt.split_whitespace().count() > 1);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text");
+    std::fs::write(&file, "Hello,\nyou").unwrap();
+    let from_file = ok(&["tokenize", model, "--file", file.to_str().unwrap()]);
+    assert_eq!(from_file, ok(&["tokenize", model, "--text", "Hello,\nyou"]));
+}
+
+#[test]
+fn quantize_makes_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("q8.gguf");
+    let (model, out) = (model(), out.to_str().unwrap());
+    let quiet = ok(&[
+        "quantize",
+        model.to_str().unwrap(),
+        out,
+        "--type",
+        "q8_0",
+        "--name",
+        "Copy",
+    ]);
+    assert_eq!(quiet, "");
+    let json: serde_json::Value = serde_json::from_str(&ok(&["info", out, "--json"])).unwrap();
+    assert_eq!(json["name"], "Copy");
+    assert!(json["formats"]["Q8_0"]["tensors"].as_u64().unwrap() > 70);
+    assert_eq!(ok(&["tokenize", out, "--text", "Hello"]), "596\n");
+    // No rest of an unfinished file, and nothing is written for an unknown type or over the input.
+    fails(&["quantize", out, "x.gguf", "--type", "Q9"], "Q4_K_M");
+    fails(
+        &["quantize", out, out, "--type", "Q4_0"],
+        "both input and output",
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let nowhere = folder.path().join("no/such/folder.gguf");
+    let output = run(&["quantize", out, nowhere.to_str().unwrap(), "--type", "F16"]);
+    told(&output, Some(1), "folder.gguf").unwrap();
+}
+
+#[test]
+fn bad_files_are_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let good = std::fs::read(model()).unwrap();
+    let other = {
+        let at = good.windows(9).position(|w| w == b"falcon-h1").unwrap();
+        let mut bytes = good.clone();
+        bytes[at..at + 9].copy_from_slice(b"llama-xyz");
+        bytes
+    };
+    let cases = [
+        ("nowhere.gguf".to_string(), "nowhere.gguf"),
+        (
+            file("text.gguf", b"This is no model.\nReally not.\n"),
+            "not a GGUF file",
+        ),
+        (file("empty.gguf", b""), "empty.gguf"),
+        (file("magic.gguf", b"GGUF"), "magic.gguf"),
+        (file("header.gguf", &good[..2000]), "truncated"),
+        (file("weights.gguf", &good[..good.len() / 2]), "truncated"),
+        (file("other.gguf", &other), "llama-xyz"),
+        (folder.path().to_str().unwrap().to_string(), "config.json"),
+        ("tiiuae/Falcon-H1-0.5B-Instruct".to_string(), "hub"),
+    ];
+    for (model, expected) in &cases {
+        fails(&["info", model], expected);
+        fails(&["info", model, "--json"], expected);
+        fails(&["tokenize", model, "--text", "x"], expected);
+        fails(&["generate", model, "--prompt", "x"], expected);
+        fails(&["chat", model], expected);
+        fails(&["bench", model], expected);
+        fails(&["quantize", model, "out.gguf", "--type", "Q8_0"], expected);
+    }
+}
+
+#[test]
+fn bad_arguments_are_one_line() {
+    let model = model();
+    let model = model.to_str().unwrap();
+    fails(&[], "--help");
+    fails(&["fly"], "fly");
+    fails(&["tokenize", model], "--text");
+    fails(
+        &["tokenize", model, "--text", "a", "--file", "b"],
+        "cannot be used with",
+    );
+    fails(
+        &["tokenize", model, "--file", "/no/such/file"],
+        "/no/such/file",
+    );
+    fails(&["info", model, "--frobnicate"], "--frobnicate");
+    fails(&["generate", model], "--prompt");
+    fails(
+        &["generate", model, "--prompt", "x", "--temperature", "-1"],
+        "temperature",
+    );
+    fails(
+        &["generate", model, "--prompt", "x", "--top-p", "0"],
+        "top_p",
+    );
+    fails(
+        &["generate", model, "--prompt", "x", "--top-k", "many"],
+        "many",
+    );
+    fails(
+        &["generate", model, "--prompt", "x", "--max-tokens", "-5"],
+        "-5",
+    );
+    fails(
+        &[
+            "logits", model, "--ids", "x", "--out", "y", "--step", "--chunk", "4",
+        ],
+        "--chunk",
+    );
+    fails(
+        &["logits", model, "--ids", "x", "--out", "y", "--chunk", "0"],
+        "0",
+    );
+    fails(&["bench", model, "--gen-tokens", "0"], "0");
+}
+
+#[test]
+fn bad_ids_are_one_line() {
+    let model = model();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ids.txt");
+    let (model, ids) = (model.to_str().unwrap(), path.to_str().unwrap());
+    for (content, expected) in [
+        (&b"1 2 6144 3"[..], "token id 6144 is out of range"),
+        (b"1 2 x3", "\"x3\" is not a token id"),
+        (b"-1", "\"-1\" is not a token id"),
+        (b"99999999999999999999", "is not a token id"),
+        (b" \n", "no token ids"),
+        (b"\xff\xfe", "not UTF-8"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        fails(
+            &["logits", model, "--ids", ids, "--out", "never.npy"],
+            expected,
+        );
+        fails(&["generate", model, "--ids", ids], expected);
+    }
+    assert!(!Path::new("never.npy").exists());
+}
+
+#[test]
+fn help_and_version_are_no_failures() {
+    assert!(ok(&["--version"]).starts_with("peregrine "));
+    let help = ok(&["--help"]);
+    for command in [
+        "info", "chat", "generate", "tokenize", "logits", "bench", "quantize",
+    ] {
+        assert!(help.contains(command));
+        assert!(ok(&[command, "--help"]).contains("Usage"));
+    }
+}
+
+/// `peregrine ... | head -1`: the reader goes away, and that is no error.
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let model = model();
+    let folder = tempfile::tempdir().unwrap();
+    // More than a pipe holds, so that the program is still writing when the reader goes.
+    let file = folder.path().join("long");
+    let mut long = std::fs::File::create(&file).unwrap();
+    long.write_all("one two three four ".repeat(50_000).as_bytes())
+        .unwrap();
+    let mut child = command(&[
+        "tokenize",
+        model.to_str().unwrap(),
+        "--file",
+        file.to_str().unwrap(),
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    let mut first = [0; 4];
+    child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut first)
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(0), String::new())
+    );
+}
