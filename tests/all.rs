@@ -1,6 +1,7 @@
 //! All integration tests in one binary.
 
 mod chat;
+mod checkpoint;
 mod sampling;
 mod text;
 mod vocabulary;

@@ -352,7 +352,10 @@ async fn convert(input: &Checkpoint, job: &Job<'_>, row: u64, rows: u64) -> Resu
         // The scales of blocks are halves.
         _ => 65_504.0,
     };
-    if let Some(value) = values.iter().find(|value| !(value.abs() <= most)) {
+    if let Some(value) = values
+        .iter()
+        .find(|value| value.is_nan() || value.abs() > most)
+    {
         let expected = format!("finite values up to {most:e}, as {} needs", job.format);
         return Err(malformed(input, job.from, &expected, value));
     }

@@ -362,7 +362,7 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64) -> Result<RawTensor, Stop> {
     let product = dims
         .iter()
         .try_fold(1u64, |product, &d| product.checked_mul(d));
-    if !product.is_some_and(|values| values > 0) {
+    if product.is_none_or(|values| values == 0) {
         let expected = "dimensions above 0 with a product below 2^64";
         return Err(malformed(file, &field, expected, format!("{dims:?}")).into());
     }

@@ -202,7 +202,12 @@ impl Checkpoint {
     fn fill(&mut self, found: Vec<Found>) -> Result<()> {
         let gguf = self.container == Container::Gguf;
         let stored = |e: &Expected| if gguf { e.gguf.clone() } else { e.hf.clone() };
-        let all = expected(&self.config);
+        // With fewer tensors than layers something is missing, and a table of all layers would be memory for a lie.
+        let layers = u32::try_from(found.len() + 1).unwrap_or(u32::MAX);
+        let all = expected(&Config {
+            num_hidden_layers: self.config.num_hidden_layers.min(layers),
+            ..self.config.clone()
+        });
         let places: HashMap<String, usize> = all
             .iter()
             .enumerate()

@@ -170,8 +170,11 @@ fn json(folder: &Path, file: &str) -> Result<Option<Value>> {
         .transpose()
 }
 
-/// The safetensors files of the folder, and for shards which tensor is to be in which.
-fn shards(folder: &Path) -> Result<(Vec<String>, Option<HashMap<String, String>>)> {
+/// Names of files, and for shards which tensor is to be in which.
+type Shards = (Vec<String>, Option<HashMap<String, String>>);
+
+/// The safetensors files of the folder.
+fn shards(folder: &Path) -> Result<Shards> {
     const INDEX: &str = "model.safetensors.index.json";
     let Some(index) = json(folder, INDEX)? else {
         return Ok((vec!["model.safetensors".into()], None));

@@ -42,6 +42,9 @@ pub enum Format {
     Q6_K,
 }
 
+/// Quantises the values of one block to its bytes.
+pub type Quantise = fn(&[f32], &mut [u8]);
+
 /// Everything about one format that the CPU knows.
 #[derive(Debug)]
 pub struct FormatSpec {
@@ -67,7 +70,7 @@ pub struct FormatSpec {
     /// plane Q and plane M. Prefer [`FormatSpec::repack_row`].
     pub repack: fn(&[u8], &mut [u32], &mut [u16]),
     /// Values to one block. `None`: this runtime only reads the format.
-    pub quantise: Option<fn(&[f32], &mut [u8])>,
+    pub quantise: Option<Quantise>,
 }
 
 /// All formats, one row each.
