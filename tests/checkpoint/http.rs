@@ -16,6 +16,7 @@ enum Manner {
     CutsTheBody,
     SaysAnotherRange,
     HidesTheLength,
+    SendsTooMuch,
     NotFound,
     /// Honest for the first request, then as if the file had grown.
     Grows,
@@ -63,6 +64,10 @@ fn serve(bytes: Vec<u8>, manner: Manner) -> String {
                     )
                 }
             };
+            let mut body = body.to_vec();
+            if matches!(manner, Manner::SendsTooMuch) && request > 0 {
+                body.push(0);
+            }
             let length = body.len();
             let head = format!(
                 "HTTP/1.1 {status}\r\n{range}Content-Length: {length}\r\nConnection: close\r\n\r\n"
@@ -114,6 +119,7 @@ fn misbehaving_servers_are_refused() {
         (Manner::IgnoresRange, "ignores Range"),
         (Manner::SaysAnotherRange, "Content-Range"),
         (Manner::HidesTheLength, "Content-Range"),
+        (Manner::SendsTooMuch, "longer than"),
         (Manner::NotFound, "404"),
         (Manner::CutsTheBody, "broke"),
         (Manner::Grows, "changed"),

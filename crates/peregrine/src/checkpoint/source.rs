@@ -265,13 +265,21 @@ mod native {
                     );
                     return Err(self.error(Some(206), detail));
                 }
-                body.as_reader().read_exact(buf).map_err(|e| {
-                    let detail = format!(
-                        "the connection broke in bytes {offset} to {}: {e}",
-                        offset + needed
-                    );
+                let mut reader = body.as_reader();
+                let end = offset + needed;
+                reader.read_exact(buf).map_err(|e| {
+                    let detail = format!("the connection broke in bytes {offset} to {end}: {e}");
                     self.error(Some(206), detail)
-                })
+                })?;
+                // Reading on to the end also lets the connection be used again.
+                match reader.read(&mut [0]) {
+                    Ok(1) => {
+                        let detail =
+                            format!("the answer is longer than the {needed} bytes asked for");
+                        Err(self.error(Some(206), detail))
+                    }
+                    _ => Ok(()),
+                }
             })
         }
     }

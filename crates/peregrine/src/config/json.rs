@@ -211,7 +211,7 @@ fn refuse(fields: &Fields<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A number that may be infinite: Python writes `Infinity`, which [`lenient`] has made a string, or an object.
+/// A number that may be infinite: Python writes `Infinity`, which `lenient` has made a string, or an object.
 fn number(value: &Value) -> Option<f64> {
     match value {
         Value::String(text) if text == "Infinity" => Some(f64::INFINITY),
@@ -261,6 +261,7 @@ fn plain_rope(fields: &Fields<'_>, field: &str, value: &Value) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Malformed`] with the line of the fault.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn lenient(name: &str, text: &[u8]) -> Result<Value> {
     let mut clean = Vec::with_capacity(text.len());
     let (mut at, mut quoted) = (0, false);
