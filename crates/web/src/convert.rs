@@ -1,0 +1,192 @@
+//! What crosses the border: plain objects in both directions, errors as `Error` objects with a `code`.
+
+use peregrine::gpu::{GpuOptions, Reduction, ShapeClass};
+use peregrine::sampling::SamplingOptions;
+use peregrine::chat::Message;
+use peregrine::session::{Finish, GenerateOptions, Generated};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::JsValue;
+
+/// What JavaScript wants of the GPU, and what only it knows about the adapter.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadOptions {
+    pub power_preference: Option<String>,
+    pub baseline: Option<bool>,
+    pub reduction: Option<String>,
+    pub shapes: Option<String>,
+    pub context_length: Option<u32>,
+    pub name: String,
+    pub software: bool,
+    pub subgroups: bool,
+}
+
+impl LoadOptions {
+    /// The runtime's options; an unknown word is an error that names the field.
+    pub fn gpu(&self) -> Result<GpuOptions, peregrine::Error> {
+        let reduction = match self.reduction.as_deref() {
+            None => None,
+            Some("workgroup") => Some(Reduction::Workgroup),
+            Some("subgroup") => Some(Reduction::Subgroup),
+            Some(found) => return Err(argument("gpu.reduction", "workgroup or subgroup", found)),
+        };
+        let shapes = match self.shapes.as_deref() {
+            None => None,
+            Some("software") => Some(ShapeClass::Software),
+            Some("hardware") => Some(ShapeClass::Hardware),
+            Some(found) => return Err(argument("gpu.shapes", "software or hardware", found)),
+        };
+        Ok(GpuOptions {
+            baseline: self.baseline.unwrap_or(false),
+            subgroups: self.subgroups,
+            software: Some(self.software),
+            name: Some(self.name.clone()),
+            low_power: self.power_preference.as_deref() == Some("low-power"),
+            reduction,
+            shapes,
+            ..GpuOptions::default()
+        })
+    }
+}
+
+fn argument(field: &str, expected: &str, found: &str) -> peregrine::Error {
+    peregrine::Error::Argument { field: field.into(), expected: expected.into(), found: format!("{found:?}") }
+}
+
+/// One request of a conversation.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatRequest {
+    pub messages: Vec<Message>,
+    max_tokens: u32,
+    temperature: f32,
+    top_k: u32,
+    top_p: f32,
+    min_p: f32,
+    repetition_penalty: f32,
+    /// A whole number below 2^53, as JavaScript has them.
+    seed: f64,
+}
+
+impl ChatRequest {
+    /// The runtime's options.
+    pub fn options(&self) -> GenerateOptions {
+        GenerateOptions {
+            max_tokens: self.max_tokens,
+            sampling: SamplingOptions {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                min_p: self.min_p,
+                repetition_penalty: self.repetition_penalty,
+                seed: self.seed as u64,
+                ..SamplingOptions::default()
+            },
+            ..GenerateOptions::default()
+        }
+    }
+}
+
+/// The end of an answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatResult {
+    /// Text that came after the last piece.
+    pub text: String,
+    ids: Vec<u32>,
+    finish: &'static str,
+    prompt_tokens: u32,
+    cached_tokens: u32,
+    prefill_seconds: f64,
+    decode_seconds: f64,
+}
+
+impl ChatResult {
+    /// `told` bytes of the text have gone out in pieces.
+    pub fn new(generated: Generated, told: usize) -> Self {
+        Self {
+            text: generated.text.get(told..).unwrap_or_default().to_string(),
+            finish: match generated.finish {
+                Finish::Stop => "stop",
+                Finish::Length => "length",
+                Finish::Context => "context",
+                Finish::Cancelled => "cancelled",
+            },
+            ids: generated.ids,
+            prompt_tokens: generated.prompt_tokens,
+            cached_tokens: generated.cached_tokens,
+            prefill_seconds: generated.prefill_seconds,
+            decode_seconds: generated.decode_seconds,
+        }
+    }
+}
+
+/// Progress, in the shape of the protocol.
+#[derive(Serialize)]
+#[serde(tag = "phase", rename_all = "lowercase")]
+pub enum Progress {
+    /// Bytes on the GPU.
+    Upload { loaded: f64, total: f64 },
+    /// Pipelines made.
+    Compile { done: u32, total: u32 },
+}
+
+impl From<peregrine::model::Progress> for Progress {
+    fn from(progress: peregrine::model::Progress) -> Self {
+        match progress {
+            peregrine::model::Progress::Upload { done, total } => Self::Upload { loaded: done as f64, total: total as f64 },
+            peregrine::model::Progress::Compile { done, total } => Self::Compile { done, total },
+        }
+    }
+}
+
+/// What `info` answers.
+#[derive(Clone, Serialize)]
+pub struct Info {
+    pub model: ModelInfo,
+    pub device: DeviceInfo,
+}
+
+/// The loaded model.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInfo {
+    pub name: String,
+    pub parameters: f64,
+    pub bytes: f64,
+    pub formats: String,
+    pub vocab_size: u32,
+    pub layers: u32,
+    pub context_length: u32,
+}
+
+/// The device it runs on.
+#[derive(Clone, Serialize)]
+pub struct DeviceInfo {
+    pub name: String,
+    pub software: bool,
+    pub reduction: &'static str,
+}
+
+/// A JavaScript number. Exact up to 2^53: no file is longer.
+pub fn to_js_number(value: u64) -> JsValue {
+    JsValue::from_f64(value as f64)
+}
+
+/// A plain object.
+pub fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
+    Ok(serde_wasm_bindgen::to_value(value)?)
+}
+
+/// The text in a field of a JavaScript value, if there is one.
+pub fn text_field(value: &JsValue, field: &str) -> Option<String> {
+    js_sys::Reflect::get(value, &field.into()).ok()?.as_string()
+}
+
+/// An `Error` with a `code`.
+pub fn to_js_error(error: peregrine::Error) -> JsValue {
+    let object = js_sys::Error::new(&error.to_string());
+    // Setting a property of a fresh object cannot fail.
+    let _ = js_sys::Reflect::set(&object, &"code".into(), &error.code().into());
+    object.into()
+}

@@ -1,0 +1,72 @@
+//! A [`Source`] whose bytes JavaScript brings: HTTP ranges, files and blobs are all the same from here.
+
+use js_sys::{Function, Promise, Uint8Array};
+use peregrine::checkpoint::Source;
+use peregrine::{Error, LocalFuture, Result};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+
+use crate::convert::{text_field, to_js_number};
+
+/// Reads through a JavaScript function `(offset, length) => Promise<Uint8Array>`.
+pub struct JsSource {
+    name: String,
+    len: u64,
+    read: Function,
+}
+
+impl JsSource {
+    /// A source of `len` bytes.
+    pub fn new(name: String, len: u64, read: Function) -> Self {
+        Self { name, len, read }
+    }
+
+    /// What JavaScript threw, as our error. Its `code` says which.
+    fn error(&self, thrown: &JsValue, offset: u64, needed: u64) -> Error {
+        let message = text_field(thrown, "message").unwrap_or_else(|| format!("{thrown:?}"));
+        match text_field(thrown, "code").as_deref() {
+            Some("http") => Error::Http { url: self.name.clone(), status: None, detail: message },
+            Some("truncated") => Error::Truncated {
+                name: self.name.clone(),
+                what: "a read".into(),
+                offset,
+                needed,
+                available: self.len.saturating_sub(offset),
+            },
+            _ => Error::Io { name: self.name.clone(), source: std::io::Error::other(message) },
+        }
+    }
+}
+
+impl Source for JsSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> LocalFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let needed = buf.len() as u64;
+            if offset.checked_add(needed).is_none_or(|end| end > self.len) {
+                let available = self.len.saturating_sub(offset);
+                return Err(Error::Truncated { name: self.name.clone(), what: "a read".into(), offset, needed, available });
+            }
+            let failed = |thrown: JsValue| self.error(&thrown, offset, needed);
+            let promise = self
+                .read
+                .call2(&JsValue::NULL, &to_js_number(offset), &to_js_number(needed))
+                .and_then(|value| value.dyn_into::<Promise>())
+                .map_err(failed)?;
+            let bytes: Uint8Array = JsFuture::from(promise).await.and_then(JsCast::dyn_into).map_err(failed)?;
+            if u64::from(bytes.length()) != needed {
+                let source = std::io::Error::other(format!("{needed} bytes were asked for, {} came", bytes.length()));
+                return Err(Error::Io { name: self.name.clone(), source });
+            }
+            bytes.copy_to(buf);
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,135 @@
+/** The conversation on the page: what was said, and the answer that is being written. */
+
+import type { ChatMessage } from "peregrine";
+import { announce, byId, copyButton, make } from "./dom.js";
+import { addCopyButtons, render } from "./markdown.js";
+
+const list = byId("messages");
+const scroller = byId("scroller");
+const jump = byId("jump");
+
+/** What was said so far, as the engine gets it. */
+export const messages: ChatMessage[] = [];
+
+let following = true;
+
+/** Keeps the end in view, unless the reader has scrolled up. */
+function follow(): void {
+  if (following) scroller.scrollTop = scroller.scrollHeight;
+  jump.hidden = following;
+}
+
+scroller.addEventListener("scroll", () => {
+  following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
+  jump.hidden = following;
+});
+jump.addEventListener("click", () => {
+  following = true;
+  follow();
+});
+new ResizeObserver(follow).observe(scroller);
+
+function article(role: "user" | "assistant"): { frame: HTMLElement; body: HTMLElement } {
+  const name = role === "user" ? "You" : "Peregrine";
+  const body = make("div", { className: "body" });
+  const frame = make("article", { className: role }, make("h2", { className: "hidden-visually", textContent: `${name}:` }), body);
+  list.append(frame);
+  return { frame, body };
+}
+
+/** Adds what the person wrote. */
+export function addQuestion(text: string): void {
+  messages.push({ role: "user", content: text });
+  article("user").body.textContent = text;
+  byId("welcome").hidden = true;
+  following = true;
+  follow();
+}
+
+/** An answer that is being written. */
+export interface Answer {
+  /** More text. */
+  append: (text: string) => void;
+  /** The end: `note` says how it ended where that is not by itself; then how many tokens, and how many a second (0: unknown). */
+  end: (note: string, tokens: number, speed: number) => void;
+  /** Takes the answer off the page again. */
+  remove: () => void;
+  /** Whether any text has come. */
+  isEmpty: () => boolean;
+}
+
+/** Begins an answer; `onRegenerate` is called if the person wants another one. */
+export function beginAnswer(onRegenerate: () => void): Answer {
+  for (const button of list.querySelectorAll(".regenerate")) button.remove();
+  const { frame, body } = article("assistant");
+  frame.classList.add("writing");
+  body.append(make("span", { className: "thinking", role: "img", ariaLabel: "Thinking" }, make("i"), make("i"), make("i")));
+  let text = "";
+  let drawing = 0;
+  announce("Peregrine is answering");
+  follow();
+
+  // At most once a frame, however fast the tokens come.
+  const draw = () => {
+    drawing = 0;
+    body.replaceChildren(render(text));
+    follow();
+  };
+  return {
+    append(more) {
+      text += more;
+      if (!drawing && text.trim() !== "") drawing = requestAnimationFrame(draw);
+    },
+    isEmpty: () => text.trim() === "",
+    remove() {
+      cancelAnimationFrame(drawing);
+      frame.remove();
+    },
+    end(note, tokens, speed) {
+      cancelAnimationFrame(drawing);
+      draw();
+      addCopyButtons(body);
+      frame.classList.remove("writing");
+      messages.push({ role: "assistant", content: text });
+      const facts = [tokens === 1 ? "1 token" : `${tokens} tokens`];
+      if (note) facts.unshift(note);
+      if (speed > 0) facts.push(`${speed.toFixed(1)} tokens/s`);
+      const again = make("button", { type: "button", className: "small regenerate", textContent: "Answer again" });
+      again.addEventListener("click", onRegenerate);
+      frame.append(make("div", { className: "meta" }, copyButton("Copy", () => text), again, make("span", { textContent: facts.join(" · ") })));
+      announce(`${note} ${body.textContent}`);
+      follow();
+    },
+  };
+}
+
+/** Takes the last answer back, so that the question can be answered again. */
+export function takeBackAnswer(): void {
+  if (messages.at(-1)?.role !== "assistant") return;
+  messages.pop();
+  list.lastElementChild?.remove();
+}
+
+/** Takes the last question back and returns it. */
+export function takeBackQuestion(): string {
+  if (messages.at(-1)?.role !== "user") return "";
+  list.lastElementChild?.remove();
+  const text = messages.pop()?.content ?? "";
+  byId("welcome").hidden = messages.length > 0;
+  return text;
+}
+
+/** An empty page. */
+export function clearConversation(): void {
+  messages.length = 0;
+  list.replaceChildren();
+  byId("welcome").hidden = false;
+  following = true;
+  follow();
+}
+
+/** Scrolls to what has just been added under the messages. */
+export function revealEnd(): void {
+  following = true;
+  requestAnimationFrame(follow);
+}

@@ -1,0 +1,50 @@
+/** Small helpers for the document. */
+
+/** The element of that id, which index.html has. */
+export function byId<T extends HTMLElement>(id: string): T {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`index.html has no element #${id}`);
+  return element as T;
+}
+
+/** A new element with properties and children. */
+export function make<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  properties: Partial<HTMLElementTagNameMap[K]> = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[K] {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+/** Tells a screen reader; not more often than something worth hearing happens. */
+export function announce(text: string): void {
+  byId("announcer").textContent = text;
+}
+
+/** Bytes as people write them. */
+export function megabytes(bytes: number): string {
+  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** A number of parameters as people write it. */
+export function millions(count: number): string {
+  return count >= 1e9 ? `${(count / 1e9).toFixed(1)} B` : `${Math.round(count / 1e6)} M`;
+}
+
+/** A button that copies text and says so for a moment. */
+export function copyButton(label: string, text: () => string): HTMLButtonElement {
+  const button = make("button", { type: "button", className: "small", textContent: label });
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(text());
+      button.textContent = "Copied";
+      announce("Copied");
+    } catch {
+      button.textContent = "The browser did not allow it";
+    }
+    setTimeout(() => (button.textContent = label), 1600);
+  });
+  return button;
+}

@@ -1,0 +1,140 @@
+/**
+ * Errors. Each has a stable `code` for programs, a `message` that says what happened, and an `advice` that says what a
+ * person can do about it. The classes group the codes by what an app would do.
+ */
+
+/** Every error that this package throws on purpose. */
+export class PeregrineError extends Error {
+  override name = "PeregrineError";
+  /** Stable, kebab-case; the list is {@link ErrorCode}. */
+  readonly code: ErrorCode;
+  /** One sentence: what to do. */
+  readonly advice: string;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.advice = ADVICE[code];
+  }
+}
+
+/** There is no WebGPU here, or no adapter that can run the engine. */
+export class NoGpuError extends PeregrineError {
+  override name = "NoGpuError";
+}
+/** The device went away (driver reset, sleep, another page crashed the GPU process). Create a new engine. */
+export class DeviceLostError extends PeregrineError {
+  override name = "DeviceLostError";
+}
+/** The GPU has not enough memory for the model or the context. */
+export class OutOfMemoryError extends PeregrineError {
+  override name = "OutOfMemoryError";
+}
+/** The GPU or its driver reported an error: nothing that was computed since can be trusted. */
+export class GpuError extends PeregrineError {
+  override name = "GpuError";
+}
+/** The model file is damaged, or not one that this engine runs. */
+export class ModelFileError extends PeregrineError {
+  override name = "ModelFileError";
+}
+/** The bytes of the model could not be had. */
+export class DownloadError extends PeregrineError {
+  override name = "DownloadError";
+}
+/** The request is wrong, or asks for something that is not supported; the message names the field. */
+export class RequestError extends PeregrineError {
+  override name = "RequestError";
+}
+/** The work was stopped by its AbortSignal. */
+export class AbortError extends PeregrineError {
+  override name = "AbortError";
+}
+
+const RELOAD = "Reload the page; if it happens again, update the browser and the graphics driver.";
+const OTHER_FILE = "Download the file again, or open another one.";
+const SUPPORTED = "Open a Falcon-H1 GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K).";
+const FIX_REQUEST = "Change the request.";
+
+const ADVICE = {
+  "no-webgpu": "Use a browser with WebGPU, over https or on localhost.",
+  "no-gpu": "Turn on hardware acceleration in the browser's settings and update the graphics driver.",
+  "device-lost": "Load the model again; close other programs that use the GPU if it happens often.",
+  "out-of-memory": "Use a smaller model or a shorter context, and close other tabs and programs that use the GPU.",
+  gpu: RELOAD,
+  "not-gguf": SUPPORTED,
+  truncated: OTHER_FILE,
+  malformed: OTHER_FILE,
+  unsupported: SUPPORTED,
+  "missing-tensor": OTHER_FILE,
+  "missing-field": OTHER_FILE,
+  "tensor-shape": OTHER_FILE,
+  tokenizer: OTHER_FILE,
+  template: OTHER_FILE,
+  http: "Check the connection and the address, then try again.",
+  io: "Choose the file again: it may have been moved or changed.",
+  "token-out-of-range": FIX_REQUEST,
+  "context-full": "Start a new chat, or make the message shorter.",
+  sampling: FIX_REQUEST,
+  argument: FIX_REQUEST,
+  "not-supported": FIX_REQUEST,
+  cancelled: "Nothing: the work was stopped as asked.",
+  disposed: "Create a new engine.",
+  internal: RELOAD,
+} as const;
+
+/** Codes of {@link PeregrineError}. */
+export type ErrorCode = keyof typeof ADVICE;
+
+const CLASSES: Partial<Record<ErrorCode, typeof PeregrineError>> = {
+  "no-webgpu": NoGpuError,
+  "no-gpu": NoGpuError,
+  "device-lost": DeviceLostError,
+  "out-of-memory": OutOfMemoryError,
+  gpu: GpuError,
+  "not-gguf": ModelFileError,
+  truncated: ModelFileError,
+  malformed: ModelFileError,
+  unsupported: ModelFileError,
+  "missing-tensor": ModelFileError,
+  "missing-field": ModelFileError,
+  "tensor-shape": ModelFileError,
+  tokenizer: ModelFileError,
+  template: ModelFileError,
+  http: DownloadError,
+  io: DownloadError,
+  "token-out-of-range": RequestError,
+  "context-full": RequestError,
+  sampling: RequestError,
+  argument: RequestError,
+  "not-supported": RequestError,
+  cancelled: AbortError,
+};
+
+/** What of an error crosses between the worker and the page. */
+export interface WireError {
+  code: string;
+  message: string;
+}
+
+/** The error of the right class for a code; a code this version does not know becomes `internal`. */
+export function makeError(code: string, message: string, options?: ErrorOptions): PeregrineError {
+  const known: ErrorCode = Object.hasOwn(ADVICE, code) ? (code as ErrorCode) : "internal";
+  return new (CLASSES[known] ?? PeregrineError)(known, message, options);
+}
+
+/** Anything thrown, as a code and a message. What has no code of ours is a bug, and says so. */
+export function toWire(thrown: unknown): WireError {
+  if (typeof thrown === "object" && thrown !== null) {
+    const { code, message, name } = thrown as { code?: unknown; message?: unknown; name?: unknown };
+    const text = typeof message === "string" ? message : String(thrown);
+    if (typeof code === "string") return { code, message: text };
+    return { code: "internal", message: typeof name === "string" ? `${name}: ${text}` : text };
+  }
+  return { code: "internal", message: String(thrown) };
+}
+
+/** An AbortSignal's reason as our error, keeping the reason as the cause. */
+export function abortError(signal?: AbortSignal): AbortError {
+  return makeError("cancelled", "stopped", { cause: signal?.reason }) as AbortError;
+}

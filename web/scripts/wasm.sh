@@ -1,0 +1,72 @@
+#!/bin/sh
+# Usage: wasm.sh build | check
+#   build  crates/web -> web/package/wasm (wasm-bindgen output, optimised)
+#   check  lints crates/web for wasm32, warnings are errors
+# Uses rustup's wasm32 target where it is there or can be had. Where rustup's server cannot be reached, Debian has a
+# compiler with the sources of the standard library, which builds that library for wasm32 along the way.
+# WASM_TOOLCHAIN=rustup or =debian insists on one.
+. "$(dirname "$0")/common.sh"
+target=wasm32-unknown-unknown
+bindgen_version=$(sed -n 's/^wasm-bindgen = "=\(.*\)"/\1/p' Cargo.toml)
+
+have_target() { [ "${WASM_TOOLCHAIN:-}" != debian ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; }
+
+if ! have_target && command -v rustup >/dev/null && [ "${WASM_TOOLCHAIN:-}" != debian ] && [ ! -e target/wasm-debian ]; then
+    step "rustup target add $target"
+    timeout 120 rustup target add $target || say "rustup's server does not answer"
+fi
+have_target || [ "${WASM_TOOLCHAIN:-}" != rustup ] || die "the Rust target is missing: rustup target add $target"
+
+if have_target; then
+    run() { cargo "$@" --target $target; }
+    dir=target/$target
+    lint=clippy
+else
+    say "wasm32: with Debian's Rust"
+    for tool in /usr/bin/rustc /usr/bin/cargo /usr/bin/wasm-ld-22; do
+        [ -x $tool ] || missing=yes
+    done
+    [ -d /usr/src/rustc-1.96.0/library ] || ls -d /usr/lib/rustlib/src/rust/library >/dev/null 2>&1 || missing=yes
+    [ -z "${missing:-}" ] || apt_install rustc-web cargo-web rust-web-src lld-22
+    # Its own folder, so that the two compilers do not throw away each other's work. This cargo takes -Zbuild-std
+    # only when told that it is an unstable one.
+    run() {
+        # Without rustup's folder: cargo must not find rustup's proxies.
+        PATH=/usr/bin:/bin RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTUP_TOOLCHAIN= \
+            CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22 \
+            /usr/bin/cargo "$@" -Zbuild-std=std,panic_abort --target $target --target-dir target/wasm-debian
+    }
+    dir=target/wasm-debian/$target
+    # Debian has no clippy for this compiler; its own lints still hold.
+    lint=check
+fi
+
+case ${1:-build} in
+check)
+    step "cargo $lint, wasm32"
+    if [ $lint = clippy ]; then
+        cargo clippy --profile wasm -p peregrine-web --target $target -- -D warnings
+    else
+        RUSTFLAGS="-D warnings" run check --profile wasm -p peregrine-web
+    fi
+    ;;
+build)
+    step "wasm"
+    if [ "$(.tools/bin/wasm-bindgen --version 2>/dev/null)" != "wasm-bindgen $bindgen_version" ]; then
+        step "installing wasm-bindgen $bindgen_version"
+        # --locked names exact versions of its dependencies; a registry mirror may not have one of them yet.
+        cargo install --quiet --root .tools --version "$bindgen_version" --locked wasm-bindgen-cli ||
+            cargo install --quiet --root .tools --version "$bindgen_version" wasm-bindgen-cli
+    fi
+    run build --profile wasm -p peregrine-web
+    .tools/bin/wasm-bindgen --target web --out-dir target/wasm-out --out-name peregrine "$dir/wasm/peregrine_web.wasm"
+    web/node_modules/.bin/wasm-opt -Os --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
+        --enable-mutable-globals --enable-reference-types --enable-multivalue \
+        target/wasm-out/peregrine_bg.wasm -o target/wasm-out/opt.wasm
+    mkdir -p web/package/wasm
+    mv target/wasm-out/opt.wasm web/package/wasm/peregrine_bg.wasm
+    cp target/wasm-out/peregrine.js target/wasm-out/peregrine.d.ts target/wasm-out/peregrine_bg.wasm.d.ts web/package/wasm/
+    say "web/package/wasm: $(wc -c <web/package/wasm/peregrine_bg.wasm) bytes, $(gzip -9c web/package/wasm/peregrine_bg.wasm | wc -c) after gzip"
+    ;;
+*) die "usage: wasm.sh build | check" ;;
+esac
