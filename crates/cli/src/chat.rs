@@ -48,15 +48,10 @@ pub fn run(args: &Args) -> Outcome {
         let message = "has no chat template, so it is not a chat model; `generate` continues texts";
         return Err(Failure::input(format!("{}: {message}", args.model)));
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let stop_in_handler = stop.clone();
-    ctrlc::set_handler(move || {
-        // Twice without an answer that could end: the user means it.
-        if stop_in_handler.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .map_err(|error| Failure::run(format!("Ctrl-C cannot be caught: {error}")))?;
+    let interrupt = Arc::new(Interrupt::default());
+    let handler = interrupt.clone();
+    ctrlc::set_handler(move || handler.pressed())
+        .map_err(|error| Failure::run(format!("Ctrl-C cannot be caught: {error}")))?;
 
     let engine = args.gpu.load(
         &checkpoint,
@@ -65,11 +60,11 @@ pub fn run(args: &Args) -> Outcome {
             ..LoadOptions::default()
         },
     )?;
-    let asked = stop.clone();
+    let asked = interrupt.clone();
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
         sampling,
-        cancel: Some(Rc::new(move || asked.load(Ordering::Relaxed))),
+        cancel: Some(Rc::new(move || asked.stop.load(Ordering::Relaxed))),
         ..GenerateOptions::default()
     };
     let mut conversation = Conversation {
@@ -80,7 +75,7 @@ pub fn run(args: &Args) -> Outcome {
             .map(|text| Message::new("system", text)),
         messages: Vec::new(),
         options,
-        stop,
+        interrupt,
     };
     conversation.reset();
     let mut input = Input::new()?;
@@ -110,12 +105,37 @@ pub fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
+/// What Ctrl-C means: during an answer its end, otherwise the program's.
+#[derive(Default)]
+struct Interrupt {
+    answering: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Interrupt {
+    fn begin(&self) {
+        self.stop.store(false, Ordering::Relaxed);
+        self.answering.store(true, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.answering.store(false, Ordering::Relaxed);
+    }
+
+    fn pressed(&self) {
+        // Twice during one answer: it does not end, and the user means it.
+        if !self.answering.load(Ordering::Relaxed) || self.stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    }
+}
+
 struct Conversation {
     session: Session,
     system: Option<Message>,
     messages: Vec<Message>,
     options: GenerateOptions,
-    stop: Arc<AtomicBool>,
+    interrupt: Arc<Interrupt>,
 }
 
 impl Conversation {
@@ -125,7 +145,7 @@ impl Conversation {
     }
 
     fn answer(&mut self, question: &str) -> Outcome {
-        self.stop.store(false, Ordering::Relaxed);
+        self.interrupt.begin();
         self.messages.push(Message::new("user", question));
         let mut out = std::io::stdout().lock();
         let mut written = Ok(());
@@ -136,6 +156,7 @@ impl Conversation {
                     written.is_ok()
                 }),
         );
+        self.interrupt.end();
         let answer = match answered {
             Ok(answer) => answer,
             Err(error) => {
