@@ -1,0 +1,61 @@
+# make chat    builds everything and serves the chat page
+# make test    runs every test, native and in a browser
+# make check   formatting and lints only
+# Whatever is missing on this machine is installed first (Debian packages through apt-get, with sudo when not root).
+
+PORT ?= 8317
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+model := models/tiny/peregrine-tiny-chat-Q4_0.gguf
+rust := Cargo.toml Cargo.lock $(shell find crates/peregrine crates/web shaders -type f)
+wasm := web/package/wasm/peregrine_bg.wasm
+modules := web/node_modules/.package-lock.json
+package := web/package/dist/index.js
+page := web/chat/dist/index.html
+
+.PHONY: help chat test check fmt native wasm page clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# \{0,1\}//; 1,4p' Makefile
+
+chat: tools native $(page)
+	@node web/scripts/chat.mjs --port $(PORT)
+
+test:
+	@sh web/scripts/test.sh
+
+check: tools $(modules)
+	@cargo fmt --all --check
+	@sh web/scripts/lint.sh
+	@sh web/scripts/wasm.sh check
+
+fmt:
+	@cargo fmt --all
+
+.PHONY: tools
+tools:
+	@sh web/scripts/system.sh native vulkan
+
+native: tools
+	@cargo build --release -p peregrine-cli
+
+wasm: $(wasm)
+page: $(page)
+
+$(modules): web/package.json web/package-lock.json
+	@sh web/scripts/modules.sh
+
+$(wasm): $(rust) $(modules) web/scripts/wasm.sh
+	@sh web/scripts/wasm.sh build
+
+$(package): $(wasm) $(modules) web/package/tsconfig.json $(wildcard web/package/src/*)
+	@cd web && node_modules/.bin/tsc -p package
+	@touch $@
+
+$(page): $(package) $(model) web/chat/index.html web/chat/vite.config.js $(wildcard web/chat/src/* web/chat/public/*)
+	@cd web/chat && ../node_modules/.bin/vite build --logLevel warn
+	@touch $@
+
+clean:
+	rm -rf target .tools web/node_modules web/package/wasm web/package/dist web/chat/dist web/e2e/test-results

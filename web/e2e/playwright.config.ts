@@ -1,0 +1,32 @@
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "@playwright/test";
+
+const browser = execFileSync("sh", [fileURLToPath(new URL("../scripts/browser.sh", import.meta.url))], { encoding: "utf8" }).trim();
+
+/** What headless Chromium needs for WebGPU without a GPU, and to leave the network alone. */
+export const FLAGS = [
+  "--headless=new",
+  "--no-sandbox",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+export const SOFTWARE_WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+
+export default defineConfig({
+  testDir: "tests",
+  // Software WebGPU takes all the cores there are, and is slow.
+  workers: 1,
+  timeout: 240_000,
+  expect: { timeout: 60_000 },
+  forbidOnly: true,
+  reporter: "list",
+  use: {
+    browserName: "chromium",
+    viewport: { width: 1100, height: 800 },
+    launchOptions: { executablePath: browser, args: [...FLAGS, ...SOFTWARE_WEBGPU] },
+  },
+});

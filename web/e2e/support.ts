@@ -1,0 +1,167 @@
+/** What the tests share: servers with faults, the golden answers, and the steps that a person takes on the page. */
+
+import { readFileSync } from "node:fs";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { fileURLToPath } from "node:url";
+import { expect, test as base, type Page } from "@playwright/test";
+import { listen, rangeOf, serveFolder } from "../chat/serve.mjs";
+
+const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
+export const MODEL_FILE = path("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf");
+const SITE = path("../chat/dist");
+const WEB = path("..");
+
+/** A conversation of tests/golden/greedy.json and the greedy answer that transformers gives on the same weights. */
+export interface Golden {
+  name: string;
+  messages: { role: "system" | "user" | "assistant"; content: string }[];
+  prompt_ids: number[];
+  /** With the end token. */
+  answer_ids: number[];
+  answer: string;
+}
+const greedy = JSON.parse(readFileSync(path("../../tests/golden/greedy.json"), "utf8")) as { stop: number[]; conversations: Golden[] };
+export const GOLDEN = greedy.conversations;
+/** The golden answer's tokens without the end token. */
+export const idsOf = (golden: Golden) => golden.answer_ids.filter((id, i, all) => !(i === all.length - 1 && greedy.stop.includes(id)));
+/** The golden conversation of that name. */
+export function golden(name: string): Golden {
+  const found = GOLDEN.find((conversation) => conversation.name === name);
+  if (!found) throw new Error(`tests/golden/greedy.json has no conversation "${name}"`);
+  return found;
+}
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
+
+/** Serves the built page; `fault` may answer a request itself, by returning true. */
+export interface Site {
+  start: (fault?: (request: IncomingMessage, response: ServerResponse) => boolean) => Promise<string>;
+  /** An empty page on which the npm package can be imported as plain modules from /package/dist/index.js; the model is at /model.gguf. */
+  bare: () => Promise<string>;
+}
+
+/** Answers with these bytes, ranges included. */
+export function sendBytes(request: IncomingMessage, response: ServerResponse, type: string, bytes: Buffer): true {
+  const range = rangeOf(request.headers.range, bytes.length);
+  const headers: Record<string, string | number> = { "Content-Type": type, ETag: `"${bytes.length}"` };
+  if (range === "bad") {
+    response.writeHead(416, { "Content-Range": `bytes */${bytes.length}` }).end();
+  } else if (range) {
+    const [first, last] = range;
+    response.writeHead(206, { ...headers, "Content-Range": `bytes ${first}-${last}/${bytes.length}` });
+    response.end(bytes.subarray(first, last + 1));
+  } else {
+    response.writeHead(200, headers).end(bytes);
+  }
+  return true;
+}
+
+/** A fault: the model's bytes are these. */
+export const modelIs = (bytes: Buffer) => (request: IncomingMessage, response: ServerResponse) =>
+  (request.url ?? "").includes(".gguf") && sendBytes(request, response, "application/octet-stream", bytes);
+
+/** A fault: this code runs in the worker before its own. */
+export function workerBegins(code: string) {
+  return (request: IncomingMessage, response: ServerResponse): boolean => {
+    const name = /^\/assets\/(worker-[\w-]+\.js)$/.exec(request.url ?? "")?.[1];
+    if (!name) return false;
+    return sendBytes(request, response, "text/javascript", Buffer.from(`${code}\n${readFileSync(`${SITE}/assets/${name}`, "utf8")}`));
+  };
+}
+
+export const test = base.extend<{ site: Site; strict: void }>({
+  site: async ({}, use) => {
+    const servers: Server[] = [];
+    const serve = async (handler: Handler) => {
+      const { server, address } = await listen(handler, 0);
+      servers.push(server);
+      return address;
+    };
+    await use({
+      start: (fault) => {
+        const folder = serveFolder(SITE);
+        return serve((request, response) => fault?.(request, response) || folder(request, response));
+      },
+      bare: () => {
+        const folder = serveFolder(WEB);
+        const model = readFileSync(MODEL_FILE);
+        return serve((request, response) => {
+          if (request.url === "/") return sendBytes(request, response, "text/html", Buffer.from("<!doctype html><title>bare</title>"));
+          if (request.url === "/model.gguf") return sendBytes(request, response, "application/octet-stream", model);
+          return folder(request, response);
+        });
+      },
+    });
+    for (const server of servers) {
+      server.closeAllConnections();
+      server.close();
+    }
+  },
+  // Every test: nothing may be asked of another origin, and nothing may break the Content-Security-Policy.
+  strict: [
+    async ({ page }, use) => {
+      const foreign: string[] = [];
+      const violations: string[] = [];
+      page.on("request", (request) => {
+        const { protocol, hostname } = new URL(request.url());
+        if (hostname !== "localhost" && protocol !== "blob:" && protocol !== "data:") foreign.push(request.url());
+      });
+      page.on("console", (message) => {
+        if (/Content.Security.Policy/i.test(message.text())) violations.push(message.text());
+      });
+      await use();
+      expect(foreign, "requests to other origins").toEqual([]);
+      expect(violations, "violations of the Content-Security-Policy").toEqual([]);
+    },
+    { auto: true },
+  ],
+});
+export { expect };
+
+export const answers = (page: Page) => page.locator("article.assistant");
+export const messageBox = (page: Page) => page.getByRole("textbox", { name: "Message" });
+
+/** Opens the page and waits until one can write. */
+export async function openReady(page: Page, address: string): Promise<void> {
+  await page.goto(address);
+  await waitReady(page);
+}
+
+/** Waits until the model is there. */
+export async function waitReady(page: Page): Promise<void> {
+  await expect(page.locator("body.ready, #status.failed")).toBeVisible({ timeout: 120_000 });
+  const failed = page.locator("#status.failed");
+  if (await failed.isVisible()) throw new Error(`the page could not load the model: ${await failed.innerText()}`);
+}
+
+/** Sets the temperature to 0, as a person would. */
+export async function beGreedy(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByRole("slider", { name: "Temperature" }).fill("0");
+  await page.getByRole("button", { name: "Close settings" }).click();
+}
+
+/** Writes a message and sends it. */
+export async function say(page: Page, text: string): Promise<void> {
+  await messageBox(page).fill(text);
+  await messageBox(page).press("Enter");
+}
+
+/** Waits for the answer of that number to be complete, and returns what its copy button copies. */
+export async function answerText(page: Page, index: number): Promise<string> {
+  const answer = answers(page).nth(index);
+  await expect(answer.getByRole("button", { name: "Copy", exact: true })).toBeVisible({ timeout: 180_000 });
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  await answer.getByRole("button", { name: "Copy", exact: true }).click();
+  await expect(answer.getByRole("button", { name: "Copied" })).toBeVisible();
+  const text = await page.evaluate(() => navigator.clipboard.readText());
+  await expect(answer.getByRole("button", { name: "Copy", exact: true })).toBeVisible();
+  return text;
+}
+
+/** Waits for the card that says what went wrong. */
+export async function failure(page: Page): Promise<{ title: string; text: string }> {
+  const card = page.locator("#status.failed");
+  await expect(card).toBeVisible({ timeout: 120_000 });
+  return { title: await card.getByRole("heading").innerText(), text: await card.innerText() };
+}

@@ -1,0 +1,188 @@
+/** Each thing that can go wrong says what happened and what to do, and a way out works. */
+
+import { readFileSync } from "node:fs";
+import { chromium } from "@playwright/test";
+import { FLAGS } from "../playwright.config.js";
+import { answerText, beGreedy, expect, failure, golden, MODEL_FILE, modelIs, openReady, say, test, waitReady, workerBegins } from "../support.js";
+
+const model = readFileSync(MODEL_FILE);
+
+/** A copy of the model with `bytes` at `offset`. */
+function patched(offset: number, bytes: Buffer): Buffer {
+  const copy = Buffer.from(model);
+  bytes.copy(copy, offset);
+  return copy;
+}
+
+/** Where the type field of a tensor's entry in the table is: after name, number of dimensions, and dimensions. */
+function typeField(tensor: string): number {
+  const at = model.indexOf(tensor);
+  expect(at).toBeGreaterThan(0);
+  const dims = model.readUInt32LE(at + tensor.length);
+  return at + tensor.length + 4 + 8 * dims;
+}
+
+test("a browser without WebGPU", async ({ page, site }) => {
+  await page.addInitScript(() => Reflect.deleteProperty(Navigator.prototype, "gpu"));
+  await page.goto(await site.start(workerBegins("Reflect.deleteProperty(WorkerNavigator.prototype, 'gpu');")));
+  const { title, text } = await failure(page);
+  expect(title).toBe("This browser cannot run the model: it has no WebGPU.");
+  expect(text).toContain("Update this browser to version 113 or newer");
+  await expect(page.getByRole("button", { name: "Send" })).toBeDisabled();
+});
+
+test("a browser that offers no GPU", async ({ site }, info) => {
+  // A browser of its own, without the flags for software WebGPU.
+  const { executablePath } = info.project.use.launchOptions as { executablePath: string };
+  const browser = await chromium.launch({ executablePath, args: [...FLAGS, "--disable-gpu"] });
+  try {
+    const page = await browser.newPage();
+    await page.goto(await site.start());
+    const { title, text } = await failure(page);
+    expect(["no GPU", "no WebGPU", "no graphics card"].some((part) => title.includes(part)), title).toBe(true);
+    expect(text).toContain("enable-unsafe-webgpu");
+  } finally {
+    await browser.close();
+  }
+});
+
+const damaged: [string, Buffer, string, string][] = [
+  ["a file that is not GGUF", patched(0, Buffer.from("JUNK")), "This is not a GGUF file.", "not a GGUF file"],
+  ["a file that is cut off in its header", model.subarray(0, 3000), "The model file is cut off: a part of it is missing.", "truncated"],
+  ["a file that is cut off in its weights", model.subarray(0, 9_000_000), "The model file is cut off: a part of it is missing.", "truncated"],
+  ["an empty file", Buffer.alloc(0), "The model", ""],
+  ["an unknown block type", patched(typeField("blk.3.ffn_down.weight"), Buffer.from([99, 0, 0, 0])), "This model is not one that Peregrine can run.", "blk.3.ffn_down.weight"],
+  ["a wrong count of tensors", patched(8, Buffer.from([255, 255, 255, 255, 255, 255, 255, 127])), "The model file is damaged.", "tensor"],
+];
+for (const [name, bytes, sentence, detail] of damaged) {
+  test(`a broken model: ${name}`, async ({ page, site }) => {
+    let broken = true;
+    const bad = modelIs(bytes);
+    const address = await site.start((request, response) => broken && bad(request, response));
+    await page.goto(address);
+    const { title, text } = await failure(page);
+    expect(title).toContain(sentence);
+    expect(text).toContain(detail);
+    // The server is mended: trying again works.
+    broken = false;
+    await page.getByRole("button", { name: "Try again" }).click();
+    await waitReady(page);
+  });
+}
+
+test("a model that is not on the server", async ({ page, site }) => {
+  await page.goto(await site.start((request, response) => Boolean(request.url?.includes(".gguf") && response.writeHead(404).end())));
+  const { title, text } = await failure(page);
+  expect(title).toBe("The model could not be downloaded.");
+  expect(text).toContain("404");
+});
+
+test("a broken local file, and back to the embedded model", async ({ page, site }) => {
+  await openReady(page, await site.start());
+  await page.getByLabel("GGUF file").setInputFiles({ name: "holiday.gguf", mimeType: "application/octet-stream", buffer: Buffer.from("this is a diary") });
+  const { title, text } = await failure(page);
+  expect(title).toBe("This is not a GGUF file.");
+  expect(text).toContain("holiday.gguf");
+  await page.getByRole("button", { name: "Back to the embedded model" }).click();
+  await waitReady(page);
+  await expect(page.locator("#chip-model")).toHaveText("Peregrine Tiny Chat");
+});
+
+test("a local file", async ({ page, site }) => {
+  await page.goto(await site.start((request, response) => Boolean(request.url?.includes(".gguf") && response.writeHead(404).end())));
+  await failure(page);
+  await page.getByLabel("GGUF file").setInputFiles(MODEL_FILE);
+  await waitReady(page);
+  await beGreedy(page);
+  const capital = golden("capital");
+  await say(page, capital.messages[0]!.content);
+  expect(await answerText(page, 0)).toBe(capital.answer);
+});
+
+/** Keeps the device where the test can reach it. */
+const HOLD_DEVICE = `
+  const request = GPUAdapter.prototype.requestDevice;
+  GPUAdapter.prototype.requestDevice = async function (...rest) { return (self.device = await request.apply(this, rest)); };`;
+
+test("a lost device, in the middle of an answer; the conversation goes on after a retry", async ({ page, site }) => {
+  await openReady(page, await site.start(workerBegins(HOLD_DEVICE)));
+  await beGreedy(page);
+  const capital = golden("capital");
+  await say(page, capital.messages[0]!.content);
+  await answerText(page, 0);
+  await say(page, golden("story").messages[0]!.content);
+  await expect(page.locator("article.assistant").nth(1)).toContainText(/\w+ \w+/);
+  const worker = page.workers()[0]!;
+  await worker.evaluate(() => (globalThis as unknown as { device: GPUDevice }).device.destroy());
+  const { title, text } = await failure(page);
+  expect(title).toBe("The connection to the graphics card was lost.");
+  expect(text).toContain("Load the model again");
+  await expect(page.locator("article.user")).not.toHaveCount(0);
+
+  await page.getByRole("button", { name: "Try again" }).click();
+  await waitReady(page);
+  await say(page, "What is the capital of France?");
+  await expect(page.locator("article.assistant").last()).toContainText("Paris", { timeout: 120_000 });
+});
+
+test("a broken shader is reported, never silent", async ({ page, site }) => {
+  const broken = `
+    const create = GPUDevice.prototype.createShaderModule;
+    GPUDevice.prototype.createShaderModule = function (descriptor) {
+      return create.call(this, { ...descriptor, code: descriptor.code.replace("fn main(", "fn mein(") });
+    };`;
+  await page.goto(await site.start(workerBegins(broken)));
+  const { title, text } = await failure(page);
+  expect(title).toContain("graphics driver reported an error");
+  expect(text).toContain("main");
+});
+
+test("an error on the device while it computes is reported, never silent", async ({ page, site }) => {
+  await openReady(page, await site.start(workerBegins(HOLD_DEVICE)));
+  await page.workers()[0]!.evaluate(() => {
+    const { device } = globalThis as unknown as { device: GPUDevice };
+    // A copy beyond the end of a buffer: the queue drops the whole command buffer.
+    const small = device.createBuffer({ size: 16, usage: 12 });
+    const encoder = device.createCommandEncoder();
+    encoder.copyBufferToBuffer(small, 0, small, 16, 16);
+    device.queue.submit([encoder.finish()]);
+  });
+  const { title } = await failure(page);
+  expect(title).toContain("graphics driver reported an error");
+});
+
+test("not enough GPU memory", async ({ page, site }) => {
+  const poor = `
+    const create = GPUDevice.prototype.createBuffer;
+    let spent = 0;
+    GPUDevice.prototype.createBuffer = function (descriptor) {
+      if ((spent += descriptor.size) > 8e6) {
+        queueMicrotask(() => this.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error: new GPUOutOfMemoryError("no room") })));
+      }
+      return create.call(this, descriptor);
+    };`;
+  await page.goto(await site.start(workerBegins(poor)));
+  const { title, text } = await failure(page);
+  expect(title).toBe("The graphics card has not enough memory for this.");
+  expect(text).toContain("Use a smaller model");
+});
+
+test("the engine's code cannot be loaded", async ({ page, site }) => {
+  await page.goto(await site.start((request, response) => Boolean(request.url?.includes(".wasm") && response.writeHead(404).end())));
+  const { title, text } = await failure(page);
+  expect(title).toContain("engine");
+  expect(text).toContain("Reload the page");
+});
+
+test("a conversation longer than the context", async ({ page, site }) => {
+  await openReady(page, await site.start());
+  await say(page, "word ".repeat(6000));
+  const { title, text } = await failure(page);
+  expect(title).toBe("The conversation is longer than the model can remember.");
+  expect(text).toContain("Start a new chat");
+  await page.getByRole("button", { name: "New chat" }).last().click();
+  await beGreedy(page);
+  const capital = golden("capital");
+  await say(page, capital.messages[0]!.content);
+  expect(await answerText(page, 0)).toBe(capital.answer);
+});

@@ -1,0 +1,219 @@
+/** The npm package on a bare page, as plain modules without a bundler. */
+
+import type * as Peregrine from "peregrine";
+import type { Page } from "@playwright/test";
+import { expect, GOLDEN, golden, idsOf, test } from "../support.js";
+
+declare global {
+  // What `prepare` puts on the page.
+  var peregrine: typeof Peregrine;
+  var engine: Peregrine.Engine;
+}
+
+/** Imports the package on the bare page, and loads the model with these options. */
+async function prepare(page: Page, address: string, options: Omit<Peregrine.EngineOptions, "model"> = {}): Promise<Peregrine.EngineInfo> {
+  await page.goto(address);
+  return page.evaluate(async (given) => {
+    // Not a literal: the compiler would look for the file.
+    const url = "/package/dist/index.js";
+    globalThis.peregrine = await import(url);
+    globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", ...given });
+    return engine.info;
+  }, options);
+}
+
+/** The greedy answer to a golden conversation. */
+const answer = (page: Page, name: string) =>
+  page.evaluate(
+    async (messages) => {
+      const reply = await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 100, return_token_ids: true });
+      return { ...reply.choices[0], usage: reply.usage };
+    },
+    golden(name).messages,
+  );
+
+test("ten conversations: the same tokens as Hugging Face transformers", async ({ page, site }) => {
+  test.setTimeout(600_000);
+  await prepare(page, await site.bare());
+  expect(GOLDEN.length).toBe(10);
+  for (const conversation of GOLDEN) {
+    const got = await answer(page, conversation.name);
+    expect.soft(got.token_ids, conversation.name).toEqual(idsOf(conversation));
+    expect.soft(got.message.content, conversation.name).toBe(conversation.answer);
+    expect.soft(got.finish_reason, conversation.name).toBe("stop");
+    expect.soft(got.usage.prompt_tokens, conversation.name).toBe(conversation.prompt_ids.length);
+  }
+});
+
+for (const gpu of [{ baseline: true }, { reduction: "subgroup" }, { shapes: "hardware" }] as const) {
+  test(`the same tokens with ${JSON.stringify(gpu)}`, async ({ page, site }) => {
+    const { device } = await prepare(page, await site.bare(), { gpu });
+    expect(device.software).toBe(true);
+    expect(device.subgroups).toBe(!("baseline" in gpu));
+    expect(device.reduction).toBe("reduction" in gpu ? "subgroup" : "workgroup");
+    for (const name of ["capital", "sum"]) expect((await answer(page, name)).token_ids).toEqual(idsOf(golden(name)));
+  });
+}
+
+test("what is loaded is described", async ({ page, site }) => {
+  const { model } = await prepare(page, await site.bare());
+  expect(model.name).toBe("Peregrine Tiny Chat");
+  expect(model.parameters).toBeGreaterThan(30e6);
+  expect(model.parameters).toBeLessThan(32e6);
+  expect(model).toMatchObject({ bytes: 18_578_592, vocabSize: 6144, layers: 8 });
+  expect(model.formats).toMatch(/^Q4_0 ×\d+, Q6_K ×1/);
+});
+
+test("progress: bytes, programs, ready", async ({ page, site }) => {
+  await page.goto(await site.bare());
+  const seen = await page.evaluate(async () => {
+    const url = "/package/dist/index.js";
+    const { createEngine } = (await import(url)) as typeof Peregrine;
+    const all: Peregrine.Progress[] = [];
+    await using _ = await createEngine({ model: "/model.gguf", onProgress: (progress) => all.push(progress) });
+    return all;
+  });
+  const last = (phase: string) => seen.filter((progress) => progress.phase === phase).at(-1);
+  expect(last("download")).toEqual({ phase: "download", loaded: 18_578_592, total: 18_578_592 });
+  const upload = last("upload") as { loaded: number; total: number };
+  expect(upload.loaded).toBe(upload.total);
+  const compile = last("compile") as { done: number; total: number };
+  expect(compile.done).toBe(compile.total);
+  expect(seen.at(-1)).toEqual({ phase: "ready" });
+});
+
+test("the next message costs only its own tokens; streaming, stopping and going on", async ({ page, site }) => {
+  await prepare(page, await site.bare());
+  const seen = await page.evaluate(async () => {
+    const messages: Peregrine.ChatMessage[] = [{ role: "user", content: "What is the capital of Italy?" }];
+    const create = (extra: object = {}) =>
+      engine.chat.completions.create({ messages, temperature: 0, max_tokens: 60, stream: true, stream_options: { include_usage: true }, ...extra });
+    const turn = async () => {
+      let text = "";
+      let usage: Peregrine.Usage | null | undefined;
+      for await (const chunk of await create()) {
+        text += chunk.choices[0]?.delta.content ?? "";
+        usage = chunk.usage ?? usage;
+      }
+      messages.push({ role: "assistant", content: text });
+      return { text, usage };
+    };
+    const first = await turn();
+    messages.push({ role: "user", content: "What is the capital of France?" });
+    const second = await turn();
+
+    // Leave the loop after three pieces; then the conversation goes on with what was written.
+    messages.push({ role: "user", content: "Tell me a short story about a fox." });
+    let partial = "";
+    let pieces = 0;
+    for await (const chunk of await create()) {
+      partial += chunk.choices[0]?.delta.content ?? "";
+      if (++pieces === 4) break;
+    }
+    messages.push({ role: "assistant", content: partial }, { role: "user", content: "What is 7 plus 5?" });
+    const third = await turn();
+
+    // A signal: the loop throws.
+    messages.push({ role: "user", content: "Tell me a joke." });
+    const abort = new AbortController();
+    let thrown: unknown;
+    try {
+      const stream = await engine.chat.completions.create({ messages, temperature: 0, stream: true }, { signal: abort.signal });
+      for await (const chunk of stream) if (chunk.choices[0]?.delta.content) abort.abort();
+    } catch (error) {
+      thrown = error instanceof peregrine.AbortError && error.code;
+    }
+    return { first, second, partial, third, thrown };
+  });
+  expect(seen.first.text).toBe(golden("capital").answer);
+  const one = seen.first.usage!;
+  const two = seen.second.usage!;
+  expect(one.prompt_tokens_details.cached_tokens).toBe(0);
+  // The prompt, the answer, and maybe its end token: at most the last token of the answer is still to be read.
+  expect(two.prompt_tokens_details.cached_tokens).toBeGreaterThanOrEqual(one.total_tokens - 1);
+  expect(seen.second.text).toContain("Paris");
+  expect(seen.partial.length).toBeGreaterThan(0);
+  expect(seen.third.usage!.prompt_tokens_details.cached_tokens, "after a stop nothing is read twice").toBeGreaterThanOrEqual(two.total_tokens);
+  expect(seen.third.text).toContain("12");
+  expect(seen.thrown).toBe("cancelled");
+});
+
+test("the same seed gives the same text, another seed another", async ({ page, site }) => {
+  await prepare(page, await site.bare());
+  const texts = await page.evaluate(async () => {
+    const messages: Peregrine.ChatMessage[] = [{ role: "user", content: "Tell me a short story about a fox." }];
+    const ask = async (seed: number) =>
+      (await engine.chat.completions.create({ messages, temperature: 1, seed, max_tokens: 24 })).choices[0].message.content;
+    return [await ask(1), await ask(1), await ask(2)];
+  });
+  expect(texts[1]).toBe(texts[0]);
+  expect(texts[2]).not.toBe(texts[0]);
+});
+
+test("tokenizer", async ({ page, site }) => {
+  await prepare(page, await site.bare());
+  const greeting = golden("greeting");
+  const prompt = "<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\n";
+  const [ids, text, count] = await page.evaluate(
+    async (prompt) => {
+      const ids = await engine.tokenizer.encode(prompt, { addBos: true });
+      return [ids, await engine.tokenizer.decode([...ids].slice(1)), await engine.tokenizer.countTokens("Hello!")] as const;
+    },
+    prompt,
+  );
+  expect(ids).toEqual(greeting.prompt_ids);
+  expect(text).toBe(prompt);
+  expect(count).toBe(2);
+});
+
+test("requests are answered in order, refused by name, and fail after dispose", async ({ page, site }) => {
+  await prepare(page, await site.bare());
+  const seen = await page.evaluate(async () => {
+    const code = (promise: Promise<unknown>) => promise.then(() => "no error", (error: Peregrine.PeregrineError) => [error.name, error.code, error.message]);
+    const ask = (content: string) =>
+      engine.chat.completions.create({ messages: [{ role: "user", content }], temperature: 0, max_tokens: 12 }).then((reply) => reply.choices[0].message.content);
+    const [italy, sum] = await Promise.all([ask("What is the capital of Italy?"), ask("What is 7 plus 5?")]);
+    const tools = await code(engine.chat.completions.create({ messages: [{ role: "user", content: "x" }], tools: [{}] } as unknown as Peregrine.ChatCompletionParams));
+    const range = await code(engine.tokenizer.decode([999_999]));
+    const hub = await code(peregrine.createEngine({ model: "hf:org/name" }));
+    const missing = await code(peregrine.createEngine({ model: "/nothing.gguf" }));
+    const bytes = await code(peregrine.createEngine({ model: new TextEncoder().encode("not a model").buffer as ArrayBuffer }));
+    const abort = new AbortController();
+    const loading = code(peregrine.createEngine({ model: "/model.gguf", signal: abort.signal }));
+    abort.abort();
+    const aborted = await loading;
+    const open = code(ask("Tell me a short story about a fox."));
+    await engine.dispose();
+    await engine.dispose();
+    return { italy, sum, tools, range, hub, missing, bytes, aborted, open: await open, after: await code(engine.tokenizer.encode("x")) };
+  });
+  expect(seen.italy).toBe(golden("capital").answer);
+  expect(seen.sum).toBe(golden("sum").answer);
+  expect(seen.tools).toEqual(["RequestError", "not-supported", expect.stringContaining("tools")]);
+  expect(seen.range).toEqual(["RequestError", "token-out-of-range", expect.stringContaining("999999")]);
+  expect(seen.hub).toEqual(["RequestError", "not-supported", expect.stringContaining("model")]);
+  expect(seen.missing).toEqual(["DownloadError", "http", expect.stringContaining("404")]);
+  expect(seen.bytes).toEqual(["ModelFileError", "not-gguf", expect.stringContaining("GGUF")]);
+  expect(seen.aborted).toEqual(["AbortError", "cancelled", expect.anything()]);
+  expect(["disposed", "cancelled"]).toContain(seen.open[1]);
+  expect(seen.after).toEqual(["PeregrineError", "disposed", expect.anything()]);
+});
+
+test("engines side by side, and one after another", async ({ page, site }) => {
+  await prepare(page, await site.bare());
+  const texts = await page.evaluate(async () => {
+    const ask = async (one: Peregrine.Engine) =>
+      (await one.chat.completions.create({ messages: [{ role: "user", content: "What is 7 plus 5?" }], temperature: 0, max_tokens: 20 })).choices[0].message.content;
+    const blob = await (await fetch("/model.gguf")).blob();
+    const other = await peregrine.createEngine({ model: blob });
+    const both = await Promise.all([ask(engine), ask(other)]);
+    await other.dispose();
+    for (let i = 0; i < 3; i++) {
+      await using next = await peregrine.createEngine({ model: blob });
+      both.push(await ask(next));
+    }
+    both.push(await ask(engine));
+    return both;
+  });
+  expect(new Set(texts)).toEqual(new Set([golden("sum").answer]));
+});

@@ -1,0 +1,26 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { DeviceLostError, makeError, ModelFileError, NoGpuError, PeregrineError, toWire } from "../dist/errors.js";
+
+test("a code chooses the class, and brings what to do", () => {
+  assert.ok(makeError("not-gguf", "m") instanceof ModelFileError);
+  assert.ok(makeError("no-webgpu", "m") instanceof NoGpuError);
+  const lost = makeError("device-lost", "gone", { cause: "driver" });
+  assert.ok(lost instanceof DeviceLostError && lost instanceof PeregrineError && lost instanceof Error);
+  assert.equal(lost.name, "DeviceLostError");
+  assert.equal(lost.cause, "driver");
+  assert.notEqual(lost.advice, "");
+});
+
+test("a code that nobody knows is internal", () => {
+  for (const code of ["future-code", "constructor", "toString"]) assert.equal(makeError(code, "m").code, "internal");
+});
+
+test("anything thrown crosses the border", () => {
+  assert.deepEqual(toWire(makeError("http", "404")), { code: "http", message: "404" });
+  assert.deepEqual(toWire(new TypeError("bug")), { code: "internal", message: "TypeError: bug" });
+  // A DOMException has a code, too, but it is a number.
+  assert.equal(toWire(new DOMException("x", "AbortError")).code, "internal");
+  assert.deepEqual(toWire("text"), { code: "internal", message: "text" });
+  assert.deepEqual(toWire(undefined), { code: "internal", message: "undefined" });
+});

@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { readRequest, usageOf } from "../dist/openai.js";
+
+const messages = [{ role: "user", content: "Hello!" }];
+const refused = (params, code, message) =>
+  assert.throws(() => readRequest({ messages, ...params }), (error) => {
+    assert.equal(error.code, code);
+    assert.match(error.message, message);
+    return true;
+  });
+
+test("defaults are OpenAI's", () => {
+  const request = readRequest({ messages });
+  assert.deepEqual(request.messages, messages);
+  assert.equal(request.temperature, 1);
+  assert.equal(request.topP, 1);
+  assert.equal(request.topK, 0);
+  assert.equal(request.repetitionPenalty, 1);
+  assert.ok(Number.isSafeInteger(request.seed));
+});
+
+test("fields are taken over", () => {
+  const request = readRequest({ messages, temperature: 0, top_p: 0.5, top_k: 3, min_p: 0.1, seed: 7, max_tokens: 9 });
+  assert.deepEqual([request.temperature, request.topP, request.topK, request.minP, request.seed, request.maxTokens], [0, 0.5, 3, 0.1, 7, 9]);
+  assert.equal(readRequest({ messages, max_tokens: 9, max_completion_tokens: 4 }).maxTokens, 4);
+});
+
+test("what is not supported is refused by name", () => {
+  refused({ tools: [{ type: "function" }] }, "not-supported", /^tools: /);
+  refused({ stop: ["\n"] }, "not-supported", /^stop: /);
+  refused({ response_format: { type: "json_object" } }, "not-supported", /^response_format: /);
+  refused({ logprobs: true }, "not-supported", /^logprobs: /);
+  refused({ n: 2 }, "not-supported", /^n: /);
+  refused({ frequency_penalty: 0.5 }, "not-supported", /^frequency_penalty: /);
+  refused({ tempratur: 1 }, "not-supported", /^tempratur: not a field/);
+});
+
+test("values that change nothing are let through", () => {
+  readRequest({ messages, n: 1, tools: [], stop: null, logprobs: false, frequency_penalty: 0, response_format: { type: "text" }, logit_bias: {} });
+});
+
+test("wrong values are refused by name, with what was expected", () => {
+  refused({ temperature: -1 }, "argument", /^temperature: expected a number from 0 to 2, found -1/);
+  refused({ temperature: "0" }, "argument", /^temperature: .*found "0"/);
+  refused({ temperature: NaN }, "argument", /^temperature: /);
+  refused({ top_k: 1.5 }, "argument", /^top_k: expected a whole number/);
+  refused({ max_tokens: 0 }, "argument", /^max_tokens: /);
+  refused({ seed: 2 ** 60 }, "argument", /^seed: /);
+  refused({ messages: [] }, "argument", /^messages: /);
+  refused({ messages: [{ role: "tool", content: "x" }] }, "argument", /^messages\[0\]\.role: /);
+  refused({ messages: [messages[0], { role: "user", content: [{ type: "image_url" }] }] }, "argument", /^messages\[1\]\.content: .*text/);
+});
+
+test("usage counts and speeds", () => {
+  const usage = usageOf({ text: "", ids: [1, 2, 3], finish: "stop", promptTokens: 10, cachedTokens: 4, prefillSeconds: 0.5, decodeSeconds: 0.25 });
+  assert.equal(usage.total_tokens, 13);
+  assert.equal(usage.prompt_tokens_details.cached_tokens, 4);
+  assert.deepEqual(usage.timings, { prefill_ms: 500, decode_ms: 250, tokens_per_second: 8 });
+});

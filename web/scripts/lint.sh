@@ -1,0 +1,11 @@
+#!/bin/sh
+# Lints everything that is not wasm. Warnings are errors with the compiler that this repository is developed with; another
+# one may have lints that nobody here has seen yet.
+. "$(dirname "$0")/common.sh"
+step "clippy, native"
+case $(rustc --version) in
+*" 1.95."*) deny="-D warnings" ;;
+*) deny="" ;;
+esac
+# shellcheck disable=SC2086  # no word at all when empty
+cargo clippy --release --workspace --exclude peregrine-web --all-targets -- $deny

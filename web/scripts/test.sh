@@ -1,0 +1,54 @@
+#!/bin/sh
+# Every check and every test of the repository; goes on after a failure and ends with one line: "N passed, N failed".
+# A check (formatting, lints, types, build) that fails counts as one failed test; one that succeeds is not counted.
+. "$(dirname "$0")/common.sh"
+
+sh web/scripts/system.sh native vulkan browser
+make --no-print-directory web/node_modules/.package-lock.json
+
+logs=target/test-logs
+rm -rf "$logs"
+mkdir -p "$logs"
+passed=0
+failed=0
+
+# run NAME COMMAND...   its output goes to the terminal and to $logs/NAME; status says how it ended.
+run() {
+    name=$1
+    shift
+    step "$name"
+    { "$@" 2>&1 || echo "$?" >"$logs/$name.status"; } | tee "$logs/$name"
+    status=$(cat "$logs/$name.status" 2>/dev/null || echo 0)
+}
+# sum PATTERN   adds up the numbers that the pattern finds in the last command's output, colours taken off.
+sum() { sed 's/\x1b\[[0-9;]*m//g' "$logs/$name" | sed -n "s/$1/\\1/p" | awk '{ n += $1 } END { print n + 0 }'; }
+# count PASSED FAILED   adds the results of a test runner; one that fails without a failed test counts as one.
+count() {
+    passed=$((passed + $1))
+    if [ "$2" = 0 ] && [ "$status" != 0 ]; then failed=$((failed + 1)); else failed=$((failed + $2)); fi
+    say "$name: $1 passed, $2 failed, exit status $status"
+}
+check() {
+    run "$@"
+    if [ "$status" != 0 ]; then
+        failed=$((failed + 1))
+        say "$name: failed"
+    fi
+}
+
+check fmt cargo fmt --all --check
+check clippy sh web/scripts/lint.sh
+run cargo-test cargo test --release --workspace --exclude peregrine-web --no-fail-fast
+count "$(sum '^test result: .* \([0-9]*\) passed;.*')" "$(sum '^test result: .* \([0-9]*\) failed;.*')"
+
+check clippy-wasm sh web/scripts/wasm.sh check
+check page make --no-print-directory page
+check types sh -c 'cd web && npm run --silent check'
+run node-test sh -c 'cd web && npm run --silent test:unit'
+count "$(sum '^[^a-z]*pass \([0-9]*\)$')" "$(sum '^[^a-z]*fail \([0-9]*\)$')"
+run browser sh -c 'cd web && npm run --silent test:e2e'
+count "$(sum '^ *\([0-9]*\) passed.*')" "$(sum '^ *\([0-9]*\) \(failed\|flaky\|did not run\|interrupted\|skipped\)$')"
+
+say
+say "$passed passed, $failed failed"
+[ "$failed" = 0 ]
