@@ -62,7 +62,9 @@ export function serveFolder(root) {
       ETag: `"${found.size.toString(16)}-${Math.trunc(found.mtimeMs).toString(16)}"`,
       "X-Content-Type-Options": "nosniff",
     };
-    const range = rangeOf(request.headers.range, found.size);
+    // A range of another version of the file is of no use: then all of it is sent.
+    const same = (request.headers["if-range"] ?? headers.ETag) === headers.ETag;
+    const range = same ? rangeOf(request.headers.range, found.size) : undefined;
     if (range === "bad") {
       response.writeHead(416, { "Content-Range": `bytes */${found.size}` }).end();
       return;

@@ -1,5 +1,6 @@
 /** What the tests share: servers with faults, the golden answers, and the steps that a person takes on the page. */
 
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { fileURLToPath } from "node:url";
@@ -16,14 +17,16 @@ export interface Golden {
   name: string;
   messages: { role: "system" | "user" | "assistant"; content: string }[];
   prompt_ids: number[];
-  /** With the end token. */
+  /** With the end token, where the model came to it. */
   answer_ids: number[];
   answer: string;
 }
 const greedy = JSON.parse(readFileSync(path("../../tests/golden/greedy.json"), "utf8")) as { stop: number[]; conversations: Golden[] };
 export const GOLDEN = greedy.conversations;
+/** Whether the model ended the golden answer itself; others were cut. */
+export const isWhole = (golden: Golden) => greedy.stop.includes(golden.answer_ids.at(-1)!);
 /** The golden answer's tokens without the end token. */
-export const idsOf = (golden: Golden) => golden.answer_ids.filter((id, i, all) => !(i === all.length - 1 && greedy.stop.includes(id)));
+export const idsOf = (golden: Golden) => (isWhole(golden) ? golden.answer_ids.slice(0, -1) : golden.answer_ids);
 /** The golden conversation of that name. */
 export function golden(name: string): Golden {
   const found = GOLDEN.find((conversation) => conversation.name === name);
@@ -42,8 +45,9 @@ export interface Site {
 
 /** Answers with these bytes, ranges included. */
 export function sendBytes(request: IncomingMessage, response: ServerResponse, type: string, bytes: Buffer): true {
-  const range = rangeOf(request.headers.range, bytes.length);
-  const headers: Record<string, string | number> = { "Content-Type": type, ETag: `"${bytes.length}"` };
+  const headers = { "Content-Type": type, ETag: `"${createHash("sha256").update(bytes).digest("hex")}"` };
+  const same = (request.headers["if-range"] ?? headers.ETag) === headers.ETag;
+  const range = same ? rangeOf(request.headers.range, bytes.length) : undefined;
   if (range === "bad") {
     response.writeHead(416, { "Content-Range": `bytes */${bytes.length}` }).end();
   } else if (range) {

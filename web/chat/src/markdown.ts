@@ -1,8 +1,18 @@
 /** Markdown to elements. The text comes from a model and is not trusted: what it can do is what DOMPurify lets through here. */
 
 import DOMPurify from "dompurify";
-import { marked } from "marked";
+import { Marked } from "marked";
 import { copyButton, make } from "./dom.js";
+
+const escape = (text: string) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+/** HTML in the text is text, and an image is its description: it would be asked of somebody's server. */
+const marked = new Marked({
+  async: false,
+  gfm: true,
+  breaks: true,
+  renderer: { html: ({ text }) => escape(text), image: ({ text }) => escape(text) },
+});
 
 const ALLOWED_TAGS = [
   "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "strong", "table",
@@ -11,7 +21,7 @@ const ALLOWED_TAGS = [
 
 /** The elements of a Markdown text. No image, style, form or script survives; links open elsewhere and tell nothing. */
 export function render(text: string): DocumentFragment {
-  const html = marked.parse(text, { async: false, gfm: true, breaks: true });
+  const html = marked.parse(text, { async: false });
   const fragment = DOMPurify.sanitize(html, {
     ALLOWED_TAGS,
     ALLOWED_ATTR: ["href", "start", "align"],

@@ -92,7 +92,7 @@ export function showError(error: PeregrineError, ways: Way[]): void {
   });
   const what = make("h2", { textContent: titleOf(error) });
   const todo = make("p", { textContent: advice(error) });
-  const detail = make("p", { className: "detail", textContent: error.message });
+  const detail = make("p", { className: "detail", textContent: error.message, tabIndex: 0 });
   card().className = "failed";
   card().replaceChildren(what, todo, detail, make("div", { className: "buttons" }, ...buttons));
   card().hidden = false;

@@ -121,7 +121,7 @@ test("themes: the system's, or a chosen one that is remembered", async ({ page, 
   await page.reload();
   expect(await background()).toBe(dark);
   await page.getByRole("button", { name: "Settings" }).click();
-  await page.getByText("System", { exact: true }).click();
+  await page.getByRole("radio", { name: "System" }).check();
   expect(await background()).toBe(light);
 });
 

@@ -52,7 +52,7 @@ const damaged: [string, Buffer, string, string][] = [
   ["a file that is cut off in its weights", model.subarray(0, 9_000_000), "The model file is cut off: a part of it is missing.", "truncated"],
   ["an empty file", Buffer.alloc(0), "The model", ""],
   ["an unknown block type", patched(typeField("blk.3.ffn_down.weight"), Buffer.from([99, 0, 0, 0])), "This model is not one that Peregrine can run.", "blk.3.ffn_down.weight"],
-  ["a wrong count of tensors", patched(8, Buffer.from([255, 255, 255, 255, 255, 255, 255, 127])), "The model file is damaged.", "tensor"],
+  ["a wrong count of tensors", patched(8, Buffer.from([255, 255, 255, 255, 255, 255, 255, 127])), "The model file is cut off: a part of it is missing.", "tensor"],
 ];
 for (const [name, bytes, sentence, detail] of damaged) {
   test(`a broken model: ${name}`, async ({ page, site }) => {

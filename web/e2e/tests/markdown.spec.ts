@@ -43,6 +43,7 @@ test("no script, image, style, form or strange link survives", async ({ page, si
   await say(page, "Hello!");
   const body = answers(page).first().locator(".body");
   await expect(body).toContainText("the end");
+  await expect(body, "HTML is shown as text").toContainText("<script>window.hacked = 1</script>");
   await expect(body.locator("script, img, iframe, style, form, input, svg, [style], [id], [onclick], [onerror]")).toHaveCount(0);
   const links = await body.locator("a[href]").evaluateAll((all) => all.map((a) => [a.getAttribute("href"), a.getAttribute("rel")]));
   expect(links).toEqual([["https://example.com/", "noopener noreferrer nofollow"]]);

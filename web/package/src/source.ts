@@ -59,11 +59,11 @@ function nameOf(url: string): string {
 }
 
 /** Fetches with the patience that train tunnels need: network failures and 429, 5xx are tried again, a little later each time. */
-async function patientFetch(url: string, range: string): Promise<Response> {
+async function patientFetch(url: string, range: string, cache: RequestCache = "default"): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
     let problem: string;
     try {
-      const response = await fetch(url, { headers: { Range: range } });
+      const response = await fetch(url, { headers: { Range: range }, cache });
       if (response.ok) return response;
       await response.body?.cancel();
       problem = `the server answered ${response.status} ${response.statusText}`.trimEnd();
@@ -80,7 +80,8 @@ async function patientFetch(url: string, range: string): Promise<Response> {
 /** Opens an address. A server that ignores ranges sends everything at once: then the browser keeps it as a Blob. */
 async function openHttp(url: string, onLoaded: OnLoaded): Promise<ByteSource> {
   const name = nameOf(url);
-  const first = await patientFetch(url, `bytes=0-${PART - 1}`);
+  // The browser's own cache may hold parts of an older file: the first request asks the server.
+  const first = await patientFetch(url, `bytes=0-${PART - 1}`, "no-cache");
   if (first.status !== 206) return wholeBody(first, name, onLoaded);
 
   const size = Number(/\/(\d+)$/.exec(first.headers.get("Content-Range") ?? "")?.[1]);
@@ -103,24 +104,26 @@ async function openHttp(url: string, onLoaded: OnLoaded): Promise<ByteSource> {
     return bytes;
   };
 
-  // Parts by number, in the order in which they were last used. A connection may break within a part: then it is tried once more.
-  const parts = new Map<number, Promise<Uint8Array>>();
-  const request = async (part: number) => {
+  // A connection may break within a part, and a cache may give back less than was asked for: then the server is asked once more.
+  const request = async (part: number, answer?: Response): Promise<Uint8Array> => {
     const range = `bytes=${part * PART}-${Math.min((part + 1) * PART, size) - 1}`;
     try {
-      return await take(await patientFetch(url, range), part);
+      return await take(answer ?? (await patientFetch(url, range)), part);
     } catch (cause) {
-      if (cause instanceof PeregrineError) throw cause;
-      return take(await patientFetch(url, range), part).catch((again: unknown) => {
+      try {
+        return await take(await patientFetch(url, range, "reload"), part);
+      } catch (again) {
         if (again instanceof PeregrineError) throw again;
-        throw makeError("http", `${url}: the connection broke: ${(again as Error).message}`, { cause: again });
-      });
+        throw makeError("http", `${url}: the connection broke: ${(again as Error).message}`, { cause });
+      }
     }
   };
-  const get = (part: number): Promise<Uint8Array> => {
+  // Parts by number, in the order in which they were last used.
+  const parts = new Map<number, Promise<Uint8Array>>();
+  const get = (part: number, answer?: Response): Promise<Uint8Array> => {
     let bytes = parts.get(part);
     if (!bytes) {
-      bytes = request(part);
+      bytes = request(part, answer);
       bytes.catch(() => parts.delete(part));
     }
     parts.delete(part);
@@ -128,8 +131,7 @@ async function openHttp(url: string, onLoaded: OnLoaded): Promise<ByteSource> {
     while (parts.size > KEPT) parts.delete(parts.keys().next().value as number);
     return bytes;
   };
-  parts.set(0, take(first, 0));
-  parts.get(0)?.catch(() => parts.delete(0));
+  void get(0, first).catch(() => {});
 
   return {
     name,

@@ -1,6 +1,6 @@
 /** A streamed answer: chunks as they come, with the GPU stopped as soon as nobody listens. */
 
-import { abortError, type PeregrineError } from "./errors.js";
+import { abortError, makeError, type PeregrineError } from "./errors.js";
 import { usageOf, type ChatCompletion, type ChatCompletionChunk, type FinishReason, type Usage } from "./openai.js";
 import type { ChatResult, Piece } from "./protocol.js";
 
@@ -12,13 +12,21 @@ interface Shape {
 
 type Start = (onPiece: (piece: Piece) => void) => { result: Promise<ChatResult>; abort: () => void };
 
-/** Chunks of one answer; can be iterated once. */
+/**
+ * Chunks of one answer; can be iterated once. Leaving the loop stops the GPU. To stop and keep what was written, abort the
+ * signal and read on: the loop tells what the engine had written by then, and throws an AbortError.
+ */
 export class ChatStream implements AsyncIterable<ChatCompletionChunk> {
   readonly #queue: ChatCompletionChunk[] = [];
   readonly #shape: Shape;
   readonly #head: Pick<ChatCompletionChunk, "id" | "object" | "created" | "model">;
   readonly #abort: () => void;
+  readonly #release: () => void;
   #wake: () => void = () => {};
+  /** A piece has come. */
+  #begun = false;
+  /** Why the work was stopped. */
+  #reason: PeregrineError | undefined;
   #ended = false;
   #error: PeregrineError | undefined;
   #taken = false;
@@ -35,34 +43,29 @@ export class ChatStream implements AsyncIterable<ChatCompletionChunk> {
     };
     this.#push({ role: "assistant", content: "" }, null, []);
     const pending = start((piece) => {
-      if (!this.#ended) this.#push(piece.text === "" ? {} : { content: piece.text }, null, [piece.token]);
+      if (this.#ended) return;
+      this.#begun = true;
+      this.#push(piece.text === "" ? {} : { content: piece.text }, null, [piece.token]);
     });
     const onAbort = () => {
+      this.#reason = abortError(signal);
       pending.abort();
-      this.#end(abortError(signal));
+      // What is written already is still told, so that the caller knows as much of the answer as the engine, and the next
+      // request can go on from there. Before the first piece there is nothing to wait for.
+      if (!this.#begun) this.#end(this.#reason);
     };
+    this.#abort = onAbort;
     signal?.addEventListener("abort", onAbort, { once: true });
-    this.#abort = () => {
-      signal?.removeEventListener("abort", onAbort);
-      if (!this.#ended) pending.abort();
-      this.#end();
-    };
-    pending.result
-      .then(
-        (result) => this.#finish(result),
-        (error: PeregrineError) => this.#end(error),
-      )
-      .finally(() => signal?.removeEventListener("abort", onAbort));
+    this.#release = () => signal?.removeEventListener("abort", onAbort);
+    pending.result.then(
+      (result) => this.#finish(result),
+      (error: PeregrineError) => this.#end(error),
+    );
   }
 
   /** Counts and timings, once the last chunk is there. */
   get usage(): Usage | undefined {
     return this.#usage;
-  }
-
-  /** Stops the answer; the loop over the chunks ends. */
-  abort(): void {
-    this.#abort();
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<ChatCompletionChunk, void, undefined> {
@@ -78,7 +81,10 @@ export class ChatStream implements AsyncIterable<ChatCompletionChunk> {
         else await new Promise<void>((resolve) => (this.#wake = resolve));
       }
     } finally {
-      this.#abort();
+      if (!this.#ended) {
+        this.#abort();
+        this.#end();
+      }
     }
   }
 
@@ -94,7 +100,10 @@ export class ChatStream implements AsyncIterable<ChatCompletionChunk> {
   #finish(result: ChatResult): void {
     if (this.#ended) return;
     this.#usage = usageOf(result);
-    // "cancelled" comes only when we asked for it, and then the stream has ended already.
+    if (result.finish === "cancelled") {
+      if (result.text !== "") this.#push({ content: result.text }, null, []);
+      return this.#end(this.#reason ?? makeError("disposed", "the engine has been disposed"));
+    }
     this.#push(result.text === "" ? {} : { content: result.text }, result.finish === "stop" ? "stop" : "length", []);
     if (this.#shape.includeUsage) this.#queue.push({ ...this.#head, choices: [], usage: this.#usage });
     this.#end();
@@ -104,6 +113,7 @@ export class ChatStream implements AsyncIterable<ChatCompletionChunk> {
     if (this.#ended) return;
     this.#ended = true;
     this.#error = error;
+    this.#release();
     this.#wake();
   }
 }

@@ -43,6 +43,8 @@ test("files with their types, and nothing from outside", async () => {
     assert.deepEqual([part.status, part.body, part.headers["content-range"]], [206, "234", "bytes 2-4/10"]);
     assert.equal(part.headers["content-type"], "application/wasm");
     assert.match(part.headers["cache-control"], /immutable/);
+    assert.equal((await get("/assets/a.wasm", { Range: "bytes=2-4", "If-Range": part.headers.etag })).status, 206);
+    assert.equal((await get("/assets/a.wasm", { Range: "bytes=2-4", "If-Range": '"older"' })).body, "0123456789");
     assert.equal((await get("/assets/a.wasm", { Range: "bytes=20-" })).status, 416);
     for (const path of ["/../secret.html", "/%2e%2e/secret.html", "/..%2fsecret.html", "/assets", "/%00", "/%zz", "/none"]) {
       assert.equal((await get(path)).status, 404, path);

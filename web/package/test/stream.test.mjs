@@ -57,11 +57,27 @@ test("leaving the loop stops the work", async () => {
   assert.equal(control.aborts, 1);
 });
 
-test("a signal stops the work and the loop throws, after what had come", async () => {
+test("a signal before the first piece ends the loop at once", async () => {
+  const abort = new AbortController();
+  const { stream, control } = scripted({}, abort.signal);
+  abort.abort();
+  await assert.rejects(collect(stream), { code: "cancelled" });
+  assert.equal(control.aborts, 1);
+});
+
+test("work that was stopped by nobody who listens: the engine is gone", async () => {
+  const { stream, control } = scripted();
+  control.resolve({ ...result, finish: "cancelled" });
+  await assert.rejects(collect(stream), { code: "disposed" });
+});
+
+test("a signal stops the work and the loop throws, after what the engine had written", async () => {
   const abort = new AbortController();
   const { stream, control } = scripted({}, abort.signal);
   control.piece(1, "x");
   abort.abort("because");
+  control.piece(2, "y");
+  control.resolve({ ...result, finish: "cancelled" });
   const seen = [];
   await assert.rejects(
     async () => {
@@ -69,7 +85,7 @@ test("a signal stops the work and the loop throws, after what had come", async (
     },
     { code: "cancelled", name: "AbortError", cause: "because" },
   );
-  assert.deepEqual(seen, ["", "x"]);
+  assert.deepEqual(seen, ["", "x", "y"]);
   assert.equal(control.aborts, 1);
 });
 
