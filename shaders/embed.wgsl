@@ -14,7 +14,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let t = group.y;
   let part = matrix.part[0];
   let row = ids[t];
-  if (s >= part.strips || row < part.first_row || row - part.first_row >= part.rows) {
+  if (t >= now.tokens || s >= part.strips || row < part.first_row || row - part.first_row >= part.rows) {
     return;
   }
   let w = strip(part, row - part.first_row, s);

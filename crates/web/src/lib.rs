@@ -36,7 +36,7 @@ pub struct WebEngine {
 /// "Q4_0 ×56, Q6_K ×1": the formats of the matrices, the most frequent first.
 fn formats(checkpoint: &Checkpoint) -> String {
     let mut counts = BTreeMap::new();
-    for tensor in checkpoint.tensors().filter(|t| t.shape.len() == 2 && t.rows() > 1) {
+    for tensor in checkpoint.tensors().filter(|t| t.shape.len() == 2 && !t.name.contains("conv1d")) {
         *counts.entry(tensor.format.spec().name).or_insert(0_u32) += 1;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();

@@ -1,1 +1,7 @@
-//! (in work)
+//! The CPU twin: the same kernels under the same names, and the same page, in plain loops over f32.
+//!
+//! It exists to be right and to be read: tests and `peregrine check` compare the GPU with it, kernel by kernel. It shares no
+//! code with the shaders, and its weights come straight from the file's blocks, not from the repacked planes.
+
+pub mod kernels;
+pub mod model;
