@@ -15,12 +15,12 @@ let following = true;
 
 /** Keeps the end in view, unless the reader has scrolled up. */
 function follow(): void {
-  if (following) scroller.scrollTop = scroller.scrollHeight;
+  if (following && messages.length > 0) scroller.scrollTop = scroller.scrollHeight;
   jump.hidden = following;
 }
 
 scroller.addEventListener("scroll", () => {
-  following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
+  following = messages.length === 0 || scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
   jump.hidden = following;
 });
 jump.addEventListener("click", () => {
@@ -125,11 +125,12 @@ export function clearConversation(): void {
   list.replaceChildren();
   byId("welcome").hidden = false;
   following = true;
+  scroller.scrollTop = 0;
   follow();
 }
 
-/** Scrolls to what has just been added under the messages. */
-export function revealEnd(): void {
+/** Scrolls to the card under the messages. */
+export function revealStatus(): void {
   following = true;
-  requestAnimationFrame(follow);
+  requestAnimationFrame(() => (messages.length > 0 ? follow() : byId("status").scrollIntoView({ block: "nearest" })));
 }

@@ -1,13 +1,13 @@
 /** The page: loads a model, and lets a person talk with it. It uses only the public API of the package `peregrine`. */
 
-import { createEngine, PeregrineError, type Engine, type EngineInfo } from "peregrine";
+import { createEngine, ModelFileError, PeregrineError, type Engine, type EngineInfo } from "peregrine";
 import embeddedUrl from "../../../models/tiny/peregrine-tiny-chat-Q4_0.gguf?url";
 import * as conversation from "./conversation.js";
 import { announce, byId, make, megabytes, millions } from "./dom.js";
 import { settings, watchSettings } from "./settings.js";
 import { clearStatus, showError, showLoading, titleOf, type Way } from "./status.js";
 
-const SUGGESTIONS = ["Hello! Who are you?", "What is the capital of France?", "Tell me a joke.", "Tell me a short story about a fox."];
+const SUGGESTIONS = ["Who are you?", "What is the capital of Italy?", "Do you know a joke?", "Tell me a short story about a fox."];
 
 const prompt = byId<HTMLTextAreaElement>("prompt");
 const send = byId<HTMLButtonElement>("send");
@@ -53,22 +53,23 @@ function facts(info: EngineInfo | undefined): void {
   byId("toy-note").hidden = file !== undefined;
   byId("chip-model").textContent = info ? info.model.name : "No model";
   byId("chip-device").textContent = info ? info.device.name : "";
-  byId("hint-model").textContent = file ? "Models make things up. " : "A toy model of 31 M parameters, not a Falcon model: it makes things up. ";
+  byId("hint-model").textContent = file ? "Models make things up. " : "A toy of 31 M parameters, not a Falcon model: it makes things up. ";
 }
 
-/** What a person may do about a failed model. */
-function waysOut(): Way[] {
-  const ways: Way[] = [{ label: file ? "Try this file again" : "Try again", go: () => void load() }];
-  ways.push({ label: "Open a GGUF file…", go: () => fileInput.click() });
-  if (file) ways.push({ label: "Back to the embedded model", go: () => void openModel(undefined) });
-  return ways;
+/** What a person may do about a failed model, the likeliest help first. */
+function waysOut(error: PeregrineError): Way[] {
+  const again: Way = { label: file ? "Try this file again" : "Try again", go: () => void load() };
+  const open: Way = { label: "Open a GGUF file…", go: () => fileInput.click() };
+  const embedded: Way = { label: "Back to the embedded model", go: () => void openModel(undefined) };
+  if (!file) return [again, open];
+  return error instanceof ModelFileError ? [embedded, open] : [again, open, embedded];
 }
 
 function fail(error: PeregrineError): void {
   engine = undefined;
   facts(undefined);
-  showError(error, waysOut());
-  conversation.revealEnd();
+  showError(error, waysOut(error));
+  conversation.revealStatus();
   update();
 }
 
@@ -82,7 +83,7 @@ async function load(): Promise<void> {
   facts(undefined);
   update();
   const onProgress = showLoading(file ? file.name : "the embedded model");
-  conversation.revealEnd();
+  conversation.revealStatus();
   // Two models at once may be more than the GPU holds.
   await old?.dispose();
   try {
@@ -165,7 +166,7 @@ async function answer(): Promise<void> {
         { label: "Close", go: () => (clearStatus(), prompt.focus()) },
         { label: "New chat", go: () => (clearStatus(), startAnew(), prompt.focus()) },
       ]);
-      conversation.revealEnd();
+      conversation.revealStatus();
     }
   } finally {
     if (answering === mine) answering = undefined;
