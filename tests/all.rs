@@ -2,6 +2,7 @@
 
 mod chat;
 mod checkpoint;
+mod model;
 mod sampling;
 mod text;
 mod vocabulary;

@@ -1,1 +1,95 @@
-//! Helpers.
+//! What the integration tests share: golden files, adapters, comparison.
+
+#![allow(clippy::unwrap_used)] // helpers of tests may unwrap like tests
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use peregrine::checkpoint::Checkpoint;
+use peregrine::gpu::{Gpu, GpuOptions};
+use peregrine::model::LoadOptions;
+use peregrine::session::{Engine, Session};
+
+/// A file under `tests/golden`.
+pub fn golden_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
+}
+
+/// The embedded model.
+pub fn tiny_model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny/peregrine-tiny-chat-Q4_0.gguf")
+}
+
+/// Opens a checkpoint file or folder.
+pub fn checkpoint(path: &Path) -> Checkpoint {
+    pollster::block_on(Checkpoint::open(path.to_str().unwrap())).unwrap()
+}
+
+/// A device; without any the test fails, as it must.
+pub fn gpu(options: &GpuOptions) -> Gpu {
+    pollster::block_on(Gpu::new(options)).expect("tests need a Vulkan adapter; mesa-vulkan-drivers has one in software")
+}
+
+/// A session over a checkpoint on a device.
+pub fn session(gpu: &Gpu, checkpoint: &Checkpoint, options: &LoadOptions) -> Session {
+    let engine: Rc<Engine> = pollster::block_on(Engine::load(gpu, checkpoint, options, &mut |_| {})).unwrap();
+    Session::new(&engine).unwrap()
+}
+
+/// The expected values of one golden case: `tests/golden/README.md` says what they are.
+pub struct Golden {
+    bytes: Vec<u8>,
+}
+
+impl Golden {
+    /// `CASE.safetensors`.
+    pub fn open(case: &str) -> Self {
+        Self { bytes: std::fs::read(golden_path(&format!("{case}.safetensors"))).unwrap() }
+    }
+
+    fn words(&self, name: &str) -> Option<Vec<[u8; 4]>> {
+        let file = safetensors::SafeTensors::deserialize(&self.bytes).unwrap();
+        let tensor = file.tensor(name).ok()?;
+        Some(tensor.data().chunks_exact(4).map(|c| c.try_into().unwrap()).collect())
+    }
+
+    /// A tensor of f32, if it is there.
+    pub fn get(&self, name: &str) -> Option<Vec<f32>> {
+        Some(self.words(name)?.into_iter().map(f32::from_le_bytes).collect())
+    }
+
+    /// A tensor of f32.
+    pub fn f32(&self, name: &str) -> Vec<f32> {
+        self.get(name).unwrap_or_else(|| panic!("the golden file has no {name}"))
+    }
+
+    /// A tensor of ids.
+    pub fn ids(&self, name: &str) -> Vec<u32> {
+        self.words(name).unwrap().into_iter().map(u32::from_le_bytes).collect()
+    }
+}
+
+/// Asserts that no value differs by more than `tolerance`, and that all are numbers; says where the worst one is.
+pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len(), "{what}: length");
+    assert!(!expected.is_empty(), "{what}: nothing to compare");
+    let mut worst = (0.0, 0);
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        let difference = if f.is_finite() && e.is_finite() { (f - e).abs() } else { f32::INFINITY };
+        if difference > worst.0 {
+            worst = (difference, i);
+        }
+    }
+    let (difference, i) = worst;
+    assert!(
+        difference <= tolerance,
+        "{what}: differs by {difference} at {i}: found {}, expected {}; tolerance {tolerance}",
+        found[i],
+        expected[i]
+    );
+}
+
+/// Index of the largest value; the first among equals.
+pub fn argmax(values: &[f32]) -> usize {
+    (0..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
+}

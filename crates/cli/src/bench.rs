@@ -49,19 +49,13 @@ pub fn run(args: &Args) -> Outcome {
     let load = start.elapsed().as_secs_f64();
     let mut session = Session::new(&engine)?;
     measure(args, &mut session)?;
-    let runs = (0..args.repeat)
-        .map(|_| measure(args, &mut session))
-        .collect::<Outcome<Vec<Run>>>()?;
+    let runs = (0..args.repeat).map(|_| measure(args, &mut session)).collect::<Outcome<Vec<Run>>>()?;
     let median = |value: fn(&Run) -> f64| {
         let mut values: Vec<f64> = runs.iter().map(value).collect();
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    let (prefill, first_token, decode) = (
-        median(|r| r.prefill),
-        median(|r| r.first_token),
-        median(|r| r.decode),
-    );
+    let (prefill, first_token, decode) = (median(|r| r.prefill), median(|r| r.first_token), median(|r| r.decode));
     // The first of the answer's tokens belongs to the prompt.
     let decoded = f64::from(args.gen_tokens - 1);
     let report = json!({
@@ -88,11 +82,7 @@ pub fn run(args: &Args) -> Outcome {
     let number = |key: &str| report[key].as_f64().unwrap_or(0.0);
     writeln!(out, "adapter          {}", engine.gpu_name())?;
     writeln!(out, "loading          {load:.2} s")?;
-    writeln!(
-        out,
-        "prefill          {:.1} tokens/s",
-        number("prefill_tokens_per_second")
-    )?;
+    writeln!(out, "prefill          {:.1} tokens/s", number("prefill_tokens_per_second"))?;
     writeln!(out, "first token      {first_token:.3} s")?;
     writeln!(
         out,
@@ -120,11 +110,7 @@ fn measure(args: &Args, session: &mut Session) -> Outcome<Run> {
         ..GenerateOptions::default()
     };
     let answer = block_on(session.generate(&options, &mut |_| true))?;
-    Ok(Run {
-        prefill,
-        first_token: prefill + answer.prefill_seconds,
-        decode: answer.decode_seconds,
-    })
+    Ok(Run { prefill, first_token: prefill + answer.prefill_seconds, decode: answer.decode_seconds })
 }
 
 /// Tokens without meaning, the same each time.

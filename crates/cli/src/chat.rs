@@ -38,10 +38,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Outcome {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let defaults = SamplingOptions {
-        seed: now.map_or(0, |now| now.as_secs()),
-        ..SamplingOptions::default()
-    };
+    let defaults = SamplingOptions { seed: now.map_or(0, |now| now.as_secs()), ..SamplingOptions::default() };
     let sampling = args.sampling.options(defaults)?;
     let checkpoint = open(&args.model)?;
     if checkpoint.chat_template.is_none() {
@@ -53,13 +50,7 @@ pub fn run(args: &Args) -> Outcome {
     ctrlc::set_handler(move || handler.pressed())
         .map_err(|error| Failure::run(format!("Ctrl-C cannot be caught: {error}")))?;
 
-    let engine = args.gpu.load(
-        &checkpoint,
-        &LoadOptions {
-            context_length: args.context,
-            ..LoadOptions::default()
-        },
-    )?;
+    let engine = args.gpu.load(&checkpoint, &LoadOptions { context_length: args.context, ..LoadOptions::default() })?;
     let asked = interrupt.clone();
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
@@ -69,10 +60,7 @@ pub fn run(args: &Args) -> Outcome {
     };
     let mut conversation = Conversation {
         session: Session::new(&engine)?,
-        system: args
-            .system
-            .as_ref()
-            .map(|text| Message::new("system", text)),
+        system: args.system.as_ref().map(|text| Message::new("system", text)),
         messages: Vec::new(),
         options,
         interrupt,
@@ -80,11 +68,7 @@ pub fn run(args: &Args) -> Outcome {
     conversation.reset();
     let mut input = Input::new()?;
     if input.interactive() {
-        note(&format!(
-            "{} on {}. /help lists the commands.",
-            args.model,
-            engine.gpu_name()
-        ));
+        note(&format!("{} on {}. /help lists the commands.", args.model, engine.gpu_name()));
     }
     while let Some(line) = input.line()? {
         match line.trim() {
@@ -149,13 +133,10 @@ impl Conversation {
         self.messages.push(Message::new("user", question));
         let mut out = std::io::stdout().lock();
         let mut written = Ok(());
-        let answered = block_on(
-            self.session
-                .chat(&self.messages, &self.options, &mut |piece| {
-                    written = write!(out, "{}", piece.text).and_then(|()| out.flush());
-                    written.is_ok()
-                }),
-        );
+        let answered = block_on(self.session.chat(&self.messages, &self.options, &mut |piece| {
+            written = write!(out, "{}", piece.text).and_then(|()| out.flush());
+            written.is_ok()
+        }));
         self.interrupt.end();
         let answer = match answered {
             Ok(answer) => answer,
@@ -179,10 +160,7 @@ impl Conversation {
 }
 
 fn statistics(answer: &Generated) -> String {
-    let speed = answer
-        .tokens_per_second()
-        .map(|s| format!(", {s:.1} tokens/s"))
-        .unwrap_or_default();
+    let speed = answer.tokens_per_second().map(|s| format!(", {s:.1} tokens/s")).unwrap_or_default();
     let why = match answer.finish {
         Finish::Stop => "",
         Finish::Length => "; stopped at --max-tokens",
@@ -202,11 +180,7 @@ fn statistics(answer: &Generated) -> String {
 fn note(text: &str) {
     let mut err = std::io::stderr();
     let dim = err.is_terminal();
-    let (on, off) = if dim {
-        ("\x1b[2m", "\x1b[0m")
-    } else {
-        ("", "")
-    };
+    let (on, off) = if dim { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
     // Without stderr there is nobody to tell.
     let _ = writeln!(err, "{on}{text}{off}");
 }
@@ -239,8 +213,7 @@ impl Input {
             Self::Pipe => {
                 let mut bytes = Vec::new();
                 let read = std::io::stdin().lock().read_until(b'\n', &mut bytes);
-                let read =
-                    read.map_err(|error| Failure::input(format!("standard input: {error}")))?;
+                let read = read.map_err(|error| Failure::input(format!("standard input: {error}")))?;
                 return Ok((read > 0).then(|| String::from_utf8_lossy(&bytes).into_owned()));
             }
         };

@@ -90,9 +90,7 @@ impl SamplingArgs {
             top_k: self.top_k.unwrap_or(defaults.top_k),
             top_p: self.top_p.unwrap_or(defaults.top_p),
             min_p: self.min_p.unwrap_or(defaults.min_p),
-            repetition_penalty: self
-                .repetition_penalty
-                .unwrap_or(defaults.repetition_penalty),
+            repetition_penalty: self.repetition_penalty.unwrap_or(defaults.repetition_penalty),
             seed: self.seed.unwrap_or(defaults.seed),
             ..defaults
         };
@@ -127,10 +125,7 @@ pub fn read_ids(path: &str, vocab_size: u32) -> Outcome<Vec<u32>> {
             Failure::input(format!("{path}: {short:?} is not a token id"))
         })?;
         if id >= vocab_size {
-            let error = Error::TokenOutOfRange {
-                token: id,
-                vocab_size,
-            };
+            let error = Error::TokenOutOfRange { token: id, vocab_size };
             return Err(Failure::input(format!("{path}: {error}")));
         }
         ids.push(id);

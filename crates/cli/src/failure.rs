@@ -57,9 +57,7 @@ impl From<Error> for Failure {
             | Error::OutOfMemory { .. }
             | Error::Cancelled => Self::Run(message),
             // A wrong address is the caller's, a broken connection is not.
-            Error::Http { status, .. } if status.is_none_or(|status| status >= 500) => {
-                Self::Run(message)
-            }
+            Error::Http { status, .. } if status.is_none_or(|status| status >= 500) => Self::Run(message),
             // NaN among the logits is no option's fault.
             Error::Sampling { field, .. } if field == "logits" => Self::Run(message),
             _ => Self::Input(message),

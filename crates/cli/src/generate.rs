@@ -38,17 +38,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let sampling = args.sampling.options(SamplingOptions {
-        top_p: 1.0,
-        ..SamplingOptions::default()
-    })?;
+    let sampling = args.sampling.options(SamplingOptions { top_p: 1.0, ..SamplingOptions::default() })?;
     let checkpoint = open(&args.model)?;
     let vocab_size = checkpoint.config.vocab_size;
-    let given = args
-        .ids
-        .as_deref()
-        .map(|path| read_ids(path, vocab_size))
-        .transpose()?;
+    let given = args.ids.as_deref().map(|path| read_ids(path, vocab_size)).transpose()?;
     let engine = args.gpu.load(&checkpoint, &LoadOptions::default())?;
     let ids = match (given, &args.prompt) {
         (Some(ids), _) => ids,
@@ -79,11 +72,7 @@ pub fn run(args: &Args) -> Outcome {
     written?;
     if args.json {
         let prefill_seconds = prefill_seconds + answer.prefill_seconds;
-        writeln!(
-            out,
-            "{:#}",
-            describe(&answer, prefill_seconds, engine.gpu_name())
-        )?;
+        writeln!(out, "{:#}", describe(&answer, prefill_seconds, engine.gpu_name()))?;
     } else {
         writeln!(out)?;
     }

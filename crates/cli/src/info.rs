@@ -50,12 +50,7 @@ fn describe(checkpoint: &Checkpoint) -> Value {
     }
     let formats: serde_json::Map<_, _> = formats
         .into_iter()
-        .map(|(name, (tensors, bytes))| {
-            (
-                name.to_string(),
-                json!({"tensors": tensors, "bytes": bytes}),
-            )
-        })
+        .map(|(name, (tensors, bytes))| (name.to_string(), json!({"tensors": tensors, "bytes": bytes})))
         .collect();
     json!({
         "name": checkpoint.name,
@@ -116,26 +111,13 @@ fn tokenizer(checkpoint: &Checkpoint) -> Value {
 }
 
 fn adapters_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
-    let adapters = info["adapters"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let adapters = info["adapters"].as_array().map(Vec::as_slice).unwrap_or_default();
     if adapters.is_empty() {
         return writeln!(out, "no GPU adapter found");
     }
     for adapter in adapters {
-        let kind = if adapter["software"] == true {
-            "software"
-        } else {
-            "GPU"
-        };
-        writeln!(
-            out,
-            "{:<10} {:<9} {}",
-            plain(&adapter["backend"]),
-            kind,
-            plain(&adapter["name"])
-        )?;
+        let kind = if adapter["software"] == true { "software" } else { "GPU" };
+        writeln!(out, "{:<10} {:<9} {}", plain(&adapter["backend"]), kind, plain(&adapter["name"]))?;
     }
     Ok(())
 }
@@ -144,22 +126,12 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
     let mut row = |key: &str, value: String| writeln!(out, "{key:<26} {value}");
     let bytes = |v: &Value| HumanBytes(v.as_u64().unwrap_or(0)).to_string();
     row("name", plain(&info["name"]))?;
-    row(
-        "architecture",
-        format!(
-            "{} ({})",
-            plain(&info["architecture"]),
-            plain(&info["container"])
-        ),
-    )?;
+    row("architecture", format!("{} ({})", plain(&info["architecture"]), plain(&info["container"])))?;
     let parameters = info["parameters"].as_u64().unwrap_or(0) as f64;
     row("parameters", format!("{:.1} M", parameters / 1e6))?;
     row("weights", bytes(&info["bytes"]))?;
     for (format, sizes) in info["formats"].as_object().into_iter().flatten() {
-        row(
-            &format!("  {format}"),
-            format!("{} in {} tensors", bytes(&sizes["bytes"]), sizes["tensors"]),
-        )?;
+        row(&format!("  {format}"), format!("{} in {} tensors", bytes(&sizes["bytes"]), sizes["tensors"]))?;
     }
     for (key, value) in info["config"].as_object().into_iter().flatten() {
         row(key, plain(value))?;
@@ -175,20 +147,10 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
             ),
         },
     )?;
-    row(
-        "chat template",
-        if info["chat_template"] == true {
-            "yes"
-        } else {
-            "no"
-        }
-        .into(),
-    )
+    row("chat template", if info["chat_template"] == true { "yes" } else { "no" }.into())
 }
 
 /// Without the quotes of JSON.
 fn plain(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_string)
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }

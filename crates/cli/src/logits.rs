@@ -40,13 +40,7 @@ pub fn run(args: &Args) -> Outcome {
     let vocab_size = checkpoint.config.vocab_size;
     let ids = read_ids(&args.ids, vocab_size)?;
     let chunk = if args.step { Some(1) } else { args.chunk };
-    let engine = args.gpu.load(
-        &checkpoint,
-        &LoadOptions {
-            chunk,
-            ..LoadOptions::default()
-        },
-    )?;
+    let engine = args.gpu.load(&checkpoint, &LoadOptions { chunk, ..LoadOptions::default() })?;
     let mut session = Session::new(&engine)?;
     let total = u32::try_from(ids.len()).map_err(|_| Failure::input("too many token ids"))?;
     let rows = args.last.unwrap_or(total).min(total);
@@ -59,9 +53,7 @@ pub fn run(args: &Args) -> Outcome {
     let file = BufWriter::new(File::create(&part).map_err(&failed)?);
     let shape = [u64::from(rows), u64::from(vocab_size)];
     let written = (|| {
-        let options = npyz::WriteOptions::<f32>::new()
-            .default_dtype()
-            .shape(&shape);
+        let options = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape);
         let mut writer = options.writer(file).begin_nd().map_err(&failed)?;
         let mut result = Ok(());
         let chunk = engine.model().chunk();

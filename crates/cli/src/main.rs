@@ -89,10 +89,7 @@ fn main() -> ExitCode {
     // A bug is told in one line, too.
     std::panic::set_hook(Box::new(|info| {
         let text = info.payload_as_str().unwrap_or("no message");
-        let at = info
-            .location()
-            .map(|at| format!(" at {at}"))
-            .unwrap_or_default();
+        let at = info.location().map(|at| format!(" at {at}")).unwrap_or_default();
         Failure::run(format!("internal error, please report it: {text}{at}")).report();
     }));
     let outcome = std::panic::catch_unwind(|| match parse() {

@@ -27,31 +27,18 @@ pub fn run(args: &Args) -> Outcome {
     let target: QuantType = args.quant_type.parse()?;
     let input = open(&args.input)?;
     // Reading and writing one file would destroy it half way.
-    if let (Ok(a), Ok(b)) = (
-        std::fs::canonicalize(&args.input),
-        std::fs::canonicalize(&args.output),
-    ) && a == b
+    if let (Ok(a), Ok(b)) = (std::fs::canonicalize(&args.input), std::fs::canonicalize(&args.output))
+        && a == b
     {
-        return Err(Failure::input(format!(
-            "{}: is both input and output",
-            args.output.display()
-        )));
+        return Err(Failure::input(format!("{}: is both input and output", args.output.display())));
     }
     let bar = bytes_bar("writing");
-    let options = QuantizeOptions {
-        name: args.name.clone(),
-        ..QuantizeOptions::new(target)
-    };
+    let options = QuantizeOptions { name: args.name.clone(), ..QuantizeOptions::new(target) };
     let mut report = |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     };
-    let written = block_on(quantize_to_file(
-        &input,
-        &args.output,
-        &options,
-        &mut report,
-    ));
+    let written = block_on(quantize_to_file(&input, &args.output, &options, &mut report));
     bar.finish_and_clear();
     written.map_err(|error| match error {
         Error::Io { .. } => Failure::run(error.to_string()),

@@ -30,12 +30,7 @@ fn text(bytes: &[u8]) -> String {
 /// Standard output of a run that must succeed.
 fn ok(args: &[&str]) -> String {
     let output = run(args);
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{args:?}: {}",
-        text(&output.stderr)
-    );
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
     text(&output.stdout)
 }
 
@@ -45,12 +40,9 @@ fn told(output: &Output, status: Status, expected: &str) -> Result<(), String> {
     if output.status.code() != status {
         return Err(format!("status {:?}: {stderr}", output.status.code()));
     }
-    let one_line =
-        stderr.starts_with("error: ") && stderr.ends_with('\n') && stderr.lines().count() == 1;
+    let one_line = stderr.starts_with("error: ") && stderr.ends_with('\n') && stderr.lines().count() == 1;
     if !one_line || stderr.contains("panicked") || !stderr.contains(expected) {
-        return Err(format!(
-            "expected one line with {expected:?}, found {stderr:?}"
-        ));
+        return Err(format!("expected one line with {expected:?}, found {stderr:?}"));
     }
     match output.stdout.is_empty() {
         true => Ok(()),
@@ -68,15 +60,9 @@ fn the_check_of_failures_can_fail() {
     told(&output, Some(2), "nowhere.gguf").unwrap();
     assert!(told(&output, Some(1), "nowhere.gguf").is_err(), "status");
     assert!(told(&output, Some(2), "somewhere").is_err(), "message");
-    let talkative = Output {
-        stdout: b"x".to_vec(),
-        ..output.clone()
-    };
+    let talkative = Output { stdout: b"x".to_vec(), ..output.clone() };
     assert!(told(&talkative, Some(2), "nowhere.gguf").is_err(), "output");
-    let long = Output {
-        stderr: [output.stderr.clone(), b"more\n".to_vec()].concat(),
-        ..output
-    };
+    let long = Output { stderr: [output.stderr.clone(), b"more\n".to_vec()].concat(), ..output };
     assert!(told(&long, Some(2), "nowhere.gguf").is_err(), "two lines");
 }
 
@@ -84,14 +70,8 @@ fn the_check_of_failures_can_fail() {
 fn info() {
     let model = model();
     let table = ok(&["info", model.to_str().unwrap()]);
-    for part in [
-        "falcon-h1 (gguf)",
-        "31.0 M",
-        "Q4_0",
-        "in 73 tensors",
-        "hidden_size                512",
-        "6144 tokens",
-    ] {
+    for part in ["falcon-h1 (gguf)", "31.0 M", "Q4_0", "in 73 tensors", "hidden_size                512", "6144 tokens"]
+    {
         assert!(table.contains(part), "{part}: {table}");
     }
     let json = ok(&["info", model.to_str().unwrap(), "--json"]);
@@ -110,21 +90,11 @@ fn info() {
 fn tokenize() {
     let model = model();
     let model = model.to_str().unwrap();
-    assert_eq!(
-        ok(&["tokenize", model, "--text", "Hello, how are you?<|im_end|>"]),
-        "596 16 756 348 298 35 4\n"
-    );
-    assert_eq!(
-        ok(&["tokenize", model, "--text", "Hello", "--bos"]),
-        "1 596\n"
-    );
+    assert_eq!(ok(&["tokenize", model, "--text", "Hello, how are you?<|im_end|>"]), "596 16 756 348 298 35 4\n");
+    assert_eq!(ok(&["tokenize", model, "--text", "Hello", "--bos"]), "1 596\n");
     assert_eq!(ok(&["tokenize", model, "--text", ""]), "\n");
     // A text that looks like a flag.
-    assert!(
-        !ok(&["tokenize", model, "--text", "--bos"])
-            .trim()
-            .is_empty()
-    );
+    assert!(!ok(&["tokenize", model, "--text", "--bos"]).trim().is_empty());
     let spelt = ok(&["tokenize", model, "--text", "<|im_end|>", "--plain"]);
     assert!(!spelt.split_whitespace().any(|id| id == "4") && spelt.split_whitespace().count() > 1);
     let folder = tempfile::tempdir().unwrap();
@@ -139,15 +109,7 @@ fn quantize_makes_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("q8.gguf");
     let (model, out) = (model(), out.to_str().unwrap());
-    let quiet = ok(&[
-        "quantize",
-        model.to_str().unwrap(),
-        out,
-        "--type",
-        "q8_0",
-        "--name",
-        "Copy",
-    ]);
+    let quiet = ok(&["quantize", model.to_str().unwrap(), out, "--type", "q8_0", "--name", "Copy"]);
     assert_eq!(quiet, "");
     let json: serde_json::Value = serde_json::from_str(&ok(&["info", out, "--json"])).unwrap();
     assert_eq!(json["name"], "Copy");
@@ -155,10 +117,7 @@ fn quantize_makes_a_model() {
     assert_eq!(ok(&["tokenize", out, "--text", "Hello"]), "596\n");
     // No rest of an unfinished file, and nothing is written for an unknown type or over the input.
     fails(&["quantize", out, "x.gguf", "--type", "Q9"], "Q4_K_M");
-    fails(
-        &["quantize", out, out, "--type", "Q4_0"],
-        "both input and output",
-    );
+    fails(&["quantize", out, out, "--type", "Q4_0"], "both input and output");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let nowhere = folder.path().join("no/such/folder.gguf");
     let output = run(&["quantize", out, nowhere.to_str().unwrap(), "--type", "F16"]);
@@ -182,10 +141,7 @@ fn bad_files_are_one_line() {
     };
     let cases = [
         ("nowhere.gguf".to_string(), "nowhere.gguf"),
-        (
-            file("text.gguf", b"This is no model.\nReally not.\n"),
-            "not a GGUF file",
-        ),
+        (file("text.gguf", b"This is no model.\nReally not.\n"), "not a GGUF file"),
         (file("empty.gguf", b""), "empty.gguf"),
         (file("magic.gguf", b"GGUF"), "magic.gguf"),
         (file("header.gguf", &good[..2000]), "truncated"),
@@ -212,42 +168,16 @@ fn bad_arguments_are_one_line() {
     fails(&[], "--help");
     fails(&["fly"], "fly");
     fails(&["tokenize", model], "--text");
-    fails(
-        &["tokenize", model, "--text", "a", "--file", "b"],
-        "cannot be used with",
-    );
-    fails(
-        &["tokenize", model, "--file", "/no/such/file"],
-        "/no/such/file",
-    );
+    fails(&["tokenize", model, "--text", "a", "--file", "b"], "cannot be used with");
+    fails(&["tokenize", model, "--file", "/no/such/file"], "/no/such/file");
     fails(&["info", model, "--frobnicate"], "--frobnicate");
     fails(&["generate", model], "--prompt");
-    fails(
-        &["generate", model, "--prompt", "x", "--temperature", "-1"],
-        "temperature",
-    );
-    fails(
-        &["generate", model, "--prompt", "x", "--top-p", "0"],
-        "top_p",
-    );
-    fails(
-        &["generate", model, "--prompt", "x", "--top-k", "many"],
-        "many",
-    );
-    fails(
-        &["generate", model, "--prompt", "x", "--max-tokens", "-5"],
-        "-5",
-    );
-    fails(
-        &[
-            "logits", model, "--ids", "x", "--out", "y", "--step", "--chunk", "4",
-        ],
-        "--chunk",
-    );
-    fails(
-        &["logits", model, "--ids", "x", "--out", "y", "--chunk", "0"],
-        "0",
-    );
+    fails(&["generate", model, "--prompt", "x", "--temperature", "-1"], "temperature");
+    fails(&["generate", model, "--prompt", "x", "--top-p", "0"], "top_p");
+    fails(&["generate", model, "--prompt", "x", "--top-k", "many"], "many");
+    fails(&["generate", model, "--prompt", "x", "--max-tokens", "-5"], "-5");
+    fails(&["logits", model, "--ids", "x", "--out", "y", "--step", "--chunk", "4"], "--chunk");
+    fails(&["logits", model, "--ids", "x", "--out", "y", "--chunk", "0"], "0");
     fails(&["bench", model, "--gen-tokens", "0"], "0");
 }
 
@@ -266,10 +196,7 @@ fn bad_ids_are_one_line() {
         (b"\xff\xfe", "not UTF-8"),
     ] {
         std::fs::write(&path, content).unwrap();
-        fails(
-            &["logits", model, "--ids", ids, "--out", "never.npy"],
-            expected,
-        );
+        fails(&["logits", model, "--ids", ids, "--out", "never.npy"], expected);
         fails(&["generate", model, "--ids", ids], expected);
     }
     assert!(!Path::new("never.npy").exists());
@@ -279,9 +206,7 @@ fn bad_ids_are_one_line() {
 fn help_and_version_are_no_failures() {
     assert!(ok(&["--version"]).starts_with("peregrine "));
     let help = ok(&["--help"]);
-    for command in [
-        "info", "chat", "generate", "tokenize", "logits", "bench", "quantize",
-    ] {
+    for command in ["info", "chat", "generate", "tokenize", "logits", "bench", "quantize"] {
         assert!(help.contains(command));
         assert!(ok(&[command, "--help"]).contains("Usage"));
     }
@@ -295,29 +220,15 @@ fn a_closed_pipe_ends_quietly() {
     // More than a pipe holds, so that the program is still writing when the reader goes.
     let file = folder.path().join("long");
     let mut long = std::fs::File::create(&file).unwrap();
-    long.write_all("one two three four ".repeat(50_000).as_bytes())
+    long.write_all("one two three four ".repeat(50_000).as_bytes()).unwrap();
+    let mut child = command(&["tokenize", model.to_str().unwrap(), "--file", file.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
-    let mut child = command(&[
-        "tokenize",
-        model.to_str().unwrap(),
-        "--file",
-        file.to_str().unwrap(),
-    ])
-    .stdout(Stdio::piped())
-    .stderr(Stdio::piped())
-    .spawn()
-    .unwrap();
     let mut first = [0; 4];
-    child
-        .stdout
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut first)
-        .unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    assert_eq!(
-        (output.status.code(), text(&output.stderr)),
-        (Some(0), String::new())
-    );
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
 }

@@ -9,7 +9,8 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// A question in the model's own format.
-const QUESTION: &str = "<|begin_of_text|><|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n";
+const QUESTION: &str =
+    "<|begin_of_text|><|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n";
 
 fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf")
@@ -26,19 +27,10 @@ fn run(command: &str, args: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{command} {args:?}: {stderr}"
-    );
+    assert_eq!(output.status.code(), Some(0), "{command} {args:?}: {stderr}");
     output
 }
 
@@ -55,19 +47,10 @@ fn logits(args: &[&str]) -> (Vec<u64>, Vec<f32>) {
     let folder = tempfile::tempdir().unwrap();
     let (ids, out) = (folder.path().join("ids"), folder.path().join("out.npy"));
     std::fs::write(&ids, "1 3 596 16\n756 348 298 35 4 100").unwrap();
-    let files = [
-        "--ids",
-        ids.to_str().unwrap(),
-        "--out",
-        out.to_str().unwrap(),
-    ];
+    let files = ["--ids", ids.to_str().unwrap(), "--out", out.to_str().unwrap()];
     run("logits", &[&files, args].concat(), "");
     let npy = npyz::NpyFile::new(std::fs::File::open(&out).unwrap()).unwrap();
-    assert_eq!(
-        std::fs::read_dir(folder.path()).unwrap().count(),
-        2,
-        "no unfinished file stays"
-    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no unfinished file stays");
     (npy.shape().to_vec(), npy.into_vec().unwrap())
 }
 
@@ -75,13 +58,7 @@ fn logits(args: &[&str]) -> (Vec<u64>, Vec<f32>) {
 fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
-    differences.fold(0.0, |most, d| {
-        if d.is_nan() {
-            f32::INFINITY
-        } else {
-            most.max(d)
-        }
-    })
+    differences.fold(0.0, |most, d| if d.is_nan() { f32::INFINITY } else { most.max(d) })
 }
 
 #[test]
@@ -94,23 +71,11 @@ fn the_difference_can_be_seen() {
 fn logits_do_not_depend_on_the_chunks() {
     let (shape, whole) = logits(&[]);
     assert_eq!(shape, [10, 6144]);
-    assert!(
-        difference(&whole, &vec![0.0; whole.len()]) > 1.0,
-        "something was computed"
-    );
-    for args in [
-        &["--step"][..],
-        &["--chunk", "1"],
-        &["--chunk", "3"],
-        &["--chunk", "512"],
-    ] {
+    assert!(difference(&whole, &vec![0.0; whole.len()]) > 1.0, "something was computed");
+    for args in [&["--step"][..], &["--chunk", "1"], &["--chunk", "3"], &["--chunk", "512"]] {
         let (shape, parts) = logits(args);
         assert_eq!(shape, [10, 6144]);
-        assert!(
-            difference(&whole, &parts) < 2e-4,
-            "{args:?}: {}",
-            difference(&whole, &parts)
-        );
+        assert!(difference(&whole, &parts) < 2e-4, "{args:?}: {}", difference(&whole, &parts));
     }
     let (shape, last) = logits(&["--last", "2"]);
     assert_eq!(shape, [2, 6144]);
@@ -120,70 +85,28 @@ fn logits_do_not_depend_on_the_chunks() {
 
 #[test]
 fn generate_continues_a_text() {
-    let greedy = [
-        "--prompt",
-        QUESTION,
-        "--temperature",
-        "0",
-        "--max-tokens",
-        "24",
-    ];
+    let greedy = ["--prompt", QUESTION, "--temperature", "0", "--max-tokens", "24"];
     let answer = text("generate", &greedy, "");
     assert!(answer.contains("Paris"), "{answer}");
     let object = json("generate", &[&greedy[..], &["--json"]].concat());
     assert_eq!(object["text"].as_str().unwrap().to_string() + "\n", answer);
     assert_eq!(object["finish"], "stop");
-    let ids: Vec<String> = object["ids"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(Value::to_string)
-        .collect();
+    let ids: Vec<String> = object["ids"].as_array().unwrap().iter().map(Value::to_string).collect();
     assert!(!ids.is_empty());
 
     // The same from ids, taken from standard input.
     let prompt = text("tokenize", &["--text", QUESTION], "");
-    let from_ids = text(
-        "generate",
-        &["--ids", "-", "--temperature", "0", "--max-tokens", "24"],
-        &prompt,
-    );
+    let from_ids = text("generate", &["--ids", "-", "--temperature", "0", "--max-tokens", "24"], &prompt);
     assert_eq!(from_ids, answer);
 
-    let short = json(
-        "generate",
-        &[
-            &greedy[..4],
-            &["--max-tokens", "3", "--ignore-end", "--json"],
-        ]
-        .concat(),
-    );
-    assert_eq!(
-        (
-            short["finish"].as_str(),
-            short["ids"].as_array().unwrap().len()
-        ),
-        (Some("length"), 3)
-    );
+    let short = json("generate", &[&greedy[..4], &["--max-tokens", "3", "--ignore-end", "--json"]].concat());
+    assert_eq!((short["finish"].as_str(), short["ids"].as_array().unwrap().len()), (Some("length"), 3));
 }
 
 #[test]
 fn the_seed_decides() {
     let with = |seed: &str| {
-        text(
-            "generate",
-            &[
-                "--prompt",
-                "Once",
-                "--temperature",
-                "1.5",
-                "--max-tokens",
-                "16",
-                "--seed",
-                seed,
-            ],
-            "",
-        )
+        text("generate", &["--prompt", "Once", "--temperature", "1.5", "--max-tokens", "16", "--seed", seed], "")
     };
     assert_eq!(with("1"), with("1"));
     assert_ne!(with("1"), with("2"));
@@ -191,8 +114,7 @@ fn the_seed_decides() {
 
 #[test]
 fn chat_reads_lines_and_remembers() {
-    let input =
-        "What is the capital of France?\n\n/help\nThanks!\n/reset\nHello\n/quit\nnever read\n";
+    let input = "What is the capital of France?\n\n/help\nThanks!\n/reset\nHello\n/quit\nnever read\n";
     let output = run("chat", &["--temperature", "0", "--max-tokens", "24"], input);
     let answers = String::from_utf8(output.stdout).unwrap();
     assert!(answers.contains("Paris"), "{answers}");
@@ -201,32 +123,15 @@ fn chat_reads_lines_and_remembers() {
     assert_eq!(statistics.len(), 3, "{notes}");
     assert!(notes.contains("/reset"), "help");
     // The first turn read nothing before, the second continued, the third began anew.
-    let cached: Vec<bool> = statistics
-        .iter()
-        .map(|line| !line.contains("; 0 of "))
-        .collect();
+    let cached: Vec<bool> = statistics.iter().map(|line| !line.contains("; 0 of ")).collect();
     assert_eq!(cached, [false, true, false], "{notes}");
 }
 
 #[test]
 fn bench_measures() {
-    let args = [
-        "--prompt-tokens",
-        "20",
-        "--gen-tokens",
-        "4",
-        "--context",
-        "10",
-        "--repeat",
-        "1",
-        "--json",
-    ];
+    let args = ["--prompt-tokens", "20", "--gen-tokens", "4", "--context", "10", "--repeat", "1", "--json"];
     let report = json("bench", &args);
-    for key in [
-        "prefill_tokens_per_second",
-        "decode_tokens_per_second",
-        "time_to_first_token_seconds",
-    ] {
+    for key in ["prefill_tokens_per_second", "decode_tokens_per_second", "time_to_first_token_seconds"] {
         assert!(report[key].as_f64().unwrap() > 0.0, "{key}: {report}");
     }
     assert!(report["dispatches_per_token"].as_u64().unwrap() > 0);

@@ -27,10 +27,7 @@ pub struct Message {
 impl Message {
     /// A message of `role`.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: content.into(),
-        }
+        Self { role: role.into(), content: content.into() }
     }
 }
 
@@ -60,11 +57,7 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`] with the line.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self> {
-        Ok(Self {
-            jinja: jinja::Template::new(source)?,
-            bos: bos.into(),
-            eos: eos.into(),
-        })
+        Ok(Self { jinja: jinja::Template::new(source)?, bos: bos.into(), eos: eos.into() })
     }
 
     /// The conversation as the model was trained to see it; with `add_generation_prompt` it ends where the
@@ -81,12 +74,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// As [`render`](Self::render).
-    pub fn render_values(
-        &self,
-        messages: &Value,
-        tools: &Value,
-        add_generation_prompt: bool,
-    ) -> Result<String> {
+    pub fn render_values(&self, messages: &Value, tools: &Value, add_generation_prompt: bool) -> Result<String> {
         self.jinja.render(&json!({
             "messages": messages,
             "tools": tools,
@@ -107,53 +95,30 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// [`Error::Template`] and [`Error::Tokenizer`].
-    pub fn prompt(
-        &self,
-        tokenizer: &Tokenizer,
-        messages: &[Message],
-        consumed: Option<&str>,
-    ) -> Result<Prompt> {
+    pub fn prompt(&self, tokenizer: &Tokenizer, messages: &[Message], consumed: Option<&str>) -> Result<Prompt> {
         let segments = self.segments(tokenizer, messages)?;
         let text: String = segments.iter().map(|s| s.text.as_str()).collect();
         if let Some(consumed) = consumed
             && text.starts_with(consumed)
             && let Some(rest) = after(&segments, consumed.len())
         {
-            return Ok(Prompt {
-                ids: encode(tokenizer, &rest, false)?,
-                text,
-                cached: true,
-            });
+            return Ok(Prompt { ids: encode(tokenizer, &rest, false)?, text, cached: true });
         }
-        Ok(Prompt {
-            ids: encode(tokenizer, &segments, tokenizer.add_bos())?,
-            text,
-            cached: false,
-        })
+        Ok(Prompt { ids: encode(tokenizer, &segments, tokenizer.add_bos())?, text, cached: false })
     }
 
     /// The rendering cut where trust changes: mostly one segment.
     fn segments(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<Segment>> {
         let controls: Vec<&str> = tokenizer.special_tokens().map(|(_, text)| text).collect();
-        let texts = || {
-            messages
-                .iter()
-                .flat_map(|m| [m.role.as_str(), m.content.as_str()])
-        };
+        let texts = || messages.iter().flat_map(|m| [m.role.as_str(), m.content.as_str()]);
         if !texts().any(|text| has_control(text, &controls)) {
-            return Ok(vec![Segment {
-                text: self.render(messages, true)?,
-                trusted: true,
-            }]);
+            return Ok(vec![Segment { text: self.render(messages, true)?, trusted: true }]);
         }
         let mark = unused_char(texts().chain([self.jinja.source()]))?;
         let broken: Vec<Message> = messages
             .iter()
             .map(|m| {
-                Message::new(
-                    break_controls(&m.role, &controls, mark),
-                    break_controls(&m.content, &controls, mark),
-                )
+                Message::new(break_controls(&m.role, &controls, mark), break_controls(&m.content, &controls, mark))
             })
             .collect();
         let mut segments = Vec::new();
@@ -168,14 +133,8 @@ impl ChatTemplate {
             let (at, len) = found.unwrap_or((rest.len(), 0));
             let (before, from) = rest.split_at(at);
             let (control, after) = from.split_at(len);
-            segments.push(Segment {
-                text: before.replace(mark, ""),
-                trusted: false,
-            });
-            segments.push(Segment {
-                text: control.into(),
-                trusted: true,
-            });
+            segments.push(Segment { text: before.replace(mark, ""), trusted: false });
+            segments.push(Segment { text: control.into(), trusted: true });
             rest = after;
         }
         segments.retain(|s| !s.text.is_empty());
@@ -200,10 +159,7 @@ fn after(segments: &[Segment], mut offset: usize) -> Option<Vec<Segment>> {
         offset -= skipped;
         let text = segment.text.get(skipped..)?;
         if !text.is_empty() {
-            rest.push(Segment {
-                text: text.into(),
-                trusted: segment.trusted,
-            });
+            rest.push(Segment { text: text.into(), trusted: segment.trusted });
         }
     }
     Some(rest)
@@ -227,26 +183,17 @@ fn encode(tokenizer: &Tokenizer, segments: &[Segment], add_bos: bool) -> Result<
 
 /// Whether a text contains a control token, or could complete one together with its neighbours in the rendering.
 fn has_control(text: &str, controls: &[&str]) -> bool {
-    controls
-        .iter()
-        .any(|c| text.contains(c) || ends_with_begin_of(text, c) || begins_with_end_of(text, c))
+    controls.iter().any(|c| text.contains(c) || ends_with_begin_of(text, c) || begins_with_end_of(text, c))
 }
 
 /// The text ends with two or more characters with which the token begins.
 fn ends_with_begin_of(text: &str, control: &str) -> bool {
-    control
-        .char_indices()
-        .skip(2)
-        .any(|(at, _)| text.ends_with(&control[..at]))
+    control.char_indices().skip(2).any(|(at, _)| text.ends_with(&control[..at]))
 }
 
 /// The text begins with two or more characters with which the token ends.
 fn begins_with_end_of(text: &str, control: &str) -> bool {
-    control
-        .char_indices()
-        .rev()
-        .skip(1)
-        .any(|(at, _)| at > 0 && text.starts_with(&control[at..]))
+    control.char_indices().rev().skip(1).any(|(at, _)| at > 0 && text.starts_with(&control[at..]))
 }
 
 /// Puts the mark behind the first character of every control token in the text, and at an end that could complete one.
@@ -258,10 +205,7 @@ fn break_controls(text: &str, controls: &[&str], mark: char) -> String {
     for (at, c) in text.char_indices() {
         marked.push(c);
         // A mark too many is harmless: marks are taken out again before encoding.
-        if controls
-            .iter()
-            .any(|control| text[at..].starts_with(control))
-        {
+        if controls.iter().any(|control| text[at..].starts_with(control)) {
             marked.push(mark);
         }
     }
@@ -275,7 +219,5 @@ fn break_controls(text: &str, controls: &[&str], mark: char) -> String {
 fn unused_char<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Result<char> {
     ('\u{F0000}'..='\u{FFFFD}')
         .find(|c| !texts.clone().any(|text| text.contains(*c)))
-        .ok_or_else(|| Error::Template {
-            detail: "the messages use every private-use character".into(),
-        })
+        .ok_or_else(|| Error::Template { detail: "the messages use every private-use character".into() })
 }

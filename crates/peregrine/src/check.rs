@@ -1,1 +1,367 @@
-//! (in work)
+//! Comparison of the GPU with the CPU twin on any model: dispatch by dispatch, layer by layer, states included.
+//!
+//! For every layer the GPU's own input is read back and given to the twin, so that an error shows in the stage that makes it
+//! and not in all that follow. Before a dispatch runs, its output is overwritten with NaN where it does not add to what is
+//! there: what a kernel forgets to write cannot look right by accident. One layer's weights are on the CPU at a time.
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::model::Strides;
+use crate::plan::{Stage, Step};
+use crate::reference::kernels::{self, LayerState};
+use crate::reference::model::{Layer, Trace, head_scale};
+use crate::session::Session;
+
+/// One comparison.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// Which dispatch, or which state after it.
+    pub stage: String,
+    /// Tokens in the step.
+    pub tokens: u32,
+    /// Largest |GPU - CPU|, or infinity when one of them is not a number.
+    pub difference: f32,
+    /// Largest |CPU|: what the difference is measured against.
+    pub magnitude: f32,
+    /// Where the largest difference is: an index into the stage's output, token by token.
+    pub index: usize,
+    /// The GPU's value there.
+    pub found: f32,
+    /// The CPU's value there.
+    pub expected: f32,
+}
+
+/// A difference up to this share of the largest value is rounding: sums of f32 in another order.
+pub const TOLERANCE: f32 = 2e-4;
+
+impl Comparison {
+    /// Compares two slices of the same meaning. A length that differs is a difference.
+    pub fn of(stage: impl Into<String>, tokens: u32, found: &[f32], expected: &[f32]) -> Self {
+        let magnitude = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        let mut worst =
+            Self { stage: stage.into(), tokens, difference: 0.0, magnitude, index: 0, found: 0.0, expected: 0.0 };
+        if found.len() != expected.len() {
+            return Self { difference: f32::INFINITY, index: found.len().min(expected.len()), ..worst };
+        }
+        for (index, (f, e)) in found.iter().zip(expected).enumerate() {
+            let difference = if f.is_finite() && e.is_finite() { (f - e).abs() } else { f32::INFINITY };
+            if difference > worst.difference {
+                worst = Self { difference, index, found: *f, expected: *e, ..worst };
+            }
+        }
+        worst
+    }
+
+    /// Whether the difference is rounding.
+    pub fn is_close(&self) -> bool {
+        self.difference <= TOLERANCE * self.magnitude.max(1e-3)
+    }
+}
+
+/// Reads `ids` in the given steps, comparing everything on the way; `on_result` hears of each comparison as it is made.
+/// The session is reset first, and holds all of `ids` afterwards.
+///
+/// # Errors
+/// What the checkpoint or the device say. A difference is not an error: it is in the comparisons.
+pub async fn check(
+    session: &mut Session,
+    checkpoint: &Checkpoint,
+    ids: &[u32],
+    steps: &[u32],
+    on_result: &mut dyn FnMut(&Comparison),
+) -> Result<()> {
+    session.reset();
+    let c = checkpoint.config.clone();
+    if let Some(token) = ids.iter().find(|id| **id >= c.vocab_size) {
+        return Err(Error::TokenOutOfRange { token: *token, vocab_size: c.vocab_size });
+    }
+    let mut states: Vec<LayerState> = (0..c.num_hidden_layers).map(|_| LayerState::new(&c)).collect();
+    let mut from = 0;
+    for tokens in steps {
+        let to = (from + *tokens as usize).min(ids.len());
+        if from < to {
+            check_step(session, checkpoint, &ids[from..to], &mut states, on_result).await?;
+        }
+        from = to;
+    }
+    Ok(())
+}
+
+async fn check_step(
+    session: &mut Session,
+    checkpoint: &Checkpoint,
+    ids: &[u32],
+    states: &mut [LayerState],
+    on_result: &mut dyn FnMut(&Comparison),
+) -> Result<()> {
+    let c = &checkpoint.config;
+    let step = session.begin_step(ids, 1)?;
+    let many = step.tokens > 1;
+    let mut runner = Runner { session, step, next: 0, many };
+
+    let embedding = checkpoint.tensor("model.embed_tokens.weight")?;
+    let mut h = Vec::new();
+    for id in ids {
+        let row = checkpoint.read_rows_f32(embedding, u64::from(*id), 1).await?;
+        h.extend(kernels::embed(&row, c.embedding_multiplier));
+    }
+    runner.run("embed", None).await?;
+    runner.compare("embed", None, &h, on_result).await?;
+
+    for i in 0..c.num_hidden_layers {
+        let layer = Layer::load(checkpoint, i).await?;
+        // The twin goes on from the GPU's own residual stream and states.
+        let input = runner.output("embed").await?;
+        let state = &mut states[i as usize];
+        let traces: Vec<Trace> = input
+            .chunks_exact(c.hidden_size as usize)
+            .enumerate()
+            .map(|(t, h)| layer.forward(c, h, step.position + t as u32, state))
+            .collect();
+        for name in stages(c.mamba_rms_norm) {
+            runner.run(name, Some(i)).await?;
+            let expected: Vec<f32> = traces.iter().flat_map(|t| line(t, name)).copied().collect();
+            runner.compare(name, Some(i), &expected, on_result).await?;
+        }
+        runner.compare_states(i, state, on_result).await?;
+    }
+
+    let last = runner.output("embed").await?;
+    let last = &last[last.len() - c.hidden_size as usize..];
+    let norm = checkpoint.read_f32("model.final_layernorm.weight", &[c.hidden_size.into()]).await?;
+    let expected = kernels::rmsnorm(last, &norm, c.rms_norm_eps);
+    runner.run("final_layernorm", None).await?;
+    runner.compare("final_layernorm", None, &expected, on_result).await?;
+    let found = runner.output("final_layernorm").await?;
+    let logits = lm_head(checkpoint, &found).await?;
+    runner.run("lm_head", None).await?;
+    runner.compare("lm_head", None, &logits, on_result).await?;
+    session.end_step(&step);
+    session.remember(ids);
+    Ok(())
+}
+
+/// The stages of a layer in order, as `Model::record` names them.
+fn stages(gated_norm: bool) -> impl Iterator<Item = &'static str> {
+    let all = [
+        "input_layernorm",
+        "project_in",
+        "prepare",
+        "mixer",
+        "gated_norm",
+        "project_out",
+        "pre_ff_layernorm",
+        "mlp_in",
+        "mlp_out",
+    ];
+    all.into_iter().filter(move |name| gated_norm || *name != "gated_norm")
+}
+
+fn line<'a>(trace: &'a Trace, name: &str) -> &'a [f32] {
+    match name {
+        "input_layernorm" => &trace.input_layernorm,
+        "project_in" => &trace.project_in,
+        "prepare" => &trace.prepare,
+        "mixer" => &trace.mixer,
+        "gated_norm" => &trace.gated_norm,
+        "project_out" => &trace.project_out,
+        "pre_ff_layernorm" => &trace.pre_ff_layernorm,
+        "mlp_in" => &trace.mlp_in,
+        _ => &trace.mlp_out,
+    }
+}
+
+/// The LM head a few rows at a time: it can be the largest matrix of all.
+async fn lm_head(checkpoint: &Checkpoint, x: &[f32]) -> Result<Vec<f32>> {
+    let c = &checkpoint.config;
+    let name = if c.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
+    let tensor = checkpoint.tensor(name)?;
+    let mut logits = Vec::new();
+    let mut row = 0;
+    while row < c.vocab_size {
+        let rows = 1024.min(c.vocab_size - row);
+        let weights = checkpoint.read_rows_f32(tensor, row.into(), rows.into()).await?;
+        logits.extend(kernels::linear(&weights, x, head_scale(checkpoint)));
+        row += rows;
+    }
+    Ok(logits)
+}
+
+/// Runs the plan stage by stage.
+struct Runner<'a> {
+    session: &'a mut Session,
+    step: Step,
+    next: usize,
+    many: bool,
+}
+
+/// A stage's output: its buffer, and the sections of a row that mean something.
+struct Output<'a> {
+    buffer: &'a wgpu::Buffer,
+    rows: u32,
+    stride: u32,
+    sections: Vec<Section>,
+    /// Whether the stage adds to what is there.
+    adds: bool,
+}
+
+/// Values of one kind in a row: compared by themselves, since a small thing beside a large one could hide.
+struct Section {
+    name: &'static str,
+    first: u32,
+    len: u32,
+}
+
+impl Output<'_> {
+    /// The sections, laid one after the other.
+    fn row(&mut self, sections: &[(&'static str, u32)]) {
+        let mut first = 0;
+        for (name, len) in sections {
+            self.sections.push(Section { name, first, len: *len });
+            first += len;
+        }
+    }
+}
+
+impl Runner<'_> {
+    fn describe(&self, name: &str) -> Output<'_> {
+        let model = self.session.engine().model();
+        let (c, s, b, t) = (&model.config, Strides::of(&model.config), &model.scratch, self.step.tokens);
+        let (d, q, kv, ssm) = (c.hidden_size, c.q_dim(), c.kv_dim(), c.mamba_d_ssm);
+        let (state, heads) = (c.mamba_n_groups * c.mamba_d_state, c.mamba_n_heads);
+        let (buffer, rows, stride) = match name {
+            "embed" | "project_out" | "mlp_out" => (&b.h, t, s.hidden),
+            "input_layernorm" | "pre_ff_layernorm" => (&b.u, t, s.hidden),
+            "project_in" => (&b.proj, t, s.proj),
+            "prepare" => (&b.ready, t, s.ready),
+            "mixer" | "gated_norm" => (&b.mixed, t, s.mixed),
+            "mlp_in" => (&b.ff, t, s.ff),
+            "final_layernorm" => (&b.u, 1, s.hidden),
+            _ => (&b.logits, 1, c.vocab_size),
+        };
+        let adds = matches!(name, "project_out" | "mlp_out" | "gated_norm");
+        let mut output = Output { buffer, rows, stride, sections: Vec::new(), adds };
+        match name {
+            "project_in" => output.row(&[
+                ("q", q),
+                ("k", kv),
+                ("v", kv),
+                ("z", ssm),
+                ("x", ssm),
+                ("B", state),
+                ("C", state),
+                ("dt", heads),
+            ]),
+            "prepare" => output.row(&[
+                ("q", q),
+                ("x", ssm),
+                ("B", state),
+                ("C", state),
+                ("delta", heads),
+                ("exp(delta A)", heads),
+            ]),
+            "mixer" | "gated_norm" => {
+                output.sections.push(Section { name: "attention", first: 0, len: q });
+                output.sections.push(Section { name: "SSM", first: s.ssm, len: ssm });
+            }
+            "mlp_in" => output.row(&[("", c.intermediate_size)]),
+            "lm_head" => output.row(&[("", c.vocab_size)]),
+            _ => output.row(&[("", d)]),
+        }
+        output
+    }
+
+    /// Poisons the stage's output and runs its dispatches (one a slab).
+    async fn run(&mut self, name: &'static str, layer: Option<u32>) -> Result<()> {
+        let output = self.describe(name);
+        let model = self.session.engine().model();
+        if !output.adds {
+            for row in 0..output.rows {
+                for section in &output.sections {
+                    let poison = vec![f32::NAN; section.len as usize];
+                    let at = 4 * (u64::from(row) * u64::from(output.stride) + u64::from(section.first));
+                    model.gpu.write(output.buffer, at, bytemuck::cast_slice(&poison));
+                }
+            }
+        }
+        let plan = self.session.plan(self.many);
+        let stage = Stage { layer, name };
+        let count = plan.dispatches()[self.next..].iter().take_while(|d| d.stage == stage).count();
+        if count == 0 {
+            return Err(Error::Gpu { detail: format!("the plan has no {stage} where the CPU twin has it") });
+        }
+        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
+        plan.encode(&mut encoder, &self.step, self.next..self.next + count);
+        model.gpu.queue().submit([encoder.finish()]);
+        self.next += count;
+        Ok(())
+    }
+
+    /// Everything that the stage's output buffer holds, sections after each other, token by token.
+    async fn output(&self, name: &str) -> Result<Vec<f32>> {
+        let output = self.describe(name);
+        let all = self.read_rows(&output).await?;
+        let rows = all.chunks_exact(output.stride as usize);
+        Ok(rows.flat_map(|row| output.sections.iter().flat_map(|s| cut(row, s.first, s.len))).copied().collect())
+    }
+
+    async fn read_rows(&self, output: &Output<'_>) -> Result<Vec<f32>> {
+        let gpu = &self.session.engine().model().gpu;
+        gpu.read(output.buffer, 0, u64::from(output.rows) * u64::from(output.stride)).await
+    }
+
+    /// Compares the stage's output with `expected`, whose rows have the same sections without gaps.
+    async fn compare(
+        &self,
+        name: &'static str,
+        layer: Option<u32>,
+        expected: &[f32],
+        on_result: &mut dyn FnMut(&Comparison),
+    ) -> Result<()> {
+        let output = self.describe(name);
+        let all = self.read_rows(&output).await?;
+        let width: u32 = output.sections.iter().map(|s| s.len).sum();
+        let mut first = 0;
+        for section in &output.sections {
+            let found: Vec<f32> = all
+                .chunks_exact(output.stride as usize)
+                .flat_map(|row| cut(row, section.first, section.len))
+                .copied()
+                .collect();
+            let expected: Vec<f32> =
+                expected.chunks_exact(width as usize).flat_map(|row| cut(row, first, section.len)).copied().collect();
+            first += section.len;
+            let mut stage = Stage { layer, name }.to_string();
+            if !section.name.is_empty() {
+                stage += &format!(" ({})", section.name);
+            }
+            on_result(&Comparison::of(stage, output.rows, &found, &expected));
+        }
+        Ok(())
+    }
+
+    async fn compare_states(
+        &self,
+        layer: u32,
+        expected: &LayerState,
+        on_result: &mut dyn FnMut(&Comparison),
+    ) -> Result<()> {
+        let gpu = &self.session.engine().model().gpu;
+        let state = &self.session.state().layers[layer as usize];
+        for (name, buffer, expected) in [
+            ("keys", &state.keys, &expected.keys),
+            ("values", &state.values, &expected.values),
+            ("convolution state", &state.conv, &expected.conv),
+            ("SSM state", &state.ssm, &expected.ssm),
+        ] {
+            let found = gpu.read(buffer, 0, expected.len() as u64).await?;
+            let stage = format!("layer {layer}, {name}");
+            on_result(&Comparison::of(stage, self.step.tokens, &found, expected));
+        }
+        Ok(())
+    }
+}
+
+fn cut(row: &[f32], first: u32, len: u32) -> &[f32] {
+    &row[first as usize..(first + len) as usize]
+}

@@ -32,7 +32,9 @@ pub enum Error {
         detail: String,
     },
     /// The file ends before something that its header promises.
-    #[error("{name}: {what} needs {needed} bytes at offset {offset}, but the file has {available}: it is truncated or damaged")]
+    #[error(
+        "{name}: {what} needs {needed} bytes at offset {offset}, but the file has {available}: it is truncated or damaged"
+    )]
     Truncated {
         /// File name.
         name: String,

@@ -105,11 +105,7 @@ pub async fn adapters() -> Vec<AdapterSummary> {
     all.iter()
         .map(|a| {
             let info = a.get_info();
-            AdapterSummary {
-                software: is_software(&info),
-                backend: format!("{:?}", info.backend),
-                name: info.name,
-            }
+            AdapterSummary { software: is_software(&info), backend: format!("{:?}", info.backend), name: info.name }
         })
         .collect()
 }
@@ -134,8 +130,7 @@ impl Gpu {
         let mut features = wgpu::Features::empty();
         if !options.baseline {
             // NVIDIA's drivers name 2^32 - 1 or so; a binding of exactly 2 GiB fails there.
-            limits.max_storage_buffer_binding_size =
-                offered.max_storage_buffer_binding_size.min((1 << 31) - 4);
+            limits.max_storage_buffer_binding_size = offered.max_storage_buffer_binding_size.min((1 << 31) - 4);
             limits.max_buffer_size = offered.max_buffer_size;
             if adapter.features().contains(wgpu::Features::SUBGROUP) {
                 features |= wgpu::Features::SUBGROUP;
@@ -149,55 +144,32 @@ impl Gpu {
                 ..Default::default()
             })
             .await
-            .map_err(|e| Error::NoGpu {
-                detail: format!("{} refused a device: {e}", info.name),
-            })?;
+            .map_err(|e| Error::NoGpu { detail: format!("{} refused a device: {e}", info.name) })?;
 
         let failure = Arc::new(Mutex::new(None));
         let slot = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error| note(&slot, translate(error))));
         let slot = failure.clone();
         device.set_device_lost_callback(move |reason, message| {
-            note(
-                &slot,
-                Error::DeviceLost {
-                    detail: format!("{message} ({reason:?})"),
-                },
-            );
+            note(&slot, Error::DeviceLost { detail: format!("{message} ({reason:?})") });
         });
 
         let subgroups = !options.baseline
             && options.subgroups
             && (features.contains(wgpu::Features::SUBGROUP) || cfg!(target_arch = "wasm32"))
             && info.subgroup_min_size > 0;
-        let shapes = options.shapes.unwrap_or(if software {
-            ShapeClass::Software
-        } else {
-            ShapeClass::Hardware
-        });
+        let shapes = options.shapes.unwrap_or(if software { ShapeClass::Software } else { ShapeClass::Hardware });
         let reduction = match options.reduction {
             Some(Reduction::Subgroup) if !subgroups => {
-                return Err(Error::NoGpu {
-                    detail: format!("{} has no subgroups", info.name),
-                });
+                return Err(Error::NoGpu { detail: format!("{} has no subgroups", info.name) });
             }
             Some(r) => r,
-            None if subgroups && shapes == ShapeClass::Hardware && info.subgroup_min_size >= 8 => {
-                Reduction::Subgroup
-            }
+            None if subgroups && shapes == ShapeClass::Hardware && info.subgroup_min_size >= 8 => Reduction::Subgroup,
             None => Reduction::Workgroup,
         };
-        let name = options
-            .name
-            .clone()
-            .filter(|n| !n.is_empty())
-            .unwrap_or_else(|| {
-                if info.name.is_empty() {
-                    "GPU (the browser does not say which)".into()
-                } else {
-                    info.name.clone()
-                }
-            });
+        let name = options.name.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| {
+            if info.name.is_empty() { "GPU (the browser does not say which)".into() } else { info.name.clone() }
+        });
         Ok(Self(Rc::new(Inner {
             device,
             queue,
@@ -216,30 +188,15 @@ impl Gpu {
             let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
             return all
                 .into_iter()
-                .find(|a| {
-                    a.get_info()
-                        .name
-                        .to_lowercase()
-                        .contains(&wanted.to_lowercase())
-                })
-                .ok_or_else(|| Error::NoGpu {
-                    detail: format!("no adapter is called {wanted:?}; found {names:?}"),
-                });
+                .find(|a| a.get_info().name.to_lowercase().contains(&wanted.to_lowercase()))
+                .ok_or_else(|| Error::NoGpu { detail: format!("no adapter is called {wanted:?}; found {names:?}") });
         }
-        let power = if options.low_power {
-            wgpu::PowerPreference::LowPower
-        } else {
-            wgpu::PowerPreference::HighPerformance
-        };
+        let power =
+            if options.low_power { wgpu::PowerPreference::LowPower } else { wgpu::PowerPreference::HighPerformance };
         instance
-            .request_adapter(&wgpu::RequestAdapterOptions {
-                power_preference: power,
-                ..Default::default()
-            })
+            .request_adapter(&wgpu::RequestAdapterOptions { power_preference: power, ..Default::default() })
             .await
-            .map_err(|e| Error::NoGpu {
-                detail: e.to_string(),
-            })
+            .map_err(|e| Error::NoGpu { detail: e.to_string() })
     }
 
     /// The adapter's name.
@@ -270,9 +227,7 @@ impl Gpu {
     /// The largest storage binding, bytes: no matrix slab and no cache is larger.
     pub fn max_binding(&self) -> u64 {
         let limits = self.0.device.limits();
-        limits
-            .max_storage_buffer_binding_size
-            .min(limits.max_buffer_size)
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
     pub(crate) fn device(&self) -> &wgpu::Device {
@@ -291,18 +246,12 @@ impl Gpu {
         let size = bytes.max(16).next_multiple_of(16);
         let limit = self.max_binding();
         if size > limit {
-            return Err(Error::OutOfMemory {
-                what: label.into(),
-                bytes: size,
-                limit: Some(limit),
-            });
+            return Err(Error::OutOfMemory { what: label.into(), bytes: size, limit: Some(limit) });
         }
         Ok(self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size,
-            usage: wgpu::BufferUsages::STORAGE
-                | wgpu::BufferUsages::COPY_DST
-                | wgpu::BufferUsages::COPY_SRC,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         }))
     }
@@ -361,19 +310,13 @@ impl Gpu {
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(e)) => {
-                return Err(Error::Gpu {
-                    detail: format!("read-back failed: {e}"),
-                });
+                return Err(Error::Gpu { detail: format!("read-back failed: {e}") });
             }
             Err(_) => {
-                return Err(Error::DeviceLost {
-                    detail: "a read-back was never answered".into(),
-                });
+                return Err(Error::DeviceLost { detail: "a read-back was never answered".into() });
             }
         }
-        let view = staging.get_mapped_range(..).map_err(|e| Error::Gpu {
-            detail: e.to_string(),
-        })?;
+        let view = staging.get_mapped_range(..).map_err(|e| Error::Gpu { detail: e.to_string() })?;
         let values = bytemuck::pod_collect_to_vec(&view);
         drop(view);
         staging.unmap();
@@ -402,24 +345,17 @@ impl Gpu {
     pub fn check(&self) -> Result<()> {
         match self.0.failure.lock() {
             Ok(mut slot) => slot.take().map_or(Ok(()), Err),
-            Err(_) => Err(Error::Gpu {
-                detail: "the error handler failed".into(),
-            }),
+            Err(_) => Err(Error::Gpu { detail: "the error handler failed".into() }),
         }
     }
 
     /// Natively somebody must turn the crank; a browser does by itself.
     fn wait(&self) -> Result<()> {
-        match self.0.device.poll(wgpu::PollType::Wait {
-            submission_index: None,
-            timeout: None,
-        }) {
+        match self.0.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: None }) {
             Ok(_) => Ok(()),
             Err(e) => {
                 self.check()?;
-                Err(Error::DeviceLost {
-                    detail: e.to_string(),
-                })
+                Err(Error::DeviceLost { detail: e.to_string() })
             }
         }
     }
@@ -436,15 +372,11 @@ fn note(slot: &Mutex<Option<Error>>, error: Error) {
 
 pub(crate) fn translate(error: wgpu::Error) -> Error {
     match error {
-        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory {
-            what: "an allocation on the device".into(),
-            bytes: 0,
-            limit: None,
-        },
+        wgpu::Error::OutOfMemory { .. } => {
+            Error::OutOfMemory { what: "an allocation on the device".into(), bytes: 0, limit: None }
+        }
         wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
-            Error::Gpu {
-                detail: description,
-            }
+            Error::Gpu { detail: description }
         }
     }
 }

@@ -56,48 +56,13 @@ const LINEAR: &[&str] = &[
 
 /// Every kernel there is.
 pub static KERNELS: &[Kernel] = &[
-    Kernel {
-        name: "embed",
-        pieces: MATRIX,
-        reduces: false,
-        body: shader!("embed"),
-    },
-    Kernel {
-        name: "rmsnorm",
-        pieces: &[STEP],
-        reduces: true,
-        body: shader!("rmsnorm"),
-    },
-    Kernel {
-        name: "matvec",
-        pieces: LINEAR,
-        reduces: true,
-        body: shader!("matvec"),
-    },
-    Kernel {
-        name: "matmul",
-        pieces: LINEAR,
-        reduces: true,
-        body: shader!("matmul"),
-    },
-    Kernel {
-        name: "prepare",
-        pieces: &[STEP],
-        reduces: false,
-        body: shader!("prepare"),
-    },
-    Kernel {
-        name: "mixer",
-        pieces: &[STEP],
-        reduces: true,
-        body: shader!("mixer"),
-    },
-    Kernel {
-        name: "gated_norm",
-        pieces: &[],
-        reduces: true,
-        body: shader!("gated_norm"),
-    },
+    Kernel { name: "embed", pieces: MATRIX, reduces: false, body: shader!("embed") },
+    Kernel { name: "rmsnorm", pieces: &[STEP], reduces: true, body: shader!("rmsnorm") },
+    Kernel { name: "matvec", pieces: LINEAR, reduces: true, body: shader!("matvec") },
+    Kernel { name: "matmul", pieces: LINEAR, reduces: true, body: shader!("matmul") },
+    Kernel { name: "prepare", pieces: &[STEP], reduces: false, body: shader!("prepare") },
+    Kernel { name: "mixer", pieces: &[STEP], reduces: true, body: shader!("mixer") },
+    Kernel { name: "gated_norm", pieces: &[], reduces: true, body: shader!("gated_norm") },
 ];
 
 impl Kernel {
@@ -149,28 +114,15 @@ impl Shapes {
             Reduction::Workgroup => 32,
         };
         // A size that is no power of two does not exist, but a driver's word is not ours.
-        let most_lanes = if most_lanes.is_power_of_two() {
-            most_lanes
-        } else {
-            1
-        };
-        Self {
-            class: gpu.shapes(),
-            most_lanes,
-        }
+        let most_lanes = if most_lanes.is_power_of_two() { most_lanes } else { 1 };
+        Self { class: gpu.shapes(), most_lanes }
     }
 
     /// For a matrix whose longest part has `strips` strips of 32 weights in a row.
     pub fn linear(&self, strips: u32) -> Shape {
         match self.class {
-            ShapeClass::Software => Shape {
-                threads: 16,
-                lanes: 1,
-            },
-            ShapeClass::Hardware => Shape {
-                threads: 128,
-                lanes: self.most_lanes.min(strips.next_power_of_two()),
-            },
+            ShapeClass::Software => Shape { threads: 16, lanes: 1 },
+            ShapeClass::Hardware => Shape { threads: 128, lanes: self.most_lanes.min(strips.next_power_of_two()) },
         }
     }
 
@@ -180,23 +132,16 @@ impl Shapes {
             ShapeClass::Software => 1,
             ShapeClass::Hardware => 128.min((width / 8).max(1).next_power_of_two()),
         };
-        Shape {
-            threads: lanes,
-            lanes,
-        }
+        Shape { threads: lanes, lanes }
     }
 
     /// For the mixers, with `d_state` N.
     pub fn mixer(&self, d_state: u32) -> Shape {
         match self.class {
-            ShapeClass::Software => Shape {
-                threads: 32,
-                lanes: 1,
-            },
-            ShapeClass::Hardware => Shape {
-                threads: 128,
-                lanes: self.most_lanes.min((d_state / 4).next_power_of_two()),
-            },
+            ShapeClass::Software => Shape { threads: 32, lanes: 1 },
+            ShapeClass::Hardware => {
+                Shape { threads: 128, lanes: self.most_lanes.min((d_state / 4).next_power_of_two()) }
+            }
         }
     }
 
@@ -250,11 +195,7 @@ impl Pipelines {
         reduction: Reduction,
         constants: &[(&'static str, f64)],
     ) -> Rc<wgpu::ComputePipeline> {
-        let key = (
-            kernel.name,
-            reduction,
-            constants.iter().map(|(n, v)| (*n, v.to_bits())).collect(),
-        );
+        let key = (kernel.name, reduction, constants.iter().map(|(n, v)| (*n, v.to_bits())).collect());
         if let Some(pipeline) = self.made.borrow().get(&key) {
             return pipeline.clone();
         }
@@ -266,24 +207,12 @@ impl Pipelines {
     fn module(&self, kernel: &'static Kernel, reduction: Reduction) -> Rc<wgpu::ShaderModule> {
         let mut modules = self.modules.borrow_mut();
         let module = modules.entry((kernel.name, reduction)).or_insert_with(|| {
-            let scope = self
-                .gpu
-                .device()
-                .push_error_scope(wgpu::ErrorFilter::Validation);
-            let module = self
-                .gpu
-                .device()
-                .create_shader_module(wgpu::ShaderModuleDescriptor {
-                    label: Some(kernel.name),
-                    source: wgpu::ShaderSource::Wgsl(
-                        kernel
-                            .source(reduction, cfg!(target_arch = "wasm32"))
-                            .into(),
-                    ),
-                });
-            self.unheard
-                .borrow_mut()
-                .push((kernel.name, Box::pin(scope.pop())));
+            let scope = self.gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
+            let module = self.gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(kernel.name),
+                source: wgpu::ShaderSource::Wgsl(kernel.source(reduction, cfg!(target_arch = "wasm32")).into()),
+            });
+            self.unheard.borrow_mut().push((kernel.name, Box::pin(scope.pop())));
             Rc::new(module)
         });
         module.clone()
@@ -295,27 +224,16 @@ impl Pipelines {
         module: &wgpu::ShaderModule,
         constants: &[(&'static str, f64)],
     ) -> wgpu::ComputePipeline {
-        let scope = self
-            .gpu
-            .device()
-            .push_error_scope(wgpu::ErrorFilter::Validation);
-        let pipeline =
-            self.gpu
-                .device()
-                .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                    label: Some(name),
-                    layout: None,
-                    module,
-                    entry_point: Some("main"),
-                    compilation_options: wgpu::PipelineCompilationOptions {
-                        constants,
-                        ..Default::default()
-                    },
-                    cache: None,
-                });
-        self.unheard
-            .borrow_mut()
-            .push((name, Box::pin(scope.pop())));
+        let scope = self.gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        let pipeline = self.gpu.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(name),
+            layout: None,
+            module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
+            cache: None,
+        });
+        self.unheard.borrow_mut().push((name, Box::pin(scope.pop())));
         pipeline
     }
 
@@ -328,9 +246,7 @@ impl Pipelines {
         for (name, scope) in unheard {
             if let Some(error) = scope.await {
                 return Err(match translate(error) {
-                    Error::Gpu { detail } => Error::Gpu {
-                        detail: format!("kernel {name}: {detail}"),
-                    },
+                    Error::Gpu { detail } => Error::Gpu { detail: format!("kernel {name}: {detail}") },
                     other => other,
                 });
             }

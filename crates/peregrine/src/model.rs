@@ -143,13 +143,7 @@ impl Model {
         r.embed(&self.embed_tokens, &s.ids, &s.h); //                               h [T, D] = E[ids]
         for (i, layer) in self.layers.iter().enumerate() {
             r.layer = Some(i as u32);
-            r.rmsnorm(
-                "input_layernorm",
-                self.norm(&layer.input_layernorm),
-                &s.h,
-                &s.u,
-                All,
-            ); // u [T, D], for both mixers
+            r.rmsnorm("input_layernorm", self.norm(&layer.input_layernorm), &s.h, &s.u, All); // u [T, D], for both mixers
             r.linear("project_in", &layer.w_in, &s.u, &s.proj, Store, All); //       q k v z x B C dt
             self.prepare(&mut r, state, i); //                                       RoPE, KV append, convolution, softplus
             self.mixer(&mut r, state, i); //                                         attention heads beside SSM heads
@@ -157,36 +151,19 @@ impl Model {
                 self.gated_norm(&mut r, weight); //                                  in each of the G groups
             }
             r.linear("project_out", &layer.w_out, &s.mixed, &s.h, Add, All); //      h += W_o attention + W_out ssm
-            r.rmsnorm(
-                "pre_ff_layernorm",
-                self.norm(&layer.pre_ff_layernorm),
-                &s.h,
-                &s.u,
-                All,
-            );
+            r.rmsnorm("pre_ff_layernorm", self.norm(&layer.pre_ff_layernorm), &s.h, &s.u, All);
             r.linear("mlp_in", &layer.mlp_in, &s.u, &s.ff, SwiGlu, All); //          ff [T, F]
             r.linear("mlp_out", &layer.mlp_out, &s.ff, &s.h, Add, All); //           h += W_down ff
         }
         r.layer = None;
-        r.rmsnorm(
-            "final_layernorm",
-            self.norm(&self.final_layernorm),
-            &s.h,
-            &s.u,
-            Logits,
-        );
+        r.rmsnorm("final_layernorm", self.norm(&self.final_layernorm), &s.h, &s.u, Logits);
         r.linear("lm_head", &self.lm_head, &s.u, &s.logits, Store, Logits); //       logits [rows, V]
         r.finish()
     }
 
     fn norm<'a>(&self, weight: &'a wgpu::Buffer) -> Norm<'a> {
         let c = &self.config;
-        Norm {
-            weight,
-            width: c.hidden_size,
-            stride: self.strides.hidden,
-            eps: c.rms_norm_eps,
-        }
+        Norm { weight, width: c.hidden_size, stride: self.strides.hidden, eps: c.rms_norm_eps }
     }
 
     fn prepare(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
@@ -196,23 +173,8 @@ impl Model {
         let groups = elements.div_ceil(threads);
         let mut constants = self.sizes();
         constants.push(("THREADS", threads.into()));
-        let buffers = [
-            r.step(),
-            &s.proj,
-            &s.rope,
-            &l.conv,
-            &self.layers[layer].mamba,
-            &s.ready,
-            &l.keys,
-            &l.values,
-        ];
-        r.kernel(
-            "prepare",
-            Reduction::Workgroup,
-            &constants,
-            &buffers,
-            Box::new(move |step| [groups, step.tokens, 1]),
-        );
+        let buffers = [r.step(), &s.proj, &s.rope, &l.conv, &self.layers[layer].mamba, &s.ready, &l.keys, &l.values];
+        r.kernel("prepare", Reduction::Workgroup, &constants, &buffers, Box::new(move |step| [groups, step.tokens, 1]));
     }
 
     fn mixer(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
@@ -225,26 +187,13 @@ impl Model {
         constants.extend([
             ("MIXED_STRIDE", self.strides.mixed.into()),
             ("SSM_OFFSET", self.strides.ssm.into()),
-            (
-                "Q_PER_KV",
-                (c.num_attention_heads / c.num_key_value_heads).into(),
-            ),
+            ("Q_PER_KV", (c.num_attention_heads / c.num_key_value_heads).into()),
             ("P", c.mamba_d_head.into()),
             ("N", c.mamba_d_state.into()),
             ("G", c.mamba_n_groups.into()),
         ]);
         let mamba = &self.layers[layer].mamba;
-        let buffers = [
-            r.step(),
-            &s.proj,
-            &s.ready,
-            &l.keys,
-            &l.values,
-            mamba,
-            &l.conv,
-            &l.ssm,
-            &s.mixed,
-        ];
+        let buffers = [r.step(), &s.proj, &s.ready, &l.keys, &l.values, mamba, &l.conv, &l.ssm, &s.mixed];
         let grid = Box::new(move |step: &Step| [attention * step.tokens + ssm, 1, 1]);
         r.kernel("mixer", self.gpu.reduction(), &constants, &buffers, grid);
     }
@@ -260,13 +209,7 @@ impl Model {
             ("EPS", c.rms_norm_eps.into()),
         ]);
         let grid = Box::new(move |step: &Step| [step.tokens, groups, 1]);
-        r.kernel(
-            "gated_norm",
-            Reduction::Workgroup,
-            &constants,
-            &[weight, &self.scratch.mixed],
-            grid,
-        );
+        r.kernel("gated_norm", Reduction::Workgroup, &constants, &[weight, &self.scratch.mixed], grid);
     }
 
     /// The override constants that `prepare` and `mixer` share.
@@ -309,71 +252,31 @@ impl Model {
         let total = checkpoint.tensors().map(|t| t.bytes).sum();
         let mut report = |done, total| progress(Progress::Upload { done, total });
         let mut uploads = Uploads::new(total, &mut report);
-        let loader = Loader {
-            gpu,
-            checkpoint,
-            strides,
-        };
+        let loader = Loader { gpu, checkpoint, strides };
 
-        let embed = loader.part(
-            "model.embed_tokens.weight",
-            c.vocab_size,
-            0,
-            0,
-            c.embedding_multiplier,
-        )?;
-        let embed_tokens = Matrix::load(
-            gpu,
-            checkpoint,
-            "embed_tokens",
-            &[embed],
-            (0, strides.hidden),
-            &mut uploads,
-        )
-        .await?;
+        let embed = loader.part("model.embed_tokens.weight", c.vocab_size, 0, 0, c.embedding_multiplier)?;
+        let embed_tokens =
+            Matrix::load(gpu, checkpoint, "embed_tokens", &[embed], (0, strides.hidden), &mut uploads).await?;
         let mut layers = Vec::new();
         for i in 0..c.num_hidden_layers {
             layers.push(loader.layer(i, &mut uploads).await?);
         }
-        let final_layernorm = loader
-            .vector("model.final_layernorm.weight", c.hidden_size, &mut uploads)
-            .await?;
+        let final_layernorm = loader.vector("model.final_layernorm.weight", c.hidden_size, &mut uploads).await?;
         let head_strides = (strides.hidden, c.vocab_size);
         let lm_head = if c.tie_word_embeddings {
             // A GGUF has one baked embedding for both ends: its multiplier cannot be told apart, and none is applied.
-            let scale = if checkpoint.container == Container::Gguf {
-                1.0
-            } else {
-                c.lm_head_multiplier
-            };
+            let scale = if checkpoint.container == Container::Gguf { 1.0 } else { c.lm_head_multiplier };
             embed_tokens.tied(gpu, scale, head_strides)
         } else {
             let part = loader.part("lm_head.weight", c.vocab_size, 0, 0, c.lm_head_multiplier)?;
-            Matrix::load(
-                gpu,
-                checkpoint,
-                "lm_head",
-                &[part],
-                head_strides,
-                &mut uploads,
-            )
-            .await?
+            Matrix::load(gpu, checkpoint, "lm_head", &[part], head_strides, &mut uploads).await?
         };
 
-        let by_adapter = if gpu.shapes() == ShapeClass::Software {
-            32
-        } else {
-            256
-        };
-        let context_length = options
-            .context_length
-            .unwrap_or(u32::MAX)
-            .min(c.max_position_embeddings);
+        let by_adapter = if gpu.shapes() == ShapeClass::Software { 32 } else { 256 };
+        let context_length = options.context_length.unwrap_or(u32::MAX).min(c.max_position_embeddings);
         let chunk = options.chunk.unwrap_or(by_adapter).clamp(1, 512);
-        let logit_rows =
-            (gpu.max_binding() / (4 * u64::from(c.vocab_size))).clamp(1, u64::from(chunk)) as u32;
-        let buffer =
-            |label: &str, width: u32| gpu.storage(label, 4 * u64::from(width) * u64::from(chunk));
+        let logit_rows = (gpu.max_binding() / (4 * u64::from(c.vocab_size))).clamp(1, u64::from(chunk)) as u32;
+        let buffer = |label: &str, width: u32| gpu.storage(label, 4 * u64::from(width) * u64::from(chunk));
         let scratch = Scratch {
             ids: buffer("ids", 1)?,
             rope: buffer("rope", c.head_dim)?,
@@ -383,10 +286,7 @@ impl Model {
             ready: buffer("ready", strides.ready)?,
             mixed: buffer("mixed", strides.mixed)?,
             ff: buffer("ff", strides.ff)?,
-            logits: gpu.storage(
-                "logits",
-                4 * u64::from(c.vocab_size) * u64::from(logit_rows),
-            )?,
+            logits: gpu.storage("logits", 4 * u64::from(c.vocab_size) * u64::from(logit_rows))?,
         };
         let model = Self {
             gpu: gpu.clone(),
@@ -447,15 +347,8 @@ impl Model {
 
     /// Bytes of weights on the GPU.
     pub fn weight_bytes(&self) -> u64 {
-        let matrices = self
-            .layers
-            .iter()
-            .flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
-        let head = if self.config.tie_word_embeddings {
-            0
-        } else {
-            self.lm_head.bytes()
-        };
+        let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
+        let head = if self.config.tie_word_embeddings { 0 } else { self.lm_head.bytes() };
         matrices.map(Matrix::bytes).sum::<u64>() + self.embed_tokens.bytes() + head
     }
 
@@ -473,31 +366,11 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    fn part(
-        &self,
-        tensor: &str,
-        rows: u32,
-        first_row: u32,
-        x: u32,
-        scale: f32,
-    ) -> Result<PartSpec<'a>> {
-        Ok(PartSpec {
-            tensor: self.checkpoint.tensor(tensor)?,
-            tensor_row: 0,
-            rows,
-            first_row,
-            x,
-            scale,
-            sum: 0,
-        })
+    fn part(&self, tensor: &str, rows: u32, first_row: u32, x: u32, scale: f32) -> Result<PartSpec<'a>> {
+        Ok(PartSpec { tensor: self.checkpoint.tensor(tensor)?, tensor_row: 0, rows, first_row, x, scale, sum: 0 })
     }
 
-    async fn vector(
-        &self,
-        name: &str,
-        len: u32,
-        uploads: &mut Uploads<'_>,
-    ) -> Result<wgpu::Buffer> {
+    async fn vector(&self, name: &str, len: u32, uploads: &mut Uploads<'_>) -> Result<wgpu::Buffer> {
         let values = self.checkpoint.read_f32(name, &[len.into()]).await?;
         uploads.count(self.checkpoint.tensor(name)?.bytes);
         self.gpu.storage_of(name, &values)
@@ -506,80 +379,37 @@ impl<'a> Loader<'a> {
     async fn layer(&self, i: u32, uploads: &mut Uploads<'_>) -> Result<Layer> {
         let (c, s) = (&self.checkpoint.config, &self.strides);
         let name = |suffix: &str| format!("model.layers.{i}.{suffix}");
-        let load =
-            async |label: &str, parts: &[PartSpec<'_>], strides, uploads: &mut Uploads<'_>| {
-                Matrix::load(self.gpu, self.checkpoint, label, parts, strides, uploads).await
-            };
+        let load = async |label: &str, parts: &[PartSpec<'_>], strides, uploads: &mut Uploads<'_>| {
+            Matrix::load(self.gpu, self.checkpoint, label, parts, strides, uploads).await
+        };
         let (q, kv, a) = (c.q_dim(), c.kv_dim(), c.attention_in_multiplier);
         let mut w_in = vec![
             self.part(&name("self_attn.q_proj.weight"), q, 0, 0, a)?,
-            self.part(
-                &name("self_attn.k_proj.weight"),
-                kv,
-                q,
-                0,
-                a * c.key_multiplier,
-            )?,
+            self.part(&name("self_attn.k_proj.weight"), kv, q, 0, a * c.key_multiplier)?,
             self.part(&name("self_attn.v_proj.weight"), kv, q + kv, 0, a)?,
         ];
         w_in.extend(self.in_proj(&name("mamba.in_proj.weight"), q + 2 * kv)?);
 
-        let down = self.part(
-            &name("feed_forward.down_proj.weight"),
-            c.hidden_size,
-            0,
-            0,
-            c.mlp_multipliers[1],
-        )?;
-        let gate = self.part(
-            &name("feed_forward.gate_proj.weight"),
-            c.intermediate_size,
-            0,
-            0,
-            c.mlp_multipliers[0],
-        )?;
-        let mut up = self.part(
-            &name("feed_forward.up_proj.weight"),
-            c.intermediate_size,
-            0,
-            0,
-            1.0,
-        )?;
+        let down = self.part(&name("feed_forward.down_proj.weight"), c.hidden_size, 0, 0, c.mlp_multipliers[1])?;
+        let gate =
+            self.part(&name("feed_forward.gate_proj.weight"), c.intermediate_size, 0, 0, c.mlp_multipliers[0])?;
+        let mut up = self.part(&name("feed_forward.up_proj.weight"), c.intermediate_size, 0, 0, 1.0)?;
         up.sum = 1;
         let w_out = [
-            self.part(
-                &name("self_attn.o_proj.weight"),
-                c.hidden_size,
-                0,
-                0,
-                c.attention_out_multiplier,
-            )?,
-            self.part(
-                &name("mamba.out_proj.weight"),
-                c.hidden_size,
-                0,
-                s.ssm,
-                c.ssm_out_multiplier,
-            )?,
+            self.part(&name("self_attn.o_proj.weight"), c.hidden_size, 0, 0, c.attention_out_multiplier)?,
+            self.part(&name("mamba.out_proj.weight"), c.hidden_size, 0, s.ssm, c.ssm_out_multiplier)?,
         ];
         Ok(Layer {
-            input_layernorm: self
-                .vector(&name("input_layernorm.weight"), c.hidden_size, uploads)
-                .await?,
+            input_layernorm: self.vector(&name("input_layernorm.weight"), c.hidden_size, uploads).await?,
             w_in: load("w_in", &w_in, (s.hidden, s.proj), uploads).await?,
             mamba: self.mamba(i, uploads).await?,
             mamba_norm: if c.mamba_rms_norm {
-                Some(
-                    self.vector(&name("mamba.norm.weight"), c.mamba_d_ssm, uploads)
-                        .await?,
-                )
+                Some(self.vector(&name("mamba.norm.weight"), c.mamba_d_ssm, uploads).await?)
             } else {
                 None
             },
             w_out: load("w_out", &w_out, (s.mixed, s.hidden), uploads).await?,
-            pre_ff_layernorm: self
-                .vector(&name("pre_ff_layernorm.weight"), c.hidden_size, uploads)
-                .await?,
+            pre_ff_layernorm: self.vector(&name("pre_ff_layernorm.weight"), c.hidden_size, uploads).await?,
             mlp_in: load("mlp_in", &[gate, up], (s.hidden, s.ff), uploads).await?,
             mlp_out: load("mlp_out", &[down], (s.ff, s.hidden), uploads).await?,
         })
@@ -610,10 +440,7 @@ impl<'a> Loader<'a> {
     async fn mamba(&self, i: u32, uploads: &mut Uploads<'_>) -> Result<wgpu::Buffer> {
         let values = mamba_values(self.checkpoint, i).await?;
         for suffix in ["conv1d.weight", "conv1d.bias", "dt_bias", "A_log", "D"] {
-            if let Some(tensor) = self
-                .checkpoint
-                .get(&format!("model.layers.{i}.mamba.{suffix}"))
-            {
+            if let Some(tensor) = self.checkpoint.get(&format!("model.layers.{i}.mamba.{suffix}")) {
                 uploads.count(tensor.bytes);
             }
         }
@@ -629,14 +456,8 @@ pub(crate) async fn mamba_values(checkpoint: &Checkpoint, layer: u32) -> Result<
     let c = &checkpoint.config;
     let (channels, heads) = (u64::from(c.conv_dim()), u64::from(c.mamba_n_heads));
     let name = |suffix: &str| format!("model.layers.{layer}.mamba.{suffix}");
-    let mut values = checkpoint
-        .read_f32(&name("conv1d.weight"), &[channels, c.mamba_d_conv.into()])
-        .await?;
-    values.extend(
-        checkpoint
-            .read_f32(&name("conv1d.bias"), &[channels])
-            .await?,
-    );
+    let mut values = checkpoint.read_f32(&name("conv1d.weight"), &[channels, c.mamba_d_conv.into()]).await?;
+    values.extend(checkpoint.read_f32(&name("conv1d.bias"), &[channels]).await?);
     values.extend(checkpoint.read_f32(&name("dt_bias"), &[heads]).await?);
     values.extend(checkpoint.mamba_a(layer).await?);
     values.extend(checkpoint.read_f32(&name("D"), &[heads]).await?);

@@ -113,12 +113,7 @@ impl Plan {
     }
 
     /// Encodes the dispatches whose index is in `range`, leaving out those for logits when the step wants none.
-    pub fn encode(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        step: &Step,
-        range: std::ops::Range<usize>,
-    ) {
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, step: &Step, range: std::ops::Range<usize>) {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for dispatch in &self.dispatches[range] {
             if dispatch.head && step.logit_rows() == 0 {
@@ -135,21 +130,12 @@ impl Plan {
 impl<'a> Recorder<'a> {
     /// An empty plan. `step` is the uniform buffer of [`Step`].
     pub fn new(gpu: &'a Gpu, pipelines: &'a Pipelines, step: &'a wgpu::Buffer, many: bool) -> Self {
-        Self {
-            gpu,
-            pipelines,
-            step,
-            many,
-            layer: None,
-            dispatches: Vec::new(),
-        }
+        Self { gpu, pipelines, step, many, layer: None, dispatches: Vec::new() }
     }
 
     /// The plan.
     pub fn finish(self) -> Plan {
-        Plan {
-            dispatches: self.dispatches,
-        }
+        Plan { dispatches: self.dispatches }
     }
 
     /// The shapes that suit the device.
@@ -177,14 +163,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// y = weight x / rms(x); with `Rows::Logits` from token `step.first` on, written from row 0 on.
-    pub fn rmsnorm(
-        &mut self,
-        name: &'static str,
-        norm: Norm<'_>,
-        x: &wgpu::Buffer,
-        y: &wgpu::Buffer,
-        rows: Rows,
-    ) {
+    pub fn rmsnorm(&mut self, name: &'static str, norm: Norm<'_>, x: &wgpu::Buffer, y: &wgpu::Buffer, rows: Rows) {
         let shape = self.shapes().norm(norm.width);
         let last = rows == Rows::Logits;
         let mut constants = lanes(shape);
@@ -249,21 +228,10 @@ impl<'a> Recorder<'a> {
         buffers: &[&wgpu::Buffer],
         grid: Box<dyn Fn(&Step) -> [u32; 3]>,
     ) {
-        self.push(
-            name,
-            Kernel::named(name),
-            reduction,
-            constants,
-            buffers,
-            false,
-            grid,
-        );
+        self.push(name, Kernel::named(name), reduction, constants, buffers, false, grid);
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one private place where a dispatch is put together"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one private place where a dispatch is put together")]
     fn push(
         &mut self,
         name: &'static str,
@@ -281,29 +249,14 @@ impl<'a> Recorder<'a> {
         let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
             .iter()
             .enumerate()
-            .map(|(i, buffer)| wgpu::BindGroupEntry {
-                binding: i as u32,
-                resource: buffer.as_entire_binding(),
-            })
+            .map(|(i, buffer)| wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() })
             .collect();
-        let bind_group = self
-            .gpu
-            .device()
-            .create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(name),
-                layout: &pipeline.get_bind_group_layout(0),
-                entries: &entries,
-            });
-        self.dispatches.push(Dispatch {
-            stage: Stage {
-                layer: self.layer,
-                name,
-            },
-            head,
-            pipeline,
-            bind_group,
-            grid,
+        let bind_group = self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(name),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
         });
+        self.dispatches.push(Dispatch { stage: Stage { layer: self.layer, name }, head, pipeline, bind_group, grid });
     }
 
     /// The step uniform, first binding of most kernels.
@@ -327,18 +280,12 @@ pub struct Norm<'a> {
 
 /// The override constants of a shape.
 pub fn lanes(shape: Shape) -> Vec<(&'static str, f64)> {
-    vec![
-        ("THREADS", shape.threads.into()),
-        ("LANES", shape.lanes.into()),
-    ]
+    vec![("THREADS", shape.threads.into()), ("LANES", shape.lanes.into())]
 }
 
 fn formats(matrix: &Matrix) -> Vec<(&'static str, f64)> {
     let mut constants = vec![("FORMATS", matrix.formats.len() as f64)];
-    for (name, format) in ["FORMAT_0", "FORMAT_1", "FORMAT_2", "FORMAT_3"]
-        .into_iter()
-        .zip(&matrix.formats)
-    {
+    for (name, format) in ["FORMAT_0", "FORMAT_1", "FORMAT_2", "FORMAT_3"].into_iter().zip(&matrix.formats) {
         constants.push((name, format.spec().gguf_id.into()));
     }
     constants

@@ -46,11 +46,7 @@ impl Default for SamplingOptions {
 impl SamplingOptions {
     /// Always the likeliest token.
     pub fn greedy() -> Self {
-        Self {
-            temperature: 0.0,
-            top_p: 1.0,
-            ..Self::default()
-        }
+        Self { temperature: 0.0, top_p: 1.0, ..Self::default() }
     }
 
     /// Checks every range.
@@ -63,31 +59,11 @@ impl SamplingOptions {
             false => Err(wrong(field, expected, found.to_string())),
         };
         let temperature = self.temperature;
-        check(
-            temperature.is_finite() && temperature >= 0.0,
-            "temperature",
-            "a number of at least 0",
-            temperature,
-        )?;
-        check(
-            self.top_p > 0.0 && self.top_p <= 1.0,
-            "top_p",
-            "a number above 0, at most 1",
-            self.top_p,
-        )?;
-        check(
-            (0.0..=1.0).contains(&self.min_p),
-            "min_p",
-            "a number from 0 to 1",
-            self.min_p,
-        )?;
+        check(temperature.is_finite() && temperature >= 0.0, "temperature", "a number of at least 0", temperature)?;
+        check(self.top_p > 0.0 && self.top_p <= 1.0, "top_p", "a number above 0, at most 1", self.top_p)?;
+        check((0.0..=1.0).contains(&self.min_p), "min_p", "a number from 0 to 1", self.min_p)?;
         let penalty = self.repetition_penalty;
-        check(
-            penalty.is_finite() && penalty > 0.0,
-            "repetition_penalty",
-            "a number above 0",
-            penalty,
-        )
+        check(penalty.is_finite() && penalty > 0.0, "repetition_penalty", "a number above 0", penalty)
     }
 }
 
@@ -112,10 +88,7 @@ struct Candidate {
 impl Candidate {
     fn new((id, logit): (u32, &f32)) -> Self {
         // Adding 0 makes -0 to 0: they are equal, so the lower id must win.
-        Self {
-            logit: logit + 0.0,
-            id,
-        }
+        Self { logit: logit + 0.0, id }
     }
 }
 
@@ -123,9 +96,7 @@ impl Eq for Candidate {}
 
 impl Ord for Candidate {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.logit
-            .total_cmp(&other.logit)
-            .then(other.id.cmp(&self.id))
+        self.logit.total_cmp(&other.logit).then(other.id.cmp(&self.id))
     }
 }
 
@@ -142,12 +113,7 @@ impl Sampler {
     /// [`Error::Sampling`] for an option out of its range.
     pub fn new(options: SamplingOptions) -> Result<Self> {
         options.validate()?;
-        Ok(Self {
-            options,
-            draws: 0,
-            logits: Vec::new(),
-            candidates: Vec::new(),
-        })
+        Ok(Self { options, draws: 0, logits: Vec::new(), candidates: Vec::new() })
     }
 
     /// The options it was made with.
@@ -162,11 +128,7 @@ impl Sampler {
     /// [`Error::Sampling`] if a logit is NaN or plus infinity, if there is none, or if all are minus infinity;
     /// [`Error::TokenOutOfRange`] for a token of the history that has no logit.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<u32> {
-        if let Some((at, bad)) = logits
-            .iter()
-            .enumerate()
-            .find(|(_, l)| l.is_nan() || **l == f32::INFINITY)
-        {
+        if let Some((at, bad)) = logits.iter().enumerate().find(|(_, l)| l.is_nan() || **l == f32::INFINITY) {
             return Err(wrong("logits", "numbers", format!("{bad} for token {at}")));
         }
         let penalised = self.options.repetition_penalty != 1.0;
@@ -191,15 +153,9 @@ impl Sampler {
         recent.dedup();
         let vocab_size = u32::try_from(logits.len()).unwrap_or(u32::MAX);
         for token in recent {
-            let logit = logits
-                .get_mut(token as usize)
-                .ok_or(Error::TokenOutOfRange { token, vocab_size })?;
+            let logit = logits.get_mut(token as usize).ok_or(Error::TokenOutOfRange { token, vocab_size })?;
             let penalty = self.options.repetition_penalty;
-            *logit = if *logit < 0.0 {
-                *logit * penalty
-            } else {
-                *logit / penalty
-            };
+            *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
         }
         Ok(())
     }
@@ -209,25 +165,14 @@ impl Sampler {
             return Err(wrong("logits", "one for each token", "none".into()));
         };
         if best.logit == f32::NEG_INFINITY {
-            return Err(wrong(
-                "logits",
-                "at least one finite number",
-                "minus infinity only".into(),
-            ));
+            return Err(wrong("logits", "at least one finite number", "minus infinity only".into()));
         }
-        let SamplingOptions {
-            temperature,
-            top_k,
-            top_p,
-            min_p,
-            ..
-        } = self.options;
+        let SamplingOptions { temperature, top_k, top_p, min_p, .. } = self.options;
         if temperature == 0.0 || top_k == 1 {
             return Ok(best.id);
         }
         // Probability relative to the likeliest token.
-        let weight =
-            |c: &Candidate| (f64::from(c.logit - best.logit) / f64::from(temperature)).exp();
+        let weight = |c: &Candidate| (f64::from(c.logit - best.logit) / f64::from(temperature)).exp();
 
         let candidates = &mut self.candidates;
         candidates.clear();
@@ -282,9 +227,5 @@ fn uniform(seed: u64, n: u64) -> f64 {
 }
 
 fn wrong(field: &str, expected: &str, found: String) -> Error {
-    Error::Sampling {
-        field: field.into(),
-        expected: expected.into(),
-        found,
-    }
+    Error::Sampling { field: field.into(), expected: expected.into(), found }
 }

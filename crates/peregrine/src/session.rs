@@ -40,11 +40,7 @@ impl Engine {
             .map(|source| ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text()))
             .transpose()?;
         let model = Model::load(gpu, checkpoint, options, progress).await?;
-        Ok(Rc::new(Self {
-            model,
-            tokenizer,
-            template,
-        }))
+        Ok(Rc::new(Self { model, tokenizer, template }))
     }
 
     /// The model.
@@ -88,12 +84,7 @@ pub struct GenerateOptions {
 
 impl Default for GenerateOptions {
     fn default() -> Self {
-        Self {
-            max_tokens: 512,
-            sampling: SamplingOptions::default(),
-            ignore_end: false,
-            cancel: None,
-        }
+        Self { max_tokens: 512, sampling: SamplingOptions::default(), ignore_end: false, cancel: None }
     }
 }
 
@@ -174,9 +165,7 @@ impl Session {
         let c = model.config();
         let state = State::new(model.gpu(), c, model.context_length())?;
         let half = c.head_dim / 2;
-        let frequencies = (0..half)
-            .map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim)))
-            .collect();
+        let frequencies = (0..half).map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim))).collect();
         Ok(Self {
             decode: model.record(&state, false),
             prefill: model.record(&state, true),
@@ -250,13 +239,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::prefill`]; [`Error::Argument`] for a chunk of 0 or more than the model was loaded for.
-    pub async fn forward(
-        &mut self,
-        ids: &[u32],
-        chunk: u32,
-        last: u32,
-        on_row: &mut dyn FnMut(&[f32]),
-    ) -> Result<()> {
+    pub async fn forward(&mut self, ids: &[u32], chunk: u32, last: u32, on_row: &mut dyn FnMut(&[f32])) -> Result<()> {
         if chunk == 0 || chunk > self.engine.model.chunk() {
             return Err(Error::Argument {
                 field: "chunk".into(),
@@ -300,8 +283,7 @@ impl Session {
         options: &GenerateOptions,
         on_piece: &mut dyn FnMut(Piece) -> bool,
     ) -> Result<Generated> {
-        self.answer(options, 0, self.ids.len() as u32, on_piece)
-            .await
+        self.answer(options, 0, self.ids.len() as u32, on_piece).await
     }
 
     /// Answers a conversation. Where its rendering continues what this session has read and written, only the rest is read;
@@ -331,8 +313,7 @@ impl Session {
         let cached = (self.ids.len() - self.pending) as u32;
         self.push(&prompt.ids);
         self.consumed = Some(prompt.text);
-        self.answer(options, cached, self.ids.len() as u32, on_piece)
-            .await
+        self.answer(options, cached, self.ids.len() as u32, on_piece).await
     }
 
     async fn answer(
@@ -395,10 +376,7 @@ impl Session {
         if !rest.is_empty() {
             answer.text.push_str(&rest);
             if let Some(token) = answer.ids.last() {
-                on_piece(Piece {
-                    token: *token,
-                    text: rest,
-                });
+                on_piece(Piece { token: *token, text: rest });
             }
         }
         if let Some(consumed) = &mut self.consumed {
@@ -410,10 +388,7 @@ impl Session {
     fn fits(&self, needed: u64) -> Result<()> {
         let context_length = u64::from(self.state.context_length);
         if needed > context_length {
-            return Err(Error::ContextFull {
-                needed,
-                context_length,
-            });
+            return Err(Error::ContextFull { needed, context_length });
         }
         Ok(())
     }
@@ -454,15 +429,8 @@ impl Session {
     fn step(&mut self, ids: &[u32], rows: u32) -> Result<()> {
         let step = self.begin_step(ids, rows)?;
         let model = &self.engine.model;
-        let plan = if ids.len() > 1 {
-            &self.prefill
-        } else {
-            &self.decode
-        };
-        let mut encoder = model
-            .gpu
-            .device()
-            .create_command_encoder(&Default::default());
+        let plan = if ids.len() > 1 { &self.prefill } else { &self.decode };
+        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
         plan.encode(&mut encoder, &step, 0..plan.dispatches().len());
         model.gpu.queue().submit([encoder.finish()]);
         self.end_step(&step);
@@ -478,25 +446,21 @@ impl Session {
             self.decode = model.record(&self.state, false);
             self.prefill = model.record(&self.state, true);
         }
-        let step = Step {
-            tokens,
-            position: self.state.position,
-            first: tokens - rows,
-            unused: 0,
-        };
+        let step = Step { tokens, position: self.state.position, first: tokens - rows, unused: 0 };
         let rope = rope_table(&self.frequencies, step.position, tokens);
         model.gpu.write(&model.step, 0, bytemuck::bytes_of(&step));
-        model
-            .gpu
-            .write(&model.scratch.ids, 0, bytemuck::cast_slice(ids));
-        model
-            .gpu
-            .write(&model.scratch.rope, 0, bytemuck::cast_slice(&rope));
+        model.gpu.write(&model.scratch.ids, 0, bytemuck::cast_slice(ids));
+        model.gpu.write(&model.scratch.rope, 0, bytemuck::cast_slice(&rope));
         Ok(step)
     }
 
     pub(crate) fn end_step(&mut self, step: &Step) {
         self.state.position += step.tokens;
+    }
+
+    /// Counts tokens that `check` has run dispatch by dispatch as read.
+    pub(crate) fn remember(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
     }
 
     async fn read_logits(&self, rows: u32) -> Result<Vec<f32>> {
@@ -510,21 +474,14 @@ impl Session {
 /// the position itself, and f32 has no fraction left at 262,143.
 pub fn rope_table(frequencies: &[f64], position: u32, tokens: u32) -> Vec<f32> {
     (position..position + tokens)
-        .flat_map(|p| {
-            frequencies
-                .iter()
-                .map(move |f| (f64::from(p) * f).sin_cos())
-        })
+        .flat_map(|p| frequencies.iter().map(move |f| (f64::from(p) * f).sin_cos()))
         .flat_map(|(sin, cos)| [cos as f32, sin as f32])
         .collect()
 }
 
 fn check_range(ids: &[u32], config: &Config) -> Result<()> {
     match ids.iter().find(|id| **id >= config.vocab_size) {
-        Some(token) => Err(Error::TokenOutOfRange {
-            token: *token,
-            vocab_size: config.vocab_size,
-        }),
+        Some(token) => Err(Error::TokenOutOfRange { token: *token, vocab_size: config.vocab_size }),
         None => Ok(()),
     }
 }

@@ -39,31 +39,20 @@ impl State {
     /// [`Error::OutOfMemory`] from the adapter's limits.
     pub fn new(gpu: &Gpu, config: &Config, context_length: u32) -> Result<Self> {
         let row = 4 * u64::from(config.kv_dim());
-        let context_length =
-            context_length.min(u32::try_from(gpu.max_binding() / row).unwrap_or(u32::MAX));
+        let context_length = context_length.min(u32::try_from(gpu.max_binding() / row).unwrap_or(u32::MAX));
         let capacity = FIRST_CAPACITY.min(context_length);
         let layers = (0..config.num_hidden_layers)
             .map(|_| {
                 Ok(LayerState {
                     keys: gpu.storage("keys", row * u64::from(capacity))?,
                     values: gpu.storage("values", row * u64::from(capacity))?,
-                    conv: gpu.storage(
-                        "conv state",
-                        4 * u64::from(config.conv_dim() * (config.mamba_d_conv - 1)),
-                    )?,
-                    ssm: gpu.storage(
-                        "SSM state",
-                        4 * u64::from(config.mamba_d_ssm) * u64::from(config.mamba_d_state),
-                    )?,
+                    conv: gpu.storage("conv state", 4 * u64::from(config.conv_dim() * (config.mamba_d_conv - 1)))?,
+                    ssm: gpu
+                        .storage("SSM state", 4 * u64::from(config.mamba_d_ssm) * u64::from(config.mamba_d_state))?,
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Self {
-            position: 0,
-            capacity,
-            context_length,
-            layers,
-        })
+        Ok(Self { position: 0, capacity, context_length, layers })
     }
 
     /// Makes room for `tokens` more. Returns whether the caches are new buffers, which plans must be recorded for again.
@@ -73,10 +62,7 @@ impl State {
     pub fn reserve(&mut self, gpu: &Gpu, config: &Config, tokens: u32) -> Result<bool> {
         let needed = u64::from(self.position) + u64::from(tokens);
         if needed > u64::from(self.context_length) {
-            return Err(Error::ContextFull {
-                needed,
-                context_length: self.context_length.into(),
-            });
+            return Err(Error::ContextFull { needed, context_length: self.context_length.into() });
         }
         let needed = needed as u32;
         if needed <= self.capacity {
@@ -84,7 +70,7 @@ impl State {
         }
         let capacity = needed.next_power_of_two().min(self.context_length);
         let row = 4 * u64::from(config.kv_dim());
-        let used = row * u64::from(self.position);
+        let used = row * u64::from(self.position.min(self.capacity));
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         for layer in &mut self.layers {
             for cache in [&mut layer.keys, &mut layer.values] {
@@ -113,9 +99,6 @@ impl State {
 
     /// Bytes on the GPU.
     pub fn bytes(&self) -> u64 {
-        self.layers
-            .iter()
-            .map(|l| l.keys.size() + l.values.size() + l.conv.size() + l.ssm.size())
-            .sum()
+        self.layers.iter().map(|l| l.keys.size() + l.values.size() + l.conv.size() + l.ssm.size()).sum()
     }
 }

@@ -15,17 +15,13 @@ pub struct TextStream<'a> {
 impl<'a> TextStream<'a> {
     /// An empty stream.
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self {
-            tokenizer,
-            waiting: Vec::new(),
-        }
+        Self { tokenizer, waiting: Vec::new() }
     }
 
     /// The text that this token completes, often nothing. Control tokens and ids without a token have no text.
     pub fn push(&mut self, id: u32) -> String {
         if !self.tokenizer.is_special(id) {
-            self.waiting
-                .extend_from_slice(self.tokenizer.bytes_of(id).unwrap_or_default());
+            self.waiting.extend_from_slice(self.tokenizer.bytes_of(id).unwrap_or_default());
         }
         let mut text = String::new();
         let mut rest = self.waiting.as_slice();

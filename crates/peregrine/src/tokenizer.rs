@@ -9,8 +9,8 @@ mod parts;
 
 use tokenizers::models::bpe::BPE;
 use tokenizers::{
-    AddedVocabulary, Model, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString,
-    PreTokenizer, PreTokenizerWrapper, Token,
+    AddedVocabulary, Model, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    PreTokenizerWrapper, Token,
 };
 
 use crate::checkpoint::TokenizerData;
@@ -55,61 +55,29 @@ impl Tokenizer {
     pub fn new(data: &TokenizerData, vocab_size: u32) -> Result<Self> {
         let parts = Parts::from_data(data)?;
         let (bos, eos, pad, add_bos) = match data {
-            TokenizerData::Json {
-                bos,
-                eos,
-                pad,
-                add_bos,
-                ..
+            TokenizerData::Json { bos, eos, pad, add_bos, .. } | TokenizerData::Gguf { bos, eos, pad, add_bos, .. } => {
+                (*bos, eos.clone(), *pad, *add_bos)
             }
-            | TokenizerData::Gguf {
-                bos,
-                eos,
-                pad,
-                add_bos,
-                ..
-            } => (*bos, eos.clone(), *pad, *add_bos),
         };
         for id in bos.iter().chain(&eos).chain(&pad) {
             if *id >= vocab_size {
-                return Err(broken(format!(
-                    "special token id {id} is outside the vocabulary of {vocab_size} tokens"
-                )));
+                return Err(broken(format!("special token id {id} is outside the vocabulary of {vocab_size} tokens")));
             }
         }
         parts.check(vocab_size)?;
         let (bytes, ends) = token_bytes(&parts, vocab_size)?;
-        let text_of = |id: u32| {
-            parts
-                .tokens
-                .iter()
-                .find(|(i, _)| *i == id)
-                .map(|(i, text)| (*i, text.clone()))
-        };
+        let text_of = |id: u32| parts.tokens.iter().find(|(i, _)| *i == id).map(|(i, text)| (*i, text.clone()));
         let first_eos = eos.first().copied().and_then(text_of);
         let bos = bos.and_then(text_of);
 
         let mut end = eos;
-        let named = parts
-            .tokens
-            .iter()
-            .filter(|(_, text)| END_TOKENS.contains(&text.as_str()))
-            .map(|(id, _)| *id);
+        let named = parts.tokens.iter().filter(|(_, text)| END_TOKENS.contains(&text.as_str())).map(|(id, _)| *id);
         end.extend(named);
         end.sort_unstable();
         end.dedup();
 
-        let known = |b: &u8| {
-            parts
-                .tokens
-                .iter()
-                .any(|(_, text)| text.chars().eq([parts::byte_to_char(*b)]))
-        };
-        let missing_bytes = if parts.has_all_bytes() {
-            vec![]
-        } else {
-            (0..=255u8).filter(|b| !known(b)).collect()
-        };
+        let known = |b: &u8| parts.tokens.iter().any(|(_, text)| text.chars().eq([parts::byte_to_char(*b)]));
+        let missing_bytes = if parts.has_all_bytes() { vec![] } else { (0..=255u8).filter(|b| !known(b)).collect() };
 
         let mut special: Vec<_> = parts
             .added
@@ -119,23 +87,11 @@ impl Tokenizer {
             .collect();
         special.sort();
 
-        let mut bpe = BPE::new(
-            parts
-                .tokens
-                .into_iter()
-                .map(|(id, text)| (text, id))
-                .collect(),
-            parts.merges,
-        );
+        let mut bpe = BPE::new(parts.tokens.into_iter().map(|(id, text)| (text, id)).collect(), parts.merges);
         bpe.ignore_merges = parts.ignore_merges;
         let vocabulary = |all: bool| {
             let mut vocabulary = AddedVocabulary::new();
-            let tokens = parts
-                .added
-                .iter()
-                .map(|(_, token)| token)
-                .filter(|token| all || !token.special)
-                .cloned();
+            let tokens = parts.added.iter().map(|(_, token)| token).filter(|token| all || !token.special).cloned();
             vocabulary
                 .add_tokens(tokens, &bpe, parts.normalizer.as_ref())
                 .map(|_| vocabulary)
@@ -186,34 +142,18 @@ impl Tokenizer {
     }
 
     fn ids(&self, text: &str, control: bool) -> Result<Vec<u32>> {
-        if let Some(byte) = self
-            .missing_bytes
-            .iter()
-            .find(|b| text.as_bytes().contains(b))
-        {
-            return Err(broken(format!(
-                "the vocabulary has no token for byte 0x{byte:02x}, which the text contains"
-            )));
+        if let Some(byte) = self.missing_bytes.iter().find(|b| text.as_bytes().contains(b)) {
+            return Err(broken(format!("the vocabulary has no token for byte 0x{byte:02x}, which the text contains")));
         }
         let failed = |e: tokenizers::Error| broken(format!("encoding failed: {e}"));
-        let added = if control {
-            &self.added
-        } else {
-            &self.user_defined
-        };
-        let mut pieces: PreTokenizedString =
-            added.extract_and_normalize(self.normalizer.as_ref(), text);
+        let added = if control { &self.added } else { &self.user_defined };
+        let mut pieces: PreTokenizedString = added.extract_and_normalize(self.normalizer.as_ref(), text);
         if let Some(pre) = &self.pre_tokenizer {
             pre.pre_tokenize(&mut pieces).map_err(failed)?;
         }
-        pieces
-            .tokenize(|piece| self.tokenize(piece.get(), control))
-            .map_err(failed)?;
+        pieces.tokenize(|piece| self.tokenize(piece.get(), control)).map_err(failed)?;
         let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::None);
-        Ok(splits
-            .iter()
-            .flat_map(|(_, _, tokens)| tokens.iter().flatten().map(|token| token.id))
-            .collect())
+        Ok(splits.iter().flat_map(|(_, _, tokens)| tokens.iter().flatten().map(|token| token.id)).collect())
     }
 
     /// BPE of one pre-token. Plain text must not reach a control token through the vocabulary either (a control token
@@ -239,10 +179,7 @@ impl Tokenizer {
         let mut bytes = Vec::new();
         for &id in ids {
             if id >= self.vocab_size {
-                return Err(Error::TokenOutOfRange {
-                    token: id,
-                    vocab_size: self.vocab_size,
-                });
+                return Err(Error::TokenOutOfRange { token: id, vocab_size: self.vocab_size });
             }
             if !(skip_special && self.is_special(id)) {
                 bytes.extend_from_slice(self.bytes_of(id).unwrap_or_default());
@@ -260,19 +197,13 @@ impl Tokenizer {
     pub(crate) fn bytes_of(&self, id: u32) -> Option<&[u8]> {
         let at = id as usize;
         let end = *self.ends.get(at)? as usize;
-        let start = if at == 0 {
-            0
-        } else {
-            self.ends[at - 1] as usize
-        };
+        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
         (end > start).then(|| &self.bytes[start..end])
     }
 
     /// Whether the id is a control token, which has a meaning instead of a text.
     pub fn is_special(&self, id: u32) -> bool {
-        self.special
-            .binary_search_by_key(&id, |(id, _)| *id)
-            .is_ok()
+        self.special.binary_search_by_key(&id, |(id, _)| *id).is_ok()
     }
 
     /// The control tokens: id and text, by ascending id.
@@ -324,11 +255,7 @@ impl Tokenizer {
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (special, end) = (self.special.len(), &self.end);
-        write!(
-            f,
-            "Tokenizer {{ vocab_size: {}, special: {special}, end: {end:?} }}",
-            self.vocab_size
-        )
+        write!(f, "Tokenizer {{ vocab_size: {}, special: {special}, end: {end:?} }}", self.vocab_size)
     }
 }
 
@@ -352,10 +279,7 @@ fn token_bytes(parts: &Parts, vocab_size: u32) -> Result<(Vec<u8>, Vec<u32>)> {
             let mapped = !raw && decoded.len() == text.chars().count();
             bytes.extend_from_slice(if mapped { &decoded } else { text.as_bytes() });
         }
-        ends.push(
-            u32::try_from(bytes.len())
-                .map_err(|_| broken("the tokens' texts exceed 4 GiB".into()))?,
-        );
+        ends.push(u32::try_from(bytes.len()).map_err(|_| broken("the tokens' texts exceed 4 GiB".into()))?);
     }
     Ok((bytes, ends))
 }

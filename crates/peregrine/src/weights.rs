@@ -101,12 +101,7 @@ impl PartSpec<'_> {
     fn clip(&self, first: u32, rows: u32) -> Self {
         let from = self.first_row.max(first);
         let to = (self.first_row + self.rows).min(first + rows).max(from);
-        Self {
-            tensor_row: self.tensor_row + (from - self.first_row),
-            first_row: from,
-            rows: to - from,
-            ..self.clone()
-        }
+        Self { tensor_row: self.tensor_row + (from - self.first_row), first_row: from, rows: to - from, ..self.clone() }
     }
 }
 
@@ -153,11 +148,7 @@ impl Matrix {
         strides: (u32, u32),
         uploads: &mut Uploads<'_>,
     ) -> Result<Self> {
-        let rows = parts
-            .iter()
-            .map(|p| p.first_row + p.rows)
-            .max()
-            .unwrap_or(0);
+        let rows = parts.iter().map(|p| p.first_row + p.rows).max().unwrap_or(0);
         let mut formats: Vec<Format> = Vec::new();
         for part in parts {
             if !formats.contains(&part.tensor.format) {
@@ -165,39 +156,21 @@ impl Matrix {
             }
         }
         debug_assert!(parts.len() <= MAX_PARTS && formats.len() <= MAX_FORMATS);
-        let strips = parts
-            .iter()
-            .map(|p| p.tensor.format.spec().row_strips(p.cols()) as u32)
-            .max()
-            .unwrap_or(1);
+        let strips = parts.iter().map(|p| p.tensor.format.spec().row_strips(p.cols()) as u32).max().unwrap_or(1);
 
         let mut slabs = Vec::new();
         for (first, count) in cut(label, parts, rows, gpu.max_binding())? {
-            let clipped: Vec<PartSpec<'_>> = parts
-                .iter()
-                .map(|p| p.clip(first, count))
-                .filter(|p| p.rows > 0)
-                .collect();
+            let clipped: Vec<PartSpec<'_>> =
+                parts.iter().map(|p| p.clip(first, count)).filter(|p| p.rows > 0).collect();
             let (table, bytes) = lay_out(&clipped, &formats, first, count, strides);
             let weights = gpu.storage(label, bytes)?;
             for (part, placed) in clipped.iter().zip(&table.part) {
-                uploads
-                    .part(gpu, checkpoint, part, placed, &weights)
-                    .await?;
+                uploads.part(gpu, checkpoint, part, placed, &weights).await?;
             }
             let uniform = gpu.uniform(label, bytemuck::bytes_of(&table));
-            slabs.push(Slab {
-                weights,
-                uniform,
-                table,
-            });
+            slabs.push(Slab { weights, uniform, table });
         }
-        Ok(Self {
-            rows,
-            strips,
-            formats,
-            slabs,
-        })
+        Ok(Self { rows, strips, formats, slabs })
     }
 
     /// The same weights under another scale and other strides: the LM head of a model with tied embeddings.
@@ -234,24 +207,14 @@ fn cut(label: &str, parts: &[PartSpec<'_>], rows: u32, limit: u64) -> Result<Vec
     let mut slabs = 1;
     loop {
         let step = rows.div_ceil(slabs).next_multiple_of(32).min(rows.max(1));
-        let runs: Vec<(u32, u32)> = (0..rows)
-            .step_by(step as usize)
-            .map(|first| (first, step.min(rows - first)))
-            .collect();
-        let largest = runs
-            .iter()
-            .map(|(first, count)| bytes_of(parts, *first, *count))
-            .max()
-            .unwrap_or(0);
+        let runs: Vec<(u32, u32)> =
+            (0..rows).step_by(step as usize).map(|first| (first, step.min(rows - first))).collect();
+        let largest = runs.iter().map(|(first, count)| bytes_of(parts, *first, *count)).max().unwrap_or(0);
         if largest <= limit {
             return Ok(runs);
         }
         if step <= 32 {
-            return Err(Error::OutOfMemory {
-                what: label.into(),
-                bytes: largest,
-                limit: Some(limit),
-            });
+            return Err(Error::OutOfMemory { what: label.into(), bytes: largest, limit: Some(limit) });
         }
         slabs = (slabs + 1).max((slabs as u64 * largest / limit) as u32);
     }
@@ -274,15 +237,11 @@ fn lay_out(
     };
     let mut words = 0_u64;
     for (part, placed) in parts.iter().zip(&mut table.part) {
-        let which = formats
-            .iter()
-            .position(|f| *f == part.tensor.format)
-            .unwrap_or(0) as u32;
+        let which = formats.iter().position(|f| *f == part.tensor.format).unwrap_or(0) as u32;
         let quants = words;
         words = (words + u64::from(part.rows) * part.row_words()).next_multiple_of(4);
         let scales = 2 * words;
-        words =
-            (words + (u64::from(part.rows) * part.row_halves()).div_ceil(2)).next_multiple_of(4);
+        words = (words + (u64::from(part.rows) * part.row_halves()).div_ceil(2)).next_multiple_of(4);
         *placed = GpuPart {
             first_row: part.first_row,
             rows: part.rows,
@@ -308,12 +267,7 @@ pub struct Uploads<'a> {
 impl<'a> Uploads<'a> {
     /// `total`: bytes of all tensors; `progress(done, total)` is called after each piece.
     pub fn new(total: u64, progress: &'a mut dyn FnMut(u64, u64)) -> Self {
-        Self {
-            done: 0,
-            total,
-            queued: 0,
-            progress,
-        }
+        Self { done: 0, total, queued: 0, progress }
     }
 
     /// Counts bytes that were read some other way.
@@ -331,11 +285,7 @@ impl<'a> Uploads<'a> {
         weights: &wgpu::Buffer,
     ) -> Result<()> {
         let spec = part.tensor.format.spec();
-        let row_bytes = part
-            .tensor
-            .format
-            .row_bytes(part.cols() as u64)
-            .unwrap_or(0);
+        let row_bytes = part.tensor.format.row_bytes(part.cols() as u64).unwrap_or(0);
         let (row_words, row_halves) = (part.row_words() as usize, part.row_halves() as usize);
         // An even number of rows, so that every piece of plane S begins at a whole word.
         let step = ((PIECE / row_bytes.max(1)) as u32 / 2 * 2).max(2);

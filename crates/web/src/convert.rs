@@ -1,8 +1,8 @@
 //! What crosses the border: plain objects in both directions, errors as `Error` objects with a `code`.
 
+use peregrine::chat::Message;
 use peregrine::gpu::{GpuOptions, Reduction, ShapeClass};
 use peregrine::sampling::SamplingOptions;
-use peregrine::chat::Message;
 use peregrine::session::{Finish, GenerateOptions, Generated};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
@@ -134,7 +134,9 @@ pub enum Progress {
 impl From<peregrine::model::Progress> for Progress {
     fn from(progress: peregrine::model::Progress) -> Self {
         match progress {
-            peregrine::model::Progress::Upload { done, total } => Self::Upload { loaded: done as f64, total: total as f64 },
+            peregrine::model::Progress::Upload { done, total } => {
+                Self::Upload { loaded: done as f64, total: total as f64 }
+            }
             peregrine::model::Progress::Compile { done, total } => Self::Compile { done, total },
         }
     }

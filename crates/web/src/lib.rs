@@ -47,7 +47,13 @@ fn formats(checkpoint: &Checkpoint) -> String {
 #[wasm_bindgen]
 impl WebEngine {
     /// Loads the model of `size` bytes that `read(offset, length)` gives out; `report` hears the progress.
-    pub async fn load(name: String, size: f64, read: Function, options: JsValue, report: Function) -> Result<WebEngine, JsValue> {
+    pub async fn load(
+        name: String,
+        size: f64,
+        read: Function,
+        options: JsValue,
+        report: Function,
+    ) -> Result<WebEngine, JsValue> {
         let options: LoadOptions = serde_wasm_bindgen::from_value(options)?;
         let gpu = options.gpu().map_err(to_js_error)?;
         let load = peregrine::model::LoadOptions { context_length: options.context_length, ..Default::default() };

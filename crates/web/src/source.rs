@@ -52,7 +52,13 @@ impl Source for JsSource {
             let needed = buf.len() as u64;
             if offset.checked_add(needed).is_none_or(|end| end > self.len) {
                 let available = self.len.saturating_sub(offset);
-                return Err(Error::Truncated { name: self.name.clone(), what: "a read".into(), offset, needed, available });
+                return Err(Error::Truncated {
+                    name: self.name.clone(),
+                    what: "a read".into(),
+                    offset,
+                    needed,
+                    available,
+                });
             }
             let failed = |thrown: JsValue| self.error(&thrown, offset, needed);
             let promise = self

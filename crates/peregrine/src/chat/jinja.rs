@@ -24,36 +24,20 @@ pub(super) struct Template {
 impl Template {
     pub fn new(source: &str) -> Result<Self> {
         let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()
-            .map_err(failed)?;
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
         environment.set_syntax(syntax);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(DEPTH);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_formatter(python_output);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", tojson);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> Result<Value, JinjaError> {
-                Err(JinjaError::new(ErrorKind::InvalidOperation, message))
-            },
-        );
-        environment.add_function("strftime_now", |format: String| {
-            strftime(&format, unix_seconds())
+        environment.add_function("raise_exception", |message: String| -> Result<Value, JinjaError> {
+            Err(JinjaError::new(ErrorKind::InvalidOperation, message))
         });
-        let template = Self {
-            environment,
-            source: without_generation_tags(source),
-        };
-        template
-            .environment
-            .template_from_named_str(NAME, &template.source)
-            .map_err(failed)?;
+        environment.add_function("strftime_now", |format: String| strftime(&format, unix_seconds()));
+        let template = Self { environment, source: without_generation_tags(source) };
+        template.environment.template_from_named_str(NAME, &template.source).map_err(failed)?;
         Ok(template)
     }
 
@@ -62,10 +46,7 @@ impl Template {
     }
 
     pub fn render(&self, context: &serde_json::Value) -> Result<String> {
-        let template = self
-            .environment
-            .template_from_named_str(NAME, &self.source)
-            .map_err(failed)?;
+        let template = self.environment.template_from_named_str(NAME, &self.source).map_err(failed)?;
         template.render(Value::from(Serde(context))).map_err(failed)
     }
 }
@@ -77,19 +58,14 @@ impl std::fmt::Debug for Template {
 }
 
 fn failed(error: JinjaError) -> Error {
-    let line = error
-        .line()
-        .map(|line| format!("line {line}: "))
-        .unwrap_or_default();
+    let line = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
     let reason = match (error.kind(), error.detail()) {
         (ErrorKind::OutOfFuel, _) => "it does not come to an end".to_string(),
         (ErrorKind::InvalidOperation, Some(detail)) => detail.to_string(),
         (kind, Some(detail)) => format!("{kind}: {detail}"),
         (kind, None) => kind.to_string(),
     };
-    Error::Template {
-        detail: format!("{line}{reason}"),
-    }
+    Error::Template { detail: format!("{line}{reason}") }
 }
 
 /// `{% generation %}` marks the assistant's part for training; here the marks mean nothing.
@@ -102,8 +78,7 @@ fn without_generation_tags(source: &str) -> String {
         let Some(end) = tag.find("%}").map(|end| end + 2) else {
             break;
         };
-        let word =
-            tag[2..end - 2].trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        let word = tag[2..end - 2].trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
         match word {
             "generation" => out.push_str(&tag[..end].replace("generation", "if true")),
             "endgeneration" => out.push_str(&tag[..end].replace("endgeneration", "endif")),
@@ -123,9 +98,7 @@ fn without_generation_tags(source: &str) -> String {
 /// `{{ value }}` as Python prints it: `None`, `True`, and lists and dictionaries by `repr`.
 fn python_output(out: &mut Output, state: &mut State, value: &Value) -> Result<(), JinjaError> {
     let text = match value.kind() {
-        ValueKind::None | ValueKind::Bool | ValueKind::Seq | ValueKind::Map => {
-            python_repr(value, 0)?
-        }
+        ValueKind::None | ValueKind::Bool | ValueKind::Seq | ValueKind::Map => python_repr(value, 0)?,
         _ => return minijinja::escape_formatter(out, state, value),
     };
     out.write_str(&text).map_err(JinjaError::from)
@@ -133,21 +106,14 @@ fn python_output(out: &mut Output, state: &mut State, value: &Value) -> Result<(
 
 fn python_repr(value: &Value, depth: usize) -> Result<String, JinjaError> {
     if depth > 64 {
-        return Err(JinjaError::new(
-            ErrorKind::InvalidOperation,
-            "a value is nested too deep to print",
-        ));
+        return Err(JinjaError::new(ErrorKind::InvalidOperation, "a value is nested too deep to print"));
     }
     Ok(match value.kind() {
         ValueKind::None => "None".into(),
         ValueKind::Bool => if value.is_true() { "True" } else { "False" }.into(),
         ValueKind::String => {
             let text = value.as_str().unwrap_or_default();
-            let quote = if text.contains('\'') && !text.contains('"') {
-                '"'
-            } else {
-                '\''
-            };
+            let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
             let mut out = String::from(quote);
             for c in text.chars() {
                 match c {
@@ -163,20 +129,13 @@ fn python_repr(value: &Value, depth: usize) -> Result<String, JinjaError> {
             out
         }
         ValueKind::Seq => {
-            let items: Result<Vec<_>, _> = value
-                .try_iter()?
-                .map(|item| python_repr(&item, depth + 1))
-                .collect();
+            let items: Result<Vec<_>, _> = value.try_iter()?.map(|item| python_repr(&item, depth + 1)).collect();
             format!("[{}]", items?.join(", "))
         }
         ValueKind::Map => {
             let entry = |key: Value| -> Result<String, JinjaError> {
                 let item = value.get_item(&key)?;
-                Ok(format!(
-                    "{}: {}",
-                    python_repr(&key, depth + 1)?,
-                    python_repr(&item, depth + 1)?
-                ))
+                Ok(format!("{}: {}", python_repr(&key, depth + 1)?, python_repr(&item, depth + 1)?))
             };
             let entries: Result<Vec<_>, _> = value.try_iter()?.map(entry).collect();
             format!("{{{}}}", entries?.join(", "))
@@ -187,16 +146,12 @@ fn python_repr(value: &Value, depth: usize) -> Result<String, JinjaError> {
 
 /// `json.dumps`, whose spaces differ from serde's, with the arguments Hugging Face passes on.
 fn tojson(value: Value, args: Rest<Value>, kwargs: Kwargs) -> Result<Value, JinjaError> {
-    let ascii = kwargs
-        .get::<Option<bool>>("ensure_ascii")?
-        .or(args.first().map(Value::is_true))
-        .unwrap_or(false);
+    let ascii = kwargs.get::<Option<bool>>("ensure_ascii")?.or(args.first().map(Value::is_true)).unwrap_or(false);
     let indent = kwargs.get::<Option<usize>>("indent")?;
     let sort = kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     let separators = kwargs.get::<Option<Vec<String>>>("separators")?;
     kwargs.assert_all_used()?;
-    let cannot =
-        |e: serde_json::Error| JinjaError::new(ErrorKind::InvalidOperation, format!("tojson: {e}"));
+    let cannot = |e: serde_json::Error| JinjaError::new(ErrorKind::InvalidOperation, format!("tojson: {e}"));
     let mut value = serde_json::to_value(&value).map_err(cannot)?;
     if sort {
         value.sort_all_objects();
@@ -205,9 +160,7 @@ fn tojson(value: Value, args: Rest<Value>, kwargs: Kwargs) -> Result<Value, Jinj
     if let Some(indent) = indent {
         let indent = " ".repeat(indent.min(16));
         let formatter = PrettyFormatter::with_indent(indent.as_bytes());
-        value
-            .serialize(&mut Serializer::with_formatter(&mut bytes, formatter))
-            .map_err(cannot)?;
+        value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter)).map_err(cannot)?;
     } else {
         let (comma, colon) = match separators.as_deref() {
             Some([comma, colon]) => (comma.as_str(), colon.as_str()),
@@ -223,11 +176,7 @@ fn tojson(value: Value, args: Rest<Value>, kwargs: Kwargs) -> Result<Value, Jinj
             .chars()
             .map(|c| match c.is_ascii() {
                 true => c.to_string(),
-                false => c
-                    .encode_utf16(&mut units)
-                    .iter()
-                    .map(|u| format!("\\u{u:04x}"))
-                    .collect(),
+                false => c.encode_utf16(&mut units).iter().map(|u| format!("\\u{u:04x}")).collect(),
             })
             .collect();
     }
@@ -240,34 +189,15 @@ struct Separators<'a> {
 }
 
 impl Formatter for Separators<'_> {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(self.comma.as_bytes())
-        }
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(self.comma.as_bytes()) }
     }
 
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(self.comma.as_bytes())
-        }
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(self.comma.as_bytes()) }
     }
 
-    fn begin_object_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-    ) -> std::io::Result<()> {
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
         writer.write_all(self.colon.as_bytes())
     }
 }
@@ -284,15 +214,7 @@ fn unix_seconds() -> i64 {
 
 /// The `strftime` codes that templates use, in UTC and English; an unknown code stays as it is.
 fn strftime(format: &str, unix: i64) -> String {
-    const DAYS: [&str; 7] = [
-        "Sunday",
-        "Monday",
-        "Tuesday",
-        "Wednesday",
-        "Thursday",
-        "Friday",
-        "Saturday",
-    ];
+    const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
     const MONTHS: [&str; 12] = [
         "January",
         "February",
@@ -312,16 +234,11 @@ fn strftime(format: &str, unix: i64) -> String {
     // Civil date from days (Howard Hinnant's algorithm): years begin in March, so the leap day comes last.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let month_name = MONTHS[(month - 1) as usize];
     let (hour, minute) = (second / 3600, second / 60 % 60);
@@ -339,11 +256,7 @@ fn strftime(format: &str, unix: i64) -> String {
             code => (code, true),
         };
         let number = |n: i64| {
-            if padded {
-                format!("{n:02}")
-            } else {
-                n.to_string()
-            }
+            if padded { format!("{n:02}") } else { n.to_string() }
         };
         out.push_str(&match code {
             Some('Y') => year.to_string(),
@@ -377,22 +290,13 @@ mod tests {
     #[test]
     fn dates() {
         assert_eq!(strftime("%d %b %Y", 0), "01 Jan 1970");
-        assert_eq!(
-            strftime("%A, %B %-d, %Y %H:%M:%S", 951_827_696),
-            "Tuesday, February 29, 2000 12:34:56"
-        );
-        assert_eq!(
-            strftime("%F %T %I %p %% %q %", 1_795_430_399),
-            "2026-11-23 10:39:59 10 AM % %q %"
-        );
+        assert_eq!(strftime("%A, %B %-d, %Y %H:%M:%S", 951_827_696), "Tuesday, February 29, 2000 12:34:56");
+        assert_eq!(strftime("%F %T %I %p %% %q %", 1_795_430_399), "2026-11-23 10:39:59 10 AM % %q %");
     }
 
     #[test]
     fn generation_tags_vanish() {
         let source = "{%- generation -%}{{ '{% x' }}{%endgeneration%}{% if a %}";
-        assert_eq!(
-            without_generation_tags(source),
-            "{%- if true -%}{{ '{% x' }}{%endif%}{% if a %}"
-        );
+        assert_eq!(without_generation_tags(source), "{%- if true -%}{{ '{% x' }}{%endif%}{% if a %}");
     }
 }

@@ -65,12 +65,7 @@ pub async fn read_header(source: &dyn Source) -> Result<Header> {
             Err(Stop::Wrong(error)) => return Err(*error),
             Err(Stop::More(end)) => {
                 if end > MAX_HEADER {
-                    return Err(malformed(
-                        source.name(),
-                        "the header",
-                        "at most 256 MiB",
-                        end,
-                    ));
+                    return Err(malformed(source.name(), "the header", "at most 256 MiB", end));
                 }
                 // `end` lies inside the file, else it would have been Wrong, and past what is here: this ends.
                 want = end.max(want * 2).min(MAX_HEADER).min(source.len());
@@ -150,13 +145,7 @@ impl<'a> Cursor<'a> {
     /// A count of things of at least `least` bytes each, which must fit the rest of the file.
     fn count(&mut self, what: &str, least: u64) -> Result<u64, Stop> {
         let count = self.u64(what)?;
-        check_range(
-            self.name,
-            what,
-            self.at as u64,
-            count.saturating_mul(least),
-            self.len,
-        )?;
+        check_range(self.name, what, self.at as u64, count.saturating_mul(least), self.len)?;
         Ok(count)
     }
 
@@ -268,9 +257,8 @@ impl<'a> Cursor<'a> {
                 let mut items = Vec::with_capacity(room);
                 for _ in 0..count {
                     let item = self.int(ty, key)?.unwrap_or_default();
-                    let item = i64::try_from(item).map_err(|_| {
-                        malformed(self.name, &format!("field {key}"), "63-bit integers", item)
-                    })?;
+                    let item = i64::try_from(item)
+                        .map_err(|_| malformed(self.name, &format!("field {key}"), "63-bit integers", item))?;
                     items.push(item);
                 }
                 Ok(Value::Ints(items))
@@ -281,20 +269,11 @@ impl<'a> Cursor<'a> {
 
 /// Parses the header of a file that is `len` bytes long, of which `bytes` are here.
 fn parse(name: &str, bytes: &[u8], len: u64) -> Result<Header, Stop> {
-    let mut cursor = Cursor {
-        name,
-        bytes,
-        at: 0,
-        len,
-    };
+    let mut cursor = Cursor { name, bytes, at: 0, len };
     let magic = &bytes[..bytes.len().min(4)];
     if magic != b"GGUF" {
         let found = format!("\"{}\"", magic.escape_ascii());
-        return Err(Error::NotGguf {
-            name: name.into(),
-            found,
-        }
-        .into());
+        return Err(Error::NotGguf { name: name.into(), found }.into());
     }
     cursor.take(4, "the magic")?;
     let version = cursor.u32("the version")?;
@@ -336,11 +315,7 @@ fn parse(name: &str, bytes: &[u8], len: u64) -> Result<Header, Stop> {
     }
     let data = (cursor.at as u64).next_multiple_of(alignment.into());
     place(name, &mut tensors, data, alignment.into(), len)?;
-    Ok(Header {
-        version,
-        metadata,
-        tensors,
-    })
+    Ok(Header { version, metadata, tensors })
 }
 
 /// One row of the tensor table; its offset is still relative to the data.
@@ -359,18 +334,13 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64) -> Result<RawTensor, Stop> {
     let type_id = cursor.u32(&field)?;
     let offset = cursor.u64(&field)?;
 
-    let product = dims
-        .iter()
-        .try_fold(1u64, |product, &d| product.checked_mul(d));
+    let product = dims.iter().try_fold(1u64, |product, &d| product.checked_mul(d));
     if product.is_none_or(|values| values == 0) {
         let expected = "dimensions above 0 with a product below 2^64";
         return Err(malformed(file, &field, expected, format!("{dims:?}")).into());
     }
     let Some(format) = Format::from_gguf_id(type_id) else {
-        let known: Vec<_> = crate::format::FORMATS
-            .iter()
-            .map(|spec| spec.name)
-            .collect();
+        let known: Vec<_> = crate::format::FORMATS.iter().map(|spec| spec.name).collect();
         let found = match type_name(type_id) {
             Some(known) => format!("block type {known} (id {type_id})"),
             None => format!("block type id {type_id}"),
@@ -379,26 +349,15 @@ fn tensor(cursor: &mut Cursor<'_>, index: u64) -> Result<RawTensor, Stop> {
         return Err(unsupported(file, &field, expected, found).into());
     };
     let Some(row) = format.row_bytes(dims[0]) else {
-        let expected = format!(
-            "rows of a multiple of {} values for {format}",
-            format.spec().block
-        );
+        let expected = format!("rows of a multiple of {} values for {format}", format.spec().block);
         return Err(malformed(file, &field, expected, dims[0]).into());
     };
-    let bytes = dims[1..]
-        .iter()
-        .try_fold(row, |bytes, &d| bytes.checked_mul(d));
+    let bytes = dims[1..].iter().try_fold(row, |bytes, &d| bytes.checked_mul(d));
     let Some(bytes) = bytes else {
         let expected = "a tensor below 2^64 bytes";
         return Err(malformed(file, &field, expected, format!("{dims:?}")).into());
     };
-    Ok(RawTensor {
-        name,
-        dims,
-        format,
-        offset,
-        bytes,
-    })
+    Ok(RawTensor { name, dims, format, offset, bytes })
 }
 
 /// Makes offsets absolute; every tensor must be aligned, inside the file, and alone in its place.

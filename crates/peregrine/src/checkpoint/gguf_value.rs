@@ -65,11 +65,7 @@ pub struct Metadata {
 impl Metadata {
     /// No fields yet; `file` is for messages.
     pub fn new(file: &str) -> Self {
-        Self {
-            file: file.into(),
-            fields: Vec::new(),
-            index: HashMap::new(),
-        }
+        Self { file: file.into(), fields: Vec::new(), index: HashMap::new() }
     }
 
     /// # Errors
@@ -103,19 +99,11 @@ impl Metadata {
     }
 
     fn wrong(&self, key: &str, expected: &str, found: &Value) -> Error {
-        Error::Malformed {
-            name: self.file.clone(),
-            field: key.into(),
-            expected: expected.into(),
-            found: found.kind(),
-        }
+        Error::Malformed { name: self.file.clone(), field: key.into(), expected: expected.into(), found: found.kind() }
     }
 
     fn required<T>(&self, key: &str, value: Option<T>) -> Result<T> {
-        value.ok_or_else(|| Error::MissingField {
-            name: self.file.clone(),
-            field: key.into(),
-        })
+        value.ok_or_else(|| Error::MissingField { name: self.file.clone(), field: key.into() })
     }
 
     /// An integer from 0 to 2^32 - 1 of any integer type; `None` if the field is missing.
@@ -230,8 +218,5 @@ pub(super) fn type_name(id: u32) -> Option<&'static str> {
         (35, "TQ2_0"),
         (39, "MXFP4"),
     ];
-    NAMES
-        .iter()
-        .find(|(known, _)| *known == id)
-        .map(|(_, name)| *name)
+    NAMES.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
 }

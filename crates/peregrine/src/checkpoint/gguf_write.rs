@@ -73,17 +73,11 @@ impl GgufHeader {
     /// not whole blocks or it is too large to exist.
     pub fn tensor(&mut self, name: &str, dims: &[u64], format: Format) -> Option<u64> {
         let row = format.row_bytes(*dims.first()?)?;
-        let bytes = dims[1..]
-            .iter()
-            .try_fold(row, |bytes, &d| bytes.checked_mul(d))?;
-        let end = self
-            .data
-            .checked_add(bytes)?
-            .checked_next_multiple_of(ALIGNMENT)?;
+        let bytes = dims[1..].iter().try_fold(row, |bytes, &d| bytes.checked_mul(d))?;
+        let end = self.data.checked_add(bytes)?.checked_next_multiple_of(ALIGNMENT)?;
         put_str(&mut self.tensors, name);
         self.tensors.extend((dims.len() as u32).to_le_bytes());
-        dims.iter()
-            .for_each(|dim| self.tensors.extend(dim.to_le_bytes()));
+        dims.iter().for_each(|dim| self.tensors.extend(dim.to_le_bytes()));
         self.tensors.extend(format.spec().gguf_id.to_le_bytes());
         self.tensors.extend(self.data.to_le_bytes());
         self.offsets.push(self.data);

@@ -118,10 +118,7 @@ impl Checkpoint {
         let architecture = metadata.str("general.architecture")?;
         let embedding = by_name("token_embd.weight");
         if architecture == crate::config::ARCHITECTURE && embedding.is_none() {
-            return Err(Error::MissingTensor {
-                name: file,
-                tensor: "token_embd.weight".into(),
-            });
+            return Err(Error::MissingTensor { name: file, tensor: "token_embd.weight".into() });
         }
         let vocab = embedding.and_then(|t| t.dims.get(1)).copied().unwrap_or(1);
         let vocab = u32::try_from(vocab).unwrap_or(u32::MAX);
@@ -132,14 +129,10 @@ impl Checkpoint {
             by_name("blk.0.ssm_norm.weight").is_some(),
         )?;
         let tokenizer = tokenizer_data::from_gguf(metadata, config.vocab_size)?;
-        let shown = metadata
-            .iter()
-            .map(|(key, value)| (key.to_string(), value.to_string()));
+        let shown = metadata.iter().map(|(key, value)| (key.to_string(), value.to_string()));
         let default = file.rsplit('/').next().unwrap_or(&file).to_string();
         let mut checkpoint = Self {
-            name: metadata
-                .str_opt("general.name")?
-                .map_or(default, Into::into),
+            name: metadata.str_opt("general.name")?.map_or(default, Into::into),
             container: Container::Gguf,
             tokenizer,
             chat_template: metadata.str_opt("tokenizer.chat_template")?.map(Into::into),
@@ -204,15 +197,9 @@ impl Checkpoint {
         let stored = |e: &Expected| if gguf { e.gguf.clone() } else { e.hf.clone() };
         // With fewer tensors than layers something is missing, and a table of all layers would be memory for a lie.
         let layers = u32::try_from(found.len() + 1).unwrap_or(u32::MAX);
-        let all = expected(&Config {
-            num_hidden_layers: self.config.num_hidden_layers.min(layers),
-            ..self.config.clone()
-        });
-        let places: HashMap<String, usize> = all
-            .iter()
-            .enumerate()
-            .map(|(place, e)| (stored(e), place))
-            .collect();
+        let all =
+            expected(&Config { num_hidden_layers: self.config.num_hidden_layers.min(layers), ..self.config.clone() });
+        let places: HashMap<String, usize> = all.iter().enumerate().map(|(place, e)| (stored(e), place)).collect();
         let mut slots: Vec<Option<TensorInfo>> = vec![None; all.len()];
         for tensor in found {
             let Some(&place) = places.get(&tensor.stored_name) else {
@@ -262,10 +249,7 @@ impl Checkpoint {
         }
         for (slot, wanted) in slots.into_iter().zip(&all) {
             let Some(info) = slot else {
-                return Err(Error::MissingTensor {
-                    name: self.file.clone(),
-                    tensor: stored(wanted),
-                });
+                return Err(Error::MissingTensor { name: self.file.clone(), tensor: stored(wanted) });
             };
             self.index.insert(info.name.clone(), self.tensors.len());
             self.tensors.push(info);
@@ -293,10 +277,7 @@ impl Checkpoint {
 
     /// Values in all tensors.
     pub fn parameters(&self) -> u64 {
-        self.tensors
-            .iter()
-            .map(|t| t.shape.iter().product::<u64>())
-            .sum()
+        self.tensors.iter().map(|t| t.shape.iter().product::<u64>()).sum()
     }
 
     /// The tensor with this HF name, if the model has it.
@@ -309,10 +290,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::MissingTensor`].
     pub fn tensor(&self, hf_name: &str) -> Result<&TensorInfo> {
-        self.get(hf_name).ok_or_else(|| Error::MissingTensor {
-            name: self.file.clone(),
-            tensor: hf_name.into(),
-        })
+        self.get(hf_name).ok_or_else(|| Error::MissingTensor { name: self.file.clone(), tensor: hf_name.into() })
     }
 
     /// Reads `buf.len()` bytes of a tensor, from its byte `offset` on.
@@ -323,9 +301,7 @@ impl Checkpoint {
         let (needed, what) = (buf.len() as u64, &tensor.stored_name);
         source::check_range(&self.file, what, offset, needed, tensor.bytes)?;
         // `source` and the sum were checked when the tensor was listed.
-        self.sources[tensor.source]
-            .read(tensor.offset + offset, buf)
-            .await
+        self.sources[tensor.source].read(tensor.offset + offset, buf).await
     }
 
     /// A whole tensor in f32. For small tensors, and for the CPU twin.
@@ -337,12 +313,7 @@ impl Checkpoint {
     pub async fn read_f32(&self, hf_name: &str, shape: &[u64]) -> Result<Vec<f32>> {
         let tensor = self.tensor(hf_name)?;
         let big = |&d: &u64| d != 1;
-        if !shape
-            .iter()
-            .copied()
-            .filter(big)
-            .eq(tensor.shape.iter().copied().filter(big))
-        {
+        if !shape.iter().copied().filter(big).eq(tensor.shape.iter().copied().filter(big)) {
             return Err(Error::TensorShape {
                 name: self.file.clone(),
                 tensor: tensor.stored_name.clone(),
@@ -357,25 +328,17 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Truncated`] past the last row; the source's.
-    pub async fn read_rows_f32(
-        &self,
-        tensor: &TensorInfo,
-        first_row: u64,
-        rows: u64,
-    ) -> Result<Vec<f32>> {
+    pub async fn read_rows_f32(&self, tensor: &TensorInfo, first_row: u64, rows: u64) -> Result<Vec<f32>> {
         let what = format!("rows of {}", tensor.stored_name);
         source::check_range(&self.file, &what, first_row, rows, tensor.rows())?;
         // The tensor lies inside its file, so these products are at most a small multiple of the file's length.
         let row_bytes = tensor.row_bytes();
         let size = |n: u64| {
-            usize::try_from(n)
-                .ok()
-                .filter(|&n| n < isize::MAX as usize / 4)
-                .ok_or_else(|| Error::OutOfMemory {
-                    what: what.clone(),
-                    bytes: n,
-                    limit: Some(isize::MAX as u64),
-                })
+            usize::try_from(n).ok().filter(|&n| n < isize::MAX as usize / 4).ok_or_else(|| Error::OutOfMemory {
+                what: what.clone(),
+                bytes: n,
+                limit: Some(isize::MAX as u64),
+            })
         };
         let mut bytes = vec![0; size(rows * row_bytes)?];
         let mut values = vec![0.0; size(rows * tensor.cols())?];
@@ -391,10 +354,7 @@ impl Checkpoint {
     pub async fn mamba_a(&self, layer: u32) -> Result<Vec<f32>> {
         let shape = [self.config.mamba_n_heads.into()];
         match self.container {
-            Container::Gguf => {
-                self.read_f32(&format!("model.layers.{layer}.mamba.A"), &shape)
-                    .await
-            }
+            Container::Gguf => self.read_f32(&format!("model.layers.{layer}.mamba.A"), &shape).await,
             Container::Safetensors => {
                 let name = format!("model.layers.{layer}.mamba.A_log");
                 let mut a = self.read_f32(&name, &shape).await?;
@@ -418,10 +378,6 @@ fn is_hub_id(model: &str) -> bool {
         let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(legal)
     };
-    let is_file = [".gguf", ".safetensors", ".json"]
-        .iter()
-        .any(|end| repo.ends_with(end));
-    repo.split_once('/')
-        .is_some_and(|(org, repo)| word(org) && word(repo))
-        && !is_file
+    let is_file = [".gguf", ".safetensors", ".json"].iter().any(|end| repo.ends_with(end));
+    repo.split_once('/').is_some_and(|(org, repo)| word(org) && word(repo)) && !is_file
 }

@@ -51,18 +51,13 @@ impl Expected {
     /// vector may be cut in equal groups, as GGUF does with the SSM norm.
     pub fn accepts(&self, found: &[u64]) -> bool {
         let squeeze = |dims: &[u64]| dims.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
-        let grouped = self
-            .gguf_dims
-            .iter()
-            .any(|dims| dims.iter().rev().eq(found));
+        let grouped = self.gguf_dims.iter().any(|dims| dims.iter().rev().eq(found));
         grouped || squeeze(found) == squeeze(&self.shape)
     }
 
     /// Dimensions in a GGUF file, fastest first.
     pub fn dims(&self) -> Vec<u64> {
-        self.gguf_dims
-            .clone()
-            .unwrap_or_else(|| self.shape.iter().rev().copied().collect())
+        self.gguf_dims.clone().unwrap_or_else(|| self.shape.iter().rev().copied().collect())
     }
 }
 
@@ -75,151 +70,43 @@ pub(crate) fn expected(config: &Config) -> Vec<Expected> {
         bake,
         gguf_dims: None,
     };
-    let (d, f, inner) = (
-        config.hidden_size,
-        config.intermediate_size,
-        config.mamba_d_ssm,
-    );
+    let (d, f, inner) = (config.hidden_size, config.intermediate_size, config.mamba_d_ssm);
     let (q, kv, n) = (config.q_dim(), config.kv_dim(), config.mamba_n_heads);
     let (conv, groups) = (config.conv_dim(), config.mamba_n_groups);
     let column = |n: u32| Some(vec![1, n.into()]);
 
-    let mut all = vec![tensor(
-        "model.embed_tokens.weight",
-        "token_embd.weight",
-        Bake::Embedding,
-        &[config.vocab_size, d],
-    )];
+    let mut all =
+        vec![tensor("model.embed_tokens.weight", "token_embd.weight", Bake::Embedding, &[config.vocab_size, d])];
     for layer in 0..config.num_hidden_layers {
         let mut add = |hf: &str, gguf: &str, bake, shape: &[u32], gguf_dims| {
-            let (hf, gguf) = (
-                format!("model.layers.{layer}.{hf}"),
-                format!("blk.{layer}.{gguf}"),
-            );
-            all.push(Expected {
-                gguf_dims,
-                ..tensor(&hf, &gguf, bake, shape)
-            });
+            let (hf, gguf) = (format!("model.layers.{layer}.{hf}"), format!("blk.{layer}.{gguf}"));
+            all.push(Expected { gguf_dims, ..tensor(&hf, &gguf, bake, shape) });
         };
         let rows = config.in_proj_rows();
-        add(
-            "input_layernorm.weight",
-            "attn_norm.weight",
-            Bake::Small,
-            &[d],
-            None,
-        );
-        add(
-            "self_attn.q_proj.weight",
-            "attn_q.weight",
-            Bake::AttentionIn,
-            &[q, d],
-            None,
-        );
-        add(
-            "self_attn.k_proj.weight",
-            "attn_k.weight",
-            Bake::Key,
-            &[kv, d],
-            None,
-        );
-        add(
-            "self_attn.v_proj.weight",
-            "attn_v.weight",
-            Bake::AttentionIn,
-            &[kv, d],
-            None,
-        );
-        add(
-            "self_attn.o_proj.weight",
-            "attn_output.weight",
-            Bake::AttentionOut,
-            &[d, q],
-            None,
-        );
-        add(
-            "mamba.in_proj.weight",
-            "ssm_in.weight",
-            Bake::SsmIn,
-            &[rows, d],
-            None,
-        );
-        add(
-            "mamba.conv1d.weight",
-            "ssm_conv1d.weight",
-            Bake::Small,
-            &[conv, config.mamba_d_conv],
-            None,
-        );
-        add(
-            "mamba.conv1d.bias",
-            "ssm_conv1d.bias",
-            Bake::Small,
-            &[conv],
-            None,
-        );
+        add("input_layernorm.weight", "attn_norm.weight", Bake::Small, &[d], None);
+        add("self_attn.q_proj.weight", "attn_q.weight", Bake::AttentionIn, &[q, d], None);
+        add("self_attn.k_proj.weight", "attn_k.weight", Bake::Key, &[kv, d], None);
+        add("self_attn.v_proj.weight", "attn_v.weight", Bake::AttentionIn, &[kv, d], None);
+        add("self_attn.o_proj.weight", "attn_output.weight", Bake::AttentionOut, &[d, q], None);
+        add("mamba.in_proj.weight", "ssm_in.weight", Bake::SsmIn, &[rows, d], None);
+        add("mamba.conv1d.weight", "ssm_conv1d.weight", Bake::Small, &[conv, config.mamba_d_conv], None);
+        add("mamba.conv1d.bias", "ssm_conv1d.bias", Bake::Small, &[conv], None);
         add("mamba.dt_bias", "ssm_dt.bias", Bake::Small, &[n], None);
         add("mamba.A_log", "ssm_a", Bake::A, &[n], column(n));
         add("mamba.D", "ssm_d", Bake::Small, &[n], column(n));
         if config.mamba_rms_norm {
             let dims = Some(vec![(inner / groups).into(), groups.into()]);
-            add(
-                "mamba.norm.weight",
-                "ssm_norm.weight",
-                Bake::Small,
-                &[inner],
-                dims,
-            );
+            add("mamba.norm.weight", "ssm_norm.weight", Bake::Small, &[inner], dims);
         }
-        add(
-            "mamba.out_proj.weight",
-            "ssm_out.weight",
-            Bake::SsmOut,
-            &[d, inner],
-            None,
-        );
-        add(
-            "pre_ff_layernorm.weight",
-            "ffn_norm",
-            Bake::Small,
-            &[d],
-            None,
-        );
-        add(
-            "feed_forward.gate_proj.weight",
-            "ffn_gate.weight",
-            Bake::Gate,
-            &[f, d],
-            None,
-        );
-        add(
-            "feed_forward.up_proj.weight",
-            "ffn_up.weight",
-            Bake::Matrix,
-            &[f, d],
-            None,
-        );
-        add(
-            "feed_forward.down_proj.weight",
-            "ffn_down.weight",
-            Bake::Down,
-            &[d, f],
-            None,
-        );
+        add("mamba.out_proj.weight", "ssm_out.weight", Bake::SsmOut, &[d, inner], None);
+        add("pre_ff_layernorm.weight", "ffn_norm", Bake::Small, &[d], None);
+        add("feed_forward.gate_proj.weight", "ffn_gate.weight", Bake::Gate, &[f, d], None);
+        add("feed_forward.up_proj.weight", "ffn_up.weight", Bake::Matrix, &[f, d], None);
+        add("feed_forward.down_proj.weight", "ffn_down.weight", Bake::Down, &[d, f], None);
     }
-    all.push(tensor(
-        "model.final_layernorm.weight",
-        "output_norm.weight",
-        Bake::Small,
-        &[d],
-    ));
+    all.push(tensor("model.final_layernorm.weight", "output_norm.weight", Bake::Small, &[d]));
     if !config.tie_word_embeddings {
-        all.push(tensor(
-            "lm_head.weight",
-            "output.weight",
-            Bake::LmHead,
-            &[config.vocab_size, d],
-        ));
+        all.push(tensor("lm_head.weight", "output.weight", Bake::LmHead, &[config.vocab_size, d]));
     }
     all
 }

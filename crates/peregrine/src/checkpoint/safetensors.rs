@@ -62,18 +62,13 @@ async fn read_header(source: &dyn Source, index: usize) -> Result<Vec<Found>> {
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER {
         let expected = format!("at most {MAX_HEADER}");
-        return Err(malformed(
-            name,
-            "the length of the header",
-            expected,
-            length,
-        ));
+        return Err(malformed(name, "the length of the header", expected, length));
     }
     check_range(name, "the header", 8, length, len)?;
     let mut header = vec![0; length as usize];
     source.read(8, &mut header).await?;
-    let Entries(entries) = serde_json::from_slice(&header)
-        .map_err(|e| malformed(name, "the header", "a JSON object", e))?;
+    let Entries(entries) =
+        serde_json::from_slice(&header).map_err(|e| malformed(name, "the header", "a JSON object", e))?;
 
     let data = 8 + length;
     let mut found: Vec<Found> = Vec::new();
@@ -86,12 +81,8 @@ async fn read_header(source: &dyn Source, index: usize) -> Result<Vec<Found>> {
         if !seen.insert(tensor.clone()) {
             return Err(malformed(name, &field, "one tensor of this name", "two"));
         }
-        let Entry {
-            dtype,
-            shape,
-            data_offsets: (first, end),
-        } = serde_json::from_value(value)
-            .map_err(|e| malformed(name, &field, "dtype, shape and data_offsets", e))?;
+        let Entry { dtype, shape, data_offsets: (first, end) } =
+            serde_json::from_value(value).map_err(|e| malformed(name, &field, "dtype, shape and data_offsets", e))?;
         let format = match dtype {
             Dtype::F32 => Format::F32,
             Dtype::F16 => Format::F16,
@@ -107,32 +98,18 @@ async fn read_header(source: &dyn Source, index: usize) -> Result<Vec<Found>> {
         };
         let shape: Vec<u64> = shape.into_iter().map(|d| d as u64).collect();
         let size = u64::from(format.spec().bytes);
-        let bytes = shape
-            .iter()
-            .try_fold(size, |bytes, &d| bytes.checked_mul(d));
+        let bytes = shape.iter().try_fold(size, |bytes, &d| bytes.checked_mul(d));
         let Some(bytes) = bytes.filter(|&bytes| bytes > 0) else {
             let expected = "dimensions above 0 with a product below 2^64";
             return Err(malformed(name, &field, expected, format!("{shape:?}")));
         };
         if (end as u64).checked_sub(first as u64) != Some(bytes) {
             let expected = format!("data_offsets {bytes} bytes apart, as {shape:?} {format} needs");
-            return Err(malformed(
-                name,
-                &field,
-                expected,
-                format!("[{first}, {end}]"),
-            ));
+            return Err(malformed(name, &field, expected, format!("[{first}, {end}]")));
         }
         let offset = (first as u64).saturating_add(data);
         check_range(name, &field, offset, bytes, len)?;
-        found.push(Found {
-            stored_name: tensor,
-            shape,
-            format,
-            source: index,
-            offset,
-            bytes,
-        });
+        found.push(Found { stored_name: tensor, shape, format, source: index, offset, bytes });
     }
     let mut order: Vec<&Found> = found.iter().collect();
     order.sort_by_key(|tensor| tensor.offset);
@@ -147,27 +124,18 @@ async fn read_header(source: &dyn Source, index: usize) -> Result<Vec<Found>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| Error::Io {
-        name: path.display().to_string(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| Error::Io { name: path.display().to_string(), source })
 }
 
 /// A file of the folder; `None` if it is not there.
 fn read_optional(folder: &Path, file: &str) -> Result<Option<Vec<u8>>> {
     let path = folder.join(file);
-    if path.exists() {
-        read(&path).map(Some)
-    } else {
-        Ok(None)
-    }
+    if path.exists() { read(&path).map(Some) } else { Ok(None) }
 }
 
 fn json(folder: &Path, file: &str) -> Result<Option<Value>> {
     let bytes = read_optional(folder, file)?;
-    bytes
-        .map(|bytes| lenient(&folder.join(file).display().to_string(), &bytes))
-        .transpose()
+    bytes.map(|bytes| lenient(&folder.join(file).display().to_string(), &bytes)).transpose()
 }
 
 /// Names of files, and for shards which tensor is to be in which.
@@ -180,24 +148,15 @@ fn shards(folder: &Path) -> Result<Shards> {
         return Ok((vec!["model.safetensors".into()], None));
     };
     let name = folder.join(INDEX).display().to_string();
-    let map = index.get("weight_map").ok_or_else(|| Error::MissingField {
-        name: name.clone(),
-        field: "weight_map".into(),
-    })?;
+    let map = index
+        .get("weight_map")
+        .ok_or_else(|| Error::MissingField { name: name.clone(), field: "weight_map".into() })?;
     let map: HashMap<String, String> = serde_json::from_value(map.clone())
         .map_err(|e| malformed(&name, "weight_map", "names of files by name of tensor", e))?;
     let files: BTreeSet<&String> = map.values().collect();
-    if let Some(path) = files
-        .iter()
-        .find(|file| Path::new(file).file_name() != Some(file.as_ref()))
-    {
+    if let Some(path) = files.iter().find(|file| Path::new(file).file_name() != Some(file.as_ref())) {
         // An index must not reach outside its folder.
-        return Err(malformed(
-            &name,
-            "weight_map",
-            "names of files in the folder",
-            path,
-        ));
+        return Err(malformed(&name, "weight_map", "names of files in the folder", path));
     }
     Ok((files.into_iter().cloned().collect(), Some(map)))
 }
@@ -218,44 +177,23 @@ pub(super) async fn open_folder(folder: &Path) -> Result<Checkpoint> {
             let field = format!("tensor {}", tensor.stored_name);
             match map.as_ref().map(|map| map.get(&tensor.stored_name)) {
                 Some(Some(listed)) if listed != name => {
-                    return Err(malformed(
-                        source.name(),
-                        &field,
-                        format!("it in {listed}"),
-                        "it here",
-                    ));
+                    return Err(malformed(source.name(), &field, format!("it in {listed}"), "it here"));
                 }
                 Some(None) => {
-                    return Err(malformed(
-                        source.name(),
-                        &field,
-                        "it in the index",
-                        "it only here",
-                    ));
+                    return Err(malformed(source.name(), &field, "it in the index", "it only here"));
                 }
                 _ => found.push(tensor),
             }
         }
         sources.push(Rc::new(source));
     }
-    if config_json
-        .get("tie_word_embeddings")
-        .is_none_or(Value::is_null)
-    {
+    if config_json.get("tie_word_embeddings").is_none_or(Value::is_null) {
         config.tie_word_embeddings = !found.iter().any(|t| t.stored_name == "lm_head.weight");
     }
-    if let Some(embedding) = found
-        .iter()
-        .find(|t| t.stored_name == "model.embed_tokens.weight")
-    {
+    if let Some(embedding) = found.iter().find(|t| t.stored_name == "model.embed_tokens.weight") {
         // Rows decide; a number of rows that is out of range fails as a shape.
-        let rows = embedding
-            .shape
-            .first()
-            .and_then(|&rows| u32::try_from(rows).ok());
-        config.vocab_size = rows
-            .filter(|&rows| rows <= 1 << 24)
-            .unwrap_or(config.vocab_size);
+        let rows = embedding.shape.first().and_then(|&rows| u32::try_from(rows).ok());
+        config.vocab_size = rows.filter(|&rows| rows <= 1 << 24).unwrap_or(config.vocab_size);
     }
     let tokenizer_config = json(folder, "tokenizer_config.json")?.unwrap_or_default();
     let generation = json(folder, "generation_config.json")?.unwrap_or_default();
@@ -276,31 +214,20 @@ pub(super) async fn open_folder(folder: &Path) -> Result<Checkpoint> {
 }
 
 fn model_name(folder: &Path, config: &Value) -> String {
-    let stated = config
-        .get("_name_or_path")
-        .and_then(Value::as_str)
-        .unwrap_or("");
-    let stated = stated
-        .trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or("");
+    let stated = config.get("_name_or_path").and_then(Value::as_str).unwrap_or("");
+    let stated = stated.trim_end_matches('/').rsplit('/').next().unwrap_or("");
     if !stated.is_empty() {
         return stated.into();
     }
     let absolute = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
-    absolute
-        .file_name()
-        .map_or("model".into(), |name| name.to_string_lossy().into_owned())
+    absolute.file_name().map_or("model".into(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The fields of `config.json`, for `info`.
 fn shown(config: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), Into::into);
     let fields = config.as_object().into_iter().flatten();
-    fields
-        .map(|(key, value)| (key.clone(), text(value)))
-        .collect()
+    fields.map(|(key, value)| (key.clone(), text(value))).collect()
 }
 
 /// `chat_template.jinja`, or the template (the one named "default" of several) in `tokenizer_config.json`.
@@ -308,15 +235,11 @@ fn chat_template(folder: &Path, tokenizer_config: &Value) -> Result<Option<Strin
     if let Some(bytes) = read_optional(folder, "chat_template.jinja")? {
         let name = folder.join("chat_template.jinja").display().to_string();
         let text = String::from_utf8(bytes);
-        return text
-            .map(Some)
-            .map_err(|e| malformed(&name, "the file", "UTF-8", e.utf8_error()));
+        return text.map(Some).map_err(|e| malformed(&name, "the file", "UTF-8", e.utf8_error()));
     }
     let template = match tokenizer_config.get("chat_template") {
         Some(Value::Array(several)) => {
-            let default = several
-                .iter()
-                .find(|t| t.get("name").is_some_and(|n| n == "default"));
+            let default = several.iter().find(|t| t.get("name").is_some_and(|n| n == "default"));
             default.and_then(|t| t.get("template"))
         }
         other => other,
@@ -325,43 +248,30 @@ fn chat_template(folder: &Path, tokenizer_config: &Value) -> Result<Option<Strin
 }
 
 /// `tokenizer.json`, and the special tokens from where Hugging Face's libraries take them.
-fn tokenizer(
-    folder: &Path,
-    config: &Value,
-    generation: &Value,
-    tokenizer_config: &Value,
-) -> Result<TokenizerData> {
+fn tokenizer(folder: &Path, config: &Value, generation: &Value, tokenizer_config: &Value) -> Result<TokenizerData> {
     let path = folder.join("tokenizer.json");
     let bytes = read(&path)?;
     let name = path.display().to_string();
-    let tokenizer: Value =
-        serde_json::from_slice(&bytes).map_err(|e| malformed(&name, "the file", "JSON", e))?;
+    let tokenizer: Value = serde_json::from_slice(&bytes).map_err(|e| malformed(&name, "the file", "JSON", e))?;
     let added = tokenizer.get("added_tokens").and_then(Value::as_array);
     let narrow = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
     // "bos_token" is a text, or an object with one.
     let named = |field: &str| {
         let token = tokenizer_config.get(field)?;
         let text = token.get("content").unwrap_or(token).as_str()?;
-        let token = added?
-            .iter()
-            .find(|t| t.get("content").is_some_and(|c| c == text))?;
+        let token = added?.iter().find(|t| t.get("content").is_some_and(|c| c == text))?;
         token.get("id").and_then(narrow)
     };
     let stated = |field: &str| {
-        let value = generation
-            .get(field)
-            .filter(|v| !v.is_null())
-            .or_else(|| config.get(field));
+        let value = generation.get(field).filter(|v| !v.is_null()).or_else(|| config.get(field));
         match value {
             Some(Value::Array(ids)) => ids.iter().filter_map(narrow).collect(),
             Some(id) => narrow(id).into_iter().collect(),
             None => Vec::new(),
         }
     };
-    let one = |kind: &str| {
-        named(&format!("{kind}_token"))
-            .or_else(|| stated(&format!("{kind}_token_id")).first().copied())
-    };
+    let one =
+        |kind: &str| named(&format!("{kind}_token")).or_else(|| stated(&format!("{kind}_token_id")).first().copied());
     let mut eos: Vec<u32> = named("eos_token").into_iter().collect();
     for id in stated("eos_token_id") {
         if !eos.contains(&id) {
@@ -369,20 +279,11 @@ fn tokenizer(
         }
     }
     let bos = one("bos");
-    let add_bos = match tokenizer_config
-        .get("add_bos_token")
-        .and_then(Value::as_bool)
-    {
+    let add_bos = match tokenizer_config.get("add_bos_token").and_then(Value::as_bool) {
         Some(add) => add,
         None => begins_with_special(tokenizer.get("post_processor")),
     };
-    Ok(TokenizerData::Json {
-        bos,
-        eos,
-        pad: one("pad"),
-        add_bos: add_bos && bos.is_some(),
-        bytes,
-    })
+    Ok(TokenizerData::Json { bos, eos, pad: one("pad"), add_bos: add_bos && bos.is_some(), bytes })
 }
 
 /// Whether the post-processor puts a special token before a single text.
@@ -391,9 +292,7 @@ fn begins_with_special(processor: Option<&Value>) -> bool {
         return false;
     };
     if let Some(several) = processor.get("processors").and_then(Value::as_array) {
-        return several
-            .iter()
-            .any(|processor| begins_with_special(Some(processor)));
+        return several.iter().any(|processor| begins_with_special(Some(processor)));
     }
     let first = processor.get("single").and_then(|single| single.get(0));
     first.is_some_and(|first| first.get("SpecialToken").is_some())

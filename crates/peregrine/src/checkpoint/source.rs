@@ -27,22 +27,10 @@ pub trait Source {
 }
 
 /// [`Error::Truncated`] unless `needed` bytes at `offset` lie inside `available`.
-pub(crate) fn check_range(
-    name: &str,
-    what: &str,
-    offset: u64,
-    needed: u64,
-    available: u64,
-) -> Result<()> {
+pub(crate) fn check_range(name: &str, what: &str, offset: u64, needed: u64, available: u64) -> Result<()> {
     match offset.checked_add(needed) {
         Some(end) if end <= available => Ok(()),
-        _ => Err(Error::Truncated {
-            name: name.into(),
-            what: what.into(),
-            offset,
-            needed,
-            available,
-        }),
+        _ => Err(Error::Truncated { name: name.into(), what: what.into(), offset, needed, available }),
     }
 }
 
@@ -55,10 +43,7 @@ pub struct MemorySource {
 impl MemorySource {
     /// Takes a `Vec<u8>` or a `&'static [u8]`; `name` is for messages.
     pub fn new(name: impl Into<String>, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
-        Self {
-            name: name.into(),
-            bytes: bytes.into(),
-        }
+        Self { name: name.into(), bytes: bytes.into() }
     }
 }
 
@@ -107,20 +92,13 @@ mod native {
         /// [`Error::Io`]; a directory is one too.
         pub fn open(path: impl AsRef<Path>) -> Result<Self> {
             let name = path.as_ref().display().to_string();
-            let io = |source| Error::Io {
-                name: name.clone(),
-                source,
-            };
+            let io = |source| Error::Io { name: name.clone(), source };
             let file = File::open(&path).map_err(io)?;
             let metadata = file.metadata().map_err(io)?;
             if metadata.is_dir() {
                 return Err(io(ErrorKind::IsADirectory.into()));
             }
-            Ok(Self {
-                len: metadata.len(),
-                name,
-                file,
-            })
+            Ok(Self { len: metadata.len(), name, file })
         }
     }
 
@@ -138,9 +116,7 @@ mod native {
                 let needed = buf.len() as u64;
                 check_range(&self.name, "a read", offset, needed, self.len)?;
                 let mut file = &self.file;
-                let read = file
-                    .seek(SeekFrom::Start(offset))
-                    .and_then(|_| file.read_exact(buf));
+                let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(buf));
                 read.map_err(|source| match source.kind() {
                     // Someone cut the file while it was open.
                     ErrorKind::UnexpectedEof => Error::Truncated {
@@ -150,10 +126,7 @@ mod native {
                         needed,
                         available: file.metadata().map_or(0, |m| m.len()),
                     },
-                    _ => Error::Io {
-                        name: self.name.clone(),
-                        source,
-                    },
+                    _ => Error::Io { name: self.name.clone(), source },
                 })
             })
         }
@@ -179,22 +152,14 @@ mod native {
                 .timeout_per_read(Some(Duration::from_secs(60)))
                 .build()
                 .into();
-            let mut source = Self {
-                url: url.into(),
-                agent,
-                len: 0,
-            };
+            let mut source = Self { url: url.into(), agent, len: 0 };
             let (_, total) = source.request(0, 0)?;
             source.len = total;
             Ok(source)
         }
 
         fn error(&self, status: Option<u16>, detail: impl Into<String>) -> Error {
-            Error::Http {
-                url: self.url.clone(),
-                status,
-                detail: detail.into(),
-            }
+            Error::Http { url: self.url.clone(), status, detail: detail.into() }
         }
 
         /// Requests bytes `first..=last`; the body and the file's whole length.
@@ -205,9 +170,7 @@ mod native {
                 .header("Range", format!("bytes={first}-{last}"))
                 // A compressed answer would have other byte positions.
                 .header("Accept-Encoding", "identity");
-            let response = request
-                .call()
-                .map_err(|e| self.error(None, e.to_string()))?;
+            let response = request.call().map_err(|e| self.error(None, e.to_string()))?;
             let status = response.status().as_u16();
             match status {
                 206 => {}
@@ -217,24 +180,17 @@ mod native {
                     return Err(self.error(Some(200), detail));
                 }
                 _ => {
-                    return Err(
-                        self.error(Some(status), format!("the server answered status {status}"))
-                    );
+                    return Err(self.error(Some(status), format!("the server answered status {status}")));
                 }
             }
-            let range = response
-                .headers()
-                .get("content-range")
-                .and_then(|v| v.to_str().ok());
+            let range = response.headers().get("content-range").and_then(|v| v.to_str().ok());
             let total = range.and_then(|range| {
                 let (span, total) = range.strip_prefix("bytes ")?.split_once('/')?;
                 (span == format!("{first}-{last}")).then(|| total.parse::<u64>().ok())?
             });
             let Some(total) = total else {
                 let found = range.unwrap_or("none");
-                let detail = format!(
-                    "expected Content-Range \"bytes {first}-{last}/LENGTH\", found \"{found}\""
-                );
+                let detail = format!("expected Content-Range \"bytes {first}-{last}/LENGTH\", found \"{found}\"");
                 return Err(self.error(Some(206), detail));
             };
             Ok((response.into_body(), total))
@@ -259,10 +215,7 @@ mod native {
                 }
                 let (mut body, total) = self.request(offset, offset + needed - 1)?;
                 if total != self.len {
-                    let detail = format!(
-                        "the file changed: expected length {}, found {total}",
-                        self.len
-                    );
+                    let detail = format!("the file changed: expected length {}, found {total}", self.len);
                     return Err(self.error(Some(206), detail));
                 }
                 let mut reader = body.as_reader();
@@ -274,8 +227,7 @@ mod native {
                 // Reading on to the end also lets the connection be used again.
                 match reader.read(&mut [0]) {
                     Ok(1) => {
-                        let detail =
-                            format!("the answer is longer than the {needed} bytes asked for");
+                        let detail = format!("the answer is longer than the {needed} bytes asked for");
                         Err(self.error(Some(206), detail))
                     }
                     _ => Ok(()),

@@ -5,15 +5,7 @@ use crate::{Error, Result};
 
 /// The values of `tokenizer.ggml.pre` that this runtime can split text for. The `llama` and `falcon` ones are the
 /// same splitting.
-pub const PRE_TOKENIZERS: &[&str] = &[
-    "falcon-h1",
-    "falcon3",
-    "llama3",
-    "llama-v3",
-    "llama-bpe",
-    "smollm",
-    "gpt-2",
-];
+pub const PRE_TOKENIZERS: &[&str] = &["falcon-h1", "falcon3", "llama3", "llama-v3", "llama-bpe", "smollm", "gpt-2"];
 
 /// Vocabulary, merges, special tokens.
 #[derive(Clone, Debug)]
@@ -68,11 +60,7 @@ pub(super) fn from_gguf(metadata: &Metadata, vocab_size: u32) -> Result<Tokenize
     };
     let model = metadata.str("tokenizer.ggml.model")?;
     if model != "gpt2" {
-        return Err(unsupported(
-            "tokenizer.ggml.model",
-            "gpt2, byte-level BPE".into(),
-            model,
-        ));
+        return Err(unsupported("tokenizer.ggml.model", "gpt2, byte-level BPE".into(), model));
     }
     let pre = metadata.str("tokenizer.ggml.pre")?;
     if !PRE_TOKENIZERS.contains(&pre) {
@@ -82,11 +70,7 @@ pub(super) fn from_gguf(metadata: &Metadata, vocab_size: u32) -> Result<Tokenize
     let tokens = metadata.strings("tokenizer.ggml.tokens")?;
     if tokens.len() as u64 != u64::from(vocab_size) {
         let expected = format!("{vocab_size} tokens, one for each row of token_embd.weight");
-        return Err(malformed(
-            "tokenizer.ggml.tokens",
-            expected,
-            tokens.len().to_string(),
-        ));
+        return Err(malformed("tokenizer.ggml.tokens", expected, tokens.len().to_string()));
     }
     let types = "tokenizer.ggml.token_type";
     let token_types = match metadata.ints_opt(types)? {
@@ -108,11 +92,7 @@ pub(super) fn from_gguf(metadata: &Metadata, vocab_size: u32) -> Result<Tokenize
         match metadata.u32_opt(&field)? {
             // Converters write -1 for "none".
             Some(u32::MAX) => Ok(None),
-            Some(id) if id >= vocab_size => Err(malformed(
-                &field,
-                format!("an id below {vocab_size}"),
-                id.to_string(),
-            )),
+            Some(id) if id >= vocab_size => Err(malformed(&field, format!("an id below {vocab_size}"), id.to_string())),
             other => Ok(other),
         }
     };
@@ -131,8 +111,6 @@ pub(super) fn from_gguf(metadata: &Metadata, vocab_size: u32) -> Result<Tokenize
         bos,
         eos,
         pad: id("padding")?,
-        add_bos: metadata
-            .bool_opt("tokenizer.ggml.add_bos_token")?
-            .unwrap_or(by_default),
+        add_bos: metadata.bool_opt("tokenizer.ggml.add_bos_token")?.unwrap_or(by_default),
     })
 }

@@ -32,28 +32,16 @@ fn unsupported(field: &str, expected: &str, found: impl ToString) -> Error {
 /// # Errors
 /// [`Error::Unsupported`] where GGUF has no words for what `tokenizer.json` does; [`Error::Malformed`].
 pub(crate) fn to_gguf(data: &TokenizerData, vocab_size: u32) -> Result<TokenizerData> {
-    let TokenizerData::Json {
-        bytes,
-        bos,
-        eos,
-        pad,
-        add_bos,
-    } = data
-    else {
+    let TokenizerData::Json { bytes, bos, eos, pad, add_bos } = data else {
         return Ok(data.clone());
     };
-    let root: Value =
-        serde_json::from_slice(bytes).map_err(|e| malformed("the file", "JSON", e))?;
+    let root: Value = serde_json::from_slice(bytes).map_err(|e| malformed("the file", "JSON", e))?;
     let model = &root["model"];
     if model["type"] != "BPE" || model["byte_fallback"] == true {
         return Err(unsupported("model", "byte-level BPE", &model["type"]));
     }
     if !matches!(root["normalizer"]["type"].as_str(), None | Some("NFC")) {
-        return Err(unsupported(
-            "normalizer",
-            "none",
-            &root["normalizer"]["type"],
-        ));
+        return Err(unsupported("normalizer", "none", &root["normalizer"]["type"]));
     }
     let pre = pre_tokenizer(&root["pre_tokenizer"])?;
     let (tokens, token_types) = vocabulary(&root, vocab_size)?;
@@ -82,9 +70,7 @@ fn pre_tokenizer(value: &Value) -> Result<&'static str> {
     match steps {
         [bytes] if is_bytes(bytes, true) => Ok("gpt-2"),
         [digits, bytes]
-            if digits["type"] == "Digits"
-                && digits["individual_digits"] == true
-                && is_bytes(bytes, true) =>
+            if digits["type"] == "Digits" && digits["individual_digits"] == true && is_bytes(bytes, true) =>
         {
             Ok("smollm")
         }
@@ -110,24 +96,16 @@ fn vocabulary(root: &Value, vocab_size: u32) -> Result<(Vec<String>, Vec<i32>)> 
     let size = vocab_size as usize;
     let mut tokens: Vec<Option<(String, i32)>> = vec![None; size];
     let mut put = |text: &str, id: Option<u64>, ty: i32| {
-        let place = id
-            .and_then(|id| usize::try_from(id).ok())
-            .filter(|&id| id < size);
+        let place = id.and_then(|id| usize::try_from(id).ok()).filter(|&id| id < size);
         let Some(place) = place else {
             let field = format!("the id of token {text:?}");
             let found = id.map_or("none".into(), |id| id.to_string());
-            return Err(malformed(
-                &field,
-                format!("an id below {vocab_size}"),
-                found,
-            ));
+            return Err(malformed(&field, format!("an id below {vocab_size}"), found));
         };
         match &tokens[place] {
-            Some((other, _)) if other != text => Err(malformed(
-                &format!("token {place}"),
-                "one text",
-                format!("{other:?} and {text:?}"),
-            )),
+            Some((other, _)) if other != text => {
+                Err(malformed(&format!("token {place}"), "one text", format!("{other:?} and {text:?}")))
+            }
             _ => {
                 tokens[place] = Some((text.into(), ty));
                 Ok(())
@@ -141,16 +119,10 @@ fn vocabulary(root: &Value, vocab_size: u32) -> Result<(Vec<String>, Vec<i32>)> 
     for token in root["added_tokens"].as_array().into_iter().flatten() {
         let text = token["content"].as_str();
         let text = text.ok_or_else(|| malformed("added_tokens", "content in each", token))?;
-        put(
-            text,
-            token["id"].as_u64(),
-            if token["special"] == true { 3 } else { 4 },
-        )?;
+        put(text, token["id"].as_u64(), if token["special"] == true { 3 } else { 4 })?;
     }
     let named = tokens.into_iter().enumerate();
-    Ok(named
-        .map(|(id, token)| token.unwrap_or_else(|| (format!("[PAD{id}]"), 5)))
-        .unzip())
+    Ok(named.map(|(id, token)| token.unwrap_or_else(|| (format!("[PAD{id}]"), 5))).unzip())
 }
 
 /// Merges as "left right"; they are such strings already, or pairs of strings.
@@ -167,8 +139,5 @@ fn merges(model: &Value) -> Result<Vec<String>> {
         _ => None,
     };
     let wrong = |merge| malformed("model.merges", "pairs of strings", merge);
-    merges
-        .iter()
-        .map(|merge| text(merge).ok_or_else(|| wrong(merge)))
-        .collect()
+    merges.iter().map(|merge| text(merge).ok_or_else(|| wrong(merge))).collect()
 }

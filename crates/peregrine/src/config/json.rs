@@ -26,8 +26,7 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         let int = value.as_u64().and_then(|int| u32::try_from(int).ok());
-        int.map(Some)
-            .ok_or_else(|| self.wrong(field, "an integer from 0 to 4294967295", value))
+        int.map(Some).ok_or_else(|| self.wrong(field, "an integer from 0 to 4294967295", value))
     }
 
     fn u32(&self, field: &str) -> Result<u32> {
@@ -35,28 +34,20 @@ impl<'a> Fields<'a> {
     }
 
     fn missing(&self, field: &str) -> Error {
-        Error::MissingField {
-            name: self.name.into(),
-            field: field.into(),
-        }
+        Error::MissingField { name: self.name.into(), field: field.into() }
     }
 
     fn bool(&self, field: &str, default: bool) -> Result<bool> {
         match self.get(field) {
             None => Ok(default),
-            Some(value) => value
-                .as_bool()
-                .ok_or_else(|| self.wrong(field, "true or false", value)),
+            Some(value) => value.as_bool().ok_or_else(|| self.wrong(field, "true or false", value)),
         }
     }
 
     fn str(&self, field: &str) -> Result<Option<&'a str>> {
         match self.get(field) {
             None => Ok(None),
-            Some(value) => value
-                .as_str()
-                .map(Some)
-                .ok_or_else(|| self.wrong(field, "a string", value)),
+            Some(value) => value.as_str().map(Some).ok_or_else(|| self.wrong(field, "a string", value)),
         }
     }
 
@@ -70,8 +61,7 @@ impl<'a> Fields<'a> {
 
     /// A multiplier; transformers takes 1 when it is missing.
     fn multiplier(&self, field: &str) -> Result<f32> {
-        self.get(field)
-            .map_or(Ok(1.0), |value| self.finite(field, value))
+        self.get(field).map_or(Ok(1.0), |value| self.finite(field, value))
     }
 
     fn multipliers<const N: usize>(&self, field: &str) -> Result<[f32; N]> {
@@ -89,10 +79,7 @@ impl<'a> Fields<'a> {
     }
 
     fn finite(&self, field: &str, value: &Value) -> Result<f32> {
-        let number = value
-            .as_f64()
-            .map(|number| number as f32)
-            .filter(|number| number.is_finite());
+        let number = value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
         number.ok_or_else(|| self.wrong(field, "a finite number", value))
     }
 }
@@ -103,10 +90,7 @@ pub(super) fn parse(name: &str, root: &Value) -> Result<Config> {
     if !root.is_object() {
         return Err(malformed(name, "the file", "a JSON object", root));
     }
-    match fields
-        .str("model_type")?
-        .ok_or_else(|| fields.missing("model_type"))?
-    {
+    match fields.str("model_type")?.ok_or_else(|| fields.missing("model_type"))? {
         "falcon_h1" => {}
         other => return Err(unsupported(name, "model_type", "falcon_h1", other)),
     }
@@ -127,17 +111,13 @@ pub(super) fn parse(name: &str, root: &Value) -> Result<Config> {
         Some(dim) => dim,
         None => hidden_size.checked_div(num_attention_heads).unwrap_or(0),
     };
-    let eps = fields
-        .get("rms_norm_eps")
-        .ok_or_else(|| fields.missing("rms_norm_eps"))?;
+    let eps = fields.get("rms_norm_eps").ok_or_else(|| fields.missing("rms_norm_eps"))?;
     Ok(Config {
         vocab_size: fields.u32("vocab_size")?,
         hidden_size,
         num_hidden_layers: fields.u32("num_hidden_layers")?,
         num_attention_heads,
-        num_key_value_heads: fields
-            .u32_opt("num_key_value_heads")?
-            .unwrap_or(num_attention_heads),
+        num_key_value_heads: fields.u32_opt("num_key_value_heads")?.unwrap_or(num_attention_heads),
         head_dim,
         intermediate_size: fields.u32("intermediate_size")?,
         mamba_d_ssm,
@@ -165,12 +145,7 @@ pub(super) fn parse(name: &str, root: &Value) -> Result<Config> {
 
 /// What transformers would honour and this runtime does not.
 fn refuse(fields: &Fields<'_>) -> Result<()> {
-    for field in [
-        "attention_bias",
-        "mlp_bias",
-        "projectors_bias",
-        "mamba_proj_bias",
-    ] {
+    for field in ["attention_bias", "mlp_bias", "projectors_bias", "mamba_proj_bias"] {
         fields.must_be(field, false, false)?;
     }
     fields.must_be("mamba_conv_bias", true, true)?;
@@ -186,27 +161,15 @@ fn refuse(fields: &Fields<'_>) -> Result<()> {
         plain_rope(fields, "rope_scaling", scaling)?;
     }
     if let Some(limit) = fields.get("time_step_limit") {
-        let bounds = limit
-            .as_array()
-            .map(|bounds| bounds.iter().map(number).collect::<Vec<_>>());
+        let bounds = limit.as_array().map(|bounds| bounds.iter().map(number).collect::<Vec<_>>());
         if bounds.as_deref() != Some(&[Some(0.0), Some(f64::INFINITY)]) {
-            return Err(unsupported(
-                fields.name,
-                "time_step_limit",
-                "[0, Infinity]",
-                limit,
-            ));
+            return Err(unsupported(fields.name, "time_step_limit", "[0, Infinity]", limit));
         }
     }
     if let Some(quantised) = fields.get("quantization_config") {
         let method = quantised.get("quant_method").unwrap_or(quantised);
         let expected = "weights in float32, float16 or bfloat16";
-        return Err(unsupported(
-            fields.name,
-            "quantization_config",
-            expected,
-            method,
-        ));
+        return Err(unsupported(fields.name, "quantization_config", expected, method));
     }
     Ok(())
 }
@@ -217,9 +180,7 @@ fn number(value: &Value) -> Option<f64> {
         Value::String(text) if text == "Infinity" => Some(f64::INFINITY),
         Value::Object(object) => object.get("__float__").and_then(number),
         // JSON writers without infinities clip to the largest double or single.
-        other => other
-            .as_f64()
-            .map(|n| if n >= 3e38 { f64::INFINITY } else { n }),
+        other => other.as_f64().map(|n| if n >= 3e38 { f64::INFINITY } else { n }),
     }
 }
 
@@ -229,17 +190,11 @@ fn rope_theta(fields: &Fields<'_>) -> Result<f64> {
         plain_rope(fields, "rope_parameters", parameters)?;
         if let Some(theta) = parameters.get("rope_theta") {
             let field = "rope_parameters.rope_theta";
-            return theta
-                .as_f64()
-                .ok_or_else(|| fields.wrong(field, "a number", theta));
+            return theta.as_f64().ok_or_else(|| fields.wrong(field, "a number", theta));
         }
     }
-    let theta = fields
-        .get("rope_theta")
-        .ok_or_else(|| fields.missing("rope_theta"))?;
-    theta
-        .as_f64()
-        .ok_or_else(|| fields.wrong("rope_theta", "a number", theta))
+    let theta = fields.get("rope_theta").ok_or_else(|| fields.missing("rope_theta"))?;
+    theta.as_f64().ok_or_else(|| fields.wrong("rope_theta", "a number", theta))
 }
 
 /// Rotary positions without any scaling.
@@ -248,12 +203,7 @@ fn plain_rope(fields: &Fields<'_>, field: &str, value: &Value) -> Result<()> {
     match kind.and_then(Value::as_str) {
         Some("default") => Ok(()),
         None if field == "rope_parameters" && kind.is_none() => Ok(()),
-        _ => Err(unsupported(
-            fields.name,
-            field,
-            "no scaling of positions",
-            value,
-        )),
+        _ => Err(unsupported(fields.name, field, "no scaling of positions", value)),
     }
 }
 
@@ -268,10 +218,7 @@ pub(crate) fn lenient(name: &str, text: &[u8]) -> Result<Value> {
     while at < text.len() {
         let rest = &text[at..];
         let bare = [&b"-Infinity"[..], b"Infinity", b"NaN"];
-        if let Some(word) = bare
-            .into_iter()
-            .find(|word| !quoted && rest.starts_with(word))
-        {
+        if let Some(word) = bare.into_iter().find(|word| !quoted && rest.starts_with(word)) {
             clean.push(b'"');
             clean.extend_from_slice(word);
             clean.push(b'"');

@@ -107,12 +107,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::from_json`].
-    pub fn from_gguf(
-        metadata: &Metadata,
-        vocab_size: u32,
-        has_lm_head: bool,
-        has_ssm_norm: bool,
-    ) -> Result<Self> {
+    pub fn from_gguf(metadata: &Metadata, vocab_size: u32, has_lm_head: bool, has_ssm_norm: bool) -> Result<Self> {
         refuse(metadata)?;
         let key = |key: &str| format!("{ARCHITECTURE}.{key}");
         let u32 = |name: &str| metadata.u32(&key(name));
@@ -166,79 +161,19 @@ impl Config {
         // HF's name, GGUF's key, the value, the least and the most that make sense.
         let sizes: [(&str, &str, u32, u32, u32); 14] = [
             ("vocab_size", "vocab_size", self.vocab_size, 1, 1 << 24),
-            (
-                "hidden_size",
-                "embedding_length",
-                self.hidden_size,
-                1,
-                1 << 16,
-            ),
-            (
-                "num_hidden_layers",
-                "block_count",
-                self.num_hidden_layers,
-                1,
-                1024,
-            ),
-            (
-                "num_attention_heads",
-                "attention.head_count",
-                self.num_attention_heads,
-                1,
-                1024,
-            ),
-            (
-                "num_key_value_heads",
-                "attention.head_count_kv",
-                self.num_key_value_heads,
-                1,
-                1024,
-            ),
+            ("hidden_size", "embedding_length", self.hidden_size, 1, 1 << 16),
+            ("num_hidden_layers", "block_count", self.num_hidden_layers, 1, 1024),
+            ("num_attention_heads", "attention.head_count", self.num_attention_heads, 1, 1024),
+            ("num_key_value_heads", "attention.head_count_kv", self.num_key_value_heads, 1, 1024),
             ("head_dim", "attention.key_length", self.head_dim, 2, 1024),
-            (
-                "intermediate_size",
-                "feed_forward_length",
-                self.intermediate_size,
-                1,
-                1 << 18,
-            ),
-            (
-                "mamba_d_ssm",
-                "ssm.inner_size",
-                self.mamba_d_ssm,
-                1,
-                1 << 16,
-            ),
-            (
-                "mamba_n_heads",
-                "ssm.time_step_rank",
-                self.mamba_n_heads,
-                1,
-                4096,
-            ),
+            ("intermediate_size", "feed_forward_length", self.intermediate_size, 1, 1 << 18),
+            ("mamba_d_ssm", "ssm.inner_size", self.mamba_d_ssm, 1, 1 << 16),
+            ("mamba_n_heads", "ssm.time_step_rank", self.mamba_n_heads, 1, 4096),
             ("mamba_d_head", "ssm.inner_size", self.mamba_d_head, 1, 1024),
-            (
-                "mamba_n_groups",
-                "ssm.group_count",
-                self.mamba_n_groups,
-                1,
-                256,
-            ),
-            (
-                "mamba_d_state",
-                "ssm.state_size",
-                self.mamba_d_state,
-                1,
-                1024,
-            ),
+            ("mamba_n_groups", "ssm.group_count", self.mamba_n_groups, 1, 256),
+            ("mamba_d_state", "ssm.state_size", self.mamba_d_state, 1, 1024),
             ("mamba_d_conv", "ssm.conv_kernel", self.mamba_d_conv, 2, 8),
-            (
-                "max_position_embeddings",
-                "context_length",
-                self.max_position_embeddings,
-                1,
-                1 << 30,
-            ),
+            ("max_position_embeddings", "context_length", self.max_position_embeddings, 1, 1 << 30),
         ];
         for (hf, gguf, value, least, most) in sizes {
             if !(least..=most).contains(&value) {
@@ -287,12 +222,7 @@ impl Config {
         let eps = ("rms_norm_eps", "attention.layer_norm_rms_epsilon");
         if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
             let field = names.pick(eps.0, eps.1);
-            return Err(malformed(
-                file,
-                &field,
-                "a number between 0 and 1",
-                self.rms_norm_eps,
-            ));
+            return Err(malformed(file, &field, "a number between 0 and 1", self.rms_norm_eps));
         }
         if !(self.rope_theta >= 1.0 && self.rope_theta.is_finite()) {
             let field = names.pick("rope_theta", "rope.freq_base");
@@ -323,12 +253,7 @@ fn refuse(metadata: &Metadata) -> Result<()> {
     let file = metadata.file();
     let architecture = metadata.str("general.architecture")?;
     if architecture != ARCHITECTURE {
-        return Err(unsupported(
-            file,
-            "general.architecture",
-            ARCHITECTURE,
-            architecture,
-        ));
+        return Err(unsupported(file, "general.architecture", ARCHITECTURE, architecture));
     }
     // Files from before mid-2025 hold weights without multipliers, and the multipliers as run-time keys.
     let early = |key: &str| {

@@ -52,10 +52,7 @@ pub(super) fn q4_k_scale_min(sc: &[u8], j: usize) -> (u8, u8) {
     if j < 4 {
         (sc[j] & 63, sc[j + 4] & 63)
     } else {
-        (
-            sc[j + 4] & 15 | (sc[j - 4] >> 6) << 4,
-            sc[j + 4] >> 4 | (sc[j] >> 6) << 4,
-        )
+        (sc[j + 4] & 15 | (sc[j - 4] >> 6) << 4, sc[j + 4] >> 4 | (sc[j] >> 6) << 4)
     }
 }
 

@@ -185,10 +185,7 @@ impl Format {
 
     /// The format with this GGUF type id, if it is one that we run.
     pub fn from_gguf_id(id: u32) -> Option<Self> {
-        FORMATS
-            .iter()
-            .find(|spec| spec.gguf_id == id)
-            .map(|spec| spec.format)
+        FORMATS.iter().find(|spec| spec.gguf_id == id).map(|spec| spec.format)
     }
 
     /// Bytes of a row of `cols` values in a file; `None` if the row is not a whole number of blocks, or too long.
@@ -235,10 +232,7 @@ impl FormatSpec {
             return (self.dequantise)(bytes, values);
         }
         let (block, size) = (self.block as usize, self.bytes as usize);
-        assert_eq!(
-            (bytes.len() / size, bytes.len() % size),
-            (values.len() / block, values.len() % block)
-        );
+        assert_eq!((bytes.len() / size, bytes.len() % size), (values.len() / block, values.len() % block));
         for (bytes, values) in bytes.chunks_exact(size).zip(values.chunks_exact_mut(block)) {
             (self.dequantise)(bytes, values);
         }
@@ -253,17 +247,11 @@ impl FormatSpec {
             return false;
         };
         let (block, size) = (self.block as usize, self.bytes as usize);
-        assert_eq!(
-            (bytes.len() / size, bytes.len() % size),
-            (values.len() / block, values.len() % block)
-        );
+        assert_eq!((bytes.len() / size, bytes.len() % size), (values.len() / block, values.len() % block));
         if block == 1 {
             quantise(values, bytes);
         } else {
-            values
-                .chunks_exact(block)
-                .zip(bytes.chunks_exact_mut(size))
-                .for_each(|(v, b)| quantise(v, b));
+            values.chunks_exact(block).zip(bytes.chunks_exact_mut(size)).for_each(|(v, b)| quantise(v, b));
         }
         true
     }
@@ -280,10 +268,7 @@ impl FormatSpec {
         let unit_words = (self.strip_words * self.unit_strips) as usize;
         let halves = self.meta_halves as usize;
         let units = row.len().div_ceil(unit_bytes);
-        assert_eq!(
-            (strips.len(), meta.len()),
-            (units * unit_words, units * halves)
-        );
+        assert_eq!((strips.len(), meta.len()), (units * unit_words, units * halves));
         for (unit, bytes) in row.chunks(unit_bytes).enumerate() {
             let strips = &mut strips[unit * unit_words..(unit + 1) * unit_words];
             (self.repack)(bytes, strips, &mut meta[unit * halves..(unit + 1) * halves]);

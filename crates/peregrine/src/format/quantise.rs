@@ -27,10 +27,7 @@ pub(super) fn bf16(values: &[f32], bytes: &mut [u8]) {
 
 /// The value of largest magnitude, with its sign; the first of equals.
 pub(super) fn extreme(values: &[f32]) -> f32 {
-    values.iter().fold(
-        0.0,
-        |best: f32, &v| if v.abs() > best.abs() { v } else { best },
-    )
+    values.iter().fold(0.0, |best: f32, &v| if v.abs() > best.abs() { v } else { best })
 }
 
 /// 1/d, or 0 where there is nothing to divide.

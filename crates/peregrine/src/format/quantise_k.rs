@@ -23,10 +23,8 @@ fn q6_scale(group: &[f32]) -> f32 {
     }
     // With codes fixed, the best scale is (Σ w·x·q) / (Σ w·q²), and it removes (Σ w·x·q)² / (Σ w·q²) of the error.
     let (mut best, mut scale) = (0.0, 0.0);
-    for step in [
-        0.0, -9.0, -8.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0,
-        7.0, 8.0, 9.0,
-    ] {
+    for step in [0.0, -9.0, -8.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    {
         let inverse = -(32.0 + 0.1 * step) / extreme;
         let (mut xq, mut qq) = (0.0f32, 0.0f32);
         for &x in group {
@@ -51,11 +49,7 @@ pub(super) fn q6_k(values: &[f32], block: &mut [u8]) {
         *scale = q6_scale(group);
     }
     let largest = extreme(&scales);
-    let inverse_d = if largest.abs() < TINY {
-        0.0
-    } else {
-        -128.0 / largest
-    };
+    let inverse_d = if largest.abs() < TINY { 0.0 } else { -128.0 / largest };
     block[208..210].copy_from_slice(&f16::from_f32(inverse(inverse_d)).to_le_bytes());
     let d = half_at(block, 208);
     for j in 0..16 {
@@ -129,9 +123,7 @@ pub(super) fn q4_k(values: &[f32], block: &mut [u8]) {
     for (found, group) in found.iter_mut().zip(values.chunks_exact(32)) {
         *found = q4_scale_min(group);
     }
-    let largest = found
-        .iter()
-        .fold((0.0f32, 0.0f32), |max, f| (max.0.max(f.0), max.1.max(f.1)));
+    let largest = found.iter().fold((0.0f32, 0.0f32), |max, f| (max.0.max(f.0), max.1.max(f.1)));
     block[0..2].copy_from_slice(&f16::from_f32(largest.0 / 63.0).to_le_bytes());
     block[2..4].copy_from_slice(&f16::from_f32(largest.1 / 63.0).to_le_bytes());
     let inverses = (63.0 * inverse(largest.0), 63.0 * inverse(largest.1));

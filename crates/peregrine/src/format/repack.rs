@@ -4,10 +4,7 @@ use super::dequantise::q6_k_code;
 
 /// Four bytes to a word, little-endian; missing bytes are zero.
 fn word(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |word, &byte| word << 8 | u32::from(byte))
+    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte))
 }
 
 /// F32, F16, BF16: the bytes as they are, the end of a row padded with zeros.

@@ -8,29 +8,16 @@ use crate::checkpoint::{Checkpoint, Container, TokenizerData};
 use crate::config::ARCHITECTURE;
 
 /// All fields, in the order of llama.cpp's converter.
-pub(super) fn write(
-    header: &mut GgufHeader,
-    input: &Checkpoint,
-    options: &QuantizeOptions,
-) -> Result<()> {
+pub(super) fn write(header: &mut GgufHeader, input: &Checkpoint, options: &QuantizeOptions) -> Result<()> {
     let config = &input.config;
     let inherited = |key: &str| {
         let field = input.metadata.iter().find(|(known, _)| known == key);
-        field
-            .map(|(_, value)| value.as_str())
-            .filter(|_| input.container == Container::Gguf)
+        field.map(|(_, value)| value.as_str()).filter(|_| input.container == Container::Gguf)
     };
     header.field("general.architecture", Field::Str(ARCHITECTURE));
     header.field("general.type", Field::Str("model"));
-    header.field(
-        "general.name",
-        Field::Str(options.name.as_deref().unwrap_or(&input.name)),
-    );
-    if let Some(license) = options
-        .license
-        .as_deref()
-        .or_else(|| inherited("general.license"))
-    {
+    header.field("general.name", Field::Str(options.name.as_deref().unwrap_or(&input.name)));
+    if let Some(license) = options.license.as_deref().or_else(|| inherited("general.license")) {
         header.field("general.license", Field::Str(license));
     }
     let sizes = [
@@ -53,10 +40,7 @@ pub(super) fn write(
     for (name, value) in sizes {
         header.field(&key(name), Field::U32(value));
     }
-    header.field(
-        &key("attention.layer_norm_rms_epsilon"),
-        Field::F32(config.rms_norm_eps),
-    );
+    header.field(&key("attention.layer_norm_rms_epsilon"), Field::F32(config.rms_norm_eps));
     header.field(&key("rope.freq_base"), Field::F32(config.rope_theta as f32));
     header.field("general.quantization_version", Field::U32(2));
     header.field("general.file_type", Field::U32(options.target.file_type()));
@@ -65,17 +49,7 @@ pub(super) fn write(
 
 fn tokenizer_fields(header: &mut GgufHeader, input: &Checkpoint) -> Result<()> {
     let data = to_gguf(&input.tokenizer, input.config.vocab_size)?;
-    if let TokenizerData::Gguf {
-        pre,
-        tokens,
-        token_types,
-        merges,
-        bos,
-        eos,
-        pad,
-        add_bos,
-    } = &data
-    {
+    if let TokenizerData::Gguf { pre, tokens, token_types, merges, bos, eos, pad, add_bos } = &data {
         header.field("tokenizer.ggml.model", Field::Str("gpt2"));
         header.field("tokenizer.ggml.pre", Field::Str(pre));
         header.field("tokenizer.ggml.tokens", Field::Strs(tokens));
@@ -83,11 +57,7 @@ fn tokenizer_fields(header: &mut GgufHeader, input: &Checkpoint) -> Result<()> {
         header.field("tokenizer.ggml.merges", Field::Strs(merges));
         // GGUF has three names for tokens that end an answer; a fourth could only be found by its text.
         let ends = ["eos", "eot", "eom"].into_iter().zip(eos.iter().copied());
-        let ids = bos
-            .map(|id| ("bos", id))
-            .into_iter()
-            .chain(ends)
-            .chain(pad.map(|id| ("padding", id)));
+        let ids = bos.map(|id| ("bos", id)).into_iter().chain(ends).chain(pad.map(|id| ("padding", id)));
         for (kind, id) in ids {
             header.field(&format!("tokenizer.ggml.{kind}_token_id"), Field::U32(id));
         }

@@ -41,15 +41,7 @@ pub enum QuantType {
 
 impl QuantType {
     /// All of them, for a help text.
-    pub const ALL: &[Self] = &[
-        Self::F32,
-        Self::F16,
-        Self::BF16,
-        Self::Q8_0,
-        Self::Q4_0,
-        Self::Q4_K_M,
-        Self::Q6_K,
-    ];
+    pub const ALL: &[Self] = &[Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q4_0, Self::Q4_K_M, Self::Q6_K];
 
     /// llama.cpp's name.
     pub fn name(self) -> &'static str {
@@ -95,22 +87,11 @@ impl FromStr for QuantType {
             "Q4_K" => "Q4_K_M".to_string(),
             other => other.to_string(),
         };
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|ty| ty.name() == upper)
-            .ok_or_else(|| Error::Argument {
-                field: "type".into(),
-                expected: format!(
-                    "one of {}",
-                    Self::ALL
-                        .iter()
-                        .map(|ty| ty.name())
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ),
-                found: text.into(),
-            })
+        Self::ALL.iter().copied().find(|ty| ty.name() == upper).ok_or_else(|| Error::Argument {
+            field: "type".into(),
+            expected: format!("one of {}", Self::ALL.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(", ")),
+            found: text.into(),
+        })
     }
 }
 
@@ -128,11 +109,7 @@ pub struct QuantizeOptions {
 impl QuantizeOptions {
     /// Only a type.
     pub fn new(target: QuantType) -> Self {
-        Self {
-            target,
-            name: None,
-            license: None,
-        }
+        Self { target, name: None, license: None }
     }
 }
 
@@ -162,17 +139,9 @@ pub async fn quantize(
         let format = choose(&wanted, &input.config, options.target);
         let bytes = header.tensor(&wanted.gguf, &wanted.dims(), format);
         let bytes = bytes.ok_or_else(|| malformed(input, from, "whole blocks", &wanted.shape))?;
-        jobs.push(Job {
-            from,
-            bake: wanted.bake,
-            format,
-            bytes,
-        });
+        jobs.push(Job { from, bake: wanted.bake, format, bytes });
     }
-    let io = |source| Error::Io {
-        name: "the output".into(),
-        source,
-    };
+    let io = |source| Error::Io { name: "the output".into(), source };
     out.write_all(&header.bytes()).map_err(io)?;
     let total = jobs.iter().map(|job| job.bytes).sum();
     let mut done = 0;
@@ -189,8 +158,7 @@ pub async fn quantize(
             progress(done, total);
         }
         let padding = job.bytes.next_multiple_of(ALIGNMENT) - job.bytes;
-        out.write_all(&[0; ALIGNMENT as usize][..padding as usize])
-            .map_err(io)?;
+        out.write_all(&[0; ALIGNMENT as usize][..padding as usize]).map_err(io)?;
     }
     out.flush().map_err(io)
 }
@@ -208,18 +176,12 @@ pub async fn quantize_to_file(
 ) -> Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
-    let io = |source| Error::Io {
-        name: path.display().to_string(),
-        source,
-    };
+    let io = |source| Error::Io { name: path.display().to_string(), source };
     let mut file = std::io::BufWriter::new(std::fs::File::create(&part).map_err(io)?);
-    let written =
-        quantize(input, &mut file, options, progress)
-            .await
-            .map_err(|error| match error {
-                Error::Io { name, source } if name == "the output" => io(source),
-                other => other,
-            });
+    let written = quantize(input, &mut file, options, progress).await.map_err(|error| match error {
+        Error::Io { name, source } if name == "the output" => io(source),
+        other => other,
+    });
     drop(file);
     match written {
         Ok(()) => std::fs::rename(&part, path).map_err(io),
@@ -231,12 +193,7 @@ pub async fn quantize_to_file(
     }
 }
 
-fn malformed(
-    input: &Checkpoint,
-    tensor: &TensorInfo,
-    expected: &str,
-    found: impl std::fmt::Debug,
-) -> Error {
+fn malformed(input: &Checkpoint, tensor: &TensorInfo, expected: &str, found: impl std::fmt::Debug) -> Error {
     Error::Malformed {
         name: input.file().into(),
         field: format!("tensor {}", tensor.stored_name),
@@ -250,14 +207,10 @@ fn tensors(input: &Checkpoint) -> Result<Vec<(Expected, &TensorInfo)>> {
     let config = &input.config;
     let gguf = input.container == Container::Gguf;
     // See the head of this file.
-    let split =
-        config.tie_word_embeddings && config.embedding_multiplier != config.lm_head_multiplier;
+    let split = config.tie_word_embeddings && config.embedding_multiplier != config.lm_head_multiplier;
     let tied = config.tie_word_embeddings && !split;
     let mut list = Vec::new();
-    for mut wanted in expected(&Config {
-        tie_word_embeddings: tied,
-        ..config.clone()
-    }) {
+    for mut wanted in expected(&Config { tie_word_embeddings: tied, ..config.clone() }) {
         let mut name = wanted.hf.clone();
         if gguf && wanted.bake == Bake::A {
             name = name.replace(".A_log", ".A");
@@ -275,8 +228,7 @@ fn tensors(input: &Checkpoint) -> Result<Vec<(Expected, &TensorInfo)>> {
 fn choose(tensor: &Expected, config: &Config, target: QuantType) -> Format {
     let base = target.base();
     let (layer, layers) = (layer_of(&tensor.hf), config.num_hidden_layers);
-    let more =
-        layer < layers / 8 || layer >= 7 * layers / 8 || layer.wrapping_sub(layers / 8) % 3 == 2;
+    let more = layer < layers / 8 || layer >= 7 * layers / 8 || layer.wrapping_sub(layers / 8) % 3 == 2;
     let head = tensor.bake == Bake::LmHead
         || tensor.bake == Bake::Embedding
             && config.tie_word_embeddings
@@ -291,18 +243,12 @@ fn choose(tensor: &Expected, config: &Config, target: QuantType) -> Format {
     // Rows that are not whole blocks fall back. llama.cpp takes Q5_0 for Q4_K; this runtime has not, Q8_0 is exacter.
     let cols = tensor.shape.last().copied().unwrap_or(1);
     let fits = |format: &Format| format.row_bytes(cols).is_some();
-    [format, Format::Q8_0]
-        .into_iter()
-        .find(fits)
-        .unwrap_or(Format::F16)
+    [format, Format::Q8_0].into_iter().find(fits).unwrap_or(Format::F16)
 }
 
 /// The layer in "model.layers.7.…"; 0 elsewhere.
 fn layer_of(hf: &str) -> u32 {
-    hf.split('.')
-        .nth(2)
-        .and_then(|layer| layer.parse().ok())
-        .unwrap_or(0)
+    hf.split('.').nth(2).and_then(|layer| layer.parse().ok()).unwrap_or(0)
 }
 
 /// The multipliers of a row of a tensor, to be applied one after the other in f32, as the field's converter does.
@@ -318,19 +264,13 @@ fn multipliers(config: &Config, bake: Bake, row: u64) -> [f32; 2] {
         Bake::Down => [config.mlp_multipliers[1], 1.0],
         Bake::A | Bake::Matrix | Bake::Small => [1.0, 1.0],
         Bake::SsmIn => {
-            let (inner, state) = (
-                config.mamba_d_ssm,
-                config.mamba_n_groups * config.mamba_d_state,
-            );
+            let (inner, state) = (config.mamba_d_ssm, config.mamba_n_groups * config.mamba_d_state);
             let mut end = 0;
             let section = [inner, inner, state, state].into_iter().position(|rows| {
                 end += u64::from(rows);
                 row < end
             });
-            [
-                config.ssm_in_multiplier,
-                config.ssm_multipliers[section.unwrap_or(4)],
-            ]
+            [config.ssm_in_multiplier, config.ssm_multipliers[section.unwrap_or(4)]]
         }
     }
 }
@@ -353,22 +293,14 @@ async fn convert(input: &Checkpoint, job: &Job<'_>, row: u64, rows: u64) -> Resu
         // The scales of blocks are halves.
         _ => 65_504.0,
     };
-    if let Some(value) = values
-        .iter()
-        .find(|value| value.is_nan() || value.abs() > most)
-    {
+    if let Some(value) = values.iter().find(|value| value.is_nan() || value.abs() > most) {
         let expected = format!("finite values up to {most:e}, as {} needs", job.format);
         return Err(malformed(input, job.from, &expected, value));
     }
     let spec = job.format.spec();
     let mut bytes = vec![0; values.len() / spec.block as usize * spec.bytes as usize];
     if !spec.quantise_blocks(&values, &mut bytes) {
-        return Err(malformed(
-            input,
-            job.from,
-            "a format that can be written",
-            job.format,
-        ));
+        return Err(malformed(input, job.from, "a format that can be written", job.format));
     }
     Ok(bytes)
 }

@@ -16,10 +16,7 @@ pub fn rmsnorm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
 
 /// y \[rows\] = scale W x, W \[rows, x.len()\]
 pub fn linear(weights: &[f32], x: &[f32], scale: f32) -> Vec<f32> {
-    weights
-        .chunks_exact(x.len())
-        .map(|row| scale * dot(row, x))
-        .collect()
+    weights.chunks_exact(x.len()).map(|row| scale * dot(row, x)).collect()
 }
 
 /// silu(gate) up
@@ -40,12 +37,7 @@ pub fn softplus(v: f32) -> f32 {
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0_f32; 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f32 = a8
-        .remainder()
-        .iter()
-        .zip(b8.remainder())
-        .map(|(x, y)| x * y)
-        .sum();
+    let tail: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
     for (x, y) in a8.zip(b8) {
         for i in 0..8 {
             sums[i] += x[i] * y[i];
@@ -113,24 +105,11 @@ impl LayerState {
 /// RoPE, KV append, convolution with SiLU, softplus and decay, for one token at `position`.
 /// `proj`: q | k | v | z | x | B | C | dt. Result: q | x | B | C | delta | exp(delta A). The convolution's columns move on here;
 /// on the GPU that is the mixer's part.
-pub fn prepare(
-    c: &Config,
-    mamba: &Mamba,
-    proj: &[f32],
-    position: u32,
-    state: &mut LayerState,
-) -> Vec<f32> {
-    let (q, kv, d, channels) = (
-        c.q_dim() as usize,
-        c.kv_dim() as usize,
-        c.mamba_d_ssm as usize,
-        c.conv_dim() as usize,
-    );
+pub fn prepare(c: &Config, mamba: &Mamba, proj: &[f32], position: u32, state: &mut LayerState) -> Vec<f32> {
+    let (q, kv, d, channels) = (c.q_dim() as usize, c.kv_dim() as usize, c.mamba_d_ssm as usize, c.conv_dim() as usize);
     let head_dim = c.head_dim as usize;
     let mut ready = rope(&proj[..q], head_dim, c.rope_theta, position);
-    state
-        .keys
-        .extend(rope(&proj[q..q + kv], head_dim, c.rope_theta, position));
+    state.keys.extend(rope(&proj[q..q + kv], head_dim, c.rope_theta, position));
     state.values.extend(&proj[q + kv..q + 2 * kv]);
 
     let columns = &proj[q + 2 * kv + d..][..channels];
@@ -144,18 +123,9 @@ pub fn prepare(
         kept[k - 2] = *now;
     }
     let dt = &proj[q + 2 * kv + d + channels..];
-    let delta: Vec<f32> = dt
-        .iter()
-        .zip(&mamba.dt_bias)
-        .map(|(dt, bias)| softplus(dt + bias))
-        .collect();
+    let delta: Vec<f32> = dt.iter().zip(&mamba.dt_bias).map(|(dt, bias)| softplus(dt + bias)).collect();
     ready.extend(&delta);
-    ready.extend(
-        delta
-            .iter()
-            .zip(&mamba.a)
-            .map(|(delta, a)| (delta * a).exp()),
-    );
+    ready.extend(delta.iter().zip(&mamba.a).map(|(delta, a)| (delta * a).exp()));
     ready
 }
 
@@ -165,16 +135,9 @@ pub fn attention(c: &Config, ready: &[f32], state: &LayerState) -> Vec<f32> {
     let per_kv = (c.num_attention_heads / c.num_key_value_heads) as usize;
     let scale = 1.0 / (c.head_dim as f32).sqrt();
     let mut mixed = Vec::with_capacity(c.q_dim() as usize);
-    for (head, query) in ready[..c.q_dim() as usize]
-        .chunks_exact(head_dim)
-        .enumerate()
-    {
+    for (head, query) in ready[..c.q_dim() as usize].chunks_exact(head_dim).enumerate() {
         let at = head / per_kv * head_dim;
-        let scores: Vec<f32> = state
-            .keys
-            .chunks_exact(kv)
-            .map(|k| scale * dot(query, &k[at..at + head_dim]))
-            .collect();
+        let scores: Vec<f32> = state.keys.chunks_exact(kv).map(|k| scale * dot(query, &k[at..at + head_dim])).collect();
         let maximum = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let weights: Vec<f32> = scores.iter().map(|s| (s - maximum).exp()).collect();
         let total: f32 = weights.iter().sum();
@@ -191,25 +154,10 @@ pub fn attention(c: &Config, ready: &[f32], state: &LayerState) -> Vec<f32> {
 
 /// One step of Mamba-2's recurrence for every head, with D skip and gate:
 /// S = exp(delta A) S + delta x Bᵀ; y = S C + D x; result y silu(z) \[d\].
-pub fn selective_scan(
-    c: &Config,
-    mamba: &Mamba,
-    proj: &[f32],
-    ready: &[f32],
-    state: &mut LayerState,
-) -> Vec<f32> {
-    let (q, kv, d, channels) = (
-        c.q_dim() as usize,
-        c.kv_dim() as usize,
-        c.mamba_d_ssm as usize,
-        c.conv_dim() as usize,
-    );
-    let (heads, p, n, groups) = (
-        c.mamba_n_heads as usize,
-        c.mamba_d_head as usize,
-        c.mamba_d_state as usize,
-        c.mamba_n_groups as usize,
-    );
+pub fn selective_scan(c: &Config, mamba: &Mamba, proj: &[f32], ready: &[f32], state: &mut LayerState) -> Vec<f32> {
+    let (q, kv, d, channels) = (c.q_dim() as usize, c.kv_dim() as usize, c.mamba_d_ssm as usize, c.conv_dim() as usize);
+    let (heads, p, n, groups) =
+        (c.mamba_n_heads as usize, c.mamba_d_head as usize, c.mamba_d_state as usize, c.mamba_n_groups as usize);
     let x = &ready[q..q + d];
     let delta = &ready[q + channels..q + channels + heads];
     let decay = &ready[q + channels + heads..];
@@ -236,9 +184,5 @@ pub fn selective_scan(
 /// RMSNorm of each of the G groups of channels by itself.
 pub fn gated_norm(c: &Config, weight: &[f32], mixed: &[f32]) -> Vec<f32> {
     let width = (c.mamba_d_ssm / c.mamba_n_groups) as usize;
-    mixed
-        .chunks_exact(width)
-        .zip(weight.chunks_exact(width))
-        .flat_map(|(x, w)| rmsnorm(x, w, c.rms_norm_eps))
-        .collect()
+    mixed.chunks_exact(width).zip(weight.chunks_exact(width)).flat_map(|(x, w)| rmsnorm(x, w, c.rms_norm_eps)).collect()
 }

@@ -53,25 +53,13 @@ impl Layer {
     /// What the checkpoint says.
     pub async fn load(checkpoint: &Checkpoint, i: u32) -> Result<Self> {
         let c = &checkpoint.config;
-        let (d, q, kv, ssm, f) = (
-            c.hidden_size,
-            c.q_dim(),
-            c.kv_dim(),
-            c.mamba_d_ssm,
-            c.intermediate_size,
-        );
+        let (d, q, kv, ssm, f) = (c.hidden_size, c.q_dim(), c.kv_dim(), c.mamba_d_ssm, c.intermediate_size);
         let read = async |suffix: &str, shape: &[u32]| {
             let shape: Vec<u64> = shape.iter().map(|n| u64::from(*n)).collect();
-            checkpoint
-                .read_f32(&format!("model.layers.{i}.{suffix}"), &shape)
-                .await
+            checkpoint.read_f32(&format!("model.layers.{i}.{suffix}"), &shape).await
         };
         let values = mamba_values(checkpoint, i).await?;
-        let (channels, k, n) = (
-            c.conv_dim() as usize,
-            c.mamba_d_conv as usize,
-            c.mamba_n_heads as usize,
-        );
+        let (channels, k, n) = (c.conv_dim() as usize, c.mamba_d_conv as usize, c.mamba_n_heads as usize);
         let (conv_weight, rest) = values.split_at(channels * k);
         let (conv_bias, rest) = rest.split_at(channels);
         let mamba = Mamba {
@@ -88,11 +76,7 @@ impl Layer {
             v_proj: read("self_attn.v_proj.weight", &[kv, d]).await?,
             in_proj: read("mamba.in_proj.weight", &[c.in_proj_rows(), d]).await?,
             mamba,
-            mamba_norm: if c.mamba_rms_norm {
-                Some(read("mamba.norm.weight", &[ssm]).await?)
-            } else {
-                None
-            },
+            mamba_norm: if c.mamba_rms_norm { Some(read("mamba.norm.weight", &[ssm]).await?) } else { None },
             o_proj: read("self_attn.o_proj.weight", &[d, q]).await?,
             out_proj: read("mamba.out_proj.weight", &[d, ssm]).await?,
             pre_ff_layernorm: read("pre_ff_layernorm.weight", &[d]).await?,
@@ -108,13 +92,7 @@ impl Layer {
         let proj = self.project_in(c, &u);
         let ready = kernels::prepare(c, &self.mamba, &proj, position, state);
         let mut mixed = kernels::attention(c, &ready, state);
-        mixed.extend(kernels::selective_scan(
-            c,
-            &self.mamba,
-            &proj,
-            &ready,
-            state,
-        ));
+        mixed.extend(kernels::selective_scan(c, &self.mamba, &proj, &ready, state));
         let (attention, ssm) = mixed.split_at(c.q_dim() as usize);
         let normed = match &self.mamba_norm {
             Some(weight) => kernels::gated_norm(c, weight, ssm),
@@ -122,11 +100,7 @@ impl Layer {
         };
         let a = kernels::linear(&self.o_proj, attention, c.attention_out_multiplier);
         let s = kernels::linear(&self.out_proj, &normed, c.ssm_out_multiplier);
-        let h1: Vec<f32> = h
-            .iter()
-            .zip(s.iter().zip(&a))
-            .map(|(h, (s, a))| h + (s + a))
-            .collect();
+        let h1: Vec<f32> = h.iter().zip(s.iter().zip(&a)).map(|(h, (s, a))| h + (s + a)).collect();
         let m = kernels::rmsnorm(&h1, &self.pre_ff_layernorm, c.rms_norm_eps);
         let gate = kernels::linear(&self.gate_proj, &m, c.mlp_multipliers[0]);
         let up = kernels::linear(&self.up_proj, &m, 1.0);
@@ -150,24 +124,14 @@ impl Layer {
     fn project_in(&self, c: &Config, u: &[f32]) -> Vec<f32> {
         let attention_in: Vec<f32> = u.iter().map(|v| c.attention_in_multiplier * v).collect();
         let mut proj = kernels::linear(&self.q_proj, &attention_in, 1.0);
-        proj.extend(kernels::linear(
-            &self.k_proj,
-            &attention_in,
-            c.key_multiplier,
-        ));
+        proj.extend(kernels::linear(&self.k_proj, &attention_in, c.key_multiplier));
         proj.extend(kernels::linear(&self.v_proj, &attention_in, 1.0));
         let ssm_in: Vec<f32> = u.iter().map(|v| c.ssm_in_multiplier * v).collect();
         let mut p = kernels::linear(&self.in_proj, &ssm_in, 1.0);
         let (d, state) = (c.mamba_d_ssm, c.mamba_n_groups * c.mamba_d_state);
         let mut values = p.iter_mut();
-        for (rows, multiplier) in [d, d, state, state, c.mamba_n_heads]
-            .into_iter()
-            .zip(c.ssm_multipliers)
-        {
-            values
-                .by_ref()
-                .take(rows as usize)
-                .for_each(|v| *v *= multiplier);
+        for (rows, multiplier) in [d, d, state, state, c.mamba_n_heads].into_iter().zip(c.ssm_multipliers) {
+            values.by_ref().take(rows as usize).for_each(|v| *v *= multiplier);
         }
         proj.extend(p);
         proj
@@ -210,25 +174,16 @@ impl Model {
         for i in 0..c.num_hidden_layers {
             layers.push(Layer::load(checkpoint, i).await?);
         }
-        let lm_head = if c.tie_word_embeddings {
-            None
-        } else {
-            Some(checkpoint.read_f32("lm_head.weight", &shape).await?)
-        };
+        let lm_head =
+            if c.tie_word_embeddings { None } else { Some(checkpoint.read_f32("lm_head.weight", &shape).await?) };
         Ok(Self {
-            embed_tokens: checkpoint
-                .read_f32("model.embed_tokens.weight", &shape)
-                .await?,
+            embed_tokens: checkpoint.read_f32("model.embed_tokens.weight", &shape).await?,
             layers,
-            final_layernorm: checkpoint
-                .read_f32("model.final_layernorm.weight", &shape[1..])
-                .await?,
+            final_layernorm: checkpoint.read_f32("model.final_layernorm.weight", &shape[1..]).await?,
             lm_head,
             head_scale: head_scale(checkpoint),
             position: 0,
-            states: (0..c.num_hidden_layers)
-                .map(|_| LayerState::new(c))
-                .collect(),
+            states: (0..c.num_hidden_layers).map(|_| LayerState::new(c)).collect(),
             config,
         })
     }
@@ -243,16 +198,8 @@ impl Model {
             let trace = layer.forward(c, &hidden[i], self.position, &mut self.states[i]);
             hidden.push(trace.mlp_out);
         }
-        let last = kernels::rmsnorm(
-            &hidden[self.layers.len()],
-            &self.final_layernorm,
-            c.rms_norm_eps,
-        );
-        let logits = kernels::linear(
-            self.lm_head.as_ref().unwrap_or(&self.embed_tokens),
-            &last,
-            self.head_scale,
-        );
+        let last = kernels::rmsnorm(&hidden[self.layers.len()], &self.final_layernorm, c.rms_norm_eps);
+        let logits = kernels::linear(self.lm_head.as_ref().unwrap_or(&self.embed_tokens), &last, self.head_scale);
         hidden.push(last);
         self.position += 1;
         Forward { hidden, logits }
@@ -261,9 +208,5 @@ impl Model {
 
 /// The factor of the logits: HF's multiplier, or 1 where a GGUF has it in the weights, or cannot have it (tied).
 pub fn head_scale(checkpoint: &Checkpoint) -> f32 {
-    if checkpoint.container == Container::Gguf {
-        1.0
-    } else {
-        checkpoint.config.lm_head_multiplier
-    }
+    if checkpoint.container == Container::Gguf { 1.0 } else { checkpoint.config.lm_head_multiplier }
 }

@@ -38,23 +38,15 @@ impl Parts {
     pub fn from_data(data: &TokenizerData) -> Result<Self> {
         match data {
             TokenizerData::Json { bytes, .. } => Self::from_json(bytes),
-            TokenizerData::Gguf {
-                pre,
-                tokens,
-                token_types,
-                merges,
-                ..
-            } => Self::from_gguf(pre, tokens, token_types, merges),
+            TokenizerData::Gguf { pre, tokens, token_types, merges, .. } => {
+                Self::from_gguf(pre, tokens, token_types, merges)
+            }
         }
     }
 
     fn from_gguf(pre: &str, tokens: &[String], types: &[i32], merges: &[String]) -> Result<Self> {
         if !types.is_empty() && types.len() != tokens.len() {
-            return Err(broken(format!(
-                "{} tokens, but {} token types",
-                tokens.len(),
-                types.len()
-            )));
+            return Err(broken(format!("{} tokens, but {} token types", tokens.len(), types.len())));
         }
         let (pre_tokenizer, ignore_merges) = named_pre_tokenizer(pre)?;
         let mut parts = Self {
@@ -69,13 +61,9 @@ impl Parts {
             let id = u32::try_from(at).map_err(|_| broken("more than 2^32 tokens".into()))?;
             let kind = types.get(at).copied().unwrap_or(1);
             // Control and user-defined tokens are cut out of the text; fillers are never looked for.
-            let special =
-                matches!(kind, CONTROL | UNKNOWN) || super::END_TOKENS.contains(&text.as_str());
+            let special = matches!(kind, CONTROL | UNKNOWN) || super::END_TOKENS.contains(&text.as_str());
             if kind != UNUSED && (special || kind == USER_DEFINED) && !text.is_empty() {
-                parts.added.push((
-                    id,
-                    AddedToken::from(text.clone(), special).normalized(false),
-                ));
+                parts.added.push((id, AddedToken::from(text.clone(), special).normalized(false)));
             }
             parts.tokens.push((id, text.clone()));
         }
@@ -86,8 +74,7 @@ impl Parts {
     }
 
     fn from_json(bytes: &[u8]) -> Result<Self> {
-        let mut json: Value =
-            serde_json::from_slice(bytes).map_err(|e| broken(format!("tokenizer.json: {e}")))?;
+        let mut json: Value = serde_json::from_slice(bytes).map_err(|e| broken(format!("tokenizer.json: {e}")))?;
         if !json.is_object() {
             return Err(broken("tokenizer.json is not an object".into()));
         }
@@ -98,48 +85,31 @@ impl Parts {
             return Err(unsupported("model.type", "BPE", &model["type"]));
         }
         for field in ["continuing_subword_prefix", "end_of_word_suffix", "dropout"] {
-            if !matches!(&model[field], Value::Null)
-                && model[field].as_str() != Some("")
-                && model[field] != 0.0
-            {
-                return Err(unsupported(
-                    &format!("model.{field}"),
-                    "none",
-                    &model[field],
-                ));
+            if !matches!(&model[field], Value::Null) && model[field].as_str() != Some("") && model[field] != 0.0 {
+                return Err(unsupported(&format!("model.{field}"), "none", &model[field]));
             }
         }
         if model["byte_fallback"] == true {
-            return Err(unsupported(
-                "model.byte_fallback",
-                "false (byte-level BPE)",
-                &model["byte_fallback"],
-            ));
+            return Err(unsupported("model.byte_fallback", "false (byte-level BPE)", &model["byte_fallback"]));
         }
         let byte_level = |v: &Value| v.to_string().contains("\"ByteLevel\"");
-        if !byte_level(&json["decoder"])
-            || !(byte_level(&json["pre_tokenizer"]) || byte_level(&json["normalizer"]))
-        {
+        if !byte_level(&json["decoder"]) || !(byte_level(&json["pre_tokenizer"]) || byte_level(&json["normalizer"])) {
             return Err(unsupported("decoder", "ByteLevel", &json["decoder"]));
         }
-        let vocab = model["vocab"]
-            .as_object()
-            .ok_or_else(|| broken("tokenizer.json: model.vocab is missing".into()))?;
+        let vocab =
+            model["vocab"].as_object().ok_or_else(|| broken("tokenizer.json: model.vocab is missing".into()))?;
         let mut tokens = Vec::with_capacity(vocab.len());
         for (text, id) in vocab {
             tokens.push((token_id(id, text)?, text.clone()));
         }
         let mut added = Vec::new();
         for entry in json["added_tokens"].as_array().into_iter().flatten() {
-            let token: AddedToken = serde_json::from_value(entry.clone())
-                .map_err(|e| broken(format!("added_tokens: {e}")))?;
+            let token: AddedToken =
+                serde_json::from_value(entry.clone()).map_err(|e| broken(format!("added_tokens: {e}")))?;
             let id = token_id(&entry["id"], &token.content)?;
             match vocab.get(&token.content) {
                 Some(known) if *known != id => {
-                    return Err(broken(format!(
-                        "added token {:?} has ids {known} and {id}",
-                        token.content
-                    )));
+                    return Err(broken(format!("added token {:?} has ids {known} and {id}", token.content)));
                 }
                 Some(_) => {}
                 None => tokens.push((id, token.content.clone())),
@@ -150,13 +120,11 @@ impl Parts {
         }
         let mut merges = Vec::new();
         for merge in model["merges"].as_array().into_iter().flatten() {
-            merges.push(
-                match (merge.as_str(), merge.as_array().map(Vec::as_slice)) {
-                    (Some(text), _) => pair(text)?,
-                    (_, Some([Value::String(a), Value::String(b)])) => (a.clone(), b.clone()),
-                    _ => return Err(broken(format!("tokenizer.json: {merge} is not a merge"))),
-                },
-            );
+            merges.push(match (merge.as_str(), merge.as_array().map(Vec::as_slice)) {
+                (Some(text), _) => pair(text)?,
+                (_, Some([Value::String(a), Value::String(b)])) => (a.clone(), b.clone()),
+                _ => return Err(broken(format!("tokenizer.json: {merge} is not a merge"))),
+            });
         }
         Ok(Self {
             tokens,
@@ -180,16 +148,12 @@ impl Parts {
                     )));
                 }
                 Some(true) => {
-                    return Err(broken(format!(
-                        "two tokens have id {id}, one of them {text:?}"
-                    )));
+                    return Err(broken(format!("two tokens have id {id}, one of them {text:?}")));
                 }
                 Some(seen) => *seen = true,
             }
             if let Some(other) = texts.insert(text, *id) {
-                return Err(broken(format!(
-                    "tokens {other} and {id} have the same text {text:?}"
-                )));
+                return Err(broken(format!("tokens {other} and {id} have the same text {text:?}")));
             }
         }
         let mut joined = String::new();
@@ -197,39 +161,23 @@ impl Parts {
             joined.clear();
             joined.push_str(a);
             joined.push_str(b);
-            if let Some(unknown) = [a, b, &joined]
-                .into_iter()
-                .find(|t| !texts.contains_key(t.as_str()))
-            {
-                return Err(broken(format!(
-                    "merge {a:?} + {b:?}: {unknown:?} is not in the vocabulary"
-                )));
+            if let Some(unknown) = [a, b, &joined].into_iter().find(|t| !texts.contains_key(t.as_str())) {
+                return Err(broken(format!("merge {a:?} + {b:?}: {unknown:?} is not in the vocabulary")));
             }
         }
         Ok(())
     }
 
     pub fn has_all_bytes(&self) -> bool {
-        let single = |text: &str| {
-            text.chars()
-                .nth(1)
-                .is_none()
-                .then(|| text.chars().next())
-                .flatten()
-        };
-        let found: HashSet<u8> = self
-            .tokens
-            .iter()
-            .filter_map(|(_, t)| single(t).and_then(char_to_byte))
-            .collect();
+        let single = |text: &str| text.chars().nth(1).is_none().then(|| text.chars().next()).flatten();
+        let found: HashSet<u8> = self.tokens.iter().filter_map(|(_, t)| single(t).and_then(char_to_byte)).collect();
         found.len() == 256
     }
 }
 
 /// Pre-tokenizer of a GGUF file by the name it has there, and whether whole words skip merging.
 fn named_pre_tokenizer(pre: &str) -> Result<(PreTokenizerWrapper, bool)> {
-    let byte_level =
-        |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
+    let byte_level = |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
     let sequence = |first, last| PreTokenizerWrapper::Sequence(Sequence::new(vec![first, last]));
     match pre {
         "falcon-h1" | "falcon3" | "llama-bpe" | "llama3" | "llama-v3" => {
@@ -242,11 +190,7 @@ fn named_pre_tokenizer(pre: &str) -> Result<(PreTokenizerWrapper, bool)> {
         "gpt-2" | "default" => Ok((byte_level(true), false)),
         _ => {
             let expected = "falcon-h1, llama-bpe, smollm or gpt-2";
-            Err(unsupported(
-                "tokenizer.ggml.pre",
-                expected,
-                &Value::String(pre.into()),
-            ))
+            Err(unsupported("tokenizer.ggml.pre", expected, &Value::String(pre.into())))
         }
     }
 }
@@ -264,9 +208,7 @@ fn token_id(json: &Value, text: &str) -> Result<u32> {
 /// "a b" as stored in a merge list; the byte alphabet has no space.
 fn pair(merge: &str) -> Result<(String, String)> {
     match merge.split_once(' ') {
-        Some((a, b)) if !a.is_empty() && !b.is_empty() && !b.contains(' ') => {
-            Ok((a.into(), b.into()))
-        }
+        Some((a, b)) if !a.is_empty() && !b.is_empty() && !b.contains(' ') => Ok((a.into(), b.into())),
         _ => Err(broken(format!("{merge:?} is not a merge of two tokens"))),
     }
 }
@@ -276,12 +218,7 @@ fn unsupported(field: &str, expected: &str, found: &Value) -> Error {
     if found.len() > 80 {
         found = found.chars().take(80).chain("...".chars()).collect();
     }
-    Error::Unsupported {
-        name: "tokenizer".into(),
-        field: field.into(),
-        expected: expected.into(),
-        found,
-    }
+    Error::Unsupported { name: "tokenizer".into(), field: field.into(), expected: expected.into(), found }
 }
 
 /// The byte alphabet (GPT-2): printable Latin-1 characters stand for themselves, the other bytes for U+0100 and up.

@@ -1,0 +1,228 @@
+//! The model against Hugging Face's numbers: CPU twin and GPU, layer by layer, states and logits, every golden case.
+
+use peregrine::check::{Comparison, check};
+use peregrine::checkpoint::Checkpoint;
+use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
+use peregrine::model::LoadOptions;
+use peregrine::reference;
+use peregrine::session::Session;
+use peregrine_tests::{Golden, argmax, assert_close, checkpoint, golden_path, gpu, session, tiny_model};
+use pollster::block_on;
+
+const CASES: &[&str] = &[
+    "norm1.gguf",
+    "norm2.gguf",
+    "gate2.gguf",
+    "tied.gguf",
+    "wide.gguf",
+    "odd.gguf",
+    "row80.gguf",
+    "quant.gguf",
+    "hf-folder",
+];
+
+/// Logits have a standard deviation of 2 to 3; HF's own f32 is 1e-5 from f64.
+const LOGITS: f32 = 2e-4;
+/// Hidden states and states, whose values go to about 10.
+const HIDDEN: f32 = 2e-4;
+
+fn open(case: &str) -> (Checkpoint, Golden) {
+    (checkpoint(&golden_path(case)), Golden::open(case.trim_end_matches(".gguf")))
+}
+
+/// What a token's row of the golden tensor `hidden` [L+2, T, D] is, for all tokens of line `line`.
+fn hidden_line(golden: &Golden, line: usize, tokens: usize, width: usize) -> Vec<f32> {
+    golden.f32("hidden")[line * tokens * width..(line + 1) * tokens * width].to_vec()
+}
+
+#[test]
+fn the_cpu_twin_is_transformers() {
+    for case in CASES {
+        let (file, golden) = open(case);
+        let ids = golden.ids("ids");
+        let mut model = block_on(reference::model::Model::load(&file)).unwrap();
+        let steps: Vec<_> = ids.iter().map(|id| model.forward(*id)).collect();
+        let logits: Vec<f32> = steps.iter().flat_map(|s| s.logits.clone()).collect();
+        assert_close(&format!("{case}: logits"), &logits, &golden.f32("logits"), LOGITS);
+        for line in 0..model.config.num_hidden_layers as usize + 2 {
+            let found: Vec<f32> = steps.iter().flat_map(|s| s.hidden[line].clone()).collect();
+            let expected = hidden_line(&golden, line, ids.len(), model.config.hidden_size as usize);
+            assert_close(&format!("{case}: hidden {line}"), &found, &expected, HIDDEN);
+        }
+        for (i, state) in model.states.iter().enumerate() {
+            compare_states(case, &golden, i, [&state.keys, &state.values, &state.conv, &state.ssm], &model.config);
+        }
+    }
+}
+
+fn compare_states(case: &str, golden: &Golden, i: usize, found: [&Vec<f32>; 4], c: &peregrine::config::Config) {
+    let [keys, values, conv, ssm] = found;
+    assert_close(&format!("{case}: keys {i}"), keys, &golden.f32(&format!("k.{i}")), HIDDEN);
+    assert_close(&format!("{case}: values {i}"), values, &golden.f32(&format!("v.{i}")), HIDDEN);
+    assert_close(&format!("{case}: convolution {i}"), conv, &golden.f32(&format!("conv_state.{i}")), HIDDEN);
+    match golden.get(&format!("ssm_state.{i}")) {
+        Some(expected) => assert_close(&format!("{case}: SSM state {i}"), ssm, &expected, HIDDEN),
+        None => {
+            // Every 16th row only.
+            let n = c.mamba_d_state as usize;
+            let rows: Vec<f32> = ssm.chunks_exact(n).step_by(16).flatten().copied().collect();
+            assert_close(&format!("{case}: SSM rows {i}"), &rows, &golden.f32(&format!("ssm_rows.{i}")), HIDDEN);
+        }
+    }
+}
+
+/// Reads the case in chunks and compares logits, argmax and states with HF's.
+fn compare_gpu(gpu: &Gpu, case: &str, chunks: &[u32]) {
+    let (file, golden) = open(case);
+    let ids = golden.ids("ids");
+    let expected = golden.f32("logits");
+    let vocab = file.config.vocab_size as usize;
+    let mut session = session(gpu, &file, &LoadOptions::default());
+    for chunk in chunks {
+        session.reset();
+        let what = format!("{case} in chunks of {chunk}");
+        let mut logits = Vec::new();
+        let all = ids.len() as u32;
+        block_on(session.forward(&ids, *chunk, all, &mut |row| logits.extend_from_slice(row))).unwrap();
+        assert_close(&format!("{what}: logits"), &logits, &expected, LOGITS);
+        for (found, expected) in logits.chunks_exact(vocab).zip(expected.chunks_exact(vocab)) {
+            assert_eq!(argmax(found), argmax(expected), "{what}: argmax");
+        }
+        for i in 0..file.config.num_hidden_layers as usize {
+            let [keys, values, conv, ssm] = states(&session, i, ids.len(), &file.config);
+            compare_states(&what, &golden, i, [&keys, &values, &conv, &ssm], &file.config);
+        }
+    }
+    assert_eq!(greedy(&mut session, 16), golden.ids("greedy"), "{case}: greedy continuation");
+}
+
+fn states(session: &Session, i: usize, tokens: usize, c: &peregrine::config::Config) -> [Vec<f32>; 4] {
+    let layer = &session.state().layers[i];
+    let cache = u64::from(c.kv_dim()) * tokens as u64;
+    let conv = u64::from(c.conv_dim() * (c.mamba_d_conv - 1));
+    let ssm = u64::from(c.mamba_d_ssm * c.mamba_d_state);
+    let gpu = session.engine().model().gpu();
+    [(&layer.keys, cache), (&layer.values, cache), (&layer.conv, conv), (&layer.ssm, ssm)]
+        .map(|(buffer, len)| block_on(gpu.read(buffer, 0, len)).unwrap())
+}
+
+fn greedy(session: &mut Session, tokens: usize) -> Vec<u32> {
+    (0..tokens)
+        .map(|_| {
+            let token = argmax(session.logits()) as u32;
+            block_on(session.prefill(&[token])).unwrap();
+            token
+        })
+        .collect()
+}
+
+#[test]
+fn the_gpu_is_transformers_in_any_chunking() {
+    let gpu = gpu(&GpuOptions::default());
+    for case in CASES {
+        compare_gpu(&gpu, case, &[1, 32, 7, 2]);
+    }
+}
+
+/// Every way a device may be driven: shapes of GPUs and of software adapters, sums by subgroups and through workgroup memory,
+/// and WebGPU's default limits without any optional feature.
+#[test]
+fn every_variant_is_transformers() {
+    let variants = [
+        GpuOptions { baseline: true, ..Default::default() },
+        GpuOptions { baseline: true, shapes: Some(ShapeClass::Hardware), ..Default::default() },
+        GpuOptions { reduction: Some(Reduction::Workgroup), shapes: Some(ShapeClass::Hardware), ..Default::default() },
+        GpuOptions { reduction: Some(Reduction::Subgroup), shapes: Some(ShapeClass::Hardware), ..Default::default() },
+        GpuOptions { shapes: Some(ShapeClass::Software), ..Default::default() },
+    ];
+    for options in variants {
+        let gpu = gpu(&options);
+        for case in ["norm2.gguf", "row80.gguf", "quant.gguf", "wide.gguf"] {
+            compare_gpu(&gpu, case, &[1, 16]);
+        }
+    }
+}
+
+#[test]
+fn positions_near_the_end_of_the_context() {
+    let (file, golden) = open("norm2.gguf");
+    let ids = golden.ids("ids");
+    let position = golden.ids("position")[0];
+    let gpu = gpu(&GpuOptions::default());
+    let mut session = session(&gpu, &file, &LoadOptions::default());
+    // Attention sees only what was read: the cache below is empty, so ask for the keys, which have the angle in them.
+    session.start_at(position).unwrap();
+    block_on(session.forward(&ids, 32, 1, &mut |_| {})).unwrap();
+    let width = u64::from(file.config.kv_dim());
+    let keys = &session.state().layers[0].keys;
+    let found = block_on(gpu.read(keys, u64::from(position) * width, ids.len() as u64 * width)).unwrap();
+    assert_close("keys at 262,000", &found, &golden.f32("k_pos.0"), HIDDEN);
+}
+
+fn check_all(session: &mut Session, file: &Checkpoint, ids: &[u32], steps: &[u32]) -> Vec<Comparison> {
+    let mut results = Vec::new();
+    block_on(check(session, file, ids, steps, &mut |r| results.push(r.clone()))).unwrap();
+    results
+}
+
+#[test]
+fn check_finds_no_difference_where_there_is_none() {
+    let gpu = gpu(&GpuOptions::default());
+    for path in [golden_path("quant.gguf"), golden_path("hf-folder"), golden_path("tied.gguf"), tiny_model()] {
+        let file = checkpoint(&path);
+        let mut session = session(&gpu, &file, &LoadOptions::default());
+        let ids: Vec<u32> = (0..14).map(|i| (i * 37 + 11) % file.config.vocab_size).collect();
+        let results = check_all(&mut session, &file, &ids, &[9, 1, 1, 3]);
+        assert!(results.len() > 4 * 11 * file.config.num_hidden_layers as usize);
+        for r in &results {
+            assert!(r.is_close(), "{}: {r:?}", path.display());
+        }
+        // What check leaves behind is a session that has read the tokens.
+        assert_eq!(session.position(), 14);
+    }
+}
+
+/// A file with one weight changed, against a GPU that was loaded from the file before: the stage that uses it is named first.
+#[test]
+fn check_names_the_first_stage_that_differs() {
+    let path = golden_path("norm1.gguf");
+    let gpu = gpu(&GpuOptions::default());
+    let mut session = session(&gpu, &checkpoint(&path), &LoadOptions::default());
+    let file = checkpoint(&path);
+    for (tensor, stage) in [
+        ("model.layers.1.self_attn.k_proj.weight", "layer 1, project_in (k)"),
+        ("model.layers.0.mamba.dt_bias", "layer 0, prepare (delta)"),
+        ("model.layers.1.mamba.D", "layer 1, mixer (SSM)"),
+        ("model.layers.0.mamba.norm.weight", "layer 0, gated_norm (SSM)"),
+        ("model.layers.1.mamba.out_proj.weight", "layer 1, project_out"),
+        ("model.layers.0.pre_ff_layernorm.weight", "layer 0, pre_ff_layernorm"),
+        ("model.layers.0.feed_forward.gate_proj.weight", "layer 0, mlp_in"),
+        ("model.layers.1.feed_forward.down_proj.weight", "layer 1, mlp_out"),
+        ("model.final_layernorm.weight", "final_layernorm"),
+        ("lm_head.weight", "lm_head"),
+    ] {
+        let info = file.tensor(tensor).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        // The upper byte of the first value: its exponent.
+        let at = info.offset as usize + if info.bytes / info.shape.iter().product::<u64>() == 4 { 3 } else { 1 };
+        bytes[at] ^= 0x41;
+        let source = peregrine::checkpoint::source::MemorySource::new("changed", bytes);
+        let changed = block_on(Checkpoint::open_gguf(std::rc::Rc::new(source))).unwrap();
+        let results = check_all(&mut session, &changed, &[5, 80, 7, 200, 31], &[5]);
+        let first = results.iter().find(|r| !r.is_close()).unwrap_or_else(|| panic!("{tensor}: no difference found"));
+        assert_eq!(first.stage, stage, "{tensor}");
+    }
+}
+
+#[test]
+fn a_comparison_can_fail() {
+    assert!(Comparison::of("", 1, &[1.0, 2.0], &[1.0, 2.0]).is_close());
+    assert!(!Comparison::of("", 1, &[1.0, 2.01], &[1.0, 2.0]).is_close());
+    assert!(!Comparison::of("", 1, &[1.0, f32::NAN], &[1.0, 2.0]).is_close());
+    assert!(!Comparison::of("", 1, &[1.0], &[1.0, 2.0]).is_close());
+    let worst = Comparison::of("", 1, &[1.0, 3.0, 2.5], &[1.0, 2.0, 2.0]);
+    assert_eq!((worst.index, worst.found, worst.expected), (1, 3.0, 2.0));
+    for (found, expected) in [(vec![1.0, 2.0], vec![1.0, 2.1]), (vec![f32::NAN], vec![1.0]), (vec![], vec![])] {
+        assert!(std::panic::catch_unwind(|| assert_close("", &found, &expected, 0.01)).is_err());
+    }
+}
