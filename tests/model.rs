@@ -219,6 +219,7 @@ fn a_comparison_can_fail() {
     assert!(Comparison::of("", 1, &[1.0, 2.0], &[1.0, 2.0]).is_close());
     assert!(!Comparison::of("", 1, &[1.0, 2.01], &[1.0, 2.0]).is_close());
     assert!(!Comparison::of("", 1, &[1.0, f32::NAN], &[1.0, 2.0]).is_close());
+    assert!(!Comparison::of("", 1, &[1.0, 2.0], &[1.0, f32::INFINITY]).is_close());
     assert!(!Comparison::of("", 1, &[1.0], &[1.0, 2.0]).is_close());
     let worst = Comparison::of("", 1, &[1.0, 3.0, 2.5], &[1.0, 2.0, 2.0]);
     assert_eq!((worst.index, worst.found, worst.expected), (1, 3.0, 2.0));

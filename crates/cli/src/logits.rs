@@ -28,8 +28,8 @@ pub struct Args {
     /// Read token by token, as in decoding
     #[arg(long, conflicts_with = "chunk")]
     step: bool,
-    /// Read N tokens at a time
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    /// Read N tokens at a time (at most 512)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     chunk: Option<u32>,
     #[command(flatten)]
     gpu: GpuArgs,

@@ -5,6 +5,7 @@
 
 mod bench;
 mod chat;
+mod check;
 mod common;
 mod failure;
 mod generate;
@@ -44,6 +45,8 @@ enum Command {
     Logits(logits::Args),
     /// Speed of prefill and decode
     Bench(bench::Args),
+    /// Compare the GPU with the CPU twin, stage by stage
+    Check(check::Args),
     /// Convert a model to GGUF, or requantise a GGUF file
     Quantize(quantize::Args),
 }
@@ -56,6 +59,7 @@ fn run(command: Command) -> Outcome {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Quantize(args) => quantize::run(&args),
     }
 }

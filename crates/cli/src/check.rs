@@ -1,0 +1,160 @@
+//! `check`: the GPU against the CPU twin, dispatch by dispatch, on any model.
+
+use peregrine::check::{Comparison, check};
+use peregrine::checkpoint::Checkpoint;
+use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
+use peregrine::model::LoadOptions;
+use peregrine::session::{Engine, Session};
+use pollster::block_on;
+use serde_json::json;
+
+use crate::common::open;
+use crate::failure::{Failure, Outcome};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// GGUF file, Hugging Face folder, or http(s) address
+    model: String,
+    /// Tokens to read: first half of them at once, then the rest one by one
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(2..=512))]
+    tokens: u32,
+    /// Check every kernel variant that this device can run, not only the one it uses
+    #[arg(long)]
+    all_variants: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// Part of the name of the GPU adapter to use (`peregrine info` lists them)
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+}
+
+/// The ways a device can be driven, by name.
+fn variants(all: bool) -> Vec<(&'static str, GpuOptions)> {
+    let options = GpuOptions::default();
+    let shaped = |shapes, reduction| GpuOptions { shapes: Some(shapes), reduction: Some(reduction), ..options.clone() };
+    let mut variants = vec![("default", options.clone())];
+    if all {
+        variants.extend([
+            ("baseline limits, no features", GpuOptions { baseline: true, ..options.clone() }),
+            ("software shapes", shaped(ShapeClass::Software, Reduction::Workgroup)),
+            ("GPU shapes, workgroup sums", shaped(ShapeClass::Hardware, Reduction::Workgroup)),
+            ("GPU shapes, subgroup sums", shaped(ShapeClass::Hardware, Reduction::Subgroup)),
+        ]);
+    }
+    variants
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let checkpoint = open(&args.model)?;
+    let ids = ids(&checkpoint, args.tokens);
+    let half = args.tokens / 2;
+    let mut steps = vec![half];
+    steps.extend(std::iter::repeat_n(1, (args.tokens - half) as usize));
+
+    let mut reports = Vec::new();
+    let mut first_difference = None;
+    for (name, options) in variants(args.all_variants) {
+        let gpu = match block_on(Gpu::new(&GpuOptions { adapter: args.adapter.clone(), ..options.clone() })) {
+            Err(error) if options.reduction == Some(Reduction::Subgroup) => {
+                eprintln!("{name}: {error}");
+                continue;
+            }
+            gpu => gpu?,
+        };
+        // A chunk must hold the first step.
+        let load = LoadOptions { chunk: Some(args.tokens), ..LoadOptions::default() };
+        let engine = block_on(Engine::load(&gpu, &checkpoint, &load, &mut |_| {}))?;
+        let mut session = Session::new(&engine)?;
+        let mut results: Vec<Comparison> = Vec::new();
+        block_on(check(&mut session, &checkpoint, &ids, &steps, &mut |r| results.push(r.clone())))?;
+        let differs = results.iter().find(|r| !r.is_close());
+        if let Some(r) = differs
+            && first_difference.is_none()
+        {
+            first_difference = Some(format!("{} ({name}, step of {} tokens)", describe(r), r.tokens));
+        }
+        reports.push(if args.json {
+            report_json(name, &gpu, &results, differs)
+        } else {
+            print_table(name, &gpu, &results);
+            serde_json::Value::Null
+        });
+    }
+    if args.json {
+        let report = json!({ "model": args.model, "tokens": args.tokens, "ok": first_difference.is_none(), "variants": reports });
+        println!("{report:#}");
+    }
+    match first_difference {
+        Some(what) => Err(Failure::run(format!("first stage that differs: {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// Ids spread over the vocabulary, the same every time.
+fn ids(checkpoint: &Checkpoint, tokens: u32) -> Vec<u32> {
+    let vocab_size = u64::from(checkpoint.config.vocab_size);
+    (1..=u64::from(tokens)).map(|i| (i * 2_654_435_761 % vocab_size) as u32).collect()
+}
+
+fn describe(r: &Comparison) -> String {
+    format!(
+        "{}: at index {} GPU {:e}, CPU {:e}, largest value {:.3e}",
+        r.stage, r.index, r.found, r.expected, r.magnitude
+    )
+}
+
+fn relative(r: &Comparison) -> f32 {
+    r.difference / r.magnitude.max(1e-3)
+}
+
+/// The name of a stage without its layer.
+fn kind(r: &Comparison) -> &str {
+    r.stage.split_once(", ").map_or(r.stage.as_str(), |(_, kind)| kind)
+}
+
+/// The worst comparison of each kind of stage, in the order of the model.
+fn worst(results: &[Comparison]) -> Vec<(&Comparison, usize)> {
+    let mut worst: Vec<(&Comparison, usize)> = Vec::new();
+    for r in results {
+        match worst.iter_mut().find(|(w, _)| kind(w) == kind(r)) {
+            Some((w, count)) => {
+                *count += 1;
+                if relative(r) > relative(w) || !r.difference.is_finite() {
+                    *w = r;
+                }
+            }
+            None => worst.push((r, 1)),
+        }
+    }
+    worst
+}
+
+fn print_table(name: &str, gpu: &Gpu, results: &[Comparison]) {
+    println!("{} ({name}; {:?} shapes, {:?} sums)", gpu.name(), gpu.shapes(), gpu.reduction());
+    println!("  {:<28} {:>6}  {:>10}  {:>10}  worst at", "stage", "times", "difference", "of largest");
+    for (r, count) in worst(results) {
+        let mark = if r.is_close() { "" } else { "  DIFFERS" };
+        let place = if r.stage == kind(r) { "" } else { r.stage.split(", ").next().unwrap_or("") };
+        println!("  {:<28} {count:>6}  {:>10.2e}  {:>10.2e}  {place}{mark}", kind(r), r.difference, relative(r));
+    }
+    let differ = results.iter().filter(|r| !r.is_close()).count();
+    println!("  {} comparisons, {differ} differ\n", results.len());
+}
+
+fn report_json(name: &str, gpu: &Gpu, results: &[Comparison], differs: Option<&Comparison>) -> serde_json::Value {
+    let stages: Vec<_> = worst(results)
+        .into_iter()
+        .map(|(r, count)| {
+            json!({ "stage": kind(r), "count": count, "difference": r.difference, "relative": relative(r), "worst": r.stage })
+        })
+        .collect();
+    json!({
+        "variant": name,
+        "gpu": gpu.name(),
+        "comparisons": results.len(),
+        "differ": results.iter().filter(|r| !r.is_close()).count(),
+        "first": differs.map(describe),
+        "stages": stages,
+    })
+}
