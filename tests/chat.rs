@@ -11,26 +11,15 @@ use crate::text::{build, golden, ids, list, small, tiny};
 
 const TOOLS_TEMPLATE: &str = include_str!("text/chatml-tools.jinja");
 
-fn compare_chat(
-    template: &ChatTemplate,
-    tokenizer: &Tokenizer,
-    case: &Value,
-) -> std::result::Result<(), String> {
-    let rendered =
-        template.render_values(&case["messages"], &case["tools"], case["generate"] == true);
+fn compare_chat(template: &ChatTemplate, tokenizer: &Tokenizer, case: &Value) -> std::result::Result<(), String> {
+    let rendered = template.render_values(&case["messages"], &case["tools"], case["generate"] == true);
     match (rendered, case["text"].as_str()) {
-        (Ok(text), Some(expected)) if text != expected => {
-            Err(format!("expected {expected:?}, found {text:?}"))
-        }
+        (Ok(text), Some(expected)) if text != expected => Err(format!("expected {expected:?}, found {text:?}")),
         (Ok(text), Some(_)) => match tokenizer.encode(&text, false).unwrap() {
             found if found == ids(&case["ids"]) => Ok(()),
             found => Err(format!("expected {}, found {found:?}", case["ids"])),
         },
-        (Err(Error::Template { detail }), None)
-            if detail.contains(case["error"].as_str().unwrap()) =>
-        {
-            Ok(())
-        }
+        (Err(Error::Template { detail }), None) if detail.contains(case["error"].as_str().unwrap()) => Ok(()),
         (result, _) => Err(format!("expected {case}, found {result:?}")),
     }
 }
@@ -38,14 +27,7 @@ fn compare_chat(
 fn templates(golden: &Value) -> [(&'static str, ChatTemplate, Tokenizer); 2] {
     let new = |source: &str| ChatTemplate::new(source, "<|begin_of_text|>", "<|im_end|>").unwrap();
     let source = golden["tiny_template"].as_str().unwrap();
-    [
-        ("tiny", new(source), build(&tiny())),
-        (
-            "chatml-tools",
-            new(TOOLS_TEMPLATE),
-            build(&small(golden, "falcon-h1")),
-        ),
-    ]
+    [("tiny", new(source), build(&tiny())), ("chatml-tools", new(TOOLS_TEMPLATE), build(&small(golden, "falcon-h1")))]
 }
 
 #[test]
@@ -53,10 +35,7 @@ fn renderings_equal_hugging_face() {
     let golden = golden();
     let mut compared = 0;
     for (name, template, tokenizer) in templates(&golden) {
-        for case in list(&golden, "chats")
-            .iter()
-            .filter(|case| case["template"] == name)
-        {
+        for case in list(&golden, "chats").iter().filter(|case| case["template"] == name) {
             compare_chat(&template, &tokenizer, case).unwrap();
             compared += 1;
         }
@@ -71,30 +50,18 @@ fn the_chat_comparison_can_fail() {
     let cases = list(&golden, "chats");
     let case = &cases[1];
     compare_chat(&tiny_template, &tiny, case).unwrap();
-    assert!(
-        compare_chat(&tiny_template, &small, case).is_err(),
-        "other ids"
-    );
+    assert!(compare_chat(&tiny_template, &small, case).is_err(), "other ids");
     let mut other = case.clone();
     other["text"] = json!("something else");
-    assert!(
-        compare_chat(&tiny_template, &tiny, &other).is_err(),
-        "other text"
-    );
+    assert!(compare_chat(&tiny_template, &tiny, &other).is_err(), "other text");
     let refused = cases.iter().find(|c| c["error"].is_string()).unwrap();
-    assert!(
-        compare_chat(&tiny_template, &tiny, refused).is_err(),
-        "no error where one is expected"
-    );
+    assert!(compare_chat(&tiny_template, &tiny, refused).is_err(), "no error where one is expected");
 }
 
 /// Messages with nothing but role and content.
 fn plain_messages(case: &Value) -> Option<Vec<Message>> {
-    let plain = list(case, "messages")
-        .iter()
-        .all(|m| m.as_object().unwrap().len() == 2);
-    (plain && case["tools"].is_null())
-        .then(|| serde_json::from_value(case["messages"].clone()).unwrap())
+    let plain = list(case, "messages").iter().all(|m| m.as_object().unwrap().len() == 2);
+    (plain && case["tools"].is_null()).then(|| serde_json::from_value(case["messages"].clone()).unwrap())
 }
 
 #[test]
@@ -102,20 +69,13 @@ fn prompts_equal_hugging_face_and_continue() {
     let golden = golden();
     let mut compared = 0;
     for (name, template, tokenizer) in templates(&golden) {
-        let chats = list(&golden, "chats")
-            .iter()
-            .filter(|c| c["template"] == name && c["generate"] == true);
+        let chats = list(&golden, "chats").iter().filter(|c| c["template"] == name && c["generate"] == true);
         for case in chats {
-            let Some((messages, expected)) = plain_messages(case).zip(case["ids"].as_array())
-            else {
+            let Some((messages, expected)) = plain_messages(case).zip(case["ids"].as_array()) else {
                 continue;
             };
             let prompt = template.prompt(&tokenizer, &messages, None).unwrap();
-            assert_eq!(
-                (prompt.cached, json!(prompt.ids)),
-                (false, json!(expected)),
-                "{case}"
-            );
+            assert_eq!((prompt.cached, json!(prompt.ids)), (false, json!(expected)), "{case}");
             assert_eq!(prompt.text, case["text"].as_str().unwrap());
             compared += 1;
 
@@ -123,27 +83,17 @@ fn prompts_equal_hugging_face_and_continue() {
             let answer = "It is a bird.";
             let consumed = prompt.text.clone() + answer;
             let mut next = messages.clone();
-            next.extend([
-                Message::new("assistant", answer),
-                Message::new("user", "Which one?"),
-            ]);
+            next.extend([Message::new("assistant", answer), Message::new("user", "Which one?")]);
             let whole = template.prompt(&tokenizer, &next, None).unwrap();
             let rest = template.prompt(&tokenizer, &next, Some(&consumed)).unwrap();
             if whole.text.starts_with(&consumed) {
                 assert!(rest.cached);
-                let read = [
-                    prompt.ids,
-                    tokenizer.encode_plain(answer).unwrap(),
-                    rest.ids,
-                ]
-                .concat();
+                let read = [prompt.ids, tokenizer.encode_plain(answer).unwrap(), rest.ids].concat();
                 assert_eq!(read, whole.ids, "{case}");
             } else {
                 assert_eq!(rest, whole, "what does not continue is read again");
             }
-            let edited = template
-                .prompt(&tokenizer, &next, Some("something else"))
-                .unwrap();
+            let edited = template.prompt(&tokenizer, &next, Some("something else")).unwrap();
             assert_eq!(edited, whole);
         }
     }
@@ -170,61 +120,31 @@ fn messages_cannot_contain_control_tokens() {
     for (name, template, tokenizer) in templates(&golden) {
         let control = |ids: &[u32]| ids.iter().filter(|id| tokenizer.is_special(**id)).count();
         let harmless = |n: usize| {
-            let messages: Vec<_> = (0..n)
-                .map(|i| Message::new(["user", "assistant"][i % 2], "x"))
-                .collect();
+            let messages: Vec<_> = (0..n).map(|i| Message::new(["user", "assistant"][i % 2], "x")).collect();
             control(&template.prompt(&tokenizer, &messages, None).unwrap().ids)
         };
         for attack in attacks {
             let first = [Message::new("user", attack)];
             let prompt = template.prompt(&tokenizer, &first, None).unwrap();
             assert_eq!(control(&prompt.ids), harmless(1), "{name}: {attack:?}");
-            assert_eq!(
-                tokenizer.decode(&prompt.ids, false).unwrap(),
-                prompt.text,
-                "{name}: {attack:?}"
-            );
-            assert_eq!(
-                prompt.text,
-                template.render(&first, true).unwrap(),
-                "{name}: {attack:?}"
-            );
+            assert_eq!(tokenizer.decode(&prompt.ids, false).unwrap(), prompt.text, "{name}: {attack:?}");
+            assert_eq!(prompt.text, template.render(&first, true).unwrap(), "{name}: {attack:?}");
             // It stays text in the next turn, which is still read incrementally.
             let consumed = prompt.text.clone() + "no";
-            let next = [
-                first[0].clone(),
-                Message::new("assistant", "no"),
-                Message::new("user", attack),
-            ];
+            let next = [first[0].clone(), Message::new("assistant", "no"), Message::new("user", attack)];
             let rest = template.prompt(&tokenizer, &next, Some(&consumed)).unwrap();
             assert!(rest.cached, "{name}: {attack:?}");
-            assert_eq!(
-                control(&prompt.ids) + control(&rest.ids),
-                harmless(3),
-                "{name}: {attack:?}"
-            );
+            assert_eq!(control(&prompt.ids) + control(&rest.ids), harmless(3), "{name}: {attack:?}");
         }
     }
     // A template that puts messages side by side: the halves of a token in two messages.
-    let side_by_side =
-        ChatTemplate::new("{% for m in messages %}{{ m.content }}{% endfor %}", "", "").unwrap();
+    let side_by_side = ChatTemplate::new("{% for m in messages %}{{ m.content }}{% endfor %}", "", "").unwrap();
     let tokenizer = build(&small(&golden, "falcon-h1"));
-    for (a, b) in [
-        ("<|im_", "end|>"),
-        ("<", "|im_end|>"),
-        ("<|im_end|", ">"),
-        ("<|im_end|>", "<|im_end|>"),
-    ] {
+    for (a, b) in [("<|im_", "end|>"), ("<", "|im_end|>"), ("<|im_end|", ">"), ("<|im_end|>", "<|im_end|>")] {
         let messages = [Message::new("user", a), Message::new("user", b)];
         let prompt = side_by_side.prompt(&tokenizer, &messages, None).unwrap();
-        assert_eq!(
-            prompt.ids[0], 1,
-            "the template writes no beginning of text, so it is added"
-        );
-        assert!(
-            !prompt.ids[1..].iter().any(|id| tokenizer.is_special(*id)),
-            "{a} {b}"
-        );
+        assert_eq!(prompt.ids[0], 1, "the template writes no beginning of text, so it is added");
+        assert!(!prompt.ids[1..].iter().any(|id| tokenizer.is_special(*id)), "{a} {b}");
     }
 }
 
@@ -234,52 +154,23 @@ fn render(source: &str, content: &str) -> Result<String> {
 
 #[test]
 fn templates_behave_like_jinja2() {
-    let ok = |source: &str, expected: &str| {
-        assert_eq!(render(source, "é\"<&>'\n").unwrap(), expected, "{source}")
-    };
+    let ok = |source: &str, expected: &str| assert_eq!(render(source, "é\"<&>'\n").unwrap(), expected, "{source}");
     ok("{{ messages[0].content | tojson }}", "\"é\\\"<&>'\\n\"");
-    ok(
-        "{{ messages[0].content | tojson(ensure_ascii=true) }}",
-        "\"\\u00e9\\\"<&>'\\n\"",
-    );
-    ok(
-        "{{ {'b': [1, 2.0], 'a': none} | tojson }}",
-        "{\"b\": [1, 2.0], \"a\": null}",
-    );
-    ok(
-        "{{ {'b': 1, 'a': 2} | tojson(sort_keys=true, separators=[',', ':']) }}",
-        "{\"a\":2,\"b\":1}",
-    );
-    ok(
-        "{{ {'a': [1]} | tojson(indent=4) }}",
-        "{\n    \"a\": [\n        1\n    ]\n}",
-    );
-    ok(
-        "{{ none }} {{ true }} {{ [1, 'a', none] }} {{ {'k': \"it's\"} }}",
-        "None True [1, 'a', None] {'k': \"it's\"}",
-    );
-    ok(
-        "{{ bos_token }}{{ eos_token }}{{ add_generation_prompt }}",
-        "<s></s>True",
-    );
+    ok("{{ messages[0].content | tojson(ensure_ascii=true) }}", "\"\\u00e9\\\"<&>'\\n\"");
+    ok("{{ {'b': [1, 2.0], 'a': none} | tojson }}", "{\"b\": [1, 2.0], \"a\": null}");
+    ok("{{ {'b': 1, 'a': 2} | tojson(sort_keys=true, separators=[',', ':']) }}", "{\"a\":2,\"b\":1}");
+    ok("{{ {'a': [1]} | tojson(indent=4) }}", "{\n    \"a\": [\n        1\n    ]\n}");
+    ok("{{ none }} {{ true }} {{ [1, 'a', none] }} {{ {'k': \"it's\"} }}", "None True [1, 'a', None] {'k': \"it's\"}");
+    ok("{{ bos_token }}{{ eos_token }}{{ add_generation_prompt }}", "<s></s>True");
     ok("{% if true %}\n  x\n  {% endif %}\ny", "  x\ny");
     ok("a\n", "a");
     ok(
         "{% for i in range(5) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}",
         "02",
     );
-    ok(
-        "{{ 'a-b'.split('-')[1].upper() }}{{ ' x '.strip() }}{{ 'abc'.startswith('ab') }}",
-        "BxTrue",
-    );
-    ok(
-        "{{ tools is none }}{{ nothing is defined }}{{ nothing }}",
-        "TrueFalse",
-    );
-    assert_eq!(
-        render("{{ strftime_now('%Y') | int > 2024 }}", "").unwrap(),
-        "True"
-    );
+    ok("{{ 'a-b'.split('-')[1].upper() }}{{ ' x '.strip() }}{{ 'abc'.startswith('ab') }}", "BxTrue");
+    ok("{{ tools is none }}{{ nothing is defined }}{{ nothing }}", "TrueFalse");
+    assert_eq!(render("{{ strftime_now('%Y') | int > 2024 }}", "").unwrap(), "True");
 }
 
 #[test]
@@ -290,22 +181,13 @@ fn bad_templates_are_errors_with_their_line() {
         assert!(error.to_string().contains(expected), "{error}");
     };
     fails("a\n{% if %}", "line 2: ");
-    fails(
-        "{{ raise_exception('no such luck') }}",
-        "line 1: no such luck",
-    );
+    fails("{{ raise_exception('no such luck') }}", "line 1: no such luck");
     fails("{{ messages[0].content.nonsense() }}", "line 1: ");
     fails("{{ undefined.attribute }}", "line 1: ");
     fails("{% include 'other' %}", "line 1: ");
     // Neither endless work nor endless nesting nor a huge text.
-    fails(
-        "{% for a in range(100000) %}{% for b in range(100000) %}{{ a }}{% endfor %}{% endfor %}",
-        "come to an end",
-    );
-    fails(
-        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-        "recursion",
-    );
+    fails("{% for a in range(100000) %}{% for b in range(100000) %}{{ a }}{% endfor %}{% endfor %}", "come to an end");
+    fails("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion");
     fails("{{ 'x' * 10000000000 }}", "line 1: ");
     fails(
         "{% set ns = namespace(x='x') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",

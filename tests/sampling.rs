@@ -10,11 +10,7 @@ use proptest::prelude::*;
 
 /// Everything off, temperature 1.
 fn open() -> SamplingOptions {
-    SamplingOptions {
-        temperature: 1.0,
-        top_p: 1.0,
-        ..SamplingOptions::default()
-    }
+    SamplingOptions { temperature: 1.0, top_p: 1.0, ..SamplingOptions::default() }
 }
 
 fn sample(options: &SamplingOptions, logits: &[f32], history: &[u32]) -> Result<u32> {
@@ -23,17 +19,12 @@ fn sample(options: &SamplingOptions, logits: &[f32], history: &[u32]) -> Result<
 
 fn draw(options: &SamplingOptions, logits: &[f32], n: usize) -> Vec<u32> {
     let mut sampler = Sampler::new(options.clone()).unwrap();
-    (0..n)
-        .map(|_| sampler.sample(logits, &[]).unwrap())
-        .collect()
+    (0..n).map(|_| sampler.sample(logits, &[]).unwrap()).collect()
 }
 
 fn softmax(logits: &[f32], temperature: f32) -> Vec<f64> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f64> = logits
-        .iter()
-        .map(|l| (f64::from(l - max) / f64::from(temperature)).exp())
-        .collect();
+    let weights: Vec<f64> = logits.iter().map(|l| (f64::from(l - max) / f64::from(temperature)).exp()).collect();
     let total: f64 = weights.iter().sum();
     weights.iter().map(|w| w / total).collect()
 }
@@ -65,17 +56,12 @@ fn chi_square(draws: &[u32], expected: &BTreeMap<u32, f64>) -> std::result::Resu
         *counts.get_mut(id).ok_or(format!("{id} cannot be drawn"))? += 1.0;
     }
     let n = draws.len() as f64;
-    let sum: f64 = expected
-        .iter()
-        .map(|(id, p)| (counts[id] - n * p).powi(2) / (n * p))
-        .sum();
+    let sum: f64 = expected.iter().map(|(id, p)| (counts[id] - n * p).powi(2) / (n * p)).sum();
     let freedom = (expected.len() - 1).max(1) as f64;
     match sum / freedom {
         // Five standard deviations: with fixed seeds this either holds for ever or not at all.
         x if x < 1.0 + 5.0 * (2.0 / freedom).sqrt() => Ok(x),
-        x => Err(format!(
-            "chi-square {x:.2} per degree of freedom, {freedom} degrees"
-        )),
+        x => Err(format!("chi-square {x:.2} per degree of freedom, {freedom} degrees")),
     }
 }
 
@@ -86,62 +72,30 @@ fn draws_follow_the_probabilities() {
     for seed in [0, 1, 2, u64::MAX] {
         for options in [
             open(),
-            SamplingOptions {
-                temperature: 0.5,
-                ..open()
-            },
-            SamplingOptions {
-                temperature: 3.0,
-                ..open()
-            },
+            SamplingOptions { temperature: 0.5, ..open() },
+            SamplingOptions { temperature: 3.0, ..open() },
             SamplingOptions { top_k: 3, ..open() },
-            SamplingOptions {
-                top_p: 0.8,
-                ..open()
-            },
-            SamplingOptions {
-                min_p: 0.2,
-                ..open()
-            },
-            SamplingOptions {
-                temperature: 1.7,
-                top_k: 6,
-                top_p: 0.9,
-                min_p: 0.15,
-                ..open()
-            },
+            SamplingOptions { top_p: 0.8, ..open() },
+            SamplingOptions { min_p: 0.2, ..open() },
+            SamplingOptions { temperature: 1.7, top_k: 6, top_p: 0.9, min_p: 0.15, ..open() },
         ] {
             let options = SamplingOptions { seed, ..options };
-            chi_square(
-                &draw(&options, &LOGITS, 20_000),
-                &expected(&options, &LOGITS),
-            )
-            .unwrap();
+            chi_square(&draw(&options, &LOGITS, 20_000), &expected(&options, &LOGITS)).unwrap();
         }
     }
 }
 
 #[test]
 fn the_first_draws_of_many_seeds_follow_the_probabilities() {
-    let first: Vec<u32> = (0..20_000)
-        .map(|seed| sample(&SamplingOptions { seed, ..open() }, &LOGITS, &[]).unwrap())
-        .collect();
+    let first: Vec<u32> =
+        (0..20_000).map(|seed| sample(&SamplingOptions { seed, ..open() }, &LOGITS, &[]).unwrap()).collect();
     chi_square(&first, &expected(&open(), &LOGITS)).unwrap();
     // Neighbouring draws of one seed, and the same draw of neighbouring seeds, are independent: pairs.
     let pair = |a: u32, b: u32| a * 8 + b;
     let probabilities = expected(&open(), &LOGITS);
-    let pairs: BTreeMap<u32, f64> = probabilities
-        .iter()
-        .flat_map(|(a, p)| {
-            probabilities
-                .iter()
-                .map(move |(b, q)| (pair(*a, *b), p * q))
-        })
-        .collect();
-    let in_time: Vec<u32> = draw(&open(), &LOGITS, 40_000)
-        .chunks(2)
-        .map(|c| pair(c[0], c[1]))
-        .collect();
+    let pairs: BTreeMap<u32, f64> =
+        probabilities.iter().flat_map(|(a, p)| probabilities.iter().map(move |(b, q)| (pair(*a, *b), p * q))).collect();
+    let in_time: Vec<u32> = draw(&open(), &LOGITS, 40_000).chunks(2).map(|c| pair(c[0], c[1])).collect();
     let across: Vec<u32> = first.chunks(2).map(|c| pair(c[0], c[1])).collect();
     chi_square(&in_time, &pairs).unwrap();
     chi_square(&across, &pairs).unwrap();
@@ -150,100 +104,29 @@ fn the_first_draws_of_many_seeds_follow_the_probabilities() {
 #[test]
 fn the_distribution_test_can_fail() {
     let draws = draw(&open(), &LOGITS, 20_000);
-    let slightly_off = expected(
-        &SamplingOptions {
-            temperature: 1.1,
-            ..open()
-        },
-        &LOGITS,
-    );
-    assert!(
-        chi_square(&draws, &slightly_off)
-            .unwrap_err()
-            .contains("chi-square")
-    );
+    let slightly_off = expected(&SamplingOptions { temperature: 1.1, ..open() }, &LOGITS);
+    assert!(chi_square(&draws, &slightly_off).unwrap_err().contains("chi-square"));
     let too_few = expected(&SamplingOptions { top_k: 7, ..open() }, &LOGITS);
-    assert!(
-        chi_square(&draws, &too_few)
-            .unwrap_err()
-            .contains("cannot be drawn")
-    );
+    assert!(chi_square(&draws, &too_few).unwrap_err().contains("cannot be drawn"));
 }
 
 #[test]
 fn filters_keep_exactly_their_support() {
-    let support = |options: &SamplingOptions| {
-        draw(options, &LOGITS, 5000)
-            .into_iter()
-            .collect::<BTreeSet<_>>()
-    };
+    let support = |options: &SamplingOptions| draw(options, &LOGITS, 5000).into_iter().collect::<BTreeSet<_>>();
     // By falling probability: 2, 4, 7, 0, 6, 3, 1, 5.
-    assert_eq!(
-        support(&SamplingOptions { top_k: 2, ..open() }),
-        [2, 4].into()
-    );
+    assert_eq!(support(&SamplingOptions { top_k: 2, ..open() }), [2, 4].into());
     assert_eq!(support(&SamplingOptions { top_k: 8, ..open() }).len(), 8);
-    assert_eq!(
-        support(&SamplingOptions {
-            top_k: 1000,
-            ..open()
-        })
-        .len(),
-        8
-    );
+    assert_eq!(support(&SamplingOptions { top_k: 1000, ..open() }).len(), 8);
     // Probabilities .41 .25 .15 .09: 0.65 is reached by the second, 0.66 only by the third; at least one stays.
-    assert_eq!(
-        support(&SamplingOptions {
-            top_p: 0.65,
-            ..open()
-        }),
-        [2, 4].into()
-    );
-    assert_eq!(
-        support(&SamplingOptions {
-            top_p: 0.66,
-            ..open()
-        }),
-        [2, 4, 7].into()
-    );
-    assert_eq!(
-        support(&SamplingOptions {
-            top_p: 1e-6,
-            ..open()
-        }),
-        [2].into()
-    );
+    assert_eq!(support(&SamplingOptions { top_p: 0.65, ..open() }), [2, 4].into());
+    assert_eq!(support(&SamplingOptions { top_p: 0.66, ..open() }), [2, 4, 7].into());
+    assert_eq!(support(&SamplingOptions { top_p: 1e-6, ..open() }), [2].into());
     // exp(-0.5) = 0.607, exp(-1) = 0.368.
-    assert_eq!(
-        support(&SamplingOptions {
-            min_p: 0.6,
-            ..open()
-        }),
-        [2, 4].into()
-    );
-    assert_eq!(
-        support(&SamplingOptions {
-            min_p: 0.36,
-            ..open()
-        }),
-        [2, 4, 7].into()
-    );
-    assert_eq!(
-        support(&SamplingOptions {
-            min_p: 1.0,
-            ..open()
-        }),
-        [2].into()
-    );
+    assert_eq!(support(&SamplingOptions { min_p: 0.6, ..open() }), [2, 4].into());
+    assert_eq!(support(&SamplingOptions { min_p: 0.36, ..open() }), [2, 4, 7].into());
+    assert_eq!(support(&SamplingOptions { min_p: 1.0, ..open() }), [2].into());
     // Temperature comes before min-p.
-    assert_eq!(
-        support(&SamplingOptions {
-            temperature: 0.5,
-            min_p: 0.36,
-            ..open()
-        }),
-        [2, 4].into()
-    );
+    assert_eq!(support(&SamplingOptions { temperature: 0.5, min_p: 0.36, ..open() }), [2, 4].into());
 }
 
 #[test]
@@ -252,31 +135,9 @@ fn greedy_takes_the_lowest_of_equals() {
     assert_eq!(sample(&greedy, &LOGITS, &[]).unwrap(), 2);
     assert_eq!(sample(&greedy, &[0.0, 3.0, 1.0, 3.0, 3.0], &[]).unwrap(), 1);
     assert_eq!(sample(&greedy, &[-0.0, 0.0], &[]).unwrap(), 0);
-    assert_eq!(
-        sample(
-            &SamplingOptions { top_k: 1, ..open() },
-            &[1.0, 7.0, 7.0],
-            &[]
-        )
-        .unwrap(),
-        1
-    );
-    assert_eq!(
-        sample(
-            &SamplingOptions {
-                temperature: 1e-30,
-                ..open()
-            },
-            &[1.0, 7.0, 6.9],
-            &[]
-        )
-        .unwrap(),
-        1
-    );
-    assert_eq!(
-        sample(&greedy, &[f32::NEG_INFINITY, -3e38], &[]).unwrap(),
-        1
-    );
+    assert_eq!(sample(&SamplingOptions { top_k: 1, ..open() }, &[1.0, 7.0, 7.0], &[]).unwrap(), 1);
+    assert_eq!(sample(&SamplingOptions { temperature: 1e-30, ..open() }, &[1.0, 7.0, 6.9], &[]).unwrap(), 1);
+    assert_eq!(sample(&greedy, &[f32::NEG_INFINITY, -3e38], &[]).unwrap(), 1);
     // Ties at the edge of top-k.
     let ties = draw(&SamplingOptions { top_k: 2, ..open() }, &[1.0; 9], 500);
     assert_eq!(ties.into_iter().collect::<BTreeSet<_>>(), [0, 1].into());
@@ -293,52 +154,20 @@ fn the_seed_decides() {
 
 #[test]
 fn repetition_penalty() {
-    let options = SamplingOptions {
-        repetition_penalty: 2.0,
-        ..SamplingOptions::greedy()
-    };
+    let options = SamplingOptions { repetition_penalty: 2.0, ..SamplingOptions::greedy() };
     let logits = [3.0, 2.0, -1.0, -1.5];
     assert_eq!(sample(&options, &logits, &[]).unwrap(), 0);
     assert_eq!(sample(&options, &logits, &[0]).unwrap(), 1, "3 became 1.5");
-    assert_eq!(
-        sample(&options, &logits, &[0, 0, 0]).unwrap(),
-        1,
-        "once, however often it occurred"
-    );
-    assert_eq!(
-        sample(&options, &[-1.0, -1.5], &[0]).unwrap(),
-        1,
-        "negative logits are multiplied"
-    );
-    let short = SamplingOptions {
-        repetition_window: 2,
-        ..options.clone()
-    };
-    assert_eq!(
-        sample(&short, &logits, &[0, 5 - 3, 3]).unwrap(),
-        0,
-        "out of the window"
-    );
-    let whole = SamplingOptions {
-        repetition_window: 0,
-        ..options.clone()
-    };
+    assert_eq!(sample(&options, &logits, &[0, 0, 0]).unwrap(), 1, "once, however often it occurred");
+    assert_eq!(sample(&options, &[-1.0, -1.5], &[0]).unwrap(), 1, "negative logits are multiplied");
+    let short = SamplingOptions { repetition_window: 2, ..options.clone() };
+    assert_eq!(sample(&short, &logits, &[0, 5 - 3, 3]).unwrap(), 0, "out of the window");
+    let whole = SamplingOptions { repetition_window: 0, ..options.clone() };
     assert_eq!(sample(&whole, &logits, &[0, 2, 3]).unwrap(), 1);
-    assert!(matches!(
-        sample(&options, &logits, &[4]),
-        Err(Error::TokenOutOfRange {
-            token: 4,
-            vocab_size: 4
-        })
-    ));
-    let drawn = SamplingOptions {
-        repetition_penalty: 1.5,
-        ..open()
-    };
+    assert!(matches!(sample(&options, &logits, &[4]), Err(Error::TokenOutOfRange { token: 4, vocab_size: 4 })));
+    let drawn = SamplingOptions { repetition_penalty: 1.5, ..open() };
     let mut sampler = Sampler::new(drawn).unwrap();
-    let draws: Vec<u32> = (0..20_000)
-        .map(|_| sampler.sample(&LOGITS, &[2, 5]).unwrap())
-        .collect();
+    let draws: Vec<u32> = (0..20_000).map(|_| sampler.sample(&LOGITS, &[2, 5]).unwrap()).collect();
     let mut penalised = LOGITS;
     penalised[2] /= 1.5;
     penalised[5] *= 1.5;
@@ -367,78 +196,28 @@ fn options_out_of_range_are_errors() {
         assert!(error.to_string().starts_with(field), "{error}");
     };
     for bad in [-0.1, f32::NAN, f32::INFINITY] {
-        fails(
-            "temperature",
-            SamplingOptions {
-                temperature: bad,
-                ..open()
-            },
-        );
-        fails(
-            "repetition_penalty",
-            SamplingOptions {
-                repetition_penalty: bad,
-                ..open()
-            },
-        );
-        fails(
-            "min_p",
-            SamplingOptions {
-                min_p: bad,
-                ..open()
-            },
-        );
-        fails(
-            "top_p",
-            SamplingOptions {
-                top_p: bad,
-                ..open()
-            },
-        );
+        fails("temperature", SamplingOptions { temperature: bad, ..open() });
+        fails("repetition_penalty", SamplingOptions { repetition_penalty: bad, ..open() });
+        fails("min_p", SamplingOptions { min_p: bad, ..open() });
+        fails("top_p", SamplingOptions { top_p: bad, ..open() });
     }
-    fails(
-        "top_p",
-        SamplingOptions {
-            top_p: 0.0,
-            ..open()
-        },
-    );
-    fails(
-        "min_p",
-        SamplingOptions {
-            min_p: 1.01,
-            ..open()
-        },
-    );
+    fails("top_p", SamplingOptions { top_p: 0.0, ..open() });
+    fails("min_p", SamplingOptions { min_p: 1.01, ..open() });
     SamplingOptions::default().validate().unwrap();
 }
 
 #[test]
 fn a_large_vocabulary_is_fast() {
-    let logits: Vec<f32> = (0..261_120u32)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 1e6)
-        .collect();
+    let logits: Vec<f32> = (0..261_120u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 1e6).collect();
     for options in [
-        SamplingOptions {
-            top_k: 40,
-            top_p: 0.9,
-            min_p: 0.05,
-            ..open()
-        },
-        SamplingOptions {
-            top_p: 0.9,
-            ..open()
-        },
+        SamplingOptions { top_k: 40, top_p: 0.9, min_p: 0.05, ..open() },
+        SamplingOptions { top_p: 0.9, ..open() },
         open(),
     ] {
         let start = std::time::Instant::now();
         draw(&options, &logits, 20);
         // Milliseconds a token; the bound is for the slowest machine that runs this.
-        assert!(
-            start.elapsed().as_millis() < 4000,
-            "{options:?}: {:?} for 20 tokens",
-            start.elapsed()
-        );
+        assert!(start.elapsed().as_millis() < 4000, "{options:?}: {:?} for 20 tokens", start.elapsed());
     }
 }
 

@@ -10,10 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// The model whose tokenizer is called "tiny" in the golden.
-const TINY: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../models/tiny/peregrine-tiny-chat-Q4_0.gguf"
-);
+const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny/peregrine-tiny-chat-Q4_0.gguf");
 
 pub fn golden() -> Value {
     serde_json::from_str(include_str!("text/golden.json")).unwrap()
@@ -24,19 +21,11 @@ pub fn list<T: serde_json::value::Index>(json: &Value, key: T) -> &[Value] {
 }
 
 pub fn strings(json: &Value) -> Vec<String> {
-    json.as_array()
-        .unwrap()
-        .iter()
-        .map(|s| s.as_str().unwrap().into())
-        .collect()
+    json.as_array().unwrap().iter().map(|s| s.as_str().unwrap().into()).collect()
 }
 
 pub fn ids(json: &Value) -> Vec<u32> {
-    json.as_array()
-        .unwrap()
-        .iter()
-        .map(|id| u32::try_from(id.as_u64().unwrap()).unwrap())
-        .collect()
+    json.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
 }
 
 /// The small vocabulary as a GGUF file would hold it.
@@ -44,10 +33,7 @@ pub fn small(golden: &Value, pre: &str) -> TokenizerData {
     TokenizerData::Gguf {
         pre: pre.into(),
         tokens: strings(&golden["vocab"]),
-        token_types: ids(&golden["types"])
-            .into_iter()
-            .map(|t| i32::try_from(t).unwrap())
-            .collect(),
+        token_types: ids(&golden["types"]).into_iter().map(|t| i32::try_from(t).unwrap()).collect(),
         merges: strings(&golden["merges"]),
         bos: Some(1),
         eos: vec![4],
@@ -57,29 +43,12 @@ pub fn small(golden: &Value, pre: &str) -> TokenizerData {
 }
 
 pub fn tiny() -> TokenizerData {
-    pollster::block_on(Checkpoint::open(TINY))
-        .unwrap()
-        .tokenizer
+    pollster::block_on(Checkpoint::open(TINY)).unwrap().tokenizer
 }
 
 /// The same tokenizer as a `tokenizer.json`.
-pub fn as_json(
-    data: &TokenizerData,
-    pre_tokenizer: &Value,
-    ignore_merges: bool,
-    pairs: bool,
-) -> TokenizerData {
-    let TokenizerData::Gguf {
-        tokens,
-        token_types,
-        merges,
-        bos,
-        eos,
-        pad,
-        add_bos,
-        ..
-    } = data
-    else {
+pub fn as_json(data: &TokenizerData, pre_tokenizer: &Value, ignore_merges: bool, pairs: bool) -> TokenizerData {
+    let TokenizerData::Gguf { tokens, token_types, merges, bos, eos, pad, add_bos, .. } = data else {
         panic!("not in GGUF form")
     };
     let mut vocab = serde_json::Map::new();
@@ -92,10 +61,7 @@ pub fn as_json(
         }
     }
     let merges: Vec<Value> = match pairs {
-        true => merges
-            .iter()
-            .map(|m| json!(m.split(' ').collect::<Vec<_>>()))
-            .collect(),
+        true => merges.iter().map(|m| json!(m.split(' ').collect::<Vec<_>>())).collect(),
         false => merges.iter().map(|m| json!(m)).collect(),
     };
     let file = json!({
@@ -107,13 +73,7 @@ pub fn as_json(
             "vocab": vocab, "merges": merges},
     });
     let (bos, eos, pad, add_bos) = (*bos, eos.clone(), *pad, *add_bos);
-    TokenizerData::Json {
-        bytes: file.to_string().into_bytes(),
-        bos,
-        eos,
-        pad,
-        add_bos,
-    }
+    TokenizerData::Json { bytes: file.to_string().into_bytes(), bos, eos, pad, add_bos }
 }
 
 pub fn build(data: &TokenizerData) -> Tokenizer {
@@ -121,11 +81,7 @@ pub fn build(data: &TokenizerData) -> Tokenizer {
 }
 
 /// Names the first text whose ids differ.
-fn compare_ids(
-    tokenizer: &Tokenizer,
-    texts: &[String],
-    expected: &[Value],
-) -> std::result::Result<(), String> {
+fn compare_ids(tokenizer: &Tokenizer, texts: &[String], expected: &[Value]) -> std::result::Result<(), String> {
     for (text, expected) in texts.iter().zip(expected) {
         let found = tokenizer.encode(text, false).unwrap();
         if found != ids(expected) {
@@ -143,40 +99,18 @@ fn ids_equal_hugging_face_in_both_containers() {
     let (tiny, small) = (tiny(), small(&golden, "falcon-h1"));
     let tiny_json = as_json(&tiny, &golden["tiny_pre_tokenizer"], false, true);
     let small_json = as_json(&small, &golden["small_pre_tokenizer"], true, false);
-    for (data, name) in [
-        (&tiny, "tiny"),
-        (&tiny_json, "tiny"),
-        (&small, "small"),
-        (&small_json, "small"),
-    ] {
+    for (data, name) in [(&tiny, "tiny"), (&tiny_json, "tiny"), (&small, "small"), (&small_json, "small")] {
         let tokenizer = build(data);
         compare_ids(&tokenizer, &texts, list(&golden, name)).unwrap();
         for text in &texts {
             let ids = tokenizer.encode(text, false).unwrap();
-            assert_eq!(
-                &tokenizer.decode(&ids, false).unwrap(),
-                text,
-                "decoded, {name}"
-            );
+            assert_eq!(&tokenizer.decode(&ids, false).unwrap(), text, "decoded, {name}");
             let plain = tokenizer.encode_plain(text).unwrap();
-            assert_eq!(
-                &tokenizer.decode(&plain, true).unwrap(),
-                text,
-                "decoded from plain ids, {name}"
-            );
-            assert!(
-                !plain.iter().any(|id| tokenizer.is_special(*id)),
-                "{text:?}"
-            );
+            assert_eq!(&tokenizer.decode(&plain, true).unwrap(), text, "decoded from plain ids, {name}");
+            assert!(!plain.iter().any(|id| tokenizer.is_special(*id)), "{text:?}");
         }
         for case in list(&golden, "plain") {
-            assert_eq!(
-                tokenizer
-                    .encode_plain(case["text"].as_str().unwrap())
-                    .unwrap(),
-                ids(&case[name]),
-                "{case}"
-            );
+            assert_eq!(tokenizer.encode_plain(case["text"].as_str().unwrap()).unwrap(), ids(&case[name]), "{case}");
         }
     }
 }
@@ -186,15 +120,9 @@ fn other_pre_tokenizers() {
     let golden = golden();
     let gpt2 = build(&small(&golden, "gpt-2"));
     compare_ids(&gpt2, &strings(&golden["strings"]), list(&golden, "gpt2")).unwrap();
-    let (falcon, llama) = (
-        build(&small(&golden, "falcon-h1")),
-        build(&small(&golden, "llama-bpe")),
-    );
+    let (falcon, llama) = (build(&small(&golden, "falcon-h1")), build(&small(&golden, "llama-bpe")));
     for text in strings(&golden["strings"]) {
-        assert_eq!(
-            falcon.encode(&text, false).unwrap(),
-            llama.encode(&text, false).unwrap()
-        );
+        assert_eq!(falcon.encode(&text, false).unwrap(), llama.encode(&text, false).unwrap());
     }
 }
 
@@ -203,20 +131,8 @@ fn the_comparison_can_fail() {
     let golden = golden();
     let texts = strings(&golden["strings"]);
     // The other vocabulary, and the right one with another pre-tokenizer.
-    assert!(
-        compare_ids(
-            &build(&small(&golden, "falcon-h1")),
-            &texts,
-            list(&golden, "tiny")
-        )
-        .is_err()
-    );
-    let wrong = compare_ids(
-        &build(&small(&golden, "smollm")),
-        &texts,
-        list(&golden, "small"),
-    )
-    .unwrap_err();
+    assert!(compare_ids(&build(&small(&golden, "falcon-h1")), &texts, list(&golden, "tiny")).is_err());
+    let wrong = compare_ids(&build(&small(&golden, "smollm")), &texts, list(&golden, "small")).unwrap_err();
     assert!(wrong.contains("expected ["), "{wrong}");
 }
 
@@ -224,84 +140,38 @@ fn the_comparison_can_fail() {
 fn special_tokens() {
     let golden = golden();
     let tokenizer = build(&small(&golden, "falcon-h1"));
-    assert_eq!(
-        (tokenizer.bos(), tokenizer.pad(), tokenizer.add_bos()),
-        (Some(1), Some(0), true)
-    );
-    assert_eq!(
-        (tokenizer.bos_text(), tokenizer.eos_text()),
-        ("<|begin_of_text|>", "<|im_end|>")
-    );
+    assert_eq!((tokenizer.bos(), tokenizer.pad(), tokenizer.add_bos()), (Some(1), Some(0), true));
+    assert_eq!((tokenizer.bos_text(), tokenizer.eos_text()), ("<|begin_of_text|>", "<|im_end|>"));
     // 4 is the file's, 2 is <|end_of_text|>, which ends a text whatever the file says.
     assert_eq!(tokenizer.end_tokens(), [2, 4]);
     assert!(tokenizer.is_end(2) && !tokenizer.is_end(3));
-    assert!(
-        tokenizer.is_special(4) && !tokenizer.is_special(7),
-        "user-defined tokens are ordinary text"
-    );
+    assert!(tokenizer.is_special(4) && !tokenizer.is_special(7), "user-defined tokens are ordinary text");
     let hello = tokenizer.encode("Hello", false).unwrap();
     let with_bos = tokenizer.encode("Hello", true).unwrap();
     assert_eq!((with_bos[0], &with_bos[1..]), (1, hello.as_slice()));
-    assert_eq!(
-        tokenizer.encode("<|begin_of_text|>Hello", true).unwrap(),
-        with_bos,
-        "never doubled"
-    );
+    assert_eq!(tokenizer.encode("<|begin_of_text|>Hello", true).unwrap(), with_bos, "never doubled");
     assert_eq!(tokenizer.decode(&with_bos, true).unwrap(), "Hello");
-    assert_eq!(
-        tokenizer.decode(&with_bos, false).unwrap(),
-        "<|begin_of_text|>Hello"
-    );
+    assert_eq!(tokenizer.decode(&with_bos, false).unwrap(), "<|begin_of_text|>Hello");
     // Rows of the embedding without a token: no text, but no error; beyond the embedding it is one.
-    assert_eq!(
-        (
-            tokenizer.token_bytes(6000),
-            tokenizer.decode(&[6000], false).unwrap()
-        ),
-        (None, String::new())
-    );
-    assert!(matches!(
-        tokenizer.decode(&[6144], false),
-        Err(Error::TokenOutOfRange {
-            token: 6144,
-            vocab_size: 6144
-        })
-    ));
+    assert_eq!((tokenizer.token_bytes(6000), tokenizer.decode(&[6000], false).unwrap()), (None, String::new()));
+    assert!(matches!(tokenizer.decode(&[6144], false), Err(Error::TokenOutOfRange { token: 6144, vocab_size: 6144 })));
 }
 
 /// Building must not depend on the fillers: 261,120 tokens, most of them unused, with many control tokens.
 #[test]
 fn large_vocabularies_build_fast() {
     let golden = golden();
-    let TokenizerData::Gguf {
-        mut tokens,
-        mut token_types,
-        merges,
-        ..
-    } = small(&golden, "falcon-h1")
-    else {
+    let TokenizerData::Gguf { mut tokens, mut token_types, merges, .. } = small(&golden, "falcon-h1") else {
         return;
     };
     for i in tokens.len()..261_120 {
         let control = i < 3000;
-        tokens.push(if control {
-            format!("<|control_{i}|>")
-        } else {
-            format!("[PAD{i}]")
-        });
+        tokens.push(if control { format!("<|control_{i}|>") } else { format!("[PAD{i}]") });
         token_types.push(if control { 3 } else { 5 });
     }
     let pre = "falcon-h1".into();
-    let data = TokenizerData::Gguf {
-        pre,
-        tokens,
-        token_types,
-        merges,
-        bos: None,
-        eos: vec![],
-        pad: None,
-        add_bos: false,
-    };
+    let data =
+        TokenizerData::Gguf { pre, tokens, token_types, merges, bos: None, eos: vec![], pad: None, add_bos: false };
     let start = std::time::Instant::now();
     let tokenizer = Tokenizer::new(&data, 261_120).unwrap();
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
@@ -320,32 +190,21 @@ fn streams_never_break_a_character() {
         let mut out = String::new();
         for id in &ids {
             let piece = stream.push(*id);
-            assert!(
-                !piece.contains('\u{fffd}') || text.contains('\u{fffd}'),
-                "{text:?} gave {piece:?}"
-            );
+            assert!(!piece.contains('\u{fffd}') || text.contains('\u{fffd}'), "{text:?} gave {piece:?}");
             out.push_str(&piece);
         }
         out.push_str(&stream.finish());
         assert_eq!(out, tokenizer.decode(&ids, true).unwrap());
     }
     // The first two bytes of a bird wait, and are given up at the end.
-    let bytes: Vec<u32> = [0xf0u8, 0x9f, 0x90]
-        .iter()
-        .map(|b| byte_token(&tokenizer, *b))
-        .collect();
+    let bytes: Vec<u32> = [0xf0u8, 0x9f, 0x90].iter().map(|b| byte_token(&tokenizer, *b)).collect();
     let mut stream = TextStream::new(&tokenizer);
-    assert_eq!(
-        bytes.iter().map(|id| stream.push(*id)).collect::<String>(),
-        ""
-    );
+    assert_eq!(bytes.iter().map(|id| stream.push(*id)).collect::<String>(), "");
     assert_eq!(stream.finish(), "\u{fffd}");
 }
 
 fn byte_token(tokenizer: &Tokenizer, byte: u8) -> u32 {
-    (0..tokenizer.vocab_size())
-        .find(|id| tokenizer.token_bytes(*id).as_deref() == Some(&[byte]))
-        .unwrap()
+    (0..tokenizer.vocab_size()).find(|id| tokenizer.token_bytes(*id).as_deref() == Some(&[byte])).unwrap()
 }
 
 proptest! {

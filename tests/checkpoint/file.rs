@@ -67,10 +67,7 @@ impl File {
         ] {
             file.set_u32(&format!("falcon-h1.{key}"), value);
         }
-        for (key, value) in [
-            ("attention.layer_norm_rms_epsilon", 1e-5f32),
-            ("rope.freq_base", 1e11),
-        ] {
+        for (key, value) in [("attention.layer_norm_rms_epsilon", 1e-5f32), ("rope.freq_base", 1e11)] {
             file.set(&format!("falcon-h1.{key}"), 6, value.to_le_bytes().to_vec());
         }
         let tokens: Vec<u8> = (0..VOCAB).flat_map(|id| text(&format!("t{id}"))).collect();
@@ -78,11 +75,7 @@ impl File {
         file.set("tokenizer.ggml.model", 8, text("gpt2"));
         file.set("tokenizer.ggml.pre", 8, text("falcon-h1"));
         file.set("tokenizer.ggml.tokens", 9, array(8, VOCAB as u64, &tokens));
-        file.set(
-            "tokenizer.ggml.token_type",
-            9,
-            array(5, VOCAB as u64, &types),
-        );
+        file.set("tokenizer.ggml.token_type", 9, array(5, VOCAB as u64, &types));
         file.set("tokenizer.ggml.merges", 9, array(8, 1, &text("t 1")));
         file.set_u32("tokenizer.ggml.bos_token_id", 1);
         file.set_u32("tokenizer.ggml.eos_token_id", 2);
@@ -122,12 +115,7 @@ impl File {
         let values = (0..dims.iter().product()).flat_map(|_| noise.value().to_le_bytes());
         self.data.extend(values);
         self.data.resize(self.data.len().next_multiple_of(32), 0);
-        self.tensors.push(Entry {
-            name: name.into(),
-            dims: dims.to_vec(),
-            ty: 0,
-            offset,
-        });
+        self.tensors.push(Entry { name: name.into(), dims: dims.to_vec(), ty: 0, offset });
     }
 
     /// Replaces a field, or appends it.
@@ -147,26 +135,15 @@ impl File {
     }
 
     pub fn tensor(&mut self, name: &str) -> &mut Entry {
-        self.tensors
-            .iter_mut()
-            .find(|tensor| tensor.name == name)
-            .unwrap()
+        self.tensors.iter_mut().find(|tensor| tensor.name == name).unwrap()
     }
 
     /// The header, padded to 32 bytes.
     pub fn header(&self) -> Vec<u8> {
         let mut out = self.magic.to_vec();
         out.extend(self.version.to_le_bytes());
-        out.extend(
-            self.tensor_count
-                .unwrap_or(self.tensors.len() as u64)
-                .to_le_bytes(),
-        );
-        out.extend(
-            self.field_count
-                .unwrap_or(self.fields.len() as u64)
-                .to_le_bytes(),
-        );
+        out.extend(self.tensor_count.unwrap_or(self.tensors.len() as u64).to_le_bytes());
+        out.extend(self.field_count.unwrap_or(self.fields.len() as u64).to_le_bytes());
         for (key, ty, value) in &self.fields {
             out.extend(text(key));
             out.extend(ty.to_le_bytes());
@@ -175,10 +152,7 @@ impl File {
         for tensor in &self.tensors {
             out.extend(text(&tensor.name));
             out.extend((tensor.dims.len() as u32).to_le_bytes());
-            tensor
-                .dims
-                .iter()
-                .for_each(|dim| out.extend(dim.to_le_bytes()));
+            tensor.dims.iter().for_each(|dim| out.extend(dim.to_le_bytes()));
             out.extend(tensor.ty.to_le_bytes());
             out.extend(tensor.offset.to_le_bytes());
         }
@@ -193,9 +167,7 @@ impl File {
 
 /// Opens bytes as a GGUF file.
 pub fn open(bytes: Vec<u8>) -> Result<Checkpoint> {
-    pollster::block_on(Checkpoint::open_gguf(Rc::new(MemorySource::new(
-        "toy.gguf", bytes,
-    ))))
+    pollster::block_on(Checkpoint::open_gguf(Rc::new(MemorySource::new("toy.gguf", bytes))))
 }
 
 /// The error of opening bytes that must not open.

@@ -16,18 +16,10 @@ fn a_file_cut_anywhere_is_refused() {
     let file = File::new();
     let (bytes, header) = (file.bytes(), file.header().len());
     // The last tensor's padding may be missing: nothing is lost.
-    let last = file
-        .tensors
-        .iter()
-        .map(|t| t.offset + 4 * t.dims.iter().product::<u64>())
-        .max()
-        .unwrap();
+    let last = file.tensors.iter().map(|t| t.offset + 4 * t.dims.iter().product::<u64>()).max().unwrap();
     let end = header + last as usize;
     let step = (end - header) / 200;
-    for cut in (0..header)
-        .chain((header..end).step_by(step))
-        .chain([end - 1])
-    {
+    for cut in (0..header).chain((header..end).step_by(step)).chain([end - 1]) {
         let (error, held) = peak(|| refusal(bytes[..cut].to_vec(), "a cut file"));
         match error {
             Error::NotGguf { .. } => assert!(cut < 4),

@@ -25,11 +25,7 @@ fn refusal(toy: &Toy, change: impl FnOnce(&Path)) -> Error {
 fn assert_all_read(checkpoint: &Checkpoint, toy: &Toy) {
     for (name, (shape, values)) in &toy.tensors {
         let shape: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
-        assert_eq!(
-            &block_on(checkpoint.read_f32(name, &shape)).unwrap(),
-            values,
-            "{name}"
-        );
+        assert_eq!(&block_on(checkpoint.read_f32(name, &shape)).unwrap(), values, "{name}");
     }
     assert_eq!(checkpoint.tensors().count(), toy.tensors.len());
 }
@@ -42,33 +38,17 @@ fn a_single_file_opens() {
     assert_all_read(&checkpoint, &toy);
     let config = &checkpoint.config;
     assert_eq!(checkpoint.container, Container::Safetensors);
-    assert_eq!(
-        (config.mamba_d_head, config.vocab_size as usize),
-        (16, VOCAB)
-    );
-    assert_eq!(
-        (config.embedding_multiplier, config.mlp_multipliers),
-        (5.5, [0.8, 0.6])
-    );
+    assert_eq!((config.mamba_d_head, config.vocab_size as usize), (16, VOCAB));
+    assert_eq!((config.embedding_multiplier, config.mlp_multipliers), (5.5, [0.8, 0.6]));
     assert_eq!(config.ssm_multipliers, [0.35, 0.25, 0.45, 0.5, 0.15]);
     assert_eq!(checkpoint.chat_template.as_deref(), Some("{{ messages }}"));
     let a_log = &toy.tensors["model.layers.1.mamba.A_log"].1;
     let a: Vec<f32> = a_log.iter().map(|a| -a.exp()).collect();
     assert_eq!(block_on(checkpoint.mamba_a(1)).unwrap(), a);
-    let TokenizerData::Json {
-        bos,
-        eos,
-        pad,
-        add_bos,
-        ..
-    } = &checkpoint.tokenizer
-    else {
+    let TokenizerData::Json { bos, eos, pad, add_bos, .. } = &checkpoint.tokenizer else {
         panic!("not a tokenizer.json");
     };
-    assert_eq!(
-        (*bos, eos.as_slice(), *pad, *add_bos),
-        (Some(1), &[2, 3][..], Some(0), true)
-    );
+    assert_eq!((*bos, eos.as_slice(), *pad, *add_bos), (Some(1), &[2, 3][..], Some(0), true));
 }
 
 /// Writes the toy in two shards.
@@ -77,28 +57,12 @@ fn write_shards(toy: &Toy, folder: &Path) {
     let first = |name: &str| name.contains("layers.0");
     let mut map = serde_json::Map::new();
     for name in toy.tensors.keys() {
-        map.insert(
-            name.clone(),
-            if first(name) {
-                "a.safetensors"
-            } else {
-                "b.safetensors"
-            }
-            .into(),
-        );
+        map.insert(name.clone(), if first(name) { "a.safetensors" } else { "b.safetensors" }.into());
     }
     std::fs::write(folder.join("a.safetensors"), toy.safetensors(first)).unwrap();
-    std::fs::write(
-        folder.join("b.safetensors"),
-        toy.safetensors(|name| !first(name)),
-    )
-    .unwrap();
+    std::fs::write(folder.join("b.safetensors"), toy.safetensors(|name| !first(name))).unwrap();
     let index = json!({"metadata": {"total_size": 1}, "weight_map": map});
-    std::fs::write(
-        folder.join("model.safetensors.index.json"),
-        index.to_string(),
-    )
-    .unwrap();
+    std::fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
 }
 
 #[test]
@@ -125,18 +89,8 @@ fn shards_that_disagree_with_the_index_are_refused() {
     assert_eq!(error.code(), "malformed");
     assert!(error.to_string().contains("lm_head.weight"), "{error}");
     let error = changed(&|i| i["weight_map"]["lm_head.weight"] = "../b.safetensors".into());
-    assert!(
-        error.to_string().contains("names of files in the folder"),
-        "{error}"
-    );
-    let error = changed(&|i| {
-        drop(
-            i["weight_map"]
-                .as_object_mut()
-                .unwrap()
-                .remove("lm_head.weight"),
-        )
-    });
+    assert!(error.to_string().contains("names of files in the folder"), "{error}");
+    let error = changed(&|i| drop(i["weight_map"].as_object_mut().unwrap().remove("lm_head.weight")));
     assert!(error.to_string().contains("lm_head.weight"), "{error}");
     let error = changed(&|i| {
         for file in i["weight_map"].as_object_mut().unwrap().values_mut() {
@@ -181,30 +135,15 @@ fn config_fields_are_checked_by_name() {
         ("mamba_norm_before_gate", json!(null), "unsupported"),
         ("time_step_limit", json!([0.0, 0.1]), "unsupported"),
         ("time_step_limit", json!([0.001, "Infinity"]), "unsupported"),
-        (
-            "rope_scaling",
-            json!({"type": "yarn", "factor": 4}),
-            "unsupported",
-        ),
-        (
-            "rope_parameters",
-            json!({"rope_type": "yarn", "rope_theta": 1e11}),
-            "unsupported",
-        ),
+        ("rope_scaling", json!({"type": "yarn", "factor": 4}), "unsupported"),
+        ("rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1e11}), "unsupported"),
         ("hidden_act", json!("gelu"), "unsupported"),
-        (
-            "quantization_config",
-            json!({"quant_method": "gptq"}),
-            "unsupported",
-        ),
+        ("quantization_config", json!({"quant_method": "gptq"}), "unsupported"),
     ] {
         let error = refusal(&Toy::new().set(field, value.clone()), |_| {});
         let message = error.to_string();
         assert_eq!(error.code(), code, "{field} {value}: {message}");
-        assert!(
-            message.contains(field) && message.contains("config.json"),
-            "{field} {value}: {message}"
-        );
+        assert!(message.contains(field) && message.contains("config.json"), "{field} {value}: {message}");
     }
 }
 
@@ -216,36 +155,14 @@ fn config_spellings_are_understood() {
         open(folder.path()).unwrap().config
     };
     let parameters = json!({"rope_type": "default", "rope_theta": 5e5});
-    assert_eq!(
-        open(Toy::new().set("rope_parameters", parameters)).rope_theta,
-        5e5
-    );
-    assert_eq!(
-        open(
-            Toy::new()
-                .set("mamba_d_ssm", Value::Null)
-                .set("mamba_expand", 2)
-        )
-        .mamba_d_ssm,
-        64
-    );
-    assert_eq!(
-        open(Toy::new().set("ssm_multipliers", Value::Null)).ssm_multipliers,
-        [1.0; 5]
-    );
-    for limit in [
-        json!(null),
-        json!([0, {"__float__": "Infinity"}]),
-        json!([0.0, f64::MAX]),
-    ] {
+    assert_eq!(open(Toy::new().set("rope_parameters", parameters)).rope_theta, 5e5);
+    assert_eq!(open(Toy::new().set("mamba_d_ssm", Value::Null).set("mamba_expand", 2)).mamba_d_ssm, 64);
+    assert_eq!(open(Toy::new().set("ssm_multipliers", Value::Null)).ssm_multipliers, [1.0; 5]);
+    for limit in [json!(null), json!([0, {"__float__": "Infinity"}]), json!([0.0, f64::MAX])] {
         open(Toy::new().set("time_step_limit", limit));
     }
     // An escaped quote must not confuse the reading of Python's JSON.
-    open(
-        Toy::new()
-            .set("note", "\" Infinity \\")
-            .set("time_step_limit", json!([0.0, "Infinity"])),
-    );
+    open(Toy::new().set("note", "\" Infinity \\").set("time_step_limit", json!([0.0, "Infinity"])));
 }
 
 #[test]
@@ -268,16 +185,12 @@ fn tied_embeddings_are_seen() {
 #[test]
 fn files_that_are_missing_are_named() {
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
-        let error = refusal(&Toy::new(), |folder| {
-            std::fs::remove_file(folder.join(file)).unwrap()
-        });
+        let error = refusal(&Toy::new(), |folder| std::fs::remove_file(folder.join(file)).unwrap());
         assert_eq!(error.code(), "io");
         assert!(error.to_string().contains(file), "{error}");
     }
     for file in ["config.json", "tokenizer.json", "generation_config.json"] {
-        let error = refusal(&Toy::new(), |folder| {
-            std::fs::write(folder.join(file), "{").unwrap()
-        });
+        let error = refusal(&Toy::new(), |folder| std::fs::write(folder.join(file), "{").unwrap());
         assert_eq!(error.code(), "malformed");
         assert!(error.to_string().contains(file), "{error}");
     }
@@ -288,12 +201,7 @@ fn with_header(toy: &Toy, change: impl FnOnce(String) -> String) -> Vec<u8> {
     let bytes = toy.safetensors(|_| true);
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header = change(String::from_utf8(bytes[8..8 + length].to_vec()).unwrap());
-    [
-        &(header.len() as u64).to_le_bytes(),
-        header.as_bytes(),
-        &bytes[8 + length..],
-    ]
-    .concat()
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &bytes[8 + length..]].concat()
 }
 
 #[test]
@@ -310,89 +218,34 @@ fn lies_in_safetensors_are_named() {
         change(&mut header[d]);
         header.to_string()
     };
-    let (first, last) = (
-        header[d]["data_offsets"][0].clone(),
-        header[d]["data_offsets"][1].clone(),
-    );
+    let (first, last) = (header[d]["data_offsets"][0].clone(), header[d]["data_offsets"][1].clone());
     let twice = format!("{{\"{d}\": {}, {}", header[d], &header.to_string()[1..]);
     for (what, text, code) in [
         ("not JSON", "{".to_string(), "malformed"),
         ("a list", "[]".into(), "malformed"),
         ("a tensor twice", twice, "malformed"),
-        (
-            "no dtype",
-            entry(&|e| drop(e.as_object_mut().unwrap().remove("dtype"))),
-            "malformed",
-        ),
-        (
-            "an unknown dtype",
-            entry(&|e| e["dtype"] = "Q4".into()),
-            "malformed",
-        ),
-        (
-            "integers",
-            entry(&|e| e["dtype"] = "I32".into()),
-            "unsupported",
-        ),
-        (
-            "a wrong shape",
-            entry(&|e| e["shape"] = json!([2, 2])),
-            "tensor-shape",
-        ),
-        (
-            "a shape of 0",
-            entry(&|e| e["shape"] = json!([0])),
-            "malformed",
-        ),
-        (
-            "a shape that overflows",
-            entry(&|e| e["shape"] = json!([1u64 << 40, 1u64 << 40])),
-            "malformed",
-        ),
-        (
-            "more values than bytes",
-            entry(&|e| e["shape"] = json!([5])),
-            "malformed",
-        ),
-        (
-            "offsets the wrong way round",
-            entry(&|e| e["data_offsets"] = json!([last, first])),
-            "malformed",
-        ),
-        (
-            "offsets past the end",
-            entry(&|e| e["data_offsets"] = json!([1u64 << 40, (1u64 << 40) + 16])),
-            "truncated",
-        ),
-        (
-            "offsets that overflow",
-            entry(&|e| e["data_offsets"] = json!([u64::MAX - 16, u64::MAX])),
-            "truncated",
-        ),
-        (
-            "a negative offset",
-            entry(&|e| e["data_offsets"] = json!([-16, 0])),
-            "malformed",
-        ),
-        (
-            "an overlap",
-            entry(&|e| e["data_offsets"] = json!([0, 16])),
-            "malformed",
-        ),
+        ("no dtype", entry(&|e| drop(e.as_object_mut().unwrap().remove("dtype"))), "malformed"),
+        ("an unknown dtype", entry(&|e| e["dtype"] = "Q4".into()), "malformed"),
+        ("integers", entry(&|e| e["dtype"] = "I32".into()), "unsupported"),
+        ("a wrong shape", entry(&|e| e["shape"] = json!([2, 2])), "tensor-shape"),
+        ("a shape of 0", entry(&|e| e["shape"] = json!([0])), "malformed"),
+        ("a shape that overflows", entry(&|e| e["shape"] = json!([1u64 << 40, 1u64 << 40])), "malformed"),
+        ("more values than bytes", entry(&|e| e["shape"] = json!([5])), "malformed"),
+        ("offsets the wrong way round", entry(&|e| e["data_offsets"] = json!([last, first])), "malformed"),
+        ("offsets past the end", entry(&|e| e["data_offsets"] = json!([1u64 << 40, (1u64 << 40) + 16])), "truncated"),
+        ("offsets that overflow", entry(&|e| e["data_offsets"] = json!([u64::MAX - 16, u64::MAX])), "truncated"),
+        ("a negative offset", entry(&|e| e["data_offsets"] = json!([-16, 0])), "malformed"),
+        ("an overlap", entry(&|e| e["data_offsets"] = json!([0, 16])), "malformed"),
     ] {
         let file = with_header(&toy, |_| text);
-        let error = refusal(&toy, |folder| {
-            std::fs::write(folder.join("model.safetensors"), &file).unwrap()
-        });
+        let error = refusal(&toy, |folder| std::fs::write(folder.join("model.safetensors"), &file).unwrap());
         let message = error.to_string();
         assert_eq!(error.code(), code, "{what}: {message}");
         let named = message.contains(d) || message.contains("header");
         assert!(named || what == "an overlap", "{what}: {message}");
     }
     let extra = with_header(&toy, |text| text.replace("lm_head.weight", "lm_head.bias"));
-    let error = refusal(&toy, |folder| {
-        std::fs::write(folder.join("model.safetensors"), &extra).unwrap()
-    });
+    let error = refusal(&toy, |folder| std::fs::write(folder.join("model.safetensors"), &extra).unwrap());
     assert_eq!(error.code(), "unsupported");
     assert!(error.to_string().contains("lm_head.bias"), "{error}");
 }
@@ -405,20 +258,14 @@ fn safetensors_cut_anywhere_are_refused() {
     toy.write(folder.path());
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let step = bytes.len() / 100;
-    for cut in (0..16)
-        .chain((16..bytes.len()).step_by(step))
-        .chain([header, bytes.len() - 1])
-    {
+    for cut in (0..16).chain((16..bytes.len()).step_by(step)).chain([header, bytes.len() - 1]) {
         std::fs::write(folder.path().join("model.safetensors"), &bytes[..cut]).unwrap();
         let error = open(folder.path()).map(|_| ()).expect_err("it opened");
         assert_eq!(error.code(), "truncated", "cut at {cut}: {error}");
     }
     // A length that no file justifies.
     std::fs::write(folder.path().join("model.safetensors"), [255; 64]).unwrap();
-    assert_eq!(
-        open(folder.path()).map(|_| ()).unwrap_err().code(),
-        "malformed"
-    );
+    assert_eq!(open(folder.path()).map(|_| ()).unwrap_err().code(), "malformed");
 }
 
 #[test]
@@ -427,10 +274,7 @@ fn what_the_user_names_is_understood() {
     for hub in ["tiiuae/Falcon-H1-0.5B-Instruct", "org/repo:model.gguf"] {
         let error = opened(hub);
         assert_eq!(error.code(), "unsupported");
-        assert!(
-            error.to_string().contains("hub") && error.to_string().contains(hub),
-            "{error}"
-        );
+        assert!(error.to_string().contains("hub") && error.to_string().contains(hub), "{error}");
     }
     for path in ["no-such-file.gguf", "some/model.gguf", "/no/such/folder"] {
         assert_eq!(opened(path).code(), "io", "{path}");

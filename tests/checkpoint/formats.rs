@@ -30,10 +30,7 @@ fn strip_values(format: Format, strip: &[u32], index: usize, meta: &[u16]) -> Ve
             let sc = |at| u32::from(scale_byte(at, 2));
             let (scale, min) = match index {
                 0..4 => (sc(index) & 63, sc(index + 4) & 63),
-                _ => (
-                    sc(index + 4) & 15 | sc(index - 4) >> 6 << 4,
-                    sc(index + 4) >> 4 | sc(index) >> 6 << 4,
-                ),
+                _ => (sc(index + 4) & 15 | sc(index - 4) >> 6 << 4, sc(index + 4) >> 4 | sc(index) >> 6 << 4),
             };
             half(meta[0]) * scale as f32 * nibble(v) as f32 - half(meta[1]) * min as f32
         }
@@ -51,11 +48,7 @@ fn strip_values(format: Format, strip: &[u32], index: usize, meta: &[u16]) -> Ve
 fn assert_same_bits(found: &[f32], expected: &[f32], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (at, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert_eq!(
-            f.to_bits(),
-            e.to_bits(),
-            "{what}: value {at}: expected {e:e}, found {f:e}"
-        );
+        assert_eq!(f.to_bits(), e.to_bits(), "{what}: value {at}: expected {e:e}, found {f:e}");
     }
 }
 
@@ -77,10 +70,7 @@ fn assert_repack_keeps(spec: &FormatSpec, row: &[u8], cols: usize) {
         let meta = &meta[at / unit * halves..][..halves];
         found.extend(strip_values(spec.format, strip, at % unit, meta));
     }
-    assert!(
-        found[cols..].iter().all(|v| v.to_bits() == 0),
-        "the padding is not zero"
-    );
+    assert!(found[cols..].iter().all(|v| v.to_bits() == 0), "the padding is not zero");
     assert_same_bits(&found[..cols], &expected, spec.name);
 }
 
@@ -143,10 +133,7 @@ fn the_table_is_consistent() {
         assert_eq!(spec.format.spec().name, spec.name);
         assert_eq!(Format::from_gguf_id(spec.gguf_id), Some(spec.format));
         let block = u64::from(spec.block);
-        assert_eq!(
-            spec.format.row_bytes(block * 3),
-            Some(u64::from(spec.bytes) * 3)
-        );
+        assert_eq!(spec.format.row_bytes(block * 3), Some(u64::from(spec.bytes) * 3));
         if spec.block > 1 {
             assert_eq!(spec.format.row_bytes(block + 1), None);
         }
@@ -160,32 +147,14 @@ fn the_table_is_consistent() {
 #[test]
 fn values_are_those_of_the_python_package() {
     for (format, some, hash) in [
-        (
-            Format::Q4_0,
-            [0.301025390625, 0.20068359375, 0.43701171875],
-            0x77ee_f800,
-        ),
-        (
-            Format::Q8_0,
-            [9.131103515625, -5.2177734375, 3.88427734375],
-            0x7b76_fb40,
-        ),
-        (
-            Format::Q4_K,
-            [-15.5291748046875, -15.5291748046875, 1.38555908203125],
-            0xc00d_23b8,
-        ),
-        (
-            Format::Q6_K,
-            [-278.0615234375, 21.52734375, 6.0919189453125],
-            0xfb50_c120u32,
-        ),
+        (Format::Q4_0, [0.301025390625, 0.20068359375, 0.43701171875], 0x77ee_f800),
+        (Format::Q8_0, [9.131103515625, -5.2177734375, 3.88427734375], 0x7b76_fb40),
+        (Format::Q4_K, [-15.5291748046875, -15.5291748046875, 1.38555908203125], 0xc00d_23b8),
+        (Format::Q6_K, [-278.0615234375, 21.52734375, 6.0919189453125], 0xfb50_c120u32),
     ] {
         let spec = format.spec();
         let mut noise = Noise(1);
-        let mut bytes: Vec<u8> = (0..4 * spec.bytes)
-            .map(|_| (noise.bits() >> 24) as u8)
-            .collect();
+        let mut bytes: Vec<u8> = (0..4 * spec.bytes).map(|_| (noise.bits() >> 24) as u8).collect();
         for block in bytes.chunks_exact_mut(spec.bytes as usize) {
             for &at in scales_at(format) {
                 block[at + 1] = block[at + 1] & 0x80 | 0x2c | block[at + 1] & 3;
@@ -194,14 +163,8 @@ fn values_are_those_of_the_python_package() {
         let mut values = vec![0.0; 4 * spec.block as usize];
         spec.dequantise_blocks(&bytes, &mut values);
         let some = some.map(|value: f64| value as f32);
-        assert_same_bits(
-            &[values[0], values[17], values[values.len() - 1]],
-            &some,
-            spec.name,
-        );
-        let found = values
-            .iter()
-            .fold(0u32, |h, v| h.wrapping_mul(31).wrapping_add(v.to_bits()));
+        assert_same_bits(&[values[0], values[17], values[values.len() - 1]], &some, spec.name);
+        let found = values.iter().fold(0u32, |h, v| h.wrapping_mul(31).wrapping_add(v.to_bits()));
         assert_eq!(found, hash, "{}", spec.name);
     }
 }
@@ -209,19 +172,11 @@ fn values_are_those_of_the_python_package() {
 /// Root of the mean square of the error, relative to that of the values, after there and back.
 fn error(spec: &FormatSpec, values: &[f32]) -> f64 {
     let mut bytes = vec![0; values.len() / spec.block as usize * spec.bytes as usize];
-    assert!(
-        spec.quantise_blocks(values, &mut bytes),
-        "{} has no quantiser",
-        spec.name
-    );
+    assert!(spec.quantise_blocks(values, &mut bytes), "{} has no quantiser", spec.name);
     let mut back = vec![0.0; values.len()];
     spec.dequantise_blocks(&bytes, &mut back);
     let square = |sum: f64, x: f32| sum + f64::from(x) * f64::from(x);
-    let miss = values
-        .iter()
-        .zip(&back)
-        .map(|(v, b)| v - b)
-        .fold(0.0, square);
+    let miss = values.iter().zip(&back).map(|(v, b)| v - b).fold(0.0, square);
     (miss / values.iter().copied().fold(0.0, square)).sqrt()
 }
 

@@ -18,10 +18,7 @@ fn stored(file: &File, name: &str) -> Vec<f32> {
     let entry = file.tensors.iter().find(|t| t.name == name).unwrap();
     let count = entry.dims.iter().product::<u64>() as usize;
     let bytes = &file.data[entry.offset as usize..][..4 * count];
-    bytes
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-        .collect()
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
 #[test]
@@ -29,47 +26,20 @@ fn a_legal_file_opens() {
     let file = File::new();
     let checkpoint = open(file.bytes()).unwrap();
     let config = &checkpoint.config;
-    assert_eq!(
-        (config.vocab_size, config.hidden_size, config.mamba_d_head),
-        (40, 32, 8)
-    );
+    assert_eq!((config.vocab_size, config.hidden_size, config.mamba_d_head), (40, 32, 8));
     assert_eq!((config.conv_dim(), config.in_proj_rows()), (64, 100));
     assert_eq!((config.q_dim(), config.kv_dim()), (32, 16));
     assert!(config.mamba_rms_norm && !config.tie_word_embeddings);
     assert_eq!(config.rope_theta, f64::from(1e11f32));
-    assert_eq!(
-        (config.key_multiplier, config.ssm_multipliers),
-        (1.0, [1.0; 5])
-    );
-    assert_eq!(
-        (checkpoint.name.as_str(), checkpoint.container),
-        ("Toy", Container::Gguf)
-    );
+    assert_eq!((config.key_multiplier, config.ssm_multipliers), (1.0, [1.0; 5]));
+    assert_eq!((checkpoint.name.as_str(), checkpoint.container), ("Toy", Container::Gguf));
     assert_eq!(checkpoint.tensors().count(), file.tensors.len());
-    let shown = |key: &str| {
-        checkpoint
-            .metadata
-            .iter()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| v.as_str())
-    };
+    let shown = |key: &str| checkpoint.metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
     assert_eq!(shown("tokenizer.ggml.tokens"), Some("40 strings"));
-    let TokenizerData::Gguf {
-        pre,
-        tokens,
-        eos,
-        bos,
-        add_bos,
-        pad,
-        ..
-    } = &checkpoint.tokenizer
-    else {
+    let TokenizerData::Gguf { pre, tokens, eos, bos, add_bos, pad, .. } = &checkpoint.tokenizer else {
         panic!("not a GGUF tokenizer");
     };
-    assert_eq!(
-        (pre.as_str(), tokens[39].as_str(), *bos, *pad),
-        ("falcon-h1", "t39", Some(1), None)
-    );
+    assert_eq!((pre.as_str(), tokens[39].as_str(), *bos, *pad), ("falcon-h1", "t39", Some(1), None));
     assert_eq!((eos.as_slice(), *add_bos), (&[2, 3][..], true));
 }
 
@@ -78,47 +48,21 @@ fn tensors_have_hf_names_and_shapes() {
     let file = File::new();
     let checkpoint = open(file.bytes()).unwrap();
     for (hf, stored_name, shape) in [
-        (
-            "model.embed_tokens.weight",
-            "token_embd.weight",
-            &[40, 32][..],
-        ),
-        (
-            "model.layers.0.mamba.conv1d.weight",
-            "blk.0.ssm_conv1d.weight",
-            &[64, 4],
-        ),
-        (
-            "model.layers.0.mamba.norm.weight",
-            "blk.0.ssm_norm.weight",
-            &[32],
-        ),
+        ("model.embed_tokens.weight", "token_embd.weight", &[40, 32][..]),
+        ("model.layers.0.mamba.conv1d.weight", "blk.0.ssm_conv1d.weight", &[64, 4]),
+        ("model.layers.0.mamba.norm.weight", "blk.0.ssm_norm.weight", &[32]),
         ("model.layers.0.mamba.D", "blk.0.ssm_d", &[4]),
-        (
-            "model.layers.0.pre_ff_layernorm.weight",
-            "blk.0.ffn_norm",
-            &[32],
-        ),
-        (
-            "model.layers.0.feed_forward.down_proj.weight",
-            "blk.0.ffn_down.weight",
-            &[32, 48],
-        ),
+        ("model.layers.0.pre_ff_layernorm.weight", "blk.0.ffn_norm", &[32]),
+        ("model.layers.0.feed_forward.down_proj.weight", "blk.0.ffn_down.weight", &[32, 48]),
     ] {
         let info = checkpoint.tensor(hf).unwrap();
-        assert_eq!(
-            (info.stored_name.as_str(), info.shape.as_slice()),
-            (stored_name, shape)
-        );
+        assert_eq!((info.stored_name.as_str(), info.shape.as_slice()), (stored_name, shape));
         let values = block_on(checkpoint.read_f32(hf, shape)).unwrap();
         assert_eq!(values, stored(&file, stored_name), "{hf}");
     }
     // A is stored, A_log is not.
     assert!(checkpoint.get("model.layers.0.mamba.A_log").is_none());
-    assert_eq!(
-        block_on(checkpoint.mamba_a(0)).unwrap(),
-        stored(&file, "blk.0.ssm_a")
-    );
+    assert_eq!(block_on(checkpoint.mamba_a(0)).unwrap(), stored(&file, "blk.0.ssm_a"));
     // The convolution's shape of Hugging Face is accepted too.
     block_on(checkpoint.read_f32("model.layers.0.mamba.conv1d.weight", &[64, 1, 4])).unwrap();
 }
@@ -127,9 +71,7 @@ fn tensors_have_hf_names_and_shapes() {
 fn rows_are_read_and_bounded() {
     let file = File::new();
     let checkpoint = open(file.bytes()).unwrap();
-    let info = checkpoint
-        .tensor("model.layers.0.self_attn.k_proj.weight")
-        .unwrap();
+    let info = checkpoint.tensor("model.layers.0.self_attn.k_proj.weight").unwrap();
     let rows = block_on(checkpoint.read_rows_f32(info, 3, 2)).unwrap();
     assert_eq!(rows, stored(&file, "blk.0.attn_k.weight")[96..160]);
     let past = block_on(checkpoint.read_rows_f32(info, 15, 2)).unwrap_err();
@@ -151,18 +93,14 @@ fn optional_things_may_be_missing_or_there() {
     file.version = 2;
     file.remove("general.name");
     file.remove("tokenizer.ggml.token_type");
-    file.tensors
-        .retain(|t| t.name != "output.weight" && t.name != "blk.0.ssm_norm.weight");
+    file.tensors.retain(|t| t.name != "output.weight" && t.name != "blk.0.ssm_norm.weight");
     file.add("rope_freqs.weight", &[4]);
     file.set_u32("falcon-h1.vocab_size", 41);
     file.set("falcon-h1.rope.scaling.type", 8, text("none"));
     file.set("some.other.field", 9, array(12, 2, &[0; 16]));
     let checkpoint = open(file.bytes()).unwrap();
     assert!(checkpoint.config.tie_word_embeddings && !checkpoint.config.mamba_rms_norm);
-    assert_eq!(
-        (checkpoint.name.as_str(), checkpoint.config.vocab_size),
-        ("toy.gguf", 40)
-    );
+    assert_eq!((checkpoint.name.as_str(), checkpoint.config.vocab_size), ("toy.gguf", 40));
     assert!(checkpoint.get("lm_head.weight").is_none());
 }
 
@@ -174,10 +112,7 @@ fn tensors_may_lie_in_any_order_and_alignment() {
     for tensor in &mut file.tensors {
         tensor.offset *= 2;
     }
-    let (q, out) = (
-        file.tensor("blk.0.attn_q.weight").offset,
-        file.tensor("blk.0.ssm_out.weight").offset,
-    );
+    let (q, out) = (file.tensor("blk.0.attn_q.weight").offset, file.tensor("blk.0.ssm_out.weight").offset);
     file.tensor("blk.0.attn_q.weight").offset = out;
     file.tensor("blk.0.ssm_out.weight").offset = q;
     file.data = vec![0; 2 * file.data.len()];
@@ -187,9 +122,7 @@ fn tensors_may_lie_in_any_order_and_alignment() {
     bytes.resize(start, 0);
     bytes.extend(&file.data);
     let checkpoint = open(bytes).unwrap();
-    let info = checkpoint
-        .tensor("model.layers.0.self_attn.q_proj.weight")
-        .unwrap();
+    let info = checkpoint.tensor("model.layers.0.self_attn.q_proj.weight").unwrap();
     assert_eq!(info.offset, start as u64 + out);
 }
 
@@ -211,11 +144,7 @@ fn the_writer_writes_what_the_reader_reads() {
     let data = bytes.len() as u64;
     bytes.resize(bytes.len() + 96, 0);
     let read = block_on(read_header(&MemorySource::new("written", bytes))).unwrap();
-    let values: Vec<_> = read
-        .metadata
-        .iter()
-        .map(|(key, value)| (key, value.clone()))
-        .collect();
+    let values: Vec<_> = read.metadata.iter().map(|(key, value)| (key, value.clone())).collect();
     let expected = [
         ("u", Value::Int(u32::MAX.into())),
         ("f", Value::Float(0.25)),
@@ -225,11 +154,7 @@ fn the_writer_writes_what_the_reader_reads() {
         ("ints", Value::Ints(vec![-1, 7])),
     ];
     assert_eq!(values, expected);
-    let places: Vec<_> = read
-        .tensors
-        .iter()
-        .map(|t| (t.name.as_str(), t.offset - data, t.bytes))
-        .collect();
+    let places: Vec<_> = read.tensors.iter().map(|t| (t.name.as_str(), t.offset - data, t.bytes)).collect();
     assert_eq!(places, [("first", 0, 54), ("second", 64, 20)]);
 }
 
@@ -259,10 +184,7 @@ fn the_header_is_read_in_growing_pieces_and_the_data_is_not() {
     let header = file.header().len() as u64;
     let mut bytes = file.bytes();
     bytes.resize(bytes.len() + 20_000_000, 0);
-    let source = Rc::new(Watched(
-        MemorySource::new("long", bytes),
-        RefCell::default(),
-    ));
+    let source = Rc::new(Watched(MemorySource::new("long", bytes), RefCell::default()));
     let checkpoint = block_on(Checkpoint::open_gguf(source.clone())).unwrap();
     assert_eq!(checkpoint.chat_template.map(|t| t.len()), Some(3_000_000));
     let reads = source.1.borrow();

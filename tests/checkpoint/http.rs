@@ -34,10 +34,7 @@ fn serve(bytes: Vec<u8>, manner: Manner) -> String {
                 let line = line.unwrap().to_ascii_lowercase();
                 if let Some(span) = line.strip_prefix("range: bytes=") {
                     let (first, last) = span.split_once('-').unwrap();
-                    range = Some((
-                        first.parse::<usize>().unwrap(),
-                        last.parse::<usize>().unwrap(),
-                    ));
+                    range = Some((first.parse::<usize>().unwrap(), last.parse::<usize>().unwrap()));
                 }
                 if line.is_empty() {
                     break;
@@ -57,11 +54,7 @@ fn serve(bytes: Vec<u8>, manner: Manner) -> String {
                         }
                         _ => format!("bytes {first}-{last}/{total}"),
                     };
-                    (
-                        "206 Partial Content",
-                        format!("Content-Range: {stated}\r\n"),
-                        &bytes[first..=last],
-                    )
+                    ("206 Partial Content", format!("Content-Range: {stated}\r\n"), &bytes[first..=last])
                 }
             };
             let mut body = body.to_vec();
@@ -69,17 +62,13 @@ fn serve(bytes: Vec<u8>, manner: Manner) -> String {
                 body.push(0);
             }
             let length = body.len();
-            let head = format!(
-                "HTTP/1.1 {status}\r\n{range}Content-Length: {length}\r\nConnection: close\r\n\r\n"
-            );
+            let head = format!("HTTP/1.1 {status}\r\n{range}Content-Length: {length}\r\nConnection: close\r\n\r\n");
             let sent = match manner {
                 Manner::CutsTheBody if request > 0 => length / 2,
                 _ => length,
             };
             // The client may have closed already.
-            let _ = stream
-                .write_all(head.as_bytes())
-                .and_then(|()| stream.write_all(&body[..sent]));
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent]));
         }
     });
     format!("http://{address}/toy.gguf")
@@ -92,10 +81,7 @@ fn a_model_opens_over_ranges() {
     let checkpoint = block_on(Checkpoint::open(&url)).unwrap();
     let values = block_on(checkpoint.read_f32("model.final_layernorm.weight", &[32])).unwrap();
     let here = super::file::open(file.bytes()).unwrap();
-    assert_eq!(
-        values,
-        block_on(here.read_f32("model.final_layernorm.weight", &[32])).unwrap()
-    );
+    assert_eq!(values, block_on(here.read_f32("model.final_layernorm.weight", &[32])).unwrap());
 }
 
 #[test]
@@ -107,10 +93,7 @@ fn a_range_is_exact_and_bounded() {
     block_on(source.read(253, &mut buf)).unwrap();
     assert_eq!(buf, [253, 254, 255]);
     block_on(source.read(256, &mut [])).unwrap();
-    assert_eq!(
-        block_on(source.read(254, &mut buf)).unwrap_err().code(),
-        "truncated"
-    );
+    assert_eq!(block_on(source.read(254, &mut buf)).unwrap_err().code(), "truncated");
 }
 
 #[test]
@@ -127,21 +110,13 @@ fn misbehaving_servers_are_refused() {
         let url = serve(File::new().bytes(), manner);
         let error = block_on(Checkpoint::open(&url)).map(|_| ()).unwrap_err();
         assert_eq!(error.code(), "http", "{word}: {error}");
-        assert!(
-            error.to_string().contains(word) && error.to_string().contains(&url),
-            "{word}: {error}"
-        );
+        assert!(error.to_string().contains(word) && error.to_string().contains(&url), "{word}: {error}");
     }
 }
 
 #[test]
 fn nobody_listening_is_an_error() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let error = block_on(Checkpoint::open(&format!("http://{closed}/x.gguf")))
-        .map(|_| ())
-        .unwrap_err();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = block_on(Checkpoint::open(&format!("http://{closed}/x.gguf"))).map(|_| ()).unwrap_err();
     assert_eq!(error.code(), "http", "{error}");
 }

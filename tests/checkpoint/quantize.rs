@@ -23,28 +23,15 @@ fn folder(toy: &Toy) -> (TempDir, Checkpoint) {
 
 fn convert(input: &Checkpoint, target: QuantType) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    block_on(quantize(
-        input,
-        &mut out,
-        &QuantizeOptions::new(target),
-        &mut |_, _| {},
-    ))
-    .map(|()| out)
+    block_on(quantize(input, &mut out, &QuantizeOptions::new(target), &mut |_, _| {})).map(|()| out)
 }
 
 fn reopen(bytes: Vec<u8>) -> Checkpoint {
-    block_on(Checkpoint::open_gguf(Rc::new(MemorySource::new(
-        "converted",
-        bytes,
-    ))))
-    .unwrap()
+    block_on(Checkpoint::open_gguf(Rc::new(MemorySource::new("converted", bytes)))).unwrap()
 }
 
 fn formats(checkpoint: &Checkpoint) -> BTreeMap<&str, Format> {
-    checkpoint
-        .tensors()
-        .map(|t| (t.name.as_str(), t.format))
-        .collect()
+    checkpoint.tensors().map(|t| (t.name.as_str(), t.format)).collect()
 }
 
 fn values(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
@@ -58,13 +45,7 @@ fn every_multiplier_is_in_the_weights() {
     let (_folder, input) = folder(&toy);
     let output = reopen(convert(&input, QuantType::F32).unwrap());
     // Written out by hand, so that a multiplier in the wrong place shows.
-    let sections = [
-        (0, 64, 0.35),
-        (64, 128, 0.25),
-        (128, 144, 0.45),
-        (144, 160, 0.5),
-        (160, 164, 0.15f32),
-    ];
+    let sections = [(0, 64, 0.35), (64, 128, 0.25), (128, 144, 0.45), (144, 160, 0.5), (160, 164, 0.15f32)];
     for (name, (shape, source)) in &toy.tensors {
         let cols = shape[shape.len() - 1];
         let scale = |at: usize| -> f32 {
@@ -78,13 +59,7 @@ fn every_multiplier_is_in_the_weights() {
                 "out_proj" => 0.7,
                 "gate_proj" => 0.8,
                 "down_proj" => 0.6,
-                "in_proj" => {
-                    1.25 * sections
-                        .iter()
-                        .find(|(first, end, _)| (*first..*end).contains(&row))
-                        .unwrap()
-                        .2
-                }
+                "in_proj" => 1.25 * sections.iter().find(|(first, end, _)| (*first..*end).contains(&row)).unwrap().2,
                 _ => 1.0,
             }
         };
@@ -92,10 +67,7 @@ fn every_multiplier_is_in_the_weights() {
         let found = values(&output, &name.replace("A_log", "A"));
         for (at, (found, &value)) in found.iter().zip(source).enumerate() {
             let expected = if a { -value.exp() } else { value * scale(at) };
-            assert!(
-                (found - expected).abs() <= 2e-7 * expected.abs(),
-                "{name} {at}: {found} {expected}"
-            );
+            assert!((found - expected).abs() <= 2e-7 * expected.abs(), "{name} {at}: {found} {expected}");
         }
     }
     let config = &output.config;
@@ -120,10 +92,7 @@ fn formats_follow_the_rules() {
     let toy = Toy::with_hidden(256).set("time_step_limit", Value::Null);
     let (_folder, input) = folder(&toy);
     let (head, q) = ("lm_head.weight", "model.layers.0.self_attn.q_proj.weight");
-    let (down, norm) = (
-        "model.layers.0.feed_forward.down_proj.weight",
-        "model.layers.0.input_layernorm.weight",
-    );
+    let (down, norm) = ("model.layers.0.feed_forward.down_proj.weight", "model.layers.0.input_layernorm.weight");
     let embedding = "model.embed_tokens.weight";
     for (target, expected) in [
         // Rows of `down` have 96 values: no whole blocks of 256.
@@ -131,36 +100,20 @@ fn formats_follow_the_rules() {
         (QuantType::F16, [Format::F16; 4]),
         (QuantType::BF16, [Format::BF16; 4]),
         (QuantType::Q8_0, [Format::Q8_0; 4]),
-        (
-            QuantType::Q4_0,
-            [Format::Q6_K, Format::Q4_0, Format::Q4_0, Format::Q4_0],
-        ),
-        (
-            QuantType::Q6_K,
-            [Format::Q6_K, Format::Q6_K, Format::Q6_K, Format::Q8_0],
-        ),
-        (
-            QuantType::Q4_K_M,
-            [Format::Q6_K, Format::Q4_K, Format::Q4_K, Format::Q8_0],
-        ),
+        (QuantType::Q4_0, [Format::Q6_K, Format::Q4_0, Format::Q4_0, Format::Q4_0]),
+        (QuantType::Q6_K, [Format::Q6_K, Format::Q6_K, Format::Q6_K, Format::Q8_0]),
+        (QuantType::Q4_K_M, [Format::Q6_K, Format::Q4_K, Format::Q4_K, Format::Q8_0]),
     ] {
         let output = reopen(convert(&input, target).unwrap());
         let found = formats(&output);
-        assert_eq!(
-            [found[head], found[q], found[embedding], found[down]],
-            expected,
-            "{target:?}"
-        );
+        assert_eq!([found[head], found[q], found[embedding], found[down]], expected, "{target:?}");
         assert_eq!(found[norm], Format::F32);
         assert_eq!(found["model.layers.0.mamba.conv1d.weight"], Format::F32);
     }
     // Rows of 48 values fit no block at all.
     let (_folder, input) = folder(&Toy::with_hidden(48));
     let output = reopen(convert(&input, QuantType::Q4_0).unwrap());
-    assert_eq!(
-        [formats(&output)[head], formats(&output)[q]],
-        [Format::F16; 2]
-    );
+    assert_eq!([formats(&output)[head], formats(&output)[q]], [Format::F16; 2]);
 }
 
 #[test]
@@ -183,10 +136,7 @@ fn a_tied_model_keeps_both_multipliers() {
     let output = reopen(convert(&input, QuantType::F32).unwrap());
     let source = &toy.tensors["model.embed_tokens.weight"].1;
     assert_eq!(values(&output, "lm_head.weight")[7], source[7] * 0.25);
-    assert_eq!(
-        values(&output, "model.embed_tokens.weight")[7],
-        source[7] * 5.5
-    );
+    assert_eq!(values(&output, "model.embed_tokens.weight")[7], source[7] * 5.5);
     // With equal multipliers one matrix is enough.
     let (_folder, input) = folder(&toy.set("lm_head_multiplier", 5.5));
     let output = reopen(convert(&input, QuantType::F32).unwrap());
@@ -198,53 +148,21 @@ fn the_tokenizer_and_the_fields_are_there() {
     let (_folder, input) = folder(&Toy::new());
     let mut out = Vec::new();
     let mut steps = Vec::new();
-    let options = QuantizeOptions {
-        target: QuantType::Q8_0,
-        name: Some("A Name".into()),
-        license: Some("mit".into()),
-    };
-    block_on(quantize(&input, &mut out, &options, &mut |done, total| {
-        steps.push((done, total))
-    }))
-    .unwrap();
+    let options = QuantizeOptions { target: QuantType::Q8_0, name: Some("A Name".into()), license: Some("mit".into()) };
+    block_on(quantize(&input, &mut out, &options, &mut |done, total| steps.push((done, total)))).unwrap();
     let output = reopen(out);
     let (done, total) = *steps.last().unwrap();
-    assert_eq!(
-        (done, total),
-        (output.tensor_bytes(), output.tensor_bytes())
-    );
+    assert_eq!((done, total), (output.tensor_bytes(), output.tensor_bytes()));
     assert!(steps.is_sorted());
-    assert_eq!(
-        (output.name.as_str(), output.chat_template.as_deref()),
-        ("A Name", Some("{{ messages }}"))
-    );
-    let shown = |key: &str| {
-        output
-            .metadata
-            .iter()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| v.as_str())
-    };
+    assert_eq!((output.name.as_str(), output.chat_template.as_deref()), ("A Name", Some("{{ messages }}")));
+    let shown = |key: &str| output.metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
     assert_eq!(shown("general.file_type"), Some("7"));
     assert_eq!(shown("general.license"), Some("mit"));
     assert_eq!(shown("general.quantization_version"), Some("2"));
-    let TokenizerData::Gguf {
-        pre,
-        tokens,
-        token_types,
-        merges,
-        bos,
-        eos,
-        pad,
-        add_bos,
-    } = &output.tokenizer
-    else {
+    let TokenizerData::Gguf { pre, tokens, token_types, merges, bos, eos, pad, add_bos } = &output.tokenizer else {
         panic!("not a GGUF tokenizer");
     };
-    assert_eq!(
-        (pre.as_str(), *bos, eos.as_slice(), *pad, *add_bos),
-        ("smollm", Some(1), &[2, 3][..], Some(0), true)
-    );
+    assert_eq!((pre.as_str(), *bos, eos.as_slice(), *pad, *add_bos), ("smollm", Some(1), &[2, 3][..], Some(0), true));
     assert_eq!(merges, &["a b", "ab c"]);
     assert_eq!((tokens[3].as_str(), token_types[3]), ("<|im_end|>", 3));
     assert_eq!((tokens[4].as_str(), token_types[4]), ("a", 1));
@@ -254,8 +172,7 @@ fn the_tokenizer_and_the_fields_are_there() {
 
 #[test]
 fn pre_tokenizers_have_names() {
-    let bytes =
-        |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": regex});
+    let bytes = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": regex});
     let llama = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
     let split = |regex: &str| {
         let split = json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
@@ -272,17 +189,9 @@ fn pre_tokenizers_have_names() {
     };
     assert_eq!(named(bytes(true)).unwrap(), "gpt-2");
     assert_eq!(named(split(llama)).unwrap(), "falcon-h1");
-    for other in [
-        split("\\w+"),
-        bytes(false),
-        json!(null),
-        json!({"type": "Whitespace"}),
-    ] {
+    for other in [split("\\w+"), bytes(false), json!(null), json!({"type": "Whitespace"})] {
         let error = named(other).unwrap_err();
-        assert!(
-            matches!(&error, Error::Unsupported { field, .. } if field == "pre_tokenizer"),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Unsupported { field, .. } if field == "pre_tokenizer"), "{error}");
     }
 }
 
@@ -302,10 +211,7 @@ fn weights_that_a_format_cannot_hold_are_refused() {
         match convert(&input, target) {
             Ok(_) => assert!(good, "{value} as {target:?}"),
             Err(error) => {
-                assert!(
-                    !good && error.to_string().contains(name),
-                    "{value} as {target:?}: {error}"
-                );
+                assert!(!good && error.to_string().contains(name), "{value} as {target:?}: {error}");
             }
         }
     }
@@ -317,10 +223,7 @@ fn a_file_gets_its_name_only_when_complete() {
     let path = dir.path().join("out.gguf");
     let options = QuantizeOptions::new(QuantType::Q8_0);
     block_on(quantize_to_file(&input, &path, &options, &mut |_, _| {})).unwrap();
-    assert_eq!(
-        std::fs::read(&path).unwrap(),
-        convert(&input, QuantType::Q8_0).unwrap()
-    );
+    assert_eq!(std::fs::read(&path).unwrap(), convert(&input, QuantType::Q8_0).unwrap());
     let mut toy = Toy::new();
     toy.tensors.get_mut("lm_head.weight").unwrap().1[0] = f32::NAN;
     let (dir, input) = folder(&toy);
@@ -341,8 +244,5 @@ fn types_have_names() {
     assert_eq!("q4_k".parse::<QuantType>().unwrap(), QuantType::Q4_K_M);
     let error = "Q5_1".parse::<QuantType>().unwrap_err();
     assert_eq!(error.code(), "argument");
-    assert!(
-        error.to_string().contains("Q5_1") && error.to_string().contains("Q4_K_M"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("Q5_1") && error.to_string().contains("Q4_K_M"), "{error}");
 }

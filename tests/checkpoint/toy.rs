@@ -11,10 +11,7 @@ pub struct Noise(pub u64);
 
 impl Noise {
     pub fn bits(&mut self) -> u32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 32) as u32
     }
 
@@ -93,11 +90,7 @@ impl Toy {
                 add(format!("model.layers.{layer}.{name}"), shape);
             }
         }
-        Self {
-            config,
-            tensors,
-            tokenizer: tokenizer(),
-        }
+        Self { config, tensors, tokenizer: tokenizer() }
     }
 
     /// Sets a field of `config.json`.
@@ -110,40 +103,21 @@ impl Toy {
     pub fn write_texts(&self, folder: &Path) {
         let write = |file: &str, text: String| std::fs::write(folder.join(file), text).unwrap();
         // Python's spelling of an infinity, which is not JSON.
-        write(
-            "config.json",
-            self.config.to_string().replace("\"Infinity\"", "Infinity"),
-        );
+        write("config.json", self.config.to_string().replace("\"Infinity\"", "Infinity"));
         write("tokenizer.json", self.tokenizer.to_string());
-        write(
-            "tokenizer_config.json",
-            json!({"bos_token": "<s>", "eos_token": {"content": "</s>"}}).to_string(),
-        );
-        write(
-            "generation_config.json",
-            json!({"eos_token_id": [3, 2], "pad_token_id": 0}).to_string(),
-        );
+        write("tokenizer_config.json", json!({"bos_token": "<s>", "eos_token": {"content": "</s>"}}).to_string());
+        write("generation_config.json", json!({"eos_token_id": [3, 2], "pad_token_id": 0}).to_string());
         write("chat_template.jinja", "{{ messages }}".into());
     }
 
     /// The bytes of a safetensors file with those tensors whose name `wanted` accepts, in F32.
     pub fn safetensors(&self, wanted: impl Fn(&str) -> bool) -> Vec<u8> {
-        let bytes = |values: &[f32]| {
-            values
-                .iter()
-                .flat_map(|v| v.to_le_bytes())
-                .collect::<Vec<u8>>()
-        };
+        let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let chosen = self.tensors.iter().filter(|(name, _)| wanted(name));
-        let data: Vec<_> = chosen
-            .map(|(name, (shape, values))| (name, shape, bytes(values)))
-            .collect();
-        let views = data.iter().map(|(name, shape, bytes)| {
-            (
-                name.as_str(),
-                TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap(),
-            )
-        });
+        let data: Vec<_> = chosen.map(|(name, (shape, values))| (name, shape, bytes(values))).collect();
+        let views = data
+            .iter()
+            .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap()));
         safetensors::serialize(views, None).unwrap()
     }
 
@@ -157,19 +131,13 @@ impl Toy {
 /// A tokenizer of `VOCAB - 2` tokens: four special ones, letters, two merges, and a user-defined one.
 fn tokenizer() -> Value {
     let mut vocab = serde_json::Map::new();
-    for (id, text) in ["<pad>", "<s>", "</s>", "<|im_end|>"]
-        .into_iter()
-        .enumerate()
-    {
+    for (id, text) in ["<pad>", "<s>", "</s>", "<|im_end|>"].into_iter().enumerate() {
         vocab.insert(text.into(), id.into());
     }
     for (at, letter) in ('a'..='z').enumerate() {
         vocab.insert(letter.into(), (4 + at).into());
     }
-    for (at, text) in ["ab", "abc", "Ġ", "1", "2", "3", "é"]
-        .into_iter()
-        .enumerate()
-    {
+    for (at, text) in ["ab", "abc", "Ġ", "1", "2", "3", "é"].into_iter().enumerate() {
         vocab.insert(text.into(), (30 + at).into());
     }
     let special = |id: u32, content: &str, special: bool| json!({"id": id, "content": content, "special": special});
