@@ -2,6 +2,7 @@
 
 mod chat;
 mod checkpoint;
+mod limits;
 mod model;
 mod sampling;
 mod text;

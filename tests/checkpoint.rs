@@ -3,7 +3,7 @@
 // Helpers of tests may unwrap like tests.
 #![allow(clippy::unwrap_used)]
 
-mod allocation;
+pub mod allocation;
 mod file;
 mod flips;
 mod folder;

@@ -27,6 +27,8 @@ pub struct GpuOptions {
     pub shapes: Option<ShapeClass>,
     /// Prefer the adapter that saves power over the fast one.
     pub low_power: bool,
+    /// Bind at most so many bytes at once, though the adapter could bind more: tests cut small matrices into slabs with it.
+    pub max_binding: Option<u64>,
 }
 
 impl Default for GpuOptions {
@@ -40,6 +42,7 @@ impl Default for GpuOptions {
             reduction: None,
             shapes: None,
             low_power: false,
+            max_binding: None,
         }
     }
 }
@@ -81,6 +84,7 @@ struct Inner {
     subgroup_min_size: Option<u32>,
     reduction: Reduction,
     shapes: ShapeClass,
+    max_binding: u64,
     failure: Arc<Mutex<Option<Error>>>,
 }
 
@@ -136,6 +140,8 @@ impl Gpu {
                 features |= wgpu::Features::SUBGROUP;
             }
         }
+        let max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let max_binding = max_binding.min(options.max_binding.unwrap_or(u64::MAX));
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("peregrine"),
@@ -178,6 +184,7 @@ impl Gpu {
             subgroup_min_size: subgroups.then_some(info.subgroup_min_size),
             reduction,
             shapes,
+            max_binding,
             failure,
         })))
     }
@@ -226,8 +233,7 @@ impl Gpu {
 
     /// The largest storage binding, bytes: no matrix slab and no cache is larger.
     pub fn max_binding(&self) -> u64 {
-        let limits = self.0.device.limits();
-        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+        self.0.max_binding
     }
 
     pub(crate) fn device(&self) -> &wgpu::Device {

@@ -352,6 +352,12 @@ impl Model {
         matrices.map(Matrix::bytes).sum::<u64>() + self.embed_tokens.bytes() + head
     }
 
+    /// Slabs of each matrix, embedding and LM head first.
+    pub fn slab_counts(&self) -> Vec<usize> {
+        let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
+        [&self.embed_tokens, &self.lm_head].into_iter().chain(matrices).map(|m| m.slabs.len()).collect()
+    }
+
     /// Pipelines in use.
     pub fn pipeline_count(&self) -> usize {
         self.pipelines.count()
@@ -439,7 +445,7 @@ impl<'a> Loader<'a> {
 
     async fn mamba(&self, i: u32, uploads: &mut Uploads<'_>) -> Result<wgpu::Buffer> {
         let values = mamba_values(self.checkpoint, i).await?;
-        for suffix in ["conv1d.weight", "conv1d.bias", "dt_bias", "A_log", "D"] {
+        for suffix in ["conv1d.weight", "conv1d.bias", "dt_bias", "A_log", "A", "D"] {
             if let Some(tensor) = self.checkpoint.get(&format!("model.layers.{i}.mamba.{suffix}")) {
                 uploads.count(tensor.bytes);
             }

@@ -1,0 +1,205 @@
+//! What a large model meets: matrices over the binding limit, odd row counts, a bound on host memory.
+
+use std::rc::Rc;
+
+use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
+use peregrine::checkpoint::source::Source;
+use peregrine::checkpoint::{Checkpoint, MemorySource};
+use peregrine::format::Format;
+use peregrine::gpu::{Gpu, GpuOptions};
+use peregrine::model::{LoadOptions, Model, Progress};
+use peregrine::reference;
+use peregrine::{Error, LocalFuture, Result};
+use peregrine_tests::{Golden, assert_close, checkpoint, golden_path, gpu, session};
+use pollster::block_on;
+
+use crate::checkpoint::allocation::peak;
+
+/// A file of which only the header is in memory: every byte of its tensors follows from its place.
+struct Virtual {
+    header: Vec<u8>,
+    len: u64,
+}
+
+/// Small numbers as F32, F16 or Q8_0: no byte pattern here is an infinity or a NaN.
+fn byte(at: u64) -> u8 {
+    let noise = at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    // The upper byte of a half, of a float and, at times, of a block's scale: 0x04 to 0x27, either sign.
+    if at % 2 == 1 { (noise as u8 & 0x83) | 0x24 } else { noise as u8 }
+}
+
+impl Source for Virtual {
+    fn name(&self) -> &str {
+        "virtual.gguf"
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> LocalFuture<'a, Result<()>> {
+        Box::pin(async move {
+            for (i, b) in buf.iter_mut().enumerate() {
+                let at = offset as usize + i;
+                *b = self.header.get(at).copied().unwrap_or_else(|| byte((at - self.header.len()) as u64));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A one-layer model of width D = 512 with `vocab` tokens.
+fn wide_vocabulary(vocab: u32, format: Format) -> Virtual {
+    let mut header = GgufHeader::default();
+    header.field("general.architecture", Field::Str("falcon-h1"));
+    for (key, value) in [
+        ("context_length", 512),
+        ("embedding_length", 512),
+        ("feed_forward_length", 64),
+        ("block_count", 1),
+        ("attention.head_count", 2),
+        ("attention.head_count_kv", 1),
+        ("attention.key_length", 32),
+        ("attention.value_length", 32),
+        ("ssm.conv_kernel", 4),
+        ("ssm.inner_size", 64),
+        ("ssm.state_size", 16),
+        ("ssm.time_step_rank", 4),
+        ("ssm.group_count", 1),
+    ] {
+        header.field(&format!("falcon-h1.{key}"), Field::U32(value));
+    }
+    header.field("falcon-h1.attention.layer_norm_rms_epsilon", Field::F32(1e-5));
+    header.field("falcon-h1.rope.freq_base", Field::F32(1e11));
+    let tokens: Vec<String> =
+        ["a", "b", "ab"].into_iter().map(String::from).chain((3..vocab).map(|id| format!("t{id}"))).collect();
+    header.field("tokenizer.ggml.model", Field::Str("gpt2"));
+    header.field("tokenizer.ggml.pre", Field::Str("falcon-h1"));
+    header.field("tokenizer.ggml.tokens", Field::Strs(&tokens));
+    header.field("tokenizer.ggml.merges", Field::Strs(&["a b".to_string()]));
+    let (conv, v) = (64 + 2 * 16, u64::from(vocab));
+    let mut len = 0;
+    let mut add = |name: &str, dims: &[u64], format| {
+        len += header.tensor(name, dims, format).unwrap().next_multiple_of(32);
+    };
+    for (name, dims) in [
+        ("token_embd.weight", [512, v]),
+        ("output.weight", [512, v]),
+        ("blk.0.attn_q.weight", [512, 64]),
+        ("blk.0.attn_k.weight", [512, 32]),
+        ("blk.0.attn_v.weight", [512, 32]),
+        ("blk.0.attn_output.weight", [64, 512]),
+        ("blk.0.ffn_gate.weight", [512, 64]),
+        ("blk.0.ffn_up.weight", [512, 64]),
+        ("blk.0.ffn_down.weight", [64, 512]),
+        ("blk.0.ssm_in.weight", [512, 64 + conv + 4]),
+        ("blk.0.ssm_out.weight", [64, 512]),
+    ] {
+        add(name, &dims, format);
+    }
+    for (name, dims) in [
+        ("output_norm.weight", &[512][..]),
+        ("blk.0.attn_norm.weight", &[512]),
+        ("blk.0.ffn_norm", &[512]),
+        ("blk.0.ssm_conv1d.weight", &[4, conv]),
+        ("blk.0.ssm_conv1d.bias", &[conv]),
+        ("blk.0.ssm_dt.bias", &[4]),
+        ("blk.0.ssm_a", &[1, 4]),
+        ("blk.0.ssm_d", &[1, 4]),
+    ] {
+        add(name, dims, Format::F32);
+    }
+    let header = header.bytes();
+    Virtual { len: header.len() as u64 + len, header }
+}
+
+fn device(max_binding: u64) -> Gpu {
+    gpu(&GpuOptions { max_binding: Some(max_binding), ..Default::default() })
+}
+
+#[test]
+fn matrices_over_the_binding_limit_are_cut_into_slabs() {
+    for (case, limit) in [("quant", 30_000), ("row80", 30_000), ("tied", 10_000)] {
+        let (file, golden) = (checkpoint(&golden_path(&format!("{case}.gguf"))), Golden::open(case));
+        let gpu = device(limit);
+        let options = LoadOptions { chunk: Some(4), context_length: Some(64) };
+        let mut session = session(&gpu, &file, &options);
+        let slabs = session.engine().model().slab_counts();
+        assert!(slabs.iter().any(|n| *n > 2), "{case}: {slabs:?}");
+        for chunk in [1, 4] {
+            session.reset();
+            let (ids, mut logits) = (golden.ids("ids"), Vec::new());
+            let rows = ids.len() as u32;
+            block_on(session.forward(&ids, chunk, rows, &mut |row| logits.extend_from_slice(row))).unwrap();
+            assert_close(&format!("{case}, chunk {chunk}"), &logits, &golden.f32("logits"), 2e-4);
+        }
+    }
+}
+
+/// 65,537 rows do not divide by anything, and at F32 exceed the 128 MiB of a baseline binding: first, last and slab-border
+/// rows of embedding and LM head are right.
+#[test]
+fn a_vocabulary_of_65537_at_baseline_limits() {
+    let source = Rc::new(wide_vocabulary(65_537, Format::F32));
+    let file = block_on(Checkpoint::open_gguf(source)).unwrap();
+    let gpu = gpu(&GpuOptions { baseline: true, ..Default::default() });
+    let mut session = session(&gpu, &file, &LoadOptions::default());
+    assert!(session.engine().model().slab_counts().iter().any(|n| *n > 1));
+    let ids = [0, 65_536, 32_767, 32_768, 33_000, 65_535];
+    let mut twin = block_on(reference::model::Model::load(&file)).unwrap();
+    let expected: Vec<f32> = ids.iter().flat_map(|id| twin.forward(*id).logits).collect();
+    let magnitude = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    assert!(magnitude > 0.0 && magnitude.is_finite());
+    let mut logits = Vec::new();
+    block_on(session.forward(&ids, 6, 6, &mut |row| logits.extend_from_slice(row))).unwrap();
+    assert_close("logits", &logits, &expected, 1e-5 * magnitude);
+    let last = logits[5 * 65_537..].to_vec();
+    session.reset();
+    for id in ids {
+        block_on(session.prefill(&[id])).unwrap();
+    }
+    assert_close("decode", session.logits(), &last, 1e-5 * magnitude);
+}
+
+/// The heap of the loading thread, over files of 72 and 215 MB. What wgpu holds for writes on their way is not in it: that is
+/// bounded by `QUEUED` in weights.rs, 16 MiB between two waits.
+#[test]
+fn host_memory_does_not_grow_with_the_file() {
+    let mut peaks = Vec::new();
+    for vocab in [64_000, 192_000] {
+        let gpu = gpu(&GpuOptions::default());
+        let file = block_on(Checkpoint::open_gguf(Rc::new(wide_vocabulary(vocab, Format::Q8_0)))).unwrap();
+        let mut last = (0, 0);
+        let mut progress = |p| {
+            if let Progress::Upload { done, total } = p {
+                last = (done, total);
+            }
+        };
+        let (model, bytes) =
+            peak(|| block_on(Model::load(&gpu, &file, &LoadOptions::default(), &mut progress)).unwrap());
+        assert_eq!(last.0, last.1, "the progress bar ends at its end");
+        assert_eq!(last.1, file.tensors().map(|t| t.bytes).sum::<u64>());
+        assert!(model.weight_bytes() > u64::from(vocab) * 512 * 2);
+        peaks.push(bytes);
+    }
+    println!("peak heap while loading: {peaks:?} bytes");
+    assert!(peaks.iter().all(|bytes| *bytes < 40 << 20), "{peaks:?}");
+    assert!(peaks[1] < peaks[0] + (4 << 20), "it grows with the file: {peaks:?}");
+}
+
+#[test]
+fn a_row_that_fits_no_binding_is_out_of_memory() {
+    let file = checkpoint(&golden_path("quant.gguf"));
+    let gpu = device(4_000);
+    let error = block_on(Model::load(&gpu, &file, &LoadOptions::default(), &mut |_| {})).err().unwrap();
+    assert!(matches!(error, Error::OutOfMemory { limit: Some(_), .. }), "{error}");
+    assert_eq!(error.code(), "out-of-memory");
+}
+
+#[test]
+fn a_download_that_ends_while_loading_is_truncated() {
+    let bytes = std::fs::read(golden_path("norm1.gguf")).unwrap();
+    let source = MemorySource::new("cut.gguf", bytes[..bytes.len() - 1000].to_vec());
+    let error = block_on(Checkpoint::open_gguf(Rc::new(source))).err().unwrap();
+    assert!(matches!(error, Error::Truncated { .. }), "{error}");
+}
