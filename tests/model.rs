@@ -182,6 +182,21 @@ fn check_finds_no_difference_where_there_is_none() {
     }
 }
 
+/// Attention over several blocks of positions, the last of them short, and a cache that grows in between.
+#[test]
+fn a_long_context_is_the_twins() {
+    for shapes in [ShapeClass::Software, ShapeClass::Hardware] {
+        let gpu = gpu(&GpuOptions { shapes: Some(shapes), ..Default::default() });
+        let file = checkpoint(&golden_path("norm2.gguf"));
+        let mut session = session(&gpu, &file, &LoadOptions { chunk: Some(300), ..Default::default() });
+        let ids: Vec<u32> = (0..557).map(|i| (i * 37 + 11) % file.config.vocab_size).collect();
+        for r in check_all(&mut session, &file, &ids, &[129, 1, 126, 300, 1]) {
+            assert!(r.is_close(), "{shapes:?}: {r:?}");
+        }
+        assert_eq!(session.position(), 557);
+    }
+}
+
 /// A file with one weight changed, against a GPU that was loaded from the file before: the stage that uses it is named first.
 #[test]
 fn check_names_the_first_stage_that_differs() {

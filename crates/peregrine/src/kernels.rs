@@ -22,16 +22,16 @@ pub struct Kernel {
     /// The name of its WGSL file and of its CPU twin in [`crate::reference`].
     pub name: &'static str,
     /// Pieces before the kernel itself.
-    pub pieces: &'static [&'static str],
+    pub pieces: &'static [&'static [&'static str]],
     /// Whether it sums over lanes, and so needs a reduction piece in front.
     pub reduces: bool,
     /// The kernel's own file.
     pub body: &'static str,
 }
 
-const STEP: &str = shader!("step");
+const STEP: &[&str] = &[shader!("step")];
+/// A matrix of weights in any block format.
 const MATRIX: &[&str] = &[
-    STEP,
     shader!("matrix"),
     shader!("format/f32"),
     shader!("format/f16"),
@@ -41,25 +41,14 @@ const MATRIX: &[&str] = &[
     shader!("format/q4_k"),
     shader!("format/q6_k"),
 ];
-const LINEAR: &[&str] = &[
-    STEP,
-    shader!("matrix"),
-    shader!("format/f32"),
-    shader!("format/f16"),
-    shader!("format/bf16"),
-    shader!("format/q8_0"),
-    shader!("format/q4_0"),
-    shader!("format/q4_k"),
-    shader!("format/q6_k"),
-    shader!("epilogue"),
-];
+const EPILOGUE: &[&str] = &[shader!("epilogue")];
 
 /// Every kernel there is.
 pub static KERNELS: &[Kernel] = &[
-    Kernel { name: "embed", pieces: MATRIX, reduces: false, body: shader!("embed") },
+    Kernel { name: "embed", pieces: &[STEP, MATRIX], reduces: false, body: shader!("embed") },
     Kernel { name: "rmsnorm", pieces: &[STEP], reduces: true, body: shader!("rmsnorm") },
-    Kernel { name: "matvec", pieces: LINEAR, reduces: true, body: shader!("matvec") },
-    Kernel { name: "matmul", pieces: LINEAR, reduces: true, body: shader!("matmul") },
+    Kernel { name: "matvec", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec") },
+    Kernel { name: "matmul", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matmul") },
     Kernel { name: "prepare", pieces: &[STEP], reduces: false, body: shader!("prepare") },
     Kernel { name: "mixer", pieces: &[STEP], reduces: true, body: shader!("mixer") },
     Kernel { name: "gated_norm", pieces: &[], reduces: true, body: shader!("gated_norm") },
@@ -83,7 +72,7 @@ impl Kernel {
                 Reduction::Subgroup => shader!("reduce_subgroup"),
             });
         }
-        for piece in self.pieces {
+        for piece in self.pieces.iter().copied().flatten() {
             source.push_str(piece);
         }
         source.push_str(self.body);
