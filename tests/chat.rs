@@ -1,7 +1,5 @@
 //! Chat templates against Hugging Face's own code (text/make.py makes the golden), and what messages must not do.
 
-#![allow(clippy::unwrap_used)] // also in the helpers of tests
-
 use peregrine::chat::{ChatTemplate, Message};
 use peregrine::tokenizer::Tokenizer;
 use peregrine::{Error, Result};

@@ -1,8 +1,5 @@
 //! Formats, readers, the writer: all without a GPU.
 
-// Helpers of tests may unwrap like tests.
-#![allow(clippy::unwrap_used)]
-
 pub mod allocation;
 mod file;
 mod flips;

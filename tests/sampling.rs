@@ -1,7 +1,5 @@
 //! The sampler against exact probabilities and against plain definitions of its filters.
 
-#![allow(clippy::unwrap_used)] // also in the helpers of tests
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use peregrine::sampling::{Sampler, SamplingOptions};

@@ -1,7 +1,5 @@
 //! Tokenizer and text streams against Hugging Face's own code (text/make.py makes the golden).
 
-#![allow(clippy::unwrap_used)] // also in the helpers of tests
-
 use peregrine::Error;
 use peregrine::checkpoint::{Checkpoint, TokenizerData};
 use peregrine::text::TextStream;

@@ -1,7 +1,5 @@
 //! Vocabularies that contradict themselves are typed errors that name the culprit.
 
-#![allow(clippy::unwrap_used)] // also in the helpers of tests
-
 use peregrine::checkpoint::TokenizerData;
 use peregrine::tokenizer::Tokenizer;
 use serde_json::{Value, json};

@@ -240,7 +240,7 @@ impl Model {
     ) -> Result<Self> {
         let config = checkpoint.config.clone();
         let c = &config;
-        if c.head_dim % 4 != 0 || c.mamba_d_state % 4 != 0 {
+        if !c.head_dim.is_multiple_of(4) || !c.mamba_d_state.is_multiple_of(4) {
             return Err(Error::Unsupported {
                 name: checkpoint.name.clone(),
                 field: "head_dim, mamba_d_state".into(),

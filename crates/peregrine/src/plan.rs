@@ -47,7 +47,8 @@ impl std::fmt::Display for Stage {
     }
 }
 
-type Grid = Box<dyn Fn(&Step) -> [u32; 3]>;
+/// Workgroups of a dispatch, by the step.
+pub type Grid = Box<dyn Fn(&Step) -> [u32; 3]>;
 
 /// One dispatch.
 pub struct Dispatch {
@@ -226,7 +227,7 @@ impl<'a> Recorder<'a> {
         reduction: Reduction,
         constants: &[(&'static str, f64)],
         buffers: &[&wgpu::Buffer],
-        grid: Box<dyn Fn(&Step) -> [u32; 3]>,
+        grid: Grid,
     ) {
         self.push(name, Kernel::named(name), reduction, constants, buffers, false, grid);
     }
