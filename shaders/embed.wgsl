@@ -2,7 +2,7 @@
 // Grid: (ceil(D / 32 / THREADS), T).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> matrix: Matrix;           // E [V, D]
-@group(0) @binding(2) var<storage, read> weights: array<u32>;
+@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> ids: array<u32>;    // [T]
 @group(0) @binding(4) var<storage, read_write> h: array<vec4<f32>>;  // [T, y_stride / 4]
 

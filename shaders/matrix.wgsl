@@ -45,13 +45,18 @@ override FORMAT_3: u32 = 0u;
 
 alias Strip = array<vec4<f32>, 8>;
 
+// Word `i`; pieces load whole vec4s where their layout is aligned.
+fn word_at(i: u32) -> u32 {
+  return weights[i / 4u][i % 4u];
+}
+
 fn half_at(i: u32) -> f32 {
-  let pair = unpack2x16float(weights[i / 2u]);
+  let pair = unpack2x16float(word_at(i / 2u));
   return select(pair.x, pair.y, (i & 1u) == 1u);
 }
 
 fn halfword_at(i: u32) -> u32 {
-  return (weights[i / 2u] >> (16u * (i & 1u))) & 0xffffu;
+  return (word_at(i / 2u) >> (16u * (i & 1u))) & 0xffffu;
 }
 
 fn bytes_of(word: u32) -> vec4<u32> {

@@ -2,7 +2,7 @@
 // THREADS / LANES rows. Grid: (row groups folded at 32768, folds, tokens).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> matrix: Matrix;
-@group(0) @binding(2) var<storage, read> weights: array<u32>;
+@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;         // [T, x_stride]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [T, y_stride]
 

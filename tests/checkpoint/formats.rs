@@ -15,8 +15,17 @@ fn half(bits: u16) -> f32 {
     if bits >> 15 == 1 { -size } else { size }
 }
 
-/// One strip, dequantised from the description of the GPU's layout: 32 values.
-fn strip_values(format: Format, strip: &[u32], index: usize, meta: &[u16]) -> Vec<f32> {
+/// Strip `index` of a unit, dequantised from the description of the GPU's layout: 32 values.
+fn strip_values(format: Format, unit: &[u32], index: usize, meta: &[u16]) -> Vec<f32> {
+    let strip: Vec<u32> = match format {
+        // Two strips share three vec4s.
+        Format::Q6_K => {
+            let two = &unit[12 * (index / 2)..][..12];
+            let (low, high) = (4 * (index % 2), 8 + 2 * (index % 2));
+            [&two[low..low + 4], &two[high..high + 2]].concat()
+        }
+        _ => unit[index * format.spec().strip_words as usize..][..format.spec().strip_words as usize].to_vec(),
+    };
     let byte = |word: usize, at: usize| strip[word] >> (8 * at) & 255;
     let nibble = |v: usize| byte(v % 16 / 4, v % 4) >> (4 * (v / 16)) & 15;
     let scale_byte = |at: usize, first: usize| meta[first + at / 2] >> (8 * (at % 2)) & 255;
@@ -66,9 +75,9 @@ fn assert_repack_keeps(spec: &FormatSpec, row: &[u8], cols: usize) {
     spec.repack_row(row, &mut strips, &mut meta);
     let (unit, halves) = (spec.unit_strips as usize, spec.meta_halves as usize);
     let mut found = Vec::new();
-    for (at, strip) in strips.chunks_exact(spec.strip_words as usize).enumerate() {
-        let meta = &meta[at / unit * halves..][..halves];
-        found.extend(strip_values(spec.format, strip, at % unit, meta));
+    for (at, words) in strips.chunks_exact(unit * spec.strip_words as usize).enumerate() {
+        let meta = &meta[at * halves..][..halves];
+        (0..unit).for_each(|index| found.extend(strip_values(spec.format, words, index, meta)));
     }
     assert!(found[cols..].iter().all(|v| v.to_bits() == 0), "the padding is not zero");
     assert_same_bits(&found[..cols], &expected, spec.name);

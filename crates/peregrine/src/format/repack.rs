@@ -49,18 +49,21 @@ pub(super) fn q4_k(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
     }
 }
 
-/// Q6_K: 8 strips of 4 words of low nibbles and 2 words of high pairs; meta: 16 scale bytes, d, 0.
+/// Q6_K: for each two strips, 4 words of low nibbles of the one and of the other, then 2 words of high pairs of each: all of it
+/// loads as aligned vec4s. Meta: 16 scale bytes, d, 0.
 pub(super) fn q6_k(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
     halves(&block[192..210], meta);
     meta[9] = 0;
-    for (j, strip) in strips.chunks_exact_mut(6).enumerate() {
-        let code = |i: usize| q6_k_code(block, 32 * j + i);
-        let (low, high) = strip.split_at_mut(4);
-        nibbles(|i| code(i) & 15, low);
-        high.fill(0);
-        for v in 0..32 {
-            let r = v % 16;
-            high[v / 16] |= u32::from(code(v) >> 4) << (8 * (r % 4) + 2 * (r / 4));
+    for (j, two) in strips.chunks_exact_mut(12).enumerate() {
+        for k in 0..2 {
+            let code = |i: usize| q6_k_code(block, 64 * j + 32 * k + i);
+            nibbles(|i| code(i) & 15, &mut two[4 * k..4 * k + 4]);
+            let high = &mut two[8 + 2 * k..10 + 2 * k];
+            high.fill(0);
+            for v in 0..32 {
+                let r = v % 16;
+                high[v / 16] |= u32::from(code(v) >> 4) << (8 * (r % 4) + 2 * (r / 4));
+            }
         }
     }
 }
