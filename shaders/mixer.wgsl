@@ -7,7 +7,7 @@
 @group(0) @binding(3) var<storage, read> keys: array<vec4<f32>>;              // [context, nkv hd / 4]
 @group(0) @binding(4) var<storage, read> values: array<f32>;                  // [context, nkv hd]
 @group(0) @binding(5) var<storage, read> mamba: array<f32>;                   // see prepare.wgsl
-@group(0) @binding(6) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K - 1]
+@group(0) @binding(6) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K], see prepare.wgsl
 @group(0) @binding(7) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [n, P, N / 4]
 @group(0) @binding(8) var<storage, read_write> mixed: array<f32>;             // [T, MIXED_STRIDE]: attention | SSM at SSM_OFFSET
 
@@ -121,17 +121,11 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
   }
 }
 
-// The last K - 1 columns before the convolution become the state of the next step. prepare.wgsl, which reads the old ones,
-// has run already; a channel is one invocation's, so the shift can be in place.
+// The columns before the convolution go to the ring, the last K of them. prepare.wgsl, which reads the old ones, has run already.
 fn keep_columns(channel: u32) {
-  for (var j = 0u; j < D_CONV - 1u; j++) {
-    let source = now.tokens + j;
-    let to = channel * (D_CONV - 1u) + j;
-    if (source < D_CONV - 1u) {
-      conv_state[to] = conv_state[channel * (D_CONV - 1u) + source];
-    } else {
-      conv_state[to] = proj[(source - (D_CONV - 1u)) * PROJ_STRIDE + Q_DIM + 2u * KV_DIM + D_SSM + channel];
-    }
+  for (var j = 0u; j < min(D_CONV, now.tokens); j++) {
+    let t = now.tokens - 1u - j;
+    conv_state[channel * D_CONV + (now.position + t) % D_CONV] = proj[t * PROJ_STRIDE + Q_DIM + 2u * KV_DIM + D_SSM + channel];
   }
 }
 

@@ -7,7 +7,7 @@
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> proj: array<f32>;              // [T, PROJ_STRIDE]
 @group(0) @binding(2) var<storage, read> rope: array<vec2<f32>>;        // [T, hd / 2]: cos, sin, made in f64 on the host
-@group(0) @binding(3) var<storage, read> conv_state: array<f32>;        // [conv_dim, K - 1], oldest first, before the convolution
+@group(0) @binding(3) var<storage, read> conv_state: array<f32>;        // [conv_dim, K]: a ring, the column of position p at p % K, before the convolution
 @group(0) @binding(4) var<storage, read> mamba: array<f32>;             // conv1d.weight [conv_dim, K] | conv1d.bias [conv_dim] | dt_bias [n] | A [n] | D [n]
 @group(0) @binding(5) var<storage, read_write> ready: array<f32>;       // [T, READY_STRIDE]
 @group(0) @binding(6) var<storage, read_write> keys: array<f32>;        // [context, nkv hd]
@@ -68,7 +68,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let source = t + j;
       var c: f32;
       if (source < D_CONV - 1u) {
-        c = conv_state[i * (D_CONV - 1u) + source];
+        c = conv_state[i * D_CONV + (now.position + source + 1u) % D_CONV];
       } else {
         c = proj[(source - (D_CONV - 1u)) * PROJ_STRIDE + column];
       }

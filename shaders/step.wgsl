@@ -3,5 +3,5 @@ struct Step {
   tokens: u32,    // T: tokens in this step
   position: u32,  // position of the first of them
   first: u32,     // first token whose logits are wanted
-  unused: u32,
+  splits: u32,    // pieces that the context is cut into, in decode
 }

@@ -99,11 +99,11 @@ fn compare_gpu(gpu: &Gpu, case: &str, chunks: &[u32]) {
 fn states(session: &Session, i: usize, tokens: usize, c: &peregrine::config::Config) -> [Vec<f32>; 4] {
     let layer = &session.state().layers[i];
     let cache = u64::from(c.kv_dim()) * tokens as u64;
-    let conv = u64::from(c.conv_dim() * (c.mamba_d_conv - 1));
     let ssm = u64::from(c.mamba_d_ssm * c.mamba_d_state);
     let gpu = session.engine().model().gpu();
-    [(&layer.keys, cache), (&layer.values, cache), (&layer.conv, conv), (&layer.ssm, ssm)]
-        .map(|(buffer, len)| block_on(gpu.read(buffer, 0, len)).unwrap())
+    let read = |buffer, len| block_on(gpu.read(buffer, 0, len)).unwrap();
+    let columns = block_on(session.state().conv_columns(gpu, c, i, session.position())).unwrap();
+    [read(&layer.keys, cache), read(&layer.values, cache), columns, read(&layer.ssm, ssm)]
 }
 
 fn greedy(session: &mut Session, tokens: usize) -> Vec<u32> {

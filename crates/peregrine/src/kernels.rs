@@ -51,6 +51,9 @@ pub static KERNELS: &[Kernel] = &[
     Kernel { name: "matmul", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matmul") },
     Kernel { name: "prepare", pieces: &[STEP], reduces: false, body: shader!("prepare") },
     Kernel { name: "mixer", pieces: &[STEP], reduces: true, body: shader!("mixer") },
+    Kernel { name: "mixer_step", pieces: &[STEP], reduces: true, body: shader!("mixer_step") },
+    Kernel { name: "merge", pieces: &[STEP], reduces: false, body: shader!("merge") },
+    Kernel { name: "sample", pieces: &[STEP], reduces: false, body: shader!("sample") },
     Kernel { name: "gated_norm", pieces: &[], reduces: true, body: shader!("gated_norm") },
 ];
 
@@ -115,6 +118,14 @@ impl Shapes {
         }
     }
 
+    /// Rows that an invocation of `matvec` works on, where the matrix allows: what it loads of the input serves them all.
+    pub fn rows(&self) -> u32 {
+        match self.class {
+            ShapeClass::Software => 1,
+            ShapeClass::Hardware => 4,
+        }
+    }
+
     /// For a norm over `width` values: one sum a workgroup, always through workgroup memory.
     pub fn norm(&self, width: u32) -> Shape {
         let lanes = match self.class {
@@ -124,12 +135,13 @@ impl Shapes {
         Shape { threads: lanes, lanes }
     }
 
-    /// For the mixers, with `d_state` N.
-    pub fn mixer(&self, d_state: u32) -> Shape {
+    /// For the mixers, with `d_state` N; `fused`: for one token, where a workgroup makes B and C itself.
+    pub fn mixer(&self, d_state: u32, fused: bool) -> Shape {
         match self.class {
             ShapeClass::Software => Shape { threads: 32, lanes: 1 },
             ShapeClass::Hardware => {
-                Shape { threads: 128, lanes: self.most_lanes.min((d_state / 4).next_power_of_two()) }
+                let lanes = self.most_lanes.min((d_state / 4).next_power_of_two());
+                Shape { threads: if fused { 256 } else { 128 }, lanes }
             }
         }
     }
@@ -197,10 +209,18 @@ impl Pipelines {
         let mut modules = self.modules.borrow_mut();
         let module = modules.entry((kernel.name, reduction)).or_insert_with(|| {
             let scope = self.gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
-            let module = self.gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor {
+            let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name),
                 source: wgpu::ShaderSource::Wgsl(kernel.source(reduction, cfg!(target_arch = "wasm32")).into()),
-            });
+            };
+            #[expect(unsafe_code, reason = "checks on every access cost half of a token's time")]
+            // SAFETY: the sources are our own and the same for every model. Indices come from override constants, the part
+            // tables and the grids, which are made from shapes that the checkpoint's reader has compared with its bytes; token
+            // ids are compared with the vocabulary before a step. Every loop's bound is one of these numbers, no divisor is
+            // zero. In a browser the call is `create_shader_module`: there the checks stay.
+            let module = unsafe {
+                self.gpu.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            };
             self.unheard.borrow_mut().push((kernel.name, Box::pin(scope.pop())));
             Rc::new(module)
         });
@@ -219,7 +239,11 @@ impl Pipelines {
             layout: None,
             module,
             entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants,
+                // Every kernel writes its workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+            },
             cache: None,
         });
         self.unheard.borrow_mut().push((name, Box::pin(scope.pop())));

@@ -1,16 +1,16 @@
 //! The model on one page: [`Model::record`] is Falcon-H1's forward pass, one line a dispatch, in order.
 //!
 //! The CPU twin, [`crate::reference::model`], has the same lines. What each kernel does with its buffers stands in the head of
-//! its WGSL file. This is the clearest form that is right: norms, `prepare` and the gated norm are kernels of their own; the
-//! fused form of the design (five dispatches a layer) is to be checked against it.
+//! its WGSL file. For many tokens, and on software adapters, every line is a dispatch. For one token on a GPU the norms are part
+//! of the linear layers that follow, and `prepare` of the mixers: five dispatches a layer, of the same page.
 
 use crate::checkpoint::{Checkpoint, Container};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Reduction, ShapeClass};
 use crate::kernels::Pipelines;
-use crate::plan::{Epilogue, Norm, Plan, Recorder, Rows, Step, lanes};
-use crate::state::State;
+use crate::plan::{Epilogue, Input, Needed, Norm, Plan, Recorder, Rows, Step, lanes};
+use crate::state::{MAX_SPLITS, State};
 use crate::weights::{Matrix, PartSpec, Uploads, padded};
 
 /// What to do otherwise than by default when a model is loaded.
@@ -64,10 +64,10 @@ pub struct Layer {
 /// Activations of one step, for up to [`Model::chunk`] tokens. Rows that a matrix reads are padded to whole strips of 32 with
 /// zeros that nothing ever overwrites.
 pub struct Scratch {
-    /// Token ids \[T\], u32
-    pub ids: wgpu::Buffer,
     /// cos, sin \[T, hd / 2\]
     pub rope: wgpu::Buffer,
+    /// The same for one token, as a uniform.
+    pub turns: wgpu::Buffer,
     /// Residual stream \[T, D\]
     pub h: wgpu::Buffer,
     /// Its norm \[T, D\]
@@ -76,7 +76,7 @@ pub struct Scratch {
     pub proj: wgpu::Buffer,
     /// \[T, q | x | B | C | delta | exp(delta A)\]
     pub ready: wgpu::Buffer,
-    /// \[T, attention | SSM\]
+    /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see `shaders/merge.wgsl`
     pub mixed: wgpu::Buffer,
     /// \[T, F\]
     pub ff: wgpu::Buffer,
@@ -140,52 +140,58 @@ impl Model {
         let s = &self.scratch;
         let mut r = Recorder::new(&self.gpu, &self.pipelines, &self.step, many);
 
-        r.embed(&self.embed_tokens, &s.ids, &s.h); //                               h [T, D] = E[ids]
+        r.embed(&self.embed_tokens, &state.next.ids, &s.h); //                           h [T, D] = E[ids]
         for (i, layer) in self.layers.iter().enumerate() {
             r.layer = Some(i as u32);
-            r.rmsnorm("input_layernorm", self.norm(&layer.input_layernorm), &s.h, &s.u, All); // u [T, D], for both mixers
-            r.linear("project_in", &layer.w_in, &s.u, &s.proj, Store, All); //       q k v z x B C dt
-            self.prepare(&mut r, state, i); //                                       RoPE, KV append, convolution, softplus
-            self.mixer(&mut r, state, i); //                                         attention heads beside SSM heads
-            if let Some(weight) = &layer.mamba_norm {
-                self.gated_norm(&mut r, weight); //                                  in each of the G groups
-            }
-            r.linear("project_out", &layer.w_out, &s.mixed, &s.h, Add, All); //      h += W_o attention + W_out ssm
-            r.rmsnorm("pre_ff_layernorm", self.norm(&layer.pre_ff_layernorm), &s.h, &s.u, All);
-            r.linear("mlp_in", &layer.mlp_in, &s.u, &s.ff, SwiGlu, All); //          ff [T, F]
-            r.linear("mlp_out", &layer.mlp_out, &s.ff, &s.h, Add, All); //           h += W_down ff
+            let u = r.rmsnorm("input_layernorm", self.norm(&layer.input_layernorm), &s.h, &s.u, All); // for both mixers
+            r.linear("project_in", &layer.w_in, u, &s.proj, Store, All); //               q k v z x B C dt
+            self.prepare(&mut r, state, i); //                                            RoPE, KV append, convolution, softplus
+            self.mixer(&mut r, state, i); //                                              attention heads beside SSM heads
+            let mixed = self.gated_norm(&mut r, layer); //                                in each of the G groups
+            r.linear("project_out", &layer.w_out, mixed, &s.h, Add, All); //              h += W_o attention + W_out ssm
+            let u = r.rmsnorm("pre_ff_layernorm", self.norm(&layer.pre_ff_layernorm), &s.h, &s.u, All);
+            r.linear("mlp_in", &layer.mlp_in, u, &s.ff, SwiGlu, All); //                  ff [T, F]
+            r.linear("mlp_out", &layer.mlp_out, Input::of(&s.ff), &s.h, Add, All); //     h += W_down ff
         }
         r.layer = None;
-        r.rmsnorm("final_layernorm", self.norm(&self.final_layernorm), &s.h, &s.u, Logits);
-        r.linear("lm_head", &self.lm_head, &s.u, &s.logits, Store, Logits); //       logits [rows, V]
+        let last = r.rmsnorm("final_layernorm", self.norm(&self.final_layernorm), &s.h, &s.u, Logits);
+        r.linear("lm_head", &self.lm_head, last, &s.logits, Store, Logits); //            logits [rows, V]
+        self.sample(&mut r, state); //                                                    greedy: the next token stays on the GPU
         r.finish()
     }
 
     fn norm<'a>(&self, weight: &'a wgpu::Buffer) -> Norm<'a> {
         let c = &self.config;
-        Norm { weight, width: c.hidden_size, stride: self.strides.hidden, eps: c.rms_norm_eps }
+        Norm { weight, offset: 0, width: c.hidden_size, stride: self.strides.hidden, eps: c.rms_norm_eps }
     }
 
     fn prepare(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
+        if r.fused() {
+            return; // part of the mixers
+        }
         let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
         let threads = r.shapes().elements();
         let elements = c.q_dim() / 2 + c.kv_dim() / 2 + c.kv_dim() + c.conv_dim() + c.mamba_n_heads;
         let groups = elements.div_ceil(threads);
         let mut constants = self.sizes();
-        constants.push(("THREADS", threads.into()));
+        constants.extend([
+            ("THREADS", threads.into()),
+            ("PROJ_STRIDE", self.strides.proj.into()),
+            ("READY_STRIDE", self.strides.ready.into()),
+        ]);
         let buffers = [r.step(), &s.proj, &s.rope, &l.conv, &self.layers[layer].mamba, &s.ready, &l.keys, &l.values];
-        r.kernel("prepare", Reduction::Workgroup, &constants, &buffers, Box::new(move |step| [groups, step.tokens, 1]));
+        let grid = Box::new(move |step: &Step| [groups, step.tokens, 1]);
+        r.kernel("prepare", "prepare", Reduction::Workgroup, &constants, &buffers, Needed::Always, grid);
     }
 
     fn mixer(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
         let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
-        let shape = r.shapes().mixer(c.mamba_d_state);
+        let shape = r.shapes().mixer(c.mamba_d_state, r.fused());
         let attention = c.num_attention_heads;
         let ssm = c.mamba_n_heads * c.mamba_d_head.div_ceil(shape.threads / shape.lanes);
         let mut constants = self.sizes();
         constants.extend(lanes(shape));
         constants.extend([
-            ("MIXED_STRIDE", self.strides.mixed.into()),
             ("SSM_OFFSET", self.strides.ssm.into()),
             ("Q_PER_KV", (c.num_attention_heads / c.num_key_value_heads).into()),
             ("P", c.mamba_d_head.into()),
@@ -193,31 +199,64 @@ impl Model {
             ("G", c.mamba_n_groups.into()),
         ]);
         let mamba = &self.layers[layer].mamba;
-        let buffers = [r.step(), &s.proj, &s.ready, &l.keys, &l.values, mamba, &l.conv, &l.ssm, &s.mixed];
-        let grid = Box::new(move |step: &Step| [attention * step.tokens + ssm, 1, 1]);
-        r.kernel("mixer", self.gpu.reduction(), &constants, &buffers, grid);
+        let reduction = self.gpu.reduction();
+        if !r.fused() {
+            constants.extend([
+                ("PROJ_STRIDE", self.strides.proj.into()),
+                ("READY_STRIDE", self.strides.ready.into()),
+                ("MIXED_STRIDE", self.strides.mixed.into()),
+            ]);
+            let buffers = [r.step(), &s.proj, &s.ready, &l.keys, &l.values, mamba, &l.conv, &l.ssm, &s.mixed];
+            let grid = Box::new(move |step: &Step| [attention * step.tokens + ssm, 1, 1]);
+            r.kernel("mixer", "mixer", reduction, &constants, &buffers, Needed::Always, grid);
+            return;
+        }
+        let pieces = ("PIECES", self.strides.mixed.into());
+        constants.push(pieces);
+        let control = &state.next.control;
+        let buffers = [r.step(), &s.proj, &s.turns, &l.conv, mamba, &l.keys, &l.values, &l.ssm, &s.mixed, control];
+        let grid = Box::new(move |step: &Step| [attention * step.splits + ssm, 1, 1]);
+        r.kernel("mixer", "mixer_step", reduction, &constants, &buffers, Needed::Always, grid);
+        let constants = [("THREADS", 64.0), pieces, ("HEAD_DIM", c.head_dim.into())];
+        let grid = Box::new(move |_: &Step| [attention, 1, 1]);
+        r.kernel("mixer", "merge", Reduction::Workgroup, &constants, &[r.step(), &s.mixed], Needed::Splits, grid);
     }
 
-    fn gated_norm(&self, r: &mut Recorder<'_>, weight: &wgpu::Buffer) {
-        let c = &self.config;
-        let (groups, width) = (c.mamba_n_groups, c.mamba_d_ssm / c.mamba_n_groups);
+    fn gated_norm<'a>(&'a self, r: &mut Recorder<'_>, layer: &'a Layer) -> Input<'a> {
+        let (c, s) = (&self.config, &self.scratch);
+        let Some(weight) = &layer.mamba_norm else {
+            return Input::of(&s.mixed);
+        };
+        let (groups, width, offset) = (c.mamba_n_groups, c.mamba_d_ssm / c.mamba_n_groups, self.strides.ssm);
+        let norm = Norm { weight, offset, width, stride: self.strides.mixed, eps: c.rms_norm_eps };
+        if r.fused() && groups == 1 {
+            return Input { x: &s.mixed, norm: Some(norm) };
+        }
         let mut constants = lanes(r.shapes().norm(width));
         constants.extend([
             ("WIDTH", width.into()),
-            ("STRIDE", self.strides.mixed.into()),
-            ("OFFSET", self.strides.ssm.into()),
-            ("EPS", c.rms_norm_eps.into()),
+            ("STRIDE", norm.stride.into()),
+            ("OFFSET", offset.into()),
+            ("EPS", norm.eps.into()),
         ]);
         let grid = Box::new(move |step: &Step| [step.tokens, groups, 1]);
-        r.kernel("gated_norm", Reduction::Workgroup, &constants, &[weight, &self.scratch.mixed], grid);
+        let buffers = [weight, &s.mixed];
+        r.kernel("gated_norm", "gated_norm", Reduction::Workgroup, &constants, &buffers, Needed::Always, grid);
+        Input::of(&s.mixed)
+    }
+
+    fn sample(&self, r: &mut Recorder<'_>, state: &State) {
+        let next = &state.next;
+        let buffers = [&next.ends, &self.scratch.logits, &next.kept, &next.ids, &next.control];
+        let constants = [("THREADS", 256.0)];
+        let grid = Box::new(|_: &Step| [1, 1, 1]);
+        r.kernel("sample", "sample", Reduction::Workgroup, &constants, &buffers, Needed::Token, grid);
     }
 
     /// The override constants that `prepare` and `mixer` share.
     fn sizes(&self) -> Vec<(&'static str, f64)> {
         let c = &self.config;
         vec![
-            ("PROJ_STRIDE", self.strides.proj.into()),
-            ("READY_STRIDE", self.strides.ready.into()),
             ("Q_DIM", c.q_dim().into()),
             ("KV_DIM", c.kv_dim().into()),
             ("HEAD_DIM", c.head_dim.into()),
@@ -278,13 +317,16 @@ impl Model {
         let logit_rows = (gpu.max_binding() / (4 * u64::from(c.vocab_size))).clamp(1, u64::from(chunk)) as u32;
         let buffer = |label: &str, width: u32| gpu.storage(label, 4 * u64::from(width) * u64::from(chunk));
         let scratch = Scratch {
-            ids: buffer("ids", 1)?,
             rope: buffer("rope", c.head_dim)?,
+            turns: gpu.uniform("turns", &[0; 1024]),
             h: buffer("h", strides.hidden)?,
             u: buffer("u", strides.hidden)?,
             proj: buffer("proj", strides.proj)?,
             ready: buffer("ready", strides.ready)?,
-            mixed: buffer("mixed", strides.mixed)?,
+            mixed: {
+                let pieces = c.num_attention_heads * MAX_SPLITS * (c.head_dim + 2);
+                gpu.storage("mixed", 4 * u64::from(chunk * strides.mixed).max((strides.mixed + pieces).into()))?
+            },
             ff: buffer("ff", strides.ff)?,
             logits: gpu.storage("logits", 4 * u64::from(c.vocab_size) * u64::from(logit_rows))?,
         };
@@ -310,7 +352,7 @@ impl Model {
 
     /// Makes every pipeline the model needs by recording its plans once.
     async fn compile(&self, progress: &mut dyn FnMut(Progress)) -> Result<()> {
-        let state = State::new(&self.gpu, &self.config, 1)?;
+        let state = State::new(&self.gpu, &self.config, 1, self.chunk)?;
         progress(Progress::Compile { done: 0, total: 2 });
         for (done, many) in [(1, false), (2, true)] {
             self.record(&state, many);
@@ -377,7 +419,8 @@ impl<'a> Loader<'a> {
     }
 
     async fn vector(&self, name: &str, len: u32, uploads: &mut Uploads<'_>) -> Result<wgpu::Buffer> {
-        let values = self.checkpoint.read_f32(name, &[len.into()]).await?;
+        let mut values = self.checkpoint.read_f32(name, &[len.into()]).await?;
+        values.resize(padded(len) as usize, 0.0);
         uploads.count(self.checkpoint.tensor(name)?.bytes);
         self.gpu.storage_of(name, &values)
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::gpu::{Gpu, Reduction};
+use crate::gpu::{Gpu, Reduction, ShapeClass};
 use crate::kernels::{Kernel, Pipelines, Shape};
 use crate::weights::Matrix;
 
@@ -18,8 +18,8 @@ pub struct Step {
     pub position: u32,
     /// First token whose logits are wanted; T when none are.
     pub first: u32,
-    /// Padding to 16 bytes.
-    pub unused: u32,
+    /// Pieces that the context is cut into, each a workgroup's, in decode.
+    pub splits: u32,
 }
 
 impl Step {
@@ -50,12 +50,25 @@ impl std::fmt::Display for Stage {
 /// Workgroups of a dispatch, by the step.
 pub type Grid = Box<dyn Fn(&Step) -> [u32; 3]>;
 
+/// When a dispatch is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// In every step.
+    Always,
+    /// When logits are wanted.
+    Logits,
+    /// When the context is cut into several pieces.
+    Splits,
+    /// When the next token is drawn on the GPU.
+    Token,
+}
+
 /// One dispatch.
 pub struct Dispatch {
     /// Where it belongs.
     pub stage: Stage,
-    /// Whether it is only needed for logits.
-    pub head: bool,
+    /// When.
+    pub needed: Needed,
     pipeline: Rc<wgpu::ComputePipeline>,
     bind_group: wgpu::BindGroup,
     grid: Grid,
@@ -113,11 +126,18 @@ impl Plan {
         &self.dispatches
     }
 
-    /// Encodes the dispatches whose index is in `range`, leaving out those for logits when the step wants none.
-    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, step: &Step, range: std::ops::Range<usize>) {
+    /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need. `draw`: the next token is
+    /// drawn on the GPU.
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, step: &Step, draw: bool, range: std::ops::Range<usize>) {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for dispatch in &self.dispatches[range] {
-            if dispatch.head && step.logit_rows() == 0 {
+            let needed = match dispatch.needed {
+                Needed::Always => true,
+                Needed::Logits => step.logit_rows() > 0,
+                Needed::Splits => step.splits > 1,
+                Needed::Token => draw,
+            };
+            if !needed {
                 continue;
             }
             let [x, y, z] = (dispatch.grid)(step);
@@ -157,22 +177,38 @@ impl<'a> Recorder<'a> {
                 Reduction::Workgroup,
                 &constants,
                 &[self.step, &slab.uniform, &slab.weights, ids, h],
-                false,
+                Needed::Always,
                 Box::new(move |step| [groups, step.tokens, 1]),
             );
         }
     }
 
-    /// y = weight x / rms(x); with `Rows::Logits` from token `step.first` on, written from row 0 on.
-    pub fn rmsnorm(&mut self, name: &'static str, norm: Norm<'_>, x: &wgpu::Buffer, y: &wgpu::Buffer, rows: Rows) {
+    /// Whether norms and what prepares the mixers are part of the dispatches that follow them: one token, on a GPU. Software
+    /// adapters would repeat that work in every workgroup and save nothing, since their dispatches cost nothing.
+    pub fn fused(&self) -> bool {
+        !self.many && self.gpu.shapes() == ShapeClass::Hardware
+    }
+
+    /// weight x / rms(x), as the input of a linear layer: a dispatch of its own that fills `y`, or fused into that layer. With
+    /// `Rows::Logits` from token `step.first` on, written from row 0 on.
+    pub fn rmsnorm<'b>(
+        &mut self,
+        name: &'static str,
+        norm: Norm<'b>,
+        x: &'b wgpu::Buffer,
+        y: &'b wgpu::Buffer,
+        rows: Rows,
+    ) -> Input<'b> {
+        if self.fused() {
+            return Input { x, norm: Some(norm) };
+        }
         let shape = self.shapes().norm(norm.width);
-        let last = rows == Rows::Logits;
         let mut constants = lanes(shape);
         constants.extend([
             ("WIDTH", norm.width.into()),
             ("STRIDE", norm.stride.into()),
             ("EPS", norm.eps.into()),
-            ("FINAL", f64::from(u8::from(last))),
+            ("FINAL", f64::from(u8::from(rows == Rows::Logits))),
         ]);
         self.push(
             name,
@@ -180,9 +216,10 @@ impl<'a> Recorder<'a> {
             Reduction::Workgroup,
             &constants,
             &[self.step, x, norm.weight, y],
-            last,
+            needed(rows),
             Box::new(move |step| [rows.count(step), 1, 1]),
         );
+        Input { x: y, norm: None }
     }
 
     /// y = W x, y += W x or y = silu(W_gate x) (W_up x).
@@ -190,27 +227,41 @@ impl<'a> Recorder<'a> {
         &mut self,
         name: &'static str,
         matrix: &Matrix,
-        x: &wgpu::Buffer,
+        input: Input<'_>,
         y: &wgpu::Buffer,
         epilogue: Epilogue,
         rows: Rows,
     ) {
-        let shape = self.shapes().linear(matrix.strips);
         let many = self.many;
-        let last = rows == Rows::Logits;
+        let shape = self.shapes().linear(matrix.strips);
+        let per_lane = if many || !matrix.in_fours() { 1 } else { self.shapes().rows() };
+        let mut constants = formats(matrix);
+        constants.extend(lanes(shape));
+        constants.push(("EPILOGUE", f64::from(epilogue as u32)));
+        constants.push(("FINAL", f64::from(u8::from(rows == Rows::Logits))));
+        if !many {
+            constants.push(("ROWS", per_lane.into()));
+        }
+        if let Some(norm) = input.norm {
+            constants.extend([
+                ("NORM_X", (norm.offset / 4).into()),
+                ("NORM_WIDTH", norm.width.into()),
+                ("NORM_EPS", norm.eps.into()),
+            ]);
+        }
         for slab in &matrix.slabs {
-            let mut constants = formats(matrix);
-            constants.extend(lanes(shape));
-            constants.push(("EPILOGUE", f64::from(epilogue as u32)));
-            constants.push(("FINAL", f64::from(u8::from(last))));
-            let groups = slab.table.rows.div_ceil(shape.threads / shape.lanes);
+            let mut buffers = vec![self.step, &slab.uniform, &slab.weights, input.x, y];
+            if !many {
+                buffers.push(input.norm.map_or(input.x, |norm| norm.weight));
+            }
+            let groups = slab.table.rows.div_ceil(per_lane * (shape.threads / shape.lanes));
             self.push(
                 name,
                 Kernel::named(if many { "matmul" } else { "matvec" }),
                 self.gpu.reduction(),
                 &constants,
-                &[self.step, &slab.uniform, &slab.weights, x, y],
-                last,
+                &buffers,
+                needed(rows),
                 Box::new(move |step| {
                     let tokens = rows.count(step);
                     let z = if many { tokens.div_ceil(8) } else { tokens };
@@ -221,15 +272,18 @@ impl<'a> Recorder<'a> {
     }
 
     /// Any other kernel: `buffers` in the order of its bindings, the step uniform included where it has one.
+    #[expect(clippy::too_many_arguments, reason = "all that a dispatch is made of")]
     pub fn kernel(
         &mut self,
         name: &'static str,
+        kernel: &'static str,
         reduction: Reduction,
         constants: &[(&'static str, f64)],
         buffers: &[&wgpu::Buffer],
+        needed: Needed,
         grid: Grid,
     ) {
-        self.push(name, Kernel::named(name), reduction, constants, buffers, false, grid);
+        self.push(name, Kernel::named(kernel), reduction, constants, buffers, needed, grid);
     }
 
     #[expect(clippy::too_many_arguments, reason = "one private place where a dispatch is put together")]
@@ -240,7 +294,7 @@ impl<'a> Recorder<'a> {
         reduction: Reduction,
         constants: &[(&'static str, f64)],
         buffers: &[&wgpu::Buffer],
-        head: bool,
+        needed: Needed,
         grid: Grid,
     ) {
         let Some(kernel) = kernel else {
@@ -257,7 +311,7 @@ impl<'a> Recorder<'a> {
             layout: &pipeline.get_bind_group_layout(0),
             entries: &entries,
         });
-        self.dispatches.push(Dispatch { stage: Stage { layer: self.layer, name }, head, pipeline, bind_group, grid });
+        self.dispatches.push(Dispatch { stage: Stage { layer: self.layer, name }, needed, pipeline, bind_group, grid });
     }
 
     /// The step uniform, first binding of most kernels.
@@ -266,11 +320,29 @@ impl<'a> Recorder<'a> {
     }
 }
 
+/// What a linear layer reads.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// \[T, stride\]
+    pub x: &'a wgpu::Buffer,
+    /// The norm that is still to be applied to it.
+    pub norm: Option<Norm<'a>>,
+}
+
+impl<'a> Input<'a> {
+    /// Without a norm.
+    pub fn of(x: &'a wgpu::Buffer) -> Self {
+        Self { x, norm: None }
+    }
+}
+
 /// A norm's weight and sizes.
 #[derive(Clone, Copy)]
 pub struct Norm<'a> {
-    /// \[width\]
+    /// \[width\], zeros up to whole strips of 32.
     pub weight: &'a wgpu::Buffer,
+    /// First float of a row that it covers.
+    pub offset: u32,
     /// Values in a row.
     pub width: u32,
     /// Floats from row to row.
@@ -282,6 +354,13 @@ pub struct Norm<'a> {
 /// The override constants of a shape.
 pub fn lanes(shape: Shape) -> Vec<(&'static str, f64)> {
     vec![("THREADS", shape.threads.into()), ("LANES", shape.lanes.into())]
+}
+
+fn needed(rows: Rows) -> Needed {
+    match rows {
+        Rows::All => Needed::Always,
+        Rows::Logits => Needed::Logits,
+    }
 }
 
 fn formats(matrix: &Matrix) -> Vec<(&'static str, f64)> {

@@ -10,7 +10,7 @@ use crate::gpu::{Gpu, Instant};
 use crate::model::{LoadOptions, Model, Progress};
 use crate::plan::{Plan, Step};
 use crate::sampling::{Sampler, SamplingOptions};
-use crate::state::State;
+use crate::state::{State, splits};
 use crate::text::TextStream;
 use crate::tokenizer::Tokenizer;
 
@@ -163,7 +163,7 @@ impl Session {
     pub fn new(engine: &Rc<Engine>) -> Result<Self> {
         let model = &engine.model;
         let c = model.config();
-        let state = State::new(model.gpu(), c, model.context_length())?;
+        let state = State::new(model.gpu(), c, model.context_length(), model.chunk())?;
         let half = c.head_dim / 2;
         let frequencies = (0..half).map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim))).collect();
         Ok(Self {
@@ -431,7 +431,7 @@ impl Session {
         let model = &self.engine.model;
         let plan = if ids.len() > 1 { &self.prefill } else { &self.decode };
         let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
-        plan.encode(&mut encoder, &step, 0..plan.dispatches().len());
+        plan.encode(&mut encoder, &step, false, 0..plan.dispatches().len());
         model.gpu.queue().submit([encoder.finish()]);
         self.end_step(&step);
         Ok(())
@@ -446,11 +446,15 @@ impl Session {
             self.decode = model.record(&self.state, false);
             self.prefill = model.record(&self.state, true);
         }
-        let step = Step { tokens, position: self.state.position, first: tokens - rows, unused: 0 };
+        let splits = if tokens == 1 { splits(self.state.position + 1) } else { 1 };
+        let step = Step { tokens, position: self.state.position, first: tokens - rows, splits };
         let rope = rope_table(&self.frequencies, step.position, tokens);
         model.gpu.write(&model.step, 0, bytemuck::bytes_of(&step));
-        model.gpu.write(&model.scratch.ids, 0, bytemuck::cast_slice(ids));
+        model.gpu.write(&self.state.next.ids, 0, bytemuck::cast_slice(ids));
         model.gpu.write(&model.scratch.rope, 0, bytemuck::cast_slice(&rope));
+        if tokens == 1 {
+            model.gpu.write(&model.scratch.turns, 0, bytemuck::cast_slice(&rope));
+        }
         Ok(step)
     }
 

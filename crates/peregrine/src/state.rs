@@ -1,6 +1,8 @@
 //! What a conversation leaves behind in the model: position, KV cache, convolution and SSM states. A value of its own, apart
 //! from the weights, so that several conversations can share a model.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -11,11 +13,41 @@ pub struct LayerState {
     pub keys: wgpu::Buffer,
     /// \[context, nkv, hd\]
     pub values: wgpu::Buffer,
-    /// \[conv_dim, K - 1\]: the last columns before the convolution, oldest first.
+    /// \[conv_dim, K\]: columns before the convolution, a ring: that of position p at p % K. A step writes its own slot and reads
+    /// the others, so its workgroups need not wait for each other.
     pub conv: wgpu::Buffer,
     /// \[n, P, N\], f32.
     pub ssm: wgpu::Buffer,
 }
+
+/// How a step that is queued behind another learns the token that the other draws.
+pub struct NextToken {
+    /// Input of the next step \[T\], u32: written by the host, or by `shaders/sample.wgsl` on the GPU.
+    pub ids: wgpu::Buffer,
+    /// Halted, token, failed: see `shaders/sample.wgsl`.
+    pub control: wgpu::Buffer,
+    /// \[V\]: the logits that an end token was drawn from.
+    pub kept: wgpu::Buffer,
+    /// [`Ends`]: tokens that end an answer.
+    pub ends: wgpu::Buffer,
+}
+
+/// `Ends` of `shaders/sample.wgsl`, same layout.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Ends {
+    /// How many there are.
+    pub count: u32,
+    /// V
+    pub vocab_size: u32,
+    /// Padding to 16 bytes.
+    pub unused: [u32; 2],
+    /// The tokens.
+    pub id: [u32; MAX_ENDS],
+}
+
+/// Most end tokens that the GPU looks for.
+pub const MAX_ENDS: usize = 16;
 
 /// All that one sequence of tokens has left behind.
 pub struct State {
@@ -27,17 +59,28 @@ pub struct State {
     pub context_length: u32,
     /// One a layer.
     pub layers: Vec<LayerState>,
+    /// What the next step reads.
+    pub next: NextToken,
+}
+
+/// Most pieces that the context is cut into in decode.
+pub const MAX_SPLITS: u32 = 128;
+
+/// Pieces for a context of so many positions: one workgroup is enough for a short one, and each has at least a block of
+/// `shaders/mixer_step.wgsl` to do.
+pub fn splits(positions: u32) -> u32 {
+    if positions <= 256 { 1 } else { positions.div_ceil(128).min(MAX_SPLITS) }
 }
 
 /// Positions of a fresh cache.
 const FIRST_CAPACITY: u32 = 256;
 
 impl State {
-    /// The state before the first token. `context_length` is cut to what one binding of the adapter holds.
+    /// The state before the first token, for steps of up to `chunk` tokens. `context_length` is cut to what one binding of the adapter holds.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] from the adapter's limits.
-    pub fn new(gpu: &Gpu, config: &Config, context_length: u32) -> Result<Self> {
+    pub fn new(gpu: &Gpu, config: &Config, context_length: u32, chunk: u32) -> Result<Self> {
         let row = 4 * u64::from(config.kv_dim());
         let context_length = context_length.min(u32::try_from(gpu.max_binding() / row).unwrap_or(u32::MAX));
         let capacity = FIRST_CAPACITY.min(context_length);
@@ -46,13 +89,19 @@ impl State {
                 Ok(LayerState {
                     keys: gpu.storage("keys", row * u64::from(capacity))?,
                     values: gpu.storage("values", row * u64::from(capacity))?,
-                    conv: gpu.storage("conv state", 4 * u64::from(config.conv_dim() * (config.mamba_d_conv - 1)))?,
+                    conv: gpu.storage("conv state", 4 * u64::from(config.conv_dim() * config.mamba_d_conv))?,
                     ssm: gpu
                         .storage("SSM state", 4 * u64::from(config.mamba_d_ssm) * u64::from(config.mamba_d_state))?,
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Self { position: 0, capacity, context_length, layers })
+        let next = NextToken {
+            ids: gpu.storage("ids", 4 * u64::from(chunk))?,
+            control: gpu.storage("control", 16)?,
+            kept: gpu.storage("kept logits", 4 * u64::from(config.vocab_size))?,
+            ends: gpu.uniform("ends", bytemuck::bytes_of(&Ends::default())),
+        };
+        Ok(Self { position: 0, capacity, context_length, layers, next })
     }
 
     /// Makes room for `tokens` more. Returns whether the caches are new buffers, which plans must be recorded for again.
@@ -95,6 +144,17 @@ impl State {
         }
         gpu.queue().submit([encoder.finish()]);
         self.position = 0;
+    }
+
+    /// The last K - 1 columns before a layer's convolution at position `end`, oldest first: \[conv_dim, K - 1\].
+    ///
+    /// # Errors
+    /// What the device says.
+    pub async fn conv_columns(&self, gpu: &Gpu, config: &Config, layer: usize, end: u32) -> Result<Vec<f32>> {
+        let k = config.mamba_d_conv;
+        let ring = gpu.read(&self.layers[layer].conv, 0, u64::from(config.conv_dim() * k)).await?;
+        let slots = (1..k).map(|j| ((end + j) % k) as usize);
+        Ok(ring.chunks_exact(k as usize).flat_map(|ring| slots.clone().map(|slot| ring[slot])).collect())
     }
 
     /// Bytes on the GPU.

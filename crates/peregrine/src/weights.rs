@@ -187,6 +187,16 @@ impl Matrix {
         matrix
     }
 
+    /// Whether every part begins and ends at a multiple of 4 rows, so that an invocation can work on four at once.
+    pub fn in_fours(&self) -> bool {
+        let fours = |t: &GpuMatrix| {
+            let used = &t.part[..t.parts as usize];
+            t.rows.is_multiple_of(4)
+                && used.iter().all(|p| p.rows.is_multiple_of(4) && (p.first_row - t.first_row).is_multiple_of(4))
+        };
+        self.slabs.iter().all(|slab| fours(&slab.table))
+    }
+
     /// Bytes on the GPU.
     pub fn bytes(&self) -> u64 {
         self.slabs.iter().map(|s| s.weights.size()).sum()
