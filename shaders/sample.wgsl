@@ -2,7 +2,7 @@
 // After an end token, steps that are already on their way leave states and control as they are. One workgroup.
 @group(0) @binding(0) var<uniform> ends: Ends;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;         // [V]
-@group(0) @binding(2) var<storage, read_write> kept: array<f32>;     // [V]: the logits that the end token was drawn from
+@group(0) @binding(2) var<storage, read_write> kept: array<f32>;     // [V]: the logits of the last step that counted
 @group(0) @binding(3) var<storage, read_write> ids: array<u32>;      // [T]; [0] becomes the token
 @group(0) @binding(4) var<storage, read_write> control: array<u32>;  // [0]: 1 after an end token, [1]: the token, [2]: 1 after a NaN
 
@@ -29,6 +29,9 @@ fn main(@builtin(local_invocation_index) index: u32) {
   var is_wrong = 0u;
   for (var i = index; i < ends.vocab_size; i += THREADS) {
     let logit = logits[i];
+    if (!halted) {
+      kept[i] = logit;
+    }
     // A NaN fails every comparison; written so that no compiler may assume there is none.
     if ((bitcast<u32>(logit) & 0x7fffffffu) >= 0x7f800000u) {
       // NaN and plus infinity; minus infinity is a token that cannot be drawn.
@@ -53,8 +56,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
       wrong[index] |= wrong[other];
     }
   }
-  workgroupBarrier();
-  if (halted) {
+  if (halted || index != 0u) {
     return;
   }
   // No finite logit at all is as wrong as a NaN; the id must stay inside the vocabulary whatever happens.
@@ -64,15 +66,8 @@ fn main(@builtin(local_invocation_index) index: u32) {
   for (var i = 0u; i < ends.count; i++) {
     is_end = is_end || ends.id[i / 4u][i % 4u] == token;
   }
-  if (is_end) {
-    for (var i = index; i < ends.vocab_size; i += THREADS) {
-      kept[i] = logits[i];
-    }
-  }
-  if (index == 0u) {
-    ids[0] = token;
-    control[0] = u32(is_end);
-    control[1] = token;
-    control[2] = u32(failed);
-  }
+  ids[0] = token;
+  control[0] = u32(is_end);
+  control[1] = token;
+  control[2] = u32(failed);
 }

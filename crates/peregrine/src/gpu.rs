@@ -95,6 +95,13 @@ impl Drop for Inner {
     }
 }
 
+/// A read-back on its way.
+pub struct Reading {
+    staging: wgpu::Buffer,
+    submission: wgpu::SubmissionIndex,
+    receiver: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+}
+
 /// A device and its queue. Cheap to clone; the device goes when the last clone does.
 #[derive(Clone)]
 pub struct Gpu(Rc<Inner>);
@@ -297,20 +304,39 @@ impl Gpu {
         if len == 0 {
             return Ok(Vec::new());
         }
-        let staging = self.0.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("read-back"),
-            size: 4 * len,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let staging = self.staging(4 * len);
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, 4 * first, &staging, 0, 4 * len);
-        self.0.queue.submit([encoder.finish()]);
+        self.arrive(self.submit_reading(encoder, staging)).await.map(|(values, _)| values)
+    }
+
+    /// A buffer to read back `bytes` bytes with.
+    pub fn staging(&self, bytes: u64) -> wgpu::Buffer {
+        self.0.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read-back"),
+            size: bytes,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Submits work that fills `staging`, and asks for its content without waiting.
+    pub fn submit_reading(&self, encoder: wgpu::CommandEncoder, staging: wgpu::Buffer) -> Reading {
+        let submission = self.0.queue.submit([encoder.finish()]);
         let (sender, receiver) = oneshot::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |outcome| {
             let _ = sender.send(outcome);
         });
-        self.wait()?;
+        Reading { staging, submission, receiver }
+    }
+
+    /// The content of a read-back, once its work is done, and the buffer to use again.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub async fn arrive<T: bytemuck::Pod>(&self, reading: Reading) -> Result<(Vec<T>, wgpu::Buffer)> {
+        let Reading { staging, submission, receiver } = reading;
+        self.wait(Some(submission))?;
         let outcome = receiver.await;
         self.check()?;
         match outcome {
@@ -326,7 +352,7 @@ impl Gpu {
         let values = bytemuck::pod_collect_to_vec(&view);
         drop(view);
         staging.unmap();
-        Ok(values)
+        Ok((values, staging))
     }
 
     /// Waits until the device has done everything queued so far.
@@ -339,7 +365,7 @@ impl Gpu {
         self.0.queue.on_submitted_work_done(move || {
             let _ = sender.send(());
         });
-        self.wait()?;
+        self.wait(None)?;
         let _ = receiver.await;
         self.check()
     }
@@ -355,9 +381,9 @@ impl Gpu {
         }
     }
 
-    /// Natively somebody must turn the crank; a browser does by itself.
-    fn wait(&self) -> Result<()> {
-        match self.0.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: None }) {
+    /// Natively somebody must turn the crank, until that submission is done or all are; a browser does by itself.
+    fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        match self.0.device.poll(wgpu::PollType::Wait { submission_index, timeout: None }) {
             Ok(_) => Ok(()),
             Err(e) => {
                 self.check()?;

@@ -1,5 +1,7 @@
 //! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of text come out.
 
+mod steps;
+
 use std::rc::Rc;
 
 use crate::chat::{ChatTemplate, Message};
@@ -8,9 +10,9 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Instant};
 use crate::model::{LoadOptions, Model, Progress};
-use crate::plan::{Plan, Step};
-use crate::sampling::{Sampler, SamplingOptions};
-use crate::state::{State, splits};
+use crate::plan::Plan;
+use crate::sampling::SamplingOptions;
+use crate::state::State;
 use crate::text::TextStream;
 use crate::tokenizer::Tokenizer;
 
@@ -151,6 +153,8 @@ pub struct Session {
     pending: usize,
     /// The text that `ids` stand for, where they came from a chat.
     consumed: Option<String>,
+    /// Steps that run on a token that is not in `ids` yet: 1 while an answer is drawn on the GPU.
+    ahead: u32,
     /// Logits after the last token that was run.
     logits: Vec<f32>,
 }
@@ -175,6 +179,7 @@ impl Session {
             ids: Vec::new(),
             pending: 0,
             consumed: None,
+            ahead: 0,
             logits: Vec::new(),
         })
     }
@@ -210,6 +215,7 @@ impl Session {
         self.ids.clear();
         self.pending = 0;
         self.consumed = None;
+        self.ahead = 0;
         self.logits.clear();
     }
 
@@ -228,6 +234,7 @@ impl Session {
     /// # Errors
     /// [`Error::TokenOutOfRange`] and [`Error::ContextFull`] before anything is read; what the device says.
     pub async fn prefill(&mut self, ids: &[u32]) -> Result<()> {
+        self.settle();
         self.admit(ids)?;
         self.push(ids);
         self.consumed = None;
@@ -247,6 +254,7 @@ impl Session {
                 found: chunk.to_string(),
             });
         }
+        self.settle();
         self.admit(ids)?;
         self.catch_up(None).await?;
         let total = ids.len() as u32;
@@ -283,6 +291,7 @@ impl Session {
         options: &GenerateOptions,
         on_piece: &mut dyn FnMut(Piece) -> bool,
     ) -> Result<Generated> {
+        self.settle();
         self.answer(options, 0, self.ids.len() as u32, on_piece).await
     }
 
@@ -303,7 +312,8 @@ impl Session {
             detail: "the file has none, so it is not a chat model: use `generate`".into(),
         })?;
         let prompt = template.prompt(&engine.tokenizer, messages, self.consumed.as_deref())?;
-        Sampler::new(options.sampling.clone())?;
+        options.sampling.validate()?;
+        self.settle();
         let before = if prompt.cached { self.ids.len() } else { 0 };
         self.fits(before as u64 + prompt.ids.len() as u64 + 1)?;
         check_range(&prompt.ids, engine.config())?;
@@ -324,7 +334,7 @@ impl Session {
         on_piece: &mut dyn FnMut(Piece) -> bool,
     ) -> Result<Generated> {
         let engine = self.engine.clone();
-        let mut sampler = Sampler::new(options.sampling.clone())?;
+        let mut draw = self.draw(options)?;
         let mut stream = TextStream::new(&engine.tokenizer);
         let mut answer = Generated {
             text: String::new(),
@@ -342,28 +352,22 @@ impl Session {
                 answer.finish = Finish::Context;
                 break;
             }
-            if !self.catch_up(options.cancel.as_deref()).await? {
+            let more = (answer.ids.len() as u32) + 1 < options.max_tokens;
+            let Some(token) = self.next_token(&mut draw, more, options.cancel.as_deref()).await? else {
                 answer.finish = Finish::Cancelled;
                 break;
-            }
-            if self.logits.is_empty() {
-                return Err(Error::Argument {
-                    field: "prompt".into(),
-                    expected: "at least one token".into(),
-                    found: "none".into(),
-                });
-            }
-            let token = sampler.sample(&self.logits, &self.ids)?;
+            };
             if answer.ids.is_empty() {
                 first = Instant::now();
                 answer.prefill_seconds = first.since(start);
             }
             if engine.tokenizer.is_end(token) && !options.ignore_end {
                 answer.finish = Finish::Stop;
+                self.take_back();
                 break;
             }
             answer.ids.push(token);
-            self.push(&[token]);
+            self.accept(token);
             let text = stream.push(token);
             answer.text.push_str(&text);
             answer.decode_seconds = Instant::now().since(first);
@@ -372,6 +376,7 @@ impl Session {
                 break;
             }
         }
+        self.end(draw).await?;
         let rest = stream.finish();
         if !rest.is_empty() {
             answer.text.push_str(&rest);
@@ -401,76 +406,6 @@ impl Session {
     fn push(&mut self, ids: &[u32]) {
         self.ids.extend_from_slice(ids);
         self.pending += ids.len();
-    }
-
-    /// Runs the tokens that are pending. Returns false when cancelled between chunks.
-    async fn catch_up(&mut self, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
-        while self.pending > 0 {
-            if cancel.is_some_and(|cancelled| cancelled()) {
-                return Ok(false);
-            }
-            let from = self.ids.len() - self.pending;
-            let tokens = self.pending.min(self.engine.model.chunk() as usize);
-            let part = self.ids[from..from + tokens].to_vec();
-            let rows = u32::from(tokens == self.pending);
-            self.step(&part, rows)?;
-            self.pending -= tokens;
-            if rows == 1 {
-                self.logits = self.read_logits(1).await?;
-            } else {
-                // A chunk at a time, so that the caller can stop it and a page stays alive.
-                self.engine.model.gpu().sync().await?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Queues one step over `ids` with logits for the last `rows` tokens.
-    fn step(&mut self, ids: &[u32], rows: u32) -> Result<()> {
-        let step = self.begin_step(ids, rows)?;
-        let model = &self.engine.model;
-        let plan = if ids.len() > 1 { &self.prefill } else { &self.decode };
-        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
-        plan.encode(&mut encoder, &step, false, 0..plan.dispatches().len());
-        model.gpu.queue().submit([encoder.finish()]);
-        self.end_step(&step);
-        Ok(())
-    }
-
-    /// Makes room and writes what the dispatches of a step read. `check` runs them one by one in between.
-    pub(crate) fn begin_step(&mut self, ids: &[u32], rows: u32) -> Result<Step> {
-        let engine = self.engine.clone();
-        let model = &engine.model;
-        let tokens = ids.len() as u32;
-        if self.state.reserve(&model.gpu, &model.config, tokens)? {
-            self.decode = model.record(&self.state, false);
-            self.prefill = model.record(&self.state, true);
-        }
-        let splits = if tokens == 1 { splits(self.state.position + 1) } else { 1 };
-        let step = Step { tokens, position: self.state.position, first: tokens - rows, splits };
-        let rope = rope_table(&self.frequencies, step.position, tokens);
-        model.gpu.write(&model.step, 0, bytemuck::bytes_of(&step));
-        model.gpu.write(&self.state.next.ids, 0, bytemuck::cast_slice(ids));
-        model.gpu.write(&model.scratch.rope, 0, bytemuck::cast_slice(&rope));
-        if tokens == 1 {
-            model.gpu.write(&model.scratch.turns, 0, bytemuck::cast_slice(&rope));
-        }
-        Ok(step)
-    }
-
-    pub(crate) fn end_step(&mut self, step: &Step) {
-        self.state.position += step.tokens;
-    }
-
-    /// Counts tokens that `check` has run dispatch by dispatch as read.
-    pub(crate) fn remember(&mut self, ids: &[u32]) {
-        self.ids.extend_from_slice(ids);
-    }
-
-    async fn read_logits(&self, rows: u32) -> Result<Vec<f32>> {
-        let model = &self.engine.model;
-        let len = u64::from(rows) * u64::from(model.config.vocab_size);
-        model.gpu.read(&model.scratch.logits, 0, len).await
     }
 }
 

@@ -26,7 +26,7 @@ pub struct NextToken {
     pub ids: wgpu::Buffer,
     /// Halted, token, failed: see `shaders/sample.wgsl`.
     pub control: wgpu::Buffer,
-    /// \[V\]: the logits that an end token was drawn from.
+    /// \[V\]: the logits that the last token was drawn from.
     pub kept: wgpu::Buffer,
     /// [`Ends`]: tokens that end an answer.
     pub ends: wgpu::Buffer,

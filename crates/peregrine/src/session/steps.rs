@@ -1,0 +1,234 @@
+//! Steps of a session: what is queued on the GPU, and how the next token comes back.
+//!
+//! Greedy answers are drawn on the GPU: the token is the next step's input without leaving it, and the host queues that step
+//! before it has read the token. Only an end token must not be read by the model, and `shaders/sample.wgsl` sees to that: it
+//! halts what is queued, which then leaves the states as they are, bit by bit.
+
+use super::{GenerateOptions, Session, rope_table};
+use crate::error::{Error, Result};
+use crate::gpu::{Reading, ShapeClass};
+use crate::plan::Step;
+use crate::sampling::Sampler;
+use crate::state::{Ends, MAX_ENDS, splits};
+
+/// How the tokens of an answer are drawn.
+pub(super) struct Draw {
+    sampler: Sampler,
+    /// On the GPU, where it can: greedy, and nothing that looks back.
+    on_gpu: bool,
+    /// The token that is on its way.
+    reading: Option<Reading>,
+    /// A buffer to read the next one with.
+    spare: Option<wgpu::Buffer>,
+    /// Whether the session's logits are still on the GPU.
+    drawn: bool,
+}
+
+impl Session {
+    /// Runs the tokens that are pending. Returns false when cancelled between chunks.
+    pub(super) async fn catch_up(&mut self, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
+        self.run(cancel, 0).await
+    }
+
+    /// Runs pending tokens until at most `rest` are left.
+    async fn run(&mut self, cancel: Option<&dyn Fn() -> bool>, rest: usize) -> Result<bool> {
+        while self.pending > rest {
+            if cancel.is_some_and(|cancelled| cancelled()) {
+                return Ok(false);
+            }
+            let from = self.ids.len() - self.pending;
+            let tokens = self.pending.min(self.engine.model.chunk() as usize);
+            let part = self.ids[from..from + tokens].to_vec();
+            let rows = u32::from(tokens == self.pending);
+            self.step(&part, rows)?;
+            self.pending -= tokens;
+            if rows == 1 {
+                self.logits = self.read_logits(1).await?;
+            } else {
+                // A chunk at a time, so that the caller can stop it and a page stays alive.
+                self.engine.model.gpu().sync().await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Prepares an answer.
+    pub(super) fn draw(&mut self, options: &GenerateOptions) -> Result<Draw> {
+        let sampler = Sampler::new(options.sampling.clone())?;
+        let tokenizer = &self.engine.tokenizer;
+        let ends: &[u32] = if options.ignore_end { &[] } else { tokenizer.end_tokens() };
+        let sampling = &options.sampling;
+        let on_gpu = sampling.temperature == 0.0 && sampling.repetition_penalty == 1.0 && ends.len() <= MAX_ENDS;
+        if on_gpu {
+            let mut table =
+                Ends { count: ends.len() as u32, vocab_size: self.engine.config().vocab_size, ..Ends::default() };
+            table.id.iter_mut().zip(ends).for_each(|(to, end)| *to = *end);
+            let gpu = self.engine.model.gpu();
+            gpu.write(&self.state.next.ends, 0, bytemuck::bytes_of(&table));
+            gpu.write(&self.state.next.control, 0, &[0; 16]);
+        }
+        Ok(Draw { sampler, on_gpu, reading: None, spare: None, drawn: false })
+    }
+
+    /// The next token, or `None` when cancelled. `more`: another one will be wanted unless this one ends the answer.
+    pub(super) async fn next_token(
+        &mut self,
+        draw: &mut Draw,
+        more: bool,
+        cancel: Option<&dyn Fn() -> bool>,
+    ) -> Result<Option<u32>> {
+        if !draw.on_gpu || (self.pending == 0 && draw.reading.is_none()) {
+            if !self.catch_up(cancel).await? {
+                return Ok(None);
+            }
+            if self.logits.is_empty() {
+                return Err(Error::Argument {
+                    field: "prompt".into(),
+                    expected: "at least one token".into(),
+                    found: "none".into(),
+                });
+            }
+            return draw.sampler.sample(&self.logits, &self.ids).map(Some);
+        }
+        if cancel.is_some_and(|cancelled| cancelled()) {
+            return Ok(None);
+        }
+        if draw.reading.is_none() {
+            let chunk = self.engine.model.chunk() as usize;
+            if self.pending > chunk && !self.run(cancel, chunk).await? {
+                return Ok(None);
+            }
+            let newest = self.ids[self.ids.len() - self.pending..].to_vec();
+            draw.reading = Some(self.step_and_draw(Some(&newest), draw.spare.take())?);
+            self.pending = 0;
+        }
+        draw.drawn = true;
+        let room = self.state.position < self.state.context_length;
+        let next = if more && room {
+            self.ahead = 1;
+            Some(self.step_and_draw(None, draw.spare.take())?)
+        } else {
+            None
+        };
+        let Some(reading) = std::mem::replace(&mut draw.reading, next) else {
+            return Err(Error::Gpu { detail: "no token is on its way".into() });
+        };
+        let (found, staging) = self.engine.model.gpu().arrive::<[u32; 4]>(reading).await?;
+        draw.spare = Some(staging);
+        match found.first() {
+            Some([_, token, 0, _]) => Ok(Some(*token)),
+            // The host's sampler has the words for what is wrong with these logits.
+            _ => {
+                self.take_back();
+                self.logits = self.kept_logits().await?;
+                draw.sampler.sample(&self.logits, &self.ids).map(Some)
+            }
+        }
+    }
+
+    /// The token that was drawn belongs to the answer. The model may be running on it already.
+    pub(super) fn accept(&mut self, token: u32) {
+        self.ids.push(token);
+        self.pending += 1 - self.ahead as usize;
+        self.ahead = 0;
+    }
+
+    /// The token that was drawn is not to be read: the step that was queued for it has been halted.
+    pub(super) fn take_back(&mut self) {
+        self.state.position -= self.ahead;
+        self.ahead = 0;
+    }
+
+    /// After an answer: the logits come to the host.
+    pub(super) async fn end(&mut self, draw: Draw) -> Result<()> {
+        if draw.drawn {
+            self.logits = self.kept_logits().await?;
+        }
+        Ok(())
+    }
+
+    /// Where an answer was abandoned (its future dropped) with a step under way, the states have read a token that nobody knows:
+    /// everything is to be read again.
+    pub(super) fn settle(&mut self) {
+        if self.ahead > 0 {
+            let (ids, consumed) = (std::mem::take(&mut self.ids), self.consumed.take());
+            self.reset();
+            self.push(&ids);
+            self.consumed = consumed;
+        }
+    }
+
+    async fn kept_logits(&self) -> Result<Vec<f32>> {
+        let model = &self.engine.model;
+        model.gpu.read(&self.state.next.kept, 0, model.config.vocab_size.into()).await
+    }
+
+    /// Queues one step whose last token's successor is drawn on the GPU, and a read-back of that token. Without `ids`, the step
+    /// runs on the token that was drawn last.
+    fn step_and_draw(&mut self, ids: Option<&[u32]>, spare: Option<wgpu::Buffer>) -> Result<Reading> {
+        let step = self.begin(ids.map_or(1, <[u32]>::len) as u32, ids, 1)?;
+        let gpu = &self.engine.model.gpu;
+        let staging = spare.unwrap_or_else(|| gpu.staging(16));
+        let mut encoder = self.encode(&step, true);
+        encoder.copy_buffer_to_buffer(&self.state.next.control, 0, &staging, 0, 16);
+        let reading = gpu.submit_reading(encoder, staging);
+        self.end_step(&step);
+        Ok(reading)
+    }
+
+    /// Queues one step over `ids` with logits for the last `rows` tokens.
+    pub(super) fn step(&mut self, ids: &[u32], rows: u32) -> Result<()> {
+        let step = self.begin_step(ids, rows)?;
+        let encoder = self.encode(&step, false);
+        self.engine.model.gpu.queue().submit([encoder.finish()]);
+        self.end_step(&step);
+        Ok(())
+    }
+
+    fn encode(&self, step: &Step, draw: bool) -> wgpu::CommandEncoder {
+        let plan = if step.tokens > 1 { &self.prefill } else { &self.decode };
+        let mut encoder = self.engine.model.gpu.device().create_command_encoder(&Default::default());
+        plan.encode(&mut encoder, step, draw, 0..plan.dispatches().len());
+        encoder
+    }
+
+    /// Makes room and writes what the dispatches of a step read. `check` runs them one by one in between.
+    pub(crate) fn begin_step(&mut self, ids: &[u32], rows: u32) -> Result<Step> {
+        self.begin(ids.len() as u32, Some(ids), rows)
+    }
+
+    fn begin(&mut self, tokens: u32, ids: Option<&[u32]>, rows: u32) -> Result<Step> {
+        let engine = self.engine.clone();
+        let model = &engine.model;
+        if self.state.reserve(&model.gpu, &model.config, tokens)? {
+            self.decode = model.record(&self.state, false);
+            self.prefill = model.record(&self.state, true);
+        }
+        let position = self.state.position;
+        let splits = if tokens == 1 { splits(position + 1) } else { 1 };
+        let step = Step { tokens, position, first: tokens - rows, splits };
+        let rope = rope_table(&self.frequencies, position, tokens);
+        model.gpu.write(&model.step, 0, bytemuck::bytes_of(&step));
+        if let Some(ids) = ids {
+            model.gpu.write(&self.state.next.ids, 0, bytemuck::cast_slice(ids));
+        }
+        let fused = tokens == 1 && model.gpu.shapes() == ShapeClass::Hardware;
+        model.gpu.write(if fused { &model.scratch.turns } else { &model.scratch.rope }, 0, bytemuck::cast_slice(&rope));
+        Ok(step)
+    }
+
+    pub(crate) fn end_step(&mut self, step: &Step) {
+        self.state.position += step.tokens;
+    }
+
+    /// Counts tokens that `check` has run dispatch by dispatch as read.
+    pub(crate) fn remember(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
+    }
+
+    pub(super) async fn read_logits(&self, rows: u32) -> Result<Vec<f32>> {
+        let model = &self.engine.model;
+        let len = u64::from(rows) * u64::from(model.config.vocab_size);
+        model.gpu.read(&model.scratch.logits, 0, len).await
+    }
+}
