@@ -85,6 +85,12 @@ fn attention(head: u32, t: u32, index: u32) {
   }
 }
 
+const HELD: u32 = 8u;  // vec4s of state that an invocation keeps in registers
+
+fn ready_4(i: u32) -> vec4<f32> {
+  return vec4<f32>(ready[i], ready[i + 1u], ready[i + 2u], ready[i + 3u]);
+}
+
 // Mamba-2 recurrence of one head, row by row of its state, then the D skip and the gate:
 //   S_t = exp(delta A) S_{t-1} + delta x_t B_t^T ;  y_t = S_t C_t + D x_t ;  o_t = y_t silu(z_t)
 fn selective_scan(head: u32, slice: u32, index: u32) {
@@ -94,29 +100,55 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
   let channel = head * P + row;
   let group = head / (SSM_HEADS / G);
   let skip = mamba[CONV_DIM * (D_CONV + 1u) + 2u * SSM_HEADS + head];
-  let state = (head * P + row) * (N / 4u);
+  let state = (head * P + min(row, P - 1u)) * (N / 4u);
+  // A lane's share of the state stays in registers over all tokens where it is small.
+  let share = (N / 4u + LANES - 1u) / LANES;
+  var held: array<vec4<f32>, HELD>;
+  if (share <= HELD) {
+    for (var i = 0u; i < HELD; i++) {
+      let n = lane + i * LANES;
+      if (i < share && n < N / 4u) {
+        held[i] = ssm_state[state + n];
+      }
+    }
+  }
   for (var t = 0u; t < now.tokens; t++) {
     let at = t * READY_STRIDE + Q_DIM;
     let b = at + D_SSM + group * N;
     let c = b + G * N;
-    var x = 0.0;
+    let x = ready[at + min(channel, D_SSM - 1u)];
+    let decay = ready[at + CONV_DIM + SSM_HEADS + head];
+    let weighted = ready[at + CONV_DIM + head] * x;
     var sum = 0.0;
-    if (inside) {
-      x = ready[at + channel];
-      let decay = ready[at + CONV_DIM + SSM_HEADS + head];
-      let weighted = ready[at + CONV_DIM + head] * x;
+    if (share <= HELD) {
+      for (var i = 0u; i < HELD; i++) {
+        let n = lane + i * LANES;
+        if (i < share && n < N / 4u) {
+          held[i] = decay * held[i] + weighted * ready_4(b + 4u * n);
+          sum += dot(held[i], ready_4(c + 4u * n));
+        }
+      }
+    } else {
       for (var n = lane; n < N / 4u; n += LANES) {
-        let i = 4u * n;
-        let s = decay * ssm_state[state + n]
-          + weighted * vec4<f32>(ready[b + i], ready[b + i + 1u], ready[b + i + 2u], ready[b + i + 3u]);
-        ssm_state[state + n] = s;
-        sum += dot(s, vec4<f32>(ready[c + i], ready[c + i + 1u], ready[c + i + 2u], ready[c + i + 3u]));
+        let s = decay * ssm_state[state + n] + weighted * ready_4(b + 4u * n);
+        if (inside) {
+          ssm_state[state + n] = s;
+        }
+        sum += dot(s, ready_4(c + 4u * n));
       }
     }
     let y = reduce(vec4<f32>(sum, 0.0, 0.0, 0.0), index).x + skip * x;
     if (inside && lane == 0u) {
       let z = proj[t * PROJ_STRIDE + Q_DIM + 2u * KV_DIM + channel];
       mixed[t * MIXED_STRIDE + SSM_OFFSET + channel] = y * z / (1.0 + exp(-z));
+    }
+  }
+  if (share <= HELD && inside) {
+    for (var i = 0u; i < HELD; i++) {
+      let n = lane + i * LANES;
+      if (i < share && n < N / 4u) {
+        ssm_state[state + n] = held[i];
+      }
     }
   }
 }

@@ -49,6 +49,7 @@ pub static KERNELS: &[Kernel] = &[
     Kernel { name: "rmsnorm", pieces: &[STEP], reduces: true, body: shader!("rmsnorm") },
     Kernel { name: "matvec", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec") },
     Kernel { name: "matmul", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matmul") },
+    Kernel { name: "matmul_tile", pieces: &[STEP, MATRIX, EPILOGUE], reduces: false, body: shader!("matmul_tile") },
     Kernel { name: "prepare", pieces: &[STEP], reduces: false, body: shader!("prepare") },
     Kernel { name: "mixer", pieces: &[STEP], reduces: true, body: shader!("mixer") },
     Kernel { name: "mixer_step", pieces: &[STEP], reduces: true, body: shader!("mixer_step") },

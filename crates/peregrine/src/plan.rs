@@ -232,15 +232,23 @@ impl<'a> Recorder<'a> {
         epilogue: Epilogue,
         rows: Rows,
     ) {
-        let many = self.many;
+        let tiled = self.many && self.gpu.shapes() == ShapeClass::Hardware;
         let shape = self.shapes().linear(matrix.strips);
-        let per_lane = if many || !matrix.in_fours() { 1 } else { self.shapes().rows() };
         let mut constants = formats(matrix);
-        constants.extend(lanes(shape));
         constants.push(("EPILOGUE", f64::from(epilogue as u32)));
         constants.push(("FINAL", f64::from(u8::from(rows == Rows::Logits))));
-        if !many {
-            constants.push(("ROWS", per_lane.into()));
+        // Rows and tokens of a workgroup.
+        let (kernel, tile) = match self.many {
+            true if tiled => ("matmul_tile", (if epilogue == Epilogue::SwiGlu { 32 } else { 64 }, 64)),
+            true => ("matmul", (shape.threads / shape.lanes, 8)),
+            false => {
+                let each = if matrix.in_fours() { self.shapes().rows() } else { 1 };
+                constants.push(("ROWS", each.into()));
+                ("matvec", (each * (shape.threads / shape.lanes), 1))
+            }
+        };
+        if !tiled {
+            constants.extend(lanes(shape));
         }
         if let Some(norm) = input.norm {
             constants.extend([
@@ -251,22 +259,20 @@ impl<'a> Recorder<'a> {
         }
         for slab in &matrix.slabs {
             let mut buffers = vec![self.step, &slab.uniform, &slab.weights, input.x, y];
-            if !many {
+            if !self.many {
                 buffers.push(input.norm.map_or(input.x, |norm| norm.weight));
             }
-            let groups = slab.table.rows.div_ceil(per_lane * (shape.threads / shape.lanes));
+            let groups = slab.table.rows.div_ceil(tile.0);
+            let grid =
+                move |step: &Step| [groups.min(32768), groups.div_ceil(32768), rows.count(step).div_ceil(tile.1)];
             self.push(
                 name,
-                Kernel::named(if many { "matmul" } else { "matvec" }),
+                Kernel::named(kernel),
                 self.gpu.reduction(),
                 &constants,
                 &buffers,
                 needed(rows),
-                Box::new(move |step| {
-                    let tokens = rows.count(step);
-                    let z = if many { tokens.div_ceil(8) } else { tokens };
-                    [groups.min(32768), groups.div_ceil(32768), z]
-                }),
+                Box::new(grid),
             );
         }
     }
