@@ -2,9 +2,9 @@
 
 use super::QuantType;
 use crate::Result;
+use crate::checkpoint::TokenizerData;
 use crate::checkpoint::gguf_write::{Field, GgufHeader};
 use crate::checkpoint::tokenizer_export::to_gguf;
-use crate::checkpoint::TokenizerData;
 use crate::config::{ARCHITECTURE, Config};
 
 /// What there is to say about a file.

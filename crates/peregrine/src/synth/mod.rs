@@ -1,10 +1,10 @@
 //! Random checkpoints of the official shapes, as GGUF files: to measure and to test where no weights are at hand.
 //!
 //! Such a model speaks noise, but its numbers are like a trained model's: logits with a standard deviation of 2, a
-//! residual stream near 1 at any depth, SSM states that decay. The formats are those that [`mod@crate::quantize`] chooses.
+//! residual stream near 1 at any depth, SSM states that decay. The formats are those that [`crate::quantize`] chooses.
 //!
-//! A weight depends on the seed, its tensor's name and its row, and on nothing else. Quantising every weight of a large
-//! model would take an hour, so each row is put together from a pool of ready blocks.
+//! What a row is drawn to be depends on the seed, its tensor's name and its place, not on what was drawn before.
+//! Quantising every weight of a large model would take many minutes, so a row is put together from a pool of ready blocks.
 
 mod sizes;
 mod vocabulary;
@@ -48,17 +48,15 @@ impl SynthOptions {
         match self.layers {
             None => Ok(config),
             Some(num_hidden_layers @ 1..=1024) => Ok(Config { num_hidden_layers, ..config }),
-            Some(other) => Err(Error::Argument {
-                field: "layers".into(),
-                expected: "1 to 1024".into(),
-                found: other.to_string(),
-            }),
+            Some(other) => {
+                Err(Error::Argument { field: "layers".into(), expected: "1 to 1024".into(), found: other.to_string() })
+            }
         }
     }
 }
 
-/// Writes a random model as a GGUF file: always the same bytes for the same options. `progress` gets the bytes of tensors
-/// written, and of all. Memory is bounded, whatever the size.
+/// Writes a random model as a GGUF file: always the same bytes for the same options. `progress` gets the bytes of
+/// tensors written, and of all. Memory is bounded, whatever the size.
 ///
 /// # Errors
 /// [`Error::Argument`] for a wrong number of layers; [`Error::Io`] of `out`.
@@ -115,11 +113,7 @@ pub fn synth(out: &mut dyn Write, options: &SynthOptions, progress: &mut dyn FnM
 /// # Errors
 /// As [`synth`].
 #[cfg(not(target_arch = "wasm32"))]
-pub fn synth_to_file(
-    path: &std::path::Path,
-    options: &SynthOptions,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<()> {
+pub fn synth_to_file(path: &std::path::Path, options: &SynthOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
     let mut file = crate::checkpoint::PartFile::create(path)?;
     let written = synth(file.out(), options, progress);
     file.finish(written)

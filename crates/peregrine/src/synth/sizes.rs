@@ -27,8 +27,7 @@ pub enum Size {
 
 impl Size {
     /// All of them, by parameters.
-    pub const ALL: &[Self] =
-        &[Self::Tiny90M, Self::B0_5, Self::B1_5, Self::B1_5Deep, Self::B3, Self::B7, Self::B34];
+    pub const ALL: &[Self] = &[Self::Tiny90M, Self::B0_5, Self::B1_5, Self::B1_5Deep, Self::B3, Self::B7, Self::B34];
 
     /// The name that [`Size::from_str`] reads.
     pub fn name(self) -> &'static str {

@@ -4,15 +4,19 @@ use crate::checkpoint::TokenizerData;
 use crate::tokenizer::byte_to_char;
 
 /// ChatML, with the beginning of text in front of the first message.
-pub(super) const CHAT_TEMPLATE: &str = r"{{ bos_token }}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+pub(super) const CHAT_TEMPLATE: &str = concat!(
+    r"{{ bos_token }}",
+    r"{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}",
+    r"{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+);
 
 /// Tokens with a meaning instead of a text; their ids are their places.
 const CONTROL: [&str; 5] = ["<|pad|>", "<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>"];
 
 /// Enough that merging has something to do; every result is a token, in this order.
 const MERGES: &[&str] = &[
-    "Ġ t", "h e", "Ġt he", "i n", "a n", "an d", "Ġ and", "e r", "o n", "r e", "Ġ a", "o u", "in g", "Ġ o", "Ġo f", "l l",
-    "i s", "Ġ is", "a t", "e s",
+    "Ġ t", "h e", "Ġt he", "i n", "a n", "an d", "Ġ and", "e r", "o n", "r e", "Ġ a", "o u", "in g", "Ġ o", "Ġo f",
+    "l l", "i s", "Ġ is", "a t", "e s",
 ];
 
 /// Control tokens, the 256 bytes, the results of the merges; then unused tokens up to `vocab_size`, named as the

@@ -16,6 +16,9 @@ const POOL_BITS: u32 = 11;
 const LOGITS: f32 = 2.0;
 /// Standard deviation of dt before its bias: small, so that the bias sets the range of the time steps.
 const DT: f32 = 0.5;
+/// Standard deviation of B and C before the convolution: what comes back out of the SSM state is then as large as what
+/// skips it.
+const BC: f32 = 2.0;
 
 /// Numbers that depend on seed, name and place only: SplitMix64 from a start that mixes the three.
 struct Noise(u64);
@@ -23,7 +26,8 @@ struct Noise(u64);
 impl Noise {
     fn new(seed: u64, name: &str, place: u64) -> Self {
         // FNV-1a; mixing does the rest.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let hash =
+            name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         let start = mix(mix(seed.wrapping_add(STEP)) ^ hash);
         Self(mix(start.wrapping_add(STEP.wrapping_mul(place.wrapping_add(1)))))
     }
@@ -99,13 +103,14 @@ impl<'a> Weights<'a> {
 fn deviation(tensor: &Expected, config: &Config, row: u64) -> f32 {
     let inputs = tensor.shape.last().copied().unwrap_or(1) as f32;
     let unit = 1.0 / inputs.sqrt();
-    let dt = u64::from(config.in_proj_rows() - config.mamba_n_heads);
+    let (bc, dt) = (2 * config.mamba_d_ssm, config.in_proj_rows() - config.mamba_n_heads);
     match tensor.bake {
         // As LM head; beside what the layers add, the embedding is small then, or every token would predict itself.
         Bake::Embedding if config.tie_word_embeddings => LOGITS * unit,
         Bake::Embedding => 1.0,
         Bake::LmHead => LOGITS * unit,
-        Bake::SsmIn if row >= dt => DT * unit,
+        Bake::SsmIn if row >= dt.into() => DT * unit,
+        Bake::SsmIn if row >= bc.into() => BC * unit,
         Bake::AttentionOut | Bake::SsmOut => unit / (3.0 * config.num_hidden_layers as f32).sqrt(),
         // silu(gate) up of two normal numbers has a standard deviation of 0.6.
         Bake::Down => unit / 0.6 / (3.0 * config.num_hidden_layers as f32).sqrt(),
@@ -124,7 +129,7 @@ fn small(tensor: &Expected, noise: &mut Noise) -> f32 {
         let step = 1e-3 * 100f64.powf(noise.uniform(0.0, 1.0));
         step.exp_m1().ln()
     } else if is("conv1d.weight") {
-        noise.uniform(-0.5, 0.5)
+        noise.uniform(-1.0, 1.0)
     } else if is("conv1d.bias") {
         noise.uniform(-0.1, 0.1)
     } else {
