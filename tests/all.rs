@@ -6,5 +6,6 @@ mod checkpoint;
 mod limits;
 mod model;
 mod sampling;
+mod synth;
 mod text;
 mod vocabulary;

@@ -12,6 +12,7 @@ mod generate;
 mod info;
 mod logits;
 mod quantize;
+mod synth;
 mod tokenize;
 
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Command {
     Check(check::Args),
     /// Convert a model to GGUF, or requantise a GGUF file
     Quantize(quantize::Args),
+    /// Make a model of an official shape with random weights
+    Synth(synth::Args),
 }
 
 fn run(command: Command) -> Outcome {
@@ -61,6 +64,7 @@ fn run(command: Command) -> Outcome {
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Synth(args) => synth::run(&args),
     }
 }
 

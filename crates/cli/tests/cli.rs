@@ -125,6 +125,56 @@ fn quantize_makes_a_model() {
 }
 
 #[test]
+fn synth_makes_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("tiny.gguf");
+    let out = out.to_str().unwrap();
+    let make = |seed: &str| {
+        let quiet = ok(&["synth", "--size", "tiny-90m", "--type", "Q4_K_M", "--seed", seed, "-o", out]);
+        assert_eq!(quiet, "");
+        std::fs::read(out).unwrap()
+    };
+    let first = make("1");
+    assert!(make("2") != first && make("1") == first, "the seed decides");
+    let json: serde_json::Value = serde_json::from_str(&ok(&["info", out, "--json"])).unwrap();
+    for (key, value) in [
+        ("vocab_size", 32_768),
+        ("hidden_size", 512),
+        ("num_hidden_layers", 24),
+        ("num_attention_heads", 8),
+        ("num_key_value_heads", 2),
+        ("head_dim", 64),
+        ("intermediate_size", 768),
+        ("mamba_d_ssm", 768),
+        ("mamba_n_heads", 24),
+        ("mamba_d_head", 32),
+        ("mamba_n_groups", 1),
+        ("mamba_d_state", 64),
+        ("mamba_d_conv", 4),
+        ("max_position_embeddings", 262_144),
+    ] {
+        assert_eq!(json["config"][key], value, "{key}");
+    }
+    assert_eq!(json["config"]["tie_word_embeddings"], true);
+    assert_eq!(json["config"]["mamba_rms_norm"], false);
+    assert_eq!(json["tokenizer"]["end"], serde_json::json!([2, 4]));
+    assert_eq!(json["chat_template"], true);
+
+    let shallow = ["synth", "--size", "tiny-90m", "--type", "Q8_0", "--layers", "1", "-o", out];
+    ok(&shallow);
+    let json: serde_json::Value = serde_json::from_str(&ok(&["info", out, "--json"])).unwrap();
+    assert_eq!(json["config"]["num_hidden_layers"], 1);
+    fails(&["synth", "--size", "2b", "-o", "x.gguf"], "1.5b-deep");
+    fails(&["synth", "--size", "7b", "--type", "Q9", "-o", "x.gguf"], "Q4_K_M");
+    fails(&["synth", "--size", "7b", "--layers", "0", "-o", out], "1 to 1024");
+    fails(&["synth", "--size", "7b"], "--output");
+    let nowhere = folder.path().join("no/such/folder.gguf");
+    let output = run(&["synth", "--size", "7b", "-o", nowhere.to_str().unwrap()]);
+    told(&output, Some(1), "folder.gguf").unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no rest of an unfinished file");
+}
+
+#[test]
 fn bad_files_are_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
@@ -206,7 +256,7 @@ fn bad_ids_are_one_line() {
 fn help_and_version_are_no_failures() {
     assert!(ok(&["--version"]).starts_with("peregrine "));
     let help = ok(&["--help"]);
-    for command in ["info", "chat", "generate", "tokenize", "logits", "bench", "quantize"] {
+    for command in ["info", "chat", "generate", "tokenize", "logits", "bench", "quantize", "synth"] {
         assert!(help.contains(command));
         assert!(ok(&[command, "--help"]).contains("Usage"));
     }

@@ -31,7 +31,7 @@
 //! | [`state`], [`session`] | what a conversation leaves behind; prefill, decode, stopping |
 //! | [`tokenizer`], [`text`], [`chat`], [`sampling`] | text in and out |
 //! | [`reference`], [`check`] | the CPU twin, and the comparison with it |
-//! | [`quantize`] | making GGUF files |
+//! | [`quantize`], [`synth`] | making GGUF files: from other files, from random numbers |
 //!
 //! # Five ideas
 //!
@@ -61,6 +61,7 @@ pub mod reference;
 pub mod sampling;
 pub mod session;
 pub mod state;
+pub mod synth;
 pub mod text;
 pub mod tokenizer;
 pub mod weights;

@@ -216,14 +216,18 @@ impl Sampler {
 /// Draw number `n` of `seed`: in [0, 1), 53 bits. SplitMix64 (Steele, Lea and Flood, 2014): a counter, well mixed; the
 /// seed is mixed first, so that neighbouring seeds are not shifted copies of each other.
 fn uniform(seed: u64, n: u64) -> f64 {
-    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |mut z: u64| {
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
     let bits = mix(mix(seed.wrapping_add(STEP)).wrapping_add(STEP.wrapping_mul(n.wrapping_add(1))));
     (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// How far SplitMix64 counts at a time.
+pub(crate) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What SplitMix64 does to its counter: a bijection without a visible pattern.
+pub(crate) fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 fn wrong(field: &str, expected: &str, found: String) -> Error {

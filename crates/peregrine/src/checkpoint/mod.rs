@@ -9,6 +9,8 @@ pub mod gguf_value;
 pub mod gguf_write;
 pub(crate) mod names;
 #[cfg(not(target_arch = "wasm32"))]
+mod part_file;
+#[cfg(not(target_arch = "wasm32"))]
 mod safetensors;
 pub mod source;
 mod tokenizer_data;
@@ -18,6 +20,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use self::names::{Expected, expected};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use self::part_file::PartFile;
 #[cfg(not(target_arch = "wasm32"))]
 pub use self::source::{FileSource, HttpSource};
 pub use self::source::{MemorySource, Source};

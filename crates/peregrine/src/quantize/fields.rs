@@ -1,23 +1,38 @@
 //! The metadata of a converted file.
 
-use super::QuantizeOptions;
+use super::QuantType;
 use crate::Result;
+use crate::checkpoint::TokenizerData;
 use crate::checkpoint::gguf_write::{Field, GgufHeader};
 use crate::checkpoint::tokenizer_export::to_gguf;
-use crate::checkpoint::{Checkpoint, Container, TokenizerData};
-use crate::config::ARCHITECTURE;
+use crate::config::{ARCHITECTURE, Config};
+
+/// What there is to say about a file.
+pub(crate) struct Description<'a> {
+    /// `general.name`.
+    pub name: &'a str,
+    /// `general.license`.
+    pub license: Option<&'a str>,
+    /// The sizes.
+    pub config: &'a Config,
+    /// What the matrices are quantised to.
+    pub target: QuantType,
+    /// Of either container.
+    pub tokenizer: &'a TokenizerData,
+    /// Jinja source.
+    pub chat_template: Option<&'a str>,
+}
 
 /// All fields, in the order of llama.cpp's converter.
-pub(super) fn write(header: &mut GgufHeader, input: &Checkpoint, options: &QuantizeOptions) -> Result<()> {
-    let config = &input.config;
-    let inherited = |key: &str| {
-        let field = input.metadata.iter().find(|(known, _)| known == key);
-        field.map(|(_, value)| value.as_str()).filter(|_| input.container == Container::Gguf)
-    };
+///
+/// # Errors
+/// As [`to_gguf`].
+pub(crate) fn write(header: &mut GgufHeader, about: &Description<'_>) -> Result<()> {
+    let config = about.config;
     header.field("general.architecture", Field::Str(ARCHITECTURE));
     header.field("general.type", Field::Str("model"));
-    header.field("general.name", Field::Str(options.name.as_deref().unwrap_or(&input.name)));
-    if let Some(license) = options.license.as_deref().or_else(|| inherited("general.license")) {
+    header.field("general.name", Field::Str(about.name));
+    if let Some(license) = about.license {
         header.field("general.license", Field::Str(license));
     }
     let sizes = [
@@ -43,12 +58,12 @@ pub(super) fn write(header: &mut GgufHeader, input: &Checkpoint, options: &Quant
     header.field(&key("attention.layer_norm_rms_epsilon"), Field::F32(config.rms_norm_eps));
     header.field(&key("rope.freq_base"), Field::F32(config.rope_theta as f32));
     header.field("general.quantization_version", Field::U32(2));
-    header.field("general.file_type", Field::U32(options.target.file_type()));
-    tokenizer_fields(header, input)
+    header.field("general.file_type", Field::U32(about.target.file_type()));
+    tokenizer_fields(header, about)
 }
 
-fn tokenizer_fields(header: &mut GgufHeader, input: &Checkpoint) -> Result<()> {
-    let data = to_gguf(&input.tokenizer, input.config.vocab_size)?;
+fn tokenizer_fields(header: &mut GgufHeader, about: &Description<'_>) -> Result<()> {
+    let data = to_gguf(about.tokenizer, about.config.vocab_size)?;
     if let TokenizerData::Gguf { pre, tokens, token_types, merges, bos, eos, pad, add_bos } = &data {
         header.field("tokenizer.ggml.model", Field::Str("gpt2"));
         header.field("tokenizer.ggml.pre", Field::Str(pre));
@@ -63,7 +78,7 @@ fn tokenizer_fields(header: &mut GgufHeader, input: &Checkpoint) -> Result<()> {
         }
         header.field("tokenizer.ggml.add_bos_token", Field::Bool(*add_bos));
     }
-    if let Some(template) = &input.chat_template {
+    if let Some(template) = about.chat_template {
         header.field("tokenizer.chat_template", Field::Str(template));
     }
     Ok(())

@@ -4,11 +4,12 @@
 //! One difference, where the field's files are wrong: of a model whose embedding is also its LM head, both matrices
 //! are written when their multipliers differ. A single matrix cannot carry both, and logits would be off by a factor.
 
-mod fields;
+pub(crate) mod fields;
 
 use std::io::Write;
 use std::str::FromStr;
 
+use self::fields::Description;
 use crate::checkpoint::gguf_write::{ALIGNMENT, GgufHeader};
 use crate::checkpoint::names::{Bake, Expected, expected};
 use crate::checkpoint::{Checkpoint, Container, TensorInfo};
@@ -133,7 +134,7 @@ pub async fn quantize(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
     let mut header = GgufHeader::default();
-    fields::write(&mut header, input, options)?;
+    fields::write(&mut header, &describe(input, options))?;
     let mut jobs = Vec::new();
     for (wanted, from) in tensors(input)? {
         let format = choose(&wanted, &input.config, options.target);
@@ -174,22 +175,21 @@ pub async fn quantize_to_file(
     options: &QuantizeOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let io = |source| Error::Io { name: path.display().to_string(), source };
-    let mut file = std::io::BufWriter::new(std::fs::File::create(&part).map_err(io)?);
-    let written = quantize(input, &mut file, options, progress).await.map_err(|error| match error {
-        Error::Io { name, source } if name == "the output" => io(source),
-        other => other,
-    });
-    drop(file);
-    match written {
-        Ok(()) => std::fs::rename(&part, path).map_err(io),
-        Err(error) => {
-            // The first error is the one to tell.
-            let _ = std::fs::remove_file(&part);
-            Err(error)
-        }
+    let mut file = crate::checkpoint::PartFile::create(path)?;
+    let written = quantize(input, file.out(), options, progress).await;
+    file.finish(written)
+}
+
+/// What the metadata will say.
+fn describe<'a>(input: &'a Checkpoint, options: &'a QuantizeOptions) -> Description<'a> {
+    let inherited = input.metadata.iter().find(|(key, _)| key == "general.license").map(|(_, value)| value.as_str());
+    Description {
+        name: options.name.as_deref().unwrap_or(&input.name),
+        license: options.license.as_deref().or(inherited.filter(|_| input.container == Container::Gguf)),
+        config: &input.config,
+        target: options.target,
+        tokenizer: &input.tokenizer,
+        chat_template: input.chat_template.as_deref(),
     }
 }
 
@@ -225,7 +225,7 @@ fn tensors(input: &Checkpoint) -> Result<Vec<(Expected, &TensorInfo)>> {
 }
 
 /// The format of one tensor, by the rules of llama.cpp's quantiser.
-fn choose(tensor: &Expected, config: &Config, target: QuantType) -> Format {
+pub(crate) fn choose(tensor: &Expected, config: &Config, target: QuantType) -> Format {
     let base = target.base();
     let (layer, layers) = (layer_of(&tensor.hf), config.num_hidden_layers);
     let more = layer < layers / 8 || layer >= 7 * layers / 8 || layer.wrapping_sub(layers / 8) % 3 == 2;

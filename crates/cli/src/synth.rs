@@ -1,0 +1,45 @@
+//! `synth`: a model of an official shape with random weights.
+
+use std::path::PathBuf;
+
+use peregrine::synth::{SynthOptions, synth_to_file};
+
+use crate::common::bytes_bar;
+use crate::failure::{Failure, Outcome};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// tiny-90m, 0.5b, 1.5b, 1.5b-deep, 3b, 7b or 34b
+    #[arg(long)]
+    size: String,
+    /// As for `quantize`
+    #[arg(long = "type", value_name = "TYPE", default_value = "Q4_K_M")]
+    quant_type: String,
+    /// The same seed makes the same file
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Layers, where not the shape's own
+    #[arg(long, value_name = "N")]
+    layers: Option<u32>,
+    /// The GGUF file to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let options = SynthOptions {
+        layers: args.layers,
+        ..SynthOptions::new(args.size.parse()?, args.quant_type.parse()?, args.seed)
+    };
+    let bar = bytes_bar("writing");
+    let mut report = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let written = synth_to_file(&args.output, &options, &mut report);
+    bar.finish_and_clear();
+    written.map_err(|error| match error {
+        peregrine::Error::Io { .. } => Failure::run(error.to_string()),
+        error => error.into(),
+    })
+}
