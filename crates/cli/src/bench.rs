@@ -28,6 +28,12 @@ pub struct Args {
     /// Runs, of which the median counts; one more is made first to warm up
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: u32,
+    /// Tokens read at a time in prefill
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    chunk: Option<u32>,
+    /// Time every stage on the GPU: one token, and one chunk of the prompt
+    #[arg(long)]
+    profile: bool,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -45,7 +51,7 @@ struct Run {
 pub fn run(args: &Args) -> Outcome {
     let checkpoint = open(&args.model)?;
     let start = Instant::now();
-    let engine = args.gpu.load(&checkpoint, &LoadOptions::default())?;
+    let engine = args.gpu.load(&checkpoint, &LoadOptions { chunk: args.chunk, ..LoadOptions::default() })?;
     let load = start.elapsed().as_secs_f64();
     let mut session = Session::new(&engine)?;
     measure(args, &mut session)?;
@@ -58,7 +64,7 @@ pub fn run(args: &Args) -> Outcome {
     let (prefill, first_token, decode) = (median(|r| r.prefill), median(|r| r.first_token), median(|r| r.decode));
     // The first of the answer's tokens belongs to the prompt.
     let decoded = f64::from(args.gen_tokens - 1);
-    let report = json!({
+    let mut report = json!({
         "model": args.model,
         "adapter": engine.gpu_name(),
         "software": engine.model().gpu().is_software(),
@@ -74,6 +80,9 @@ pub fn run(args: &Args) -> Outcome {
         "decode_milliseconds_per_token": decode / decoded * 1e3,
         "dispatches_per_token": session.plan(false).dispatches().len(),
     });
+    if args.profile {
+        report["profile"] = profile(args, &mut session)?;
+    }
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{report:#}")?;
@@ -91,7 +100,41 @@ pub fn run(args: &Args) -> Outcome {
         number("decode_milliseconds_per_token"),
         report["dispatches_per_token"],
     )?;
+    for part in ["token", "prefill"] {
+        for stage in report["profile"][part].as_array().into_iter().flatten() {
+            writeln!(
+                out,
+                "{part:<8} {:<18} {:>4} x {:>9.2} us = {:>9.3} ms {:>9.0} GB/s of weights",
+                stage["name"].as_str().unwrap_or_default(),
+                stage["dispatches"],
+                stage["microseconds_each"].as_f64().unwrap_or(0.0),
+                stage["milliseconds"].as_f64().unwrap_or(0.0),
+                stage["weight_gigabytes_per_second"].as_f64().unwrap_or(0.0),
+            )?;
+        }
+    }
     Ok(())
+}
+
+/// Stage by stage on the GPU's clock: a token after the prompt, and a chunk of a prompt.
+fn profile(args: &Args, session: &mut Session) -> Outcome<serde_json::Value> {
+    let mut parts = serde_json::Map::new();
+    let chunk = session.engine().model().chunk().min(args.prompt_tokens);
+    for (name, tokens) in [("token", 1), ("prefill", chunk)] {
+        session.start_at(args.context + if tokens == 1 { args.prompt_tokens } else { 0 })?;
+        let stages = block_on(peregrine::profile::profile(session, tokens, 20))?;
+        let rows = stages.iter().map(|stage| {
+            json!({
+                "name": stage.name,
+                "dispatches": stage.dispatches,
+                "milliseconds": stage.seconds * 1e3,
+                "microseconds_each": stage.seconds * 1e6 / f64::from(stage.dispatches.max(1)),
+                "weight_gigabytes_per_second": stage.weight_bytes as f64 / stage.seconds * 1e-9,
+            })
+        });
+        parts.insert(name.into(), rows.collect());
+    }
+    Ok(parts.into())
 }
 
 fn measure(args: &Args, session: &mut Session) -> Outcome<Run> {

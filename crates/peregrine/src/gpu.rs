@@ -143,9 +143,7 @@ impl Gpu {
             // NVIDIA's drivers name 2^32 - 1 or so; a binding of exactly 2 GiB fails there.
             limits.max_storage_buffer_binding_size = offered.max_storage_buffer_binding_size.min((1 << 31) - 4);
             limits.max_buffer_size = offered.max_buffer_size;
-            if adapter.features().contains(wgpu::Features::SUBGROUP) {
-                features |= wgpu::Features::SUBGROUP;
-            }
+            features |= adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY);
         }
         let max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let max_binding = max_binding.min(options.max_binding.unwrap_or(u64::MAX));
@@ -308,6 +306,45 @@ impl Gpu {
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, 4 * first, &staging, 0, 4 * len);
         self.arrive(self.submit_reading(encoder, staging)).await.map(|(values, _)| values)
+    }
+
+    /// Seconds that one pass takes on the GPU, by its own clock; `None` where the device has no timestamps.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub async fn timed(&self, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) -> Result<Option<f64>> {
+        let device = &self.0.device;
+        if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Ok(None);
+        }
+        let set = device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("timestamps"),
+            ty: wgpu::QueryType::Timestamp,
+            count: 2,
+        });
+        let resolved = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("timestamps"),
+            size: 16,
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some("timed"),
+            timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                query_set: &set,
+                beginning_of_pass_write_index: Some(0),
+                end_of_pass_write_index: Some(1),
+            }),
+        });
+        record(&mut pass);
+        drop(pass);
+        encoder.resolve_query_set(&set, 0..2, &resolved, 0);
+        let staging = self.staging(16);
+        encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, 16);
+        let (ticks, _) = self.arrive::<u64>(self.submit_reading(encoder, staging)).await?;
+        let ticks = ticks[1].saturating_sub(ticks[0]);
+        Ok(Some(ticks as f64 * f64::from(self.0.queue.get_timestamp_period()) * 1e-9))
     }
 
     /// A buffer to read back `bytes` bytes with.

@@ -56,6 +56,7 @@ pub mod gpu;
 pub mod kernels;
 pub mod model;
 pub mod plan;
+pub mod profile;
 pub mod quantize;
 pub mod reference;
 pub mod sampling;

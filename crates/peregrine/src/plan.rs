@@ -69,6 +69,8 @@ pub struct Dispatch {
     pub stage: Stage,
     /// When.
     pub needed: Needed,
+    /// Bytes of weights that it reads.
+    pub weight_bytes: u64,
     pipeline: Rc<wgpu::ComputePipeline>,
     bind_group: wgpu::BindGroup,
     grid: Grid,
@@ -130,21 +132,29 @@ impl Plan {
     /// drawn on the GPU.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, step: &Step, draw: bool, range: std::ops::Range<usize>) {
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for dispatch in &self.dispatches[range] {
-            let needed = match dispatch.needed {
-                Needed::Always => true,
-                Needed::Logits => step.logit_rows() > 0,
-                Needed::Splits => step.splits > 1,
-                Needed::Token => draw,
-            };
-            if !needed {
-                continue;
-            }
-            let [x, y, z] = (dispatch.grid)(step);
-            pass.set_pipeline(&dispatch.pipeline);
-            pass.set_bind_group(0, &dispatch.bind_group, &[]);
-            pass.dispatch_workgroups(x, y, z);
+        for dispatch in self.dispatches[range].iter().filter(|d| d.is_needed(step, draw)) {
+            dispatch.encode(&mut pass, step);
         }
+    }
+}
+
+impl Dispatch {
+    /// Whether a step needs it.
+    pub fn is_needed(&self, step: &Step, draw: bool) -> bool {
+        match self.needed {
+            Needed::Always => true,
+            Needed::Logits => step.logit_rows() > 0,
+            Needed::Splits => step.splits > 1,
+            Needed::Token => draw,
+        }
+    }
+
+    /// Encodes it.
+    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, step: &Step) {
+        let [x, y, z] = (self.grid)(step);
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(x, y, z);
     }
 }
 
@@ -274,6 +284,9 @@ impl<'a> Recorder<'a> {
                 needed(rows),
                 Box::new(grid),
             );
+            if let Some(dispatch) = self.dispatches.last_mut() {
+                dispatch.weight_bytes = slab.weights.size();
+            }
         }
     }
 
@@ -317,7 +330,14 @@ impl<'a> Recorder<'a> {
             layout: &pipeline.get_bind_group_layout(0),
             entries: &entries,
         });
-        self.dispatches.push(Dispatch { stage: Stage { layer: self.layer, name }, needed, pipeline, bind_group, grid });
+        self.dispatches.push(Dispatch {
+            stage: Stage { layer: self.layer, name },
+            needed,
+            weight_bytes: 0,
+            pipeline,
+            bind_group,
+            grid,
+        });
     }
 
     /// The step uniform, first binding of most kernels.
