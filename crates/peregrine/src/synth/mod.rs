@@ -4,7 +4,7 @@
 //! residual stream near 1 at any depth, SSM states that decay. The formats are those that [`crate::quantize`] chooses.
 //!
 //! What a row is drawn to be depends on the seed, its tensor's name and its place, not on what was drawn before.
-//! Quantising every weight of a large model would take many minutes, so a row is put together from a pool of ready blocks.
+//! Quantising every weight of a large model would take many minutes, so a row is put together from ready blocks.
 
 mod sizes;
 mod vocabulary;
