@@ -17,9 +17,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (t >= now.tokens || s >= part.strips || row < part.first_row || row - part.first_row >= part.rows) {
     return;
   }
-  let w = strip(part, row - part.first_row, s);
+  let w = scaled(strip(part, row - part.first_row, s), part.scale);
   let y = t * (matrix.y_stride / 4u) + 8u * s;
-  for (var j = 0u; j < 8u; j++) {
-    h[y + j] = part.scale * w[j];
-  }
+  h[y] = w.a;
+  h[y + 1u] = w.b;
+  h[y + 2u] = w.c;
+  h[y + 3u] = w.d;
+  h[y + 4u] = w.e;
+  h[y + 5u] = w.f;
+  h[y + 6u] = w.g;
+  h[y + 7u] = w.h;
 }

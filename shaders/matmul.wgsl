@@ -6,6 +6,10 @@
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;         // [T, x_stride]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [T, y_stride]
 
+fn input_at(i: u32) -> Strip {
+  return Strip(x[i], x[i + 1u], x[i + 2u], x[i + 3u], x[i + 4u], x[i + 5u], x[i + 6u], x[i + 7u]);
+}
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let lane = index % LANES;
@@ -29,14 +33,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var part_0 = vec4<f32>(0.0);
     var part_4 = vec4<f32>(0.0);
     for (var s = lane; s < part.strips; s += LANES) {
-      var w = strip(part, row - part.first_row, s);
+      let w = strip(part, row - part.first_row, s);
       let at_0 = token_0 + vec4<u32>(part.x + 8u * s);
       let at_4 = token_4 + vec4<u32>(part.x + 8u * s);
-      for (var j = 0u; j < 8u; j++) {
-        let v = w[j];
-        part_0 += vec4<f32>(dot(v, x[at_0.x + j]), dot(v, x[at_0.y + j]), dot(v, x[at_0.z + j]), dot(v, x[at_0.w + j]));
-        part_4 += vec4<f32>(dot(v, x[at_4.x + j]), dot(v, x[at_4.y + j]), dot(v, x[at_4.z + j]), dot(v, x[at_4.w + j]));
-      }
+      part_0 += vec4<f32>(
+        strip_dot(w, input_at(at_0.x)), strip_dot(w, input_at(at_0.y)), strip_dot(w, input_at(at_0.z)), strip_dot(w, input_at(at_0.w)),
+      );
+      part_4 += vec4<f32>(
+        strip_dot(w, input_at(at_4.x)), strip_dot(w, input_at(at_4.y)), strip_dot(w, input_at(at_4.z)), strip_dot(w, input_at(at_4.w)),
+      );
     }
     if ((part.kind >> 8u) == 0u) {
       sum_0 += part.scale * part_0;

@@ -20,6 +20,18 @@ fn outer(w: vec4<f32>, x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32
   return fma(vec4<f32>(w.w), vec4<f32>(x0.w, x1.w, x2.w, x3.w), s);
 }
 
+// A row for tokens t, t + 16, t + 32 and t + 48.
+fn finish_4(inside: u32, t: u32, sum: vec4<f32>, second: vec4<f32>) {
+  if (inside >= matrix.rows) {
+    return;
+  }
+  for (var j = 0u; j < 4u; j++) {
+    if (t + 16u * j < tokens_in()) {
+      finish(matrix.first_row + inside, t + 16u * j, sum[j], second[j]);
+    }
+  }
+}
+
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let tokens = tokens_in();
@@ -30,7 +42,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let parts = select(matrix.parts, 1u, EPILOGUE == SWIGLU);
   let down = index % 8u;     // rows down, down + 8, ... of the tile
   let along = index / 8u;    // tokens along, along + 16, ...
-  var sum: array<vec4<f32>, 8>;
+  // Eight names and not an array, which would lie in memory.
+  var sum_0 = vec4<f32>(0.0);
+  var sum_1 = vec4<f32>(0.0);
+  var sum_2 = vec4<f32>(0.0);
+  var sum_3 = vec4<f32>(0.0);
+  var sum_4 = vec4<f32>(0.0);
+  var sum_5 = vec4<f32>(0.0);
+  var sum_6 = vec4<f32>(0.0);
+  var sum_7 = vec4<f32>(0.0);
   for (var p = 0u; p < parts; p++) {
     let from_row = matrix.part[p].first_row;
     if (from_row >= first_row + rows || from_row + matrix.part[p].rows <= first_row) {
@@ -45,15 +65,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (row >= part.first_row && row - part.first_row < part.rows) {
           w = strip(part, row - part.first_row, s);
         }
-        for (var j = 0u; j < 8u; j++) {
-          w_tile[index * 8u + (j ^ (index % 8u))] = part.scale * w[j];
-        }
+        w = scaled(w, part.scale);
+        let to = index * 8u;
+        let k = index % 8u;
+        w_tile[to + k] = w.a;
+        w_tile[to + (1u ^ k)] = w.b;
+        w_tile[to + (2u ^ k)] = w.c;
+        w_tile[to + (3u ^ k)] = w.d;
+        w_tile[to + (4u ^ k)] = w.e;
+        w_tile[to + (5u ^ k)] = w.f;
+        w_tile[to + (6u ^ k)] = w.g;
+        w_tile[to + (7u ^ k)] = w.h;
       } else {
         let i = index - 64u;
         let at = min(first_token + i, tokens - 1u) * matrix.x_stride + matrix.part[p].x + 8u * s;
-        for (var j = 0u; j < 8u; j++) {
-          x_tile[i * 8u + (j ^ (i % 8u))] = x[at + j];
-        }
+        let to = i * 8u;
+        let k = i % 8u;
+        x_tile[to + k] = x[at];
+        x_tile[to + (1u ^ k)] = x[at + 1u];
+        x_tile[to + (2u ^ k)] = x[at + 2u];
+        x_tile[to + (3u ^ k)] = x[at + 3u];
+        x_tile[to + (4u ^ k)] = x[at + 4u];
+        x_tile[to + (5u ^ k)] = x[at + 5u];
+        x_tile[to + (6u ^ k)] = x[at + 6u];
+        x_tile[to + (7u ^ k)] = x[at + 7u];
       }
       workgroupBarrier();
       for (var j = 0u; j < 8u; j++) {
@@ -63,25 +98,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let x2 = x_tile[column + 256u];
         let x3 = x_tile[column + 384u];
         let row = down * 8u + (j ^ down);
-        sum[0] = outer(w_tile[row], x0, x1, x2, x3, sum[0]);
-        sum[1] = outer(w_tile[row + 64u], x0, x1, x2, x3, sum[1]);
-        sum[2] = outer(w_tile[row + 128u], x0, x1, x2, x3, sum[2]);
-        sum[3] = outer(w_tile[row + 192u], x0, x1, x2, x3, sum[3]);
-        sum[4] = outer(w_tile[row + 256u], x0, x1, x2, x3, sum[4]);
-        sum[5] = outer(w_tile[row + 320u], x0, x1, x2, x3, sum[5]);
-        sum[6] = outer(w_tile[row + 384u], x0, x1, x2, x3, sum[6]);
-        sum[7] = outer(w_tile[row + 448u], x0, x1, x2, x3, sum[7]);
+        sum_0 = outer(w_tile[row], x0, x1, x2, x3, sum_0);
+        sum_1 = outer(w_tile[row + 64u], x0, x1, x2, x3, sum_1);
+        sum_2 = outer(w_tile[row + 128u], x0, x1, x2, x3, sum_2);
+        sum_3 = outer(w_tile[row + 192u], x0, x1, x2, x3, sum_3);
+        sum_4 = outer(w_tile[row + 256u], x0, x1, x2, x3, sum_4);
+        sum_5 = outer(w_tile[row + 320u], x0, x1, x2, x3, sum_5);
+        sum_6 = outer(w_tile[row + 384u], x0, x1, x2, x3, sum_6);
+        sum_7 = outer(w_tile[row + 448u], x0, x1, x2, x3, sum_7);
       }
       workgroupBarrier();
     }
   }
-  for (var i = 0u; i < rows / 8u; i++) {
-    let r = inside + down + 8u * i;
-    for (var j = 0u; j < 4u; j++) {
-      let t = first_token + along + 16u * j;
-      if (r < matrix.rows && t < tokens) {
-        finish(matrix.first_row + r, t, sum[i][j], sum[(i + 4u) % 8u][j]);
-      }
-    }
+  let t = first_token + along;
+  let r = inside + down;
+  if (EPILOGUE == SWIGLU) {
+    finish_4(r, t, sum_0, sum_4);
+    finish_4(r + 8u, t, sum_1, sum_5);
+    finish_4(r + 16u, t, sum_2, sum_6);
+    finish_4(r + 24u, t, sum_3, sum_7);
+    return;
   }
+  finish_4(r, t, sum_0, sum_0);
+  finish_4(r + 8u, t, sum_1, sum_1);
+  finish_4(r + 16u, t, sum_2, sum_2);
+  finish_4(r + 24u, t, sum_3, sum_3);
+  finish_4(r + 32u, t, sum_4, sum_4);
+  finish_4(r + 40u, t, sum_5, sum_5);
+  finish_4(r + 48u, t, sum_6, sum_6);
+  finish_4(r + 56u, t, sum_7, sum_7);
 }

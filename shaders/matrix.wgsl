@@ -43,7 +43,26 @@ override FORMAT_1: u32 = 0u;
 override FORMAT_2: u32 = 0u;
 override FORMAT_3: u32 = 0u;
 
-alias Strip = array<vec4<f32>, 8>;
+// 32 weights. Not an array: indexed by a variable, it would lie in memory instead of registers.
+struct Strip {
+  a: vec4<f32>,
+  b: vec4<f32>,
+  c: vec4<f32>,
+  d: vec4<f32>,
+  e: vec4<f32>,
+  f: vec4<f32>,
+  g: vec4<f32>,
+  h: vec4<f32>,
+}
+
+fn strip_dot(w: Strip, v: Strip) -> f32 {
+  return dot(w.a, v.a) + dot(w.b, v.b) + dot(w.c, v.c) + dot(w.d, v.d)
+    + dot(w.e, v.e) + dot(w.f, v.f) + dot(w.g, v.g) + dot(w.h, v.h);
+}
+
+fn scaled(w: Strip, d: f32) -> Strip {
+  return Strip(d * w.a, d * w.b, d * w.c, d * w.d, d * w.e, d * w.f, d * w.g, d * w.h);
+}
 
 // Word `i`; pieces load whole vec4s where their layout is aligned.
 fn word_at(i: u32) -> u32 {
@@ -74,6 +93,14 @@ fn low_nibbles(word: u32) -> vec4<u32> {
 
 fn high_nibbles(word: u32) -> vec4<u32> {
   return (vec4<u32>(word) >> vec4<u32>(4u, 12u, 20u, 28u)) & vec4<u32>(15u);
+}
+
+// The 32 four-bit codes of a vec4.
+fn nibbles_of(words: vec4<u32>) -> Strip {
+  return Strip(
+    vec4<f32>(low_nibbles(words.x)), vec4<f32>(low_nibbles(words.y)), vec4<f32>(low_nibbles(words.z)), vec4<f32>(low_nibbles(words.w)),
+    vec4<f32>(high_nibbles(words.x)), vec4<f32>(high_nibbles(words.y)), vec4<f32>(high_nibbles(words.z)), vec4<f32>(high_nibbles(words.w)),
+  );
 }
 
 fn strip_as(format: u32, quants: u32, scales: u32, i: u32) -> Strip {

@@ -16,9 +16,15 @@ override NORM_X: u32 = NO_NORM;         // parts whose input begins at this vec4
 override NORM_WIDTH: u32 = 1u;          // values under the norm
 override NORM_EPS: f32 = 0.0;
 
-fn strip_dot(w: Strip, v: Strip) -> f32 {
-  return dot(w[0], v[0]) + dot(w[1], v[1]) + dot(w[2], v[2]) + dot(w[3], v[3])
-    + dot(w[4], v[4]) + dot(w[5], v[5]) + dot(w[6], v[6]) + dot(w[7], v[7]);
+fn input_at(i: u32) -> Strip {
+  return Strip(x[i], x[i + 1u], x[i + 2u], x[i + 3u], x[i + 4u], x[i + 5u], x[i + 6u], x[i + 7u]);
+}
+
+fn weighted(v: Strip, i: u32) -> Strip {
+  return Strip(
+    v.a * norm[i], v.b * norm[i + 1u], v.c * norm[i + 2u], v.d * norm[i + 3u],
+    v.e * norm[i + 4u], v.f * norm[i + 5u], v.g * norm[i + 6u], v.h * norm[i + 7u],
+  );
 }
 
 // Strip `s` of ROWS rows from `row` on, times v.
@@ -56,15 +62,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var part_second = vec4<f32>(0.0);
     for (var s = lane; s < part.strips; s += LANES) {
       let at = part.x + 8u * s;
-      var v: Strip;
-      for (var j = 0u; j < 8u; j++) {
-        v[j] = x[t * matrix.x_stride + at + j];
-      }
+      var v = input_at(t * matrix.x_stride + at);
       if (under_norm) {
-        for (var j = 0u; j < 8u; j++) {
-          squares += dot(v[j], v[j]);
-          v[j] *= norm[at - NORM_X + j];
-        }
+        squares += strip_dot(v, v);
+        v = weighted(v, at - NORM_X);
       }
       part_sum += rows_dot(part, row - part.first_row, s, v);
       if (EPILOGUE == SWIGLU) {

@@ -85,8 +85,6 @@ fn attention(head: u32, t: u32, index: u32) {
   }
 }
 
-const HELD: u32 = 8u;  // vec4s of state that an invocation keeps in registers
-
 fn ready_4(i: u32) -> vec4<f32> {
   return vec4<f32>(ready[i], ready[i + 1u], ready[i + 2u], ready[i + 3u]);
 }
@@ -101,16 +99,27 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
   let group = head / (SSM_HEADS / G);
   let skip = mamba[CONV_DIM * (D_CONV + 1u) + 2u * SSM_HEADS + head];
   let state = (head * P + min(row, P - 1u)) * (N / 4u);
-  // A lane's share of the state stays in registers over all tokens where it is small.
+  // A lane's share of the state stays in registers over all tokens where it is small: eight names and not an array, which
+  // would lie in memory.
   let share = (N / 4u + LANES - 1u) / LANES;
-  var held: array<vec4<f32>, HELD>;
-  if (share <= HELD) {
-    for (var i = 0u; i < HELD; i++) {
-      let n = lane + i * LANES;
-      if (i < share && n < N / 4u) {
-        held[i] = ssm_state[state + n];
-      }
-    }
+  let in_registers = share <= 8u;
+  var s_0 = vec4<f32>(0.0);
+  var s_1 = vec4<f32>(0.0);
+  var s_2 = vec4<f32>(0.0);
+  var s_3 = vec4<f32>(0.0);
+  var s_4 = vec4<f32>(0.0);
+  var s_5 = vec4<f32>(0.0);
+  var s_6 = vec4<f32>(0.0);
+  var s_7 = vec4<f32>(0.0);
+  if (in_registers) {
+    if (lane + 0u * LANES < N / 4u) { s_0 = ssm_state[state + lane + 0u * LANES]; }
+    if (lane + 1u * LANES < N / 4u) { s_1 = ssm_state[state + lane + 1u * LANES]; }
+    if (lane + 2u * LANES < N / 4u) { s_2 = ssm_state[state + lane + 2u * LANES]; }
+    if (lane + 3u * LANES < N / 4u) { s_3 = ssm_state[state + lane + 3u * LANES]; }
+    if (lane + 4u * LANES < N / 4u) { s_4 = ssm_state[state + lane + 4u * LANES]; }
+    if (lane + 5u * LANES < N / 4u) { s_5 = ssm_state[state + lane + 5u * LANES]; }
+    if (lane + 6u * LANES < N / 4u) { s_6 = ssm_state[state + lane + 6u * LANES]; }
+    if (lane + 7u * LANES < N / 4u) { s_7 = ssm_state[state + lane + 7u * LANES]; }
   }
   for (var t = 0u; t < now.tokens; t++) {
     let at = t * READY_STRIDE + Q_DIM;
@@ -120,13 +129,46 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
     let decay = ready[at + CONV_DIM + SSM_HEADS + head];
     let weighted = ready[at + CONV_DIM + head] * x;
     var sum = 0.0;
-    if (share <= HELD) {
-      for (var i = 0u; i < HELD; i++) {
-        let n = lane + i * LANES;
-        if (i < share && n < N / 4u) {
-          held[i] = decay * held[i] + weighted * ready_4(b + 4u * n);
-          sum += dot(held[i], ready_4(c + 4u * n));
-        }
+    if (in_registers) {
+      if (lane + 0u * LANES < N / 4u) {
+        let n = 4u * (lane + 0u * LANES);
+        s_0 = decay * s_0 + weighted * ready_4(b + n);
+        sum += dot(s_0, ready_4(c + n));
+      }
+      if (lane + 1u * LANES < N / 4u) {
+        let n = 4u * (lane + 1u * LANES);
+        s_1 = decay * s_1 + weighted * ready_4(b + n);
+        sum += dot(s_1, ready_4(c + n));
+      }
+      if (lane + 2u * LANES < N / 4u) {
+        let n = 4u * (lane + 2u * LANES);
+        s_2 = decay * s_2 + weighted * ready_4(b + n);
+        sum += dot(s_2, ready_4(c + n));
+      }
+      if (lane + 3u * LANES < N / 4u) {
+        let n = 4u * (lane + 3u * LANES);
+        s_3 = decay * s_3 + weighted * ready_4(b + n);
+        sum += dot(s_3, ready_4(c + n));
+      }
+      if (lane + 4u * LANES < N / 4u) {
+        let n = 4u * (lane + 4u * LANES);
+        s_4 = decay * s_4 + weighted * ready_4(b + n);
+        sum += dot(s_4, ready_4(c + n));
+      }
+      if (lane + 5u * LANES < N / 4u) {
+        let n = 4u * (lane + 5u * LANES);
+        s_5 = decay * s_5 + weighted * ready_4(b + n);
+        sum += dot(s_5, ready_4(c + n));
+      }
+      if (lane + 6u * LANES < N / 4u) {
+        let n = 4u * (lane + 6u * LANES);
+        s_6 = decay * s_6 + weighted * ready_4(b + n);
+        sum += dot(s_6, ready_4(c + n));
+      }
+      if (lane + 7u * LANES < N / 4u) {
+        let n = 4u * (lane + 7u * LANES);
+        s_7 = decay * s_7 + weighted * ready_4(b + n);
+        sum += dot(s_7, ready_4(c + n));
       }
     } else {
       for (var n = lane; n < N / 4u; n += LANES) {
@@ -143,13 +185,15 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
       mixed[t * MIXED_STRIDE + SSM_OFFSET + channel] = y * z / (1.0 + exp(-z));
     }
   }
-  if (share <= HELD && inside) {
-    for (var i = 0u; i < HELD; i++) {
-      let n = lane + i * LANES;
-      if (i < share && n < N / 4u) {
-        ssm_state[state + n] = held[i];
-      }
-    }
+  if (in_registers && inside) {
+    if (lane + 0u * LANES < N / 4u) { ssm_state[state + lane + 0u * LANES] = s_0; }
+    if (lane + 1u * LANES < N / 4u) { ssm_state[state + lane + 1u * LANES] = s_1; }
+    if (lane + 2u * LANES < N / 4u) { ssm_state[state + lane + 2u * LANES] = s_2; }
+    if (lane + 3u * LANES < N / 4u) { ssm_state[state + lane + 3u * LANES] = s_3; }
+    if (lane + 4u * LANES < N / 4u) { ssm_state[state + lane + 4u * LANES] = s_4; }
+    if (lane + 5u * LANES < N / 4u) { ssm_state[state + lane + 5u * LANES] = s_5; }
+    if (lane + 6u * LANES < N / 4u) { ssm_state[state + lane + 6u * LANES] = s_6; }
+    if (lane + 7u * LANES < N / 4u) { ssm_state[state + lane + 7u * LANES] = s_7; }
   }
 }
 

@@ -1,13 +1,16 @@
 // BF16: the upper 16 bits of an f32; 16 words a strip, value 2i in the low half of word i.
+fn four_bf16(a: u32, b: u32) -> vec4<f32> {
+  return bitcast<vec4<f32>>(vec4<u32>(a << 16u, a & 0xffff0000u, b << 16u, b & 0xffff0000u));
+}
+
 fn strip_bf16(quants: u32, i: u32) -> Strip {
   let q = quants / 4u + 4u * i;
-  var w: Strip;
-  for (var j = 0u; j < 4u; j++) {
-    let v = weights[q + j];
-    let low = v << vec4<u32>(16u);
-    let high = v & vec4<u32>(0xffff0000u);
-    w[2u * j] = bitcast<vec4<f32>>(vec4<u32>(low.x, high.x, low.y, high.y));
-    w[2u * j + 1u] = bitcast<vec4<f32>>(vec4<u32>(low.z, high.z, low.w, high.w));
-  }
-  return w;
+  let a = weights[q];
+  let b = weights[q + 1u];
+  let c = weights[q + 2u];
+  let d = weights[q + 3u];
+  return Strip(
+    four_bf16(a.x, a.y), four_bf16(a.z, a.w), four_bf16(b.x, b.y), four_bf16(b.z, b.w),
+    four_bf16(c.x, c.y), four_bf16(c.z, c.w), four_bf16(d.x, d.y), four_bf16(d.z, d.w),
+  );
 }

@@ -1,11 +1,16 @@
 // F16: 16 words a strip, value 2i in the low half of word i.
+fn four_f16(a: u32, b: u32) -> vec4<f32> {
+  return vec4<f32>(unpack2x16float(a), unpack2x16float(b));
+}
+
 fn strip_f16(quants: u32, i: u32) -> Strip {
   let q = quants / 4u + 4u * i;
-  var w: Strip;
-  for (var j = 0u; j < 4u; j++) {
-    let v = weights[q + j];
-    w[2u * j] = vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y));
-    w[2u * j + 1u] = vec4<f32>(unpack2x16float(v.z), unpack2x16float(v.w));
-  }
-  return w;
+  let a = weights[q];
+  let b = weights[q + 1u];
+  let c = weights[q + 2u];
+  let d = weights[q + 3u];
+  return Strip(
+    four_f16(a.x, a.y), four_f16(a.z, a.w), four_f16(b.x, b.y), four_f16(b.z, b.w),
+    four_f16(c.x, c.y), four_f16(c.z, c.w), four_f16(d.x, d.y), four_f16(d.z, d.w),
+  );
 }

@@ -1,9 +1,12 @@
 // F32: 32 words a strip.
+fn four_f32(i: u32) -> vec4<f32> {
+  return bitcast<vec4<f32>>(weights[i]);
+}
+
 fn strip_f32(quants: u32, i: u32) -> Strip {
   let q = quants / 4u + 8u * i;
-  var w: Strip;
-  for (var j = 0u; j < 8u; j++) {
-    w[j] = bitcast<vec4<f32>>(weights[q + j]);
-  }
-  return w;
+  return Strip(
+    four_f32(q), four_f32(q + 1u), four_f32(q + 2u), four_f32(q + 3u),
+    four_f32(q + 4u), four_f32(q + 5u), four_f32(q + 6u), four_f32(q + 7u),
+  );
 }

@@ -1,12 +1,10 @@
 // Q4_0: value = d (q - 8). 4 words a strip, one half of scale.
 fn strip_q4_0(quants: u32, scales: u32, i: u32) -> Strip {
-  let words = weights[quants / 4u + i];
+  let q = nibbles_of(weights[quants / 4u + i]);
   let d = half_at(scales + i);
-  let eight = vec4<f32>(8.0);
-  var w: Strip;
-  for (var j = 0u; j < 4u; j++) {
-    w[j] = d * (vec4<f32>(low_nibbles(words[j])) - eight);
-    w[j + 4u] = d * (vec4<f32>(high_nibbles(words[j])) - eight);
-  }
-  return w;
+  let zero = vec4<f32>(8.0);
+  return Strip(
+    d * (q.a - zero), d * (q.b - zero), d * (q.c - zero), d * (q.d - zero),
+    d * (q.e - zero), d * (q.f - zero), d * (q.g - zero), d * (q.h - zero),
+  );
 }

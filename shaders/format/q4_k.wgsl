@@ -14,10 +14,9 @@ fn strip_q4_k(quants: u32, scales: u32, i: u32) -> Strip {
   let scale = unpack2x16float(unit.x);
   let d = scale.x * f32(s);
   let least = vec4<f32>(scale.y * f32(m));
-  var w: Strip;
-  for (var n = 0u; n < 4u; n++) {
-    w[n] = d * vec4<f32>(low_nibbles(words[n])) - least;
-    w[n + 4u] = d * vec4<f32>(high_nibbles(words[n])) - least;
-  }
-  return w;
+  let q = nibbles_of(words);
+  return Strip(
+    d * q.a - least, d * q.b - least, d * q.c - least, d * q.d - least,
+    d * q.e - least, d * q.f - least, d * q.g - least, d * q.h - least,
+  );
 }
