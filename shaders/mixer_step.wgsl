@@ -29,11 +29,14 @@ override G: u32;          // mamba_n_groups
 
 const LOWEST: f32 = -3.0e38;
 const BLOCK: u32 = 128u;  // positions whose scores are in workgroup memory at a time
+// vec4s of a head, rounded up to whole rounds of the eight invocations that share a position; zeros in the end.
+const QUADS: u32 = 64u;
 
-var<workgroup> query: array<vec4<f32>, HEAD_DIM / 4u>;
-var<workgroup> fresh_key: array<vec4<f32>, HEAD_DIM / 4u>;
-var<workgroup> fresh_value: array<vec4<f32>, HEAD_DIM / 4u>;
+var<workgroup> query: array<vec4<f32>, QUADS>;
+var<workgroup> fresh_key: array<vec4<f32>, QUADS>;
+var<workgroup> fresh_value: array<vec4<f32>, QUADS>;
 var<workgroup> scores: array<f32, BLOCK>;
+var<workgroup> tops: array<f32, BLOCK / 8u>;
 var<workgroup> parts: array<f32, BLOCK * 8u>;               // partial scores; B and C of an SSM head
 var<workgroup> sums: array<vec4<f32>, THREADS>;
 
@@ -52,6 +55,33 @@ fn rotated_4(at: u32, i: u32) -> vec4<f32> {
   return vec4<f32>(rotated(at, i), rotated(at, i + 1u), rotated(at, i + 2u), rotated(at, i + 3u));
 }
 
+// Part j of the score of a position: loads do not depend on each other, so that many are on their way at once.
+fn score_part(position: u32, kv_head: u32, j: u32) -> f32 {
+  let quads = HEAD_DIM / 4u;
+  let key = keys[position * (KV_DIM / 4u) + kv_head * quads + min(j, quads - 1u)];
+  return dot(query[j], select(key, fresh_key[j], position == now.position));
+}
+
+fn score_at(position: u32, kv_head: u32, lane: u32) -> f32 {
+  var score = score_part(position, kv_head, lane) + score_part(position, kv_head, lane + 8u);
+  if (HEAD_DIM > 64u) {
+    score += score_part(position, kv_head, lane + 16u) + score_part(position, kv_head, lane + 24u);
+  }
+  if (HEAD_DIM > 128u) {
+    score += score_part(position, kv_head, lane + 32u) + score_part(position, kv_head, lane + 40u)
+      + score_part(position, kv_head, lane + 48u) + score_part(position, kv_head, lane + 56u);
+  }
+  return score;
+}
+
+// The share of position base + i in output vec4 d; nothing after the block's end.
+fn value_part(base: u32, i: u32, block: u32, kv_head: u32, d: u32) -> vec4<f32> {
+  let inside = min(i, block - 1u);
+  let quads = HEAD_DIM / 4u;
+  let value = values[(base + inside) * (KV_DIM / 4u) + kv_head * quads + d];
+  return select(0.0, scores[inside], i < block) * select(value, fresh_value[d], base + inside == now.position);
+}
+
 // Softmax attention of one query over positions [first, last), online over blocks.
 fn attention(head: u32, split: u32, index: u32) {
   let length = now.position + 1u;
@@ -61,15 +91,16 @@ fn attention(head: u32, split: u32, index: u32) {
   let kv_head = head / Q_PER_KV;
   let quads = HEAD_DIM / 4u;
   let row = KV_DIM / 4u;
-  for (var i = index; i < quads; i += THREADS) {
-    query[i] = inverseSqrt(f32(HEAD_DIM)) * rotated_4(head * HEAD_DIM, 4u * i);
+  if (index < QUADS) {
+    let i = min(index, quads - 1u);
     let key = rotated_4(Q_DIM + kv_head * HEAD_DIM, 4u * i);
     let v = Q_DIM + KV_DIM + kv_head * HEAD_DIM + 4u * i;
     let value = vec4<f32>(proj[v], proj[v + 1u], proj[v + 2u], proj[v + 3u]);
-    fresh_key[i] = key;
-    fresh_value[i] = value;
+    query[index] = select(vec4<f32>(0.0), inverseSqrt(f32(HEAD_DIM)) * rotated_4(head * HEAD_DIM, 4u * i), index < quads);
+    fresh_key[index] = key;
+    fresh_value[index] = value;
     // The first query head of a group appends to the cache; the others have their own copy, so nobody waits.
-    if (split == 0u && head % Q_PER_KV == 0u) {
+    if (split == 0u && head % Q_PER_KV == 0u && index < quads) {
       keys[now.position * row + kv_head * quads + i] = key;
       values[now.position * row + kv_head * quads + i] = value;
     }
@@ -79,85 +110,90 @@ fn attention(head: u32, split: u32, index: u32) {
   let slice = index / quads;
   let d = index % quads;
   var maximum = LOWEST;
-  var total = 0.0;
+  var total = 0.0;  // of the eight positions that this invocation sums
   var output = vec4<f32>(0.0);
   for (var base = first; base < last; base += BLOCK) {
     let block = min(BLOCK, last - base);
-    // Eight invocations a position.
-    for (var i = index; i < BLOCK * 8u; i += THREADS) {
-      let position = i / 8u;
-      var score = 0.0;
-      if (position < block) {
-        let k = (base + position) * row + kv_head * quads;
-        let is_fresh = base + position == now.position;
-        for (var j = i % 8u; j < quads; j += 8u) {
-          if (is_fresh) {
-            score += dot(query[j], fresh_key[j]);
-          } else {
-            score += dot(query[j], keys[k + j]);
-          }
-        }
+    // Eight invocations a position, two positions an invocation at once.
+    for (var i = index; i < BLOCK * 8u; i += 2u * THREADS) {
+      let a = i / 8u;
+      let b = (i + THREADS) / 8u;
+      let score_a = score_at(base + min(a, block - 1u), kv_head, index % 8u);
+      let score_b = score_at(base + min(b, block - 1u), kv_head, index % 8u);
+      parts[i] = score_a;
+      if (i + THREADS < BLOCK * 8u) {
+        parts[i + THREADS] = score_b;
       }
-      parts[i] = score;
     }
     workgroupBarrier();
     for (var i = index; i < BLOCK; i += THREADS) {
-      var score = LOWEST;
-      if (i < block) {
-        score = parts[8u * i];
-        for (var j = 1u; j < 8u; j++) {
-          score += parts[8u * i + j];
-        }
-      }
-      scores[i] = score;
+      let p = 8u * i;
+      let score = ((parts[p] + parts[p + 1u]) + (parts[p + 2u] + parts[p + 3u]))
+        + ((parts[p + 4u] + parts[p + 5u]) + (parts[p + 6u] + parts[p + 7u]));
+      scores[i] = select(LOWEST, score, i < block);
     }
     workgroupBarrier();
-    var higher = maximum;
-    for (var i = 0u; i < BLOCK; i++) {
-      higher = max(higher, scores[i]);
+    for (var i = index; i < BLOCK / 8u; i += THREADS) {
+      let p = 8u * i;
+      tops[i] = max(
+        max(max(scores[p], scores[p + 1u]), max(scores[p + 2u], scores[p + 3u])),
+        max(max(scores[p + 4u], scores[p + 5u]), max(scores[p + 6u], scores[p + 7u])),
+      );
     }
+    workgroupBarrier();
+    let higher = max(maximum, max(
+      max(max(max(tops[0], tops[1]), max(tops[2], tops[3])), max(max(tops[4], tops[5]), max(tops[6], tops[7]))),
+      max(max(max(tops[8], tops[9]), max(tops[10], tops[11])), max(max(tops[12], tops[13]), max(tops[14], tops[15]))),
+    ));
     let fade = exp(maximum - higher);
     maximum = higher;
-    workgroupBarrier();
     for (var i = index; i < BLOCK; i += THREADS) {
       scores[i] = select(0.0, exp(scores[i] - higher), i < block);
     }
     workgroupBarrier();
-    total = total * fade;
-    for (var i = 0u; i < BLOCK; i++) {
-      total += scores[i];
+    total *= fade;
+    if (index < BLOCK / 8u) {
+      let p = 8u * index;
+      total += ((scores[p] + scores[p + 1u]) + (scores[p + 2u] + scores[p + 3u]))
+        + ((scores[p + 4u] + scores[p + 5u]) + (scores[p + 6u] + scores[p + 7u]));
     }
     output *= fade;
     if (slice < slices) {
-      for (var i = slice; i < block; i += slices) {
-        if (base + i == now.position) {
-          output += scores[i] * fresh_value[d];
-        } else {
-          output += scores[i] * values[(base + i) * row + kv_head * quads + d];
-        }
+      for (var i = slice; i < block; i += 8u * slices) {
+        output += value_part(base, i, block, kv_head, d) + value_part(base, i + slices, block, kv_head, d)
+          + value_part(base, i + 2u * slices, block, kv_head, d) + value_part(base, i + 3u * slices, block, kv_head, d)
+          + value_part(base, i + 4u * slices, block, kv_head, d) + value_part(base, i + 5u * slices, block, kv_head, d)
+          + value_part(base, i + 6u * slices, block, kv_head, d) + value_part(base, i + 7u * slices, block, kv_head, d);
       }
     }
     workgroupBarrier();
   }
   sums[index] = output;
+  if (index < BLOCK / 8u) {
+    tops[index] = total;
+  }
   workgroupBarrier();
-  for (var i = index; i < quads; i += THREADS) {
-    var sum = sums[i];
-    for (var j = 1u; j < slices; j++) {
-      sum += sums[j * quads + i];
-    }
-    if (now.splits == 1u) {
-      sum = sum / total;
-    }
-    let piece = PIECES + (head * now.splits + split) * (HEAD_DIM + 2u);
-    let to_row = select(piece + 2u, head * HEAD_DIM, now.splits == 1u) + 4u * i;
-    for (var j = 0u; j < 4u; j++) {
-      mixed[to_row + j] = sum[j];
-    }
-    if (now.splits > 1u && i == 0u) {
-      mixed[piece] = maximum;
-      mixed[piece + 1u] = total;
-    }
+  if (index >= quads) {
+    return;
+  }
+  total = ((tops[0] + tops[1]) + (tops[2] + tops[3])) + ((tops[4] + tops[5]) + (tops[6] + tops[7]))
+    + (((tops[8] + tops[9]) + (tops[10] + tops[11])) + ((tops[12] + tops[13]) + (tops[14] + tops[15])));
+  var sum = sums[index];
+  for (var j = 1u; j < slices; j++) {
+    sum += sums[j * quads + index];
+  }
+  if (now.splits == 1u) {
+    sum = sum / total;
+  }
+  let piece = PIECES + (head * now.splits + split) * (HEAD_DIM + 2u);
+  let to_row = select(piece + 2u, head * HEAD_DIM, now.splits == 1u) + 4u * index;
+  mixed[to_row] = sum.x;
+  mixed[to_row + 1u] = sum.y;
+  mixed[to_row + 2u] = sum.z;
+  mixed[to_row + 3u] = sum.w;
+  if (now.splits > 1u && index == 0u) {
+    mixed[piece] = maximum;
+    mixed[piece + 1u] = total;
   }
 }
 
@@ -176,6 +212,10 @@ fn convolved(channel: u32, keep: bool) -> f32 {
   return sum / (1.0 + exp(-sum));
 }
 
+fn part_4(i: u32) -> vec4<f32> {
+  return vec4<f32>(parts[i], parts[i + 1u], parts[i + 2u], parts[i + 3u]);
+}
+
 // Mamba-2 recurrence of rows of one head's state, then the D skip and the gate:
 //   S' = exp(delta A) S + delta x B^T ;  y = S' C + D x ;  o = y silu(z)
 fn selective_scan(head: u32, slice: u32, index: u32) {
@@ -187,6 +227,27 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
   let halted = control[0] != 0u;
   // One workgroup of each group keeps the columns of B and C.
   let keeps = !halted && slice == 0u && head % (SSM_HEADS / G) == 0u;
+  let state = channel * (N / 4u);
+  // A lane's share of the state is on its way while B and C are made: eight names and not an array, which would lie in memory.
+  let in_registers = (N / 4u + LANES - 1u) / LANES <= 8u;
+  var s_0 = vec4<f32>(0.0);
+  var s_1 = vec4<f32>(0.0);
+  var s_2 = vec4<f32>(0.0);
+  var s_3 = vec4<f32>(0.0);
+  var s_4 = vec4<f32>(0.0);
+  var s_5 = vec4<f32>(0.0);
+  var s_6 = vec4<f32>(0.0);
+  var s_7 = vec4<f32>(0.0);
+  if (in_registers) {
+    if (lane + 0u * LANES < N / 4u) { s_0 = ssm_state[state + lane + 0u * LANES]; }
+    if (lane + 1u * LANES < N / 4u) { s_1 = ssm_state[state + lane + 1u * LANES]; }
+    if (lane + 2u * LANES < N / 4u) { s_2 = ssm_state[state + lane + 2u * LANES]; }
+    if (lane + 3u * LANES < N / 4u) { s_3 = ssm_state[state + lane + 3u * LANES]; }
+    if (lane + 4u * LANES < N / 4u) { s_4 = ssm_state[state + lane + 4u * LANES]; }
+    if (lane + 5u * LANES < N / 4u) { s_5 = ssm_state[state + lane + 5u * LANES]; }
+    if (lane + 6u * LANES < N / 4u) { s_6 = ssm_state[state + lane + 6u * LANES]; }
+    if (lane + 7u * LANES < N / 4u) { s_7 = ssm_state[state + lane + 7u * LANES]; }
+  }
   for (var i = index; i < 2u * N; i += THREADS) {
     parts[i] = convolved(D_SSM + select(group * N + i, G * N + group * N + i - N, i >= N), keeps);
   }
@@ -197,16 +258,66 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
   let delta = select(log(1.0 + exp(min(v, 20.0))), v, v > 20.0);
   let decay = exp(delta * mamba[small + SSM_HEADS]);
   let z = proj[Q_DIM + 2u * KV_DIM + channel];
-  let state = channel * (N / 4u);
+  let keep = inside && !halted;
   workgroupBarrier();
   var sum = 0.0;
-  for (var n = lane; n < N / 4u; n += LANES) {
-    let i = 4u * n;
-    let s = decay * ssm_state[state + n] + delta * x * vec4<f32>(parts[i], parts[i + 1u], parts[i + 2u], parts[i + 3u]);
-    if (inside && !halted) {
-      ssm_state[state + n] = s;
+  if (in_registers) {
+    if (lane + 0u * LANES < N / 4u) {
+      let n = lane + 0u * LANES;
+      s_0 = decay * s_0 + delta * x * part_4(4u * n);
+      sum += dot(s_0, part_4(N + 4u * n));
+      if (keep) { ssm_state[state + n] = s_0; }
     }
-    sum += dot(s, vec4<f32>(parts[N + i], parts[N + i + 1u], parts[N + i + 2u], parts[N + i + 3u]));
+    if (lane + 1u * LANES < N / 4u) {
+      let n = lane + 1u * LANES;
+      s_1 = decay * s_1 + delta * x * part_4(4u * n);
+      sum += dot(s_1, part_4(N + 4u * n));
+      if (keep) { ssm_state[state + n] = s_1; }
+    }
+    if (lane + 2u * LANES < N / 4u) {
+      let n = lane + 2u * LANES;
+      s_2 = decay * s_2 + delta * x * part_4(4u * n);
+      sum += dot(s_2, part_4(N + 4u * n));
+      if (keep) { ssm_state[state + n] = s_2; }
+    }
+    if (lane + 3u * LANES < N / 4u) {
+      let n = lane + 3u * LANES;
+      s_3 = decay * s_3 + delta * x * part_4(4u * n);
+      sum += dot(s_3, part_4(N + 4u * n));
+      if (keep) { ssm_state[state + n] = s_3; }
+    }
+    if (lane + 4u * LANES < N / 4u) {
+      let n = lane + 4u * LANES;
+      s_4 = decay * s_4 + delta * x * part_4(4u * n);
+      sum += dot(s_4, part_4(N + 4u * n));
+      if (keep) { ssm_state[state + n] = s_4; }
+    }
+    if (lane + 5u * LANES < N / 4u) {
+      let n = lane + 5u * LANES;
+      s_5 = decay * s_5 + delta * x * part_4(4u * n);
+      sum += dot(s_5, part_4(N + 4u * n));
+      if (keep) { ssm_state[state + n] = s_5; }
+    }
+    if (lane + 6u * LANES < N / 4u) {
+      let n = lane + 6u * LANES;
+      s_6 = decay * s_6 + delta * x * part_4(4u * n);
+      sum += dot(s_6, part_4(N + 4u * n));
+      if (keep) { ssm_state[state + n] = s_6; }
+    }
+    if (lane + 7u * LANES < N / 4u) {
+      let n = lane + 7u * LANES;
+      s_7 = decay * s_7 + delta * x * part_4(4u * n);
+      sum += dot(s_7, part_4(N + 4u * n));
+      if (keep) { ssm_state[state + n] = s_7; }
+    }
+  } else {
+    for (var n = lane; n < N / 4u; n += LANES) {
+      let s = decay * ssm_state[state + n] + delta * x * part_4(4u * n);
+      sum += dot(s, part_4(N + 4u * n));
+      if (keep) {
+        ssm_state[state + n] = s;
+      }
+    }
   }
   let y = reduce(vec4<f32>(sum, 0.0, 0.0, 0.0), index).x + mamba[small + 2u * SSM_HEADS] * x;
   if (inside && lane == 0u) {

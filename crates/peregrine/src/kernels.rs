@@ -41,6 +41,7 @@ const MATRIX: &[&str] = &[
     shader!("format/q4_k"),
     shader!("format/q6_k"),
 ];
+const CANDIDATE: &[&str] = &[shader!("candidate")];
 const EPILOGUE: &[&str] = &[shader!("epilogue")];
 
 /// Every kernel there is.
@@ -54,7 +55,8 @@ pub static KERNELS: &[Kernel] = &[
     Kernel { name: "mixer", pieces: &[STEP], reduces: true, body: shader!("mixer") },
     Kernel { name: "mixer_step", pieces: &[STEP], reduces: true, body: shader!("mixer_step") },
     Kernel { name: "merge", pieces: &[STEP], reduces: false, body: shader!("merge") },
-    Kernel { name: "sample", pieces: &[STEP], reduces: false, body: shader!("sample") },
+    Kernel { name: "candidates", pieces: &[CANDIDATE], reduces: false, body: shader!("candidates") },
+    Kernel { name: "sample", pieces: &[CANDIDATE], reduces: false, body: shader!("sample") },
     Kernel { name: "gated_norm", pieces: &[], reduces: true, body: shader!("gated_norm") },
 ];
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Reduction, ShapeClass};
 use crate::kernels::Pipelines;
 use crate::plan::{Epilogue, Input, Needed, Norm, Plan, Recorder, Rows, Step, lanes};
-use crate::state::{MAX_SPLITS, State};
+use crate::state::{CANDIDATES, MAX_SPLITS, State};
 use crate::weights::{Matrix, PartSpec, Uploads, padded};
 
 /// What to do otherwise than by default when a model is loaded.
@@ -247,10 +247,14 @@ impl Model {
 
     fn sample(&self, r: &mut Recorder<'_>, state: &State) {
         let next = &state.next;
-        let buffers = [&next.ends, &self.scratch.logits, &next.kept, &next.ids, &next.control];
-        let constants = [("THREADS", 256.0)];
+        let pieces = ("PIECES", CANDIDATES.into());
+        let buffers = [&next.ends, &self.scratch.logits, &next.kept, &next.control, &next.candidates];
+        let grid = Box::new(|_: &Step| [CANDIDATES, 1, 1]);
+        let constants = [("THREADS", 256.0), pieces];
+        r.kernel("sample", "candidates", Reduction::Workgroup, &constants, &buffers, Needed::Token, grid);
+        let buffers = [&next.ends, &next.candidates, &next.ids, &next.control];
         let grid = Box::new(|_: &Step| [1, 1, 1]);
-        r.kernel("sample", "sample", Reduction::Workgroup, &constants, &buffers, Needed::Token, grid);
+        r.kernel("sample", "sample", Reduction::Workgroup, &[pieces], &buffers, Needed::Token, grid);
     }
 
     /// The override constants that `prepare` and `mixer` share.
@@ -279,11 +283,12 @@ impl Model {
     ) -> Result<Self> {
         let config = checkpoint.config.clone();
         let c = &config;
-        if !c.head_dim.is_multiple_of(4) || !c.mamba_d_state.is_multiple_of(4) {
+        let suits = |n: u32, most: u32| n.is_multiple_of(4) && n <= most;
+        if !suits(c.head_dim, 256) || !suits(c.mamba_d_state, 512) {
             return Err(Error::Unsupported {
                 name: checkpoint.name.clone(),
                 field: "head_dim, mamba_d_state".into(),
-                expected: "multiples of 4".into(),
+                expected: "multiples of 4 up to 256 and 512".into(),
                 found: format!("{}, {}", c.head_dim, c.mamba_d_state),
             });
         }

@@ -28,11 +28,16 @@ pub struct NextToken {
     pub control: wgpu::Buffer,
     /// \[V\]: the logits that the last token was drawn from.
     pub kept: wgpu::Buffer,
+    /// The likeliest token of each piece of the vocabulary: `Candidate` of `shaders/candidate.wgsl`.
+    pub candidates: wgpu::Buffer,
     /// [`Ends`]: tokens that end an answer.
     pub ends: wgpu::Buffer,
 }
 
-/// `Ends` of `shaders/sample.wgsl`, same layout.
+/// Pieces of the vocabulary, each a workgroup's.
+pub const CANDIDATES: u32 = 64;
+
+/// `Ends` of `shaders/candidate.wgsl`, same layout.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Ends {
@@ -99,6 +104,7 @@ impl State {
             ids: gpu.storage("ids", 4 * u64::from(chunk))?,
             control: gpu.storage("control", 16)?,
             kept: gpu.storage("kept logits", 4 * u64::from(config.vocab_size))?,
+            candidates: gpu.storage("candidates", 16 * u64::from(CANDIDATES))?,
             ends: gpu.uniform("ends", bytemuck::bytes_of(&Ends::default())),
         };
         Ok(Self { position: 0, capacity, context_length, layers, next })
