@@ -89,12 +89,18 @@ fn ready_4(i: u32) -> vec4<f32> {
   return vec4<f32>(ready[i], ready[i + 1u], ready[i + 2u], ready[i + 3u]);
 }
 
+// After an end token the state stays as it is.
+fn is_halted() -> bool {
+  return ready[Q_DIM + CONV_DIM + 2u * SSM_HEADS] != 0.0;
+}
+
 // Mamba-2 recurrence of one head, row by row of its state, then the D skip and the gate:
 //   S_t = exp(delta A) S_{t-1} + delta x_t B_t^T ;  y_t = S_t C_t + D x_t ;  o_t = y_t silu(z_t)
 fn selective_scan(head: u32, slice: u32, index: u32) {
   let lane = index % LANES;
   let row = slice * (THREADS / LANES) + index / LANES;
   let inside = row < P;
+  let keep = inside && !is_halted();
   let channel = head * P + row;
   let group = head / (SSM_HEADS / G);
   let skip = mamba[CONV_DIM * (D_CONV + 1u) + 2u * SSM_HEADS + head];
@@ -173,7 +179,7 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
     } else {
       for (var n = lane; n < N / 4u; n += LANES) {
         let s = decay * ssm_state[state + n] + weighted * ready_4(b + 4u * n);
-        if (inside) {
+        if (keep) {
           ssm_state[state + n] = s;
         }
         sum += dot(s, ready_4(c + 4u * n));
@@ -185,7 +191,7 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
       mixed[t * MIXED_STRIDE + SSM_OFFSET + channel] = y * z / (1.0 + exp(-z));
     }
   }
-  if (in_registers && inside) {
+  if (in_registers && keep) {
     if (lane + 0u * LANES < N / 4u) { ssm_state[state + lane + 0u * LANES] = s_0; }
     if (lane + 1u * LANES < N / 4u) { ssm_state[state + lane + 1u * LANES] = s_1; }
     if (lane + 2u * LANES < N / 4u) { ssm_state[state + lane + 2u * LANES] = s_2; }
@@ -215,6 +221,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let slices = (P + THREADS / LANES - 1u) / (THREADS / LANES);
   let i = group.x - heads * now.tokens;
   selective_scan(i / slices, i % slices, index);
+  if (is_halted()) {
+    return;
+  }
   for (var channel = i * THREADS + index; channel < CONV_DIM; channel += SSM_HEADS * slices * THREADS) {
     keep_columns(channel);
   }

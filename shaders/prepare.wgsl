@@ -3,7 +3,7 @@
 // Grid: (ceil(elements / THREADS), T).
 //
 // proj row:  [ q | k | v | z | x | B | C | dt ]
-// ready row: [ q after RoPE | x, B, C after convolution and SiLU | delta (n) | exp(delta A) (n) ]
+// ready row: [ q after RoPE | x, B, C after convolution and SiLU | delta (n) | exp(delta A) (n) | 1 after an end token ]
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> proj: array<f32>;              // [T, PROJ_STRIDE]
 @group(0) @binding(2) var<storage, read> rope: array<vec2<f32>>;        // [T, hd / 2]: cos, sin, made in f64 on the host
@@ -12,6 +12,7 @@
 @group(0) @binding(5) var<storage, read_write> ready: array<f32>;       // [T, READY_STRIDE]
 @group(0) @binding(6) var<storage, read_write> keys: array<f32>;        // [context, nkv hd]
 @group(0) @binding(7) var<storage, read_write> values: array<f32>;      // [context, nkv hd]
+@group(0) @binding(8) var<storage, read> control: array<u32>;           // [0]: 1 after an end token, see sample.wgsl
 
 override THREADS: u32 = 64u;
 override PROJ_STRIDE: u32;
@@ -85,5 +86,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let delta = select(log(1.0 + exp(min(v, 20.0))), v, v > 20.0);
     ready[to_row + Q_DIM + CONV_DIM + i] = delta;
     ready[to_row + Q_DIM + CONV_DIM + SSM_HEADS + i] = exp(delta * mamba[dt_bias + SSM_HEADS + i]);
+  }
+  if (i == SSM_HEADS) {
+    // For mixer.wgsl, which has no binding left.
+    ready[to_row + Q_DIM + CONV_DIM + 2u * SSM_HEADS] = f32(control[0]);
   }
 }

@@ -6,6 +6,8 @@ mod checkpoint;
 mod limits;
 mod model;
 mod sampling;
+mod session;
+mod shaders;
 mod synth;
 mod text;
 mod vocabulary;

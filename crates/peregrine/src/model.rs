@@ -74,7 +74,7 @@ pub struct Scratch {
     pub u: wgpu::Buffer,
     /// \[T, q | k | v | z | x | B | C | dt\]
     pub proj: wgpu::Buffer,
-    /// \[T, q | x | B | C | delta | exp(delta A)\]
+    /// \[T, q | x | B | C | delta | exp(delta A) | halted\]
     pub ready: wgpu::Buffer,
     /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see `shaders/merge.wgsl`
     pub mixed: wgpu::Buffer,
@@ -107,7 +107,7 @@ impl Strides {
         Self {
             hidden: padded(c.hidden_size),
             proj: c.q_dim() + 2 * c.kv_dim() + c.in_proj_rows(),
-            ready: c.q_dim() + c.conv_dim() + 2 * c.mamba_n_heads,
+            ready: c.q_dim() + c.conv_dim() + 2 * c.mamba_n_heads + 1,
             mixed: padded(c.q_dim()) + padded(c.mamba_d_ssm),
             ssm: padded(c.q_dim()),
             ff: padded(c.intermediate_size),
@@ -171,7 +171,7 @@ impl Model {
         }
         let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
         let threads = r.shapes().elements();
-        let elements = c.q_dim() / 2 + c.kv_dim() / 2 + c.kv_dim() + c.conv_dim() + c.mamba_n_heads;
+        let elements = c.q_dim() / 2 + c.kv_dim() / 2 + c.kv_dim() + c.conv_dim() + c.mamba_n_heads + 1;
         let groups = elements.div_ceil(threads);
         let mut constants = self.sizes();
         constants.extend([
@@ -179,7 +179,8 @@ impl Model {
             ("PROJ_STRIDE", self.strides.proj.into()),
             ("READY_STRIDE", self.strides.ready.into()),
         ]);
-        let buffers = [r.step(), &s.proj, &s.rope, &l.conv, &self.layers[layer].mamba, &s.ready, &l.keys, &l.values];
+        let (mamba, control) = (&self.layers[layer].mamba, &state.next.control);
+        let buffers = [r.step(), &s.proj, &s.rope, &l.conv, mamba, &s.ready, &l.keys, &l.values, control];
         let grid = Box::new(move |step: &Step| [groups, step.tokens, 1]);
         r.kernel("prepare", "prepare", Reduction::Workgroup, &constants, &buffers, Needed::Always, grid);
     }

@@ -65,7 +65,6 @@ impl Session {
             table.id.iter_mut().zip(ends).for_each(|(to, end)| *to = *end);
             let gpu = self.engine.model.gpu();
             gpu.write(&self.state.next.ends, 0, bytemuck::bytes_of(&table));
-            gpu.write(&self.state.next.control, 0, &[0; 16]);
         }
         Ok(Draw { sampler, on_gpu, reading: None, spare: None, drawn: false })
     }
@@ -211,6 +210,8 @@ impl Session {
         model.gpu.write(&model.step, 0, bytemuck::bytes_of(&step));
         if let Some(ids) = ids {
             model.gpu.write(&self.state.next.ids, 0, bytemuck::cast_slice(ids));
+            // What the host gives is to be read, whatever was drawn before it.
+            model.gpu.write(&self.state.next.control, 0, &[0; 16]);
         }
         let fused = tokens == 1 && model.gpu.shapes() == ShapeClass::Hardware;
         model.gpu.write(if fused { &model.scratch.turns } else { &model.scratch.rope }, 0, bytemuck::cast_slice(&rope));

@@ -1,0 +1,390 @@
+//! Conversations with the embedded model: the right tokens, each read once, whatever interrupts them.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use peregrine::Error;
+use peregrine::chat::Message;
+use peregrine::gpu::{GpuOptions, ShapeClass};
+use peregrine::model::LoadOptions;
+use peregrine::sampling::SamplingOptions;
+use peregrine::session::{Finish, GenerateOptions, Generated, Session};
+use peregrine_tests::{argmax, assert_close, checkpoint, golden_path, gpu, session, tiny_model};
+use pollster::block_on;
+use serde_json::Value;
+
+const FIRST: &str = "Tell me a short story about a cat.";
+const SECOND: &str = "What is its name?";
+
+fn open(options: &GpuOptions, load: &LoadOptions) -> Session {
+    session(&gpu(options), &checkpoint(&tiny_model()), load)
+}
+
+fn fresh() -> Session {
+    open(&GpuOptions::default(), &LoadOptions::default())
+}
+
+/// Another session over the same model.
+fn beside(session: &Session) -> Session {
+    Session::new(session.engine()).unwrap()
+}
+
+fn user(text: &str) -> Vec<Message> {
+    vec![Message::new("user", text)]
+}
+
+fn greedy(max_tokens: u32) -> GenerateOptions {
+    GenerateOptions { max_tokens, sampling: SamplingOptions::greedy(), ..GenerateOptions::default() }
+}
+
+/// Greedy all the same, but drawn on the host: the penalty is too small to change a choice.
+fn greedy_on_the_host(max_tokens: u32) -> GenerateOptions {
+    let sampling = SamplingOptions { repetition_penalty: 1.0 + f32::EPSILON, ..SamplingOptions::greedy() };
+    GenerateOptions { sampling, ..greedy(max_tokens) }
+}
+
+fn drawn(seed: u64, max_tokens: u32) -> GenerateOptions {
+    let sampling = SamplingOptions { temperature: 1.0, top_p: 0.95, seed, ..SamplingOptions::default() };
+    GenerateOptions { max_tokens, sampling, ..GenerateOptions::default() }
+}
+
+fn ask(session: &mut Session, messages: &[Message], options: &GenerateOptions) -> Generated {
+    block_on(session.chat(messages, options, &mut |_| true)).unwrap()
+}
+
+/// The conversation so far, the answer, and the next question.
+fn then(mut messages: Vec<Message>, answer: &Generated, question: &str) -> Vec<Message> {
+    messages.push(Message::new("assistant", &answer.text));
+    messages.push(Message::new("user", question));
+    messages
+}
+
+/// All states, for comparisons bit by bit.
+fn states(session: &Session) -> Vec<u32> {
+    let (state, gpu) = (session.state(), session.engine().model().gpu());
+    let c = session.engine().config();
+    let read = |buffer, len| block_on(gpu.read(buffer, 0, len)).unwrap();
+    let mut all = vec![state.position];
+    for (i, layer) in state.layers.iter().enumerate() {
+        let cache = u64::from(c.kv_dim() * state.position);
+        for values in [
+            read(&layer.keys, cache),
+            read(&layer.values, cache),
+            read(&layer.ssm, u64::from(c.mamba_d_ssm * c.mamba_d_state)),
+            block_on(state.conv_columns(gpu, c, i, state.position)).unwrap(),
+        ] {
+            all.extend(values.iter().map(|v| v.to_bits()));
+        }
+    }
+    all
+}
+
+/// Says only the first difference: states are long.
+fn assert_same(found: &[u32], expected: &[u32], what: &str) {
+    assert_eq!((found.len(), found[0]), (expected.len(), expected[0]), "{what}: length and position");
+    let differs = found.iter().zip(expected).position(|(f, e)| f != e);
+    if let Some(at) = differs {
+        let [f, e] = [found[at], expected[at]].map(f32::from_bits);
+        panic!("{what}: state {at} of {} is {f:e}, expected {e:e}", found.len());
+    }
+}
+
+#[test]
+#[should_panic(expected = "state 2 of 3")]
+fn a_state_that_differs_is_seen() {
+    assert_same(&[7, 0, 1], &[7, 0, 2], "states");
+}
+
+fn golden() -> Vec<Value> {
+    let text = std::fs::read_to_string(golden_path("greedy.json")).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["conversations"].as_array().unwrap().clone()
+}
+
+fn messages_of(conversation: &Value) -> Vec<Message> {
+    let text = |m: &Value, key: &str| m[key].as_str().unwrap().to_string();
+    let all = conversation["messages"].as_array().unwrap();
+    all.iter().map(|m| Message::new(&text(m, "role"), &text(m, "content"))).collect()
+}
+
+/// The golden answers, without the end token.
+fn assert_golden(options: &GpuOptions, how: fn(u32) -> GenerateOptions, conversations: &[Value]) {
+    let mut session = open(options, &LoadOptions::default());
+    assert!(!conversations.is_empty());
+    for conversation in conversations {
+        let name = conversation["name"].as_str().unwrap();
+        let mut expected: Vec<u32> =
+            conversation["answer_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+        let ends = session.engine().tokenizer().is_end(*expected.last().unwrap());
+        if ends {
+            expected.pop();
+        }
+        // Where the golden answer was cut, one token less than its length is asked for after the last.
+        let most = expected.len() as u32 + u32::from(ends);
+        session.reset();
+        let answer = ask(&mut session, &messages_of(conversation), &how(most));
+        assert_eq!(answer.ids, expected, "{name}");
+        assert_eq!(answer.finish, if ends { Finish::Stop } else { Finish::Length }, "{name}");
+        assert_eq!(answer.text, conversation["answer"].as_str().unwrap(), "{name}");
+        // What was not part of the answer has left no trace in the states.
+        let read = answer.prompt_tokens + expected.len() as u32;
+        assert!(session.position() <= read, "{name}: {} tokens read of {read}", session.position());
+    }
+}
+
+#[test]
+fn ten_conversations_are_transformers_token_for_token() {
+    let all = golden();
+    assert_eq!(all.len(), 10);
+    assert_golden(&GpuOptions::default(), greedy, &all);
+}
+
+#[test]
+fn fused_kernels_and_the_hosts_sampler_give_the_same_tokens() {
+    let hardware = GpuOptions { shapes: Some(ShapeClass::Hardware), ..GpuOptions::default() };
+    let all = golden();
+    assert_golden(&hardware, greedy, &all[..2]);
+    assert_golden(&GpuOptions::default(), greedy_on_the_host, &all[..2]);
+}
+
+#[test]
+fn an_end_token_leaves_the_states_as_if_nothing_had_followed() {
+    for shapes in [ShapeClass::Software, ShapeClass::Hardware] {
+        let options = GpuOptions { shapes: Some(shapes), ..GpuOptions::default() };
+        let mut ahead = open(&options, &LoadOptions::default());
+        let answer = ask(&mut ahead, &user("Hello!"), &greedy(60));
+        assert_eq!(answer.finish, Finish::Stop);
+        // The same answer again, with the tokens known: nothing is drawn, and nothing is run ahead.
+        let mut plain = beside(&ahead);
+        let prompt = block_on(plain.chat(&user("Hello!"), &greedy(0), &mut |_| true)).unwrap();
+        assert!(prompt.ids.is_empty());
+        block_on(plain.prefill(&[])).unwrap();
+        for id in &answer.ids {
+            block_on(plain.prefill(&[*id])).unwrap();
+        }
+        assert_same(&states(&ahead), &states(&plain), &format!("{shapes:?}"));
+        assert_eq!(ahead.logits(), plain.logits(), "{shapes:?}");
+        assert!(ahead.engine().tokenizer().is_end(argmax(ahead.logits()) as u32));
+        // What the host gives next is read, though the GPU had stopped.
+        for session in [&mut ahead, &mut plain] {
+            block_on(session.prefill(&[596])).unwrap();
+        }
+        assert_same(&states(&ahead), &states(&plain), &format!("{shapes:?}, one more"));
+    }
+}
+
+#[test]
+fn the_next_question_costs_only_its_own_tokens() {
+    let mut session = fresh();
+    let first = ask(&mut session, &user(FIRST), &greedy(24));
+    assert_eq!((first.cached_tokens, first.ids.len()), (0, 24));
+    let read = session.position();
+    let conversation = then(user(FIRST), &first, SECOND);
+    let second = ask(&mut session, &conversation, &greedy(8));
+    assert_eq!(second.cached_tokens, read, "all that had been read counts as read");
+    let whole = beside(&session)
+        .engine()
+        .tokenizer()
+        .encode(&session.engine().chat_template().unwrap().render(&conversation, true).unwrap(), false);
+    assert_eq!(second.prompt_tokens as usize, whole.unwrap().len(), "nothing is read twice or left out");
+    // Read at once by another session, the conversation goes on with the same words.
+    let again = ask(&mut beside(&session), &conversation, &greedy(8));
+    assert_eq!((again.cached_tokens, &again.ids), (0, &second.ids));
+}
+
+#[test]
+fn an_edited_history_is_read_again() {
+    let mut session = fresh();
+    let first = ask(&mut session, &user(FIRST), &greedy(12));
+    let edited = then(user("Tell me a short story about a dog."), &first, SECOND);
+    let answer = ask(&mut session, &edited, &greedy(12));
+    assert_eq!(answer.cached_tokens, 0);
+    let expected = ask(&mut beside(&session), &edited, &greedy(12));
+    assert_eq!(answer.ids, expected.ids);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text() {
+    let mut session = fresh();
+    let mut answer = |seed| {
+        session.reset();
+        ask(&mut session, &user(FIRST), &drawn(seed, 16)).ids
+    };
+    let first = answer(1);
+    assert_eq!(first, answer(1));
+    assert!((2..6).any(|seed| answer(seed) != first), "five seeds, one text");
+}
+
+/// Stops after `tokens` tokens of the answer, by the callback or by the flag, and then goes on.
+fn interrupted(session: &mut Session, options: &GenerateOptions, tokens: usize, by_flag: bool) -> Vec<u32> {
+    let flag = Rc::new(Cell::new(false));
+    let asked = flag.clone();
+    let options = GenerateOptions { cancel: Some(Rc::new(move || asked.get())), ..options.clone() };
+    let mut seen = 0;
+    let answer = block_on(session.chat(&user(FIRST), &options, &mut |_| {
+        seen += 1;
+        if by_flag && seen == tokens {
+            flag.set(true);
+        }
+        by_flag || seen < tokens
+    }))
+    .unwrap();
+    assert_eq!((answer.finish, answer.ids.len()), (Finish::Cancelled, tokens));
+    let rest = GenerateOptions { max_tokens: options.max_tokens - tokens as u32, cancel: None, ..options };
+    let rest = block_on(session.generate(&rest, &mut |_| true)).unwrap();
+    [answer.ids, rest.ids].concat()
+}
+
+#[test]
+fn a_stopped_answer_goes_on_as_if_it_had_not_been() {
+    let mut session = fresh();
+    for options in [greedy(16), greedy_on_the_host(16)] {
+        session.reset();
+        let whole = ask(&mut session, &user(FIRST), &options);
+        assert_eq!(whole.ids.len(), 16);
+        let expected = states(&session);
+        for by_flag in [false, true] {
+            session.reset();
+            assert_eq!(interrupted(&mut session, &options, 5, by_flag), whole.ids, "by flag: {by_flag}");
+            assert_same(&states(&session), &expected, &format!("by flag: {by_flag}"));
+        }
+    }
+}
+
+#[test]
+fn prefill_can_be_stopped_between_chunks() {
+    let mut session = open(&GpuOptions::default(), &LoadOptions { chunk: Some(4), ..LoadOptions::default() });
+    let whole = ask(&mut session, &user(FIRST), &greedy(8));
+    session.reset();
+    let calls = Rc::new(Cell::new(0));
+    let count = calls.clone();
+    let cancel = move || {
+        count.set(count.get() + 1);
+        count.get() > 2
+    };
+    let options = GenerateOptions { cancel: Some(Rc::new(cancel)), ..greedy(8) };
+    let stopped = ask(&mut session, &user(FIRST), &options);
+    assert_eq!((stopped.finish, stopped.ids.len()), (Finish::Cancelled, 0));
+    let read = session.position();
+    assert!(read > 0 && read < whole.prompt_tokens, "{read} tokens read");
+    let rest = block_on(session.generate(&greedy(8), &mut |_| true)).unwrap();
+    assert_eq!(rest.ids, whole.ids);
+}
+
+#[test]
+fn an_abandoned_answer_is_read_again() {
+    let mut session = fresh();
+    let expected = ask(&mut session, &user(FIRST), &greedy(8));
+    session.reset();
+    {
+        // Polled once and dropped: with a step on its way wherever the device needs time.
+        let mut on_piece = |_| true;
+        let options = greedy(8);
+        let messages = user(FIRST);
+        let mut answer = std::pin::pin!(session.chat(&messages, &options, &mut on_piece));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let _ = answer.as_mut().poll(&mut context);
+    }
+    let again = ask(&mut session, &user(FIRST), &greedy(8));
+    assert_eq!(again.ids, expected.ids);
+}
+
+#[test]
+fn a_full_context_is_said_before_anything_is_read() {
+    let mut session = open(&GpuOptions::default(), &LoadOptions { context_length: Some(40), ..LoadOptions::default() });
+    let long = "word ".repeat(60);
+    let error = block_on(session.chat(&user(&long), &greedy(4), &mut |_| true)).unwrap_err();
+    assert!(matches!(error, Error::ContextFull { context_length: 40, needed } if needed > 40), "{error}");
+    assert_eq!(session.position(), 0);
+    assert!(matches!(block_on(session.prefill(&[3; 41])), Err(Error::ContextFull { needed: 41, .. })));
+    // The session is as good as new, and an answer that reaches the end says so.
+    for options in [greedy(100), greedy_on_the_host(100)] {
+        session.reset();
+        let options = GenerateOptions { ignore_end: true, ..options };
+        let answer = ask(&mut session, &user("Hello!"), &options);
+        assert_eq!(answer.finish, Finish::Context);
+        assert_eq!(answer.prompt_tokens + answer.ids.len() as u32, 41, "the last token need not be read");
+        assert_eq!(session.position(), 40);
+    }
+    assert!(matches!(block_on(session.prefill(&[70_000])), Err(Error::TokenOutOfRange { token: 70_000, .. })));
+}
+
+#[test]
+fn sessions_side_by_side_do_not_disturb_each_other() {
+    let mut one = fresh();
+    let mut two = beside(&one);
+    let alone: Vec<Generated> =
+        [FIRST, "Hello!"].iter().map(|q| ask(&mut beside(&one), &user(q), &greedy(10))).collect();
+    // Token by token in turns.
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    first.extend(ask(&mut one, &user(FIRST), &greedy(1)).ids);
+    second.extend(ask(&mut two, &user("Hello!"), &greedy(1)).ids);
+    for _ in 1..10 {
+        first.extend(block_on(one.generate(&greedy(1), &mut |_| true)).unwrap().ids);
+        second.extend(block_on(two.generate(&greedy(1), &mut |_| true)).unwrap().ids);
+    }
+    assert_eq!(first, alone[0].ids);
+    assert_eq!(second, alone[1].ids);
+}
+
+#[test]
+fn a_growing_cache_changes_nothing() {
+    // 250 tokens, then one by one over the border at 256; against all of them at once.
+    let ids: Vec<u32> = (0..262).map(|i| 300 + 37 * i % 5000).collect();
+    let mut grows = fresh();
+    block_on(grows.prefill(&ids[..250])).unwrap();
+    assert_eq!(grows.state().capacity, 256);
+    for id in &ids[250..] {
+        block_on(grows.prefill(&[*id])).unwrap();
+    }
+    assert_eq!(grows.state().capacity, 512);
+    let mut at_once = beside(&grows);
+    block_on(at_once.prefill(&ids)).unwrap();
+    assert_close("logits", grows.logits(), at_once.logits(), 2e-4);
+}
+
+#[test]
+fn every_end_token_ends() {
+    let session = fresh();
+    let tokenizer = session.engine().tokenizer();
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(golden_path("greedy.json")).unwrap()).unwrap();
+    let stops: Vec<u32> = golden["stop"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    assert_eq!(stops.len(), 2);
+    for id in &stops {
+        assert!(tokenizer.is_end(*id) && tokenizer.end_tokens().contains(id), "{id}");
+    }
+    assert!((0..tokenizer.vocab_size()).filter(|id| tokenizer.is_end(*id)).eq(tokenizer.end_tokens().iter().copied()));
+}
+
+#[test]
+fn ignoring_the_end_goes_on() {
+    let mut session = fresh();
+    let options = GenerateOptions { ignore_end: true, ..greedy(20) };
+    let on = ask(&mut session, &user("Hello!"), &options);
+    assert_eq!((on.finish, on.ids.len()), (Finish::Length, 20));
+    assert!(on.ids.iter().any(|id| session.engine().tokenizer().is_end(*id)));
+}
+
+#[test]
+fn a_penalty_changes_the_words() {
+    let mut session = fresh();
+    let plain = ask(&mut session, &user(FIRST), &greedy(24));
+    session.reset();
+    let sampling = SamplingOptions { repetition_penalty: 3.0, ..SamplingOptions::greedy() };
+    let options = GenerateOptions { sampling, ..greedy(24) };
+    let penalised = ask(&mut session, &user(FIRST), &options);
+    assert_ne!(plain.ids, penalised.ids);
+    assert!(penalised.ids.len() > 1);
+}
+
+#[test]
+fn nothing_to_go_on_from_is_an_error() {
+    let mut session = fresh();
+    for options in [greedy(4), drawn(1, 4)] {
+        let error = block_on(session.generate(&options, &mut |_| true)).unwrap_err();
+        assert!(error.to_string().contains("prompt"), "{error}");
+    }
+    let options =
+        GenerateOptions { sampling: SamplingOptions { top_p: 7.0, ..SamplingOptions::default() }, ..greedy(4) };
+    assert!(block_on(session.chat(&user("Hello!"), &options, &mut |_| true)).is_err());
+    assert_eq!(session.position(), 0);
+}

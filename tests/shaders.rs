@@ -1,0 +1,225 @@
+//! The WGSL sources without a GPU: every kernel in every variant is valid, keeps the baseline's limits, and agrees with Rust
+//! about what lies where. And with one: a program that is wrong is reported, and not a silent zero.
+
+use std::collections::HashSet;
+use std::mem::{offset_of, size_of};
+
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, TypeInner};
+use peregrine::Error;
+use peregrine::format::FORMATS;
+use peregrine::gpu::{GpuOptions, Reduction};
+use peregrine::kernels::{KERNELS, Kernel, Pipelines};
+use peregrine::plan::Step;
+use peregrine::state::Ends;
+use peregrine::weights::{GpuMatrix, GpuPart};
+use peregrine_tests::gpu;
+use pollster::block_on;
+
+fn validate(source: &str) -> Result<(Module, ModuleInfo), String> {
+    let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
+    // unpack2x16float is plain WGSL; naga counts it as a capability all the same.
+    let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
+    validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+    let info = validator.validate(&module).map_err(|e| e.emit_to_string(source))?;
+    Ok((module, info))
+}
+
+fn all() -> impl Iterator<Item = (&'static Kernel, Reduction, Module)> {
+    KERNELS.iter().flat_map(|kernel| {
+        [Reduction::Workgroup, Reduction::Subgroup].map(|reduction| {
+            let source = kernel.source(reduction, false);
+            let (module, _) = validate(&source).unwrap_or_else(|e| panic!("{}, {reduction:?}: {e}", kernel.name));
+            (kernel, reduction, module)
+        })
+    })
+}
+
+#[test]
+fn every_kernel_is_valid_in_every_variant() {
+    assert_eq!(all().count(), 2 * KERNELS.len());
+    let names: HashSet<&str> = KERNELS.iter().map(|k| k.name).collect();
+    assert_eq!(names.len(), KERNELS.len(), "a name twice");
+}
+
+#[test]
+fn a_broken_source_is_seen() {
+    let matvec = Kernel::named("matvec").unwrap();
+    let source = matvec.source(Reduction::Workgroup, false);
+    assert!(validate(&source).is_ok());
+    let broken = source.replacen("sum += scale * reduce(normed, index);", "sum += scale * reduce(normed, 0.5);", 1);
+    assert_ne!(broken, source);
+    assert!(validate(&broken).is_err());
+    // Not only what the parser sees.
+    let racing =
+        source.replacen("let lane = index % LANES;", "let lane = index % LANES; if (lane == 0u) { return 1.0; }", 1);
+    assert!(validate(&racing).is_err());
+}
+
+#[test]
+fn only_browsers_are_told_to_enable_subgroups() {
+    for kernel in KERNELS {
+        for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
+            let enables = kernel.reduces && reduction == Reduction::Subgroup;
+            assert_eq!(kernel.source(reduction, true).starts_with("enable subgroups;\n"), enables, "{}", kernel.name);
+            assert!(!kernel.source(reduction, false).contains("enable "), "{}", kernel.name);
+        }
+    }
+}
+
+#[test]
+fn bindings_keep_the_baselines_limits() {
+    for (kernel, reduction, module) in all() {
+        let mut storage = 0;
+        let mut slots = Vec::new();
+        for (_, variable) in module.global_variables.iter() {
+            if let Some(binding) = &variable.binding {
+                assert_eq!(binding.group, 0, "{}", kernel.name);
+                slots.push(binding.binding);
+                storage += u32::from(matches!(variable.space, AddressSpace::Storage { .. }));
+            }
+        }
+        assert!(storage <= 8, "{}, {reduction:?}: {storage} storage buffers", kernel.name);
+        slots.sort_unstable();
+        assert_eq!(
+            slots,
+            (0..slots.len() as u32).collect::<Vec<_>>(),
+            "{}: bindings are numbered in order",
+            kernel.name
+        );
+    }
+}
+
+/// Bytes of workgroup memory and invocations of a kernel with these constants, where everything else is as large as it gets.
+fn workgroup(module: &Module, info: &ModuleInfo, constants: &[(&str, f64)]) -> (u32, u32) {
+    let constants = constants.iter().map(|(name, value)| ((*name).to_string(), *value)).collect();
+    let (module, _) = naga::back::pipeline_constants::process_overrides(module, info, None, &constants).unwrap();
+    let layouts = module.global_variables.iter().filter(|(_, v)| v.space == AddressSpace::WorkGroup);
+    let bytes = layouts.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx())).sum();
+    (bytes, module.entry_points[0].workgroup_size.iter().product())
+}
+
+#[test]
+fn workgroups_keep_the_baselines_limits() {
+    // The largest that the table of shapes gives, with the largest sizes that a model may have.
+    let sizes = [
+        ("THREADS", 256.0),
+        ("LANES", 32.0),
+        ("HEAD_DIM", 256.0),
+        ("P", 128.0),
+        ("N", 512.0),
+        ("G", 1.0),
+        ("Q_DIM", 2048.0),
+        ("KV_DIM", 512.0),
+        ("Q_PER_KV", 4.0),
+        ("D_SSM", 3072.0),
+        ("CONV_DIM", 4096.0),
+        ("D_CONV", 4.0),
+        ("SSM_HEADS", 24.0),
+        ("SSM_OFFSET", 2048.0),
+        ("PIECES", 64.0),
+        ("PROJ_STRIDE", 8192.0),
+        ("READY_STRIDE", 8192.0),
+        ("MIXED_STRIDE", 8192.0),
+        ("WIDTH", 3072.0),
+        ("STRIDE", 8192.0),
+        ("OFFSET", 2048.0),
+        ("EPS", 1e-5),
+    ];
+    let mut largest = 0;
+    for kernel in KERNELS {
+        for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
+            let (module, info) = validate(&kernel.source(reduction, false)).unwrap();
+            let known = |name: &&str| module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
+            let mut constants: Vec<(&str, f64)> = sizes.iter().copied().filter(|(name, _)| known(&name)).collect();
+            if kernel.name == "mixer" {
+                // Its shape has 128 invocations at most.
+                constants[0].1 = 128.0;
+            }
+            let (bytes, invocations) = workgroup(&module, &info, &constants);
+            assert!(bytes <= 16384, "{}, {reduction:?}: {bytes} bytes of workgroup memory", kernel.name);
+            assert!((1..=256).contains(&invocations), "{}: {invocations} invocations", kernel.name);
+            largest = largest.max(bytes);
+        }
+    }
+    assert!(largest > 8192, "the sizes of arrays are not counted: {largest}");
+}
+
+/// Offsets of a struct's members, and its size.
+fn layout(module: &Module, name: &str) -> (Vec<(String, u32)>, u32) {
+    let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).unwrap();
+    let TypeInner::Struct { members, span } = &ty.inner else {
+        panic!("{name} is no struct");
+    };
+    (members.iter().map(|m| (m.name.clone().unwrap(), m.offset)).collect(), *span)
+}
+
+macro_rules! assert_layout {
+    ($module:expr, $name:literal, $rust:ty, [$($field:ident),*]) => {
+        let (members, size) = layout($module, $name);
+        let expected = vec![$((stringify!($field).to_string(), offset_of!($rust, $field) as u32)),*];
+        let shared: Vec<_> = members.iter().filter(|(name, _)| !name.starts_with("unused")).cloned().collect();
+        assert_eq!(shared, expected, $name);
+        assert_eq!(size as usize, size_of::<$rust>(), $name);
+    };
+}
+
+#[test]
+fn structs_lie_as_rust_writes_them() {
+    let module = |name| validate(&Kernel::named(name).unwrap().source(Reduction::Workgroup, false)).unwrap().0;
+    let matvec = module("matvec");
+    assert_layout!(&matvec, "Step", Step, [tokens, position, first, splits]);
+    assert_layout!(&matvec, "Part", GpuPart, [first_row, rows, strips, x, quants, scales, kind, scale]);
+    assert_layout!(&matvec, "Matrix", GpuMatrix, [first_row, rows, parts, x_stride, y_stride, part]);
+    assert_layout!(&module("sample"), "Ends", Ends, [count, vocab_size, id]);
+}
+
+#[test]
+fn formats_have_ggufs_numbers() {
+    let source = Kernel::named("matvec").unwrap().source(Reduction::Workgroup, false);
+    for spec in FORMATS {
+        let line = format!("const {}: u32 = {}u;", spec.name, spec.gguf_id);
+        assert!(source.contains(&line), "{line}");
+        let function = format!("fn strip_{}(", spec.name.to_lowercase());
+        assert!(source.contains(&function), "{function}");
+    }
+}
+
+#[test]
+fn every_file_is_part_of_a_kernel() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
+    let sources: Vec<String> = KERNELS
+        .iter()
+        .flat_map(|k| [Reduction::Workgroup, Reduction::Subgroup].map(|reduction| k.source(reduction, false)))
+        .collect();
+    let mut files = 0;
+    for folder in [folder.clone(), folder.join("format")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "wgsl") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert!(sources.iter().any(|s| s.contains(&text)), "{} is used by no kernel", path.display());
+                files += 1;
+            }
+        }
+    }
+    assert!(files > KERNELS.len(), "{files} files");
+}
+
+#[test]
+fn a_pipeline_that_fails_is_reported_by_name() {
+    let gpu = gpu(&GpuOptions::default());
+    let pipelines = Pipelines::new(&gpu);
+    let norm = Kernel::named("rmsnorm").unwrap();
+    let sizes = [("WIDTH", 64.0), ("STRIDE", 64.0), ("EPS", 1e-5)];
+    pipelines.get(norm, Reduction::Workgroup, &sizes);
+    block_on(pipelines.finish()).unwrap();
+    // No device has a million invocations.
+    pipelines.get(norm, Reduction::Workgroup, &[&sizes[..], &[("THREADS", 1e6)]].concat());
+    let error = block_on(pipelines.finish()).unwrap_err();
+    assert!(matches!(&error, Error::Gpu { detail } if detail.contains("kernel rmsnorm")), "{error}");
+    // Told once, and what was right before still is.
+    block_on(pipelines.finish()).unwrap();
+}
