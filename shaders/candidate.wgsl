@@ -1,5 +1,4 @@
 // What the two steps of greedy drawing share: candidates.wgsl and sample.wgsl.
-const LOWEST: f32 = -3.4028235e38;
 const NO_TOKEN: u32 = 0xffffffffu;
 
 // Tokens that end an answer (Ends in state.rs).
@@ -13,7 +12,7 @@ struct Ends {
 
 struct Candidate {
   logit: f32,
-  token: u32,   // NO_TOKEN: none that can be drawn
+  token: u32,   // NO_TOKEN: none that can be drawn, and no logit
   wrong: u32,   // 1: a logit was no number
   unused: u32,
 }

@@ -14,7 +14,7 @@ var<workgroup> best: array<Candidate, THREADS>;
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let halted = control[0] != 0u;
-  var mine = Candidate(LOWEST, NO_TOKEN, 0u, 0u);
+  var mine = Candidate(0.0, NO_TOKEN, 0u, 0u);
   for (var i = group.x * THREADS + index; i < ends.vocab_size; i += PIECES * THREADS) {
     let logit = logits[i];
     if (!halted) {
