@@ -1,10 +1,12 @@
 # make chat    builds everything and serves the chat page
 # make test    runs every test, native and in a browser
+# make bench   speed of the embedded model, natively and in the browser
 # make check   formatting and lints only
 # Whatever is missing on this machine is installed first (Debian packages through apt-get, with sudo when not root).
 
 PORT ?= 8317
 export PATH := $(PATH):$(HOME)/.cargo/bin
+export XDG_RUNTIME_DIR ?= $(or $(TMPDIR),/tmp)
 
 model := models/tiny/peregrine-tiny-chat-Q4_0.gguf
 rust := Cargo.toml Cargo.lock $(shell find crates/peregrine crates/web shaders -type f)
@@ -13,17 +15,22 @@ modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
 page := web/chat/dist/index.html
 
-.PHONY: help chat test check fmt native wasm page clean
+.PHONY: help chat test bench check fmt native wasm page clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//; 1,4p' Makefile
+	@sed -n 's/^# \{0,1\}//; 1,5p' Makefile
 
 chat: tools native $(page)
 	@node web/scripts/chat.mjs --port $(PORT)
 
 test:
 	@sh web/scripts/test.sh
+
+bench: native $(page)
+	@sh web/scripts/system.sh browser
+	@target/release/peregrine bench $(model) --prompt-tokens 50 --gen-tokens 32
+	@cd web && npm run --silent bench
 
 check: tools $(modules)
 	@cargo fmt --all --check

@@ -103,7 +103,7 @@ fn golden() -> Vec<Value> {
 fn messages_of(conversation: &Value) -> Vec<Message> {
     let text = |m: &Value, key: &str| m[key].as_str().unwrap().to_string();
     let all = conversation["messages"].as_array().unwrap();
-    all.iter().map(|m| Message::new(&text(m, "role"), &text(m, "content"))).collect()
+    all.iter().map(|m| Message::new(text(m, "role"), text(m, "content"))).collect()
 }
 
 /// The golden answers, without the end token.

@@ -133,7 +133,7 @@ fn workgroups_keep_the_baselines_limits() {
         for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
             let (module, info) = validate(&kernel.source(reduction, false)).unwrap();
             let known = |name: &&str| module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
-            let mut constants: Vec<(&str, f64)> = sizes.iter().copied().filter(|(name, _)| known(&name)).collect();
+            let mut constants: Vec<(&str, f64)> = sizes.iter().copied().filter(|(name, _)| known(name)).collect();
             if kernel.name == "mixer" {
                 // Its shape has 128 invocations at most.
                 constants[0].1 = 128.0;

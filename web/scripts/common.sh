@@ -6,6 +6,10 @@ cd "$root"
 PATH="$PATH:$HOME/.cargo/bin"
 export PATH
 
+# Mesa's Vulkan drivers complain where there is none.
+XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-${TMPDIR:-/tmp}}
+export XDG_RUNTIME_DIR
+
 say() { printf '%s\n' "$*"; }
 step() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 die() {

@@ -30,7 +30,7 @@
 //! | [`model`] | **the page**: the forward pass, one line a dispatch |
 //! | [`state`], [`session`] | what a conversation leaves behind; prefill, decode, stopping |
 //! | [`tokenizer`], [`text`], [`chat`], [`sampling`] | text in and out |
-//! | [`reference`], [`check`] | the CPU twin, and the comparison with it |
+//! | [`mod@reference`], [`check`], [`profile`] | the CPU twin, and the comparison with it; where a GPU's time goes |
 //! | [`quantize`], [`synth`] | making GGUF files: from other files, from random numbers |
 //!
 //! # Five ideas

@@ -1,7 +1,7 @@
 //! Text to token ids and back: byte-level BPE, from GGUF metadata or from `tokenizer.json`.
 //!
 //! The merging is done by the `tokenizers` crate (the one behind Hugging Face's), so ids are equal to those of
-//! `AutoTokenizer`. What is ours is around it: both containers are brought to the same [`Parts`], everything in them is
+//! `AutoTokenizer`. What is ours is around it: both containers are brought to the same `Parts`, everything in them is
 //! checked before the crate sees it (it panics on some broken vocabularies), and text can be encoded with control
 //! tokens switched off ([`Tokenizer::encode_plain`]), so that a user who types `<|im_end|>` does not end his turn.
 
