@@ -10,4 +10,5 @@ mod http;
 mod lies;
 mod lies_fields;
 mod quantize;
+mod split;
 mod toy;

@@ -39,7 +39,12 @@ const HEADER: &[Lie] = &[
     ("a key without end", |f| f.fields[1].0 = "k".repeat(70_000), "malformed", &["key", "65535", "70000"]),
     ("alignment 0", |f| f.set_u32("general.alignment", 0), "malformed", &["general.alignment"]),
     ("alignment 24", |f| f.set_u32("general.alignment", 24), "malformed", &["general.alignment", "24"]),
-    ("a part of a split model", |f| f.set("split.count", 2, vec![3, 0]), "unsupported", &["split.count", "3"]),
+    (
+        "a part of a split model",
+        |f| f.set("split.count", 2, vec![3, 0]),
+        "unsupported",
+        &["split.count", "part 1 of 3"],
+    ),
 ];
 
 const Q: &str = "blk.0.attn_q.weight";

@@ -295,10 +295,6 @@ fn parse(name: &str, bytes: &[u8], len: u64) -> Result<Header, Stop> {
         let value = cursor.value(&key)?;
         metadata.push(key, value)?;
     }
-    let split = metadata.u32_or("split.count", 1)?;
-    if split > 1 {
-        return Err(unsupported(name, "split.count", "a single file", split).into());
-    }
     let alignment = metadata.u32_or("general.alignment", 32)?;
     if !alignment.is_power_of_two() {
         return Err(malformed(name, "general.alignment", "a power of two", alignment).into());

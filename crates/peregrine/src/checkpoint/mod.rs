@@ -13,6 +13,7 @@ mod part_file;
 #[cfg(not(target_arch = "wasm32"))]
 mod safetensors;
 pub mod source;
+pub mod split;
 mod tokenizer_data;
 pub(crate) mod tokenizer_export;
 
@@ -33,7 +34,7 @@ use crate::{Error, Result};
 /// The kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
-    /// One file; multipliers are in the weights.
+    /// One or more files; multipliers are in the weights.
     Gguf,
     /// A Hugging Face folder; multipliers are in the configuration.
     Safetensors,
@@ -113,10 +114,18 @@ impl Checkpoint {
     /// # Errors
     /// Whatever is wrong with the header, by name; or the source's.
     pub async fn open_gguf(source: Rc<dyn Source>) -> Result<Self> {
-        let header = gguf::read_header(&*source).await?;
-        let file = source.name().to_string();
+        Self::open_gguf_parts(vec![source]).await
+    }
+
+    /// Opens a model in several GGUF files, given in order: see [`split`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open_gguf`], and [`Error::Malformed`] when the files do not belong together.
+    pub async fn open_gguf_parts(sources: Vec<Rc<dyn Source>>) -> Result<Self> {
+        let (header, found) = split::read(&sources).await?;
+        let file = header.metadata.file().to_string();
         let metadata = &header.metadata;
-        let by_name = |name: &str| header.tensors.iter().find(|t| t.name == name);
+        let by_name = |name: &str| found.iter().find(|t| t.stored_name == name);
 
         // Another architecture is a better message than a tensor that it does not have.
         let architecture = metadata.str("general.architecture")?;
@@ -124,7 +133,7 @@ impl Checkpoint {
         if architecture == crate::config::ARCHITECTURE && embedding.is_none() {
             return Err(Error::MissingTensor { name: file, tensor: "token_embd.weight".into() });
         }
-        let vocab = embedding.and_then(|t| t.dims.get(1)).copied().unwrap_or(1);
+        let vocab = embedding.map_or(1, |t| t.shape.iter().rev().nth(1).copied().unwrap_or(1));
         let vocab = u32::try_from(vocab).unwrap_or(u32::MAX);
         let config = Config::from_gguf(
             metadata,
@@ -142,20 +151,12 @@ impl Checkpoint {
             chat_template: metadata.str_opt("tokenizer.chat_template")?.map(Into::into),
             metadata: shown.collect(),
             file,
-            sources: vec![source],
+            sources,
             tensors: Vec::new(),
             index: HashMap::new(),
             config,
         };
-        let found = header.tensors.into_iter().map(|t| Found {
-            stored_name: t.name,
-            shape: t.dims.into_iter().rev().collect(),
-            format: t.format,
-            source: 0,
-            offset: t.offset,
-            bytes: t.bytes,
-        });
-        checkpoint.fill(found.collect())?;
+        checkpoint.fill(found)?;
         Ok(checkpoint)
     }
 
@@ -169,14 +170,17 @@ impl Checkpoint {
         safetensors::open_folder(path).await
     }
 
-    /// Opens what the user names: a GGUF file, a folder, or an http(s) address of a GGUF file.
+    /// Opens what the user names: a GGUF file, a folder, or an http(s) address of a GGUF file. Of a model in several files, any of
+    /// them.
     ///
     /// # Errors
     /// As [`Checkpoint::open_gguf`] and [`Checkpoint::open_folder`]; [`Error::Unsupported`] for a hub id.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn open(model: &str) -> Result<Self> {
+        let parts = split::names(model).unwrap_or_else(|| vec![model.into()]);
         if model.starts_with("http://") || model.starts_with("https://") {
-            return Self::open_gguf(Rc::new(HttpSource::open(model)?)).await;
+            let sources = parts.iter().map(|part| Ok(Rc::new(HttpSource::open(part)?) as Rc<dyn Source>));
+            return Self::open_gguf_parts(sources.collect::<Result<_>>()?).await;
         }
         let path = std::path::Path::new(model);
         if path.is_dir() {
@@ -192,7 +196,8 @@ impl Checkpoint {
                 found: "an id on the Hugging Face hub".into(),
             });
         }
-        Self::open_gguf(Rc::new(FileSource::open(path)?)).await
+        let sources = parts.iter().map(|part| Ok(Rc::new(FileSource::open(part)?) as Rc<dyn Source>));
+        Self::open_gguf_parts(sources.collect::<Result<_>>()?).await
     }
 
     /// Matches the file's tensors with those of the architecture.
