@@ -8,9 +8,17 @@
 const F32: u32 = 0u;
 const F16: u32 = 1u;
 const Q4_0: u32 = 2u;
+const Q4_1: u32 = 3u;
+const Q5_0: u32 = 6u;
+const Q5_1: u32 = 7u;
 const Q8_0: u32 = 8u;
+const Q2_K: u32 = 10u;
+const Q3_K: u32 = 11u;
 const Q4_K: u32 = 12u;
+const Q5_K: u32 = 13u;
 const Q6_K: u32 = 14u;
+const IQ4_NL: u32 = 20u;
+const IQ4_XS: u32 = 23u;
 const BF16: u32 = 30u;
 
 struct Part {
@@ -60,6 +68,11 @@ fn strip_dot(w: Strip, v: Strip) -> f32 {
     + dot(w.e, v.e) + dot(w.f, v.f) + dot(w.g, v.g) + dot(w.h, v.h);
 }
 
+fn raised(w: Strip, m: f32) -> Strip {
+  let by = vec4<f32>(m);
+  return Strip(w.a + by, w.b + by, w.c + by, w.d + by, w.e + by, w.f + by, w.g + by, w.h + by);
+}
+
 fn scaled(w: Strip, d: f32) -> Strip {
   return Strip(d * w.a, d * w.b, d * w.c, d * w.d, d * w.e, d * w.f, d * w.g, d * w.h);
 }
@@ -103,12 +116,51 @@ fn nibbles_of(words: vec4<u32>) -> Strip {
   );
 }
 
+// Bits v to v + 3 of a word.
+fn bits_of(word: u32, v: u32) -> vec4<u32> {
+  return (vec4<u32>(word) >> (vec4<u32>(0u, 1u, 2u, 3u) + vec4<u32>(v))) & vec4<u32>(1u);
+}
+
+fn with_fifth(low: vec4<u32>, high: u32, v: u32) -> vec4<f32> {
+  return vec4<f32>(low | (bits_of(high, v) << vec4<u32>(4u)));
+}
+
+// 32 five-bit codes: nibbles, and bit v of a word for value v.
+fn five_bits_of(words: vec4<u32>, high: u32) -> Strip {
+  return Strip(
+    with_fifth(low_nibbles(words.x), high, 0u), with_fifth(low_nibbles(words.y), high, 4u),
+    with_fifth(low_nibbles(words.z), high, 8u), with_fifth(low_nibbles(words.w), high, 12u),
+    with_fifth(high_nibbles(words.x), high, 16u), with_fifth(high_nibbles(words.y), high, 20u),
+    with_fifth(high_nibbles(words.z), high, 24u), with_fifth(high_nibbles(words.w), high, 28u),
+  );
+}
+
+fn pairs_at(word: u32, n: u32) -> vec4<f32> {
+  return vec4<f32>((vec4<u32>(word) >> (vec4<u32>(0u, 8u, 16u, 24u) + vec4<u32>(2u * n))) & vec4<u32>(3u));
+}
+
+// 32 two-bit codes: value v in word v / 16, at bit 8 (v % 4) + 2 (v % 16 / 4).
+fn pairs_of(a: u32, b: u32) -> Strip {
+  return Strip(
+    pairs_at(a, 0u), pairs_at(a, 1u), pairs_at(a, 2u), pairs_at(a, 3u),
+    pairs_at(b, 0u), pairs_at(b, 1u), pairs_at(b, 2u), pairs_at(b, 3u),
+  );
+}
+
 fn strip_as(format: u32, quants: u32, scales: u32, i: u32) -> Strip {
   switch (format) {
     case F16: { return strip_f16(quants, i); }
     case BF16: { return strip_bf16(quants, i); }
     case Q8_0: { return strip_q8_0(quants, scales, i); }
     case Q4_0: { return strip_q4_0(quants, scales, i); }
+    case Q4_1: { return strip_q4_1(quants, scales, i); }
+    case Q5_0: { return strip_q5_0(quants, scales, i); }
+    case Q5_1: { return strip_q5_1(quants, scales, i); }
+    case Q2_K: { return strip_q2_k(quants, scales, i); }
+    case Q3_K: { return strip_q3_k(quants, scales, i); }
+    case Q5_K: { return strip_q5_k(quants, scales, i); }
+    case IQ4_NL: { return strip_iq4_nl(quants, scales, i); }
+    case IQ4_XS: { return strip_iq4_xs(quants, scales, i); }
     case Q4_K: { return strip_q4_k(quants, scales, i); }
     case Q6_K: { return strip_q6_k(quants, scales, i); }
     default: { return strip_f32(quants, i); }

@@ -4,6 +4,7 @@
 mod chat;
 mod checkpoint;
 mod limits;
+mod mixes;
 mod model;
 mod sampling;
 mod session;

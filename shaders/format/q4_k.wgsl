@@ -1,9 +1,8 @@
 // Q4_K: value = d s q - dmin m, with 6-bit s and m for each strip. 4 words a strip; 8 halves (a vec4) a block of 8 strips:
 // d, dmin, and twelve bytes with the scales.
-fn strip_q4_k(quants: u32, scales: u32, i: u32) -> Strip {
-  let words = weights[quants / 4u + i];
-  let unit = weights[scales / 8u + i / 8u];
-  let j = i % 8u;
+
+// d s and dmin m of strip j of a block, from its vec4 of scales; Q5_K has the same.
+fn scale_and_least(unit: vec4<u32>, j: u32) -> vec2<f32> {
   // Bytes k, k + 4 and k + 8 of the twelve, with k = j % 4: the same byte of three words.
   let side = 8u * (j % 4u);
   let a = (unit.y >> side) & 255u;
@@ -11,9 +10,14 @@ fn strip_q4_k(quants: u32, scales: u32, i: u32) -> Strip {
   let c = (unit.w >> side) & 255u;
   let s = select(a & 63u, (c & 15u) | ((a >> 6u) << 4u), j >= 4u);
   let m = select(b & 63u, (c >> 4u) | ((b >> 6u) << 4u), j >= 4u);
-  let scale = unpack2x16float(unit.x);
-  let d = scale.x * f32(s);
-  let least = vec4<f32>(scale.y * f32(m));
+  return unpack2x16float(unit.x) * vec2<f32>(f32(s), f32(m));
+}
+
+fn strip_q4_k(quants: u32, scales: u32, i: u32) -> Strip {
+  let words = weights[quants / 4u + i];
+  let pair = scale_and_least(weights[scales / 8u + i / 8u], i % 8u);
+  let d = pair.x;
+  let least = vec4<f32>(pair.y);
   let q = nibbles_of(words);
   return Strip(
     d * q.a - least, d * q.b - least, d * q.c - least, d * q.d - least,

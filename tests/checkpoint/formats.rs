@@ -15,6 +15,10 @@ fn half(bits: u16) -> f32 {
     if bits >> 15 == 1 { -size } else { size }
 }
 
+/// What the codes of the IQ4 formats stand for.
+const STEPS: [f32; 16] =
+    [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
+
 /// Strip `index` of a unit, dequantised from the description of the GPU's layout: 32 values.
 fn strip_values(format: Format, unit: &[u32], index: usize, meta: &[u16]) -> Vec<f32> {
     let strip: Vec<u32> = match format {
@@ -29,19 +33,42 @@ fn strip_values(format: Format, unit: &[u32], index: usize, meta: &[u16]) -> Vec
     let byte = |word: usize, at: usize| strip[word] >> (8 * at) & 255;
     let nibble = |v: usize| byte(v % 16 / 4, v % 4) >> (4 * (v / 16)) & 15;
     let scale_byte = |at: usize, first: usize| meta[first + at / 2] >> (8 * (at % 2)) & 255;
+    let pair = |v: usize| strip[v / 16] >> (8 * (v % 4) + 2 * (v % 16 / 4)) & 3;
+    let fifth = |meta: &[u16], v: usize| u32::from(meta[v / 16] >> (v % 16) & 1);
     let value = |v: usize| match format {
         Format::F32 => f32::from_bits(strip[v]),
         Format::F16 => half((strip[v / 2] >> (16 * (v % 2))) as u16),
         Format::BF16 => f32::from_bits(strip[v / 2] >> (16 * (v % 2)) << 16),
+        Format::Q4_1 => half(meta[0]) * nibble(v) as f32 + half(meta[1]),
+        Format::Q5_0 => half(meta[0]) * ((nibble(v) | fifth(&meta[1..], v) << 4) as f32 - 16.0),
+        Format::Q5_1 => half(meta[0]) * (nibble(v) | fifth(&meta[2..], v) << 4) as f32 + half(meta[1]),
+        Format::Q2_K => {
+            let both = scale_byte(2 * index + v / 16, 0);
+            half(meta[8]) * (both & 15) as f32 * pair(v) as f32 - half(meta[9]) * (both >> 4) as f32
+        }
+        Format::Q3_K => {
+            let j = 2 * index + v / 16;
+            let low = scale_byte(j % 8, 0) >> (4 * (j / 8)) & 15;
+            let high = scale_byte(8 + j % 4, 0) >> (2 * (j / 4)) & 3;
+            let q = pair(v) | (strip[2] >> v & 1) << 2;
+            half(meta[6]) * (f32::from(low | high << 4) - 32.0) * (q as f32 - 4.0)
+        }
+        Format::IQ4_NL => half(meta[0]) * STEPS[nibble(v) as usize],
+        Format::IQ4_XS => {
+            let low = scale_byte(index / 2, 2) >> (4 * (index % 2)) & 15;
+            let high = meta[1] >> (2 * index) & 3;
+            half(meta[0]) * (f32::from(low | high << 4) - 32.0) * STEPS[nibble(v) as usize]
+        }
         Format::Q8_0 => half(meta[0]) * (byte(v / 4, v % 4) as u8 as i8) as f32,
         Format::Q4_0 => half(meta[0]) * (nibble(v) as f32 - 8.0),
-        Format::Q4_K => {
+        Format::Q4_K | Format::Q5_K => {
+            let fifth = if format == Format::Q5_K { fifth(&meta[8 + 2 * index..], v) << 4 } else { 0 };
             let sc = |at| u32::from(scale_byte(at, 2));
             let (scale, min) = match index {
                 0..4 => (sc(index) & 63, sc(index + 4) & 63),
                 _ => (sc(index + 4) & 15 | sc(index - 4) >> 6 << 4, sc(index + 4) >> 4 | sc(index) >> 6 << 4),
             };
-            half(meta[0]) * scale as f32 * nibble(v) as f32 - half(meta[1]) * min as f32
+            half(meta[0]) * scale as f32 * (nibble(v) | fifth) as f32 - half(meta[1]) * min as f32
         }
         Format::Q6_K => {
             let r = v % 16;
@@ -90,8 +117,10 @@ const EXTREME: [u16; 6] = [0, 0x8000, 1, 0x8001, 0x7bff, 0xfbff];
 fn scales_at(format: Format) -> &'static [usize] {
     match format {
         Format::F32 | Format::F16 | Format::BF16 => &[],
-        Format::Q8_0 | Format::Q4_0 => &[0],
-        Format::Q4_K => &[0, 2],
+        Format::Q8_0 | Format::Q4_0 | Format::Q5_0 | Format::IQ4_NL | Format::IQ4_XS => &[0],
+        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
+        Format::Q2_K => &[80, 82],
+        Format::Q3_K => &[108],
         Format::Q6_K => &[208],
     }
 }
@@ -148,7 +177,7 @@ fn the_table_is_consistent() {
         }
     }
     assert_eq!(Format::F32.row_bytes(u64::MAX), None);
-    assert_eq!(Format::from_gguf_id(13), None);
+    assert_eq!(Format::from_gguf_id(16), None);
 }
 
 /// Four blocks of bytes from one generator, dequantised by `gguf.quants.dequantize` of the Python package gguf 0.19;
@@ -159,6 +188,14 @@ fn values_are_those_of_the_python_package() {
         (Format::Q4_0, [0.301025390625, 0.20068359375, 0.43701171875], 0x77ee_f800),
         (Format::Q8_0, [9.131103515625, -5.2177734375, 3.88427734375], 0x7b76_fb40),
         (Format::Q4_K, [-15.5291748046875, -15.5291748046875, 1.38555908203125], 0xc00d_23b8),
+        (Format::Q4_1, [-0.99993896484375, -0.69891357421875, -0.996337890625], 0x583d_1400),
+        (Format::Q5_0, [-1.304443359375, -0.100341796875, -1.3828125], 0x9a40_0000),
+        (Format::Q5_1, [-2.10369873046875, -0.19720458984375, -2.48492431640625], 0xa40a_2500),
+        (Format::Q2_K, [-0.697265625, -0.9296875, -3.1893310546875], 0xef0a_a880),
+        (Format::Q3_K, [3.7503662109375, -2.36865234375, -7.9091796875], 0x3dfd_0580),
+        (Format::Q5_K, [-5.5953369140625, -8.9066162109375, -25.28106689453125], 0xdadb_45f0),
+        (Format::IQ4_NL, [3.511962890625, 2.20751953125, 5.68115234375], 0xf524_b740),
+        (Format::IQ4_XS, [-11.03759765625, -32.611083984375, -50.1337890625], 0x11e2_fff8),
         (Format::Q6_K, [-278.0615234375, 21.52734375, 6.0919189453125], 0xfb50_c120u32),
     ] {
         let spec = format.spec();
@@ -175,6 +212,26 @@ fn values_are_those_of_the_python_package() {
         assert_same_bits(&[values[0], values[17], values[values.len() - 1]], &some, spec.name);
         let found = values.iter().fold(0u32, |h, v| h.wrapping_mul(31).wrapping_add(v.to_bits()));
         assert_eq!(found, hash, "{}", spec.name);
+    }
+}
+
+/// 1024 normal values quantised by `gguf.quants.quantize` of the Python package gguf 0.19: a hash of the bytes.
+#[test]
+fn bytes_are_those_of_the_python_package() {
+    let mut noise = Noise(3);
+    let values: Vec<f32> = (0..1024).map(|_| noise.normal()).collect();
+    for (format, hash) in [
+        (Format::Q4_0, 0x2b13_009c),
+        (Format::Q4_1, 0x0faf_db77),
+        (Format::Q5_0, 0x6965_c8c7),
+        (Format::Q5_1, 0xe69f_069e_u32),
+        (Format::Q8_0, 0x2222_300c),
+    ] {
+        let spec = format.spec();
+        let mut bytes = vec![0; values.len() / spec.block as usize * spec.bytes as usize];
+        assert!(spec.quantise_blocks(&values, &mut bytes));
+        let found = bytes.iter().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add((*b).into()));
+        assert_eq!(found, hash, "{format}");
     }
 }
 
@@ -202,6 +259,10 @@ fn quantisation_errors_are_bounded() {
         (Format::Q6_K, 0.0185),
         (Format::Q4_K, 0.075),
         (Format::Q4_0, 0.093),
+        (Format::Q5_K, 0.038),
+        (Format::Q5_0, 0.047),
+        (Format::Q5_1, 0.042),
+        (Format::Q4_1, 0.087),
     ] {
         for scale in [1.0, 0.03, 100.0] {
             let values: Vec<f32> = normal.iter().map(|v| v * scale).collect();
@@ -226,7 +287,9 @@ fn odd_blocks_survive_quantisation() {
         for (at, block) in blocks.iter().enumerate() {
             let values: Vec<f32> = (0..256).map(block).collect();
             let mut bytes = vec![0xff; 256 / spec.block as usize * spec.bytes as usize];
-            spec.quantise_blocks(&values, &mut bytes);
+            if !spec.quantise_blocks(&values, &mut bytes) {
+                continue;
+            }
             let mut back = vec![f32::NAN; 256];
             spec.dequantise_blocks(&bytes, &mut back);
             let most = values.iter().fold(0f32, |most, v| most.max(v.abs()));

@@ -51,7 +51,7 @@ const Q: &str = "blk.0.attn_q.weight";
 
 const TENSORS: &[Lie] = &[
     ("an unknown block type", |f| f.tensor(Q).ty = 99, "unsupported", &[Q, "99"]),
-    ("a block type that is known but not ours", |f| f.tensor(Q).ty = 13, "unsupported", &[Q, "Q5_K", "13", "Q4_K"]),
+    ("a block type that is known but not ours", |f| f.tensor(Q).ty = 16, "unsupported", &[Q, "IQ2_XXS", "16", "Q4_K"]),
     ("no dimensions", |f| f.tensor(Q).dims.clear(), "malformed", &[Q, "dimensions"]),
     ("five dimensions", |f| f.tensor(Q).dims = vec![1; 5], "malformed", &[Q, "dimensions", "5"]),
     (

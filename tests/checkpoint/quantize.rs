@@ -102,7 +102,11 @@ fn formats_follow_the_rules() {
         (QuantType::Q8_0, [Format::Q8_0; 4]),
         (QuantType::Q4_0, [Format::Q6_K, Format::Q4_0, Format::Q4_0, Format::Q4_0]),
         (QuantType::Q6_K, [Format::Q6_K, Format::Q6_K, Format::Q6_K, Format::Q8_0]),
-        (QuantType::Q4_K_M, [Format::Q6_K, Format::Q4_K, Format::Q4_K, Format::Q8_0]),
+        (QuantType::Q4_K_M, [Format::Q6_K, Format::Q4_K, Format::Q4_K, Format::Q5_0]),
+        (QuantType::Q5_K_M, [Format::Q6_K, Format::Q5_K, Format::Q5_K, Format::Q5_1]),
+        (QuantType::Q5_0, [Format::Q6_K, Format::Q5_0, Format::Q5_0, Format::Q5_0]),
+        (QuantType::Q5_1, [Format::Q6_K, Format::Q5_1, Format::Q5_1, Format::Q5_1]),
+        (QuantType::Q4_1, [Format::Q6_K, Format::Q4_1, Format::Q4_1, Format::Q4_1]),
     ] {
         let output = reopen(convert(&input, target).unwrap());
         let found = formats(&output);
@@ -242,7 +246,8 @@ fn types_have_names() {
         assert_eq!(ty.name().to_lowercase().parse::<QuantType>().unwrap(), *ty);
     }
     assert_eq!("q4_k".parse::<QuantType>().unwrap(), QuantType::Q4_K_M);
-    let error = "Q5_1".parse::<QuantType>().unwrap_err();
+    assert_eq!("Q5_K".parse::<QuantType>().unwrap(), QuantType::Q5_K_M);
+    let error = "Q9_9".parse::<QuantType>().unwrap_err();
     assert_eq!(error.code(), "argument");
-    assert!(error.to_string().contains("Q5_1") && error.to_string().contains("Q4_K_M"), "{error}");
+    assert!(error.to_string().contains("Q9_9") && error.to_string().contains("Q4_K_M"), "{error}");
 }

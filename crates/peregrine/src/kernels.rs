@@ -36,10 +36,18 @@ const MATRIX: &[&str] = &[
     shader!("format/f32"),
     shader!("format/f16"),
     shader!("format/bf16"),
-    shader!("format/q8_0"),
     shader!("format/q4_0"),
+    shader!("format/q4_1"),
+    shader!("format/q5_0"),
+    shader!("format/q5_1"),
+    shader!("format/q8_0"),
+    shader!("format/q2_k"),
+    shader!("format/q3_k"),
     shader!("format/q4_k"),
+    shader!("format/q5_k"),
     shader!("format/q6_k"),
+    shader!("format/iq4_nl"),
+    shader!("format/iq4_xs"),
 ];
 const CANDIDATE: &[&str] = &[shader!("candidate")];
 const EPILOGUE: &[&str] = &[shader!("epilogue")];

@@ -34,12 +34,28 @@ pub enum Format {
     BF16,
     /// 32 values: a half scale and 4-bit integers.
     Q4_0,
+    /// 32 values: a half scale, a half minimum and 4-bit integers.
+    Q4_1,
+    /// 32 values: a half scale and 5-bit integers.
+    Q5_0,
+    /// 32 values: a half scale, a half minimum and 5-bit integers.
+    Q5_1,
     /// 32 values: a half scale and 8-bit integers.
     Q8_0,
+    /// 256 values in 16 groups: 2-bit integers, 4-bit scales and minima.
+    Q2_K,
+    /// 256 values in 16 groups: 3-bit integers, 6-bit scales.
+    Q3_K,
     /// 256 values in 8 groups: 4-bit integers, 6-bit scales and minima.
     Q4_K,
+    /// 256 values in 8 groups: 5-bit integers, 6-bit scales and minima.
+    Q5_K,
     /// 256 values in 16 groups: 6-bit integers, 8-bit scales.
     Q6_K,
+    /// 32 values: a half scale and 4-bit codes of uneven steps.
+    IQ4_NL,
+    /// 256 values in 8 groups: 4-bit codes of uneven steps, 6-bit scales.
+    IQ4_XS,
 }
 
 /// Quantises the values of one block to its bytes.
@@ -128,6 +144,45 @@ pub static FORMATS: &[FormatSpec] = &[
         quantise: Some(quantise::q4_0),
     },
     FormatSpec {
+        format: Format::Q4_1,
+        name: "Q4_1",
+        gguf_id: 3,
+        block: 32,
+        bytes: 20,
+        dequantise: dequantise::q4_1,
+        strip_words: 4,
+        meta_halves: 2,
+        unit_strips: 1,
+        repack: repack::q4_1,
+        quantise: Some(quantise::q4_1),
+    },
+    FormatSpec {
+        format: Format::Q5_0,
+        name: "Q5_0",
+        gguf_id: 6,
+        block: 32,
+        bytes: 22,
+        dequantise: dequantise::q5_0,
+        strip_words: 4,
+        meta_halves: 3,
+        unit_strips: 1,
+        repack: repack::q5_0,
+        quantise: Some(quantise::q5_0),
+    },
+    FormatSpec {
+        format: Format::Q5_1,
+        name: "Q5_1",
+        gguf_id: 7,
+        block: 32,
+        bytes: 24,
+        dequantise: dequantise::q5_1,
+        strip_words: 4,
+        meta_halves: 4,
+        unit_strips: 1,
+        repack: repack::q5_1,
+        quantise: Some(quantise::q5_1),
+    },
+    FormatSpec {
         format: Format::Q8_0,
         name: "Q8_0",
         gguf_id: 8,
@@ -139,6 +194,32 @@ pub static FORMATS: &[FormatSpec] = &[
         unit_strips: 1,
         repack: repack::scale_then_words,
         quantise: Some(quantise::q8_0),
+    },
+    FormatSpec {
+        format: Format::Q2_K,
+        name: "Q2_K",
+        gguf_id: 10,
+        block: 256,
+        bytes: 84,
+        dequantise: dequantise::q2_k,
+        strip_words: 2,
+        meta_halves: 10,
+        unit_strips: 8,
+        repack: repack::q2_k,
+        quantise: None,
+    },
+    FormatSpec {
+        format: Format::Q3_K,
+        name: "Q3_K",
+        gguf_id: 11,
+        block: 256,
+        bytes: 110,
+        dequantise: dequantise::q3_k,
+        strip_words: 3,
+        meta_halves: 7,
+        unit_strips: 8,
+        repack: repack::q3_k,
+        quantise: None,
     },
     FormatSpec {
         format: Format::Q4_K,
@@ -154,6 +235,19 @@ pub static FORMATS: &[FormatSpec] = &[
         quantise: Some(quantise_k::q4_k),
     },
     FormatSpec {
+        format: Format::Q5_K,
+        name: "Q5_K",
+        gguf_id: 13,
+        block: 256,
+        bytes: 176,
+        dequantise: dequantise::q5_k,
+        strip_words: 4,
+        meta_halves: 24,
+        unit_strips: 8,
+        repack: repack::q5_k,
+        quantise: Some(quantise_k::q5_k),
+    },
+    FormatSpec {
         format: Format::Q6_K,
         name: "Q6_K",
         gguf_id: 14,
@@ -166,6 +260,32 @@ pub static FORMATS: &[FormatSpec] = &[
         repack: repack::q6_k,
         quantise: Some(quantise_k::q6_k),
     },
+    FormatSpec {
+        format: Format::IQ4_NL,
+        name: "IQ4_NL",
+        gguf_id: 20,
+        block: 32,
+        bytes: 18,
+        dequantise: dequantise::iq4_nl,
+        strip_words: 4,
+        meta_halves: 1,
+        unit_strips: 1,
+        repack: repack::scale_then_words,
+        quantise: None,
+    },
+    FormatSpec {
+        format: Format::IQ4_XS,
+        name: "IQ4_XS",
+        gguf_id: 23,
+        block: 256,
+        bytes: 136,
+        dequantise: dequantise::iq4_xs,
+        strip_words: 4,
+        meta_halves: 4,
+        unit_strips: 8,
+        repack: repack::iq4_xs,
+        quantise: None,
+    },
 ];
 
 impl Format {
@@ -176,9 +296,17 @@ impl Format {
             Self::F16 => 1,
             Self::BF16 => 2,
             Self::Q4_0 => 3,
-            Self::Q8_0 => 4,
-            Self::Q4_K => 5,
-            Self::Q6_K => 6,
+            Self::Q4_1 => 4,
+            Self::Q5_0 => 5,
+            Self::Q5_1 => 6,
+            Self::Q8_0 => 7,
+            Self::Q2_K => 8,
+            Self::Q3_K => 9,
+            Self::Q4_K => 10,
+            Self::Q5_K => 11,
+            Self::Q6_K => 12,
+            Self::IQ4_NL => 13,
+            Self::IQ4_XS => 14,
         };
         &FORMATS[row]
     }

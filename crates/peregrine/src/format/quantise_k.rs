@@ -66,8 +66,9 @@ pub(super) fn q6_k(values: &[f32], block: &mut [u8]) {
     }
 }
 
-/// Scale and minimum (both >= 0) for which `scale · q - min`, q from 0 to 15, is nearest to a group of 32 values.
-fn q4_scale_min(group: &[f32]) -> (f32, f32) {
+/// Scale and minimum (both >= 0) for which `scale · q - min`, q from 0 to `most`, is nearest to a group of 32 values. Tried are
+/// inverse scales from `most + first` on, `steps` times 0.1 further.
+fn scale_min(group: &[f32], most: f32, first: f32, steps: u32) -> (f32, f32) {
     let low = group.iter().copied().fold(0.0, f32::min);
     let high = group.iter().copied().fold(f32::MIN, f32::max);
     if high <= low {
@@ -79,19 +80,19 @@ fn q4_scale_min(group: &[f32]) -> (f32, f32) {
     let error = |scale: f32, low: f32| {
         let inverse = inverse(scale);
         let term = |&x: &f32| {
-            let miss = scale * code((x - low) * inverse, 0.0, 15.0) + low - x;
+            let miss = scale * code((x - low) * inverse, 0.0, most) + low - x;
             weight(x) * miss * miss
         };
         group.iter().map(term).sum::<f32>()
     };
-    let mut best = ((high - low) / 15.0, low);
+    let mut best = ((high - low) / most, low);
     let mut least = error(best.0, best.1);
-    for step in 0..=20 {
-        let inverse = (14.0 + 0.1 * step as f32) / (high - low);
+    for step in 0..=steps {
+        let inverse = (most + first + 0.1 * step as f32) / (high - low);
         // A weighted least-squares line through (q, x) for these codes.
         let (mut w, mut q1, mut q2, mut x1, mut xq) = (0.0f32, 0.0f32, 0.0f32, 0.0f32, 0.0f32);
         for &x in group {
-            let q = code((x - low) * inverse, 0.0, 15.0);
+            let q = code((x - low) * inverse, 0.0, most);
             let weight = weight(x);
             w += weight;
             q1 += weight * q;
@@ -116,12 +117,13 @@ fn q4_scale_min(group: &[f32]) -> (f32, f32) {
     (best.0, -best.1)
 }
 
-/// 8 group scales and minima by search, stored in 6 bits relative to the largest of each; then codes for both as stored.
-pub(super) fn q4_k(values: &[f32], block: &mut [u8]) {
+/// 8 group scales and minima by search, stored in 6 bits relative to the largest of each, in the first 16 bytes of a block; then
+/// codes up to `most` for both as stored.
+fn q4_or_q5_k(values: &[f32], block: &mut [u8], most: f32, first: f32, steps: u32, put: impl Fn(&mut [u8], usize, u8)) {
     block.fill(0);
     let mut found = [(0.0f32, 0.0f32); 8];
     for (found, group) in found.iter_mut().zip(values.chunks_exact(32)) {
-        *found = q4_scale_min(group);
+        *found = scale_min(group, most, first, steps);
     }
     let largest = found.iter().fold((0.0f32, 0.0f32), |max, f| (max.0.max(f.0), max.1.max(f.1)));
     block[0..2].copy_from_slice(&f16::from_f32(largest.0 / 63.0).to_le_bytes());
@@ -146,8 +148,22 @@ pub(super) fn q4_k(values: &[f32], block: &mut [u8]) {
         let inverse = inverse(d * f32::from(scale));
         let min = dmin * f32::from(min);
         for l in 0..32 {
-            let q = code((values[32 * j + l] + min) * inverse, 0.0, 15.0) as u8;
-            block[16 + 32 * (j / 2) + l] |= q << (4 * (j % 2));
+            put(block, 32 * j + l, code((values[32 * j + l] + min) * inverse, 0.0, most) as u8);
         }
     }
+}
+
+/// Codes of 4 bits.
+pub(super) fn q4_k(values: &[f32], block: &mut [u8]) {
+    q4_or_q5_k(values, block, 15.0, -1.0, 20, |block, i, q| {
+        block[16 + 32 * (i / 64) + i % 32] |= q << (4 * (i / 32 % 2));
+    });
+}
+
+/// Codes of 5 bits.
+pub(super) fn q5_k(values: &[f32], block: &mut [u8]) {
+    q4_or_q5_k(values, block, 31.0, -0.5, 15, |block, i, q| {
+        block[48 + 32 * (i / 64) + i % 32] |= (q & 15) << (4 * (i / 32 % 2));
+        block[16 + i % 32] |= (q >> 4) << (i / 32);
+    });
 }

@@ -1,6 +1,6 @@
 //! One unit of a row, from a file's block to the GPU's strips. The layouts are a contract with `shaders/format`.
 
-use super::dequantise::q6_k_code;
+use super::dequantise::{q3_k_code, q5_k_code, q6_k_code, two_bits};
 
 /// Four bytes to a word, little-endian; missing bytes are zero.
 fn word(bytes: &[u8]) -> u32 {
@@ -15,11 +15,76 @@ pub(super) fn words(unit: &[u8], strips: &mut [u32], _meta: &mut [u16]) {
     }
 }
 
-/// Q4_0, Q8_0: the scale to plane M, the quants as they are.
-pub(super) fn scale_then_words(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
-    meta[0] = u16::from_le_bytes([block[0], block[1]]);
-    for (to, from) in strips.iter_mut().zip(block[2..].chunks_exact(4)) {
+/// The first bytes to plane M, the quants as they are.
+fn halves_then_words(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
+    halves(&block[..2 * meta.len()], meta);
+    for (to, from) in strips.iter_mut().zip(block[2 * meta.len()..].chunks_exact(4)) {
         *to = word(from);
+    }
+}
+
+/// Q4_0, Q8_0, IQ4_NL; meta: the scale.
+pub(super) fn scale_then_words(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
+    halves_then_words(block, strips, meta);
+}
+
+/// Q4_1; meta: d, m.
+pub(super) fn q4_1(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
+    halves_then_words(block, strips, meta);
+}
+
+/// Q5_0; meta: d, then a word of fifth bits.
+pub(super) fn q5_0(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
+    halves_then_words(block, strips, meta);
+}
+
+/// Q5_1; meta: d, m, then a word of fifth bits.
+pub(super) fn q5_1(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
+    halves_then_words(block, strips, meta);
+}
+
+/// IQ4_XS: 8 strips of nibbles; meta: d, high pairs of the scales, low nibbles of the scales.
+pub(super) fn iq4_xs(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
+    halves_then_words(block, strips, meta);
+}
+
+/// 32 two-bit codes to two words: value v in word v / 16, at bit 8 (v % 4) + 2 (v % 16 / 4).
+fn pairs(code: impl Fn(usize) -> u8, words: &mut [u32]) {
+    words.fill(0);
+    for v in 0..32 {
+        let r = v % 16;
+        words[v / 16] |= u32::from(code(v)) << (8 * (r % 4) + 2 * (r / 4));
+    }
+}
+
+/// Q2_K: 8 strips of pairs; meta: 16 bytes of scales and minima, d, dmin.
+pub(super) fn q2_k(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
+    halves(&block[..16], meta);
+    halves(&block[80..84], &mut meta[8..]);
+    for (j, strip) in strips.chunks_exact_mut(2).enumerate() {
+        pairs(|v| two_bits(&block[16..80], 32 * j + v), strip);
+    }
+}
+
+/// Q3_K: 8 strips of pairs, each with a word of third bits; meta: 12 scale bytes, d.
+pub(super) fn q3_k(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
+    halves(&block[96..110], meta);
+    for (j, strip) in strips.chunks_exact_mut(3).enumerate() {
+        let code = |v: usize| q3_k_code(block, 32 * j + v);
+        pairs(|v| code(v) & 3, &mut strip[..2]);
+        strip[2] = (0..32).fold(0, |word, v| word | u32::from(code(v) >> 2) << v);
+    }
+}
+
+/// Q5_K: 8 strips of nibbles like Q4_0's; meta: d, dmin, the 12 scale bytes, then a word of fifth bits for each strip.
+pub(super) fn q5_k(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
+    halves(&block[..16], meta);
+    for (j, strip) in strips.chunks_exact_mut(4).enumerate() {
+        let code = |v: usize| q5_k_code(block, 32 * j + v);
+        nibbles(|v| code(v) & 15, strip);
+        let fifth = (0..32).fold(0u32, |word, v| word | u32::from(code(v) >> 4) << v);
+        meta[8 + 2 * j] = fifth as u16;
+        meta[9 + 2 * j] = (fifth >> 16) as u16;
     }
 }
 
@@ -58,12 +123,7 @@ pub(super) fn q6_k(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
         for k in 0..2 {
             let code = |i: usize| q6_k_code(block, 64 * j + 32 * k + i);
             nibbles(|i| code(i) & 15, &mut two[4 * k..4 * k + 4]);
-            let high = &mut two[8 + 2 * k..10 + 2 * k];
-            high.fill(0);
-            for v in 0..32 {
-                let r = v % 16;
-                high[v / 16] |= u32::from(code(v) >> 4) << (8 * (r % 4) + 2 * (r / 4));
-            }
+            pairs(|v| code(v) >> 4, &mut two[8 + 2 * k..10 + 2 * k]);
         }
     }
 }

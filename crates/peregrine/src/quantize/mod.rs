@@ -34,20 +34,41 @@ pub enum QuantType {
     Q8_0,
     /// Matrices in Q4_0, the LM head in Q6_K.
     Q4_0,
+    /// Matrices in Q4_1, the LM head in Q6_K.
+    Q4_1,
+    /// Matrices in Q5_0, the LM head in Q6_K.
+    Q5_0,
+    /// Matrices in Q5_1, the LM head in Q6_K.
+    Q5_1,
     /// Matrices in Q4_K; the LM head, and in half of the layers V and down, in Q6_K.
     Q4_K_M,
+    /// As Q4_K_M, with Q5_K.
+    Q5_K_M,
     /// Matrices in Q6_K.
     Q6_K,
 }
 
 impl QuantType {
     /// All of them, for a help text.
-    pub const ALL: &[Self] = &[Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q4_0, Self::Q4_K_M, Self::Q6_K];
+    pub const ALL: &[Self] = &[
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::Q8_0,
+        Self::Q6_K,
+        Self::Q5_K_M,
+        Self::Q4_K_M,
+        Self::Q5_1,
+        Self::Q5_0,
+        Self::Q4_1,
+        Self::Q4_0,
+    ];
 
     /// llama.cpp's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Q4_K_M => "Q4_K_M",
+            Self::Q5_K_M => "Q5_K_M",
             other => other.base().spec().name,
         }
     }
@@ -60,7 +81,11 @@ impl QuantType {
             Self::BF16 => Format::BF16,
             Self::Q8_0 => Format::Q8_0,
             Self::Q4_0 => Format::Q4_0,
+            Self::Q4_1 => Format::Q4_1,
+            Self::Q5_0 => Format::Q5_0,
+            Self::Q5_1 => Format::Q5_1,
             Self::Q4_K_M => Format::Q4_K,
+            Self::Q5_K_M => Format::Q5_K,
             Self::Q6_K => Format::Q6_K,
         }
     }
@@ -72,7 +97,11 @@ impl QuantType {
             Self::F16 => 1,
             Self::Q4_0 => 2,
             Self::Q8_0 => 7,
+            Self::Q4_1 => 3,
+            Self::Q5_0 => 8,
+            Self::Q5_1 => 9,
             Self::Q4_K_M => 15,
+            Self::Q5_K_M => 17,
             Self::Q6_K => 18,
             Self::BF16 => 32,
         }
@@ -82,10 +111,10 @@ impl QuantType {
 impl FromStr for QuantType {
     type Err = Error;
 
-    /// Case does not matter; `Q4_K` means `Q4_K_M`.
+    /// Case does not matter; `Q4_K` means `Q4_K_M`, `Q5_K` `Q5_K_M`.
     fn from_str(text: &str) -> Result<Self> {
         let upper = match text.to_ascii_uppercase().as_str() {
-            "Q4_K" => "Q4_K_M".to_string(),
+            short @ ("Q4_K" | "Q5_K") => format!("{short}_M"),
             other => other.to_string(),
         };
         Self::ALL.iter().copied().find(|ty| ty.name() == upper).ok_or_else(|| Error::Argument {
@@ -236,14 +265,19 @@ pub(crate) fn choose(tensor: &Expected, config: &Config, target: QuantType) -> F
     let sensitive = tensor.hf.ends_with("v_proj.weight") || tensor.bake == Bake::Down;
     let format = match target {
         _ if matches!(tensor.bake, Bake::Small | Bake::A) => return Format::F32,
-        QuantType::Q4_0 | QuantType::Q4_K_M if head => Format::Q6_K,
-        QuantType::Q4_K_M if sensitive && more => Format::Q6_K,
+        QuantType::Q4_0 | QuantType::Q4_1 | QuantType::Q5_0 | QuantType::Q5_1 if head => Format::Q6_K,
+        QuantType::Q4_K_M | QuantType::Q5_K_M if head || sensitive && more => Format::Q6_K,
         _ => base,
     };
-    // Rows that are not whole blocks fall back. llama.cpp takes Q5_0 for Q4_K; this runtime has not, Q8_0 is exacter.
+    // Rows that are not whole blocks of 256 fall back to blocks of 32.
+    let smaller = match format {
+        Format::Q4_K => Format::Q5_0,
+        Format::Q5_K => Format::Q5_1,
+        _ => Format::Q8_0,
+    };
     let cols = tensor.shape.last().copied().unwrap_or(1);
     let fits = |format: &Format| format.row_bytes(cols).is_some();
-    [format, Format::Q8_0].into_iter().find(fits).unwrap_or(Format::F16)
+    [format, smaller].into_iter().find(fits).unwrap_or(Format::F16)
 }
 
 /// The layer in "model.layers.7.…"; 0 elsewhere.

@@ -1,0 +1,9 @@
+// IQ4_XS: value = d (s - 32) step(q), steps as IQ4_NL's, 6-bit s for each strip. 4 words a strip; 4 halves a block of 8 strips: d,
+// the upper pairs of s, the lower nibbles of s.
+fn strip_iq4_xs(quants: u32, scales: u32, i: u32) -> Strip {
+  let unit = scales + 4u * (i / 8u);
+  let j = i % 8u;
+  let low = (halfword_at(unit + 2u + j / 4u) >> (4u * (j % 4u))) & 15u;
+  let high = (halfword_at(unit + 1u) >> (2u * j)) & 3u;
+  return strip_of_steps(weights[quants / 4u + i], half_at(unit) * (f32(low | (high << 4u)) - 32.0));
+}
