@@ -242,3 +242,26 @@ fn a_comparison_can_fail() {
         assert!(std::panic::catch_unwind(|| assert_close("", &found, &expected, 0.01)).is_err());
     }
 }
+
+#[test]
+fn a_logit_scale_scales_the_logits() {
+    // What a tied GGUF file cannot say, and on top of what an HF folder says.
+    for path in [golden_path("tied.gguf"), golden_path("hf-folder")] {
+        let (mut file, gpu) = (checkpoint(&path), gpu(&GpuOptions::default()));
+        let mut logits = |scale| {
+            file.config.lm_head_multiplier *= scale;
+            let mut session = session(&gpu, &file, &LoadOptions::default());
+            block_on(session.prefill(&[3, 5, 7])).unwrap();
+            let twin = block_on(reference::model::Model::load(&file)).unwrap();
+            let last = [3, 5, 7].iter().fold((twin, Vec::new()), |(mut twin, _), id| {
+                let logits = twin.forward(*id).logits;
+                (twin, logits)
+            });
+            assert_close("the twin", session.logits(), &last.1, LOGITS);
+            session.logits().to_vec()
+        };
+        let (plain, scaled) = (logits(1.0), logits(0.5));
+        let halves: Vec<f32> = plain.iter().map(|l| 0.5 * l).collect();
+        assert_close("half", &scaled, &halves, 1e-6);
+    }
+}

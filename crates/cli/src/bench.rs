@@ -9,7 +9,7 @@ use peregrine::session::{GenerateOptions, Session};
 use pollster::block_on;
 use serde_json::json;
 
-use crate::common::{GpuArgs, open};
+use crate::common::GpuArgs;
 use crate::failure::Outcome;
 
 #[derive(clap::Args)]
@@ -49,7 +49,7 @@ struct Run {
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let checkpoint = open(&args.model)?;
+    let checkpoint = args.gpu.open(&args.model)?;
     let start = Instant::now();
     let engine = args.gpu.load(&checkpoint, &LoadOptions { chunk: args.chunk, ..LoadOptions::default() })?;
     let load = start.elapsed().as_secs_f64();

@@ -12,7 +12,7 @@ use peregrine::session::{Finish, GenerateOptions, Generated, Session};
 use pollster::block_on;
 use rustyline::error::ReadlineError;
 
-use crate::common::{GpuArgs, SamplingArgs, open};
+use crate::common::{GpuArgs, SamplingArgs};
 use crate::failure::{Failure, Outcome};
 
 const HELP: &str = "/reset  begin a new conversation\n/quit   end (or Ctrl-D)\n/help   this\nCtrl-C  stop an answer";
@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Outcome {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let defaults = SamplingOptions { seed: now.map_or(0, |now| now.as_secs()), ..SamplingOptions::default() };
     let sampling = args.sampling.options(defaults)?;
-    let checkpoint = open(&args.model)?;
+    let checkpoint = args.gpu.open(&args.model)?;
     if checkpoint.chat_template.is_none() {
         let message = "has no chat template, so it is not a chat model; `generate` continues texts";
         return Err(Failure::input(format!("{}: {message}", args.model)));

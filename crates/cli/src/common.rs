@@ -24,9 +24,24 @@ pub struct GpuArgs {
     /// Use only what every WebGPU device offers
     #[arg(long)]
     baseline: bool,
+    /// Multiply the logits by X, which a GGUF file of a model with tied embeddings cannot say itself
+    #[arg(long, value_name = "X", value_parser = finite)]
+    logit_scale: Option<f32>,
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    let number = text.parse::<f32>().map_err(|error| error.to_string())?;
+    if number.is_finite() && number > 0.0 { Ok(number) } else { Err("a finite number above 0 is needed".into()) }
 }
 
 impl GpuArgs {
+    /// Opens a model: reads its header, no weights.
+    pub fn open(&self, model: &str) -> Outcome<Checkpoint> {
+        let mut checkpoint = open(model)?;
+        checkpoint.config.lm_head_multiplier *= self.logit_scale.unwrap_or(1.0);
+        Ok(checkpoint)
+    }
+
     /// The checkpoint on the GPU, with a progress bar on a terminal.
     pub fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
         let gpu = block_on(Gpu::new(&GpuOptions {

@@ -8,7 +8,7 @@ use peregrine::session::{Finish, GenerateOptions, Generated, Session};
 use pollster::block_on;
 use serde_json::json;
 
-use crate::common::{GpuArgs, SamplingArgs, open, read_ids};
+use crate::common::{GpuArgs, SamplingArgs, read_ids};
 use crate::failure::Outcome;
 
 #[derive(clap::Args)]
@@ -39,7 +39,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Outcome {
     let sampling = args.sampling.options(SamplingOptions { top_p: 1.0, ..SamplingOptions::default() })?;
-    let checkpoint = open(&args.model)?;
+    let checkpoint = args.gpu.open(&args.model)?;
     let vocab_size = checkpoint.config.vocab_size;
     let given = args.ids.as_deref().map(|path| read_ids(path, vocab_size)).transpose()?;
     let engine = args.gpu.load(&checkpoint, &LoadOptions::default())?;

@@ -9,7 +9,7 @@ use peregrine::model::LoadOptions;
 use peregrine::session::Session;
 use pollster::block_on;
 
-use crate::common::{GpuArgs, open, read_ids};
+use crate::common::{GpuArgs, read_ids};
 use crate::failure::{Failure, Outcome};
 
 #[derive(clap::Args)]
@@ -36,7 +36,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let checkpoint = open(&args.model)?;
+    let checkpoint = args.gpu.open(&args.model)?;
     let vocab_size = checkpoint.config.vocab_size;
     let ids = read_ids(&args.ids, vocab_size)?;
     let chunk = if args.step { Some(1) } else { args.chunk };

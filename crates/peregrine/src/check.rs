@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::Strides;
 use crate::plan::{Stage, Step};
 use crate::reference::kernels::{self, LayerState};
-use crate::reference::model::{Layer, Trace, head_scale};
+use crate::reference::model::{Layer, Trace};
 use crate::session::Session;
 
 /// One comparison.
@@ -184,7 +184,7 @@ async fn lm_head(checkpoint: &Checkpoint, x: &[f32]) -> Result<Vec<f32>> {
     while row < c.vocab_size {
         let rows = 1024.min(c.vocab_size - row);
         let weights = checkpoint.read_rows_f32(tensor, row.into(), rows.into()).await?;
-        logits.extend(kernels::linear(&weights, x, head_scale(checkpoint)));
+        logits.extend(kernels::linear(&weights, x, c.lm_head_multiplier));
         row += rows;
     }
     Ok(logits)

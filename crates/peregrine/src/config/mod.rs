@@ -52,7 +52,9 @@ pub struct Config {
     pub max_position_embeddings: u32,
     /// Scales the embedding.
     pub embedding_multiplier: f32,
-    /// Scales the logits.
+    /// Scales the logits. A GGUF file has it in the LM head's weights, so it is 1 there. Where embeddings are tied, a GGUF file has
+    /// only the embedding's own multiplier, and logits are too large or too small by a factor that the file does not know:
+    /// whoever does sets it here before loading. It changes no greedy answer.
     pub lm_head_multiplier: f32,
     /// Scales the keys.
     pub key_multiplier: f32,

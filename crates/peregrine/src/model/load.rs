@@ -1,7 +1,7 @@
 //! From a checkpoint to a model on the GPU: which tensors make which matrix, under which multipliers.
 
 use super::{Layer, LoadOptions, Model, Progress, Scratch, Strides};
-use crate::checkpoint::{Checkpoint, Container};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, ShapeClass};
 use crate::kernels::Pipelines;
@@ -47,9 +47,7 @@ impl Model {
         let final_layernorm = loader.vector("model.final_layernorm.weight", c.hidden_size, &mut uploads).await?;
         let head_strides = (strides.hidden, c.vocab_size);
         let lm_head = if c.tie_word_embeddings {
-            // A GGUF has one baked embedding for both ends: its multiplier cannot be told apart, and none is applied.
-            let scale = if checkpoint.container == Container::Gguf { 1.0 } else { c.lm_head_multiplier };
-            embed_tokens.tied(gpu, scale, head_strides)
+            embed_tokens.tied(gpu, c.lm_head_multiplier, head_strides)
         } else {
             let part = loader.part("lm_head.weight", c.vocab_size, 0, 0, c.lm_head_multiplier)?;
             Matrix::load(gpu, checkpoint, "lm_head", &[part], head_strides, &mut uploads).await?

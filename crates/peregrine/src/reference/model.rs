@@ -1,6 +1,6 @@
 //! The page of `model.rs`, on the CPU, one token at a time.
 
-use crate::checkpoint::{Checkpoint, Container};
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::Result;
 use crate::model::mamba_values;
@@ -146,7 +146,6 @@ pub struct Model {
     layers: Vec<Layer>,
     final_layernorm: Vec<f32>,
     lm_head: Option<Vec<f32>>,
-    head_scale: f32,
     /// Tokens read.
     pub position: u32,
     /// One a layer.
@@ -181,7 +180,6 @@ impl Model {
             layers,
             final_layernorm: checkpoint.read_f32("model.final_layernorm.weight", &shape[1..]).await?,
             lm_head,
-            head_scale: head_scale(checkpoint),
             position: 0,
             states: (0..c.num_hidden_layers).map(|_| LayerState::new(c)).collect(),
             config,
@@ -199,14 +197,9 @@ impl Model {
             hidden.push(trace.mlp_out);
         }
         let last = kernels::rmsnorm(&hidden[self.layers.len()], &self.final_layernorm, c.rms_norm_eps);
-        let logits = kernels::linear(self.lm_head.as_ref().unwrap_or(&self.embed_tokens), &last, self.head_scale);
+        let logits = kernels::linear(self.lm_head.as_ref().unwrap_or(&self.embed_tokens), &last, c.lm_head_multiplier);
         hidden.push(last);
         self.position += 1;
         Forward { hidden, logits }
     }
-}
-
-/// The factor of the logits: HF's multiplier, or 1 where a GGUF has it in the weights, or cannot have it (tied).
-pub fn head_scale(checkpoint: &Checkpoint) -> f32 {
-    if checkpoint.container == Container::Gguf { 1.0 } else { checkpoint.config.lm_head_multiplier }
 }
