@@ -69,7 +69,7 @@ pub struct State {
 }
 
 /// Most pieces that the context is cut into in decode.
-pub const MAX_SPLITS: u32 = 128;
+const MAX_SPLITS: u32 = 128;
 
 /// Pieces for a context of so many positions: one workgroup is enough for a short one, and each has at least a block of
 /// `shaders/mixer_step.wgsl` to do.

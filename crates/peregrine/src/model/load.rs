@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, ShapeClass};
 use crate::kernels::Pipelines;
 use crate::plan::Step;
-use crate::state::{MAX_SPLITS, State};
+use crate::state::{State, splits};
 use crate::weights::{Matrix, PartSpec, Uploads, padded};
 
 impl Model {
@@ -66,7 +66,11 @@ impl Model {
             proj: buffer("proj", strides.proj)?,
             ready: buffer("ready", strides.ready)?,
             mixed: {
-                let pieces = c.num_attention_heads * MAX_SPLITS * (c.head_dim + 2);
+                // Room for the pieces of the longest context.
+                let pieces = match splits(context_length) {
+                    1 => 0,
+                    most => c.num_attention_heads * most * (c.head_dim + 2),
+                };
                 gpu.storage("mixed", 4 * u64::from(chunk * strides.mixed).max((strides.mixed + pieces).into()))?
             },
             ff: buffer("ff", strides.ff)?,
