@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use peregrine::checkpoint::Checkpoint;
+use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
@@ -34,6 +35,24 @@ pub fn gpu(options: &GpuOptions) -> Gpu {
 pub fn session(gpu: &Gpu, checkpoint: &Checkpoint, options: &LoadOptions) -> Session {
     let engine: Rc<Engine> = pollster::block_on(Engine::load(gpu, checkpoint, options, &mut |_| {})).unwrap();
     Session::new(&engine).unwrap()
+}
+
+/// The fields of a GGUF file of this architecture, with these sizes and a toy vocabulary of `vocab` tokens.
+pub fn gguf_header(sizes: &[(&str, u32)], vocab: u32) -> GgufHeader {
+    let mut header = GgufHeader::default();
+    header.field("general.architecture", Field::Str("falcon-h1"));
+    for (key, value) in sizes {
+        header.field(&format!("falcon-h1.{key}"), Field::U32(*value));
+    }
+    header.field("falcon-h1.attention.layer_norm_rms_epsilon", Field::F32(1e-5));
+    header.field("falcon-h1.rope.freq_base", Field::F32(1e11));
+    let tokens: Vec<String> =
+        ["a", "b", "ab"].into_iter().map(String::from).chain((3..vocab).map(|id| format!("t{id}"))).collect();
+    header.field("tokenizer.ggml.model", Field::Str("gpt2"));
+    header.field("tokenizer.ggml.pre", Field::Str("falcon-h1"));
+    header.field("tokenizer.ggml.tokens", Field::Strs(&tokens));
+    header.field("tokenizer.ggml.merges", Field::Strs(&["a b".to_string()]));
+    header
 }
 
 /// The expected values of one golden case: `tests/golden/README.md` says what they are.

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
 use peregrine::checkpoint::source::Source;
 use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::format::Format;
@@ -10,7 +9,7 @@ use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::{LoadOptions, Model, Progress};
 use peregrine::reference;
 use peregrine::{Error, LocalFuture, Result};
-use peregrine_tests::{Golden, assert_close, checkpoint, golden_path, gpu, session};
+use peregrine_tests::{Golden, assert_close, checkpoint, gguf_header, golden_path, gpu, session};
 use pollster::block_on;
 
 use crate::checkpoint::allocation::peak;
@@ -50,9 +49,7 @@ impl Source for Virtual {
 
 /// A one-layer model of width D = 512 with `vocab` tokens.
 fn wide_vocabulary(vocab: u32, format: Format) -> Virtual {
-    let mut header = GgufHeader::default();
-    header.field("general.architecture", Field::Str("falcon-h1"));
-    for (key, value) in [
+    let sizes = [
         ("context_length", 512),
         ("embedding_length", 512),
         ("feed_forward_length", 64),
@@ -66,17 +63,8 @@ fn wide_vocabulary(vocab: u32, format: Format) -> Virtual {
         ("ssm.state_size", 16),
         ("ssm.time_step_rank", 4),
         ("ssm.group_count", 1),
-    ] {
-        header.field(&format!("falcon-h1.{key}"), Field::U32(value));
-    }
-    header.field("falcon-h1.attention.layer_norm_rms_epsilon", Field::F32(1e-5));
-    header.field("falcon-h1.rope.freq_base", Field::F32(1e11));
-    let tokens: Vec<String> =
-        ["a", "b", "ab"].into_iter().map(String::from).chain((3..vocab).map(|id| format!("t{id}"))).collect();
-    header.field("tokenizer.ggml.model", Field::Str("gpt2"));
-    header.field("tokenizer.ggml.pre", Field::Str("falcon-h1"));
-    header.field("tokenizer.ggml.tokens", Field::Strs(&tokens));
-    header.field("tokenizer.ggml.merges", Field::Strs(&["a b".to_string()]));
+    ];
+    let mut header = gguf_header(&sizes, vocab);
     let (conv, v) = (64 + 2 * 16, u64::from(vocab));
     let mut len = 0;
     let mut add = |name: &str, dims: &[u64], format| {

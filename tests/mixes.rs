@@ -4,12 +4,11 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use peregrine::check::{Comparison, check};
-use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
 use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::format::{FORMATS, Format};
 use peregrine::gpu::{GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
-use peregrine_tests::{gpu, session};
+use peregrine_tests::{gguf_header, gpu, session};
 use pollster::block_on;
 
 /// The halves of a block, and the exponent that makes its weights small: bits 8 to 15 of a half.
@@ -56,9 +55,7 @@ fn random(format: Format, bytes: usize, state: &mut u64) -> Vec<u8> {
 fn model(first: usize) -> (Checkpoint, HashSet<Format>) {
     const D: u64 = 256;
     const V: u64 = 96;
-    let mut header = GgufHeader::default();
-    header.field("general.architecture", Field::Str("falcon-h1"));
-    for (key, value) in [
+    let sizes = [
         ("context_length", 512),
         ("embedding_length", 256),
         ("feed_forward_length", 256),
@@ -72,17 +69,8 @@ fn model(first: usize) -> (Checkpoint, HashSet<Format>) {
         ("ssm.state_size", 16),
         ("ssm.time_step_rank", 4),
         ("ssm.group_count", 1),
-    ] {
-        header.field(&format!("falcon-h1.{key}"), Field::U32(value));
-    }
-    header.field("falcon-h1.attention.layer_norm_rms_epsilon", Field::F32(1e-5));
-    header.field("falcon-h1.rope.freq_base", Field::F32(1e11));
-    let tokens: Vec<String> =
-        ["a", "b", "ab"].into_iter().map(String::from).chain((3..V).map(|id| format!("t{id}"))).collect();
-    header.field("tokenizer.ggml.model", Field::Str("gpt2"));
-    header.field("tokenizer.ggml.pre", Field::Str("falcon-h1"));
-    header.field("tokenizer.ggml.tokens", Field::Strs(&tokens));
-    header.field("tokenizer.ggml.merges", Field::Strs(&["a b".to_string()]));
+    ];
+    let mut header = gguf_header(&sizes, V as u32);
 
     let conv = 256 + 2 * 16;
     let mut tensors: Vec<(String, Vec<u64>, bool)> = vec![
