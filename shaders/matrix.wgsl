@@ -147,38 +147,38 @@ fn pairs_of(a: u32, b: u32) -> Strip {
   );
 }
 
-fn strip_as(format: u32, quants: u32, scales: u32, i: u32) -> Strip {
-  switch (format) {
-    case F16: { return strip_f16(quants, i); }
-    case BF16: { return strip_bf16(quants, i); }
-    case Q8_0: { return strip_q8_0(quants, scales, i); }
-    case Q4_0: { return strip_q4_0(quants, scales, i); }
-    case Q4_1: { return strip_q4_1(quants, scales, i); }
-    case Q5_0: { return strip_q5_0(quants, scales, i); }
-    case Q5_1: { return strip_q5_1(quants, scales, i); }
-    case Q2_K: { return strip_q2_k(quants, scales, i); }
-    case Q3_K: { return strip_q3_k(quants, scales, i); }
-    case Q5_K: { return strip_q5_k(quants, scales, i); }
-    case IQ4_NL: { return strip_iq4_nl(quants, scales, i); }
-    case IQ4_XS: { return strip_iq4_xs(quants, scales, i); }
-    case Q4_K: { return strip_q4_k(quants, scales, i); }
-    case Q6_K: { return strip_q6_k(quants, scales, i); }
-    default: { return strip_f32(quants, i); }
-  }
+// Whether this pipeline keeps a format: known when it is made, so that the rest falls away.
+fn has(format: u32) -> bool {
+  return format == FORMAT_0 || (FORMATS > 1u && format == FORMAT_1) || (FORMATS > 2u && format == FORMAT_2)
+    || (FORMATS > 3u && format == FORMAT_3);
 }
 
-// Strip `s` of row `row` (counted inside the part): 32 weights.
+// Strip `s` of row `row` (counted inside the part): 32 weights. Each format is called in one place: compilers that inline first
+// and drop dead code afterwards take long enough as it is.
 fn strip(part: Part, row: u32, s: u32) -> Strip {
   let i = row * part.strips + s;
-  let which = part.kind & 255u;
-  if (FORMATS > 1u && which == 1u) {
-    return strip_as(FORMAT_1, part.quants, part.scales, i);
+  let quants = part.quants;
+  let scales = part.scales;
+  var format = FORMAT_0;
+  if (FORMATS > 1u) {
+    let which = part.kind & 255u;
+    format = select(format, FORMAT_1, which == 1u);
+    format = select(format, FORMAT_2, which == 2u);
+    format = select(format, FORMAT_3, which == 3u);
   }
-  if (FORMATS > 2u && which == 2u) {
-    return strip_as(FORMAT_2, part.quants, part.scales, i);
-  }
-  if (FORMATS > 3u && which == 3u) {
-    return strip_as(FORMAT_3, part.quants, part.scales, i);
-  }
-  return strip_as(FORMAT_0, part.quants, part.scales, i);
+  if (has(F16) && format == F16) { return strip_f16(quants, i); }
+  if (has(BF16) && format == BF16) { return strip_bf16(quants, i); }
+  if (has(Q4_0) && format == Q4_0) { return strip_q4_0(quants, scales, i); }
+  if (has(Q4_1) && format == Q4_1) { return strip_q4_1(quants, scales, i); }
+  if (has(Q5_0) && format == Q5_0) { return strip_q5_0(quants, scales, i); }
+  if (has(Q5_1) && format == Q5_1) { return strip_q5_1(quants, scales, i); }
+  if (has(Q8_0) && format == Q8_0) { return strip_q8_0(quants, scales, i); }
+  if (has(Q2_K) && format == Q2_K) { return strip_q2_k(quants, scales, i); }
+  if (has(Q3_K) && format == Q3_K) { return strip_q3_k(quants, scales, i); }
+  if (has(Q4_K) && format == Q4_K) { return strip_q4_k(quants, scales, i); }
+  if (has(Q5_K) && format == Q5_K) { return strip_q5_k(quants, scales, i); }
+  if (has(Q6_K) && format == Q6_K) { return strip_q6_k(quants, scales, i); }
+  if (has(IQ4_NL) && format == IQ4_NL) { return strip_iq4_nl(quants, scales, i); }
+  if (has(IQ4_XS) && format == IQ4_XS) { return strip_iq4_xs(quants, scales, i); }
+  return strip_f32(quants, i);
 }
