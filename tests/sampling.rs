@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peregrine::sampling::{Sampler, SamplingOptions};
+use peregrine::sampling::{Sampler, SamplingOptions, logprobs};
 use peregrine::{Error, Result};
 use proptest::prelude::*;
 
@@ -247,4 +247,64 @@ fn near_edge(options: &SamplingOptions, logits: &[f32], id: u32) -> bool {
         ..options.clone()
     };
     expected(&looser, logits).contains_key(&id)
+}
+
+/// The logits with the penalties and biases taken by their definitions.
+fn biased(options: &SamplingOptions, logits: &[f32], answer: &[u32]) -> Vec<f32> {
+    let mut out = logits.to_vec();
+    for (id, logit) in (0u32..).zip(&mut out) {
+        let count = answer.iter().filter(|a| **a == id).count() as f32;
+        *logit -= options.frequency_penalty * count + if count > 0.0 { options.presence_penalty } else { 0.0 };
+        *logit += options.logit_bias.iter().filter(|(at, _)| *at == id).map(|(_, bias)| bias).sum::<f32>();
+    }
+    out
+}
+
+#[test]
+fn penalties_and_biases_change_the_logits_by_their_definitions() {
+    let answer = [2, 4, 2, 7];
+    for options in [
+        SamplingOptions { presence_penalty: 1.5, ..open() },
+        SamplingOptions { frequency_penalty: 0.75, ..open() },
+        SamplingOptions { presence_penalty: -0.5, frequency_penalty: 1.0, logit_bias: vec![(0, -3.0), (6, 2.0)], ..open() },
+    ] {
+        let mut sampler = Sampler::new(options.clone()).unwrap();
+        answer.iter().for_each(|token| sampler.accept(*token));
+        let draws: Vec<u32> = (0..20_000).map(|_| sampler.sample(&LOGITS, &[]).unwrap()).collect();
+        chi_square(&draws, &expected(&open(), &biased(&options, &LOGITS, &answer))).unwrap();
+        chi_square(&draws, &expected(&open(), &LOGITS)).expect_err("the penalty changes nothing");
+    }
+}
+
+#[test]
+fn a_forbidden_token_is_never_drawn_and_bad_biases_are_refused() {
+    let forbidden = SamplingOptions { logit_bias: vec![(2, f32::NEG_INFINITY)], ..open() };
+    assert!(!draw(&forbidden, &LOGITS, 2000).contains(&2));
+    let greedy = SamplingOptions { logit_bias: vec![(5, 100.0)], ..SamplingOptions::greedy() };
+    assert_eq!(sample(&greedy, &LOGITS, &[]).unwrap(), 5);
+    let outside = SamplingOptions { logit_bias: vec![(8, 1.0)], ..open() };
+    assert!(matches!(sample(&outside, &LOGITS, &[]), Err(Error::TokenOutOfRange { token: 8, vocab_size: 8 })));
+    for bias in [f32::NAN, f32::INFINITY] {
+        let options = SamplingOptions { logit_bias: vec![(1, bias)], ..open() };
+        assert!(matches!(sample(&options, &LOGITS, &[]), Err(Error::Sampling { field, .. }) if field == "logit_bias"));
+    }
+    for (field, options) in [
+        ("presence_penalty", SamplingOptions { presence_penalty: f32::NAN, ..open() }),
+        ("frequency_penalty", SamplingOptions { frequency_penalty: f32::INFINITY, ..open() }),
+    ] {
+        assert!(matches!(sample(&options, &LOGITS, &[]), Err(Error::Sampling { field: found, .. }) if found == field));
+    }
+}
+
+#[test]
+fn logprobs_are_the_logarithms_of_the_probabilities() {
+    let expected = softmax(&LOGITS, 1.0);
+    let found = logprobs(&LOGITS, 4, 3);
+    assert!((f64::from(found.logprob) - expected[4].ln()).abs() < 1e-6);
+    assert_eq!(found.top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 4, 7]);
+    for (id, logprob) in found.top {
+        assert!((f64::from(logprob) - expected[id as usize].ln()).abs() < 1e-6);
+    }
+    assert_eq!(logprobs(&LOGITS, 4, 0).top, []);
+    assert_eq!(logprobs(&LOGITS, 4, 99).top.len(), LOGITS.len());
 }

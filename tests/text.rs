@@ -2,8 +2,9 @@
 
 use peregrine::Error;
 use peregrine::checkpoint::{Checkpoint, TokenizerData};
-use peregrine::text::TextStream;
+use peregrine::text::{StopScan, TextStream};
 use peregrine::tokenizer::Tokenizer;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -216,5 +217,30 @@ proptest! {
         let mut out: String = ids.iter().map(|id| stream.push(*id)).collect();
         out.push_str(&stream.finish());
         prop_assert_eq!(out, tokenizer.decode(&ids, true).unwrap());
+    }
+}
+
+/// The text before the stop text that is complete first (the longest of those that are complete there).
+fn before_stop(text: &str, stops: &[String]) -> String {
+    let ends = (0..=text.len()).filter(|end| text.is_char_boundary(*end));
+    let matches = |end: usize| stops.iter().filter(move |s| !s.is_empty() && text[..end].ends_with(s.as_str()));
+    let cut = ends.filter_map(|end| matches(end).map(|s| end - s.len()).min()).next();
+    text[..cut.unwrap_or(text.len())].into()
+}
+
+proptest! {
+    /// Wherever a text is cut into pieces, the scan gives what is before the first stop text, and never more on the way.
+    #[test]
+    fn stop_texts_are_found_across_pieces(pieces in vec("[abé]{0,3}", 0..20), stops in vec("[abé]{0,4}", 0..4)) {
+        let whole: String = pieces.concat();
+        let mut scan = StopScan::new(&stops);
+        let mut out = String::new();
+        for piece in &pieces {
+            out.push_str(&scan.push(piece));
+            prop_assert!(before_stop(&whole, &stops).starts_with(&out));
+        }
+        prop_assert_eq!(scan.stopped(), before_stop(&whole, &stops) != whole);
+        out.push_str(&scan.finish());
+        prop_assert_eq!(out, before_stop(&whole, &stops));
     }
 }

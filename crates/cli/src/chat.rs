@@ -133,7 +133,9 @@ impl Conversation {
         self.messages.push(Message::new("user", question));
         let mut out = std::io::stdout().lock();
         let mut written = Ok(());
+        let mut told = 0;
         let answered = block_on(self.session.chat(&self.messages, &self.options, &mut |piece| {
+            told += piece.text.len();
             written = write!(out, "{}", piece.text).and_then(|()| out.flush());
             written.is_ok()
         }));
@@ -147,7 +149,7 @@ impl Conversation {
             }
         };
         written?;
-        writeln!(out)?;
+        writeln!(out, "{}", &answer.text[told..])?;
         note(&statistics(&answer));
         match answer.text.is_empty() && answer.finish == Finish::Cancelled {
             true => drop(self.messages.pop()),

@@ -92,6 +92,12 @@ pub struct SamplingArgs {
     /// Divide the logits of recent tokens by X (1: off)
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     repetition_penalty: Option<f32>,
+    /// Take X off the logit of every token that the answer has already (0: off)
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    presence_penalty: Option<f32>,
+    /// Take X off a token's logit for each time that the answer has it already (0: off)
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    frequency_penalty: Option<f32>,
     /// The same seed gives the same text
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -106,6 +112,8 @@ impl SamplingArgs {
             top_p: self.top_p.unwrap_or(defaults.top_p),
             min_p: self.min_p.unwrap_or(defaults.min_p),
             repetition_penalty: self.repetition_penalty.unwrap_or(defaults.repetition_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(defaults.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(defaults.frequency_penalty),
             seed: self.seed.unwrap_or(defaults.seed),
             ..defaults
         };

@@ -28,6 +28,9 @@ pub struct Args {
     /// Go on after an end token
     #[arg(long)]
     ignore_end: bool,
+    /// End the answer before this text (may be given several times)
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
     /// One JSON object instead of a stream of text
     #[arg(long)]
     json: bool,
@@ -54,6 +57,7 @@ pub fn run(args: &Args) -> Outcome {
         max_tokens: args.max_tokens,
         sampling,
         ignore_end: args.ignore_end,
+        stop: args.stop.clone(),
         ..GenerateOptions::default()
     };
     let mut session = Session::new(&engine)?;
@@ -63,8 +67,10 @@ pub fn run(args: &Args) -> Outcome {
 
     let mut out = std::io::stdout().lock();
     let mut written = Ok(());
+    let mut told = 0;
     let answer = block_on(session.generate(&options, &mut |piece| {
         if !args.json {
+            told += piece.text.len();
             written = write!(out, "{}", piece.text).and_then(|()| out.flush());
         }
         written.is_ok()
@@ -74,7 +80,7 @@ pub fn run(args: &Args) -> Outcome {
         let prefill_seconds = prefill_seconds + answer.prefill_seconds;
         writeln!(out, "{:#}", describe(&answer, prefill_seconds, engine.gpu_name()))?;
     } else {
-        writeln!(out)?;
+        writeln!(out, "{}", &answer.text[told..])?;
     }
     Ok(())
 }

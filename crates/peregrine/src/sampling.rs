@@ -1,9 +1,9 @@
 //! From logits to the next token.
 //!
-//! The order is Hugging Face's: repetition penalty, temperature, top-k, top-p, min-p, each on what the one before left.
+//! The order is Hugging Face's: biases and penalties, temperature, top-k, top-p, min-p, each on what the one before left.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,12 @@ pub struct SamplingOptions {
     pub repetition_penalty: f32,
     /// How many of the last tokens count as lately. 0: all.
     pub repetition_window: u32,
+    /// Taken off the logit of every token that the answer has already (OpenAI's). 0: off.
+    pub presence_penalty: f32,
+    /// Taken off a token's logit once for each time that the answer has it already (OpenAI's). 0: off.
+    pub frequency_penalty: f32,
+    /// Added to the logits of these tokens; minus infinity forbids one.
+    pub logit_bias: Vec<(u32, f32)>,
     /// Draws are a function of the seed and of how many came before.
     pub seed: u64,
 }
@@ -38,6 +44,9 @@ impl Default for SamplingOptions {
             min_p: 0.0,
             repetition_penalty: 1.0,
             repetition_window: 64,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
             seed: 0,
         }
     }
@@ -47,6 +56,12 @@ impl SamplingOptions {
     /// Always the likeliest token.
     pub fn greedy() -> Self {
         Self { temperature: 0.0, top_p: 1.0, ..Self::default() }
+    }
+
+    /// Whether the logits are taken as they are: no bias, no penalty.
+    pub fn is_plain(&self) -> bool {
+        let Self { repetition_penalty, presence_penalty, frequency_penalty, logit_bias, .. } = self;
+        *repetition_penalty == 1.0 && *presence_penalty == 0.0 && *frequency_penalty == 0.0 && logit_bias.is_empty()
     }
 
     /// Checks every range.
@@ -63,7 +78,13 @@ impl SamplingOptions {
         check(self.top_p > 0.0 && self.top_p <= 1.0, "top_p", "a number above 0, at most 1", self.top_p)?;
         check((0.0..=1.0).contains(&self.min_p), "min_p", "a number from 0 to 1", self.min_p)?;
         let penalty = self.repetition_penalty;
-        check(penalty.is_finite() && penalty > 0.0, "repetition_penalty", "a number above 0", penalty)
+        check(penalty.is_finite() && penalty > 0.0, "repetition_penalty", "a number above 0", penalty)?;
+        check(self.presence_penalty.is_finite(), "presence_penalty", "a number", self.presence_penalty)?;
+        check(self.frequency_penalty.is_finite(), "frequency_penalty", "a number", self.frequency_penalty)?;
+        let bad = self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY);
+        bad.map_or(Ok(()), |(token, bias)| {
+            Err(wrong("logit_bias", "a number or minus infinity", format!("{bias} for token {token}")))
+        })
     }
 }
 
@@ -73,6 +94,8 @@ pub struct Sampler {
     options: SamplingOptions,
     /// How many draws were made: with the seed, the whole state of the generator.
     draws: u64,
+    /// How often the answer has each token.
+    written: BTreeMap<u32, u32>,
     // Kept between calls, as V can be 261,120.
     logits: Vec<f32>,
     candidates: Vec<Candidate>,
@@ -113,7 +136,7 @@ impl Sampler {
     /// [`Error::Sampling`] for an option out of its range.
     pub fn new(options: SamplingOptions) -> Result<Self> {
         options.validate()?;
-        Ok(Self { options, draws: 0, logits: Vec::new(), candidates: Vec::new() })
+        Ok(Self { options, draws: 0, written: BTreeMap::new(), logits: Vec::new(), candidates: Vec::new() })
     }
 
     /// The options it was made with.
@@ -121,26 +144,45 @@ impl Sampler {
         &self.options
     }
 
+    /// Counts a token of the answer, for the penalties on presence and frequency.
+    pub fn accept(&mut self, token: u32) {
+        *self.written.entry(token).or_insert(0) += 1;
+    }
+
     /// Draws from `logits` `[V]`. `history` are the tokens so far, oldest first; only the repetition penalty looks at
     /// them. Among equals the lowest id wins.
     ///
     /// # Errors
     /// [`Error::Sampling`] if a logit is NaN or plus infinity, if there is none, or if all are minus infinity;
-    /// [`Error::TokenOutOfRange`] for a token of the history that has no logit.
+    /// [`Error::TokenOutOfRange`] for a token of the history or of the biases that has no logit.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<u32> {
         if let Some((at, bad)) = logits.iter().enumerate().find(|(_, l)| l.is_nan() || **l == f32::INFINITY) {
             return Err(wrong("logits", "numbers", format!("{bad} for token {at}")));
         }
-        let penalised = self.options.repetition_penalty != 1.0;
+        if self.options.is_plain() {
+            return self.draw(logits);
+        }
         let mut scratch = std::mem::take(&mut self.logits);
-        if penalised {
-            scratch.clear();
-            scratch.extend_from_slice(logits);
+        scratch.clear();
+        scratch.extend_from_slice(logits);
+        self.bias(&mut scratch)?;
+        if self.options.repetition_penalty != 1.0 {
             self.penalise(&mut scratch, history)?;
         }
-        let token = self.draw(if penalised { &scratch } else { logits });
+        let token = self.draw(&scratch);
         self.logits = scratch;
         token
+    }
+
+    fn bias(&self, logits: &mut [f32]) -> Result<()> {
+        let SamplingOptions { presence_penalty, frequency_penalty, logit_bias, .. } = &self.options;
+        let vocab_size = u32::try_from(logits.len()).unwrap_or(u32::MAX);
+        let penalties =
+            self.written.iter().map(|(token, count)| (*token, -presence_penalty - frequency_penalty * *count as f32));
+        for (token, bias) in penalties.chain(logit_bias.iter().copied()) {
+            *logits.get_mut(token as usize).ok_or(Error::TokenOutOfRange { token, vocab_size })? += bias;
+        }
+        Ok(())
     }
 
     fn penalise(&self, logits: &mut [f32], history: &[u32]) -> Result<()> {
@@ -228,6 +270,33 @@ pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// How likely a model found a token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logprobs {
+    /// Natural logarithm of the probability of the token that was drawn.
+    pub logprob: f32,
+    /// The likeliest tokens and theirs, the likeliest first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// Log-probabilities of `token` and of the `top` likeliest tokens under `logits` \[V\], before any bias, penalty or temperature.
+pub fn logprobs(logits: &[f32], token: u32, top: u32) -> Logprobs {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - max).exp()).sum();
+    let of = |logit: f32| (f64::from(logit - max) - sum.ln()) as f32;
+    let mut candidates: Vec<Candidate> = (0u32..).zip(logits).map(Candidate::new).collect();
+    let top = (top as usize).min(candidates.len());
+    if top > 0 && top < candidates.len() {
+        candidates.select_nth_unstable_by(top - 1, |a, b| b.cmp(a));
+    }
+    candidates.truncate(top);
+    candidates.sort_unstable_by(|a, b| b.cmp(a));
+    Logprobs {
+        logprob: logits.get(token as usize).map_or(f32::NEG_INFINITY, |logit| of(*logit)),
+        top: candidates.iter().map(|c| (c.id, of(c.logit))).collect(),
+    }
 }
 
 fn wrong(field: &str, expected: &str, found: String) -> Error {

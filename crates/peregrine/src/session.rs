@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Instant};
 use crate::model::{LoadOptions, Model, Progress};
 use crate::plan::Plan;
-use crate::sampling::SamplingOptions;
+use crate::sampling::{Logprobs, SamplingOptions, logprobs};
 use crate::state::State;
-use crate::text::TextStream;
+use crate::text::{StopScan, TextStream};
 use crate::tokenizer::Tokenizer;
 
 /// A model with its tokenizer and chat template; sessions share it.
@@ -78,6 +78,10 @@ pub struct GenerateOptions {
     pub max_tokens: u32,
     /// How the next token is drawn.
     pub sampling: SamplingOptions,
+    /// Texts that end the answer, which is told without them.
+    pub stop: Vec<String>,
+    /// Tell how likely each token was, and so many of the likeliest (see [`logprobs`]).
+    pub logprobs: Option<u32>,
     /// Go on after an end token (benchmarks).
     pub ignore_end: bool,
     /// Asked between steps; `true` stops. What was read stays read.
@@ -86,23 +90,32 @@ pub struct GenerateOptions {
 
 impl Default for GenerateOptions {
     fn default() -> Self {
-        Self { max_tokens: 512, sampling: SamplingOptions::default(), ignore_end: false, cancel: None }
+        Self {
+            max_tokens: 512,
+            sampling: SamplingOptions::default(),
+            stop: Vec::new(),
+            logprobs: None,
+            ignore_end: false,
+            cancel: None,
+        }
     }
 }
 
 /// One token of an answer and the text that it completes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Piece {
     /// The token's id.
     pub token: u32,
     /// Text, often empty: a character may need several tokens.
     pub text: String,
+    /// How likely it was, where that was asked.
+    pub logprobs: Option<Logprobs>,
 }
 
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// The model said so, with an end token.
+    /// The model said so, with an end token; or a stop text came.
     Stop,
     /// `max_tokens` were made.
     Length,
@@ -115,7 +128,7 @@ pub enum Finish {
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Generated {
-    /// Its text, without control tokens.
+    /// Its text, without control tokens and stop texts.
     pub text: String,
     /// Its tokens, without the end token.
     pub ids: Vec<u32>,
@@ -326,6 +339,30 @@ impl Session {
         self.answer(options, cached, self.ids.len() as u32, on_piece).await
     }
 
+    /// Answers a text given as tokens \[T\]. Where they continue what this session has read and written, only the rest is read;
+    /// otherwise everything is.
+    ///
+    /// # Errors
+    /// As [`Session::generate`]; [`Error::TokenOutOfRange`] and [`Error::ContextFull`] before anything is read.
+    pub async fn complete(
+        &mut self,
+        ids: &[u32],
+        options: &GenerateOptions,
+        on_piece: &mut dyn FnMut(Piece) -> bool,
+    ) -> Result<Generated> {
+        options.sampling.validate()?;
+        self.settle();
+        self.fits(ids.len() as u64 + 1)?;
+        check_range(ids, self.engine.config())?;
+        if !ids.starts_with(&self.ids) {
+            self.reset();
+        }
+        let cached = (self.ids.len() - self.pending) as u32;
+        self.push(&ids[self.ids.len()..]);
+        self.consumed = None;
+        self.answer(options, cached, ids.len() as u32, on_piece).await
+    }
+
     async fn answer(
         &mut self,
         options: &GenerateOptions,
@@ -336,6 +373,7 @@ impl Session {
         let engine = self.engine.clone();
         let mut draw = self.draw(options)?;
         let mut stream = TextStream::new(&engine.tokenizer);
+        let mut scan = StopScan::new(&options.stop);
         let mut answer = Generated {
             text: String::new(),
             ids: Vec::new(),
@@ -345,6 +383,8 @@ impl Session {
             prefill_seconds: 0.0,
             decode_seconds: 0.0,
         };
+        // All text that the session has read, with a stop text and what came with its last token.
+        let mut written = String::new();
         let start = Instant::now();
         let mut first = start;
         while (answer.ids.len() as u32) < options.max_tokens {
@@ -366,26 +406,31 @@ impl Session {
                 self.take_back();
                 break;
             }
+            let logprobs = options.logprobs.map(|top| logprobs(&self.logits, token, top));
             answer.ids.push(token);
+            draw.accept(token);
             self.accept(token);
             let text = stream.push(token);
+            written.push_str(&text);
+            let text = scan.push(&text);
             answer.text.push_str(&text);
             answer.decode_seconds = Instant::now().since(first);
-            if !on_piece(Piece { token, text }) {
+            if !on_piece(Piece { token, text, logprobs }) {
                 answer.finish = Finish::Cancelled;
+                break;
+            }
+            if scan.stopped() {
+                answer.finish = Finish::Stop;
                 break;
             }
         }
         self.end(draw).await?;
         let rest = stream.finish();
-        if !rest.is_empty() {
-            answer.text.push_str(&rest);
-            if let Some(token) = answer.ids.last() {
-                on_piece(Piece { token: *token, text: rest });
-            }
-        }
+        written.push_str(&rest);
+        answer.text.push_str(&scan.push(&rest));
+        answer.text.push_str(&scan.finish());
         if let Some(consumed) = &mut self.consumed {
-            consumed.push_str(&answer.text);
+            consumed.push_str(&written);
         }
         Ok(answer)
     }

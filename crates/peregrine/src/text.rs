@@ -1,4 +1,4 @@
-//! Tokens to text while they come, never breaking a character.
+//! Tokens to text while they come, never breaking a character, and ending where a stop text begins.
 
 use crate::tokenizer::Tokenizer;
 
@@ -50,5 +50,52 @@ impl<'a> TextStream<'a> {
     /// Ends the stream: an unfinished character becomes U+FFFD.
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.waiting).into_owned()
+    }
+}
+
+/// Ends a text before the stop text that is complete first, wherever the borders of its pieces are. What may be the beginning of a stop
+/// text is held back until it is known.
+#[derive(Debug)]
+pub struct StopScan<'a> {
+    stops: &'a [String],
+    held: String,
+    stopped: bool,
+}
+
+impl<'a> StopScan<'a> {
+    /// A scan for `stops`; empty ones never match.
+    pub fn new(stops: &'a [String]) -> Self {
+        Self { stops, held: String::new(), stopped: false }
+    }
+
+    /// What of the text so far is certainly before a stop text, and has not been given out.
+    pub fn push(&mut self, text: &str) -> String {
+        if self.stopped {
+            return String::new();
+        }
+        self.held.push_str(text);
+        let stops = || self.stops.iter().filter(|stop| !stop.is_empty());
+        // The one that was complete first.
+        let found = stops().filter_map(|stop| self.held.find(stop.as_str()).map(|at| (at + stop.len(), at)));
+        if let Some((_, at)) = found.min() {
+            self.stopped = true;
+            self.held.truncate(at);
+            return std::mem::take(&mut self.held);
+        }
+        // From the first place on where a stop text may have begun.
+        let may_begin = |(at, _): &(usize, char)| stops().any(|stop| stop.starts_with(&self.held[*at..]));
+        let at = self.held.char_indices().find(may_begin).map_or(self.held.len(), |(at, _)| at);
+        let rest = self.held.split_off(at);
+        std::mem::replace(&mut self.held, rest)
+    }
+
+    /// Whether a stop text was found.
+    pub fn stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// The text has ended: what was held back.
+    pub fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
     }
 }

@@ -4,6 +4,7 @@ use peregrine::chat::Message;
 use peregrine::gpu::{GpuOptions, Reduction, ShapeClass};
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated};
+use peregrine::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 
@@ -53,22 +54,28 @@ fn argument(field: &str, expected: &str, found: &str) -> peregrine::Error {
     peregrine::Error::Argument { field: field.into(), expected: expected.into(), found: format!("{found:?}") }
 }
 
-/// One request of a conversation.
+/// One request: a conversation to answer, or a text to go on with.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ChatRequest {
-    pub messages: Vec<Message>,
+pub struct Request {
+    pub messages: Option<Vec<Message>>,
+    pub prompt: Option<Vec<u32>>,
     max_tokens: u32,
     temperature: f32,
     top_k: u32,
     top_p: f32,
     min_p: f32,
     repetition_penalty: f32,
+    presence_penalty: f32,
+    frequency_penalty: f32,
+    logit_bias: Vec<(u32, f32)>,
+    stop: Vec<String>,
+    logprobs: Option<u32>,
     /// A whole number below 2^53, as JavaScript has them.
     seed: f64,
 }
 
-impl ChatRequest {
+impl Request {
     /// The runtime's options.
     pub fn options(&self) -> GenerateOptions {
         GenerateOptions {
@@ -79,11 +86,56 @@ impl ChatRequest {
                 top_p: self.top_p,
                 min_p: self.min_p,
                 repetition_penalty: self.repetition_penalty,
+                presence_penalty: self.presence_penalty,
+                frequency_penalty: self.frequency_penalty,
+                logit_bias: self.logit_bias.clone(),
                 seed: self.seed as u64,
                 ..SamplingOptions::default()
             },
+            stop: self.stop.clone(),
+            logprobs: self.logprobs,
             ..GenerateOptions::default()
         }
+    }
+}
+
+/// A token of an answer.
+#[derive(Serialize)]
+pub struct Piece {
+    token: u32,
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<Logprobs>,
+}
+
+/// How likely it was.
+#[derive(Serialize)]
+struct Logprobs {
+    this: Likely,
+    top: Vec<Likely>,
+}
+
+/// A token, its own bytes, and the logarithm of its probability.
+#[derive(Serialize)]
+struct Likely {
+    token: u32,
+    bytes: Vec<u8>,
+    logprob: f32,
+}
+
+impl Piece {
+    /// With the bytes that the tokens stand for; none for control tokens.
+    pub fn new(piece: peregrine::session::Piece, tokenizer: &Tokenizer) -> Self {
+        let likely = |token: u32, logprob: f32| Likely {
+            token,
+            bytes: tokenizer.bytes_of(token).unwrap_or_default().to_vec(),
+            logprob,
+        };
+        let logprobs = piece.logprobs.map(|found| Logprobs {
+            this: likely(piece.token, found.logprob),
+            top: found.top.iter().map(|(token, logprob)| likely(*token, *logprob)).collect(),
+        });
+        Self { token: piece.token, text: piece.text, logprobs }
     }
 }
 

@@ -24,6 +24,13 @@ pub(super) struct Draw {
     drawn: bool,
 }
 
+impl Draw {
+    /// The token that was drawn belongs to the answer.
+    pub(super) fn accept(&mut self, token: u32) {
+        self.sampler.accept(token);
+    }
+}
+
 impl Session {
     /// Runs the tokens that are pending. Returns false when cancelled between chunks.
     pub(super) async fn catch_up(&mut self, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
@@ -57,8 +64,8 @@ impl Session {
         let sampler = Sampler::new(options.sampling.clone())?;
         let tokenizer = &self.engine.tokenizer;
         let ends: &[u32] = if options.ignore_end { &[] } else { tokenizer.end_tokens() };
-        let sampling = &options.sampling;
-        let on_gpu = sampling.temperature == 0.0 && sampling.repetition_penalty == 1.0 && ends.len() <= MAX_ENDS;
+        let greedy = options.sampling.temperature == 0.0 && options.sampling.is_plain();
+        let on_gpu = greedy && options.logprobs.is_none() && ends.len() <= MAX_ENDS;
         if on_gpu {
             let mut table =
                 Ends { count: ends.len() as u32, vocab_size: self.engine.config().vocab_size, ..Ends::default() };
