@@ -56,8 +56,10 @@ $(modules): web/package.json web/package-lock.json
 $(wasm): $(rust) $(modules) web/scripts/wasm.sh
 	@sh web/scripts/wasm.sh build
 
-$(package): $(wasm) $(modules) web/package/tsconfig.json $(wildcard web/package/src/*)
+$(package): $(wasm) $(modules) $(model) web/package/tsconfig.json $(wildcard web/package/src/*)
+	@rm -rf web/package/dist web/package/models
 	@cd web && node_modules/.bin/tsc -p package
+	@mkdir -p web/package/models && cp $(model) web/package/models/
 	@touch $@
 
 $(page): $(package) $(model) web/chat/index.html web/chat/vite.config.js $(wildcard web/chat/src/* web/chat/public/*)
@@ -65,4 +67,4 @@ $(page): $(package) $(model) web/chat/index.html web/chat/vite.config.js $(wildc
 	@touch $@
 
 clean:
-	rm -rf target .tools web/node_modules web/package/wasm web/package/dist web/chat/dist web/e2e/test-results
+	rm -rf target .tools web/node_modules web/package/wasm web/package/dist web/package/models web/chat/dist web/e2e/test-results

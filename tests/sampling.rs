@@ -266,7 +266,12 @@ fn penalties_and_biases_change_the_logits_by_their_definitions() {
     for options in [
         SamplingOptions { presence_penalty: 1.5, ..open() },
         SamplingOptions { frequency_penalty: 0.75, ..open() },
-        SamplingOptions { presence_penalty: -0.5, frequency_penalty: 1.0, logit_bias: vec![(0, -3.0), (6, 2.0)], ..open() },
+        SamplingOptions {
+            presence_penalty: -0.5,
+            frequency_penalty: 1.0,
+            logit_bias: vec![(0, -3.0), (6, 2.0)],
+            ..open()
+        },
     ] {
         let mut sampler = Sampler::new(options.clone()).unwrap();
         answer.iter().for_each(|token| sampler.accept(*token));

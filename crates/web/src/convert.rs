@@ -128,7 +128,7 @@ impl Piece {
     pub fn new(piece: peregrine::session::Piece, tokenizer: &Tokenizer) -> Self {
         let likely = |token: u32, logprob: f32| Likely {
             token,
-            bytes: tokenizer.bytes_of(token).unwrap_or_default().to_vec(),
+            bytes: tokenizer.token_bytes(token).unwrap_or_default(),
             logprob,
         };
         let logprobs = piece.logprobs.map(|found| Logprobs {
@@ -142,7 +142,7 @@ impl Piece {
 /// The end of an answer.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ChatResult {
+pub struct Answer {
     /// Text that came after the last piece.
     pub text: String,
     ids: Vec<u32>,
@@ -151,11 +151,13 @@ pub struct ChatResult {
     cached_tokens: u32,
     prefill_seconds: f64,
     decode_seconds: f64,
+    /// Of the conversation's states on the GPU.
+    state_bytes: f64,
 }
 
-impl ChatResult {
+impl Answer {
     /// `told` bytes of the text have gone out in pieces.
-    pub fn new(generated: Generated, told: usize) -> Self {
+    pub fn new(generated: Generated, told: usize, state_bytes: u64) -> Self {
         Self {
             text: generated.text.get(told..).unwrap_or_default().to_string(),
             finish: match generated.finish {
@@ -169,6 +171,7 @@ impl ChatResult {
             cached_tokens: generated.cached_tokens,
             prefill_seconds: generated.prefill_seconds,
             decode_seconds: generated.decode_seconds,
+            state_bytes: state_bytes as f64,
         }
     }
 }
@@ -199,6 +202,7 @@ impl From<peregrine::model::Progress> for Progress {
 pub struct Info {
     pub model: ModelInfo,
     pub device: DeviceInfo,
+    pub memory: MemoryInfo,
 }
 
 /// The loaded model.
@@ -220,6 +224,34 @@ pub struct DeviceInfo {
     pub name: String,
     pub software: bool,
     pub reduction: &'static str,
+    pub shapes: &'static str,
+}
+
+/// What lies on the GPU.
+#[derive(Clone, Serialize)]
+pub struct MemoryInfo {
+    pub weights: f64,
+}
+
+/// One stage of the profile.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stage {
+    name: &'static str,
+    dispatches: u32,
+    seconds: f64,
+    weight_bytes: f64,
+}
+
+impl From<&peregrine::profile::StageTime> for Stage {
+    fn from(stage: &peregrine::profile::StageTime) -> Self {
+        Self {
+            name: stage.name,
+            dispatches: stage.dispatches,
+            seconds: stage.seconds,
+            weight_bytes: stage.weight_bytes as f64,
+        }
+    }
 }
 
 /// A JavaScript number. Exact up to 2^53: no file is longer.

@@ -9,13 +9,16 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use js_sys::Function;
-use peregrine::checkpoint::Checkpoint;
-use peregrine::gpu::{Gpu, Reduction};
+use js_sys::{Array, Function};
+use peregrine::checkpoint::{Checkpoint, Source};
+use peregrine::gpu::{Gpu, Reduction, ShapeClass};
 use peregrine::session::{Engine, GenerateOptions, Session};
+use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
 
-use convert::{ChatRequest, ChatResult, DeviceInfo, Info, LoadOptions, ModelInfo, Progress, to_js, to_js_error};
+use convert::{
+    Answer, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Piece, Progress, Request, Stage, to_js, to_js_error,
+};
 use source::JsSource;
 
 /// Panics are bugs; this makes the console say where.
@@ -24,12 +27,10 @@ pub fn start() {
     console_error_panic_hook::set_once();
 }
 
-/// A model on the GPU and one conversation with it.
+/// A model on the GPU; sessions share it.
 #[wasm_bindgen]
 pub struct WebEngine {
     engine: Rc<Engine>,
-    /// Not there while a call uses it, or after one that failed.
-    session: Cell<Option<Session>>,
     info: Info,
 }
 
@@ -46,19 +47,18 @@ fn formats(checkpoint: &Checkpoint) -> String {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads the model of `size` bytes that `read(offset, length)` gives out; `report` hears the progress.
-    pub async fn load(
-        name: String,
-        size: f64,
-        read: Function,
-        options: JsValue,
-        report: Function,
-    ) -> Result<WebEngine, JsValue> {
+    /// Loads a model from GGUF files: `files` are objects `{ name, size, read(offset, length) }`, in order; `report` hears the
+    /// progress.
+    pub async fn load(files: Array, options: JsValue, report: Function) -> Result<WebEngine, JsValue> {
         let options: LoadOptions = serde_wasm_bindgen::from_value(options)?;
         let gpu = options.gpu().map_err(to_js_error)?;
         let load = peregrine::model::LoadOptions { context_length: options.context_length, ..Default::default() };
-        let checkpoint =
-            Checkpoint::open_gguf(Rc::new(JsSource::new(name, size as u64, read))).await.map_err(to_js_error)?;
+        let sources = files
+            .iter()
+            .map(|file| Ok(Rc::new(JsSource::new(&file)?) as _))
+            .collect::<Result<Vec<Rc<dyn Source>>, JsValue>>()?;
+        let bytes: u64 = sources.iter().map(|source| source.len()).sum();
+        let checkpoint = Checkpoint::open_gguf_parts(sources).await.map_err(to_js_error)?;
         let gpu = Gpu::new(&gpu).await.map_err(to_js_error)?;
         let mut progress = |now: peregrine::model::Progress| {
             // A page that throws in its progress bar does not stop the loading.
@@ -69,7 +69,7 @@ impl WebEngine {
             model: ModelInfo {
                 name: checkpoint.name.clone(),
                 parameters: checkpoint.parameters() as f64,
-                bytes: size,
+                bytes: bytes as f64,
                 formats: formats(&checkpoint),
                 vocab_size: engine.config().vocab_size,
                 layers: engine.config().num_hidden_layers,
@@ -82,10 +82,14 @@ impl WebEngine {
                     Reduction::Workgroup => "workgroup",
                     Reduction::Subgroup => "subgroup",
                 },
+                shapes: match gpu.shapes() {
+                    ShapeClass::Software => "software",
+                    ShapeClass::Hardware => "hardware",
+                },
             },
+            memory: MemoryInfo { weights: engine.model().weight_bytes() as f64 },
         };
-        let session = Session::new(&engine).map_err(to_js_error)?;
-        Ok(Self { engine, session: Cell::new(Some(session)), info })
+        Ok(Self { engine, info })
     }
 
     /// What is loaded, and where it runs.
@@ -93,25 +97,10 @@ impl WebEngine {
         to_js(&self.info)
     }
 
-    /// Answers a conversation; what of it was read before is not read again. `on_piece(token, text)` hears every token;
-    /// `is_cancelled()` is asked between steps.
-    pub async fn chat(&self, request: JsValue, on_piece: Function, is_cancelled: Function) -> Result<JsValue, JsValue> {
-        let request: ChatRequest = serde_wasm_bindgen::from_value(request)?;
-        let mut session = match self.session.take() {
-            Some(session) => session,
-            // The call before failed half-way: what its session has read is not known.
-            None => Session::new(&self.engine).map_err(to_js_error)?,
-        };
-        let mut told = 0;
-        let mut on_piece = |piece: peregrine::session::Piece| {
-            told += piece.text.len();
-            on_piece.call2(&JsValue::NULL, &piece.token.into(), &piece.text.into()).is_ok()
-        };
-        let cancel = Rc::new(move || is_cancelled.call0(&JsValue::NULL).is_ok_and(|value| value.is_truthy()));
-        let options = GenerateOptions { cancel: Some(cancel), ..request.options() };
-        let generated = session.chat(&request.messages, &options, &mut on_piece).await.map_err(to_js_error)?;
-        self.session.set(Some(session));
-        to_js(&ChatResult::new(generated, told))
+    /// A conversation of its own.
+    pub fn session(&self) -> Result<WebSession, JsValue> {
+        let session = Session::new(&self.engine).map_err(to_js_error)?;
+        Ok(WebSession { engine: self.engine.clone(), session: Cell::new(Some(session)) })
     }
 
     /// Token ids of a text.
@@ -119,8 +108,89 @@ impl WebEngine {
         self.engine.tokenizer().encode(text, add_bos).map_err(to_js_error)
     }
 
+    /// Token ids of a text that a document begins with: with the token that begins one, where the model wants it.
+    pub fn encode_document(&self, text: &str) -> Result<Vec<u32>, JsValue> {
+        let tokenizer = self.engine.tokenizer();
+        tokenizer.encode(text, tokenizer.add_bos()).map_err(to_js_error)
+    }
+
     /// Text of token ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String, JsValue> {
         self.engine.tokenizer().decode(ids, false).map_err(to_js_error)
+    }
+
+    /// Where a step's time goes: of one token, or of `tokens` at once. An error where the device has no clock.
+    pub async fn profile(&self, tokens: u32) -> Result<JsValue, JsValue> {
+        let mut session = Session::new(&self.engine).map_err(to_js_error)?;
+        let tokens = tokens.clamp(1, self.engine.model().chunk());
+        let stages = peregrine::profile::profile(&mut session, tokens, 5).await.map_err(to_js_error)?;
+        to_js(&stages.iter().map(Stage::from).collect::<Vec<_>>())
+    }
+}
+
+/// One conversation with a model.
+#[wasm_bindgen]
+pub struct WebSession {
+    engine: Rc<Engine>,
+    /// Not there while a call uses it, or after one that failed.
+    session: Cell<Option<Session>>,
+}
+
+#[wasm_bindgen]
+impl WebSession {
+    /// Answers a conversation, or goes on with a text; what of it was read before is not read again. `on_piece({ token, text,
+    /// logprobs })` hears every token; `is_cancelled()` is asked between steps.
+    pub async fn answer(
+        &self,
+        request: JsValue,
+        on_piece: Function,
+        is_cancelled: Function,
+    ) -> Result<JsValue, JsValue> {
+        let request: Request = serde_wasm_bindgen::from_value(request)?;
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            // The call before failed half-way: what its session has read is not known.
+            None => Session::new(&self.engine).map_err(to_js_error)?,
+        };
+        let mut told = 0;
+        let tokenizer = self.engine.tokenizer();
+        let mut on_piece = |piece: peregrine::session::Piece| {
+            told += piece.text.len();
+            to_js(&Piece::new(piece, tokenizer)).and_then(|piece| on_piece.call1(&JsValue::NULL, &piece)).is_ok()
+        };
+        let cancel = Rc::new(move || is_cancelled.call0(&JsValue::NULL).is_ok_and(|value| value.is_truthy()));
+        let options = GenerateOptions { cancel: Some(cancel), ..request.options() };
+        let generated = match (&request.messages, &request.prompt) {
+            (Some(messages), _) => session.chat(messages, &options, &mut on_piece).await,
+            (None, prompt) => session.complete(prompt.as_deref().unwrap_or_default(), &options, &mut on_piece).await,
+        };
+        let generated = generated.map_err(to_js_error)?;
+        let bytes = session.state().bytes();
+        self.session.set(Some(session));
+        to_js(&Answer::new(generated, told, bytes))
+    }
+}
+
+/// SHA-256 of bytes that come in pieces.
+#[wasm_bindgen]
+#[derive(Default)]
+pub struct Hasher(Sha256);
+
+#[wasm_bindgen]
+impl Hasher {
+    /// Before the first byte.
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest in lower-case hexadecimal.
+    pub fn finish(self) -> String {
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use js_sys::{Function, Promise, Uint8Array};
 use peregrine::checkpoint::Source;
-use peregrine::{Error, LocalFuture, Result};
+use peregrine::{Error, LocalFuture};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
@@ -16,9 +16,15 @@ pub struct JsSource {
 }
 
 impl JsSource {
-    /// A source of `len` bytes.
-    pub fn new(name: String, len: u64, read: Function) -> Self {
-        Self { name, len, read }
+    /// The source that `{ name, size, read(offset, length) }` is.
+    pub fn new(file: &JsValue) -> Result<Self, JsValue> {
+        let field = |name: &str| js_sys::Reflect::get(file, &name.into());
+        let size = field("size")?.as_f64().unwrap_or_default();
+        Ok(Self {
+            name: text_field(file, "name").unwrap_or_default(),
+            len: size as u64,
+            read: field("read")?.dyn_into()?,
+        })
     }
 
     /// What JavaScript threw, as our error. Its `code` says which.
@@ -47,7 +53,7 @@ impl Source for JsSource {
         self.len
     }
 
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> LocalFuture<'a, Result<()>> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> LocalFuture<'a, peregrine::Result<()>> {
         Box::pin(async move {
             let needed = buf.len() as u64;
             if offset.checked_add(needed).is_none_or(|end| end > self.len) {

@@ -1,7 +1,7 @@
 /** The page: loads a model, and lets a person talk with it. It uses only the public API of the package `peregrine`. */
 
 import { createEngine, ModelFileError, PeregrineError, type Engine, type EngineInfo } from "peregrine";
-import embeddedUrl from "../../../models/tiny/peregrine-tiny-chat-Q4_0.gguf?url";
+import "peregrine/embedded";
 import * as conversation from "./conversation.js";
 import { announce, byId, make, megabytes, millions } from "./dom.js";
 import { settings, watchSettings } from "./settings.js";
@@ -88,7 +88,7 @@ async function load(): Promise<void> {
   await old?.dispose();
   try {
     const loaded = await createEngine({
-      model: file ?? embeddedUrl,
+      model: file ?? "embedded",
       signal: mine.signal,
       onProgress,
       onBroken: (error) => loading === mine && fail(error),

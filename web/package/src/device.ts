@@ -40,24 +40,34 @@ export async function examineAdapter(preferences: GpuPreferences): Promise<Adapt
   return { ...describe(adapter.info), vendor, architecture, subgroups: adapter.features.has("subgroups") };
 }
 
+let current: GPUDevice | undefined;
+let watching = false;
+
+/** What happens to the device from now on is of no interest. */
+export function forgetDevice(): void {
+  current = undefined;
+}
+
 /**
- * Watches every device that is created from now on, and adds what the wasm module's GPU library does not ask for:
- * the feature `subgroups`, unless `baseline` wants none.
+ * Watches the device that is created next, and adds what the wasm module's GPU library does not ask for: the feature
+ * `subgroups`, unless `baseline` wants none.
  */
-export function watchDevices(baseline: () => boolean, onBroken: (error: PeregrineError) => void): void {
+export function watchDevices(baseline: () => boolean, onError: (error: PeregrineError) => void): void {
+  if (watching) return;
+  watching = true;
   const original = GPUAdapter.prototype.requestDevice;
   GPUAdapter.prototype.requestDevice = async function (this: GPUAdapter, descriptor: GPUDeviceDescriptor = {}) {
     const features = new Set(descriptor.requiredFeatures);
     if (!baseline() && this.features.has("subgroups")) features.add("subgroups");
     const device = await original.call(this, { ...descriptor, requiredFeatures: [...features] });
+    current = device;
+    const tell = (error: PeregrineError) => current === device && onError(error);
     // Errors that no scope catches leave buffers as they were: the answers after them would be wrong without a word.
     device.addEventListener("uncapturederror", ({ error }) => {
       const memory = error instanceof GPUOutOfMemoryError;
-      onBroken(makeError(memory ? "out-of-memory" : "gpu", memory ? `out of GPU memory: ${error.message}` : `GPU error: ${error.message}`));
+      tell(makeError(memory ? "out-of-memory" : "gpu", memory ? `out of GPU memory: ${error.message}` : `GPU error: ${error.message}`));
     });
-    void device.lost.then(({ reason, message }) => {
-      onBroken(makeError("device-lost", `the GPU device was lost: ${message || reason}`));
-    });
+    void device.lost.then(({ reason, message }) => tell(makeError("device-lost", `the GPU device was lost: ${message || reason}`)));
     return device;
   };
 }

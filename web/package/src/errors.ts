@@ -42,6 +42,10 @@ export class ModelFileError extends PeregrineError {
 export class DownloadError extends PeregrineError {
   override name = "DownloadError";
 }
+/** The browser cannot keep the model's bytes. */
+export class StorageError extends PeregrineError {
+  override name = "StorageError";
+}
 /** The request is wrong, or asks for something that is not supported; the message names the field. */
 export class RequestError extends PeregrineError {
   override name = "RequestError";
@@ -53,7 +57,7 @@ export class AbortError extends PeregrineError {
 
 const RELOAD = "Reload the page; if it happens again, update the browser and the graphics driver.";
 const OTHER_FILE = "Download the file again, or open another one.";
-const SUPPORTED = "Open a Falcon-H1 GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K).";
+const SUPPORTED = "Open a Falcon-H1 GGUF file.";
 const FIX_REQUEST = "Change the request.";
 
 const ADVICE = {
@@ -73,6 +77,9 @@ const ADVICE = {
   template: OTHER_FILE,
   http: "Check the connection and the address, then try again.",
   io: "Choose the file again: it may have been moved or changed.",
+  integrity: "Load the model again: the damaged copy was deleted.",
+  quota: "Delete stored models or make room on this device; what has been downloaded is kept. Or load with cache: false.",
+  busy: "Wait until the other answer, load or tab is done.",
   "token-out-of-range": FIX_REQUEST,
   "context-full": "Start a new chat, or make the message shorter.",
   sampling: FIX_REQUEST,
@@ -103,6 +110,9 @@ const CLASSES: Partial<Record<ErrorCode, typeof PeregrineError>> = {
   template: ModelFileError,
   http: DownloadError,
   io: DownloadError,
+  integrity: DownloadError,
+  quota: StorageError,
+  busy: RequestError,
   "token-out-of-range": RequestError,
   "context-full": RequestError,
   sampling: RequestError,

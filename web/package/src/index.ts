@@ -3,18 +3,29 @@
  * @packageDocumentation
  */
 
-export { createEngine, Engine, ChatCompletions, Tokenizer } from "./engine.js";
-export type { CallOptions, EngineOptions } from "./engine.js";
-export { ChatStream } from "./stream.js";
+export { createEngine, Engine, Tokenizer } from "./engine.js";
+export type { EngineOptions } from "./engine.js";
+export { ChatCompletions, Completions } from "./completions.js";
+export type { CallOptions, ChatStream, CompletionStream } from "./completions.js";
+export { AnswerStream } from "./stream.js";
+export type { WorkerChoice } from "./lines.js";
+export type { ModelSource, SourceOptions } from "./model.js";
+export { deleteModel, listModels, persist, storageEstimate } from "./store.js";
+export type { StoredModel } from "./store.js";
 export type {
   ChatCompletion,
   ChatCompletionChunk,
   ChatCompletionParams,
   ChatMessage,
+  Completion,
+  CompletionParams,
   FinishReason,
+  GenerationParams,
+  Logprobs,
+  TokenLogprob,
   Usage,
 } from "./openai.js";
-export type { EngineInfo, GpuPreferences, Progress } from "./protocol.js";
+export type { EngineInfo, GpuPreferences, ProfileStage, Progress } from "./protocol.js";
 export {
   AbortError,
   DeviceLostError,
@@ -25,5 +36,6 @@ export {
   OutOfMemoryError,
   PeregrineError,
   RequestError,
+  StorageError,
 } from "./errors.js";
 export type { ErrorCode } from "./errors.js";

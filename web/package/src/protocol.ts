@@ -2,8 +2,24 @@
 
 import type { WireError } from "./errors.js";
 
-/** Where the worker reads the model from. */
-export type SourceSpec = { kind: "url"; url: string } | { kind: "blob"; blob: Blob; name: string };
+/** One file at an address. */
+export interface RemoteFile {
+  url: string;
+  /** As people see it. */
+  name: string;
+  /** What it is kept under; other addresses of the same file have the same. */
+  key: string;
+  /** Bytes, where that is known beforehand. */
+  size?: number;
+  /** SHA-256 in hexadecimal, where it is known; the file is checked against it. */
+  sha256?: string;
+}
+
+/** Where the worker reads the model from. Several files are the parts of one model, in order. */
+export type SourceSpec =
+  | { kind: "blobs"; files: { name: string; blob: Blob }[] }
+  | { kind: "urls"; model: string; files: RemoteFile[]; cache: boolean }
+  | { kind: "hub"; model: string; base: string; cache: boolean };
 
 /** What the engine may use of the GPU. Everything is chosen by adapter when left out. */
 export interface GpuPreferences {
@@ -23,13 +39,24 @@ export interface LoadRequest {
   gpu: GpuPreferences;
   /** Tokens that a conversation may have; the engine's default when left out. */
   contextLength?: number;
-  /** Address of peregrine_bg.wasm, when it is not beside the worker. */
-  wasmUrl?: string;
+  /** peregrine_bg.wasm or its address, when it is not beside the worker. */
+  wasm?: string | BufferSource | WebAssembly.Module;
 }
 
-/** Progress of loading, in the order of the phases; `upload` and `download` alternate, as bytes go on to the GPU in pieces. */
+/** Progress of loading. The phases overlap: bytes go on to the GPU and are verified while others still arrive. */
 export type Progress =
-  | { phase: "download"; /** bytes so far */ loaded: number; /** bytes in all */ total: number }
+  | {
+      phase: "download";
+      /** Bytes that are here. */
+      loaded: number;
+      /** Bytes in all; 0 while the server has not said. */
+      total: number;
+      /** Bytes a second in the last seconds. */
+      rate: number;
+      /** Bytes that were here before. */
+      resumedFrom: number;
+    }
+  | { phase: "verify"; /** bytes whose checksum is made */ loaded: number; total: number }
   | { phase: "upload"; /** bytes on the GPU */ loaded: number; /** bytes in all */ total: number }
   | { phase: "compile"; /** GPU programs ready */ done: number; total: number }
   | { phase: "ready" };
@@ -60,7 +87,15 @@ export interface EngineInfo {
     /** Whether the device has subgroups, and whether sums use them. */
     subgroups: boolean;
     reduction: "workgroup" | "subgroup";
+    /** Kernels made for GPUs, or for adapters that compute on the CPU. */
+    shapes: "software" | "hardware";
+    /** Why these were chosen. */
+    why: { reduction: string; shapes: string };
   };
+  /** Bytes on the GPU. */
+  memory: { weights: number };
+  /** Whether the model's bytes are kept on this device, and why not. */
+  storage: { kept: boolean; why: string };
 }
 
 /** One message of a conversation. */
@@ -69,27 +104,47 @@ export interface WireMessage {
   content: string;
 }
 
-/** What {@link Calls.chat} needs; numbers are checked. */
-export interface ChatRequest {
-  messages: WireMessage[];
+/** What {@link Calls.answer} needs; everything is checked. Either `messages` or `prompt` is there. */
+export interface AnswerRequest {
+  messages?: WireMessage[];
+  /** Token ids, or a text of which a document begins. */
+  prompt?: number[] | string;
   maxTokens: number;
   temperature: number;
   topK: number;
   topP: number;
   minP: number;
   repetitionPenalty: number;
+  presencePenalty: number;
+  frequencyPenalty: number;
+  /** Token id and what is added to its logit. */
+  logitBias: [number, number][];
+  /** Texts that end the answer. */
+  stop: string[];
+  /** How many of the likeliest tokens are told with each token; undefined: nothing is. */
+  logprobs?: number;
   seed: number;
+  /** Fail with `busy` when another answer is being written. */
+  refuseWhenBusy: boolean;
+}
+
+/** A token and the natural logarithm of its probability. */
+export interface Likely {
+  token: number;
+  bytes: number[];
+  logprob: number;
 }
 
 /** A piece of an answer: one token, and the text that became complete with it (maybe none). */
 export interface Piece {
   token: number;
   text: string;
+  logprobs?: { this: Likely; top: Likely[] };
 }
 
 /** The end of an answer. */
-export interface ChatResult {
-  /** Text after the last piece (half a character that will not be completed). */
+export interface AnswerResult {
+  /** Text after the last piece. */
   text: string;
   ids: number[];
   finish: "stop" | "length" | "context" | "cancelled";
@@ -99,24 +154,44 @@ export interface ChatResult {
   prefillSeconds: number;
   /** From the first token to the last. */
   decodeSeconds: number;
+  /** Of the conversation's states on the GPU. */
+  stateBytes: number;
+}
+
+/** One stage of a step. */
+export interface ProfileStage {
+  /** What is computed; "step" is all of it. */
+  name: string;
+  dispatches: number;
+  /** On the GPU. */
+  seconds: number;
+  /** Bytes of weights that were read. */
+  weightBytes: number;
 }
 
 /** The calls the worker answers: what it is given, what it answers, what it reports on the way. */
 export interface Calls {
   load: { request: LoadRequest; result: EngineInfo; event: Progress };
-  chat: { request: ChatRequest; result: ChatResult; event: Piece };
+  /** Downloads only; a SharedWorker cannot write files. */
+  fetch: { request: { source: SourceSpec; wasm?: LoadRequest["wasm"] }; result: null; event: Progress };
+  answer: { request: AnswerRequest; result: AnswerResult; event: Piece };
   encode: { request: { text: string; addBos: boolean }; result: number[]; event: never };
   decode: { request: { ids: number[] }; result: string; event: never };
+  profile: { request: { tokens: number }; result: ProfileStage[]; event: never };
   dispose: { request: null; result: null; event: never };
 }
 
 /** Name of a call. */
 export type CallName = keyof Calls;
 
-/** Page to worker. `abort` stops the chat of that id at its next token. */
+/**
+ * Page to worker. `abort` stops the call of that id: an answer at its next token. `hello` names a lock that the page holds as
+ * long as it lives: a SharedWorker learns so that a tab was closed.
+ */
 export type ToWorker =
   | { [C in CallName]: { type: "call"; id: number; call: C; request: Calls[C]["request"] } }[CallName]
-  | { type: "abort"; id: number };
+  | { type: "abort"; id: number }
+  | { type: "hello"; lock: string };
 
 /** Worker to page. `broken`: the engine cannot go on (lost device, GPU error, crash); every open call fails with it. */
 export type FromWorker =
@@ -124,3 +199,9 @@ export type FromWorker =
   | { type: "result"; id: number; result: unknown }
   | { type: "error"; id: number; error: WireError }
   | { type: "broken"; error: WireError };
+
+/** One side of the line between page and worker: a Worker, a MessagePort, or a worker's global scope. */
+export interface Port {
+  postMessage(message: unknown): void;
+  addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
+}

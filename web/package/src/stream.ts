@@ -1,27 +1,38 @@
-/** A streamed answer: chunks as they come, with the GPU stopped as soon as nobody listens. */
+/** Streamed answers: chunks as they come, with the GPU stopped as soon as nobody listens. */
 
 import { abortError, makeError, type PeregrineError } from "./errors.js";
-import { usageOf, type ChatCompletion, type ChatCompletionChunk, type FinishReason, type Usage } from "./openai.js";
-import type { ChatResult, Piece } from "./protocol.js";
+import type { Pending } from "./link.js";
+import type { FinishReason, Usage } from "./openai.js";
+import type { AnswerResult, Piece } from "./protocol.js";
+import { usageOf } from "./request.js";
 
-interface Shape {
-  model: string;
-  includeUsage: boolean;
-  tokenIds: boolean;
+/** What chunks look like. */
+export interface Shape<C> {
+  /** Before the first piece of an answer, where there is something to say. */
+  begin(index: number): C | undefined;
+  /** A piece; `text` may be empty. */
+  piece(index: number, piece: Piece): C;
+  /** The end of an answer, with text that came after its last piece. */
+  end(index: number, text: string, finish: FinishReason | null): C;
+  /** After the last answer, where it was asked for. */
+  usage(usage: Usage): C | undefined;
 }
 
-type Start = (onPiece: (piece: Piece) => void) => { result: Promise<ChatResult>; abort: () => void };
+/** Starts answer number `index`. */
+export type Start = (index: number, onPiece: (piece: Piece) => void) => Pending<AnswerResult>;
 
 /**
- * Chunks of one answer; can be iterated once. Leaving the loop stops the GPU. To stop and keep what was written, abort the
- * signal and read on: the loop tells what the engine had written by then, and throws an AbortError.
+ * Chunks of the answers to one request; can be iterated once. Leaving the loop stops the GPU. To stop and keep what was written,
+ * abort the signal and read on: the loop tells what the engine had written by then, and throws an AbortError.
  */
-export class ChatStream implements AsyncIterable<ChatCompletionChunk> {
-  readonly #queue: ChatCompletionChunk[] = [];
-  readonly #shape: Shape;
-  readonly #head: Pick<ChatCompletionChunk, "id" | "object" | "created" | "model">;
-  readonly #abort: () => void;
+export class AnswerStream<C> implements AsyncIterable<C> {
+  readonly #queue: C[] = [];
+  readonly #shape: Shape<C>;
+  readonly #start: Start;
+  readonly #count: number;
   readonly #release: () => void;
+  readonly #results: AnswerResult[] = [];
+  #pending: Pending<AnswerResult> | undefined;
   #wake: () => void = () => {};
   /** A piece has come. */
   #begun = false;
@@ -32,35 +43,15 @@ export class ChatStream implements AsyncIterable<ChatCompletionChunk> {
   #taken = false;
   #usage: Usage | undefined;
 
-  /** @internal Use `engine.chat.completions.create`. */
-  constructor(start: Start, shape: Shape, signal?: AbortSignal) {
+  /** @internal Use `create` of `engine.chat.completions` or `engine.completions`. */
+  constructor(start: Start, count: number, shape: Shape<C>, signal?: AbortSignal) {
+    this.#start = start;
+    this.#count = count;
     this.#shape = shape;
-    this.#head = {
-      id: `chatcmpl-${crypto.randomUUID()}`,
-      object: "chat.completion.chunk",
-      created: Math.floor(Date.now() / 1000),
-      model: shape.model,
-    };
-    this.#push({ role: "assistant", content: "" }, null, []);
-    const pending = start((piece) => {
-      if (this.#ended) return;
-      this.#begun = true;
-      this.#push(piece.text === "" ? {} : { content: piece.text }, null, [piece.token]);
-    });
-    const onAbort = () => {
-      this.#reason = abortError(signal);
-      pending.abort();
-      // What is written already is still told, so that the caller knows as much of the answer as the engine, and the next
-      // request can go on from there. Before the first piece there is nothing to wait for.
-      if (!this.#begun) this.#end(this.#reason);
-    };
-    this.#abort = onAbort;
+    const onAbort = () => this.#abort(signal);
     signal?.addEventListener("abort", onAbort, { once: true });
     this.#release = () => signal?.removeEventListener("abort", onAbort);
-    pending.result.then(
-      (result) => this.#finish(result),
-      (error: PeregrineError) => this.#end(error),
-    );
+    this.#next(0);
   }
 
   /** Counts and timings, once the last chunk is there. */
@@ -68,14 +59,14 @@ export class ChatStream implements AsyncIterable<ChatCompletionChunk> {
     return this.#usage;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<ChatCompletionChunk, void, undefined> {
-    if (this.#taken) throw new TypeError("a ChatStream can be iterated only once");
+  async *[Symbol.asyncIterator](): AsyncGenerator<C, void, undefined> {
+    if (this.#taken) throw new TypeError("a stream can be iterated only once");
     this.#taken = true;
     try {
       for (;;) {
         // What has come before an error is shown before the error.
         const chunk = this.#queue.shift();
-        if (chunk) yield chunk;
+        if (chunk !== undefined) yield chunk;
         else if (this.#error) throw this.#error;
         else if (this.#ended) return;
         else await new Promise<void>((resolve) => (this.#wake = resolve));
@@ -88,24 +79,45 @@ export class ChatStream implements AsyncIterable<ChatCompletionChunk> {
     }
   }
 
-  #push(delta: ChatCompletionChunk["choices"][0]["delta"], finish: FinishReason | null, ids: number[]): void {
-    const choice: ChatCompletionChunk["choices"][0] = { index: 0, delta, finish_reason: finish };
-    if (this.#shape.tokenIds) choice.token_ids = ids;
-    const chunk: ChatCompletionChunk = { ...this.#head, choices: [choice] };
-    if (this.#shape.includeUsage) chunk.usage = null;
+  #abort(signal?: AbortSignal): void {
+    this.#reason ??= abortError(signal);
+    this.#pending?.abort();
+    // What is written already is still told, so that the caller knows as much of the answer as the engine, and the next
+    // request can go on from there. Before the first piece there is nothing to wait for.
+    if (!this.#begun) this.#end(this.#reason);
+  }
+
+  #next(index: number): void {
+    this.#push(this.#shape.begin(index));
+    this.#pending = this.#start(index, (piece) => {
+      if (this.#ended) return;
+      this.#begun = true;
+      this.#push(this.#shape.piece(index, piece));
+    });
+    this.#pending.result.then(
+      (result) => this.#finish(index, result),
+      (error: PeregrineError) => this.#end(error),
+    );
+  }
+
+  #push(chunk: C | undefined): void {
+    if (chunk === undefined) return;
     this.#queue.push(chunk);
     this.#wake();
   }
 
-  #finish(result: ChatResult): void {
+  #finish(index: number, result: AnswerResult): void {
     if (this.#ended) return;
-    this.#usage = usageOf(result);
+    this.#results.push(result);
+    this.#usage = usageOf(this.#results);
     if (result.finish === "cancelled") {
-      if (result.text !== "") this.#push({ content: result.text }, null, []);
+      if (result.text !== "") this.#push(this.#shape.end(index, result.text, null));
       return this.#end(this.#reason ?? makeError("disposed", "the engine has been disposed"));
     }
-    this.#push(result.text === "" ? {} : { content: result.text }, result.finish === "stop" ? "stop" : "length", []);
-    if (this.#shape.includeUsage) this.#queue.push({ ...this.#head, choices: [], usage: this.#usage });
+    this.#push(this.#shape.end(index, result.text, result.finish === "stop" ? "stop" : "length"));
+    if (this.#reason) return this.#end(index + 1 < this.#count ? this.#reason : undefined);
+    if (index + 1 < this.#count) return this.#next(index + 1);
+    this.#push(this.#shape.usage(this.#usage));
     this.#end();
   }
 
@@ -116,23 +128,4 @@ export class ChatStream implements AsyncIterable<ChatCompletionChunk> {
     this.#release();
     this.#wake();
   }
-}
-
-/** The whole answer of a stream. */
-export async function collect(stream: ChatStream): Promise<ChatCompletion> {
-  let content = "";
-  let finish: FinishReason = "stop";
-  const ids: number[] = [];
-  let last: ChatCompletionChunk | undefined;
-  for await (const chunk of stream) {
-    last = chunk;
-    const choice = chunk.choices[0];
-    content += choice?.delta.content ?? "";
-    finish = choice?.finish_reason ?? finish;
-    ids.push(...(choice?.token_ids ?? []));
-  }
-  const { id, created, model } = last as ChatCompletionChunk;
-  const choice: ChatCompletion["choices"][0] = { index: 0, message: { role: "assistant", content }, finish_reason: finish };
-  if (last?.choices[0]?.token_ids) choice.token_ids = ids;
-  return { id, object: "chat.completion", created, model, choices: [choice], usage: stream.usage as Usage };
 }

@@ -1,0 +1,79 @@
+/** The workers that an engine may run in. */
+
+import { makeError } from "./errors.js";
+import type { Line } from "./link.js";
+import type { LoadRequest, Port } from "./protocol.js";
+
+/**
+ * Where the engine runs: in a worker of its own (default); in a SharedWorker, so that the tabs of an app share one copy of a
+ * model on the GPU; in a worker that the app made from `peregrine/worker`; or right here, where there are no workers (Node).
+ */
+export type WorkerChoice = "dedicated" | "shared" | "here" | Worker;
+
+/** A worker of the page's own. */
+export function dedicated(): Line {
+  return lineTo(new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "peregrine" }));
+}
+
+function lineTo(worker: Worker): Line {
+  return {
+    port: worker,
+    onFailure(listener) {
+      worker.addEventListener("error", (event) => {
+        event.preventDefault();
+        listener(event.message || "its script could not be loaded");
+      });
+    },
+    end: () => worker.terminate(),
+  };
+}
+
+/** A worker that every tab of this origin shares that wants the same model in the same way. */
+async function shared(request: LoadRequest): Promise<Line> {
+  if (typeof SharedWorker === "undefined") throw makeError("not-supported", "worker: this browser has no SharedWorker");
+  if (request.source.kind === "blobs") throw makeError("not-supported", 'worker: "shared" needs a model by its address or hub id');
+  const name = `peregrine ${JSON.stringify([request.source, request.gpu, request.contextLength ?? null])}`;
+  const worker = new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name });
+  const { port } = worker;
+  // The worker waits for this lock: it is free when this page has gone, however it went.
+  const lock = `peregrine page ${crypto.randomUUID()}`;
+  const release = await new Promise<() => void>((resolve, reject) => {
+    navigator.locks.request(lock, () => new Promise<void>((done) => resolve(done))).catch(reject);
+  });
+  port.start();
+  port.postMessage({ type: "hello", lock });
+  return {
+    port,
+    onFailure: (listener) => worker.addEventListener("error", () => listener("its script could not be loaded")),
+    end() {
+      port.close();
+      release();
+    },
+  };
+}
+
+/** No worker at all: the two ends of a channel, here. */
+async function here(): Promise<Line> {
+  const { Server } = await import("./server.js");
+  const { port1, port2 } = new MessageChannel();
+  const server = new Server(() => port1.close());
+  server.connect(port2 as Port);
+  port1.start();
+  port2.start();
+  return { port: port1 as Port, onFailure() {}, end: () => port1.close() };
+}
+
+/** The line to the worker that was chosen. */
+export function lineFor(choice: WorkerChoice, request: LoadRequest): Line | Promise<Line> {
+  switch (choice) {
+    case "dedicated":
+      return dedicated();
+    case "shared":
+      return shared(request);
+    case "here":
+      return here();
+    default:
+      if (typeof Worker !== "undefined" && choice instanceof Worker) return lineTo(choice);
+      throw makeError("argument", 'worker: expected "dedicated", "shared", "here" or a Worker');
+  }
+}

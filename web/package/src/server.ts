@@ -1,0 +1,316 @@
+/** The worker's side: owns the wasm module and the GPU, and answers the calls of one page, or of all that share it. */
+
+import init, { Hasher, WebEngine, type WebSession } from "../wasm/peregrine.js";
+import { examineAdapter, forgetDevice, watchDevices, type AdapterFacts } from "./device.js";
+import { makeError, toWire, type PeregrineError } from "./errors.js";
+import type { AnswerRequest, AnswerResult, EngineInfo, FromWorker, LoadRequest, Piece, Port, Progress, ToWorker } from "./protocol.js";
+import { openSources, type Sources } from "./source.js";
+
+/** A page that talks with the worker. */
+interface Client {
+  port: Port;
+  /** Its conversation. */
+  session: WebSession | undefined;
+  /** Answers that were asked for and are to stop. */
+  aborted: Set<number>;
+  /** Hears the progress while the model loads. */
+  report: ((progress: Progress) => void) | undefined;
+}
+
+interface Loaded {
+  engine: WebEngine;
+  info: EngineInfo;
+}
+
+/** All that one worker does. */
+export class Server {
+  readonly #clients = new Set<Client>();
+  /** Called when the last page has gone. */
+  readonly #onIdle: () => void;
+  #request: LoadRequest | undefined;
+  #loading: Promise<Loaded> | undefined;
+  #engine: WebEngine | undefined;
+  /** The GPU gave wrong results, or the engine crashed: nothing more comes of it. */
+  #broken: PeregrineError | undefined;
+  /** The device is gone; the next answer loads the model again. */
+  #lost: PeregrineError | undefined;
+  /** A device was lost, and no answer has been completed since. */
+  #recovered = false;
+  #disposing = false;
+  /** The end of all answers that were asked for so far. */
+  #queue: Promise<unknown> = Promise.resolve();
+  #queued = 0;
+
+  constructor(onIdle: () => void) {
+    this.#onIdle = onIdle;
+  }
+
+  /** Listens to a page. */
+  connect(port: Port): void {
+    const client: Client = { port, session: undefined, aborted: new Set(), report: undefined };
+    this.#clients.add(client);
+    port.addEventListener("message", ({ data }: MessageEvent<ToWorker>) => {
+      if (data.type === "abort") client.aborted.add(data.id);
+      // The lock is free when the page has gone, however it went.
+      else if (data.type === "hello") void navigator.locks?.request(data.lock, () => this.#leave(client));
+      else void this.#call(client, data);
+    });
+  }
+
+  async #call(client: Client, message: Extract<ToWorker, { type: "call" }>): Promise<void> {
+    const { id, call } = message;
+    const post = (answer: FromWorker) => client.port.postMessage(answer);
+    try {
+      if (this.#broken && call !== "dispose") throw this.#broken;
+      const result = await this.#answerTo(client, message, (event) => post({ type: "event", id, event }));
+      // A GPU error shows after the work that it spoils.
+      if (this.#broken && call !== "dispose") throw this.#broken;
+      post({ type: "result", id, result });
+    } catch (thrown) {
+      const error = toWire(this.#broken ?? thrown);
+      // A trap in wasm leaves its memory in an unknown state.
+      if (!this.#broken && thrown instanceof WebAssembly.RuntimeError) {
+        this.#break(makeError("internal", `the engine crashed: ${thrown.message}`));
+      }
+      post({ type: "error", id, error });
+    }
+    client.aborted.delete(id);
+  }
+
+  async #answerTo(client: Client, message: Extract<ToWorker, { type: "call" }>, report: (event: unknown) => void): Promise<unknown> {
+    switch (message.call) {
+      case "load":
+        return this.#load(client, message.request, report);
+      case "fetch":
+        return this.#fetch(message.request, report);
+      case "answer":
+        return this.#enqueue(message.request, () => this.#answer(client, message.id, message.request, report as (piece: Piece) => void));
+      case "profile":
+        return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).profile(message.request.tokens));
+      case "encode":
+        return Array.from((await this.#ready()).encode(message.request.text, message.request.addBos));
+      case "decode":
+        return (await this.#ready()).decode(Uint32Array.from(message.request.ids));
+      case "dispose":
+        await this.#leave(client);
+        return null;
+    }
+  }
+
+  /** Everything that uses the GPU, one after the other. */
+  #enqueue<T>(request: Pick<AnswerRequest, "refuseWhenBusy">, task: () => Promise<T>): Promise<T> {
+    if (request.refuseWhenBusy && this.#queued > 0) return Promise.reject(makeError("busy", "another answer is being written"));
+    this.#queued++;
+    const result = this.#queue.then(task);
+    this.#queue = result.then(
+      () => this.#queued--,
+      () => this.#queued--,
+    );
+    return result;
+  }
+
+  /** Loads the model; pages that ask for the same one get the one that is here. */
+  async #load(client: Client, request: LoadRequest, report: (progress: Progress) => void): Promise<EngineInfo> {
+    client.report = report;
+    this.#request ??= request;
+    this.#loading ??= this.#open(this.#request).catch((error: unknown) => {
+      // The next one may try again.
+      this.#loading = undefined;
+      this.#request = undefined;
+      throw error;
+    });
+    try {
+      return (await this.#loading).info;
+    } finally {
+      client.report = undefined;
+    }
+  }
+
+  async #open(request: LoadRequest): Promise<Loaded> {
+    const report = (progress: Progress) => this.#clients.forEach((client) => client.report?.(progress));
+    const facts = await examineAdapter(request.gpu);
+    watchDevices(
+      () => request.gpu.baseline ?? false,
+      (error) => this.#onDeviceError(error),
+    );
+    await begin(request.wasm);
+    const sources = await openSources(request.source, report, () => new Hasher());
+    try {
+      const options = { ...request.gpu, contextLength: request.contextLength, ...facts };
+      const engine = await throughSources(sources, (files) => WebEngine.load(files, options, report));
+      try {
+        // A model whose bytes are not all right is not handed out.
+        await sources.complete;
+      } catch (error) {
+        engine.free();
+        throw error;
+      }
+      this.#engine = engine;
+      report({ phase: "ready" });
+      return { engine, info: describe(engine, facts, request, sources.storage) };
+    } finally {
+      sources.close();
+    }
+  }
+
+  /** Downloads a model into the store. */
+  async #fetch(request: { source: LoadRequest["source"]; wasm?: LoadRequest["wasm"] }, report: (progress: Progress) => void): Promise<null> {
+    await begin(request.wasm);
+    const sources = await openSources(request.source, report, () => new Hasher());
+    try {
+      await sources.complete;
+    } finally {
+      sources.close();
+    }
+    return null;
+  }
+
+  async #ready(): Promise<WebEngine> {
+    if (this.#lost) await this.#recover(this.#lost);
+    if (!this.#engine) throw makeError("internal", "no model is loaded");
+    return this.#engine;
+  }
+
+  async #answer(client: Client, id: number, request: AnswerRequest, onPiece: (piece: Piece) => void): Promise<AnswerResult> {
+    const told: number[] = [];
+    for (;;) {
+      if (client.aborted.has(id)) throw makeError("cancelled", "stopped");
+      if (!this.#clients.has(client)) throw makeError("disposed", "the engine has been disposed");
+      const engine = await this.#ready();
+      try {
+        client.session ??= engine.session();
+        let at = 0;
+        const tell = (piece: Piece) => {
+          // After a loss of the device the answer is made again; what was told must come out the same.
+          if (at === told.length) {
+            told.push(piece.token);
+            onPiece(piece);
+          } else if (told[at] !== piece.token) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
+          at++;
+        };
+        const { prompt, ...rest } = request;
+        const ids = typeof prompt === "string" ? Array.from(engine.encode_document(prompt)) : prompt;
+        const options = ids === undefined ? rest : { ...rest, prompt: ids };
+        const isCancelled = () => client.aborted.has(id) || !this.#clients.has(client);
+        const result = (await client.session.answer(options, tell, isCancelled)) as AnswerResult;
+        if (this.#lost) throw this.#lost;
+        if (result.finish === "cancelled" && at < told.length) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
+        this.#recovered = false;
+        return result;
+      } catch (error) {
+        const lost = await this.#wasLost(error);
+        if (!lost) throw error;
+        await this.#recover(lost);
+      }
+    }
+  }
+
+  /** Whether the device is gone; the browser says so a little later than the first call that fails. */
+  async #wasLost(error: unknown): Promise<PeregrineError | undefined> {
+    const code = (error as { code?: unknown }).code;
+    if (code !== "device-lost" && code !== "gpu") return this.#lost;
+    for (let wait = 0; !this.#lost && wait < 10; wait++) await new Promise((resolve) => setTimeout(resolve, 20));
+    return this.#lost ?? (code === "device-lost" ? (error as PeregrineError) : undefined);
+  }
+
+  /** Loads the model once more; from the store, where it is kept. Conversations are read again when they go on. */
+  async #recover(lost: PeregrineError): Promise<void> {
+    const request = this.#request;
+    if (this.#recovered || !request || this.#disposing) {
+      this.#break(lost);
+      throw lost;
+    }
+    this.#recovered = true;
+    forgetDevice();
+    for (const client of this.#clients) {
+      client.session?.free();
+      client.session = undefined;
+    }
+    this.#engine?.free();
+    this.#engine = undefined;
+    this.#lost = undefined;
+    this.#loading = this.#open(request);
+    try {
+      await this.#loading;
+    } catch (error) {
+      this.#break(makeError("device-lost", `${lost.message}; and the model could not be loaded again: ${(error as Error).message}`, { cause: error }));
+      throw this.#broken ?? error;
+    }
+  }
+
+  #onDeviceError(error: PeregrineError): void {
+    // A device that is destroyed on purpose is lost, too. The first report is the cause of the others.
+    if (this.#disposing || this.#broken || this.#lost) return;
+    if (error.code === "device-lost" && this.#engine) this.#lost = error;
+    else this.#break(error);
+  }
+
+  #break(error: PeregrineError): void {
+    if (this.#broken || this.#disposing) return;
+    this.#broken = error;
+    for (const { port } of this.#clients) port.postMessage({ type: "broken", error: toWire(error) } satisfies FromWorker);
+  }
+
+  /** A page has gone; with the last one goes the model. */
+  async #leave(client: Client): Promise<void> {
+    if (!this.#clients.delete(client)) return;
+    // What it had asked for stops at its next token; until then its session is in use.
+    await this.#queue;
+    client.session?.free();
+    client.session = undefined;
+    if (this.#clients.size > 0) return;
+    this.#disposing = true;
+    this.#engine?.free();
+    this.#engine = undefined;
+    // After the farewell.
+    setTimeout(this.#onIdle, 0);
+  }
+}
+
+let begun: Promise<unknown> | undefined;
+
+/** The wasm module, once. */
+function begin(wasm: LoadRequest["wasm"]): Promise<unknown> {
+  begun ??= init(wasm === undefined ? undefined : { module_or_path: wasm }).catch((error: unknown) => {
+    begun = undefined;
+    throw error;
+  });
+  return begun;
+}
+
+/** The runtime's errors have no room for what went wrong in a source, so what it threw is thrown again. */
+async function throughSources<T>(sources: Sources, load: (files: unknown[]) => Promise<T>): Promise<T> {
+  let thrown: unknown;
+  const files = sources.files.map((source) => ({
+    name: source.name,
+    size: source.size,
+    read: (offset: number, length: number) =>
+      source.read(offset, length).catch((error: unknown) => {
+        thrown ??= error;
+        throw error;
+      }),
+  }));
+  try {
+    return await load(files);
+  } catch (error) {
+    throw thrown ?? error;
+  }
+}
+
+function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"]): EngineInfo {
+  const { vendor, architecture, subgroups } = facts;
+  const { baseline, reduction, shapes } = request.gpu;
+  const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & { device: Omit<EngineInfo["device"], "vendor" | "architecture" | "subgroups" | "why"> };
+  const why = {
+    reduction: reduction
+      ? "the app asked for it"
+      : info.device.reduction === "subgroup"
+        ? "the GPU has subgroups of at least 8 lanes"
+        : baseline || !subgroups
+          ? "there are no subgroups"
+          : "subgroups gain nothing on this adapter",
+    shapes: shapes ? "the app asked for it" : info.device.software ? "the CPU computes" : "a GPU computes",
+  };
+  const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
+  return { model: info.model, device, memory: info.memory, storage };
+}
