@@ -52,7 +52,7 @@ export const canWrite = (): boolean => typeof FileSystemFileHandle !== "undefine
 
 /** Why nothing can be kept here; empty where it can. */
 export async function whyNotStored(): Promise<string> {
-  if (!navigator.storage?.getDirectory || !navigator.locks) return "this browser has no private file system";
+  if (!globalThis.navigator?.storage?.getDirectory || !navigator.locks) return "this browser has no private file system";
   try {
     await navigator.storage.getDirectory();
     return "";
@@ -309,13 +309,13 @@ export async function deleteModel(id: string): Promise<void> {
 
 /** What this origin has stored, and may store, in bytes; `persisted`: the browser will not delete it by itself. */
 export async function storageEstimate(): Promise<{ usage: number; quota: number; persisted: boolean }> {
-  const { usage = 0, quota = 0 } = (await navigator.storage?.estimate?.()) ?? {};
-  return { usage, quota, persisted: (await navigator.storage?.persisted?.()) ?? false };
+  const { usage = 0, quota = 0 } = (await globalThis.navigator?.storage?.estimate?.()) ?? {};
+  return { usage, quota, persisted: (await globalThis.navigator?.storage?.persisted?.()) ?? false };
 }
 
 /** Asks the browser not to delete by itself what this origin has stored. Call it on a page, best after a click. */
 export async function persist(): Promise<boolean> {
-  return (await navigator.storage?.persist?.()) ?? false;
+  return (await globalThis.navigator?.storage?.persist?.()) ?? false;
 }
 
 /** The files of a hub model that is completely here, for use without a network. */

@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { readRequest, usageOf } from "../dist/openai.js";
+import { countOf, readChat, readCompletion, usageOf } from "../dist/request.js";
 
 const messages = [{ role: "user", content: "Hello!" }];
 const refused = (params, code, message) =>
-  assert.throws(() => readRequest({ messages, ...params }), (error) => {
+  assert.throws(() => readChat({ messages, ...params }), (error) => {
     assert.equal(error.code, code);
     assert.match(error.message, message);
     return true;
   });
 
 test("defaults are OpenAI's", () => {
-  const request = readRequest({ messages });
+  const request = readChat({ messages });
   assert.deepEqual(request.messages, messages);
   assert.equal(request.temperature, 1);
   assert.equal(request.topP, 1);
@@ -21,23 +21,45 @@ test("defaults are OpenAI's", () => {
 });
 
 test("fields are taken over", () => {
-  const request = readRequest({ messages, temperature: 0, top_p: 0.5, top_k: 3, min_p: 0.1, seed: 7, max_tokens: 9 });
+  const request = readChat({ messages, temperature: 0, top_p: 0.5, top_k: 3, min_p: 0.1, seed: 7, max_tokens: 9 });
   assert.deepEqual([request.temperature, request.topP, request.topK, request.minP, request.seed, request.maxTokens], [0, 0.5, 3, 0.1, 7, 9]);
-  assert.equal(readRequest({ messages, max_tokens: 9, max_completion_tokens: 4 }).maxTokens, 4);
+  assert.equal(readChat({ messages, max_tokens: 9, max_completion_tokens: 4 }).maxTokens, 4);
 });
 
 test("what is not supported is refused by name", () => {
   refused({ tools: [{ type: "function" }] }, "not-supported", /^tools: /);
-  refused({ stop: ["\n"] }, "not-supported", /^stop: /);
   refused({ response_format: { type: "json_object" } }, "not-supported", /^response_format: /);
-  refused({ logprobs: true }, "not-supported", /^logprobs: /);
-  refused({ n: 2 }, "not-supported", /^n: /);
-  refused({ frequency_penalty: 0.5 }, "not-supported", /^frequency_penalty: /);
+  assert.throws(() => readCompletion({ prompt: "x", echo: true }), { code: "not-supported", message: /^echo: / });
+  assert.throws(() => readCompletion({ prompt: "x", messages }), { code: "not-supported", message: /^messages: not a field/ });
   refused({ tempratur: 1 }, "not-supported", /^tempratur: not a field/);
 });
 
+test("penalties, biases, stops, log-probabilities", () => {
+  const request = readChat({ messages, presence_penalty: -2, frequency_penalty: 1.5, logit_bias: { 5: -100, 17: 2 }, stop: "\n", logprobs: true, top_logprobs: 3, n: 4 });
+  assert.deepEqual([request.presencePenalty, request.frequencyPenalty, request.logprobs], [-2, 1.5, 3]);
+  assert.deepEqual(request.logitBias, [[5, -100], [17, 2]]);
+  assert.deepEqual(request.stop, ["\n"]);
+  assert.equal(readChat({ messages, logprobs: true }).logprobs, 0);
+  assert.equal("logprobs" in readChat({ messages }), false);
+  assert.equal(countOf({ n: 4 }), 4);
+  assert.ok(readChat({ messages, top_p: 0 }).topP > 0);
+  refused({ presence_penalty: 2.1 }, "argument", /^presence_penalty: /);
+  refused({ logit_bias: { x: 1 } }, "argument", /^logit_bias: expected token ids, found "x"/);
+  refused({ logit_bias: { 3: 101 } }, "argument", /^logit_bias\["3"\]: /);
+  refused({ stop: ["a", "b", "c", "d", "e"] }, "argument", /^stop: /);
+  refused({ stop: [""] }, "argument", /^stop: /);
+  refused({ top_logprobs: 2 }, "argument", /^top_logprobs: .*logprobs/);
+  refused({ logprobs: true, top_logprobs: 21 }, "argument", /^top_logprobs: /);
+  assert.throws(() => countOf({ n: 0 }), { code: "argument", message: /^n: / });
+});
+
+test("prompts", () => {
+  assert.deepEqual(readCompletion({ prompt: [1, 2] }).prompt, [1, 2]);
+  for (const prompt of [undefined, [], [-1], ["a", "b"], 5]) assert.throws(() => readCompletion({ prompt }), { code: "argument", message: /^prompt: / });
+});
+
 test("values that change nothing are let through", () => {
-  readRequest({ messages, n: 1, tools: [], stop: null, logprobs: false, frequency_penalty: 0, response_format: { type: "text" }, logit_bias: {} });
+  readChat({ messages, n: 1, tools: [], stop: null, logprobs: false, frequency_penalty: 0, response_format: { type: "text" }, logit_bias: {} });
 });
 
 test("wrong values are refused by name, with what was expected", () => {
@@ -53,7 +75,7 @@ test("wrong values are refused by name, with what was expected", () => {
 });
 
 test("usage counts and speeds", () => {
-  const usage = usageOf({ text: "", ids: [1, 2, 3], finish: "stop", promptTokens: 10, cachedTokens: 4, prefillSeconds: 0.5, decodeSeconds: 0.25 });
+  const usage = usageOf([{ text: "", ids: [1, 2, 3], finish: "stop", promptTokens: 10, cachedTokens: 4, prefillSeconds: 0.5, decodeSeconds: 0.25 }]);
   assert.equal(usage.total_tokens, 13);
   assert.equal(usage.prompt_tokens_details.cached_tokens, 4);
   assert.deepEqual(usage.timings, { prefill_ms: 500, decode_ms: 250, tokens_per_second: 8 });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import test from "node:test";
-import { blobSource, openSource } from "../dist/source.js";
+import { openHttp } from "../dist/http.js";
+import { blobSource, openSources } from "../dist/source.js";
 
 const MIB = 1 << 20;
 const file = new Uint8Array(7 * MIB + 123).map((_, i) => (i * 31 + (i >> 8)) & 255);
@@ -25,7 +26,7 @@ async function serving(fault, use) {
     server.close();
   }
 }
-const open = (url, onLoaded = () => {}) => openSource({ kind: "url", url }, onLoaded);
+const open = (url, onLoaded = () => {}) => openHttp({ url, name: "some model.gguf", key: url }, onLoaded);
 const same = (bytes, offset, length) => assert.ok(Buffer.from(bytes).equals(Buffer.from(file.subarray(offset, offset + length))));
 
 test("ranges: any slice, each part asked for once, progress up to the end", () =>
@@ -114,3 +115,17 @@ test("blobs", async () => {
   same(await source.read(1000, 2000), 1000, 2000);
   await assert.rejects(source.read(file.length - 1, 2), { code: "truncated" });
 });
+
+test("without a private file system nothing is kept, and that is said", () =>
+  serving(null, async (url) => {
+    const seen = [];
+    const files = [{ url, name: "some model.gguf", key: url }];
+    const sources = await openSources({ kind: "urls", model: url, files, cache: true }, (progress) => seen.push(progress));
+    assert.equal(sources.storage.kept, false);
+    assert.match(sources.storage.why, /private file system/);
+    same(await sources.files[0].read(0, file.length), 0, file.length);
+    await sources.complete;
+    const { loaded, total, resumedFrom, rate } = seen.at(-1);
+    assert.deepEqual([loaded, total, resumedFrom], [file.length, file.length, 0]);
+    assert.ok(rate > 0);
+  }));
