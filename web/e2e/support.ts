@@ -40,7 +40,7 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
 export interface Site {
   start: (fault?: (request: IncomingMessage, response: ServerResponse) => boolean) => Promise<string>;
   /** An empty page on which the npm package can be imported as plain modules from /package/dist/index.js; the model is at /model.gguf. */
-  bare: () => Promise<string>;
+  bare: (fault?: (request: IncomingMessage, response: ServerResponse) => boolean) => Promise<string>;
 }
 
 /** Answers with these bytes, ranges included. */
@@ -86,10 +86,11 @@ export const test = base.extend<{ site: Site; strict: void }>({
         const folder = serveFolder(SITE);
         return serve((request, response) => fault?.(request, response) || folder(request, response));
       },
-      bare: () => {
+      bare: (fault) => {
         const folder = serveFolder(WEB);
         const model = readFileSync(MODEL_FILE);
         return serve((request, response) => {
+          if (fault?.(request, response)) return true;
           if (request.url === "/") return sendBytes(request, response, "text/html", Buffer.from("<!doctype html><title>bare</title>"));
           if (request.url === "/model.gguf") return sendBytes(request, response, "application/octet-stream", model);
           return folder(request, response);

@@ -76,7 +76,8 @@ async function isCurrent(manifest: Manifest, file: RemoteFile): Promise<boolean>
 /** Opens a file: from the store if it is there, else it goes there. */
 export async function openStored(model: string, file: RemoteFile, options: Options): Promise<StoredSource> {
   const id = await idOf(file.key);
-  const release = await lock(id, "shared");
+  const release = await lockShowing(id, "shared", options);
+  let stale: Manifest | undefined;
   try {
     const found = await Entry.find(id);
     const manifest = (await found?.isVerified()) ? await found?.manifest() : undefined;
@@ -85,6 +86,7 @@ export async function openStored(model: string, file: RemoteFile, options: Optio
       options.onLoaded(manifest.size, manifest.size, manifest.size);
       return new Stored(found, file, manifest, options, release);
     }
+    stale = manifest;
   } catch (error) {
     release();
     throw error;
@@ -94,11 +96,11 @@ export async function openStored(model: string, file: RemoteFile, options: Optio
     const source = await openHttp(file, (loaded, total) => options.onLoaded(loaded, total, 0));
     return { ...source, complete: Promise.resolve(), close() {} };
   }
-  return download(id, model, file, options);
+  return download(id, model, file, stale, options);
 }
 
-/** Waits for the right to write; another tab that has it is downloading the same file, so its progress is shown. */
-async function exclusive(id: string, options: Options): Promise<() => void> {
+/** Waits for the right to read or to write; while another tab downloads the same file, its progress is shown. */
+async function lockShowing(id: string, mode: LockMode, options: Options): Promise<() => void> {
   const watch = setInterval(async () => {
     const entry = await Entry.find(id).catch(() => undefined);
     const manifest = await entry?.manifest();
@@ -106,27 +108,29 @@ async function exclusive(id: string, options: Options): Promise<() => void> {
     const lengths = await entry.lengths(manifest.size).catch(() => new Map<number, number>());
     const loaded = [...lengths.values()].reduce((sum, length) => sum + length, 0);
     options.onLoaded(loaded, manifest.size, loaded);
-  }, 500);
+  }, 250);
   try {
-    return await lock(id, "exclusive");
+    return await lock(id, mode);
   } finally {
     clearInterval(watch);
   }
 }
 
-async function download(id: string, model: string, file: RemoteFile, options: Options): Promise<StoredSource> {
-  const release = await exclusive(id, options);
+/** Downloads what is not there; `stale`: a copy that the server does not have any more. */
+async function download(id: string, model: string, file: RemoteFile, stale: Manifest | undefined, options: Options): Promise<StoredSource> {
+  const release = await lockShowing(id, "exclusive", options);
   try {
     const entry = await Entry.open(id);
     for (let attempt = 1; ; attempt++) {
       const manifest = await entry.manifest();
-      if (!manifest || !isSame(manifest, file) || attempt > 1) await entry.clear();
+      const isOld = manifest && JSON.stringify(manifest) === JSON.stringify(stale);
+      const begun = manifest && attempt === 1 && !isOld && isSame(manifest, file) ? manifest : undefined;
+      if (!begun) await entry.clear();
       else if (await entry.isVerified()) {
         // Another tab was faster.
-        options.onLoaded(manifest.size, manifest.size, manifest.size);
-        return new Stored(entry, file, manifest, options, release);
+        options.onLoaded(begun.size, begun.size, begun.size);
+        return new Stored(entry, file, begun, options, release);
       }
-      const begun = attempt === 1 && manifest && isSame(manifest, file) ? manifest : undefined;
       const stored = await begin(entry, model, file, begun, options, release);
       if (stored) return stored;
       if (attempt === 2) throw makeError("http", `${file.url}: the file changes on the server again and again`);
@@ -154,7 +158,11 @@ async function begin(
   const from = (part ?? 0) * PART + (lengths.get(part ?? 0) ?? 0);
   const to = Math.min(((part ?? 0) + 1) * PART, begun?.size ?? file.size ?? Infinity);
   const init: RequestInit = { headers: { Range: `bytes=${from}-${to - 1}` }, cache: "no-store" };
-  const response = await patientFetch(file.url, init, undefined, 416);
+  const response = await patientFetch(file.url, init, undefined, 416).catch((error: unknown) => {
+    // Browsers ask for ranges uncompressed, and reject the answer of a server that compresses all the same.
+    if (mayPassLater(error) && !begun) return patientFetch(file.url, { cache: "no-store" });
+    throw error;
+  });
   if (response.status === 200) return whole(entry, model, file, response, options, release);
 
   const etag = response.headers.get("ETag");

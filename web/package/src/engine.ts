@@ -7,22 +7,26 @@ import { dedicated, lineFor, type WorkerChoice } from "./lines.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
 import type { EngineInfo, GpuPreferences, LoadRequest, ProfileStage, Progress } from "./protocol.js";
 
-/** What {@link createEngine} takes. */
-export interface EngineOptions extends SourceOptions {
+/** What {@link downloadModel} takes. */
+export interface DownloadOptions extends SourceOptions {
   /** A hub id, an address, files, a folder, bytes, or `"embedded"`. */
   model: ModelSource;
   /** Called while the model loads. */
   onProgress?: (progress: Progress) => void;
   /** Stops the loading. What has been downloaded is kept. */
   signal?: AbortSignal;
+  /** peregrine_bg.wasm or its address, for apps that serve it themselves. */
+  wasmUrl?: string | URL | BufferSource | WebAssembly.Module;
+}
+
+/** What {@link createEngine} takes. */
+export interface EngineOptions extends DownloadOptions {
   /** Tokens that a conversation may have. */
   contextLength?: number;
   /** What may be used of the GPU; chosen by adapter when left out. */
   gpu?: GpuPreferences;
   /** Where the engine runs. Default: a worker of its own. */
   worker?: WorkerChoice;
-  /** peregrine_bg.wasm or its address, for apps that serve it themselves. */
-  wasmUrl?: string | URL | BufferSource | WebAssembly.Module;
   /** What happens to a request while another is answered: it waits (default), or fails with `busy`. */
   whenBusy?: "queue" | "refuse";
   /** Called once if the engine breaks for good (GPU error, a device that is lost again and again): it must be created again. */
@@ -97,16 +101,24 @@ function wasmOf(wasm: EngineOptions["wasmUrl"]): LoadRequest["wasm"] {
   return typeof wasm === "string" || wasm instanceof URL ? addressOf(wasm, "wasmUrl").href : wasm;
 }
 
-/** Downloads into the store, in a worker of its own: shared workers cannot write files. */
-async function fetchFirst(request: LoadRequest, options: EngineOptions): Promise<void> {
+/**
+ * Downloads a model into the browser's store without loading it: for an app that gets it ready ahead. What is there already is
+ * not sent again; an interrupted download goes on where it was. Tells whether it is kept, and why not.
+ * @throws DownloadError, StorageError, AbortError, RequestError
+ */
+export async function downloadModel(options: DownloadOptions): Promise<EngineInfo["storage"]> {
+  const { signal } = options;
+  const source = await sourceOf(options.model, options);
+  const wasm = wasmOf(options.wasmUrl);
+  if (signal?.aborted) throw abortError(signal);
+  // A worker of its own: pages and shared workers cannot write files.
   const link = new Link(dedicated());
-  const onAbort = () => link.kill(abortError(options.signal));
-  options.signal?.addEventListener("abort", onAbort, { once: true });
+  const onAbort = () => link.kill(abortError(signal));
+  signal?.addEventListener("abort", onAbort, { once: true });
   try {
-    const { source, wasm } = request;
-    await link.call("fetch", wasm === undefined ? { source } : { source, wasm }, options.onProgress).result;
+    return await link.call("fetch", wasm === undefined ? { source } : { source, wasm }, options.onProgress).result;
   } finally {
-    options.signal?.removeEventListener("abort", onAbort);
+    signal?.removeEventListener("abort", onAbort);
     void link.close();
   }
 }
@@ -123,7 +135,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   if (wasm !== undefined) load.wasm = wasm;
   if (signal?.aborted) throw abortError(signal);
   const choice = options.worker ?? "dedicated";
-  if (choice === "shared" && load.source.kind !== "blobs" && load.source.cache) await fetchFirst(load, options);
+  if (choice === "shared" && load.source.kind !== "blobs" && load.source.cache) await downloadModel(options);
   // Until the engine is handed out, a failure is told by the promise alone.
   let ready = false;
   const link = new Link(await lineFor(choice, load), (error) => ready && options.onBroken?.(error));

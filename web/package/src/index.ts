@@ -3,8 +3,8 @@
  * @packageDocumentation
  */
 
-export { createEngine, Engine, Tokenizer } from "./engine.js";
-export type { EngineOptions } from "./engine.js";
+export { createEngine, downloadModel, Engine, Tokenizer } from "./engine.js";
+export type { DownloadOptions, EngineOptions } from "./engine.js";
 export { ChatCompletions, Completions } from "./completions.js";
 export type { CallOptions, ChatStream, CompletionStream } from "./completions.js";
 export { AnswerStream } from "./stream.js";

@@ -173,7 +173,7 @@ export interface ProfileStage {
 export interface Calls {
   load: { request: LoadRequest; result: EngineInfo; event: Progress };
   /** Downloads only; a SharedWorker cannot write files. */
-  fetch: { request: { source: SourceSpec; wasm?: LoadRequest["wasm"] }; result: null; event: Progress };
+  fetch: { request: { source: SourceSpec; wasm?: LoadRequest["wasm"] }; result: EngineInfo["storage"]; event: Progress };
   answer: { request: AnswerRequest; result: AnswerResult; event: Piece };
   encode: { request: { text: string; addBos: boolean }; result: number[]; event: never };
   decode: { request: { ids: number[] }; result: string; event: never };

@@ -154,7 +154,7 @@ export class Server {
   }
 
   /** Downloads a model into the store. */
-  async #fetch(request: { source: LoadRequest["source"]; wasm?: LoadRequest["wasm"] }, report: (progress: Progress) => void): Promise<null> {
+  async #fetch(request: { source: LoadRequest["source"]; wasm?: LoadRequest["wasm"] }, report: (progress: Progress) => void): Promise<EngineInfo["storage"]> {
     await begin(request.wasm);
     const sources = await openSources(request.source, report, () => new Hasher());
     try {
@@ -162,7 +162,7 @@ export class Server {
     } finally {
       sources.close();
     }
-    return null;
+    return sources.storage;
   }
 
   async #ready(): Promise<WebEngine> {

@@ -1,0 +1,370 @@
+/** Downloads against a server with faults: each ends in the right model or in the right error, and nothing is sent twice. */
+
+import { readFileSync } from "node:fs";
+import type * as Peregrine from "peregrine";
+import type { Page } from "@playwright/test";
+import { close, serveModel, sha256, type ModelServer } from "../hub.js";
+import { expect, golden, MODEL_FILE, sendBytes, test as base } from "../support.js";
+
+declare global {
+  var peregrine: typeof Peregrine;
+  var seen: Peregrine.Progress[];
+}
+
+const MODEL = readFileSync(MODEL_FILE);
+const MIB = 1 << 20;
+/** Bytes of no model, for tests that only download. */
+const FILE = Buffer.alloc(11 * MIB + 4321).map((_, i) => (i * 31 + (i >> 8) * 7) & 255) as Buffer;
+
+const test = base.extend<{ server: ModelServer }>({
+  server: async ({}, use) => {
+    const server = await serveModel(FILE);
+    await use(server);
+    close(server);
+  },
+});
+
+/** An empty page with the package. */
+async function open(page: Page, address: string): Promise<void> {
+  await page.goto(address);
+  await page.evaluate(async () => {
+    // Not a literal: the compiler would look for the file.
+    const url = "/package/dist/index.js";
+    globalThis.peregrine = await import(url);
+    globalThis.seen = [];
+  });
+}
+
+/** How a download ended: what it told last, or the error. */
+interface Outcome {
+  code?: string;
+  message?: string;
+  download?: Extract<Peregrine.Progress, { phase: "download" }>;
+  verified?: boolean;
+}
+
+/** Downloads by the hub's name or by address. */
+const download = (page: Page, server: ModelServer, model: "hub" | "url" = "hub"): Promise<Outcome> =>
+  page.evaluate(
+    async ({ address, model }) => {
+      seen.length = 0;
+      const onProgress = (progress: Peregrine.Progress) => seen.push(progress);
+      try {
+        const storage = await peregrine.downloadModel(
+          model === "hub" ? { model: "org/repo:Q4_0", hub: address, onProgress } : { model: `${address}file.gguf`, onProgress },
+        );
+        if (!storage.kept) return { code: "not kept", message: storage.why };
+        const download = seen.filter((progress) => progress.phase === "download").at(-1)!;
+        const verify = seen.filter((progress) => progress.phase === "verify").at(-1);
+        return { download, verified: verify !== undefined && verify.loaded === verify.total };
+      } catch (error) {
+        const { code, message } = error as Peregrine.PeregrineError;
+        return { code, message };
+      }
+    },
+    { address: server.address, model },
+  );
+
+/** SHA-256 of what is in the store, put together from its parts. */
+const stored = (page: Page): Promise<string[]> =>
+  page.evaluate(async () => {
+    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("peregrine", { create: true });
+    const found: string[] = [];
+    for await (const folder of root.values()) {
+      const parts: [string, File][] = [];
+      let size = 0;
+      for await (const [name, handle] of (folder as FileSystemDirectoryHandle).entries()) {
+        const file = await (handle as FileSystemFileHandle).getFile();
+        if (/^\d+$/.test(name)) parts.push([name, file]);
+        if (name === "manifest.json") size = (JSON.parse(await file.text()) as { size: number }).size;
+      }
+      parts.sort(([a], [b]) => (a < b ? -1 : 1));
+      const bytes = parts.map(([, file], i) => file.slice(0, Math.min(4 << 20, size - i * (4 << 20))));
+      const digest = await crypto.subtle.digest("SHA-256", await new Blob(bytes).arrayBuffer());
+      found.push(Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join(""));
+    }
+    return found;
+  });
+
+/** The same numbers each time, from 0 to 1. */
+function* random(seed: number): Generator<number, never> {
+  for (let state = seed; ; ) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    yield state / 2 ** 32;
+  }
+}
+
+test("a hub's model: redirected, in parallel parts, verified, sent once; then from the store, also without a network", async ({ page, site, server }) => {
+  await open(page, await site.bare());
+  const first = await download(page, server);
+  expect(first).toMatchObject({ verified: true, download: { loaded: FILE.length, total: FILE.length, resumedFrom: 0 } });
+  expect(first.download!.rate).toBeGreaterThan(0);
+  expect(server.sent).toBe(FILE.length);
+  expect(await stored(page)).toEqual([sha256(FILE)]);
+  const again = await download(page, server);
+  expect(again.download).toMatchObject({ loaded: FILE.length, resumedFrom: FILE.length });
+  expect(server.sent).toBe(FILE.length);
+  close(server);
+  expect((await download(page, server)).download).toMatchObject({ resumedFrom: FILE.length });
+});
+
+test("cut at 50 random bytes: it goes on from there, and nothing is sent twice", async ({ page, site, server }) => {
+  await open(page, await site.bare());
+  const numbers = random(7);
+  let cuts = 50;
+  // Within the beginning of what is asked for, so that there are that many cuts.
+  server.cut = (_, length) => (cuts-- > 0 ? 1 + Math.floor(numbers.next().value * Math.min(length - 1, 300_000)) : undefined);
+  expect(await download(page, server)).toMatchObject({ verified: true });
+  expect(cuts).toBeLessThanOrEqual(0);
+  expect(server.sent).toBe(FILE.length);
+  expect(await stored(page)).toEqual([sha256(FILE)]);
+});
+
+test("tabs that are closed in the middle: the next one goes on", async ({ page, site, server, context }) => {
+  const address = await site.bare();
+  server.slow = { bytes: 64 << 10, milliseconds: 15 };
+  let before = 0;
+  for (let i = 0; i < 4; i++) {
+    const tab = await context.newPage();
+    await open(tab, address);
+    const ended = download(tab, server).catch(() => {});
+    await expect.poll(() => server.sent, { intervals: [20] }).toBeGreaterThan(before + (i + 1) * 300_000);
+    before = server.sent;
+    await tab.close();
+    await ended;
+  }
+  await open(page, address);
+  server.slow = undefined;
+  const { download: told, verified } = await download(page, server);
+  expect(verified).toBe(true);
+  expect(told!.resumedFrom).toBeGreaterThan(1_000_000);
+  // What was on its way when a tab was closed: at most a few pieces on each of four connections.
+  expect(server.sent - FILE.length).toBeLessThan(4 * 4 * (256 << 10));
+  expect(await stored(page)).toEqual([sha256(FILE)]);
+});
+
+test("a server in trouble: patience, then an error that names it, and nothing is lost", async ({ page, site, server }) => {
+  await open(page, await site.bare());
+  server.failures = [500, 503, 429];
+  server.cut = (offset) => (offset === 0 ? 2 * MIB : undefined);
+  expect(await download(page, server)).toMatchObject({ verified: true });
+  expect(server.sent).toBe(FILE.length);
+  await page.evaluate(() => peregrine.deleteModel("org/repo:Q4_0"));
+  server.sent = 0;
+  // Two parts arrive, then the server is down for good.
+  let served = 0;
+  server.cut = () => (++served > 2 ? 0 : undefined);
+  const failed = await download(page, server);
+  expect(failed).toMatchObject({ code: "http", message: expect.stringContaining("tried 5 times") });
+  server.cut = undefined;
+  const mended = await download(page, server);
+  expect(mended.download!.resumedFrom).toBeGreaterThan(4 * MIB);
+  expect(server.sent).toBe(FILE.length);
+  expect(await stored(page)).toEqual([sha256(FILE)]);
+});
+
+test("a file that is not there is refused at once", async ({ page, site, server }) => {
+  await open(page, await site.bare());
+  server.failures = [404];
+  expect(await download(page, server, "url")).toMatchObject({ code: "http", message: expect.stringContaining("404") });
+  expect(server.requests.length).toBe(1);
+});
+
+test("another ETag: the download starts anew; in its middle it is an error that says so", async ({ page, site, server }) => {
+  await open(page, await site.bare());
+  let requests = 0;
+  server.cut = () => (++requests > 1 ? 0 : undefined);
+  expect(await download(page, server, "url")).toMatchObject({ code: "http" });
+  server.cut = undefined;
+  // A new version, of the same length, while half of the old one is here.
+  const other = Buffer.from(FILE.map((byte) => byte ^ 255));
+  Object.assign(server, { bytes: other, etag: '"two"' });
+  expect((await download(page, server, "url")).download).toMatchObject({ resumedFrom: 0 });
+  expect(await stored(page)).toEqual([sha256(other)]);
+  // And again, when all of it is here.
+  Object.assign(server, { bytes: FILE, etag: '"three"' });
+  expect((await download(page, server, "url")).download).toMatchObject({ resumedFrom: 0 });
+  expect(await stored(page)).toEqual([sha256(FILE)]);
+  await page.evaluate(async () => peregrine.deleteModel((await peregrine.listModels())[0]!.id));
+  let served = 0;
+  server.cut = () => {
+    if (++served === 2) server.etag = '"four"';
+    return undefined;
+  };
+  expect(await download(page, server, "url")).toMatchObject({ code: "http", message: expect.stringContaining("changed on the server") });
+  server.cut = undefined;
+  expect((await download(page, server, "url")).download).toMatchObject({ loaded: FILE.length });
+  expect(await stored(page)).toEqual([sha256(FILE)]);
+});
+
+test("a shorter file on the server (416) starts anew", async ({ page, site, server }) => {
+  await open(page, await site.bare());
+  let requests = 0;
+  server.cut = () => (++requests > 2 ? 0 : undefined);
+  expect(await download(page, server, "url")).toMatchObject({ code: "http" });
+  server.cut = undefined;
+  const shorter = FILE.subarray(0, 3 * MIB);
+  Object.assign(server, { bytes: shorter, etag: null });
+  expect((await download(page, server, "url")).download).toMatchObject({ loaded: shorter.length, resumedFrom: 0 });
+  expect(await stored(page)).toEqual([sha256(shorter)]);
+});
+
+test("a flipped bit on the way is an error, and is not kept", async ({ page, site, server }) => {
+  await open(page, await site.bare());
+  const flipped = Buffer.from(FILE);
+  flipped[5 * MIB] = flipped[5 * MIB]! ^ 4;
+  server.bytes = flipped;
+  expect(await download(page, server)).toMatchObject({ code: "integrity", message: expect.stringContaining(sha256(flipped)) });
+  expect(await page.evaluate(() => peregrine.listModels())).toEqual([]);
+  server.bytes = FILE;
+  expect(await download(page, server)).toMatchObject({ verified: true, download: { resumedFrom: 0 } });
+  expect(await stored(page)).toEqual([sha256(FILE)]);
+});
+
+test("lengths that do not fit together", async ({ page, site, server }) => {
+  await open(page, await site.bare());
+  server.statedSize = FILE.length + 1;
+  expect(await download(page, server)).toMatchObject({ code: "integrity", message: expect.stringContaining(String(FILE.length)) });
+  expect(await download(page, server, "url")).toMatchObject({ code: "http" });
+  server.statedSize = undefined;
+  expect(await download(page, server)).toMatchObject({ verified: true });
+  expect(await download(page, server, "url")).toMatchObject({ download: { loaded: FILE.length } });
+});
+
+test("servers without ranges, compressing ones, and those whose headers another origin may not read", async ({ page, site, server }) => {
+  await open(page, await site.bare());
+  const forget = () => page.evaluate(async () => Promise.all((await peregrine.listModels()).map(({ id }) => peregrine.deleteModel(id))));
+  server.ranges = false;
+  expect(await download(page, server)).toMatchObject({ verified: true });
+  expect(await stored(page)).toEqual([sha256(FILE)]);
+  await forget();
+  // Cut: such a server must begin anew, and the error says what happened.
+  let cuts = 1;
+  server.cut = () => (cuts-- > 0 ? 5 * MIB : undefined);
+  expect(await download(page, server)).toMatchObject({ code: "http", message: expect.stringContaining("the connection broke after") });
+  expect(await download(page, server)).toMatchObject({ verified: true });
+  await forget();
+  server.gzip = true;
+  expect(await download(page, server)).toMatchObject({ verified: true, download: { loaded: FILE.length } });
+  expect(await stored(page)).toEqual([sha256(FILE)]);
+  await forget();
+  Object.assign(server, { ranges: true, exposed: "", sent: 0 });
+  expect(await download(page, server)).toMatchObject({ verified: true });
+  expect(server.sent).toBe(FILE.length);
+  // By address, nobody says how long the file is.
+  expect(await download(page, server, "url")).toMatchObject({ code: "http", message: expect.stringContaining("Content-Range") });
+});
+
+test("a damaged copy mends itself: only that part is sent again", async ({ page, site, server }) => {
+  server.bytes = MODEL;
+  server.sha256 = sha256(MODEL);
+  await open(page, await site.bare());
+  expect(await download(page, server)).toMatchObject({ verified: true });
+  server.sent = 0;
+  await page.evaluate(async () => {
+    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("peregrine");
+    for await (const folder of root.values()) {
+      const entry = folder as FileSystemDirectoryHandle;
+      const part = await entry.getFileHandle("000002");
+      const bytes = new Uint8Array(await (await part.getFile()).arrayBuffer());
+      bytes[12345] = bytes[12345]! ^ 1;
+      const writing = await part.createWritable();
+      await writing.write(bytes);
+      await writing.close();
+      await entry.removeEntry("000003");
+    }
+  });
+  const text = await page.evaluate(async (hub) => {
+    const engine = await peregrine.createEngine({ model: "org/repo:Q4_0", hub });
+    if (!engine.info.storage.kept) throw new Error(engine.info.storage.why);
+    const messages = [{ role: "user" as const, content: "What is the capital of Italy?" }];
+    const text = (await engine.chat.completions.create({ messages, temperature: 0 })).choices[0]!.message.content;
+    await engine.dispose();
+    return text;
+  }, server.address);
+  expect(text).toBe(golden("capital").answer);
+  expect(server.sent).toBe(8 * MIB);
+  expect(await stored(page)).toEqual([sha256(MODEL)]);
+});
+
+test("two tabs load one copy, and both show the progress", async ({ page, site, server, context }) => {
+  const address = await site.bare();
+  const other = await context.newPage();
+  await open(page, address);
+  await open(other, address);
+  server.slow = { bytes: 128 << 10, milliseconds: 100 };
+  const both = await Promise.all([download(page, server), download(other, server)]);
+  for (const outcome of both) expect(outcome.download).toMatchObject({ loaded: FILE.length, total: FILE.length });
+  expect(server.sent).toBe(FILE.length);
+  const shown = await Promise.all([page, other].map((tab) => tab.evaluate(() => seen.filter((progress) => progress.phase === "download").length)));
+  expect(Math.min(...shown)).toBeGreaterThan(1);
+});
+
+test("no room: an error that says so; with room again it goes on", async ({ page, site, server, context }) => {
+  const address = await site.bare();
+  await open(page, address);
+  const session = await context.newCDPSession(page);
+  const quota = (quotaSize: number) => session.send("Storage.overrideQuotaForOrigin", { origin: new URL(address).origin, quotaSize });
+  await quota(5 * MIB);
+  expect(await download(page, server)).toMatchObject({ code: "quota", message: expect.stringContaining("model-Q4_0.gguf") });
+  // The browser may take back what it has offered: the bytes that are here stay.
+  await quota(200 * MIB);
+  server.slow = { bytes: 64 << 10, milliseconds: 20 };
+  const ending = download(page, server);
+  await expect.poll(() => server.sent).toBeGreaterThan(2 * MIB);
+  await quota(1 * MIB);
+  expect(await ending).toMatchObject({ code: "quota" });
+  await quota(200 * MIB);
+  server.slow = undefined;
+  const { verified, download: told } = await download(page, server);
+  expect(verified).toBe(true);
+  expect(told!.resumedFrom).toBeGreaterThan(0);
+  expect(await stored(page)).toEqual([sha256(FILE)]);
+});
+
+test("stored models are listed and deleted", async ({ page, site, server, context }) => {
+  await open(page, await site.bare());
+  expect(await page.evaluate(() => peregrine.listModels())).toEqual([]);
+  await download(page, server, "url");
+  await download(page, server);
+  const models = await page.evaluate(() => peregrine.listModels());
+  expect(models.map(({ model, size, stored, complete }) => [model, size, stored, complete])).toEqual([
+    ["org/repo:Q4_0", FILE.length, FILE.length, true],
+    [`${server.address}file.gguf`, FILE.length, FILE.length, true],
+  ]);
+  const { usage, quota } = await page.evaluate(() => peregrine.storageEstimate());
+  expect(usage).toBeGreaterThan(2 * FILE.length);
+  expect(quota).toBeGreaterThan(usage);
+  expect(typeof (await page.evaluate(() => peregrine.persist()))).toBe("boolean");
+  // A model that another tab loads is not deleted under its feet.
+  await page.evaluate((id) => peregrine.deleteModel(id), models[1]!.id);
+  const other = await context.newPage();
+  await open(other, page.url());
+  server.slow = { bytes: 64 << 10, milliseconds: 20 };
+  const ending = download(other, server, "url");
+  await expect.poll(() => page.evaluate(async () => (await peregrine.listModels()).length)).toBe(2);
+  const busy = await page.evaluate((id) => peregrine.deleteModel(id).catch((error: Peregrine.PeregrineError) => error.code), models[1]!.id);
+  expect(busy).toBe("busy");
+  server.slow = undefined;
+  await ending;
+  await page.evaluate(async () => Promise.all((await peregrine.listModels()).map(({ id }) => peregrine.deleteModel(id))));
+  expect(await page.evaluate(() => peregrine.listModels())).toEqual([]);
+});
+
+test("without a private file system the model is read all the same, and that is said", async ({ page, site }) => {
+  const server = await serveModel(MODEL);
+  const worker = readFileSync(new URL("../../package/dist/worker.js", import.meta.url));
+  const refuse = Buffer.from('StorageManager.prototype.getDirectory = () => Promise.reject(new DOMException("not in private windows", "SecurityError"));\n');
+  await open(page, await site.bare((request, response) => request.url === "/package/dist/worker.js" && sendBytes(request, response, "text/javascript", Buffer.concat([refuse, worker]))));
+  const seen = await page.evaluate(async (hub) => {
+    const engine = await peregrine.createEngine({ model: "org/repo:Q4_0", hub });
+    const messages = [{ role: "user" as const, content: "What is the capital of Italy?" }];
+    const text = (await engine.chat.completions.create({ messages, temperature: 0 })).choices[0]!.message.content;
+    await engine.dispose();
+    return { text, storage: engine.info.storage };
+  }, server.address);
+  expect(seen.text).toBe(golden("capital").answer);
+  expect(seen.storage).toEqual({ kept: false, why: expect.stringContaining("not in private windows") });
+  close(server);
+});
+
