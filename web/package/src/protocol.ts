@@ -92,8 +92,12 @@ export interface EngineInfo {
     /** Why these were chosen. */
     why: { reduction: string; shapes: string };
   };
-  /** Bytes on the GPU. */
-  memory: { weights: number };
+  memory: {
+    /** Bytes of weights on the GPU. */
+    weights: number;
+    /** Bytes of the wasm heap after loading; it never shrinks, so this is its largest size. */
+    wasm: number;
+  };
   /** Whether the model's bytes are kept on this device, and why not. */
   storage: { kept: boolean; why: string };
 }

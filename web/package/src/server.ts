@@ -1,6 +1,6 @@
 /** The worker's side: owns the wasm module and the GPU, and answers the calls of one page, or of all that share it. */
 
-import init, { Hasher, WebEngine, type WebSession } from "../wasm/peregrine.js";
+import init, { Hasher, WebEngine, type InitOutput, type WebSession } from "../wasm/peregrine.js";
 import { examineAdapter, forgetDevice, watchDevices, type AdapterFacts } from "./device.js";
 import { makeError, toWire, type PeregrineError } from "./errors.js";
 import type { AnswerRequest, AnswerResult, EngineInfo, FromWorker, LoadRequest, Piece, Port, Progress, ToWorker } from "./protocol.js";
@@ -133,7 +133,7 @@ export class Server {
       () => request.gpu.baseline ?? false,
       (error) => this.#onDeviceError(error),
     );
-    await begin(request.wasm);
+    const { memory } = await begin(request.wasm);
     const sources = await openSources(request.source, report, () => new Hasher());
     try {
       const options = { ...request.gpu, contextLength: request.contextLength, ...facts };
@@ -147,7 +147,8 @@ export class Server {
       }
       this.#engine = engine;
       report({ phase: "ready" });
-      return { engine, info: describe(engine, facts, request, sources.storage) };
+      const info = describe(engine, facts, request, sources.storage, memory.buffer.byteLength);
+      return { engine, info };
     } finally {
       sources.close();
     }
@@ -267,10 +268,10 @@ export class Server {
   }
 }
 
-let begun: Promise<unknown> | undefined;
+let begun: Promise<InitOutput> | undefined;
 
 /** The wasm module, once. */
-function begin(wasm: LoadRequest["wasm"]): Promise<unknown> {
+function begin(wasm: LoadRequest["wasm"]): Promise<InitOutput> {
   begun ??= init(wasm === undefined ? undefined : { module_or_path: wasm }).catch((error: unknown) => {
     begun = undefined;
     throw error;
@@ -297,7 +298,7 @@ async function throughSources<T>(sources: Sources, load: (files: unknown[]) => P
   }
 }
 
-function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"]): EngineInfo {
+function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"], wasm: number): EngineInfo {
   const { vendor, architecture, subgroups } = facts;
   const { baseline, reduction, shapes } = request.gpu;
   const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & { device: Omit<EngineInfo["device"], "vendor" | "architecture" | "subgroups" | "why"> };
@@ -312,5 +313,5 @@ function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, 
     shapes: shapes ? "the app asked for it" : info.device.software ? "the CPU computes" : "a GPU computes",
   };
   const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
-  return { model: info.model, device, memory: info.memory, storage };
+  return { model: info.model, device, memory: { ...info.memory, wasm }, storage };
 }

@@ -1,0 +1,260 @@
+/** The engine's API beyond the plain answer: OpenAI's fields, workers of all kinds, a lost device, many engines. */
+
+import { readFileSync } from "node:fs";
+import type * as Peregrine from "peregrine";
+import type { Page } from "@playwright/test";
+import { expect, golden, sendBytes, test } from "../support.js";
+
+declare global {
+  // What `open` and the tests put on the page.
+  var peregrine: typeof Peregrine;
+  var engine: Peregrine.Engine;
+}
+
+async function open(page: Page, address: string): Promise<void> {
+  await page.goto(address);
+  await page.evaluate(async () => {
+    // Not a literal: the compiler would look for the file.
+    const url = "/package/dist/index.js";
+    globalThis.peregrine = await import(url);
+  });
+}
+
+const load = (page: Page, options: Pick<Peregrine.EngineOptions, "whenBusy"> = {}): Promise<Peregrine.EngineInfo> =>
+  page.evaluate(async (given) => {
+    globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", cache: false, ...given });
+    return engine.info;
+  }, options);
+
+const capital = golden("capital");
+const ITALY = capital.messages.map(({ content }) => content).join();
+
+test("stops, biases, penalties, log-probabilities, several answers, plain completions", async ({ page, site }) => {
+  await open(page, await site.bare());
+  await load(page);
+  const seen = await page.evaluate(async (messages) => {
+    const chat = async (params: object) => (await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 40, ...params })) as Peregrine.ChatCompletion;
+    const text = (reply: Peregrine.ChatCompletion) => reply.choices[0]!.message.content;
+    const plain = text(await chat({}));
+    const cut = plain.slice(6, 12);
+    const stopped = await chat({ stop: [cut, "never to be seen"] });
+    let streamed = "";
+    for await (const chunk of await engine.chat.completions.create({ messages, temperature: 0, stop: cut, stream: true })) {
+      streamed += chunk.choices[0]?.delta.content ?? "";
+    }
+    const after = text(await chat({}));
+    const first = (await engine.tokenizer.encode(plain))[0]!;
+    const banned = text(await chat({ logit_bias: { [first]: -100 } }));
+    const likely = await chat({ logprobs: true, top_logprobs: 3, return_token_ids: true });
+    const story = [{ role: "user" as const, content: "Tell me a short story about a fox." }];
+    const several = await chat({ messages: story, n: 3, temperature: 2, seed: 5, max_tokens: 12 });
+    const third = await chat({ messages: story, temperature: 2, seed: 7, max_tokens: 12 });
+    const repeated = { messages: story, temperature: 0, max_tokens: 40 };
+    const words = async (params: object) => {
+      const reply = await engine.chat.completions.create({ ...repeated, return_token_ids: true, ...params });
+      return new Set(reply.choices[0]!.token_ids).size;
+    };
+    const [free, penalised] = [await words({}), await words({ frequency_penalty: 2, presence_penalty: 2 })];
+    const prompt = "The capital of Italy is";
+    const completion = await engine.completions.create({ prompt, temperature: 0, max_tokens: 8 });
+    const longer = await engine.completions.create({ prompt: prompt + completion.choices[0]!.text, temperature: 0, max_tokens: 4 });
+    const ids = await engine.tokenizer.encode(prompt);
+    const byIds = await engine.completions.create({ prompt: ids, temperature: 0, max_tokens: 8 });
+    let pieces = "";
+    for await (const chunk of await engine.completions.create({ prompt: ids, temperature: 0, max_tokens: 8, stream: true })) pieces += chunk.choices[0]?.text ?? "";
+    return { plain, cut, stopped, streamed, after, banned, likely, several, third, free, penalised, completion, longer, byIds, pieces };
+  }, capital.messages);
+
+  expect(seen.plain).toBe(capital.answer);
+  expect(seen.stopped.choices[0]!.message.content).toBe(seen.plain.slice(0, seen.plain.indexOf(seen.cut)));
+  expect(seen.stopped.choices[0]!.finish_reason).toBe("stop");
+  expect(seen.streamed).toBe(seen.stopped.choices[0]!.message.content);
+  expect(seen.after, "a stop text does not spoil the next answer").toBe(seen.plain);
+  expect(seen.banned).not.toBe(seen.plain);
+
+  const { content } = seen.likely.choices[0]!.logprobs!;
+  expect(content.length).toBe(seen.likely.choices[0]!.token_ids!.length);
+  const bytes = Buffer.from(content.flatMap((token) => token.bytes!));
+  expect(bytes.toString().trim()).toBe(seen.plain.trim());
+  for (const token of content) {
+    expect(token.top_logprobs.length).toBe(3);
+    // Greedy: what was drawn is the likeliest.
+    expect(token.top_logprobs[0]!.token).toBe(token.token);
+    expect(token.top_logprobs[0]!.logprob).toBe(token.logprob);
+    expect(token.logprob).toBeLessThanOrEqual(0);
+    expect(token.top_logprobs.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0)).toBeLessThanOrEqual(1.000001);
+  }
+  expect(seen.several.choices.map(({ index }) => index)).toEqual([0, 1, 2]);
+  expect(seen.several.choices[2]!.message.content, "the third answer has the third seed").toBe(seen.third.choices[0]!.message.content);
+  expect(new Set(seen.several.choices.map(({ message }) => message.content)).size).toBeGreaterThan(1);
+  expect(seen.penalised).toBeGreaterThan(seen.free);
+  expect(seen.completion.object).toBe("text_completion");
+  expect(seen.completion.choices[0]!.text.length).toBeGreaterThan(0);
+  const read = seen.longer.usage!.prompt_tokens_details.cached_tokens;
+  expect(read, "what was read is not read again").toBeGreaterThanOrEqual(seen.completion.usage!.prompt_tokens);
+  expect(seen.pieces).toBe(seen.byIds.choices[0]!.text);
+});
+
+test("a busy engine refuses, if the app wants it so; the tokenizer does not wait", async ({ page, site }) => {
+  await open(page, await site.bare());
+  await load(page, { whenBusy: "refuse" });
+  const seen = await page.evaluate(async (content) => {
+    const ask = () => engine.chat.completions.create({ messages: [{ role: "user", content }], temperature: 0, max_tokens: 12 });
+    const order: string[] = [];
+    const first = ask().then(() => order.push("answer"));
+    const refused = await ask().catch((error: Peregrine.PeregrineError) => [error.name, error.code]);
+    await engine.tokenizer.countTokens(content).then(() => order.push("count"));
+    await first;
+    const again = (await ask()).choices[0]!.finish_reason;
+    return { refused, order, again };
+  }, ITALY);
+  expect(seen.refused).toEqual(["RequestError", "busy"]);
+  expect(seen.order).toEqual(["count", "answer"]);
+  expect(["stop", "length"]).toContain(seen.again);
+});
+
+test("what is told about the device, and a profile where there is a clock", async ({ page, site }) => {
+  await open(page, await site.bare());
+  const info = await load(page);
+  expect(info.device).toMatchObject({ software: true, shapes: "software", why: { shapes: "the CPU computes" } });
+  expect(info.memory.weights).toBeGreaterThan(17e6);
+  expect(info.memory.wasm).toBeLessThan(100 << 20);
+  expect(info.storage).toEqual({ kept: false, why: expect.stringContaining("no cache") });
+  const stages = await page.evaluate(() => engine.profile());
+  const step = stages.find(({ name }) => name === "step")!;
+  const parts = stages.filter(({ name }) => name !== "step");
+  expect(parts.length).toBeGreaterThan(4);
+  expect(step.dispatches).toBe(parts.reduce((sum, { dispatches }) => sum + dispatches, 0));
+  for (const { seconds } of stages) expect(seconds).toBeGreaterThanOrEqual(0);
+  expect(step.seconds).toBeGreaterThan(0);
+});
+
+test("a worker of the app's own, one here; bytes and a folder", async ({ page, site }) => {
+  await open(page, await site.bare());
+  const texts = await page.evaluate(async (content) => {
+    const bytes = await (await fetch("/model.gguf")).arrayBuffer();
+    const answers: string[] = [];
+    const ask = async (options: Omit<Peregrine.EngineOptions, "model"> & { model?: Peregrine.ModelSource }) => {
+      const engine = await peregrine.createEngine({ model: "/model.gguf", cache: false, ...options });
+      const reply = await engine.chat.completions.create({ messages: [{ role: "user", content }], temperature: 0, max_tokens: 30 });
+      answers.push(reply.choices[0]!.message.content);
+      await engine.dispose();
+    };
+    await ask({ worker: new Worker("/package/dist/worker.js", { type: "module" }) });
+    await ask({ worker: "here", model: bytes });
+    const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("mine", { create: true });
+    const writing = await (await folder.getFileHandle("a.gguf", { create: true })).createWritable();
+    await writing.write(bytes);
+    await writing.close();
+    await ask({ model: folder });
+    return answers;
+  }, ITALY);
+  expect(texts).toEqual([capital.answer, capital.answer, capital.answer]);
+});
+
+test("two tabs share one model; it goes when the last of them goes", async ({ page, site, context }) => {
+  const address = await site.bare();
+  const other = await context.newPage();
+  const ask = (tab: Page, content: string) =>
+    tab.evaluate(async (content) => {
+      const reply = await engine.chat.completions.create({ messages: [{ role: "user", content }], temperature: 0, max_tokens: 30 });
+      return [reply.choices[0]!.message.content, reply.usage.prompt_tokens_details.cached_tokens] as const;
+    }, content);
+  const shared = (tab: Page) =>
+    tab.evaluate(async () => {
+      globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", worker: "shared" });
+    });
+  await open(page, address);
+  await open(other, address);
+  await Promise.all([shared(page), shared(other)]);
+  // Each has a conversation of its own: what the one has read, the other has not.
+  const answers = await Promise.all([ask(page, ITALY), ask(other, ITALY)]);
+  expect(answers).toEqual([[capital.answer, 0], [capital.answer, 0]]);
+  await other.close();
+  expect((await ask(page, golden("sum").messages[0]!.content))[0]).toBe(golden("sum").answer);
+  await page.evaluate(() => engine.dispose());
+  await shared(page);
+  expect((await ask(page, ITALY))[0]).toBe(capital.answer);
+});
+
+/** The package's worker, which begins with other code. */
+const workerWith = (code: string) => (request: { url?: string }, response: Parameters<typeof sendBytes>[1]) => {
+  if (request.url !== "/package/dist/worker.js") return false;
+  const own = readFileSync(new URL("../../package/dist/worker.js", import.meta.url));
+  return sendBytes(request as Parameters<typeof sendBytes>[0], response, "text/javascript", Buffer.concat([Buffer.from(`${code}\n`), own]));
+};
+
+/** Keeps the devices where a test can destroy them, on a channel. */
+const DESTROYER = `
+  const request = GPUAdapter.prototype.requestDevice;
+  GPUAdapter.prototype.requestDevice = async function (...rest) { return (self.device = await request.apply(this, rest)); };
+  new BroadcastChannel("destroy").onmessage = () => self.device.destroy();`;
+
+test("a device that is lost is replaced, and the answer goes on; when it is lost again before that, it is told", async ({ page, site }) => {
+  await open(page, await site.bare(workerWith(DESTROYER)));
+  const seen = await page.evaluate(async (messages) => {
+    const broken: string[] = [];
+    const engine = await peregrine.createEngine({ model: "/model.gguf", onBroken: (error) => broken.push(error.code) });
+    const destroy = () => new BroadcastChannel("destroy").postMessage("now");
+    const ask = async (lose: number) => {
+      let text = "";
+      let tokens = 0;
+      for await (const chunk of await engine.chat.completions.create({ messages, temperature: 0, stream: true })) {
+        text += chunk.choices[0]?.delta.content ?? "";
+        if (++tokens === lose) destroy();
+      }
+      return text;
+    };
+    const once = await ask(4);
+    const between = await ask(-1);
+    destroy();
+    const idle = await ask(-1);
+    const calm = [...broken];
+    // Lost at once again while it recovers.
+    const channel = new BroadcastChannel("destroy");
+    const again = setInterval(() => channel.postMessage("now"), 20);
+    const end = await ask(-1).catch((error: Peregrine.PeregrineError) => [error.name, error.code]);
+    clearInterval(again);
+    return { once, between, idle, calm, end, broken };
+  }, capital.messages);
+  expect(seen.once).toBe(capital.answer);
+  expect(seen.between).toBe(capital.answer);
+  expect(seen.idle).toBe(capital.answer);
+  expect(seen.calm).toEqual([]);
+  expect(seen.end).toEqual(["DeviceLostError", "device-lost"]);
+  expect(seen.broken).toEqual(["device-lost"]);
+});
+
+test("twenty engines, made and disposed: every device and worker goes", async ({ page, site }) => {
+  test.setTimeout(600_000);
+  const count = `
+    const tell = new BroadcastChannel("devices");
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...rest) {
+      const device = await request.apply(this, rest);
+      tell.postMessage(1);
+      return device;
+    };
+    const destroy = GPUDevice.prototype.destroy;
+    GPUDevice.prototype.destroy = function () {
+      destroy.call(this);
+      tell.postMessage(-1);
+    };`;
+  await open(page, await site.bare(workerWith(count)));
+  const left = await page.evaluate(async () => {
+    let [made, alive] = [0, 0];
+    new BroadcastChannel("devices").onmessage = ({ data }) => {
+      alive += data;
+      made += Math.max(data, 0);
+    };
+    const model = await (await fetch("/model.gguf")).blob();
+    for (let i = 0; i < 20; i++) {
+      const engine = await peregrine.createEngine({ model });
+      await engine.dispose();
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    return { made, alive };
+  });
+  expect(left).toEqual({ made: 20, alive: 0 });
+  expect(page.workers()).toEqual([]);
+});
