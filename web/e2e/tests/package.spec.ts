@@ -75,7 +75,7 @@ test("progress: bytes, programs, ready", async ({ page, site }) => {
     return all;
   });
   const last = (phase: string) => seen.filter((progress) => progress.phase === phase).at(-1);
-  expect(last("download")).toEqual({ phase: "download", loaded: 18_578_592, total: 18_578_592 });
+  expect(last("download")).toMatchObject({ loaded: 18_578_592, total: 18_578_592, resumedFrom: 0 });
   const upload = last("upload") as { loaded: number; total: number };
   expect(upload.loaded / upload.total).toBeGreaterThan(0.999);
   const compile = last("compile") as { done: number; total: number };
@@ -178,7 +178,7 @@ test("requests are answered in order, refused by name, and fail after dispose", 
     const [italy, sum] = await Promise.all([ask("What is the capital of Italy?"), ask("What is 7 plus 5?")]);
     const tools = await code(engine.chat.completions.create({ messages: [{ role: "user", content: "x" }], tools: [{}] } as unknown as Peregrine.ChatCompletionParams));
     const range = await code(engine.tokenizer.decode([999_999]));
-    const hub = await code(peregrine.createEngine({ model: "hf:org/name" }));
+    const scheme = await code(peregrine.createEngine({ model: "ftp://org/name" }));
     const missing = await code(peregrine.createEngine({ model: "/nothing.gguf" }));
     const bytes = await code(peregrine.createEngine({ model: new TextEncoder().encode("not a model").buffer as ArrayBuffer }));
     const abort = new AbortController();
@@ -188,13 +188,13 @@ test("requests are answered in order, refused by name, and fail after dispose", 
     const open = code(ask("Tell me a short story about a fox."));
     await engine.dispose();
     await engine.dispose();
-    return { italy, sum, tools, range, hub, missing, bytes, aborted, open: await open, after: await code(engine.tokenizer.encode("x")) };
+    return { italy, sum, tools, range, scheme, missing, bytes, aborted, open: await open, after: await code(engine.tokenizer.encode("x")) };
   });
   expect(seen.italy).toBe(golden("capital").answer);
   expect(seen.sum).toBe(golden("sum").answer);
   expect(seen.tools).toEqual(["RequestError", "not-supported", expect.stringContaining("tools")]);
   expect(seen.range).toEqual(["RequestError", "token-out-of-range", expect.stringContaining("999999")]);
-  expect(seen.hub).toEqual(["RequestError", "not-supported", expect.stringContaining("model")]);
+  expect(seen.scheme).toEqual(["RequestError", "not-supported", expect.stringContaining("model")]);
   expect(seen.missing).toEqual(["DownloadError", "http", expect.stringContaining("404")]);
   expect(seen.bytes).toEqual(["ModelFileError", "not-gguf", expect.stringContaining("GGUF")]);
   expect(seen.aborted).toEqual(["AbortError", "cancelled", expect.anything()]);
@@ -202,7 +202,7 @@ test("requests are answered in order, refused by name, and fail after dispose", 
   expect(seen.after).toEqual(["PeregrineError", "disposed", expect.anything()]);
 });
 
-test("engines side by side, and one after another", async ({ page, site }) => {
+test("engines side by side", async ({ page, site }) => {
   await prepare(page, await site.bare());
   const texts = await page.evaluate(async () => {
     const ask = async (one: Peregrine.Engine) =>
@@ -211,11 +211,6 @@ test("engines side by side, and one after another", async ({ page, site }) => {
     const other = await peregrine.createEngine({ model: blob });
     const both = await Promise.all([ask(engine), ask(other)]);
     await other.dispose();
-    for (let i = 0; i < 3; i++) {
-      const next = await peregrine.createEngine({ model: blob });
-      both.push(await ask(next));
-      await next[Symbol.asyncDispose]();
-    }
     both.push(await ask(engine));
     return both;
   });

@@ -1,0 +1,39 @@
+/** Every snippet of the package's README, as it stands there; only the gigabyte model is replaced by the embedded one. */
+
+import { readFileSync } from "node:fs";
+import { expect, test } from "../support.js";
+
+const README = readFileSync(new URL("../../package/README.md", import.meta.url), "utf8");
+const snippets = [...README.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code as string);
+
+test("the README has snippets", () => {
+  expect(snippets.length).toBeGreaterThanOrEqual(5);
+});
+
+snippets.forEach((snippet, i) => {
+  test(`snippet ${i + 1} of the README`, async ({ page, site }) => {
+    const address = await site.bare();
+    // The bundler's part: where the package is.
+    const code = snippet
+      .replaceAll('"tiiuae/Falcon-H1-0.5B-Instruct-GGUF:Q4_K_M"', '"/model.gguf"')
+      .replaceAll('from "peregrine"', 'from "/package/dist/index.js"')
+      .replaceAll('import "peregrine/embedded"', 'import "/package/dist/embedded.js"');
+    const logged: string[] = [];
+    page.on("console", (message) => logged.push(message.text()));
+    const failed: Error[] = [];
+    page.on("pageerror", (error) => failed.push(error));
+    await page.goto(address);
+    // The snippets have no types of their own, so they run as they are; that their types fit is a test of the package.
+    const script = `${code}\nglobalThis.finished = true;`;
+    await page.evaluate((text) => {
+      const element = document.createElement("script");
+      element.type = "module";
+      element.textContent = text;
+      document.head.append(element);
+    }, script);
+    const ended = () => page.evaluate(() => (globalThis as { finished?: boolean }).finished ?? false);
+    await expect.poll(async () => failed.length > 0 || (await ended()), { timeout: 120_000 }).toBe(true);
+    expect(failed).toEqual([]);
+    expect(logged.length, "it prints something").toBeGreaterThan(0);
+  });
+});
