@@ -1,8 +1,31 @@
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
+const DIST = fileURLToPath(new URL("./dist/", import.meta.url));
+
+/** Tells the service worker which files there are, once they are written. */
+const listForServiceWorker = {
+  name: "list-for-service-worker",
+  closeBundle() {
+    const files = readdirSync(DIST, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && entry.name !== "sw.js")
+      .map((entry) => `${entry.parentPath}/${entry.name}`.slice(DIST.length).replace(/^\/+/, ""))
+      .sort();
+    const hash = createHash("sha256");
+    for (const file of files) hash.update(file).update(readFileSync(DIST + file));
+    const build = { version: hash.digest("hex").slice(0, 16), files: files.filter((file) => file !== "index.html").map((file) => `./${file}`) };
+    const worker = readFileSync(`${DIST}sw.js`, "utf8");
+    const filled = worker.replace(/^.*const BUILD = .*$/m, `const BUILD = ${JSON.stringify(build)};`);
+    if (filled === worker) throw new Error("sw.js has no line for the list of files");
+    writeFileSync(`${DIST}sw.js`, filled);
+  },
+};
+
 export default defineConfig({
   base: "./",
+  plugins: [listForServiceWorker],
   build: {
     target: "es2022",
     // Everything is a file of its own origin: data: addresses would need a weaker Content-Security-Policy.

@@ -1,7 +1,7 @@
 /** The conversation on the page: what was said, and the answer that is being written. */
 
-import type { ChatMessage } from "peregrine";
 import { announce, byId, copyButton, make } from "./dom.js";
+import type { Said } from "./library.js";
 import { addCopyButtons, render } from "./markdown.js";
 
 const list = byId("messages");
@@ -9,9 +9,15 @@ const scroller = byId("scroller");
 const jump = byId("jump");
 
 /** What was said so far, as the engine gets it. */
-export const messages: ChatMessage[] = [];
+export const messages: Said[] = [];
 
 let following = true;
+let changed: () => void = () => {};
+
+/** Calls after each change of what was said. */
+export function onChange(listener: () => void): void {
+  changed = listener;
+}
 
 /** Keeps the end in view, unless the reader has scrolled up. */
 function follow(): void {
@@ -42,6 +48,35 @@ export function addQuestion(text: string): void {
   messages.push({ role: "user", content: text });
   article("user").body.textContent = text;
   byId("welcome").hidden = true;
+  following = true;
+  follow();
+  changed();
+}
+
+/** The line under an answer. */
+function meta(text: string, facts: string, onRegenerate: () => void): HTMLElement {
+  const again = make("button", { type: "button", className: "small regenerate", textContent: "Answer again" });
+  again.addEventListener("click", onRegenerate);
+  return make("div", { className: "meta" }, copyButton("Copy", () => text), again, make("span", { textContent: facts }));
+}
+
+/** Shows a conversation that was kept. */
+export function showConversation(said: readonly Said[], onRegenerate: () => void): void {
+  clearConversation();
+  for (const message of said) {
+    messages.push(message);
+    if (message.role === "system") continue;
+    const { frame, body } = article(message.role);
+    if (message.role === "user") {
+      body.textContent = message.content;
+      continue;
+    }
+    body.replaceChildren(render(message.content));
+    addCopyButtons(body);
+    for (const button of list.querySelectorAll(".regenerate")) button.remove();
+    frame.append(meta(message.content, message.facts ?? "", onRegenerate));
+  }
+  byId("welcome").hidden = messages.length > 0;
   following = true;
   follow();
 }
@@ -90,15 +125,15 @@ export function beginAnswer(onRegenerate: () => void): Answer {
       draw();
       addCopyButtons(body);
       frame.classList.remove("writing");
-      messages.push({ role: "assistant", content: text });
-      const facts = [tokens === 1 ? "1 token" : `${tokens} tokens`];
-      if (note) facts.unshift(note);
-      if (speed > 0) facts.push(`${speed.toFixed(1)} tokens/s`);
-      const again = make("button", { type: "button", className: "small regenerate", textContent: "Answer again" });
-      again.addEventListener("click", onRegenerate);
-      frame.append(make("div", { className: "meta" }, copyButton("Copy", () => text), again, make("span", { textContent: facts.join(" · ") })));
+      const parts = [tokens === 1 ? "1 token" : `${tokens} tokens`];
+      if (note) parts.unshift(note);
+      if (speed > 0) parts.push(`${speed.toFixed(1)} tokens/s`);
+      const facts = parts.join(" · ");
+      messages.push({ role: "assistant", content: text, facts });
+      frame.append(meta(text, facts, onRegenerate));
       announce(`${note} ${body.textContent}`);
       follow();
+      changed();
     },
   };
 }
@@ -116,6 +151,7 @@ export function takeBackQuestion(): string {
   list.lastElementChild?.remove();
   const text = messages.pop()?.content ?? "";
   byId("welcome").hidden = messages.length > 0;
+  changed();
   return text;
 }
 

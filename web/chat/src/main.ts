@@ -1,9 +1,11 @@
 /** The page: loads a model, and lets a person talk with it. It uses only the public API of the package `peregrine`. */
 
-import { createEngine, ModelFileError, PeregrineError, type Engine, type EngineInfo } from "peregrine";
+import { createEngine, ModelFileError, PeregrineError, type Engine } from "peregrine";
 import "peregrine/embedded";
+import { startAnew, watchChats } from "./chats.js";
 import * as conversation from "./conversation.js";
-import { announce, byId, make, megabytes, millions } from "./dom.js";
+import { announce, byId, make } from "./dom.js";
+import { lastChoice, nameOf, rememberChoice, showFacts, watchModels, type Choice } from "./models.js";
 import { settings, watchSettings } from "./settings.js";
 import { clearStatus, showError, showLoading, titleOf, type Way } from "./status.js";
 
@@ -13,15 +15,15 @@ const prompt = byId<HTMLTextAreaElement>("prompt");
 const send = byId<HTMLButtonElement>("send");
 const stop = byId<HTMLButtonElement>("stop");
 const newChat = byId<HTMLButtonElement>("new-chat");
-const fileInput = byId<HTMLInputElement>("file");
 
 let engine: Engine | undefined;
-/** The file the person has opened; the embedded model when there is none. */
-let file: File | undefined;
+let choice: Choice = lastChoice();
 /** Stops the loading that is going on. */
 let loading: AbortController | undefined;
 /** Stops the answer that is being written. */
 let answering: AbortController | undefined;
+/** Ends the answer that is being written at once, with what is there of it. */
+let cutShort: () => void = () => {};
 
 function asOurs(error: unknown): PeregrineError {
   if (error instanceof PeregrineError) return error;
@@ -37,37 +39,20 @@ function update(): void {
   document.body.classList.toggle("ready", engine !== undefined);
 }
 
-function facts(info: EngineInfo | undefined): void {
-  const rows: [string, string][] = info
-    ? [
-        ["Name", info.model.name],
-        ["Size", `${millions(info.model.parameters)} parameters, ${megabytes(info.model.bytes)}`],
-        ["Formats", info.model.formats],
-        ["Remembers", `${info.model.contextLength.toLocaleString("en")} tokens`],
-        ["Runs on", info.device.name],
-      ]
-    : [["Name", "none loaded"]];
-  byId("facts").replaceChildren(...rows.flatMap(([key, value]) => [make("dt", { textContent: key }), make("dd", { textContent: value })]));
-  byId("facts-note").textContent = info?.device.software ? "No graphics card is used here: the processor computes, which works but is slow." : "";
-  byId("use-embedded").hidden = !file;
-  byId("toy-note").hidden = file !== undefined;
-  byId("chip-model").textContent = info ? info.model.name : "No model";
-  byId("chip-device").textContent = info ? info.device.name : "";
-  byId("hint-model").textContent = file ? "Models make things up. " : "A toy of 31 M parameters, not a Falcon model: it makes things up. ";
-}
-
 /** What a person may do about a failed model, the likeliest help first. */
 function waysOut(error: PeregrineError): Way[] {
-  const again: Way = { label: file ? "Try this file again" : "Try again", go: () => void load() };
-  const open: Way = { label: "Open a GGUF file…", go: () => fileInput.click() };
-  const embedded: Way = { label: "Back to the embedded model", go: () => void openModel(undefined) };
-  if (!file) return [again, open];
-  return error instanceof ModelFileError ? [embedded, open] : [again, open, embedded];
+  const label = error.code === "cancelled" ? "Go on loading" : choice.kind === "file" ? "Try this file again" : "Try again";
+  const again: Way = { label, go: () => void load() };
+  const other: Way = { label: "Another model…", go: () => byId("model-chip").click() };
+  const open: Way = { label: "Open a GGUF file…", go: () => byId("file").click() };
+  const embedded: Way = { label: "Back to the embedded model", go: () => void openModel({ kind: "embedded" }) };
+  if (choice.kind === "embedded") return [again, open];
+  return error instanceof ModelFileError ? [embedded, open] : [again, embedded, choice.kind === "file" ? open : other];
 }
 
 function fail(error: PeregrineError): void {
   engine = undefined;
-  facts(undefined);
+  showFacts(choice, undefined);
   showError(error, waysOut(error));
   conversation.revealStatus();
   update();
@@ -80,22 +65,23 @@ async function load(): Promise<void> {
   const mine = (loading = new AbortController());
   const old = engine;
   engine = undefined;
-  facts(undefined);
+  showFacts(choice, undefined);
   update();
-  const onProgress = showLoading(file ? file.name : "the embedded model");
+  const onProgress = showLoading(nameOf(choice), () => mine.abort());
   conversation.revealStatus();
   // Two models at once may be more than the GPU holds.
   await old?.dispose();
   try {
     const loaded = await createEngine({
-      model: file ?? "embedded",
+      model: choice.kind === "file" ? choice.file : choice.kind === "remote" ? choice.model : "embedded",
       signal: mine.signal,
       onProgress,
       onBroken: (error) => loading === mine && fail(error),
     });
     if (loading !== mine) return await loaded.dispose();
     engine = loaded;
-    facts(engine.info);
+    showFacts(choice, engine.info);
+    rememberChoice(choice);
     clearStatus();
     announce(`${engine.info.model.name} is ready`);
     update();
@@ -105,16 +91,18 @@ async function load(): Promise<void> {
   }
 }
 
-function openModel(next: File | undefined): Promise<void> {
+/** Another model. The conversation stays: the new one reads it. */
+function openModel(next: Choice): Promise<void> {
   byId<HTMLDialogElement>("settings").close();
-  file = next;
-  startAnew();
+  choice = next;
   return load();
 }
 
-function startAnew(): void {
-  answering?.abort();
-  conversation.clearConversation();
+/** A question that got no answer goes back to where it can be changed. */
+function giveBack(): void {
+  const text = conversation.takeBackQuestion();
+  if (prompt.value === "") prompt.value = text;
+  resize();
 }
 
 async function answer(): Promise<void> {
@@ -126,6 +114,14 @@ async function answer(): Promise<void> {
   // Counted here too, for answers that are stopped: then the engine sends no counts.
   let tokens = 0;
   let began = 0;
+  const endWith = (note: string) => shown.end(note, tokens, (1000 * (tokens - 1)) / (performance.now() - began));
+  cutShort = () => {
+    cutShort = () => {};
+    mine.abort();
+    if (!shown.isEmpty()) return endWith("Stopped");
+    shown.remove();
+    giveBack();
+  };
   try {
     const stream = await engine.chat.completions.create(
       {
@@ -150,16 +146,14 @@ async function answer(): Promise<void> {
   } catch (error) {
     const ours = asOurs(error);
     if (conversation.messages.at(-1) !== question) {
-      // The conversation was cleared meanwhile.
+      // Another conversation is on the page.
       shown.remove();
     } else if (!shown.isEmpty()) {
-      shown.end(ours.code === "cancelled" ? "Stopped" : titleOf(ours), tokens, (1000 * (tokens - 1)) / (performance.now() - began));
+      endWith(ours.code === "cancelled" ? "Stopped" : titleOf(ours));
     } else {
       // Nothing was said: the question goes back to where it can be changed.
       shown.remove();
-      const text = conversation.takeBackQuestion();
-      if (prompt.value === "") prompt.value = text;
-      resize();
+      giveBack();
     }
     if (ours.code !== "cancelled" && engine) {
       showError(ours, [
@@ -169,7 +163,10 @@ async function answer(): Promise<void> {
       conversation.revealStatus();
     }
   } finally {
-    if (answering === mine) answering = undefined;
+    if (answering === mine) {
+      answering = undefined;
+      cutShort = () => {};
+    }
     update();
   }
 }
@@ -239,31 +236,18 @@ byId("suggestions").append(
   }),
 );
 
-byId("open-file").addEventListener("click", () => fileInput.click());
-byId("use-embedded").addEventListener("click", () => void openModel(undefined));
-fileInput.addEventListener("change", () => {
-  const chosen = fileInput.files?.[0];
-  fileInput.value = "";
-  if (chosen) void openModel(chosen);
-});
-
-const drop = byId("drop");
-document.addEventListener("dragover", (event) => {
-  if (!event.dataTransfer?.types.includes("Files")) return;
-  event.preventDefault();
-  drop.hidden = false;
-});
-document.addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) drop.hidden = true;
-});
-document.addEventListener("drop", (event) => {
-  drop.hidden = true;
-  const dropped = event.dataTransfer?.files[0];
-  if (!dropped) return;
-  event.preventDefault();
-  void openModel(dropped);
-});
-
 watchSettings();
-facts(undefined);
+watchModels((next) => void openModel(next));
+void watchChats(() => cutShort(), regenerate);
+showFacts(choice, undefined);
 void load();
+// For visits without a network. Later than what this visit needs itself.
+if (import.meta.env.PROD && "serviceWorker" in navigator) {
+  const ready = new MutationObserver(() => {
+    if (!document.body.classList.contains("ready")) return;
+    ready.disconnect();
+    // Browsers refuse it in private windows; the page works without.
+    navigator.serviceWorker.register("./sw.js").catch(() => {});
+  });
+  ready.observe(document.body, { attributeFilter: ["class"] });
+}

@@ -52,7 +52,6 @@ export function watchSettings(): void {
 
   const open = () => dialog.showModal();
   byId("open-settings").addEventListener("click", open);
-  byId("model-chip").addEventListener("click", open);
   // A click on the backdrop is one on the dialog itself, outside its form.
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 

@@ -17,26 +17,30 @@ export function clearStatus(): void {
   card().replaceChildren();
 }
 
-/** Shows a loading bar; returns what moves it. */
-export function showLoading(name: string): (progress: Progress) => void {
+const SPEED = (rate: number) => (rate > 0 ? `, ${megabytes(rate)} a second` : "");
+
+/** Shows a loading bar with a way to stop; returns what moves it. */
+export function showLoading(name: string, onStop: () => void): (progress: Progress) => void {
   const bar = make("progress", { max: 1 });
   bar.setAttribute("aria-label", "Loading the model");
   const title = make("h2", { textContent: `Loading ${name}` });
   const detail = make("p", { textContent: "Starting…" });
+  const stop = make("button", { type: "button", className: "plain", textContent: "Stop loading" });
+  stop.addEventListener("click", onStop);
   card().className = "loading";
-  card().replaceChildren(title, bar, detail);
+  card().replaceChildren(title, bar, detail, make("div", { className: "buttons" }, stop));
   card().hidden = false;
   announce(`Loading ${name}`);
-  // Bytes go on to the GPU as they come, so one bar follows the slower of the two.
-  let uploading = false;
+  // A download takes longest, so the bar follows it; a file on the disk is there at once, then it follows the GPU.
+  let arriving = false;
   return (progress) => {
     if (progress.phase === "download") {
-      if (uploading) return;
-      bar.value = 0;
-      detail.textContent = `Reading the file: ${megabytes(progress.loaded)} of ${megabytes(progress.total)}`;
-      if (progress.total > 0) bar.value = (0.9 * progress.loaded) / progress.total;
-    } else if (progress.phase === "upload") {
-      uploading = true;
+      const { loaded, total, rate, resumedFrom } = progress;
+      arriving = rate > 0 && loaded < total;
+      if (total > 0) bar.value = (0.9 * loaded) / total;
+      const before = resumedFrom > 0 && resumedFrom < total ? ` (${megabytes(resumedFrom)} were here before)` : "";
+      detail.textContent = `${megabytes(loaded)} of ${total > 0 ? megabytes(total) : "an unknown number"} are here${before}${arriving ? SPEED(rate) : ""}`;
+    } else if (progress.phase === "upload" && !arriving) {
       bar.value = (0.9 * progress.loaded) / Math.max(progress.total, 1);
       detail.textContent = `Moving it to the GPU: ${megabytes(progress.loaded)} of ${megabytes(progress.total)}`;
     } else if (progress.phase === "compile") {
@@ -58,6 +62,9 @@ const TITLES: Partial<Record<PeregrineError["code"], string>> = {
   unsupported: "This model is not one that Peregrine can run.",
   http: "The model could not be downloaded.",
   io: "The file could not be read.",
+  integrity: "The download is not what the hub says it is, and was thrown away.",
+  quota: "There is no room on this device for the model.",
+  cancelled: "Loading was stopped.",
   "context-full": "The conversation is longer than the model can remember.",
   internal: "The engine crashed. That is a bug in Peregrine.",
 };

@@ -101,7 +101,7 @@ for (const width of [360, 768]) {
         .map((element) => element.outerHTML.slice(0, 80)),
     );
     expect(overflow).toEqual([]);
-    await expect(page.getByRole("button", { name: "New chat" })).toBeInViewport();
+    await expect(page.locator("#new-chat")).toBeInViewport();
     await expect(page.getByRole("button", { name: "Send" })).toBeInViewport();
     await page.getByRole("button", { name: "Settings" }).click();
     await expect(page.getByRole("button", { name: "Close settings" })).toBeInViewport();

@@ -14,6 +14,8 @@ test("ask, get the exact answer; reload, ask again", async ({ page, site }) => {
 
   await page.reload();
   await waitReady(page);
+  expect(await answerText(page, 0), "the conversation is there again").toBe(capital.answer);
+  await page.getByRole("button", { name: "New chat" }).first().click();
   await expect(answers(page)).toHaveCount(0);
   const sum = golden("sum");
   await say(page, sum.messages[0]!.content);
@@ -50,7 +52,7 @@ test("stop an answer, go on with the conversation, answer again, new chat", asyn
   await expect(answers(page)).toHaveCount(2);
   expect(await answerText(page, 1)).toContain("Paris");
 
-  await page.getByRole("button", { name: "New chat" }).click();
+  await page.getByRole("button", { name: "New chat" }).first().click();
   await expect(answers(page)).toHaveCount(0);
   await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
   const capital = golden("capital");

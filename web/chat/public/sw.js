@@ -1,0 +1,43 @@
+/**
+ * Keeps the page itself for visits without a network. The build puts a list of its files here; their names carry hashes of what
+ * is in them, and a version is used as a whole or not at all: a new one waits until every tab of the old one is closed.
+ * Conversations and models are not its business.
+ */
+
+/* The build replaces this line. */ const BUILD = { version: "none", files: [] };
+
+const CACHE = `peregrine-${BUILD.version}`;
+
+self.addEventListener("install", (event) => {
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(["./", ...BUILD.files])));
+});
+
+self.addEventListener("activate", (event) => {
+  const old = (name) => name.startsWith("peregrine-") && name !== CACHE;
+  event.waitUntil(caches.keys().then((names) => Promise.all(names.filter(old).map((name) => caches.delete(name)))));
+});
+
+/** The part of a kept file that was asked for: the model is read in pieces. */
+async function part(response, header) {
+  const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(header) ?? [];
+  if (first === undefined) return response;
+  const blob = await response.blob();
+  const end = Math.min(last === "" ? blob.size : Number(last) + 1, blob.size);
+  const range = `bytes ${first}-${end - 1}/${blob.size}`;
+  const headers = { "Content-Range": range, ETag: response.headers.get("ETag") ?? "", "Content-Length": String(end - Number(first)) };
+  return Number(first) < end ? new Response(blob.slice(Number(first), end), { status: 206, headers }) : new Response(null, { status: 416 });
+}
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  const url = new URL(request.url);
+  if (request.method !== "GET" || url.origin !== location.origin) return;
+  event.respondWith(
+    caches.open(CACHE).then(async (cache) => {
+      const kept = await cache.match(url.origin + url.pathname);
+      if (!kept) return fetch(request);
+      const range = request.headers.get("Range");
+      return range ? part(kept, range) : kept;
+    }),
+  );
+});

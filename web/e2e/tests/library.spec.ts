@@ -1,0 +1,179 @@
+/** Several conversations, files of them, models to choose from, and visits without a network. */
+
+import { readFileSync } from "node:fs";
+import type { Page } from "@playwright/test";
+import { answers, answerText, beGreedy, expect, golden, messageBox, MODEL_FILE, openReady, say, sendBytes, test, waitReady } from "../support.js";
+
+const titles = (page: Page) => page.locator("#chat-list .chat-title");
+const more = async (page: Page, title: string, action: string) => {
+  await page.locator(`[aria-label="More for “${title}”"]`).click();
+  await page.locator("details[open]").getByRole("button", { name: action }).click();
+};
+/** The text of a file that the page offers. */
+const saved = async (page: Page, act: () => Promise<void>) => {
+  const [download] = await Promise.all([page.waitForEvent("download"), act()]);
+  return { name: download.suggestedFilename(), text: readFileSync(await download.path(), "utf8") };
+};
+
+test("several conversations: open, rename, delete, undo; saved, brought back; another tab sees them", async ({ page, site, context }) => {
+  await page.setViewportSize({ width: 1300, height: 800 });
+  const address = await site.start();
+  await openReady(page, address);
+  await beGreedy(page);
+  const [capital, sum] = [golden("capital"), golden("sum")];
+  await say(page, capital.messages[0]!.content);
+  await answerText(page, 0);
+  await page.getByRole("button", { name: "New chat" }).first().click();
+  await say(page, sum.messages[0]!.content);
+  await answerText(page, 0);
+  await expect(titles(page)).toHaveText([sum.messages[0]!.content, capital.messages[0]!.content]);
+
+  await titles(page).nth(1).click();
+  expect(await answerText(page, 0)).toBe(capital.answer);
+  await expect(titles(page).nth(1)).toHaveAttribute("aria-current", "true");
+  await say(page, "What is the capital of France?");
+  expect(await answerText(page, 1), "the conversation goes on").toContain("Paris");
+  await expect(titles(page).first(), "the one that was used last is first").toHaveText(capital.messages[0]!.content);
+
+  await more(page, capital.messages[0]!.content, "Rename");
+  await page.getByRole("textbox", { name: "Title of the chat" }).fill("Capitals");
+  await page.keyboard.press("Enter");
+  await expect(titles(page).first()).toHaveText("Capitals");
+
+  const markdown = await saved(page, () => more(page, "Capitals", "Save as Markdown"));
+  expect(markdown.name).toBe("Capitals.md");
+  expect(markdown.text).toContain(`# Capitals\n\n**You:**\n\n${capital.messages[0]!.content}\n\n**Peregrine:**\n\n${capital.answer.trim()}\n`);
+  const all = await saved(page, () => page.getByRole("button", { name: "Save all" }).click());
+
+  const other = await context.newPage();
+  await other.setViewportSize({ width: 1300, height: 800 });
+  await other.goto(address);
+  await expect(titles(other)).toHaveCount(2);
+  await more(page, sum.messages[0]!.content, "Delete");
+  await expect(titles(page)).toHaveText(["Capitals"]);
+  await expect(titles(other), "the other tab sees it").toHaveText(["Capitals"]);
+  await other.close();
+  await page.getByRole("button", { name: "Undo" }).click();
+  await expect(titles(page)).toHaveCount(2);
+  await more(page, "Capitals", "Delete");
+  await expect(answers(page), "the page is empty when its chat is deleted").toHaveCount(0);
+  await more(page, sum.messages[0]!.content, "Delete");
+  await expect(titles(page)).toHaveCount(0);
+  await expect(page.locator("#no-chats")).toBeVisible();
+
+  const bring = (name: string, text: string) => page.locator("#chats-file").setInputFiles({ name, mimeType: "application/json", buffer: Buffer.from(text) });
+  await bring("bad.json", "{");
+  await expect(page.locator("#toast")).toContainText("not JSON");
+  await bring("other.json", '{"format":"something"}');
+  await expect(page.locator("#toast")).toContainText("no chats");
+  await bring("damaged.json", all.text.replace('"role": "user"', '"role": "ghost"'));
+  await expect(page.locator("#toast")).toContainText("is damaged");
+  await expect(titles(page)).toHaveCount(0);
+  await bring(all.name, all.text);
+  await expect(titles(page)).toHaveText(["Capitals", sum.messages[0]!.content]);
+  await titles(page).first().click();
+  await expect(answers(page)).toHaveCount(2);
+});
+
+test("leaving a chat in the middle of an answer keeps what was written", async ({ page, site }) => {
+  await page.setViewportSize({ width: 1300, height: 800 });
+  await openReady(page, await site.start());
+  await beGreedy(page);
+  const story = golden("story");
+  await say(page, story.messages[0]!.content);
+  await expect(answers(page).first()).toContainText("fox named");
+  await page.getByRole("button", { name: "New chat" }).first().click();
+  await expect(answers(page)).toHaveCount(0);
+  await titles(page).first().click();
+  await expect(answers(page).first()).toContainText("Stopped");
+  const part = await answerText(page, 0);
+  expect(story.answer.startsWith(part)).toBe(true);
+  await page.getByRole("button", { name: "Answer again" }).click();
+  expect((await answerText(page, 0)).startsWith(story.answer)).toBe(true);
+});
+
+test("the list is a drawer on a phone; Escape closes it", async ({ page, site }) => {
+  await page.setViewportSize({ width: 390, height: 700 });
+  await openReady(page, await site.start());
+  await expect(page.locator("#chats")).toBeHidden();
+  await page.getByRole("button", { name: "Chats" }).click();
+  await expect(page.locator("#chats")).toBeVisible();
+  await expect(page.locator("#no-chats")).toBeVisible();
+  await page.keyboard.press("Escape");
+  await expect(page.locator("#chats")).toBeHidden();
+});
+
+test("a browser that keeps nothing: the page works, and says so", async ({ page, site }) => {
+  await page.addInitScript(() => {
+    IDBFactory.prototype.open = () => {
+      throw new DOMException("not here", "SecurityError");
+    };
+  });
+  await page.setViewportSize({ width: 1300, height: 800 });
+  await openReady(page, await site.start());
+  await beGreedy(page);
+  await say(page, golden("capital").messages[0]!.content);
+  expect(await answerText(page, 0)).toBe(golden("capital").answer);
+  await expect(page.locator("#no-chats")).toContainText("keep nothing");
+});
+
+test("a model by its address: downloaded, stopped, gone on with, stored, listed, deleted", async ({ page, site }) => {
+  const model = readFileSync(MODEL_FILE);
+  let slow = true;
+  const address = await site.start((request, response) => {
+    if (!request.url?.startsWith("/big.gguf")) return false;
+    if (!slow) return sendBytes(request, response, "application/octet-stream", model);
+    // A trickle: it is stopped before it ends.
+    const first = Number(/bytes=(\d+)-/.exec(request.headers.range ?? "")?.[1]);
+    response.writeHead(206, { "Content-Range": `bytes ${first}-${model.length - 1}/${model.length}`, ETag: '"x"' });
+    let at = first;
+    const timer = setInterval(() => response.write(model.subarray(at, (at += 50_000))), 50);
+    response.on("close", () => clearInterval(timer));
+    return true;
+  });
+  await openReady(page, address);
+  const chip = page.locator("#model-chip");
+  await chip.click();
+  await expect(page.locator("#offers li")).toHaveCount(4);
+  await page.getByRole("textbox", { name: "Another model" }).fill("/big.gguf");
+  await page.keyboard.press("Enter");
+  await expect(page.locator("#status.loading")).toContainText(/[1-9][\d.]* MB of 18\.6 MB are here, .* a second/);
+  await page.getByRole("button", { name: "Stop loading" }).click();
+  await expect(page.locator("#status.failed")).toContainText("Loading was stopped");
+
+  await chip.click();
+  await expect(page.locator("#stored li")).toContainText("goes on when used");
+  await page.getByRole("button", { name: "Close models" }).click();
+  slow = false;
+  // What the server calls another version is another file; the trickle had its own name for it.
+  await page.getByRole("button", { name: "Go on loading" }).click();
+  await waitReady(page);
+  await page.reload();
+  await waitReady(page);
+  await chip.click();
+  await expect(page.locator("#stored li"), "the model is remembered, and stored").toContainText("/big.gguf");
+  await expect(page.locator("#stored li")).toContainText("18.6 MB");
+  await expect(page.locator("#storage")).toContainText(/MB are used/);
+  await page.getByRole("button", { name: /^Delete: / }).click();
+  await expect(page.locator("#stored-part")).toBeHidden();
+  await expect(page.locator("#storage-note")).toContainText("was deleted");
+  await page.getByRole("button", { name: "Use: Embedded toy" }).click();
+  await waitReady(page);
+  await expect(page.locator("#toy-note")).toBeVisible();
+});
+
+test("a visit without a network: the page, the model, the conversation", async ({ page, site, context }) => {
+  await openReady(page, await site.start());
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  await beGreedy(page);
+  await say(page, golden("capital").messages[0]!.content);
+  await answerText(page, 0);
+  await context.setOffline(true);
+  await page.reload();
+  await waitReady(page);
+  await expect(answers(page)).toHaveCount(1);
+  await messageBox(page).focus();
+  await page.locator("#new-chat").click();
+  await say(page, golden("sum").messages[0]!.content);
+  expect(await answerText(page, 0)).toBe(golden("sum").answer);
+});
