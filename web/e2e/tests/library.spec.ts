@@ -43,7 +43,7 @@ test("several conversations: open, rename, delete, undo; saved, brought back; an
   const markdown = await saved(page, () => more(page, "Capitals", "Save as Markdown"));
   expect(markdown.name).toBe("Capitals.md");
   expect(markdown.text).toContain(`# Capitals\n\n**You:**\n\n${capital.messages[0]!.content}\n\n**Peregrine:**\n\n${capital.answer.trim()}\n`);
-  const all = await saved(page, () => page.getByRole("button", { name: "Save all" }).click());
+  const all = await saved(page, () => page.getByRole("button", { name: "Export all" }).click());
 
   const other = await context.newPage();
   await other.setViewportSize({ width: 1300, height: 800 });
