@@ -67,4 +67,4 @@ $(page): $(package) $(model) web/chat/index.html web/chat/vite.config.js $(wildc
 	@touch $@
 
 clean:
-	rm -rf target .tools web/node_modules web/package/wasm web/package/dist web/package/models web/chat/dist web/e2e/test-results
+	rm -rf target .tools web/node_modules web/docs/node_modules web/docs/dist web/package/wasm web/package/dist web/package/models web/chat/dist web/e2e/test-results

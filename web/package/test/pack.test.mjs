@@ -1,0 +1,33 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "node:test";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+const folder = fileURLToPath(new URL("..", import.meta.url));
+const [packed] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json"], { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
+const files = packed.files.map(({ path }) => path).sort();
+
+test("the package has all that it needs, and nothing else", () => {
+  const modules = readdirSync(join(folder, "src")).map((name) => name.replace(/\.ts$/, ""));
+  const expected = [
+    "README.md",
+    "package.json",
+    ...(existsSync(join(folder, "LICENSE")) ? ["LICENSE"] : []),
+    ...modules.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]),
+    "models/peregrine-tiny-chat-Q4_0.gguf",
+    "wasm/peregrine.d.ts",
+    "wasm/peregrine.js",
+    "wasm/peregrine_bg.wasm",
+    "wasm/peregrine_bg.wasm.d.ts",
+  ];
+  assert.deepEqual(files, expected.sort());
+});
+
+test("code is at most 1.5 MB on the wire", () => {
+  const code = files.filter((path) => /\.(js|wasm)$/.test(path));
+  const bytes = code.reduce((sum, path) => sum + gzipSync(readFileSync(join(folder, path)), { level: 9 }).length, 0);
+  assert.ok(bytes <= 1_500_000, `${bytes} bytes`);
+});
