@@ -7,6 +7,7 @@ mod folder;
 mod formats;
 mod gguf;
 mod http;
+mod hub;
 mod lies;
 mod lies_fields;
 mod quantize;

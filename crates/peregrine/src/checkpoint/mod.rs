@@ -7,6 +7,7 @@
 pub mod gguf;
 pub mod gguf_value;
 pub mod gguf_write;
+pub mod hub;
 pub(crate) mod names;
 #[cfg(not(target_arch = "wasm32"))]
 mod part_file;
@@ -186,7 +187,7 @@ impl Checkpoint {
         if path.is_dir() {
             return Self::open_folder(path).await;
         }
-        if !path.exists() && is_hub_id(model) {
+        if !path.exists() && hub::HubId::parse(model).is_some() {
             return Err(Error::Unsupported {
                 name: model.into(),
                 field: "model".into(),
@@ -377,16 +378,4 @@ impl Checkpoint {
     pub fn file(&self) -> &str {
         &self.file
     }
-}
-
-/// `org/repo` or `org/repo:file`, as the hub allows them.
-#[cfg(not(target_arch = "wasm32"))]
-fn is_hub_id(model: &str) -> bool {
-    let repo = model.split_once(':').map_or(model, |(repo, _)| repo);
-    let word = |part: &str| {
-        let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(legal)
-    };
-    let is_file = [".gguf", ".safetensors", ".json"].iter().any(|end| repo.ends_with(end));
-    repo.split_once('/').is_some_and(|(org, repo)| word(org) && word(repo)) && !is_file
 }
