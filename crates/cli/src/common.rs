@@ -1,12 +1,15 @@
 //! What several commands share: opening a model, loading it on the GPU, sampling flags, lists of ids.
 
+use std::borrow::Cow;
 use std::io::Read;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use peregrine::Error;
-use peregrine::checkpoint::Checkpoint;
+use peregrine::checkpoint::hub::HubId;
+use peregrine::checkpoint::{Checkpoint, Container};
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::{LoadOptions, Progress};
 use peregrine::sampling::SamplingOptions;
@@ -14,6 +17,7 @@ use peregrine::session::Engine;
 use pollster::block_on;
 
 use crate::failure::{Failure, Outcome};
+use crate::hub;
 
 /// Where and how to run.
 #[derive(clap::Args)]
@@ -64,7 +68,7 @@ impl GpuArgs {
 }
 
 /// A bar over bytes; it shows on terminals only.
-pub fn bytes_bar(message: &'static str) -> ProgressBar {
+pub fn bytes_bar(message: impl Into<Cow<'static, str>>) -> ProgressBar {
     let bar = ProgressBar::new(0).with_message(message);
     let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}";
     if let Ok(style) = ProgressStyle::with_template(template) {
@@ -114,9 +118,20 @@ impl SamplingArgs {
     }
 }
 
-/// Opens a model: reads its header, no weights.
+/// Opens a model: reads its header, no weights. A path on this disk comes before an id of the hub, whose files are fetched.
 pub fn open(model: &str) -> Outcome<Checkpoint> {
-    Ok(block_on(Checkpoint::open(model))?)
+    let id = HubId::parse(model).filter(|_| !Path::new(model).exists());
+    let Some(id) = id else {
+        return Ok(block_on(Checkpoint::open(model))?);
+    };
+    let path = hub::fetch(&id)?;
+    let text = path.to_str().ok_or_else(|| Failure::input(format!("{}: the path is not UTF-8", path.display())))?;
+    let mut checkpoint = block_on(Checkpoint::open(text))?;
+    // A folder of the cache is called like its commit.
+    if checkpoint.container == Container::Safetensors && path.ends_with(&checkpoint.name) {
+        checkpoint.name = id.repo.rsplit('/').next().unwrap_or(&id.repo).into();
+    }
+    Ok(checkpoint)
 }
 
 /// A text file, or standard input for `-`.

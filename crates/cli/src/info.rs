@@ -15,7 +15,7 @@ use crate::failure::Outcome;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, or http(s) address
+    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
     model: Option<String>,
     /// For programs
     #[arg(long)]

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Outcome};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, or http(s) address
+    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
     input: String,
     /// The GGUF file to write
     output: PathBuf,

@@ -104,7 +104,8 @@ impl HubId {
         let first = |name: &String| split::names(name).is_none_or(|parts| parts.first() == Some(name));
         let files = || listed.iter().filter(|name| name.ends_with(".gguf") && first(name));
         let having: Vec<&String> = files().filter(|name| name.to_lowercase().contains(&lower)).collect();
-        let exact: Vec<&String> = having.iter().copied().filter(|name| has_word(&name.to_lowercase(), &lower)).collect();
+        let exact: Vec<&String> =
+            having.iter().copied().filter(|name| has_word(&name.to_lowercase(), &lower)).collect();
         match (&exact[..], &having[..]) {
             ([one], _) | ([], [one]) => self.whole(one, listed),
             ([], []) => {
@@ -132,11 +133,16 @@ impl HubId {
     fn refuse(&self, expected: &str, found: &str, listed: &[String]) -> Error {
         let mut models: Vec<&str> =
             listed.iter().map(String::as_str).filter(|n| n.ends_with(".gguf") || n.ends_with(".safetensors")).collect();
+        models.sort_unstable();
         let more = models.len().saturating_sub(LISTED);
         models.truncate(LISTED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let there = if models.is_empty() { "no model file".to_string() } else { models.join(", ") + &more };
-        Error::Argument { field: self.repo.clone(), expected: expected.into(), found: format!("{found}; there: {there}") }
+        Error::Argument {
+            field: self.repo.clone(),
+            expected: expected.into(),
+            found: format!("{found}; there: {there}"),
+        }
     }
 }
 
