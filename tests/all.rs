@@ -3,6 +3,7 @@
 
 mod chat;
 mod checkpoint;
+mod footprint;
 mod limits;
 mod mixes;
 mod model;

@@ -1,7 +1,7 @@
 //! What several commands share: opening a model, loading it on the GPU, sampling flags, lists of ids.
 
 use std::borrow::Cow;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,6 +31,25 @@ pub struct GpuArgs {
     /// Multiply the logits by X, which a GGUF file of a model with tied embeddings cannot say itself
     #[arg(long, value_name = "X", value_parser = finite)]
     logit_scale: Option<f32>,
+    /// Take at most so many bytes on the GPU, as in 4GB or 900MiB; without --context the conversation gets what the model leaves
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    memory_budget: Option<u64>,
+}
+
+/// `4GB`, `1.5GiB`, `900M`, `123456789`.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let (short, long) = (unit.trim().to_ascii_lowercase(), [1e0, 1e3, 1e6, 1e9, 1e12]);
+    let power = |unit: &str| ["", "k", "m", "g", "t"].iter().position(|u| *u == unit);
+    let factor = match short.strip_suffix("ib") {
+        Some(unit) => power(unit).filter(|p| *p > 0).map(|p| 1024f64.powi(p as i32)),
+        None => power(short.strip_suffix('b').unwrap_or(&short)).map(|p| long[p]),
+    };
+    match (number.parse::<f64>(), factor) {
+        (Ok(number), Some(factor)) if number * factor >= 1.0 => Ok((number * factor) as u64),
+        _ => Err("bytes are needed, as in 4GB, 1.5GiB, 900M".into()),
+    }
 }
 
 fn finite(text: &str) -> Result<f32, String> {
@@ -53,6 +72,7 @@ impl GpuArgs {
             baseline: self.baseline,
             ..GpuOptions::default()
         }))?;
+        let options = LoadOptions { memory_budget: self.memory_budget, ..options.clone() };
         let bar = bytes_bar("loading");
         let mut report = |progress| match progress {
             Progress::Upload { done, total } => {
@@ -61,9 +81,18 @@ impl GpuArgs {
             }
             Progress::Compile { .. } => bar.set_message("compiling shaders"),
         };
-        let engine = block_on(Engine::load(&gpu, checkpoint, options, &mut report));
+        let engine = block_on(Engine::load(&gpu, checkpoint, &options, &mut report));
         bar.finish_and_clear();
-        Ok(engine?)
+        let engine = engine?;
+        let (context, wanted) = (engine.model().context_length(), checkpoint.config.max_position_embeddings);
+        if context < options.context_length.unwrap_or(wanted) {
+            // Not an error: a shorter conversation is possible.
+            let _ = writeln!(
+                std::io::stderr(),
+                "the context has {context} tokens: more does not fit, or is not in the model"
+            );
+        }
+        Ok(engine)
     }
 }
 

@@ -64,6 +64,7 @@ impl From<Error> for Failure {
             | Error::Gpu { .. }
             | Error::DeviceLost { .. }
             | Error::OutOfMemory { .. }
+            | Error::DoesNotFit { .. }
             | Error::Cancelled => Self::Run(message),
             // A wrong address is the caller's, a broken connection is not.
             Error::Http { status, .. } if status.is_none_or(|status| status >= 500) => Self::Run(message),
