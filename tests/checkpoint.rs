@@ -10,6 +10,7 @@ mod http;
 mod hub;
 mod lies;
 mod lies_fields;
+mod low;
 mod quantize;
 mod split;
 mod toy;

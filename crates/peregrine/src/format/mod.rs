@@ -14,6 +14,7 @@
 
 mod dequantise;
 mod quantise;
+mod quantise_fit;
 mod quantise_k;
 mod repack;
 
@@ -206,7 +207,7 @@ pub static FORMATS: &[FormatSpec] = &[
         meta_halves: 10,
         unit_strips: 8,
         repack: repack::q2_k,
-        quantise: None,
+        quantise: Some(quantise_fit::q2_k),
     },
     FormatSpec {
         format: Format::Q3_K,
@@ -219,7 +220,7 @@ pub static FORMATS: &[FormatSpec] = &[
         meta_halves: 7,
         unit_strips: 8,
         repack: repack::q3_k,
-        quantise: None,
+        quantise: Some(quantise_fit::q3_k),
     },
     FormatSpec {
         format: Format::Q4_K,
@@ -271,7 +272,7 @@ pub static FORMATS: &[FormatSpec] = &[
         meta_halves: 1,
         unit_strips: 1,
         repack: repack::scale_then_words,
-        quantise: None,
+        quantise: Some(quantise_fit::iq4_nl),
     },
     FormatSpec {
         format: Format::IQ4_XS,
@@ -284,7 +285,7 @@ pub static FORMATS: &[FormatSpec] = &[
         meta_halves: 4,
         unit_strips: 8,
         repack: repack::iq4_xs,
-        quantise: None,
+        quantise: Some(quantise_fit::iq4_xs),
     },
 ];
 
