@@ -3,6 +3,7 @@
 
 mod chat;
 mod checkpoint;
+mod damage;
 mod footprint;
 mod limits;
 mod mixes;

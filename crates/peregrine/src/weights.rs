@@ -358,6 +358,7 @@ impl<'a> Uploads<'a> {
             raw.resize(rows * row_bytes as usize, 0);
             let offset = u64::from(part.tensor_row + row) * row_bytes;
             checkpoint.read(part.tensor, offset, &mut raw).await?;
+            checkpoint.check_finite(part.tensor, (part.tensor_row + row).into(), &raw)?;
             strips.clear();
             strips.resize(rows * row_words, 0_u32);
             halves.clear();
