@@ -5,6 +5,7 @@ mod chat;
 mod checkpoint;
 mod damage;
 mod footprint;
+mod fuzz;
 mod limits;
 mod mixes;
 mod model;

@@ -12,5 +12,6 @@ mod lies;
 mod lies_fields;
 mod low;
 mod quantize;
+pub mod seeds;
 mod split;
-mod toy;
+pub mod toy;

@@ -12,7 +12,7 @@ pub(crate) mod names;
 #[cfg(not(target_arch = "wasm32"))]
 mod part_file;
 #[cfg(not(target_arch = "wasm32"))]
-mod safetensors;
+pub mod safetensors;
 pub mod source;
 pub mod split;
 mod tokenizer_data;
