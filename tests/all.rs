@@ -3,6 +3,9 @@
 
 mod chat;
 mod checkpoint;
+mod damage;
+mod footprint;
+mod fuzz;
 mod limits;
 mod mixes;
 mod model;

@@ -110,7 +110,7 @@ fn matrices_over_the_binding_limit_are_cut_into_slabs() {
     for (case, limit) in [("quant", 30_000), ("row80", 30_000), ("tied", 10_000)] {
         let (file, golden) = (checkpoint(&golden_path(&format!("{case}.gguf"))), Golden::open(case));
         let gpu = device(limit);
-        let options = LoadOptions { chunk: Some(4), context_length: Some(64) };
+        let options = LoadOptions { chunk: Some(4), context_length: Some(64), ..Default::default() };
         let mut session = session(&gpu, &file, &options);
         let slabs = session.engine().model().slab_counts();
         assert!(slabs.iter().any(|n| *n > 2), "{case}: {slabs:?}");

@@ -16,8 +16,9 @@ fn failure(data: &TokenizerData, vocab_size: u32) -> String {
 #[test]
 fn broken_vocabularies_are_errors() {
     let golden = golden();
-    let cases: [(&str, Spoil); 6] = [
+    let cases: [(&str, Spoil); 7] = [
         ("tokens 300 and 301 have the same text", |tokens, _, _| tokens[301] = tokens[300].clone()),
+        ("tokens 300 and 302 are holes", |tokens, _, _| [300, 302].iter().for_each(|id| tokens[*id].clear())),
         ("832 token types", |_, types, _| types.truncate(832)),
         ("is not a merge of two tokens", |_, _, merges| merges[3] = "lonely".into()),
         ("is not a merge of two tokens", |_, _, merges| merges[3] = "a b c".into()),

@@ -98,6 +98,17 @@ const TENSORS: &[Lie] = &[
     ("a layer too many", |f| f.add("blk.1.attn_norm.weight", &[32]), "unsupported", &["blk.1.attn_norm.weight"]),
 ];
 
+/// Those among them that a fuzzer begins with.
+pub const SEEDS: &[Change] = &[
+    |f| f.tensor_count = Some(u64::MAX),
+    |f| f.set(KEY, 8, u64::MAX.to_le_bytes().to_vec()),
+    |f| f.set(KEY, 9, array(8, u64::MAX, &[])),
+    |f| f.set_u32("general.alignment", 24),
+    |f| f.tensor(Q).dims = vec![1 << 33, 1 << 33],
+    |f| f.tensor(Q).offset = u64::MAX - 31,
+    |f| f.set_u32("falcon-h1.block_count", 1 << 30),
+];
+
 #[test]
 fn every_lie_is_named() {
     for (what, change, code, words) in HEADER.iter().chain(TENSORS).chain(FIELDS) {

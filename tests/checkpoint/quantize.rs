@@ -107,6 +107,10 @@ fn formats_follow_the_rules() {
         (QuantType::Q5_0, [Format::Q6_K, Format::Q5_0, Format::Q5_0, Format::Q5_0]),
         (QuantType::Q5_1, [Format::Q6_K, Format::Q5_1, Format::Q5_1, Format::Q5_1]),
         (QuantType::Q4_1, [Format::Q6_K, Format::Q4_1, Format::Q4_1, Format::Q4_1]),
+        (QuantType::Q2_K, [Format::Q6_K, Format::Q2_K, Format::Q2_K, Format::Q4_0]),
+        (QuantType::Q3_K_M, [Format::Q6_K, Format::Q3_K, Format::Q3_K, Format::Q5_0]),
+        (QuantType::IQ4_NL, [Format::Q6_K, Format::IQ4_NL, Format::IQ4_NL, Format::IQ4_NL]),
+        (QuantType::IQ4_XS, [Format::Q6_K, Format::IQ4_XS, Format::IQ4_XS, Format::IQ4_NL]),
     ] {
         let output = reopen(convert(&input, target).unwrap());
         let found = formats(&output);

@@ -14,7 +14,7 @@ use crate::failure::Outcome;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, or http(s) address
+    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
     model: String,
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,12 +1,15 @@
 //! What several commands share: opening a model, loading it on the GPU, sampling flags, lists of ids.
 
-use std::io::Read;
+use std::borrow::Cow;
+use std::io::{Read, Write};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use peregrine::Error;
-use peregrine::checkpoint::Checkpoint;
+use peregrine::checkpoint::hub::HubId;
+use peregrine::checkpoint::{Checkpoint, Container};
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::{LoadOptions, Progress};
 use peregrine::sampling::SamplingOptions;
@@ -14,6 +17,7 @@ use peregrine::session::Engine;
 use pollster::block_on;
 
 use crate::failure::{Failure, Outcome};
+use crate::hub;
 
 /// Where and how to run.
 #[derive(clap::Args)]
@@ -27,6 +31,25 @@ pub struct GpuArgs {
     /// Multiply the logits by X, which a GGUF file of a model with tied embeddings cannot say itself
     #[arg(long, value_name = "X", value_parser = finite)]
     logit_scale: Option<f32>,
+    /// Take at most so many bytes on the GPU, as in 4GB or 900MiB; without --context the conversation gets what the model leaves
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    memory_budget: Option<u64>,
+}
+
+/// `4GB`, `1.5GiB`, `900M`, `123456789`.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let (short, long) = (unit.trim().to_ascii_lowercase(), [1e0, 1e3, 1e6, 1e9, 1e12]);
+    let power = |unit: &str| ["", "k", "m", "g", "t"].iter().position(|u| *u == unit);
+    let factor = match short.strip_suffix("ib") {
+        Some(unit) => power(unit).filter(|p| *p > 0).map(|p| 1024f64.powi(p as i32)),
+        None => power(short.strip_suffix('b').unwrap_or(&short)).map(|p| long[p]),
+    };
+    match (number.parse::<f64>(), factor) {
+        (Ok(number), Some(factor)) if number * factor >= 1.0 => Ok((number * factor) as u64),
+        _ => Err("bytes are needed, as in 4GB, 1.5GiB, 900M".into()),
+    }
 }
 
 fn finite(text: &str) -> Result<f32, String> {
@@ -49,6 +72,7 @@ impl GpuArgs {
             baseline: self.baseline,
             ..GpuOptions::default()
         }))?;
+        let options = LoadOptions { memory_budget: self.memory_budget, ..options.clone() };
         let bar = bytes_bar("loading");
         let mut report = |progress| match progress {
             Progress::Upload { done, total } => {
@@ -57,14 +81,23 @@ impl GpuArgs {
             }
             Progress::Compile { .. } => bar.set_message("compiling shaders"),
         };
-        let engine = block_on(Engine::load(&gpu, checkpoint, options, &mut report));
+        let engine = block_on(Engine::load(&gpu, checkpoint, &options, &mut report));
         bar.finish_and_clear();
-        Ok(engine?)
+        let engine = engine?;
+        let (context, wanted) = (engine.model().context_length(), checkpoint.config.max_position_embeddings);
+        if context < options.context_length.unwrap_or(wanted) {
+            // Not an error: a shorter conversation is possible.
+            let _ = writeln!(
+                std::io::stderr(),
+                "the context has {context} tokens: more does not fit, or is not in the model"
+            );
+        }
+        Ok(engine)
     }
 }
 
 /// A bar over bytes; it shows on terminals only.
-pub fn bytes_bar(message: &'static str) -> ProgressBar {
+pub fn bytes_bar(message: impl Into<Cow<'static, str>>) -> ProgressBar {
     let bar = ProgressBar::new(0).with_message(message);
     let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}";
     if let Ok(style) = ProgressStyle::with_template(template) {
@@ -122,9 +155,20 @@ impl SamplingArgs {
     }
 }
 
-/// Opens a model: reads its header, no weights.
+/// Opens a model: reads its header, no weights. A path on this disk comes before an id of the hub, whose files are fetched.
 pub fn open(model: &str) -> Outcome<Checkpoint> {
-    Ok(block_on(Checkpoint::open(model))?)
+    let id = HubId::parse(model).filter(|_| !Path::new(model).exists());
+    let Some(id) = id else {
+        return Ok(block_on(Checkpoint::open(model))?);
+    };
+    let path = hub::fetch(&id)?;
+    let text = path.to_str().ok_or_else(|| Failure::input(format!("{}: the path is not UTF-8", path.display())))?;
+    let mut checkpoint = block_on(Checkpoint::open(text))?;
+    // A folder of the cache is called like its commit.
+    if checkpoint.container == Container::Safetensors && path.ends_with(&checkpoint.name) {
+        checkpoint.name = id.repo.rsplit('/').next().unwrap_or(&id.repo).into();
+    }
+    Ok(checkpoint)
 }
 
 /// A text file, or standard input for `-`.

@@ -28,6 +28,15 @@ impl Failure {
         Self::Run(message.into())
     }
 
+    /// The same with more to say.
+    pub fn with(self, more: &str) -> Self {
+        match self {
+            Self::Input(message) => Self::Input(message + more),
+            Self::Run(message) => Self::Run(message + more),
+            Self::ClosedPipe => Self::ClosedPipe,
+        }
+    }
+
     /// Writing to `name` failed.
     pub fn writing(name: &str) -> impl Fn(std::io::Error) -> Self {
         move |error| Self::run(format!("{name}: {error}"))
@@ -55,6 +64,7 @@ impl From<Error> for Failure {
             | Error::Gpu { .. }
             | Error::DeviceLost { .. }
             | Error::OutOfMemory { .. }
+            | Error::DoesNotFit { .. }
             | Error::Cancelled => Self::Run(message),
             // A wrong address is the caller's, a broken connection is not.
             Error::Http { status, .. } if status.is_none_or(|status| status >= 500) => Self::Run(message),

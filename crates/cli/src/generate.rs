@@ -14,7 +14,7 @@ use crate::failure::Outcome;
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("input").required(true).args(["prompt", "ids"])))]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, or http(s) address
+    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
     model: String,
     /// The text to continue; control tokens in it are recognised
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]

@@ -6,6 +6,8 @@ use std::io::Write;
 use indicatif::HumanBytes;
 use peregrine::checkpoint::{Checkpoint, Container, TokenizerData};
 use peregrine::config::{ARCHITECTURE, Config};
+use peregrine::model::LoadOptions;
+use peregrine::model::footprint::{Device, Footprint};
 use peregrine::tokenizer::Tokenizer;
 use pollster::block_on;
 use serde_json::{Value, json};
@@ -15,8 +17,14 @@ use crate::failure::Outcome;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, or http(s) address
+    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
     model: Option<String>,
+    /// Tokens of the conversation that the memory is told for; by default what the model was made for
+    #[arg(long, value_name = "N", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
+    context: Option<u32>,
+    /// Tell whether the model fits into so many bytes, and with which context
+    #[arg(long, value_name = "BYTES", requires = "model", value_parser = crate::common::bytes)]
+    memory_budget: Option<u64>,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -24,7 +32,12 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Outcome {
     let info = match &args.model {
-        Some(model) => describe(&open(model)?),
+        Some(model) => {
+            let checkpoint = open(model)?;
+            let mut info = describe(&checkpoint);
+            info["memory"] = memory(&checkpoint, args)?;
+            info
+        }
         None => {
             let adapters = block_on(peregrine::gpu::adapters());
             let describe = |a: &peregrine::gpu::AdapterSummary| json!({"name": a.name, "backend": a.backend, "software": a.software});
@@ -64,6 +77,27 @@ fn describe(checkpoint: &Checkpoint) -> Value {
         "chat_template": checkpoint.chat_template.is_some(),
         "metadata": checkpoint.metadata.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<serde_json::Map<_, _>>(),
     })
+}
+
+/// What a GPU with usual limits needs for it.
+fn memory(checkpoint: &Checkpoint, args: &Args) -> Outcome<Value> {
+    let options = LoadOptions { context_length: args.context, ..LoadOptions::default() };
+    let need = Footprint::of(checkpoint, &options, Device::default())?;
+    let mut memory = json!({
+        "context": need.context_length,
+        "total": need.total(),
+        "weights": need.weights,
+        "kv_cache": need.kv_cache,
+        "kv_growth": need.kv_growth,
+        "states": need.states,
+        "scratch": need.scratch,
+    });
+    if let Some(budget) = args.memory_budget {
+        memory["budget"] = budget.into();
+        memory["fits"] = (need.total() <= budget).into();
+        memory["largest_context"] = json!(Footprint::largest_context(checkpoint, &options, Device::default(), budget)?);
+    }
+    Ok(memory)
 }
 
 /// The numbers under Hugging Face's names.
@@ -132,6 +166,26 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
     row("weights", bytes(&info["bytes"]))?;
     for (format, sizes) in info["formats"].as_object().into_iter().flatten() {
         row(&format!("  {format}"), format!("{} in {} tensors", bytes(&sizes["bytes"]), sizes["tensors"]))?;
+    }
+    let memory = &info["memory"];
+    row("on the GPU", format!("{} with a context of {} tokens", bytes(&memory["total"]), memory["context"]))?;
+    for (name, key) in [
+        ("  weights", "weights"),
+        ("  keys and values", "kv_cache"),
+        ("  while they grow", "kv_growth"),
+        ("  states", "states"),
+        ("  activations", "scratch"),
+    ] {
+        row(name, bytes(&memory[key]))?;
+    }
+    if let (Some(fits), total) = (memory["fits"].as_bool(), memory["total"].as_u64().unwrap_or(0)) {
+        let budget = memory["budget"].as_u64().unwrap_or(0);
+        let verdict = match (fits, &memory["largest_context"]) {
+            (true, _) => format!("fits, {} are left", HumanBytes(budget - total)),
+            (_, Value::Null) => format!("does not fit: {} too much, with any context", HumanBytes(total - budget)),
+            (_, n) => format!("does not fit: {} too much; a context of {n} tokens fits", HumanBytes(total - budget)),
+        };
+        row(&format!("  into {}", HumanBytes(budget)), verdict)?;
     }
     for (key, value) in info["config"].as_object().into_iter().flatten() {
         row(key, plain(value))?;

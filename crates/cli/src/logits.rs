@@ -14,7 +14,7 @@ use crate::failure::{Failure, Outcome};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, or http(s) address
+    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
     model: String,
     /// Token ids: integers separated by white space; - for standard input
     #[arg(long, value_name = "FILE")]

@@ -9,6 +9,7 @@ mod check;
 mod common;
 mod failure;
 mod generate;
+mod hub;
 mod info;
 mod logits;
 mod quantize;
@@ -24,7 +25,8 @@ use crate::failure::{Failure, Outcome};
 
 /// Falcon-H1 language models on WebGPU.
 ///
-/// MODEL is a GGUF file, a Hugging Face folder, or the http(s) address of a GGUF file.
+/// MODEL is a GGUF file, a Hugging Face folder, the http(s) address of a GGUF file, or an id on the Hugging Face hub: org/repo,
+/// org/repo:FILE, or org/repo:Q4_K_M.
 #[derive(Parser)]
 #[command(name = "peregrine", version, max_term_width = 100)]
 struct Cli {

@@ -10,7 +10,7 @@ use crate::failure::Outcome;
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("input").required(true).args(["text", "file"])))]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, or http(s) address
+    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
     model: String,
     /// The text
     #[arg(long, allow_hyphen_values = true)]

@@ -15,7 +15,8 @@ fn model() -> PathBuf {
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_peregrine"));
-    command.args(args).stdin(Stdio::null());
+    // Ids of the hub have tests of their own.
+    command.args(args).stdin(Stdio::null()).env("HF_HUB_OFFLINE", "1").env("HF_HOME", "/nowhere");
     command
 }
 
@@ -84,6 +85,33 @@ fn info() {
     let bytes: u64 = formats.values().map(|f| f["bytes"].as_u64().unwrap()).sum();
     assert_eq!(json["bytes"].as_u64(), Some(bytes));
     assert_eq!(formats["Q6_K"]["tensors"], 1);
+}
+
+#[test]
+fn info_tells_the_memory() {
+    let model = model();
+    let model = model.to_str().unwrap();
+    let memory = |args: &[&str]| {
+        let json = ok(&[&["info", model, "--json"], args].concat());
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()["memory"].clone()
+    };
+    let all = memory(&[]);
+    let sum: u64 =
+        ["weights", "kv_cache", "kv_growth", "states", "scratch"].map(|k| all[k].as_u64().unwrap()).iter().sum();
+    assert_eq!((all["total"].as_u64(), &all["context"]), (Some(sum), &4096.into()));
+    assert!(all["fits"].is_null());
+    let some = memory(&["--context", "256", "--memory-budget", "1GB"]);
+    assert_eq!((some["kv_cache"].as_u64(), some["fits"].as_bool()), (Some(8 * 2 * 256 * 128 * 4), Some(true)));
+    let none = memory(&["--memory-budget", "1MiB"]);
+    assert_eq!((&none["budget"], &none["fits"]), (&(1 << 20).into(), &false.into()));
+    assert!(none["largest_context"].is_null());
+    let table = ok(&["info", model, "--memory-budget", "40M"]);
+    for part in ["on the GPU", "keys and values", "into 38.15 MiB", "does not fit", "tokens fits"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    for bad in ["4XB", "0", "GB", "1e9"] {
+        fails(&["info", model, "--memory-budget", bad], "--memory-budget");
+    }
 }
 
 #[test]
@@ -198,7 +226,7 @@ fn bad_files_are_one_line() {
         (file("weights.gguf", &good[..good.len() / 2]), "truncated"),
         (file("other.gguf", &other), "llama-xyz"),
         (folder.path().to_str().unwrap().to_string(), "config.json"),
-        ("tiiuae/Falcon-H1-0.5B-Instruct".to_string(), "hub"),
+        ("tiiuae/Falcon-H1-0.5B-Instruct".to_string(), "HF_HUB_OFFLINE"),
     ];
     for (model, expected) in &cases {
         fails(&["info", model], expected);

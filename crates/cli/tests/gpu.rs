@@ -113,6 +113,24 @@ fn the_seed_decides() {
 }
 
 #[test]
+fn a_budget_makes_the_context_smaller() {
+    let short = ["--prompt", "x", "--max-tokens", "2"];
+    let output = run("generate", &[&short[..], &["--memory-budget", "60MB"]].concat(), "");
+    let note = String::from_utf8(output.stderr).unwrap();
+    assert!(note.contains("the context has") && note.lines().count() == 1, "{note}");
+    let output = Command::new(env!("CARGO_BIN_EXE_peregrine"))
+        .arg("generate")
+        .arg(model())
+        .args(short)
+        .args(["--memory-budget", "1MB"])
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.starts_with("error: the model does not fit") && error.lines().count() == 1, "{error}");
+}
+
+#[test]
 fn chat_reads_lines_and_remembers() {
     let input = "What is the capital of France?\n\n/help\nThanks!\n/reset\nHello\n/quit\nnever read\n";
     let output = run("chat", &["--temperature", "0", "--max-tokens", "24"], input);

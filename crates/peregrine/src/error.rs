@@ -183,6 +183,23 @@ pub enum Error {
         /// The adapter's limit, where that was the reason.
         limit: Option<u64>,
     },
+    /// The model with its conversation needs more than the caller allows.
+    #[error(
+        "the model does not fit: with a context of {context_length} tokens it needs {:.1} MB on the GPU, {:.1} MB more than the \
+         {:.1} MB allowed; {}",
+        *needed as f64 / 1e6, needed.saturating_sub(*budget) as f64 / 1e6, *budget as f64 / 1e6,
+        largest_context.map_or("no context is small enough".into(), |n| format!("a context of {n} tokens fits"))
+    )]
+    DoesNotFit {
+        /// Bytes for weights, activations, states and caches.
+        needed: u64,
+        /// Bytes allowed.
+        budget: u64,
+        /// Tokens of the conversation.
+        context_length: u32,
+        /// The largest context that fits.
+        largest_context: Option<u32>,
+    },
     /// The caller stopped the work.
     #[error("cancelled")]
     Cancelled,
@@ -210,7 +227,7 @@ impl Error {
             Self::NoGpu { .. } => "no-gpu",
             Self::Gpu { .. } => "gpu",
             Self::DeviceLost { .. } => "device-lost",
-            Self::OutOfMemory { .. } => "out-of-memory",
+            Self::OutOfMemory { .. } | Self::DoesNotFit { .. } => "out-of-memory",
             Self::Cancelled => "cancelled",
         }
     }

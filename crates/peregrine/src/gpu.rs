@@ -249,12 +249,23 @@ impl Gpu {
         &self.0.queue
     }
 
+    /// What a storage buffer of `bytes` bytes takes.
+    pub fn storage_bytes(bytes: u64) -> u64 {
+        bytes.max(16).next_multiple_of(16)
+    }
+
+    /// Bytes that the driver has given out for buffers, where it says so (natively, Vulkan and DirectX).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        Some(self.0.device.generate_allocator_report()?.total_allocated_bytes)
+    }
+
     /// A storage buffer of `bytes` bytes (rounded up to 16), zero at first.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when it exceeds the adapter's limits; a failed allocation shows at the next [`Gpu::check`].
     pub fn storage(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
-        let size = bytes.max(16).next_multiple_of(16);
+        let size = Self::storage_bytes(bytes);
         let limit = self.max_binding();
         if size > limit {
             return Err(Error::OutOfMemory { what: label.into(), bytes: size, limit: Some(limit) });

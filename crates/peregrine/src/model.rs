@@ -4,7 +4,9 @@
 //! its WGSL file. For many tokens, and on software adapters, every line is a dispatch. For one token on a GPU the norms are part
 //! of the linear layers that follow, and `prepare` of the mixers: five dispatches a layer, of the same page.
 
+pub mod footprint;
 mod load;
+mod recipe;
 
 use crate::config::Config;
 use crate::gpu::{Gpu, Reduction};
@@ -22,6 +24,9 @@ pub struct LoadOptions {
     pub context_length: Option<u32>,
     /// Tokens read at a time in prefill; `None` chooses by adapter.
     pub chunk: Option<u32>,
+    /// Bytes that the model and one conversation may take on the GPU. A context that is asked for and does not fit is an error;
+    /// otherwise the context is as large as fits.
+    pub memory_budget: Option<u64>,
 }
 
 /// How far loading has come.
@@ -304,6 +309,20 @@ impl Model {
         let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
         let head = if self.config.tie_word_embeddings { 0 } else { self.lm_head.bytes() };
         matrices.map(Matrix::bytes).sum::<u64>() + self.embed_tokens.bytes() + head
+    }
+
+    /// Bytes of all its buffers on the GPU: weights, tables, activations. States are apart: [`State::bytes`].
+    pub fn bytes(&self) -> u64 {
+        let s = &self.scratch;
+        let scratch = [&s.rope, &s.turns, &s.h, &s.u, &s.proj, &s.ready, &s.mixed, &s.ff, &s.logits, &self.step];
+        let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
+        let tables = [&self.embed_tokens, &self.lm_head].into_iter().chain(matrices).map(Matrix::table_bytes);
+        let vectors = self
+            .layers
+            .iter()
+            .flat_map(|l| [&l.input_layernorm, &l.mamba, &l.pre_ff_layernorm].into_iter().chain(&l.mamba_norm));
+        let buffers = scratch.into_iter().chain(vectors).chain([&self.final_layernorm]);
+        self.weight_bytes() + tables.sum::<u64>() + buffers.map(wgpu::Buffer::size).sum::<u64>()
     }
 
     /// Slabs of each matrix, embedding and LM head first.

@@ -168,3 +168,32 @@ impl State {
         self.layers.iter().map(|l| l.keys.size() + l.values.size() + l.conv.size() + l.ssm.size()).sum()
     }
 }
+
+/// Bytes of a [`State`] on the GPU, known before there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateBytes {
+    /// Convolution and SSM states, and [`NextToken`].
+    pub fixed: u64,
+    /// Keys and values of a full context.
+    pub kv_cache: u64,
+    /// The cache before its last doubling: [`State::reserve`] copies from it.
+    pub kv_growth: u64,
+}
+
+impl StateBytes {
+    /// Of a state for conversations of `context_length` tokens and steps of `chunk`.
+    pub fn of(config: &Config, context_length: u32, chunk: u32) -> Self {
+        let (c, layers) = (config, u64::from(config.num_hidden_layers));
+        let conv = Gpu::storage_bytes(4 * u64::from(c.conv_dim()) * u64::from(c.mamba_d_conv));
+        let ssm = Gpu::storage_bytes(4 * u64::from(c.mamba_d_ssm) * u64::from(c.mamba_d_state));
+        let next = [4 * u64::from(chunk), 16, 4 * u64::from(c.vocab_size), 16 * u64::from(CANDIDATES)];
+        let next = next.map(Gpu::storage_bytes).iter().sum::<u64>() + size_of::<Ends>() as u64;
+        let caches = |tokens: u32| 2 * layers * Gpu::storage_bytes(4 * u64::from(c.kv_dim()) * u64::from(tokens));
+        let before = context_length.saturating_sub(1).checked_ilog2().map_or(0, |log| 1 << log);
+        Self {
+            fixed: layers * (conv + ssm) + next,
+            kv_cache: caches(context_length),
+            kv_growth: if before < FIRST_CAPACITY { 0 } else { caches(before) },
+        }
+    }
+}

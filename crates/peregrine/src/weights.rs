@@ -105,6 +105,53 @@ impl PartSpec<'_> {
     }
 }
 
+/// What a matrix is made from.
+pub struct MatrixSpec<'a> {
+    /// For messages.
+    pub label: &'static str,
+    /// At most [`MAX_PARTS`].
+    pub parts: Vec<PartSpec<'a>>,
+    /// Floats in an input and in an output row.
+    pub strides: (u32, u32),
+}
+
+/// Bytes of a matrix on the GPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MatrixBytes {
+    /// Planes of all slabs.
+    pub weights: u64,
+    /// Their tables.
+    pub tables: u64,
+}
+
+impl MatrixBytes {
+    /// Both.
+    pub fn total(self) -> u64 {
+        self.weights + self.tables
+    }
+}
+
+impl MatrixSpec<'_> {
+    fn rows(&self) -> u32 {
+        self.parts.iter().map(|p| p.first_row + p.rows).max().unwrap_or(0)
+    }
+
+    /// Bytes on a device with this largest binding.
+    ///
+    /// # Errors
+    /// As [`Matrix::load`] says when a row is too large.
+    pub fn footprint(&self, max_binding: u64) -> Result<MatrixBytes> {
+        let mut bytes = MatrixBytes::default();
+        for (first, count) in cut(self.label, &self.parts, self.rows(), max_binding)? {
+            let clipped: Vec<PartSpec<'_>> =
+                self.parts.iter().map(|p| p.clip(first, count)).filter(|p| p.rows > 0).collect();
+            bytes.weights += Gpu::storage_bytes(lay_out(&clipped, &[], first, count, self.strides).1);
+            bytes.tables += size_of::<GpuMatrix>() as u64;
+        }
+        Ok(bytes)
+    }
+}
+
 /// Some rows of a matrix, in a buffer of their own.
 #[derive(Clone)]
 pub struct Slab {
@@ -135,20 +182,18 @@ pub fn padded(width: u32) -> u32 {
 }
 
 impl Matrix {
-    /// Streams the parts to the GPU. `x_stride` and `y_stride` are the floats in an input and an output row; `done` is told the
-    /// bytes of the file that have been read.
+    /// Streams the parts to the GPU. `uploads` is told the bytes of the file that have been read.
     ///
     /// # Errors
     /// What the checkpoint or the device say; [`Error::OutOfMemory`] when one row alone exceeds the largest binding.
     pub async fn load(
         gpu: &Gpu,
         checkpoint: &Checkpoint,
-        label: &str,
-        parts: &[PartSpec<'_>],
-        strides: (u32, u32),
+        spec: &MatrixSpec<'_>,
         uploads: &mut Uploads<'_>,
     ) -> Result<Self> {
-        let rows = parts.iter().map(|p| p.first_row + p.rows).max().unwrap_or(0);
+        let MatrixSpec { label, parts, strides } = spec;
+        let rows = spec.rows();
         let mut formats: Vec<Format> = Vec::new();
         for part in parts {
             if !formats.contains(&part.tensor.format) {
@@ -162,7 +207,7 @@ impl Matrix {
         for (first, count) in cut(label, parts, rows, gpu.max_binding())? {
             let clipped: Vec<PartSpec<'_>> =
                 parts.iter().map(|p| p.clip(first, count)).filter(|p| p.rows > 0).collect();
-            let (table, bytes) = lay_out(&clipped, &formats, first, count, strides);
+            let (table, bytes) = lay_out(&clipped, &formats, first, count, *strides);
             let weights = gpu.storage(label, bytes)?;
             for (part, placed) in clipped.iter().zip(&table.part) {
                 uploads.part(gpu, checkpoint, part, placed, &weights).await?;
@@ -200,6 +245,11 @@ impl Matrix {
     /// Bytes on the GPU.
     pub fn bytes(&self) -> u64 {
         self.slabs.iter().map(|s| s.weights.size()).sum()
+    }
+
+    /// Bytes of the slabs' tables.
+    pub fn table_bytes(&self) -> u64 {
+        self.slabs.iter().map(|s| s.uniform.size()).sum()
     }
 }
 
@@ -308,6 +358,7 @@ impl<'a> Uploads<'a> {
             raw.resize(rows * row_bytes as usize, 0);
             let offset = u64::from(part.tensor_row + row) * row_bytes;
             checkpoint.read(part.tensor, offset, &mut raw).await?;
+            checkpoint.check_finite(part.tensor, (part.tensor_row + row).into(), &raw)?;
             strips.clear();
             strips.resize(rows * row_words, 0_u32);
             halves.clear();

@@ -7,11 +7,12 @@
 pub mod gguf;
 pub mod gguf_value;
 pub mod gguf_write;
+pub mod hub;
 pub(crate) mod names;
 #[cfg(not(target_arch = "wasm32"))]
 mod part_file;
 #[cfg(not(target_arch = "wasm32"))]
-mod safetensors;
+pub mod safetensors;
 pub mod source;
 pub mod split;
 mod tokenizer_data;
@@ -186,7 +187,7 @@ impl Checkpoint {
         if path.is_dir() {
             return Self::open_folder(path).await;
         }
-        if !path.exists() && is_hub_id(model) {
+        if !path.exists() && hub::HubId::parse(model).is_some() {
             return Err(Error::Unsupported {
                 name: model.into(),
                 field: "model".into(),
@@ -333,10 +334,25 @@ impl Checkpoint {
         self.read_rows_f32(tensor, 0, tensor.rows()).await
     }
 
+    /// [`Error::Malformed`] where a weight among `bytes`, which begin at a row of the tensor, is NaN or infinite.
+    pub(crate) fn check_finite(&self, tensor: &TensorInfo, first_row: u64, bytes: &[u8]) -> Result<()> {
+        let spec = tensor.format.spec();
+        let Some(block) = spec.first_not_finite(bytes) else {
+            return Ok(());
+        };
+        let row = first_row + block as u64 * u64::from(spec.bytes) / tensor.row_bytes().max(1);
+        Err(Error::Malformed {
+            name: self.file.clone(),
+            field: format!("tensor {}", tensor.stored_name),
+            expected: "finite weights".into(),
+            found: format!("NaN or an infinity in row {row}"),
+        })
+    }
+
     /// Rows `first_row..first_row + rows` of a tensor in f32, row-major.
     ///
     /// # Errors
-    /// [`Error::Truncated`] past the last row; the source's.
+    /// [`Error::Truncated`] past the last row; [`Error::Malformed`] for NaN and infinities; the source's.
     pub async fn read_rows_f32(&self, tensor: &TensorInfo, first_row: u64, rows: u64) -> Result<Vec<f32>> {
         let what = format!("rows of {}", tensor.stored_name);
         source::check_range(&self.file, &what, first_row, rows, tensor.rows())?;
@@ -352,6 +368,7 @@ impl Checkpoint {
         let mut bytes = vec![0; size(rows * row_bytes)?];
         let mut values = vec![0.0; size(rows * tensor.cols())?];
         self.read(tensor, first_row * row_bytes, &mut bytes).await?;
+        self.check_finite(tensor, first_row, &bytes)?;
         tensor.format.spec().dequantise_blocks(&bytes, &mut values);
         Ok(values)
     }
@@ -377,16 +394,4 @@ impl Checkpoint {
     pub fn file(&self) -> &str {
         &self.file
     }
-}
-
-/// `org/repo` or `org/repo:file`, as the hub allows them.
-#[cfg(not(target_arch = "wasm32"))]
-fn is_hub_id(model: &str) -> bool {
-    let repo = model.split_once(':').map_or(model, |(repo, _)| repo);
-    let word = |part: &str| {
-        let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(legal)
-    };
-    let is_file = [".gguf", ".safetensors", ".json"].iter().any(|end| repo.ends_with(end));
-    repo.split_once('/').is_some_and(|(org, repo)| word(org) && word(repo)) && !is_file
 }

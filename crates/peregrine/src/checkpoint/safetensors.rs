@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::source::{FileSource, Source, check_range};
-use super::{Checkpoint, Container, Found, TokenizerData};
+use super::{Checkpoint, Container, Found, TensorInfo, TokenizerData};
 use crate::config::Config;
 use crate::config::json::lenient;
 use crate::format::Format;
@@ -51,6 +51,24 @@ impl<'de> serde::Deserialize<'de> for Entries {
         }
         deserializer.deserialize_map(Collect)
     }
+}
+
+/// The tensors of one safetensors file, under their names there.
+///
+/// # Errors
+/// Whatever is wrong with the header; [`Error::Unsupported`] for a type that is no float.
+pub async fn list(source: &dyn Source) -> Result<Vec<TensorInfo>> {
+    let found = read_header(source, 0).await?;
+    let info = |Found { stored_name, shape, format, source, offset, bytes }| TensorInfo {
+        name: String::clone(&stored_name),
+        stored_name,
+        shape,
+        format,
+        source,
+        offset,
+        bytes,
+    };
+    Ok(found.into_iter().map(info).collect())
 }
 
 /// Reads and checks the header of one safetensors file: u64 length, JSON, data.

@@ -166,7 +166,7 @@ pub(super) fn q3_k(block: &[u8], values: &mut [f32]) {
 }
 
 /// What the codes of IQ4_NL and IQ4_XS stand for.
-const STEPS: [f32; 16] =
+pub(super) const STEPS: [f32; 16] =
     [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
 
 /// half d, 16 bytes of nibbles as Q4_0's. d·STEPS\[q\].

@@ -14,8 +14,10 @@
 
 mod dequantise;
 mod quantise;
+mod quantise_fit;
 mod quantise_k;
 mod repack;
+mod spec;
 
 use std::fmt;
 
@@ -74,6 +76,8 @@ pub struct FormatSpec {
     pub block: u32,
     /// Bytes of a block in a file.
     pub bytes: u32,
+    /// Where a block has halves: its scales. If they are finite, so are all values.
+    pub halves: &'static [usize],
     /// One block to its values, bit for bit as the field's reference does.
     pub dequantise: fn(&[u8], &mut [f32]),
     /// `u32` words of a strip in plane Q.
@@ -97,6 +101,7 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 0,
         block: 1,
         bytes: 4,
+        halves: &[],
         dequantise: dequantise::f32,
         strip_words: 32,
         meta_halves: 0,
@@ -110,6 +115,7 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 1,
         block: 1,
         bytes: 2,
+        halves: &[0],
         dequantise: dequantise::f16,
         strip_words: 16,
         meta_halves: 0,
@@ -123,6 +129,7 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 30,
         block: 1,
         bytes: 2,
+        halves: &[],
         dequantise: dequantise::bf16,
         strip_words: 16,
         meta_halves: 0,
@@ -136,6 +143,7 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 2,
         block: 32,
         bytes: 18,
+        halves: &[0],
         dequantise: dequantise::q4_0,
         strip_words: 4,
         meta_halves: 1,
@@ -149,6 +157,7 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 3,
         block: 32,
         bytes: 20,
+        halves: &[0, 2],
         dequantise: dequantise::q4_1,
         strip_words: 4,
         meta_halves: 2,
@@ -162,6 +171,7 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 6,
         block: 32,
         bytes: 22,
+        halves: &[0],
         dequantise: dequantise::q5_0,
         strip_words: 4,
         meta_halves: 3,
@@ -175,6 +185,7 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 7,
         block: 32,
         bytes: 24,
+        halves: &[0, 2],
         dequantise: dequantise::q5_1,
         strip_words: 4,
         meta_halves: 4,
@@ -188,6 +199,7 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 8,
         block: 32,
         bytes: 34,
+        halves: &[0],
         dequantise: dequantise::q8_0,
         strip_words: 8,
         meta_halves: 1,
@@ -201,12 +213,13 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 10,
         block: 256,
         bytes: 84,
+        halves: &[80, 82],
         dequantise: dequantise::q2_k,
         strip_words: 2,
         meta_halves: 10,
         unit_strips: 8,
         repack: repack::q2_k,
-        quantise: None,
+        quantise: Some(quantise_fit::q2_k),
     },
     FormatSpec {
         format: Format::Q3_K,
@@ -214,12 +227,13 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 11,
         block: 256,
         bytes: 110,
+        halves: &[108],
         dequantise: dequantise::q3_k,
         strip_words: 3,
         meta_halves: 7,
         unit_strips: 8,
         repack: repack::q3_k,
-        quantise: None,
+        quantise: Some(quantise_fit::q3_k),
     },
     FormatSpec {
         format: Format::Q4_K,
@@ -227,6 +241,7 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 12,
         block: 256,
         bytes: 144,
+        halves: &[0, 2],
         dequantise: dequantise::q4_k,
         strip_words: 4,
         meta_halves: 8,
@@ -240,6 +255,7 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 13,
         block: 256,
         bytes: 176,
+        halves: &[0, 2],
         dequantise: dequantise::q5_k,
         strip_words: 4,
         meta_halves: 24,
@@ -253,6 +269,7 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 14,
         block: 256,
         bytes: 210,
+        halves: &[208],
         dequantise: dequantise::q6_k,
         strip_words: 6,
         meta_halves: 10,
@@ -266,12 +283,13 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 20,
         block: 32,
         bytes: 18,
+        halves: &[0],
         dequantise: dequantise::iq4_nl,
         strip_words: 4,
         meta_halves: 1,
         unit_strips: 1,
         repack: repack::scale_then_words,
-        quantise: None,
+        quantise: Some(quantise_fit::iq4_nl),
     },
     FormatSpec {
         format: Format::IQ4_XS,
@@ -279,12 +297,13 @@ pub static FORMATS: &[FormatSpec] = &[
         gguf_id: 23,
         block: 256,
         bytes: 136,
+        halves: &[0],
         dequantise: dequantise::iq4_xs,
         strip_words: 4,
         meta_halves: 4,
         unit_strips: 8,
         repack: repack::iq4_xs,
-        quantise: None,
+        quantise: Some(quantise_fit::iq4_xs),
     },
 ];
 
@@ -330,76 +349,5 @@ impl Format {
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.spec().name)
-    }
-}
-
-impl FormatSpec {
-    /// Strips of a row of `cols` values. A last strip that is not full is padded with zeros (float formats only).
-    pub fn row_strips(&self, cols: usize) -> usize {
-        cols.div_ceil(STRIP)
-    }
-
-    /// `u32` words of plane Q for a row of `cols` values.
-    pub fn row_words(&self, cols: usize) -> usize {
-        self.row_strips(cols) * self.strip_words as usize
-    }
-
-    /// 16-bit words of plane M for a row of `cols` values.
-    pub fn row_halves(&self, cols: usize) -> usize {
-        self.row_strips(cols) / self.unit_strips as usize * self.meta_halves as usize
-    }
-
-    /// Dequantises whole blocks: `values.len() / block` of them.
-    ///
-    /// # Panics
-    /// When `bytes` is not exactly that many blocks: the caller computes both lengths from one row.
-    pub fn dequantise_blocks(&self, bytes: &[u8], values: &mut [f32]) {
-        if self.block == 1 {
-            // One call for the whole run: the float formats take any length.
-            assert_eq!(bytes.len(), values.len() * self.bytes as usize);
-            return (self.dequantise)(bytes, values);
-        }
-        let (block, size) = (self.block as usize, self.bytes as usize);
-        assert_eq!((bytes.len() / size, bytes.len() % size), (values.len() / block, values.len() % block));
-        for (bytes, values) in bytes.chunks_exact(size).zip(values.chunks_exact_mut(block)) {
-            (self.dequantise)(bytes, values);
-        }
-    }
-
-    /// Quantises whole blocks; false if this runtime does not write the format.
-    ///
-    /// # Panics
-    /// As [`FormatSpec::dequantise_blocks`].
-    pub fn quantise_blocks(&self, values: &[f32], bytes: &mut [u8]) -> bool {
-        let Some(quantise) = self.quantise else {
-            return false;
-        };
-        let (block, size) = (self.block as usize, self.bytes as usize);
-        assert_eq!((bytes.len() / size, bytes.len() % size), (values.len() / block, values.len() % block));
-        if block == 1 {
-            quantise(values, bytes);
-        } else {
-            values.chunks_exact(block).zip(bytes.chunks_exact_mut(size)).for_each(|(v, b)| quantise(v, b));
-        }
-        true
-    }
-
-    /// Repacks one row of a matrix, as it lies in a file, to the GPU's two planes.
-    ///
-    /// `row` is `Format::row_bytes(cols)` long, `strips` [`FormatSpec::row_words`], `meta` [`FormatSpec::row_halves`].
-    ///
-    /// # Panics
-    /// When the three lengths do not belong to one row.
-    pub fn repack_row(&self, row: &[u8], strips: &mut [u32], meta: &mut [u16]) {
-        let unit_values = STRIP * self.unit_strips as usize;
-        let unit_bytes = unit_values / self.block as usize * self.bytes as usize;
-        let unit_words = (self.strip_words * self.unit_strips) as usize;
-        let halves = self.meta_halves as usize;
-        let units = row.len().div_ceil(unit_bytes);
-        assert_eq!((strips.len(), meta.len()), (units * unit_words, units * halves));
-        for (unit, bytes) in row.chunks(unit_bytes).enumerate() {
-            let strips = &mut strips[unit * unit_words..(unit + 1) * unit_words];
-            (self.repack)(bytes, strips, &mut meta[unit * halves..(unit + 1) * halves]);
-        }
     }
 }

@@ -3,15 +3,18 @@
 
 use half::f16;
 
-use super::dequantise::{half_at, q4_k_scale_min};
+use super::dequantise::half_at;
 use super::quantise::{extreme, inverse};
+use super::quantise_fit::{Affine, affine};
 
 /// Below this a group is taken for zero.
-const TINY: f32 = 1e-15;
+pub(super) const TINY: f32 = 1e-15;
 
 /// To the nearest integer, ties to even, inside `low..=high`.
-fn code(x: f32, low: f32, high: f32) -> f32 {
-    x.round_ties_even().clamp(low, high)
+pub(super) fn code(x: f32, low: f32, high: f32) -> f32 {
+    // In this sum the last bit of an f32 is worth 1; a call to a library's rounding would take most of the time here.
+    const ROUND: f32 = 12_582_912.0;
+    (x.clamp(low, high) + ROUND) - ROUND
 }
 
 /// The scale for which `scale · round(x / scale)`, with codes -32 to 31, is nearest to a group of 16 values, errors
@@ -66,9 +69,9 @@ pub(super) fn q6_k(values: &[f32], block: &mut [u8]) {
     }
 }
 
-/// Scale and minimum (both >= 0) for which `scale · q - min`, q from 0 to `most`, is nearest to a group of 32 values. Tried are
+/// Scale and minimum (both >= 0) for which `scale · q - min`, q from 0 to `most`, is nearest to a group. Tried are
 /// inverse scales from `most + first` on, `steps` times 0.1 further.
-fn scale_min(group: &[f32], most: f32, first: f32, steps: u32) -> (f32, f32) {
+pub(super) fn scale_min(group: &[f32], most: f32, first: f32, steps: u32) -> (f32, f32) {
     let low = group.iter().copied().fold(0.0, f32::min);
     let high = group.iter().copied().fold(f32::MIN, f32::max);
     if high <= low {
@@ -117,21 +120,13 @@ fn scale_min(group: &[f32], most: f32, first: f32, steps: u32) -> (f32, f32) {
     (best.0, -best.1)
 }
 
-/// 8 group scales and minima by search, stored in 6 bits relative to the largest of each, in the first 16 bytes of a block; then
-/// codes up to `most` for both as stored.
+/// 8 group scales and minima in the first 16 bytes of a block, then codes up to `most`.
 fn q4_or_q5_k(values: &[f32], block: &mut [u8], most: f32, first: f32, steps: u32, put: impl Fn(&mut [u8], usize, u8)) {
     block.fill(0);
-    let mut found = [(0.0f32, 0.0f32); 8];
-    for (found, group) in found.iter_mut().zip(values.chunks_exact(32)) {
-        *found = scale_min(group, most, first, steps);
-    }
-    let largest = found.iter().fold((0.0f32, 0.0f32), |max, f| (max.0.max(f.0), max.1.max(f.1)));
-    block[0..2].copy_from_slice(&f16::from_f32(largest.0 / 63.0).to_le_bytes());
-    block[2..4].copy_from_slice(&f16::from_f32(largest.1 / 63.0).to_le_bytes());
-    let inverses = (63.0 * inverse(largest.0), 63.0 * inverse(largest.1));
-    for (j, (scale, min)) in found.into_iter().enumerate() {
-        let scale = code(inverses.0 * scale, 0.0, 63.0) as u8;
-        let min = code(inverses.1 * min, 0.0, 63.0) as u8;
+    let Affine { d, dmin, pairs } = affine(values, 32, most, 63.0, (first, steps));
+    block[0..2].copy_from_slice(&d.to_le_bytes());
+    block[2..4].copy_from_slice(&dmin.to_le_bytes());
+    for (j, (scale, min)) in pairs.into_iter().enumerate() {
         let sc = &mut block[4..16];
         if j < 4 {
             sc[j] |= scale;
@@ -141,14 +136,9 @@ fn q4_or_q5_k(values: &[f32], block: &mut [u8], most: f32, first: f32, steps: u3
             sc[j - 4] |= (scale >> 4) << 6;
             sc[j] |= (min >> 4) << 6;
         }
-    }
-    let (d, dmin) = (half_at(block, 0), half_at(block, 2));
-    for j in 0..8 {
-        let (scale, min) = q4_k_scale_min(&block[4..16], j);
-        let inverse = inverse(d * f32::from(scale));
-        let min = dmin * f32::from(min);
-        for l in 0..32 {
-            put(block, 32 * j + l, code((values[32 * j + l] + min) * inverse, 0.0, most) as u8);
+        let (inverse, min) = (inverse(d.to_f32() * f32::from(scale)), dmin.to_f32() * f32::from(min));
+        for (l, value) in values.iter().enumerate().skip(32 * j).take(32) {
+            put(block, l, code((value + min) * inverse, 0.0, most) as u8);
         }
     }
 }

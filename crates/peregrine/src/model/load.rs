@@ -1,27 +1,28 @@
 //! From a checkpoint to a model on the GPU: which tensors make which matrix, under which multipliers.
 
-use super::{Layer, LoadOptions, Model, Progress, Scratch, Strides};
+use super::footprint::{Device, Footprint, ScratchBytes};
+use super::recipe::Recipe;
+use super::{Layer, LoadOptions, Model, Progress, Scratch};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, ShapeClass};
+use crate::gpu::Gpu;
 use crate::kernels::Pipelines;
 use crate::plan::Step;
-use crate::state::{State, splits};
-use crate::weights::{Matrix, PartSpec, Uploads, padded};
+use crate::state::State;
+use crate::weights::{Matrix, MatrixSpec, Uploads, padded};
 
 impl Model {
     /// Streams a checkpoint to the GPU and makes the pipelines.
     ///
     /// # Errors
-    /// What the checkpoint or the device say; nothing stays allocated.
+    /// [`Error::DoesNotFit`] for more than the options' budget; what the checkpoint or the device say; nothing stays allocated.
     pub async fn load(
         gpu: &Gpu,
         checkpoint: &Checkpoint,
         options: &LoadOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self> {
-        let config = checkpoint.config.clone();
-        let c = &config;
+        let c = &checkpoint.config;
         let suits = |n: u32, most: u32| n.is_multiple_of(4) && n <= most;
         if !suits(c.head_dim, 256) || !suits(c.mamba_d_state, 512) {
             return Err(Error::Unsupported {
@@ -31,50 +32,52 @@ impl Model {
                 found: format!("{}, {}", c.head_dim, c.mamba_d_state),
             });
         }
-        let strides = Strides::of(c);
+        // Said before gigabytes are on their way.
+        let footprint = Footprint::fit(checkpoint, options, Device::of(gpu))?;
+        let loaded = Self::upload(gpu, checkpoint, options, &footprint, progress).await;
+        loaded.map_err(|error| error.while_loading(&footprint))
+    }
+
+    async fn upload(
+        gpu: &Gpu,
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        footprint: &Footprint,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self> {
+        let config = checkpoint.config.clone();
+        let c = &config;
+        let recipe = Recipe::of(checkpoint);
+        let strides = recipe.strides;
         let total = checkpoint.tensors().map(|t| t.bytes).sum();
         let mut report = |done, total| progress(Progress::Upload { done, total });
         let mut uploads = Uploads::new(total, &mut report);
-        let loader = Loader { gpu, checkpoint, strides };
+        let loader = Loader { gpu, checkpoint, recipe };
 
-        let embed = loader.part("model.embed_tokens.weight", c.vocab_size, 0, 0, c.embedding_multiplier)?;
-        let embed_tokens =
-            Matrix::load(gpu, checkpoint, "embed_tokens", &[embed], (0, strides.hidden), &mut uploads).await?;
+        let embed_tokens = Matrix::load(gpu, checkpoint, &recipe.embed_tokens()?, &mut uploads).await?;
         let mut layers = Vec::new();
         for i in 0..c.num_hidden_layers {
             layers.push(loader.layer(i, &mut uploads).await?);
         }
         let final_layernorm = loader.vector("model.final_layernorm.weight", c.hidden_size, &mut uploads).await?;
-        let head_strides = (strides.hidden, c.vocab_size);
-        let lm_head = if c.tie_word_embeddings {
-            embed_tokens.tied(gpu, c.lm_head_multiplier, head_strides)
-        } else {
-            let part = loader.part("lm_head.weight", c.vocab_size, 0, 0, c.lm_head_multiplier)?;
-            Matrix::load(gpu, checkpoint, "lm_head", &[part], head_strides, &mut uploads).await?
+        let lm_head = match recipe.lm_head()? {
+            Some(head) => Matrix::load(gpu, checkpoint, &head, &mut uploads).await?,
+            None => embed_tokens.tied(gpu, c.lm_head_multiplier, (strides.hidden, c.vocab_size)),
         };
 
-        let by_adapter = if gpu.shapes() == ShapeClass::Software { 32 } else { 256 };
-        let context_length = options.context_length.unwrap_or(u32::MAX).min(c.max_position_embeddings);
-        let chunk = options.chunk.unwrap_or(by_adapter).clamp(1, 512);
-        let logit_rows = (gpu.max_binding() / (4 * u64::from(c.vocab_size))).clamp(1, u64::from(chunk)) as u32;
-        let buffer = |label: &str, width: u32| gpu.storage(label, 4 * u64::from(width) * u64::from(chunk));
+        let context_length = footprint.context_length;
+        let bytes = ScratchBytes::of(c, options, Device::of(gpu), context_length);
+        let (chunk, logit_rows) = (bytes.chunk, bytes.logit_rows);
         let scratch = Scratch {
-            rope: buffer("rope", c.head_dim)?,
-            turns: gpu.uniform("turns", &[0; 1024]),
-            h: buffer("h", strides.hidden)?,
-            u: buffer("u", strides.hidden)?,
-            proj: buffer("proj", strides.proj)?,
-            ready: buffer("ready", strides.ready)?,
-            mixed: {
-                // Room for the pieces of the longest context.
-                let pieces = match splits(context_length) {
-                    1 => 0,
-                    most => c.num_attention_heads * most * (c.head_dim + 2),
-                };
-                gpu.storage("mixed", 4 * u64::from(chunk * strides.mixed).max((strides.mixed + pieces).into()))?
-            },
-            ff: buffer("ff", strides.ff)?,
-            logits: gpu.storage("logits", 4 * u64::from(c.vocab_size) * u64::from(logit_rows))?,
+            rope: gpu.storage("rope", bytes.rope)?,
+            turns: gpu.uniform("turns", &vec![0; bytes.turns as usize]),
+            h: gpu.storage("h", bytes.hidden)?,
+            u: gpu.storage("u", bytes.hidden)?,
+            proj: gpu.storage("proj", bytes.proj)?,
+            ready: gpu.storage("ready", bytes.ready)?,
+            mixed: gpu.storage("mixed", bytes.mixed)?,
+            ff: gpu.storage("ff", bytes.ff)?,
+            logits: gpu.storage("logits", bytes.logits)?,
         };
         let model = Self {
             gpu: gpu.clone(),
@@ -109,18 +112,14 @@ impl Model {
     }
 }
 
-/// Names, shapes and multipliers of the tensors: how a checkpoint becomes the matrices of the page.
+/// Tensors that go to the GPU as they are, and layers made of them.
 struct Loader<'a> {
     gpu: &'a Gpu,
     checkpoint: &'a Checkpoint,
-    strides: Strides,
+    recipe: Recipe<'a>,
 }
 
-impl<'a> Loader<'a> {
-    fn part(&self, tensor: &str, rows: u32, first_row: u32, x: u32, scale: f32) -> Result<PartSpec<'a>> {
-        Ok(PartSpec { tensor: self.checkpoint.tensor(tensor)?, tensor_row: 0, rows, first_row, x, scale, sum: 0 })
-    }
-
+impl Loader<'_> {
     async fn vector(&self, name: &str, len: u32, uploads: &mut Uploads<'_>) -> Result<wgpu::Buffer> {
         let mut values = self.checkpoint.read_f32(name, &[len.into()]).await?;
         values.resize(padded(len) as usize, 0.0);
@@ -129,64 +128,26 @@ impl<'a> Loader<'a> {
     }
 
     async fn layer(&self, i: u32, uploads: &mut Uploads<'_>) -> Result<Layer> {
-        let (c, s) = (&self.checkpoint.config, &self.strides);
+        let c = &self.checkpoint.config;
         let name = |suffix: &str| format!("model.layers.{i}.{suffix}");
-        let load = async |label: &str, parts: &[PartSpec<'_>], strides, uploads: &mut Uploads<'_>| {
-            Matrix::load(self.gpu, self.checkpoint, label, parts, strides, uploads).await
+        let load = async |spec: &MatrixSpec<'_>, uploads: &mut Uploads<'_>| {
+            Matrix::load(self.gpu, self.checkpoint, spec, uploads).await
         };
-        let (q, kv, a) = (c.q_dim(), c.kv_dim(), c.attention_in_multiplier);
-        let mut w_in = vec![
-            self.part(&name("self_attn.q_proj.weight"), q, 0, 0, a)?,
-            self.part(&name("self_attn.k_proj.weight"), kv, q, 0, a * c.key_multiplier)?,
-            self.part(&name("self_attn.v_proj.weight"), kv, q + kv, 0, a)?,
-        ];
-        w_in.extend(self.in_proj(&name("mamba.in_proj.weight"), q + 2 * kv)?);
-
-        let down = self.part(&name("feed_forward.down_proj.weight"), c.hidden_size, 0, 0, c.mlp_multipliers[1])?;
-        let gate =
-            self.part(&name("feed_forward.gate_proj.weight"), c.intermediate_size, 0, 0, c.mlp_multipliers[0])?;
-        let mut up = self.part(&name("feed_forward.up_proj.weight"), c.intermediate_size, 0, 0, 1.0)?;
-        up.sum = 1;
-        let w_out = [
-            self.part(&name("self_attn.o_proj.weight"), c.hidden_size, 0, 0, c.attention_out_multiplier)?,
-            self.part(&name("mamba.out_proj.weight"), c.hidden_size, 0, s.ssm, c.ssm_out_multiplier)?,
-        ];
+        let spec = self.recipe.layer(i)?;
         Ok(Layer {
             input_layernorm: self.vector(&name("input_layernorm.weight"), c.hidden_size, uploads).await?,
-            w_in: load("w_in", &w_in, (s.hidden, s.proj), uploads).await?,
+            w_in: load(&spec.w_in, uploads).await?,
             mamba: self.mamba(i, uploads).await?,
             mamba_norm: if c.mamba_rms_norm {
                 Some(self.vector(&name("mamba.norm.weight"), c.mamba_d_ssm, uploads).await?)
             } else {
                 None
             },
-            w_out: load("w_out", &w_out, (s.mixed, s.hidden), uploads).await?,
+            w_out: load(&spec.w_out, uploads).await?,
             pre_ff_layernorm: self.vector(&name("pre_ff_layernorm.weight"), c.hidden_size, uploads).await?,
-            mlp_in: load("mlp_in", &[gate, up], (s.hidden, s.ff), uploads).await?,
-            mlp_out: load("mlp_out", &[down], (s.ff, s.hidden), uploads).await?,
+            mlp_in: load(&spec.mlp_in, uploads).await?,
+            mlp_out: load(&spec.mlp_out, uploads).await?,
         })
-    }
-
-    /// The sections z, x, B, C, dt of in_proj, each with its multiplier; neighbours with the same one are one part.
-    fn in_proj(&self, tensor: &str, first_row: u32) -> Result<Vec<PartSpec<'a>>> {
-        let c = &self.checkpoint.config;
-        let state = c.mamba_n_groups * c.mamba_d_state;
-        let sections = [c.mamba_d_ssm, c.mamba_d_ssm, state, state, c.mamba_n_heads];
-        let mut parts: Vec<PartSpec<'a>> = Vec::new();
-        let mut row = 0;
-        for (rows, multiplier) in sections.into_iter().zip(c.ssm_multipliers) {
-            let scale = c.ssm_in_multiplier * multiplier;
-            match parts.last_mut() {
-                Some(last) if last.scale == scale => last.rows += rows,
-                _ => {
-                    let mut part = self.part(tensor, rows, first_row + row, 0, scale)?;
-                    part.tensor_row = row;
-                    parts.push(part);
-                }
-            }
-            row += rows;
-        }
-        Ok(parts)
     }
 
     async fn mamba(&self, i: u32, uploads: &mut Uploads<'_>) -> Result<wgpu::Buffer> {

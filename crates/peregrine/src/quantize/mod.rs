@@ -5,125 +5,22 @@
 //! are written when their multipliers differ. A single matrix cannot carry both, and logits would be off by a factor.
 
 pub(crate) mod fields;
+mod types;
 
 use std::io::Write;
-use std::str::FromStr;
 
 use self::fields::Description;
+pub use self::types::QuantType;
+pub(crate) use self::types::choose;
 use crate::checkpoint::gguf_write::{ALIGNMENT, GgufHeader};
 use crate::checkpoint::names::{Bake, Expected, expected};
 use crate::checkpoint::{Checkpoint, Container, TensorInfo};
 use crate::config::Config;
-use crate::format::Format;
+use crate::format::{Format, FormatSpec};
 use crate::{Error, Result};
 
 /// Values that are converted at a time: bounds the memory, whatever the tensor.
 const PIECE: u64 = 1 << 22;
-
-/// What a file is quantised to. The names are those of llama.cpp; matrices get the format, small tensors stay F32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(non_camel_case_types)]
-pub enum QuantType {
-    /// Everything in F32.
-    F32,
-    /// Matrices in F16.
-    F16,
-    /// Matrices in BF16.
-    BF16,
-    /// Matrices in Q8_0.
-    Q8_0,
-    /// Matrices in Q4_0, the LM head in Q6_K.
-    Q4_0,
-    /// Matrices in Q4_1, the LM head in Q6_K.
-    Q4_1,
-    /// Matrices in Q5_0, the LM head in Q6_K.
-    Q5_0,
-    /// Matrices in Q5_1, the LM head in Q6_K.
-    Q5_1,
-    /// Matrices in Q4_K; the LM head, and in half of the layers V and down, in Q6_K.
-    Q4_K_M,
-    /// As Q4_K_M, with Q5_K.
-    Q5_K_M,
-    /// Matrices in Q6_K.
-    Q6_K,
-}
-
-impl QuantType {
-    /// All of them, for a help text.
-    pub const ALL: &[Self] = &[
-        Self::F32,
-        Self::F16,
-        Self::BF16,
-        Self::Q8_0,
-        Self::Q6_K,
-        Self::Q5_K_M,
-        Self::Q4_K_M,
-        Self::Q5_1,
-        Self::Q5_0,
-        Self::Q4_1,
-        Self::Q4_0,
-    ];
-
-    /// llama.cpp's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Q4_K_M => "Q4_K_M",
-            Self::Q5_K_M => "Q5_K_M",
-            other => other.base().spec().name,
-        }
-    }
-
-    /// The format of most matrices.
-    fn base(self) -> Format {
-        match self {
-            Self::F32 => Format::F32,
-            Self::F16 => Format::F16,
-            Self::BF16 => Format::BF16,
-            Self::Q8_0 => Format::Q8_0,
-            Self::Q4_0 => Format::Q4_0,
-            Self::Q4_1 => Format::Q4_1,
-            Self::Q5_0 => Format::Q5_0,
-            Self::Q5_1 => Format::Q5_1,
-            Self::Q4_K_M => Format::Q4_K,
-            Self::Q5_K_M => Format::Q5_K,
-            Self::Q6_K => Format::Q6_K,
-        }
-    }
-
-    /// llama.cpp's number, for `general.file_type`.
-    fn file_type(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q8_0 => 7,
-            Self::Q4_1 => 3,
-            Self::Q5_0 => 8,
-            Self::Q5_1 => 9,
-            Self::Q4_K_M => 15,
-            Self::Q5_K_M => 17,
-            Self::Q6_K => 18,
-            Self::BF16 => 32,
-        }
-    }
-}
-
-impl FromStr for QuantType {
-    type Err = Error;
-
-    /// Case does not matter; `Q4_K` means `Q4_K_M`, `Q5_K` `Q5_K_M`.
-    fn from_str(text: &str) -> Result<Self> {
-        let upper = match text.to_ascii_uppercase().as_str() {
-            short @ ("Q4_K" | "Q5_K") => format!("{short}_M"),
-            other => other.to_string(),
-        };
-        Self::ALL.iter().copied().find(|ty| ty.name() == upper).ok_or_else(|| Error::Argument {
-            field: "type".into(),
-            expected: format!("one of {}", Self::ALL.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(", ")),
-            found: text.into(),
-        })
-    }
-}
 
 /// What to write.
 #[derive(Clone, Debug)]
@@ -253,38 +150,6 @@ fn tensors(input: &Checkpoint) -> Result<Vec<(Expected, &TensorInfo)>> {
     Ok(list)
 }
 
-/// The format of one tensor, by the rules of llama.cpp's quantiser.
-pub(crate) fn choose(tensor: &Expected, config: &Config, target: QuantType) -> Format {
-    let base = target.base();
-    let (layer, layers) = (layer_of(&tensor.hf), config.num_hidden_layers);
-    let more = layer < layers / 8 || layer >= 7 * layers / 8 || layer.wrapping_sub(layers / 8) % 3 == 2;
-    let head = tensor.bake == Bake::LmHead
-        || tensor.bake == Bake::Embedding
-            && config.tie_word_embeddings
-            && config.embedding_multiplier == config.lm_head_multiplier;
-    let sensitive = tensor.hf.ends_with("v_proj.weight") || tensor.bake == Bake::Down;
-    let format = match target {
-        _ if matches!(tensor.bake, Bake::Small | Bake::A) => return Format::F32,
-        QuantType::Q4_0 | QuantType::Q4_1 | QuantType::Q5_0 | QuantType::Q5_1 if head => Format::Q6_K,
-        QuantType::Q4_K_M | QuantType::Q5_K_M if head || sensitive && more => Format::Q6_K,
-        _ => base,
-    };
-    // Rows that are not whole blocks of 256 fall back to blocks of 32.
-    let smaller = match format {
-        Format::Q4_K => Format::Q5_0,
-        Format::Q5_K => Format::Q5_1,
-        _ => Format::Q8_0,
-    };
-    let cols = tensor.shape.last().copied().unwrap_or(1);
-    let fits = |format: &Format| format.row_bytes(cols).is_some();
-    [format, smaller].into_iter().find(fits).unwrap_or(Format::F16)
-}
-
-/// The layer in "model.layers.7.…"; 0 elsewhere.
-fn layer_of(hf: &str) -> u32 {
-    hf.split('.').nth(2).and_then(|layer| layer.parse().ok()).unwrap_or(0)
-}
-
 /// The multipliers of a row of a tensor, to be applied one after the other in f32, as the field's converter does.
 fn multipliers(config: &Config, bake: Bake, row: u64) -> [f32; 2] {
     match bake {
@@ -333,8 +198,27 @@ async fn convert(input: &Checkpoint, job: &Job<'_>, row: u64, rows: u64) -> Resu
     }
     let spec = job.format.spec();
     let mut bytes = vec![0; values.len() / spec.block as usize * spec.bytes as usize];
-    if !spec.quantise_blocks(&values, &mut bytes) {
-        return Err(malformed(input, job.from, "a format that can be written", job.format));
+    match quantise(spec, &values, &mut bytes) {
+        true => Ok(bytes),
+        false => Err(malformed(input, job.from, "a format that can be written", job.format)),
     }
-    Ok(bytes)
+}
+
+/// As [`FormatSpec::quantise_blocks`], on all cores where there are threads: the search for scales takes longer than any disk.
+fn quantise(spec: &FormatSpec, values: &[f32], bytes: &mut [u8]) -> bool {
+    #[cfg(target_arch = "wasm32")]
+    let threads = 1;
+    #[cfg(not(target_arch = "wasm32"))]
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // Below that, starting a thread takes longer than the work.
+    let blocks = (values.len() / spec.block as usize).div_ceil(threads).max(4096 / spec.block as usize);
+    let pieces = values.chunks(blocks * spec.block as usize).zip(bytes.chunks_mut(blocks * spec.bytes as usize));
+    if threads == 1 || pieces.len() < 2 {
+        return spec.quantise_blocks(values, bytes);
+    }
+    std::thread::scope(|scope| {
+        let work = pieces.map(|(values, bytes)| scope.spawn(|| spec.quantise_blocks(values, bytes)));
+        let running: Vec<_> = work.collect();
+        running.into_iter().all(|thread| thread.join().unwrap_or(false))
+    })
 }

@@ -153,6 +153,9 @@ impl Parts {
                 Some(seen) => *seen = true,
             }
             if let Some(other) = texts.insert(text, *id) {
+                if text.is_empty() {
+                    return Err(broken(format!("tokens {other} and {id} are holes: they have no text")));
+                }
                 return Err(broken(format!("tokens {other} and {id} have the same text {text:?}")));
             }
         }

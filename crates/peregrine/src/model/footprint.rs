@@ -1,0 +1,244 @@
+//! What a model needs on the GPU, known from its header alone, and whether that fits.
+//!
+//! Counted is everything that stays: weights as they will lie there, activations, and one conversation's states and caches. On top
+//! of it come, for a moment, writes on their way while loading (at most 16 MiB) and read-backs of logits.
+
+use super::recipe::Recipe;
+use super::{LoadOptions, Strides};
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, ShapeClass};
+use crate::plan::Step;
+use crate::state::{StateBytes, splits};
+use crate::weights::padded;
+
+/// What matters of a device for the sizes of buffers.
+#[derive(Clone, Copy, Debug)]
+pub struct Device {
+    /// Largest binding, bytes: larger matrices are cut, and a layer's keys must fit.
+    pub max_binding: u64,
+    /// Tokens read at a time in prefill unless the options say otherwise.
+    pub chunk: u32,
+}
+
+impl Default for Device {
+    /// A desktop's GPU: 2 GiB in a binding.
+    fn default() -> Self {
+        Self { max_binding: (1 << 31) - 4, chunk: 256 }
+    }
+}
+
+impl Device {
+    /// This one.
+    pub fn of(gpu: &Gpu) -> Self {
+        let chunk = if gpu.shapes() == ShapeClass::Software { 32 } else { 256 };
+        Self { max_binding: gpu.max_binding(), chunk }
+    }
+}
+
+/// Bytes on the GPU for a model and one conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Matrices, norms and the small SSM parameters, with their tables.
+    pub weights: u64,
+    /// Activations of a step.
+    pub scratch: u64,
+    /// Convolution and SSM states, and what the next token is drawn from.
+    pub states: u64,
+    /// Keys and values of `context_length` tokens.
+    pub kv_cache: u64,
+    /// The smaller cache that is still there while the largest one is filled from it: the cache grows by doubling.
+    pub kv_growth: u64,
+    /// Tokens of the conversation.
+    pub context_length: u32,
+}
+
+impl Footprint {
+    /// For the context that the options ask for, at most what the model was made for and the device can bind. The budget of the
+    /// options is not looked at: see [`Footprint::fit`].
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`]; [`Error::OutOfMemory`] when a single row exceeds a binding.
+    pub fn of(checkpoint: &Checkpoint, options: &LoadOptions, device: Device) -> Result<Self> {
+        Estimate::new(checkpoint, options, device).map(|e| e.at(e.most))
+    }
+
+    /// The footprint within the options' budget. A context that was not asked for is made as small as it must be.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`], with the largest context that does; and as [`Footprint::of`].
+    pub fn fit(checkpoint: &Checkpoint, options: &LoadOptions, device: Device) -> Result<Self> {
+        let estimate = Estimate::new(checkpoint, options, device)?;
+        let all = estimate.at(estimate.most);
+        let Some(budget) = options.memory_budget.filter(|budget| all.total() > *budget) else {
+            return Ok(all);
+        };
+        let largest = estimate.largest(budget);
+        match largest.filter(|_| options.context_length.is_none()) {
+            Some(context) => Ok(estimate.at(context)),
+            None => Err(Error::DoesNotFit {
+                needed: all.total(),
+                budget,
+                context_length: all.context_length,
+                largest_context: largest,
+            }),
+        }
+    }
+
+    /// The largest context that fits into `budget` bytes, at most the one asked for; `None` when not even one token does.
+    ///
+    /// # Errors
+    /// As [`Footprint::of`].
+    pub fn largest_context(
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        device: Device,
+        budget: u64,
+    ) -> Result<Option<u32>> {
+        Estimate::new(checkpoint, options, device).map(|e| e.largest(budget))
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights + self.scratch + self.states + self.kv_cache + self.kv_growth
+    }
+}
+
+/// Sizes of the buffers of a step, bytes; the same names as in [`super::Scratch`].
+pub(super) struct ScratchBytes {
+    pub chunk: u32,
+    pub logit_rows: u32,
+    pub rope: u64,
+    pub turns: u64,
+    pub hidden: u64,
+    pub proj: u64,
+    pub ready: u64,
+    pub mixed: u64,
+    pub ff: u64,
+    pub logits: u64,
+}
+
+impl ScratchBytes {
+    pub fn of(c: &Config, options: &LoadOptions, device: Device, context_length: u32) -> Self {
+        let strides = Strides::of(c);
+        let chunk = options.chunk.unwrap_or(device.chunk).clamp(1, 512);
+        let logit_rows = (device.max_binding / (4 * u64::from(c.vocab_size))).clamp(1, chunk.into()) as u32;
+        let floats = |width: u32| 4 * u64::from(width) * u64::from(chunk);
+        // Room for the pieces of the longest context.
+        let pieces = match splits(context_length) {
+            1 => 0,
+            most => 4 * u64::from(strides.mixed + c.num_attention_heads * most * (c.head_dim + 2)),
+        };
+        Self {
+            chunk,
+            logit_rows,
+            rope: floats(c.head_dim),
+            turns: 1024,
+            hidden: floats(strides.hidden),
+            proj: floats(strides.proj),
+            ready: floats(strides.ready),
+            mixed: floats(strides.mixed).max(pieces),
+            ff: floats(strides.ff),
+            logits: 4 * u64::from(c.vocab_size) * u64::from(logit_rows),
+        }
+    }
+
+    fn total(&self) -> u64 {
+        let storage = [self.rope, self.hidden, self.hidden, self.proj, self.ready, self.mixed, self.ff, self.logits];
+        storage.map(Gpu::storage_bytes).iter().sum::<u64>() + self.turns + size_of::<Step>() as u64
+    }
+}
+
+/// Tokens of the longest conversation: what was asked for, what the model was made for, what a binding holds.
+fn longest(c: &Config, options: &LoadOptions, device: Device) -> u32 {
+    let bound = device.max_binding / (4 * u64::from(c.kv_dim()).max(1));
+    options
+        .context_length
+        .unwrap_or(u32::MAX)
+        .min(c.max_position_embeddings)
+        .min(u32::try_from(bound).unwrap_or(u32::MAX))
+}
+
+/// What does not depend on the context is computed once.
+struct Estimate<'a> {
+    config: &'a Config,
+    options: &'a LoadOptions,
+    device: Device,
+    weights: u64,
+    most: u32,
+}
+
+impl<'a> Estimate<'a> {
+    fn new(checkpoint: &'a Checkpoint, options: &'a LoadOptions, device: Device) -> Result<Self> {
+        let config = &checkpoint.config;
+        let weights = weight_bytes(checkpoint, device)?;
+        Ok(Self { config, options, device, weights, most: longest(config, options, device) })
+    }
+
+    fn at(&self, context_length: u32) -> Footprint {
+        let scratch = ScratchBytes::of(self.config, self.options, self.device, context_length);
+        let state = StateBytes::of(self.config, context_length, scratch.chunk);
+        Footprint {
+            weights: self.weights,
+            scratch: scratch.total(),
+            states: state.fixed,
+            kv_cache: state.kv_cache,
+            kv_growth: state.kv_growth,
+            context_length,
+        }
+    }
+
+    /// By bisection: more context never needs less.
+    fn largest(&self, budget: u64) -> Option<u32> {
+        let fits = |context: u32| self.at(context).total() <= budget;
+        if !fits(1.min(self.most)) {
+            return None;
+        }
+        let (mut fit, mut over) = (self.most.min(1), u64::from(self.most) + 1);
+        while u64::from(fit) + 1 < over {
+            let middle = (u64::from(fit) + over) / 2;
+            match fits(middle as u32) {
+                true => fit = middle as u32,
+                false => over = middle,
+            }
+        }
+        Some(fit)
+    }
+}
+
+/// Bytes of all weights as they will lie on the device.
+fn weight_bytes(checkpoint: &Checkpoint, device: Device) -> Result<u64> {
+    let (c, recipe) = (&checkpoint.config, Recipe::of(checkpoint));
+    let vector = |len: u32| Gpu::storage_bytes(4 * u64::from(padded(len)));
+    let mamba = Gpu::storage_bytes(4 * u64::from(c.conv_dim() * (c.mamba_d_conv + 1) + 3 * c.mamba_n_heads));
+    let norms = 2 * vector(c.hidden_size) + if c.mamba_rms_norm { vector(c.mamba_d_ssm) } else { 0 };
+    let embed = recipe.embed_tokens()?.footprint(device.max_binding)?;
+    let mut bytes = vector(c.hidden_size) + embed.weights + embed.tables;
+    bytes += match recipe.lm_head()? {
+        Some(head) => head.footprint(device.max_binding)?.total(),
+        // The same weights under tables of their own.
+        None => embed.tables,
+    };
+    for i in 0..c.num_hidden_layers {
+        bytes += norms + mamba;
+        for matrix in recipe.layer(i)?.all() {
+            bytes += matrix.footprint(device.max_binding)?.total();
+        }
+    }
+    Ok(bytes)
+}
+
+impl Error {
+    /// An allocation that the device refused, said with what was being made.
+    pub(super) fn while_loading(self, footprint: &Footprint) -> Self {
+        match self {
+            Self::OutOfMemory { bytes: 0, limit: None, .. } => Self::OutOfMemory {
+                what: format!("the model (with a context of {} tokens)", footprint.context_length),
+                bytes: footprint.total(),
+                limit: None,
+            },
+            other => other,
+        }
+    }
+}

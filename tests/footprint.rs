@@ -1,0 +1,163 @@
+//! What a model needs on the GPU, said before loading: against numbers made by hand, against what is then allocated, and against
+//! budgets.
+
+use peregrine::Error;
+use peregrine::gpu::{Gpu, GpuOptions};
+use peregrine::model::footprint::{Device, Footprint};
+use peregrine::model::{LoadOptions, Model};
+use peregrine::state::State;
+use peregrine_tests::{checkpoint, golden_path, gpu, session, tiny_model};
+use pollster::block_on;
+
+fn options(context: u32, chunk: u32) -> LoadOptions {
+    LoadOptions { context_length: Some(context), chunk: Some(chunk), ..Default::default() }
+}
+
+/// The embedded model: D 512, 8 layers, 8 heads and 2 KV heads of 64, F 1024, SSM 8 heads of 64 with N = 64, V 6144; everything in
+/// Q4_0 but the LM head in Q6_K. A strip of 32 values has 16 + 2 bytes in Q4_0; 256 values have 192 + 20 in Q6_K.
+#[test]
+fn the_embedded_model_by_hand() {
+    let found = Footprint::of(&checkpoint(&tiny_model()), &options(1000, 32), Device::default()).unwrap();
+    // q, k, v, and z, x, B, C, dt; attention and SSM out; gate and up; down.
+    let rows_in = 512 + 128 + 128 + (2 * 512 + 2 * 64 + 8);
+    let layer = 18 * (rows_in * 16 + 512 * (16 + 16) + 2 * 1024 * 16 + 512 * 32);
+    let embedding_and_head = 6144 * 16 * 18 + 6144 * 2 * 212;
+    let tables = (8 * 4 + 2) * (32 + 8 * 32);
+    let norms = (8 * 2 + 1) * 4 * 512;
+    // Channels with 4 taps and a bias; dt bias, A and D.
+    let mamba = 8 * 4 * ((512 + 2 * 64) * 5 + 3 * 8);
+    assert_eq!(found.weights, 8 * layer + embedding_and_head + tables + norms + mamba);
+    assert_eq!(found.weights, 18_401_600);
+
+    let row = 64 + 512 + 512 + rows_in + (512 + 640 + 2 * 8 + 1) + (512 + 512) + 1024 + 6144;
+    assert_eq!(found.scratch, 32 * 4 * row + 1024 + 16);
+
+    let next = 32 * 4 + 16 + 4 * 6144 + 16 * 64 + (16 + 16 * 4);
+    assert_eq!(found.states, 8 * 4 * (640 * 4 + 512 * 64) + next);
+    assert_eq!(found.kv_cache, 8 * 2 * 1000 * 128 * 4);
+    assert_eq!(found.kv_growth, 8 * 2 * 512 * 128 * 4);
+    assert_eq!(found.context_length, 1000);
+
+    // A cache of 256 tokens is there from the start; the model was made for 4096.
+    for (asked, context, growth) in [(1, 1, 0), (256, 256, 0), (257, 257, 256), (4096, 4096, 2048), (9999, 4096, 2048)]
+    {
+        let found = Footprint::of(&checkpoint(&tiny_model()), &options(asked, 32), Device::default()).unwrap();
+        assert_eq!((found.context_length, found.kv_growth), (context, 8 * 2 * growth * 128 * 4), "{asked}");
+    }
+}
+
+/// A state that has grown to its end.
+fn full_state(gpu: &Gpu, model: &Model) -> State {
+    let mut state = State::new(gpu, model.config(), model.context_length(), model.chunk()).unwrap();
+    state.reserve(gpu, model.config(), model.context_length()).unwrap();
+    state
+}
+
+fn bytes(state: &State) -> u64 {
+    let next = &state.next;
+    let next = [&next.ids, &next.control, &next.kept, &next.candidates, &next.ends];
+    state.bytes() + next.map(|buffer| buffer.size()).iter().sum::<u64>()
+}
+
+#[test]
+fn what_is_said_is_what_is_allocated() {
+    let baseline = GpuOptions { baseline: true, ..Default::default() };
+    let slabs = GpuOptions { max_binding: Some(30_000), ..Default::default() };
+    let plain = GpuOptions::default();
+    for (case, device, context, chunk) in [
+        ("norm1", &plain, 700, 8),
+        ("norm2", &plain, 10, 3),
+        ("gate2", &plain, 300, 8),
+        ("wide", &plain, 700, 8),
+        ("odd", &baseline, 700, 512),
+        ("quant", &slabs, 100, 4),
+        ("row80", &slabs, 64, 1),
+        ("tied", &slabs, 10, 3),
+    ] {
+        let file = checkpoint(&golden_path(&format!("{case}.gguf")));
+        let (gpu, options) = (gpu(device), options(context, chunk));
+        let said = Footprint::of(&file, &options, Device::of(&gpu)).unwrap();
+        let model = block_on(Model::load(&gpu, &file, &options, &mut |_| {})).unwrap();
+        assert_eq!(said.weights + said.scratch, model.bytes(), "{case}");
+        assert_eq!(said.context_length, model.context_length());
+        assert_eq!(said.states + said.kv_cache, bytes(&full_state(&gpu, &model)), "{case}");
+    }
+}
+
+/// The driver's own count, where it gives one: a little more, because it rounds each buffer up.
+#[test]
+fn the_driver_counts_the_same() {
+    let (gpu, file, options) = (gpu(&GpuOptions::default()), checkpoint(&tiny_model()), options(1000, 32));
+    let Some(before) = gpu.allocated_bytes() else {
+        println!("this driver does not say what it has given out");
+        return;
+    };
+    let said = Footprint::of(&file, &options, Device::of(&gpu)).unwrap();
+    let model = block_on(Model::load(&gpu, &file, &options, &mut |_| {})).unwrap();
+    let state = full_state(&gpu, &model);
+    block_on(gpu.sync()).unwrap();
+    let (found, expected) = (gpu.allocated_bytes().unwrap() - before, said.total() - said.kv_growth);
+    println!("said {expected}, given out {found}");
+    assert!((expected..expected + expected / 20 + (1 << 20)).contains(&found), "said {expected}, given out {found}");
+    drop(state);
+}
+
+#[test]
+fn a_budget_is_kept() {
+    let file = checkpoint(&tiny_model());
+    let gpu = gpu(&GpuOptions::default());
+    let all = Footprint::of(&file, &options(2000, 32), Device::of(&gpu)).unwrap();
+    let budget = |context: Option<u32>, bytes: u64| LoadOptions {
+        context_length: context,
+        chunk: Some(32),
+        memory_budget: Some(bytes),
+    };
+    let load = |options: &LoadOptions| block_on(Model::load(&gpu, &file, options, &mut |_| {}));
+
+    // To the byte.
+    assert_eq!(load(&budget(Some(2000), all.total())).unwrap().context_length(), 2000);
+    let error = load(&budget(Some(2000), all.total() - 1)).err().unwrap();
+    let Error::DoesNotFit { needed, budget: allowed, context_length, largest_context: Some(largest) } = error else {
+        panic!("{error}");
+    };
+    assert_eq!((needed, allowed, context_length), (all.total(), all.total() - 1, 2000));
+    // One token of keys and values is 8192 bytes.
+    assert_eq!(largest, 1999);
+    assert_eq!(error.code(), "out-of-memory");
+
+    // What it offers fits, and one token more does not; not asked for, the context is that.
+    let bytes = 24_000_000;
+    let error = load(&budget(Some(4096), bytes)).err().unwrap();
+    let Error::DoesNotFit { largest_context: Some(largest), .. } = error else { panic!("{error}") };
+    assert!(load(&budget(Some(largest), bytes)).is_ok());
+    assert!(load(&budget(Some(largest + 1), bytes)).is_err());
+    assert_eq!(load(&budget(None, bytes)).unwrap().context_length(), largest);
+    assert_eq!(Footprint::largest_context(&file, &budget(None, 0), Device::of(&gpu), bytes).unwrap(), Some(largest));
+    let message = error.to_string();
+    for part in ["4096 tokens", "more than the 24.0 MB", &format!("a context of {largest} tokens fits")] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+
+    // Not even one token.
+    for context in [None, Some(5)] {
+        let error = load(&budget(context, 1_000_000)).err().unwrap();
+        assert!(matches!(error, Error::DoesNotFit { largest_context: None, .. }), "{error}");
+        assert!(error.to_string().contains("no context is small enough"));
+    }
+}
+
+/// A conversation in a context that a budget or a binding has made smaller ends, and does not fail.
+#[test]
+fn a_smaller_context_is_full_and_not_crashed_into() {
+    let file = checkpoint(&golden_path("norm1.gguf"));
+    let row = 4 * u64::from(file.config.kv_dim());
+    let device = GpuOptions { max_binding: Some((row * 300).max(60_000)), ..Default::default() };
+    let gpu = gpu(&device);
+    let bound = (device.max_binding.unwrap() / row) as u32;
+    let mut session = session(&gpu, &file, &options(100_000, 4));
+    assert_eq!(session.engine().model().context_length(), bound.min(file.config.max_position_embeddings));
+    let ids = vec![5; bound as usize + 1];
+    let error = block_on(session.prefill(&ids)).unwrap_err();
+    assert!(matches!(error, Error::ContextFull { .. }), "{error}");
+    block_on(session.prefill(&ids[1..])).unwrap();
+}
