@@ -55,6 +55,8 @@ async function shared(request: LoadRequest): Promise<Line> {
 /** No worker at all: the two ends of a channel, here. */
 async function here(): Promise<Line> {
   const { Server } = await import("./server.js");
+  // The wasm module's GPU library asks only pages and workers for a GPU; in Node neither is there, but `navigator.gpu` may be.
+  if (!("Window" in globalThis) && !("WorkerGlobalScope" in globalThis)) Object.assign(globalThis, { WorkerGlobalScope: class {} });
   const { port1, port2 } = new MessageChannel();
   const server = new Server(() => port1.close());
   server.connect(port2 as Port);
