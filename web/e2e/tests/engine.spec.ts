@@ -3,7 +3,8 @@
 import { readFileSync } from "node:fs";
 import type * as Peregrine from "peregrine";
 import type { Page } from "@playwright/test";
-import { expect, golden, sendBytes, test } from "../support.js";
+import { splitGguf } from "../gguf.js";
+import { expect, golden, MODEL_FILE, sendBytes, test } from "../support.js";
 
 declare global {
   // What `open` and the tests put on the page.
@@ -150,6 +151,34 @@ test("a worker of the app's own, one here; bytes and a folder", async ({ page, s
     return answers;
   }, ITALY);
   expect(texts).toEqual([capital.answer, capital.answer, capital.answer]);
+});
+
+test("a model in two files: by the address of one of them, kept; as files", async ({ page, site }) => {
+  const parts = splitGguf(readFileSync(MODEL_FILE));
+  const address = await site.bare((request, response) => {
+    const number = /^\/part-0000([12])-of-00002\.gguf$/.exec(request.url ?? "")?.[1];
+    return number !== undefined && sendBytes(request, response, "application/octet-stream", parts[Number(number) - 1]!);
+  });
+  await open(page, address);
+  const seen = await page.evaluate(async (content) => {
+    const answers: string[] = [];
+    const ask = async (model: Peregrine.ModelSource) => {
+      const engine = await peregrine.createEngine({ model });
+      const reply = await engine.chat.completions.create({ messages: [{ role: "user", content }], temperature: 0, max_tokens: 30 });
+      answers.push(reply.choices[0]!.message.content);
+      await engine.dispose();
+    };
+    await ask("/part-00002-of-00002.gguf");
+    const stored = await peregrine.listModels();
+    const names = ["part-00001-of-00002.gguf", "part-00002-of-00002.gguf"];
+    const files = await Promise.all(names.map(async (name) => new File([await (await fetch(name)).blob()], name)));
+    await ask(files);
+    const alone = await peregrine.createEngine({ model: files.slice(1) }).catch((error: Peregrine.PeregrineError) => error.message);
+    return { answers, stored, alone };
+  }, ITALY);
+  expect(seen.answers).toEqual([capital.answer, capital.answer]);
+  expect(seen.stored.map(({ size, complete }) => [size, complete])).toEqual([[parts[0].length + parts[1].length, true]]);
+  expect(seen.alone).toContain("00001-of-00002");
 });
 
 test("two tabs share one model; it goes when the last of them goes", async ({ page, site, context }) => {

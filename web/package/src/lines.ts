@@ -52,17 +52,30 @@ async function shared(request: LoadRequest): Promise<Line> {
   };
 }
 
-/** No worker at all: the two ends of a channel, here. */
+/** One end of a line within one thread. Unlike a MessageChannel it clones nothing: in Node, files as Blobs cannot be cloned. */
+class End implements Port {
+  other: End | undefined;
+  readonly #listeners: ((event: MessageEvent) => void)[] = [];
+
+  postMessage(data: unknown): void {
+    const to = this.other;
+    if (to) queueMicrotask(() => to.#listeners.forEach((listener) => listener({ data } as MessageEvent)));
+  }
+
+  addEventListener(_: "message", listener: (event: MessageEvent) => void): void {
+    this.#listeners.push(listener);
+  }
+}
+
+/** No worker at all. */
 async function here(): Promise<Line> {
   const { Server } = await import("./server.js");
   // The wasm module's GPU library asks only pages and workers for a GPU; in Node neither is there, but `navigator.gpu` may be.
   if (!("Window" in globalThis) && !("WorkerGlobalScope" in globalThis)) Object.assign(globalThis, { WorkerGlobalScope: class {} });
-  const { port1, port2 } = new MessageChannel();
-  const server = new Server(() => port1.close());
-  server.connect(port2 as Port);
-  port1.start();
-  port2.start();
-  return { port: port1 as Port, onFailure() {}, end: () => port1.close() };
+  const [page, worker] = [new End(), new End()];
+  [page.other, worker.other] = [worker, page];
+  new Server(() => {}).connect(worker);
+  return { port: page, onFailure() {}, end: () => (page.other = worker.other = undefined) };
 }
 
 /** The line to the worker that was chosen. */

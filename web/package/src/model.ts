@@ -74,7 +74,7 @@ function byFiles(given: { name: string; blob: Blob }[]): SourceSpec {
   if (!first) throw makeError("argument", `model: no GGUF file among ${given.map(({ name }) => name).join(", ") || "no files"}`);
   const parts = partsOf(first.name);
   const missing = parts.find((part) => !files.some(({ name }) => name === part));
-  if (files.length > 1 && missing !== undefined) throw makeError("argument", `model: ${missing} is missing; a model in several files needs all of them`);
+  if (missing !== undefined && (files.length > 1 || parts.length > 1)) throw makeError("argument", `model: ${missing} is missing; a model in several files needs all of them`);
   if (files.length !== parts.length && files.length > 1) {
     throw makeError("argument", `model: expected the files of one model, found ${files.map(({ name }) => name).join(", ")}`);
   }

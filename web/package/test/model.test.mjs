@@ -36,7 +36,9 @@ test("what an app may give", async () => {
   assert.deepEqual(await sourceOf("a/b:Q4_0", { hub: "https://mirror.example" }), { kind: "hub", model: "a/b:Q4_0", base: "https://mirror.example/", cache: true });
   const files = ["m-00002-of-00002.gguf", "m-00001-of-00002.gguf"].map((name) => new File(["x"], name));
   assert.deepEqual((await sourceOf(files, {})).files.map(({ name }) => name), ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]);
-  await assert.rejects(sourceOf(files.slice(1), {}).then((spec) => assert.equal(spec.files.length, 1)).then(() => sourceOf([files[0], new File(["x"], "other.gguf")], {})), { code: "argument", message: /m-00001-of-00002\.gguf is missing/ });
+  await assert.rejects(sourceOf(files.slice(0, 1), {}), { code: "argument", message: /m-00001-of-00002\.gguf is missing/ });
+  await assert.rejects(sourceOf([...files, new File(["x"], "other.gguf")], {}), { code: "argument", message: /expected the files of one model/ });
+  assert.equal((await sourceOf([new File(["x"], "any name")], {})).files.length, 1);
   await assert.rejects(sourceOf("embedded", {}), { code: "argument", message: /peregrine\/embedded/ });
   await assert.rejects(sourceOf("ftp://x/y", {}), { code: "not-supported" });
   await assert.rejects(sourceOf(5, {}), { code: "argument", message: /^model: / });
