@@ -104,6 +104,9 @@ test("esbuild, with the files where the package looks for them, and with their a
   await expectAnswer(page, `${address}named.html`);
 });
 
-test("Next", async ({ page }) => {
-  await expectAnswer(page, await serve(join(build("next"), "out")));
+test("Next, with the embedded model too", async ({ page }) => {
+  const address = await serve(join(build("next"), "out"));
+  await expectAnswer(page, address);
+  // Its bundler has a way of its own with the addresses of files.
+  await expectAnswer(page, `${address}?model=embedded`);
 });

@@ -87,7 +87,8 @@ export async function sourceOf(model: ModelSource, options: SourceOptions): Prom
   if (model === "embedded") {
     if (!embedded) throw makeError("argument", 'model: "embedded" is there after `import "peregrine/embedded"`');
     // The app serves it itself; what is small and served from near is not kept twice.
-    return byAddress(embedded, {}, options.cache ?? false);
+    // Next's bundler turns `new URL(…, import.meta.url)` into a URL that is an address without an origin.
+    return byAddress(addressOf(embedded, "model"), {}, options.cache ?? false);
   }
   if (typeof model === "string" && isHubId(model)) {
     const base = addressOf(options.hub ?? "https://huggingface.co", "hub");

@@ -1,6 +1,7 @@
 "use client";
 
 import { createEngine } from "peregrine";
+import "peregrine/embedded";
 import { useEffect, useState } from "react";
 
 export default function Page() {
@@ -9,7 +10,8 @@ export default function Page() {
   useEffect(() => {
     const stop = new AbortController();
     const ask = async () => {
-      const engine = await createEngine({ model: "/model.gguf", cache: false, signal: stop.signal });
+      const model = new URLSearchParams(location.search).get("model") ?? "/model.gguf";
+      const engine = await createEngine({ model, cache: false, signal: stop.signal });
       const reply = await engine.chat.completions.create({
         messages: [{ role: "user", content: "What is the capital of Italy?" }],
         temperature: 0,
