@@ -388,3 +388,119 @@ fn nothing_to_go_on_from_is_an_error() {
     assert!(block_on(session.chat(&user("Hello!"), &options, &mut |_| true)).is_err());
     assert_eq!(session.position(), 0);
 }
+
+/// A turn that is long enough for a snapshot behind its prompt.
+fn long_question() -> String {
+    format!("Please read this and say what it is about. {}", "The fox went down to the river. ".repeat(12))
+}
+
+#[test]
+fn an_edited_turn_is_read_from_the_border_before_it_bit_by_bit() {
+    let mut session = fresh();
+    let (ask_for, first) = (greedy(24), user("What is the capital of Italy?"));
+    let answer = ask(&mut session, &first, &ask_for);
+    let border = session.position();
+    let second = ask(&mut session, &then(first.clone(), &answer, "Tell me a short story about a fox."), &ask_for);
+    assert!(second.ids.len() > 5, "something was written over the cache");
+    let edited = then(first.clone(), &answer, "What is 7 plus 5?");
+    let again = ask(&mut session, &edited, &ask_for);
+    assert!(again.cached_tokens >= border - 1, "{} of {border} tokens were not read again", again.cached_tokens);
+
+    // Another session that has only ever heard the edited conversation.
+    let mut other = beside(&session);
+    ask(&mut other, &first, &ask_for);
+    let expected = ask(&mut other, &edited, &ask_for);
+    assert_eq!((&again.ids, &again.text), (&expected.ids, &expected.text));
+    assert_same(&states(&session), &states(&other), "an edited turn");
+    assert_eq!(session.logits(), other.logits());
+    // And back to the story: it is another branch now, and comes out as before.
+    let back = ask(&mut session, &then(first, &answer, "Tell me a short story about a fox."), &ask_for);
+    assert_eq!((back.ids, back.cached_tokens), (second.ids, again.cached_tokens));
+}
+
+#[test]
+fn the_same_question_again_costs_at_most_one_token_of_a_long_prompt() {
+    for how in [greedy(16), drawn(7, 16)] {
+        let mut session = fresh();
+        let question = user(&long_question());
+        let first = ask(&mut session, &question, &how);
+        let (before, logits) = (states(&session), session.logits().to_vec());
+        let again = ask(&mut session, &question, &how);
+        assert_eq!(again.ids, first.ids);
+        assert_eq!(first.cached_tokens, 0);
+        assert!(again.cached_tokens >= again.prompt_tokens - 1, "{} of {}", again.cached_tokens, again.prompt_tokens);
+        assert_same(&states(&session), &before, "the same question again");
+        assert_eq!(session.logits(), logits);
+    }
+}
+
+#[test]
+fn completions_go_back_too() {
+    let mut session = fresh();
+    let tokenizer = session.engine().tokenizer();
+    let stem = tokenizer.encode(&long_question(), true).unwrap();
+    let mut branch = |tail: &str| {
+        let mut ids = stem.clone();
+        ids.extend(session.engine().tokenizer().encode(tail, false).unwrap());
+        block_on(session.complete(&ids, &greedy(8), &mut |_| true)).unwrap()
+    };
+    let bare = branch("");
+    let one = branch(" It ran.");
+    assert_eq!(bare.cached_tokens, 0);
+    assert!(one.cached_tokens >= stem.len() as u32 - 1, "{} of {}", one.cached_tokens, stem.len());
+    assert_eq!(branch("").ids, bare.ids);
+    assert_eq!(branch(" It ran.").ids, one.ids);
+}
+
+#[test]
+fn snapshots_stay_within_their_budget_for_a_hundred_turns() {
+    let mut session = fresh();
+    session.set_snapshot_budget(u64::MAX);
+    ask(&mut session, &user(&long_question()), &greedy(1));
+    let (count, each) = session.snapshots();
+    assert_eq!(count, 1);
+    session.set_snapshot_budget(3 * each);
+    let mut messages = user("Hello!");
+    let mut sizes = Vec::new();
+    for turn in 0..100 {
+        let answer = ask(&mut session, &messages, &greedy(2));
+        sizes.push((session.snapshots().1, session.state().capacity));
+        // Some turns are edited, some conversations begin anew, most go on.
+        messages = match turn % 7 {
+            3 => {
+                messages.pop();
+                messages.push(Message::new("user", format!("Say {turn}.")));
+                messages
+            }
+            6 => user("Hello again!"),
+            _ => then(messages, &answer, "And then?"),
+        };
+    }
+    assert!(sizes.iter().all(|(bytes, _)| *bytes <= 3 * each), "{sizes:?}");
+    assert_eq!(sizes[50..].iter().max(), sizes[..50].iter().max(), "nothing grows");
+    session.set_snapshot_budget(0);
+    assert_eq!(session.snapshots(), (0, 0));
+    let answer = ask(&mut session, &user(&long_question()), &greedy(2));
+    assert_eq!((answer.cached_tokens, session.snapshots()), (0, (0, 0)));
+}
+
+#[test]
+fn a_fork_goes_its_own_way_and_disturbs_nobody() {
+    // Enough tokens for the cache to have grown, too.
+    let load = LoadOptions { context_length: Some(1024), ..LoadOptions::default() };
+    let mut session = open(&GpuOptions::default(), &load);
+    let question = user(&format!("{} {}", long_question(), "And it slept. ".repeat(50)));
+    let answer = ask(&mut session, &question, &greedy(8));
+    assert!(session.position() > 256, "{}", session.position());
+    let mut fork = session.fork().unwrap();
+    assert_same(&states(&fork), &states(&session), "a fork");
+    let (cat, dog) = (then(question.clone(), &answer, "Why?"), then(question, &answer, "Who are you?"));
+    let of_fork = ask(&mut fork, &dog, &greedy(12));
+    let of_first = ask(&mut session, &cat, &greedy(12));
+    assert!(of_fork.cached_tokens > 250 && of_first.cached_tokens > 250);
+    assert_ne!(of_fork.ids, of_first.ids);
+    // What another session says that has read all of it itself.
+    for (messages, found) in [(cat, of_first), (dog, of_fork)] {
+        assert_eq!(ask(&mut beside(&session), &messages, &greedy(12)).ids, found.ids);
+    }
+}

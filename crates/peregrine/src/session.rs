@@ -1,9 +1,11 @@
 //! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of text come out.
 
+mod snapshots;
 mod steps;
 
 use std::rc::Rc;
 
+use self::snapshots::Snapshots;
 use crate::chat::{ChatTemplate, Message};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
@@ -170,6 +172,8 @@ pub struct Session {
     ahead: u32,
     /// Logits after the last token that was run.
     logits: Vec<f32>,
+    /// Places to go back to.
+    snapshots: Snapshots,
 }
 
 impl Session {
@@ -194,6 +198,7 @@ impl Session {
             consumed: None,
             ahead: 0,
             logits: Vec::new(),
+            snapshots: Snapshots::default(),
         })
     }
 
@@ -230,6 +235,7 @@ impl Session {
         self.consumed = None;
         self.ahead = 0;
         self.logits.clear();
+        self.snapshots.clear();
     }
 
     /// Starts at another position, as if that many tokens had been read and forgotten: for tests of high positions.
@@ -308,8 +314,8 @@ impl Session {
         self.answer(options, 0, self.ids.len() as u32, on_piece).await
     }
 
-    /// Answers a conversation. Where its rendering continues what this session has read and written, only the rest is read;
-    /// otherwise everything is.
+    /// Answers a conversation. Where its rendering continues what this session has read and written, or what it had at one of its
+    /// snapshots (a border between turns, the end of a long prompt), only the rest is read; otherwise everything is.
     ///
     /// # Errors
     /// [`Error::Template`], [`Error::Tokenizer`], and as [`Session::generate`]. A conversation that does not fit the context is
@@ -324,14 +330,25 @@ impl Session {
         let template = engine.template.as_ref().ok_or_else(|| Error::Template {
             detail: "the file has none, so it is not a chat model: use `generate`".into(),
         })?;
-        let prompt = template.prompt(&engine.tokenizer, messages, self.consumed.as_deref())?;
         options.sampling.validate()?;
         self.settle();
-        let before = if prompt.cached { self.ids.len() } else { 0 };
-        self.fits(before as u64 + prompt.ids.len() as u64 + 1)?;
+        let mut prompt = template.prompt(&engine.tokenizer, messages, self.consumed.as_deref())?;
+        let whole = if prompt.cached { self.ids.len() + prompt.ids.len() } else { prompt.ids.len() };
+        self.fits(whole as u64 + 1)?;
         check_range(&prompt.ids, engine.config())?;
-        if !prompt.cached {
-            self.reset();
+        if prompt.cached {
+            self.keep_border()?;
+        } else {
+            let went = self.go_back(|consumed, _| {
+                let text = consumed.and_then(|c| template.prompt(&engine.tokenizer, messages, Some(c)).ok());
+                text.filter(|found| found.cached).is_some_and(|found| {
+                    prompt = found;
+                    true
+                })
+            });
+            if !went {
+                self.reset();
+            }
         }
         let cached = (self.ids.len() - self.pending) as u32;
         self.push(&prompt.ids);
@@ -354,7 +371,9 @@ impl Session {
         self.settle();
         self.fits(ids.len() as u64 + 1)?;
         check_range(ids, self.engine.config())?;
-        if !ids.starts_with(&self.ids) {
+        if ids.starts_with(&self.ids) {
+            self.keep_border()?;
+        } else if !self.go_back(|_, read| ids.starts_with(read)) {
             self.reset();
         }
         let cached = (self.ids.len() - self.pending) as u32;
@@ -387,6 +406,10 @@ impl Session {
         let mut written = String::new();
         let start = Instant::now();
         let mut first = start;
+        if !self.keep_prompt(options.cancel.as_deref()).await? {
+            answer.finish = Finish::Cancelled;
+            return Ok(answer);
+        }
         while (answer.ids.len() as u32) < options.max_tokens {
             if self.ids.len() as u64 > u64::from(self.state.context_length) {
                 answer.finish = Finish::Context;

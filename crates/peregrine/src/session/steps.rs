@@ -38,7 +38,7 @@ impl Session {
     }
 
     /// Runs pending tokens until at most `rest` are left.
-    async fn run(&mut self, cancel: Option<&dyn Fn() -> bool>, rest: usize) -> Result<bool> {
+    pub(super) async fn run(&mut self, cancel: Option<&dyn Fn() -> bool>, rest: usize) -> Result<bool> {
         while self.pending > rest {
             if cancel.is_some_and(|cancelled| cancelled()) {
                 return Ok(false);
