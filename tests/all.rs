@@ -6,6 +6,7 @@ mod checkpoint;
 mod damage;
 mod footprint;
 mod fuzz;
+mod gptq;
 mod limits;
 mod mixes;
 mod model;

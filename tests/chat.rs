@@ -192,3 +192,13 @@ fn bad_templates_are_errors_with_their_line() {
         "come to an end",
     );
 }
+
+#[test]
+fn half_a_tag_is_text_or_an_error() {
+    let render = |source: &str| ChatTemplate::new(source, "", "")?.render(&[], false);
+    assert_eq!(render("a{{ 'b{%' }}c").unwrap(), "ab{%c");
+    assert_eq!(render("a{% generation %}b{% endgeneration %}{{ '{%}' }}").unwrap(), "ab{%}");
+    for source in ["{%}", "{%", "a{% generation %}b{%}", "{%}generation%}"] {
+        assert_eq!(render(source).unwrap_err().code(), "template", "{source}");
+    }
+}

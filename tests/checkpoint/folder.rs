@@ -138,7 +138,20 @@ fn config_fields_are_checked_by_name() {
         ("rope_scaling", json!({"type": "yarn", "factor": 4}), "unsupported"),
         ("rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1e11}), "unsupported"),
         ("hidden_act", json!("gelu"), "unsupported"),
-        ("quantization_config", json!({"quant_method": "gptq"}), "unsupported"),
+        ("quantization_config", json!({"quant_method": "awq"}), "unsupported"),
+        ("quantization_config", json!({"quant_method": "gptq", "bits": 3, "group_size": 32}), "unsupported"),
+        ("quantization_config", json!({"quant_method": "gptq", "bits": 4, "group_size": "x"}), "unsupported"),
+        ("quantization_config", json!({"quant_method": "gptq", "bits": 4}), "unsupported"),
+        (
+            "quantization_config",
+            json!({"quant_method": "gptq", "bits": 4, "group_size": 32, "dynamic": {"+:q": {"bits": 8}}}),
+            "unsupported",
+        ),
+        (
+            "quantization_config",
+            json!({"quant_method": "gptq", "bits": 4, "group_size": 32, "checkpoint_format": "marlin"}),
+            "unsupported",
+        ),
     ] {
         let error = refusal(&Toy::new().set(field, value.clone()), |_| {});
         let message = error.to_string();

@@ -75,7 +75,9 @@ fn without_generation_tags(source: &str) -> String {
     while let Some(at) = rest.find("{%") {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
-        let Some(end) = tag.find("%}").map(|end| end + 2) else {
+        // In "{%}" the two share a character.
+        let Some(end) = tag[2..].find("%}").map(|end| end + 4) else {
+            rest = tag;
             break;
         };
         let word = tag[2..end - 2].trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');

@@ -7,6 +7,8 @@
 pub mod gguf;
 pub mod gguf_value;
 pub mod gguf_write;
+#[cfg(not(target_arch = "wasm32"))]
+mod gptq;
 pub mod hub;
 pub(crate) mod names;
 #[cfg(not(target_arch = "wasm32"))]
@@ -162,7 +164,8 @@ impl Checkpoint {
     }
 
     /// Opens a Hugging Face folder: `config.json`, `model.safetensors` or its shards, `tokenizer.json`, and where
-    /// they are there `generation_config.json`, `tokenizer_config.json`, `chat_template.jinja`.
+    /// they are there `generation_config.json`, `tokenizer_config.json`, `chat_template.jinja`. Layers of GPTQ (4 and 8 bits) appear
+    /// as tensors of a block format with the same values.
     ///
     /// # Errors
     /// Whatever is wrong with one of them, by file and field.

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::source::{FileSource, Source, check_range};
-use super::{Checkpoint, Container, Found, TensorInfo, TokenizerData};
+use super::{Checkpoint, Container, Found, TensorInfo, TokenizerData, gptq};
 use crate::config::Config;
 use crate::config::json::lenient;
 use crate::format::Format;
@@ -53,12 +53,19 @@ impl<'de> serde::Deserialize<'de> for Entries {
     }
 }
 
-/// The tensors of one safetensors file, under their names there.
+/// What one file lists.
+struct Listed {
+    floats: Vec<Found>,
+    /// Of I32; their format says only that a value has 4 bytes.
+    ints: Vec<Found>,
+}
+
+/// The floats of one safetensors file, under their names there.
 ///
 /// # Errors
-/// Whatever is wrong with the header; [`Error::Unsupported`] for a type that is no float.
+/// Whatever is wrong with the header; [`Error::Unsupported`] for a type that no model here has.
 pub async fn list(source: &dyn Source) -> Result<Vec<TensorInfo>> {
-    let found = read_header(source, 0).await?;
+    let found = read_header(source, 0).await?.floats;
     let info = |Found { stored_name, shape, format, source, offset, bytes }| TensorInfo {
         name: String::clone(&stored_name),
         stored_name,
@@ -72,7 +79,7 @@ pub async fn list(source: &dyn Source) -> Result<Vec<TensorInfo>> {
 }
 
 /// Reads and checks the header of one safetensors file: u64 length, JSON, data.
-async fn read_header(source: &dyn Source, index: usize) -> Result<Vec<Found>> {
+async fn read_header(source: &dyn Source, index: usize) -> Result<Listed> {
     let (name, len) = (source.name(), source.len());
     let mut length = [0; 8];
     check_range(name, "the length of the header", 0, 8, len)?;
@@ -89,7 +96,7 @@ async fn read_header(source: &dyn Source, index: usize) -> Result<Vec<Found>> {
         serde_json::from_slice(&header).map_err(|e| malformed(name, "the header", "a JSON object", e))?;
 
     let data = 8 + length;
-    let mut found: Vec<Found> = Vec::new();
+    let (mut floats, mut ints): (Vec<Found>, Vec<Found>) = Default::default();
     let mut seen = BTreeSet::new();
     for (tensor, value) in entries {
         if tensor == "__metadata__" {
@@ -102,14 +109,14 @@ async fn read_header(source: &dyn Source, index: usize) -> Result<Vec<Found>> {
         let Entry { dtype, shape, data_offsets: (first, end) } =
             serde_json::from_value(value).map_err(|e| malformed(name, &field, "dtype, shape and data_offsets", e))?;
         let format = match dtype {
-            Dtype::F32 => Format::F32,
+            Dtype::F32 | Dtype::I32 => Format::F32,
             Dtype::F16 => Format::F16,
             Dtype::BF16 => Format::BF16,
             other => {
                 return Err(Error::Unsupported {
                     name: name.into(),
                     field,
-                    expected: "F32, F16 or BF16".into(),
+                    expected: "F32, F16 or BF16 (and I32 in GPTQ layers)".into(),
                     found: format!("dtype {other:?}"),
                 });
             }
@@ -127,9 +134,10 @@ async fn read_header(source: &dyn Source, index: usize) -> Result<Vec<Found>> {
         }
         let offset = (first as u64).saturating_add(data);
         check_range(name, &field, offset, bytes, len)?;
-        found.push(Found { stored_name: tensor, shape, format, source: index, offset, bytes });
+        let kind = if dtype == Dtype::I32 { &mut ints } else { &mut floats };
+        kind.push(Found { stored_name: tensor, shape, format, source: index, offset, bytes });
     }
-    let mut order: Vec<&Found> = found.iter().collect();
+    let mut order: Vec<&Found> = floats.iter().chain(&ints).collect();
     order.sort_by_key(|tensor| tensor.offset);
     for pair in order.windows(2) {
         if pair[0].offset + pair[0].bytes > pair[1].offset {
@@ -138,7 +146,7 @@ async fn read_header(source: &dyn Source, index: usize) -> Result<Vec<Found>> {
             return Err(malformed(name, &field, "a place of its own", found));
         }
     }
-    Ok(found)
+    Ok(Listed { floats, ints })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -188,10 +196,12 @@ pub(super) async fn open_folder(folder: &Path) -> Result<Checkpoint> {
     let mut config = Config::from_json(&config_name, &config_json)?;
 
     let (files, map) = shards(folder)?;
-    let (mut sources, mut found): (Vec<Rc<dyn Source>>, Vec<Found>) = Default::default();
+    let (mut sources, mut found, mut ints): (Vec<Rc<dyn Source>>, Vec<Found>, Vec<Found>) = Default::default();
     for name in &files {
         let source = FileSource::open(folder.join(name))?;
-        for tensor in read_header(&source, sources.len()).await? {
+        let listed = read_header(&source, sources.len()).await?;
+        let floats = listed.floats.len();
+        for (at, tensor) in listed.floats.into_iter().chain(listed.ints).enumerate() {
             let field = format!("tensor {}", tensor.stored_name);
             match map.as_ref().map(|map| map.get(&tensor.stored_name)) {
                 Some(Some(listed)) if listed != name => {
@@ -200,10 +210,27 @@ pub(super) async fn open_folder(folder: &Path) -> Result<Checkpoint> {
                 Some(None) => {
                     return Err(malformed(source.name(), &field, "it in the index", "it only here"));
                 }
-                _ => found.push(tensor),
+                _ if at < floats => found.push(tensor),
+                _ => ints.push(tensor),
             }
         }
         sources.push(Rc::new(source));
+    }
+    let quantised = config_json.get("quantization_config").filter(|value| !value.is_null());
+    match (quantised, ints.first()) {
+        (Some(scheme), _) => {
+            let scheme = gptq::Scheme::from_json(&config_name, scheme)?;
+            gptq::assemble(scheme, &mut found, ints, &mut sources).await?;
+        }
+        (None, None) => {}
+        (None, Some(odd)) => {
+            return Err(Error::Unsupported {
+                name: sources[odd.source].name().into(),
+                field: format!("tensor {}", odd.stored_name),
+                expected: "F32, F16 or BF16, as config.json has no quantization_config".into(),
+                found: "dtype I32".into(),
+            });
+        }
     }
     if config_json.get("tie_word_embeddings").is_none_or(Value::is_null) {
         config.tie_word_embeddings = !found.iter().any(|t| t.stored_name == "lm_head.weight");

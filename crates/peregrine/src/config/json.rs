@@ -168,8 +168,10 @@ fn refuse(fields: &Fields<'_>) -> Result<()> {
     }
     if let Some(quantised) = fields.get("quantization_config") {
         let method = quantised.get("quant_method").unwrap_or(quantised);
-        let expected = "weights in float32, float16 or bfloat16";
-        return Err(unsupported(fields.name, "quantization_config", expected, method));
+        let expected = "weights in float32, float16 or bfloat16, or \"gptq\"";
+        if method != "gptq" {
+            return Err(unsupported(fields.name, "quantization_config", expected, method));
+        }
     }
     Ok(())
 }
