@@ -11,6 +11,7 @@ mod limits;
 mod mixes;
 mod model;
 mod sampling;
+mod saved;
 mod session;
 mod shaders;
 mod synth;

@@ -44,6 +44,7 @@ count "$(sum '^test result: .* \([0-9]*\) passed;.*')" "$(sum '^test result: .* 
 check clippy-wasm sh web/scripts/wasm.sh check
 check page make --no-print-directory page
 check types sh -c 'cd web && npm run --silent check'
+check docs sh -c 'cd web && npm run --silent docs'
 run node-test sh -c 'cd web && npm run --silent test:unit'
 count "$(sum '^[^a-z]*pass \([0-9]*\)$')" "$(sum '^[^a-z]*fail \([0-9]*\)$')"
 run browser sh -c 'cd web && npm run --silent test:e2e'

@@ -1,7 +1,9 @@
 //! `generate`: continues a text, without any chat template.
 
 use std::io::Write;
+use std::path::PathBuf;
 
+use peregrine::checkpoint::FileSource;
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Session};
@@ -28,6 +30,9 @@ pub struct Args {
     /// Go on after an end token
     #[arg(long)]
     ignore_end: bool,
+    /// Go on from a state that `prefill` has made; the prompt, if there is one, comes after it
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// End the answer before this text (may be given several times)
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
@@ -50,7 +55,8 @@ pub fn run(args: &Args) -> Outcome {
         (Some(ids), _) => ids,
         (None, prompt) => {
             let tokenizer = engine.tokenizer();
-            tokenizer.encode(prompt.as_deref().unwrap_or_default(), tokenizer.add_bos())?
+            let begins = args.state.is_none() && tokenizer.add_bos();
+            tokenizer.encode(prompt.as_deref().unwrap_or_default(), begins)?
         }
     };
     let options = GenerateOptions {
@@ -62,6 +68,9 @@ pub fn run(args: &Args) -> Outcome {
     };
     let mut session = Session::new(&engine)?;
     let start = std::time::Instant::now();
+    if let Some(path) = &args.state {
+        block_on(session.restore(&FileSource::open(path)?))?;
+    }
     block_on(session.prefill(&ids))?;
     let prefill_seconds = start.elapsed().as_secs_f64();
 

@@ -12,6 +12,7 @@ mod generate;
 mod hub;
 mod info;
 mod logits;
+mod prefill;
 mod quantize;
 mod synth;
 mod tokenize;
@@ -42,6 +43,8 @@ enum Command {
     Chat(chat::Args),
     /// Continue a text
     Generate(generate::Args),
+    /// Read a prompt once and keep the state it leaves as a file
+    Prefill(prefill::Args),
     /// Token ids of a text, on one line
     Tokenize(tokenize::Args),
     /// Logits of given tokens as a NumPy file, f32 [T, V]
@@ -61,6 +64,7 @@ fn run(command: Command) -> Outcome {
         Command::Info(args) => info::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Prefill(args) => prefill::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -15,6 +15,8 @@ fn model() -> PathBuf {
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_peregrine"));
+    // Mesa's drivers complain on stderr where there is none.
+    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
     // Ids of the hub have tests of their own.
     command.args(args).stdin(Stdio::null()).env("HF_HUB_OFFLINE", "1").env("HF_HOME", "/nowhere");
     command
@@ -257,6 +259,25 @@ fn bad_arguments_are_one_line() {
     fails(&["logits", model, "--ids", "x", "--out", "y", "--step", "--chunk", "4"], "--chunk");
     fails(&["logits", model, "--ids", "x", "--out", "y", "--chunk", "0"], "0");
     fails(&["bench", model, "--gen-tokens", "0"], "0");
+}
+
+#[test]
+fn bad_states_are_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.state");
+    std::fs::write(&file, "this is a diary, and no state of a model at all, though it is long enough").unwrap();
+    let (state, path) = (file.to_str().unwrap(), model());
+    let given = ["generate", path.to_str().unwrap(), "--prompt", "x", "--state"];
+    fails(&[&given[..], &[state]].concat(), "bad.state");
+    fails(&[&given[..], &["/nowhere/a.state"]].concat(), "/nowhere/a.state");
+    let empty = folder.path().join("empty");
+    std::fs::write(&empty, "").unwrap();
+    let prompt = empty.to_str().unwrap();
+    let prefill = ["prefill", path.to_str().unwrap(), "--prompt-file"];
+    fails(&[&prefill[..], &["/nowhere/prompt", "-o", state]].concat(), "/nowhere/prompt");
+    fails(&[&prefill[..], &[prompt, "-o", state]].concat(), "no tokens");
+    std::fs::write(&empty, "words").unwrap();
+    fails(&[&prefill[..], &[prompt, "-o", "/nowhere/a.state"]].concat(), "/nowhere/a.state");
 }
 
 #[test]

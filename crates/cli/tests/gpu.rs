@@ -155,3 +155,23 @@ fn bench_measures() {
     assert!(report["dispatches_per_token"].as_u64().unwrap() > 0);
     assert!(!report["adapter"].as_str().unwrap().is_empty());
 }
+
+#[test]
+fn a_prompt_is_read_once_and_gone_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (stem, tail) = QUESTION.split_at(QUESTION.find("France").unwrap());
+    let (prompt, state) = (at("prompt"), at("prompt.state"));
+    let greedy = ["--temperature", "0", "--max-tokens", "16"];
+    let whole = text("generate", &[&["--prompt", QUESTION], &greedy[..]].concat(), "");
+
+    std::fs::write(&prompt, stem).unwrap();
+    text("prefill", &["--prompt-file", &prompt, "-o", &state], "");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no unfinished file stays");
+    let on = text("generate", &[&["--prompt", tail, "--state", &state], &greedy[..]].concat(), "");
+    assert_eq!(on, whole);
+    // From standard input, and nothing after it.
+    text("prefill", &["--prompt-file", "-", "-o", &state], QUESTION);
+    let on = text("generate", &[&["--prompt", "", "--state", &state], &greedy[..]].concat(), "");
+    assert_eq!(on, whole);
+}

@@ -137,6 +137,7 @@ pub struct Model {
     chunk: u32,
     logit_rows: u32,
     context_length: u32,
+    fingerprint: String,
 }
 
 impl Model {
@@ -329,6 +330,11 @@ impl Model {
     pub fn slab_counts(&self) -> Vec<usize> {
         let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
         [&self.embed_tokens, &self.lm_head].into_iter().chain(matrices).map(|m| m.slabs.len()).collect()
+    }
+
+    /// What tells this model from others: 32 hexadecimal digits of an SHA-256 over its configuration and a sample of its weights.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Pipelines in use.

@@ -1,5 +1,6 @@
 //! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of text come out.
 
+mod saved;
 mod snapshots;
 mod steps;
 

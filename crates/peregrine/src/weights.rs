@@ -13,6 +13,7 @@ use crate::checkpoint::{Checkpoint, TensorInfo};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::gpu::Gpu;
+use crate::sampling::{STEP, mix};
 
 /// Most parts in a matrix: the array's length in `shaders/matrix.wgsl`.
 pub const MAX_PARTS: usize = 8;
@@ -321,13 +322,31 @@ pub struct Uploads<'a> {
     done: u64,
     total: u64,
     queued: u64,
+    fingerprint: u64,
     progress: &'a mut dyn FnMut(u64, u64),
 }
+
+/// Of every so many rows, the first bytes go into the fingerprint.
+const SAMPLED_ROWS: u64 = 32;
 
 impl<'a> Uploads<'a> {
     /// `total`: bytes of all tensors; `progress(done, total)` is called after each piece.
     pub fn new(total: u64, progress: &'a mut dyn FnMut(u64, u64)) -> Self {
-        Self { done: 0, total, queued: 0, progress }
+        Self { done: 0, total, queued: 0, fingerprint: 0, progress }
+    }
+
+    /// A sample of all weights, the same on every device: a sum, so that the order in which slabs are read does not matter.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// Adds row `row` of a tensor to the fingerprint, if it is one of those that are sampled.
+    fn sample(&mut self, name: &str, row: u64, bytes: &[u8]) {
+        if row.is_multiple_of(SAMPLED_ROWS) {
+            let parts = name.bytes().chain(row.to_le_bytes()).chain(bytes.iter().copied().take(64));
+            let hash = parts.fold(0, |hash: u64, byte| mix(hash.wrapping_add(STEP) ^ u64::from(byte)));
+            self.fingerprint = self.fingerprint.wrapping_add(hash);
+        }
     }
 
     /// Counts bytes that were read some other way.
@@ -364,6 +383,8 @@ impl<'a> Uploads<'a> {
             halves.clear();
             halves.resize((rows * row_halves).next_multiple_of(2), 0_u16);
             for i in 0..rows {
+                let tensor_row = u64::from(part.tensor_row + row) + i as u64;
+                self.sample(&part.tensor.name, tensor_row, &raw[i * row_bytes as usize..(i + 1) * row_bytes as usize]);
                 spec.repack_row(
                     &raw[i * row_bytes as usize..(i + 1) * row_bytes as usize],
                     &mut strips[i * row_words..(i + 1) * row_words],

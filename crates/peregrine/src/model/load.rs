@@ -2,6 +2,8 @@
 
 use super::footprint::{Device, Footprint, ScratchBytes};
 use super::recipe::Recipe;
+use sha2::{Digest, Sha256};
+
 use super::{Layer, LoadOptions, Model, Progress, Scratch};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -92,6 +94,11 @@ impl Model {
             chunk,
             logit_rows,
             context_length,
+            fingerprint: {
+                let all = format!("{config:?} {:016x}", uploads.fingerprint());
+                let digest = Sha256::digest(all.as_bytes());
+                digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+            },
             config,
         };
         gpu.sync().await?;

@@ -169,10 +169,7 @@ impl Session {
         let engine = self.engine.clone();
         let (model, position) = (&engine.model, self.state.position);
         let mut fork = Self::new(&engine)?;
-        if fork.state.reserve(model.gpu(), model.config(), position)? {
-            fork.decode = model.record(&fork.state, false);
-            fork.prefill = model.record(&fork.state, true);
-        }
+        fork.make_room(position)?;
         let cache = 4 * u64::from(model.config().kv_dim()) * u64::from(position);
         let mut encoder = model.gpu().device().create_command_encoder(&Default::default());
         for (from, to) in self.state.layers.iter().zip(&fork.state.layers) {

@@ -203,13 +203,20 @@ impl Session {
         self.begin(ids.len() as u32, Some(ids), rows)
     }
 
-    fn begin(&mut self, tokens: u32, ids: Option<&[u32]>, rows: u32) -> Result<Step> {
-        let engine = self.engine.clone();
-        let model = &engine.model;
+    /// Makes room for `tokens` more in the caches.
+    pub(super) fn make_room(&mut self, tokens: u32) -> Result<()> {
+        let model = &self.engine.model;
         if self.state.reserve(&model.gpu, &model.config, tokens)? {
             self.decode = model.record(&self.state, false);
             self.prefill = model.record(&self.state, true);
         }
+        Ok(())
+    }
+
+    fn begin(&mut self, tokens: u32, ids: Option<&[u32]>, rows: u32) -> Result<Step> {
+        let engine = self.engine.clone();
+        let model = &engine.model;
+        self.make_room(tokens)?;
         let position = self.state.position;
         let splits = if tokens == 1 { splits(position + 1) } else { 1 };
         let step = Step { tokens, position, first: tokens - rows, splits };

@@ -1,0 +1,60 @@
+//! `peregrine prefill`: reads a prompt once and keeps what it leaves behind as a file.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use peregrine::Error;
+use peregrine::model::LoadOptions;
+use peregrine::session::Session;
+use pollster::block_on;
+
+use crate::common::{GpuArgs, read_text};
+use crate::failure::{Failure, Outcome};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// GGUF file, Hugging Face folder, address, or hub id
+    model: String,
+    /// The prompt, UTF-8; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    prompt_file: String,
+    /// Where the state goes; `generate --state FILE` goes on from it
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    gpu: GpuArgs,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let text = read_text(&args.prompt_file)?;
+    let checkpoint = args.gpu.open(&args.model)?;
+    let engine = args.gpu.load(&checkpoint, &LoadOptions::default())?;
+    let tokenizer = engine.tokenizer();
+    let ids = tokenizer.encode(&text, tokenizer.add_bos())?;
+    if ids.is_empty() {
+        return Err(Failure::input(format!("{}: no tokens", args.prompt_file)));
+    }
+    let mut session = Session::new(&engine)?;
+    block_on(session.prefill(&ids))?;
+    write(&mut session, &args.output)?;
+    let bytes = std::fs::metadata(&args.output)?.len();
+    writeln!(std::io::stdout(), "{} tokens, {bytes} bytes", ids.len())?;
+    Ok(())
+}
+
+/// The file has its name only when it is complete.
+fn write(session: &mut Session, path: &Path) -> Outcome {
+    let io = |source| Error::Io { name: path.display().to_string(), source };
+    let part = path.with_extension("part");
+    let mut out = BufWriter::new(File::create(&part).map_err(io)?);
+    let saved = block_on(session.save(&mut |bytes| out.write_all(bytes).map_err(io)));
+    let written = saved.and_then(|()| out.flush().map_err(io));
+    drop(out);
+    if let Err(error) = written.and_then(|()| std::fs::rename(&part, path).map_err(io)) {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&part);
+        return Err(error.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! A session as a file: what it has read, and all states, so that it goes on elsewhere without reading anything again.
+//!
+//! Layout, little-endian: `PGSTATE\0`; version, u32; bytes of the header, u32; the header, JSON ([`Header`]); then f32 values, layer
+//! by layer: keys \[position, nkv, hd\], values, the ring of the convolution \[conv_dim, K\], SSM state \[H, P, N\]; the logits \[V\] where
+//! nothing is pending; and the SHA-256 of everything before it. All lengths follow from the header and the model's configuration,
+//! and are checked before anything is read.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Session, check_range};
+use crate::checkpoint::Source;
+use crate::error::{Error, Result};
+
+const MAGIC: [u8; 8] = *b"PGSTATE\0";
+const VERSION: u32 = 1;
+const PREFIX: u64 = 16;
+const DIGEST: u64 = 32;
+/// Values that are moved at a time: 4 MiB.
+const PIECE: u64 = 1 << 20;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    /// [`Model::fingerprint`](crate::model::Model::fingerprint).
+    model: String,
+    ids: Vec<u32>,
+    /// How many at the end of `ids` the model has not run.
+    pending: u32,
+    /// The text of a chat, where it is one.
+    consumed: Option<String>,
+}
+
+impl Session {
+    /// The buffers of a state with their numbers of values, in the file's order.
+    fn planes(&self, position: u32) -> Vec<(wgpu::Buffer, u64)> {
+        let c = self.engine.config();
+        let cache = u64::from(c.kv_dim()) * u64::from(position);
+        let conv = u64::from(c.conv_dim() * c.mamba_d_conv);
+        let ssm = u64::from(c.mamba_d_ssm) * u64::from(c.mamba_d_state);
+        let of = |l: &crate::state::LayerState| {
+            [(l.keys.clone(), cache), (l.values.clone(), cache), (l.conv.clone(), conv), (l.ssm.clone(), ssm)]
+        };
+        self.state.layers.iter().flat_map(of).collect()
+    }
+
+    /// Writes the session to `sink`, piece by piece.
+    ///
+    /// # Errors
+    /// The sink's, or what the device says.
+    pub async fn save(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.settle();
+        let header = Header {
+            model: self.engine.model.fingerprint().into(),
+            ids: self.ids.clone(),
+            pending: self.pending as u32,
+            consumed: self.consumed.clone(),
+        };
+        let header = serde_json::to_vec(&header)
+            .map_err(|error| Error::Io { name: "the state".into(), source: std::io::Error::other(error) })?;
+        let mut digest = Sha256::new();
+        let mut put = |bytes: &[u8]| {
+            digest.update(bytes);
+            sink(bytes)
+        };
+        put(&MAGIC)?;
+        put(&VERSION.to_le_bytes())?;
+        put(&(header.len() as u32).to_le_bytes())?;
+        put(&header)?;
+        for (buffer, len) in self.planes(self.state.position) {
+            for first in (0..len).step_by(PIECE as usize) {
+                let count = PIECE.min(len - first);
+                put(bytemuck::cast_slice(&self.engine.model.gpu().read(&buffer, first, count).await?))?;
+            }
+        }
+        if self.pending == 0 && !self.ids.is_empty() {
+            put(bytemuck::cast_slice(&self.logits))?;
+        }
+        sink(&digest.finalize())
+    }
+
+    /// Becomes the session that was saved, on this or another device. What it was is lost, also when the file turns out to be
+    /// damaged: then it has read nothing.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for what is no saved session or a damaged one, [`Error::Unsupported`] for another version or another
+    /// model, [`Error::Truncated`], [`Error::ContextFull`]; what the device says.
+    pub async fn restore(&mut self, source: &dyn Source) -> Result<()> {
+        self.reset();
+        let read = self.read_saved(source).await;
+        if read.is_err() {
+            self.reset();
+        }
+        read
+    }
+
+    async fn read_saved(&mut self, source: &dyn Source) -> Result<()> {
+        let name = source.name();
+        let wrong = |field: &str, expected: String, found: String| Error::Malformed {
+            name: name.into(),
+            field: field.into(),
+            expected,
+            found,
+        };
+        let other = |field: &str, expected: String, found: String| Error::Unsupported {
+            name: name.into(),
+            field: field.into(),
+            expected,
+            found,
+        };
+        let missing = |what: &str, needed: u64| Error::Truncated {
+            name: name.into(),
+            what: what.into(),
+            offset: 0,
+            needed,
+            available: source.len(),
+        };
+        let mut digest = Sha256::new();
+        let mut prefix = [0; PREFIX as usize];
+        if source.len() < PREFIX + DIGEST {
+            return Err(missing("a saved state", PREFIX + DIGEST));
+        }
+        source.read(0, &mut prefix).await?;
+        let word = |at: usize| u32::from_le_bytes([prefix[at], prefix[at + 1], prefix[at + 2], prefix[at + 3]]);
+        if prefix[..8] != MAGIC {
+            return Err(wrong("magic", "a saved state".into(), format!("{:02x?}", &prefix[..8])));
+        }
+        if word(8) != VERSION {
+            return Err(other("version", VERSION.to_string(), word(8).to_string()));
+        }
+        let header_len = u64::from(word(12));
+        if PREFIX + header_len + DIGEST > source.len() {
+            return Err(missing("the state's header", PREFIX + header_len + DIGEST));
+        }
+        let mut header = vec![0; header_len as usize];
+        source.read(PREFIX, &mut header).await?;
+        digest.update(prefix);
+        digest.update(&header);
+        let header: Header = serde_json::from_slice(&header)
+            .map_err(|error| wrong("header", "the state's header".into(), error.to_string()))?;
+        let model = self.engine.model.fingerprint();
+        if header.model != model {
+            return Err(other("model", format!("the state of model {model}"), format!("that of {}", header.model)));
+        }
+        let Some(position) = header.ids.len().checked_sub(header.pending as usize) else {
+            return Err(wrong("pending", format!("at most {}", header.ids.len()), header.pending.to_string()));
+        };
+        self.fits(header.ids.len() as u64)?;
+        check_range(&header.ids, self.engine.config())?;
+        let position = position as u32;
+        let keeps_logits = header.pending == 0 && position > 0;
+        let logits = if keeps_logits { u64::from(self.engine.config().vocab_size) } else { 0 };
+        let values: u64 = self.planes(position).iter().map(|(_, len)| len).sum::<u64>() + logits;
+        let expected = PREFIX + header_len + 4 * values + DIGEST;
+        if source.len() != expected {
+            return Err(wrong("length", format!("{expected} bytes"), format!("{} bytes", source.len())));
+        }
+        self.make_room(position)?;
+        let mut at = PREFIX + header_len;
+        let mut piece = vec![0_u8; 4 * PIECE.min(values.max(1)) as usize];
+        let gpu = self.engine.model.gpu().clone();
+        for (buffer, len) in self.planes(position) {
+            for first in (0..len).step_by(PIECE as usize) {
+                let bytes = &mut piece[..4 * PIECE.min(len - first) as usize];
+                source.read(at, bytes).await?;
+                digest.update(&*bytes);
+                gpu.write(&buffer, 4 * first, bytes);
+                at += bytes.len() as u64;
+                // What is queued lies in host memory until the device takes it.
+                gpu.sync().await?;
+            }
+        }
+        let mut last = vec![0_u8; 4 * logits as usize];
+        source.read(at, &mut last).await?;
+        digest.update(&last);
+        at += last.len() as u64;
+        let mut sum = [0; DIGEST as usize];
+        source.read(at, &mut sum).await?;
+        if digest.finalize()[..] != sum {
+            return Err(wrong("checksum", "the SHA-256 of what is before it".into(), "another".into()));
+        }
+        self.logits = last.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        self.state.position = position;
+        self.ids = header.ids;
+        self.pending = header.pending as usize;
+        self.consumed = header.consumed;
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! Sessions as files: they go on bit by bit, and what is damaged or not meant for this model is refused by name.
+
+use peregrine::Error;
+use peregrine::chat::Message;
+use peregrine::checkpoint::MemorySource;
+use peregrine::model::LoadOptions;
+use peregrine::sampling::SamplingOptions;
+use peregrine::session::{GenerateOptions, Generated, Session};
+use peregrine_tests::{checkpoint, golden_path, gpu, session, tiny_model};
+use pollster::block_on;
+
+/// A model of a few thousand weights.
+fn random_model() -> std::path::PathBuf {
+    golden_path("odd.gguf")
+}
+
+fn saved(session: &mut Session) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    block_on(session.save(&mut |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    }))
+    .unwrap();
+    bytes
+}
+
+fn restored(session: &mut Session, bytes: &[u8]) -> Result<(), Error> {
+    block_on(session.restore(&MemorySource::new("a state", bytes.to_vec())))
+}
+
+fn ask(session: &mut Session, messages: &[Message]) -> Generated {
+    let sampling = SamplingOptions::greedy();
+    let options = GenerateOptions { max_tokens: 12, sampling, ..GenerateOptions::default() };
+    block_on(session.chat(messages, &options, &mut |_| true)).unwrap()
+}
+
+#[test]
+fn a_restored_conversation_goes_on_bit_by_bit() {
+    let model = checkpoint(&tiny_model());
+    let mut first = session(&gpu(&Default::default()), &model, &LoadOptions::default());
+    let mut messages = vec![Message::new("user", "Tell me a short story about a cat.")];
+    let answer = ask(&mut first, &messages);
+    let bytes = saved(&mut first);
+    messages.extend([Message::new("assistant", &answer.text), Message::new("user", "What is its name?")]);
+    let expected = ask(&mut first, &messages);
+
+    // Another device, another model in memory, the same file.
+    let mut second = session(&gpu(&Default::default()), &model, &LoadOptions::default());
+    restored(&mut second, &bytes).unwrap();
+    assert_eq!(saved(&mut second), bytes, "saved again it is the same file");
+    let found = ask(&mut second, &messages);
+    assert_eq!((&found.ids, found.cached_tokens), (&expected.ids, expected.cached_tokens));
+    assert!(found.cached_tokens > 0);
+    assert_eq!(second.logits(), first.logits());
+    assert_eq!(saved(&mut second), saved(&mut first));
+}
+
+#[test]
+fn prompts_of_any_length_come_back() {
+    let mut first = session(&gpu(&Default::default()), &checkpoint(&tiny_model()), &LoadOptions::default());
+    let mut second = Session::new(first.engine()).unwrap();
+    for length in [0, 1, 31, 64, 300] {
+        let ids: Vec<u32> = (0..length).map(|i| (i * 37 + 11) % first.engine().config().vocab_size).collect();
+        first.reset();
+        block_on(first.prefill(&ids)).unwrap();
+        let bytes = saved(&mut first);
+        restored(&mut second, &bytes).unwrap();
+        assert_eq!(second.position(), length);
+        assert_eq!(second.logits(), first.logits());
+        let next = [5, 6, 7];
+        block_on(first.prefill(&next)).unwrap();
+        block_on(second.prefill(&next)).unwrap();
+        assert_eq!(second.logits(), first.logits(), "{length} tokens and three more");
+    }
+}
+
+#[test]
+fn what_is_damaged_is_refused_by_name_and_leaves_an_empty_session() {
+    let mut one = session(&gpu(&Default::default()), &checkpoint(&random_model()), &LoadOptions::default());
+    block_on(one.prefill(&[1, 2, 3, 4, 5])).unwrap();
+    let bytes = saved(&mut one);
+    let mut other = Session::new(one.engine()).unwrap();
+    restored(&mut other, &bytes).unwrap();
+    let header = 16 + u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
+    // Every byte of the header, and some of the rest.
+    let step = (bytes.len() - header) / 60;
+    for at in (0..header).chain((header..bytes.len()).step_by(step)) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        let error = restored(&mut other, &damaged).expect_err(&format!("byte {at} was changed"));
+        assert!(error.to_string().contains("a state"), "{error}");
+        assert_eq!(other.position(), 0);
+    }
+    for len in (0..header + 40).chain([bytes.len() - 33, bytes.len() - 1]) {
+        restored(&mut other, &bytes[..len]).expect_err(&format!("cut to {len} bytes"));
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert!(matches!(restored(&mut other, &longer), Err(Error::Malformed { field, .. }) if field == "length"));
+    let mut magic = bytes.clone();
+    magic[0] = b'G';
+    assert!(matches!(restored(&mut other, &magic), Err(Error::Malformed { field, .. }) if field == "magic"));
+    let mut version = bytes.clone();
+    version[8] = 2;
+    assert!(matches!(restored(&mut other, &version), Err(Error::Unsupported { field, .. }) if field == "version"));
+    let mut value = bytes.clone();
+    value[header + 5] ^= 16;
+    assert!(matches!(restored(&mut other, &value), Err(Error::Malformed { field, .. }) if field == "checksum"));
+    // None of it has harmed the session.
+    restored(&mut other, &bytes).unwrap();
+    assert_eq!(other.logits(), one.logits());
+}
+
+#[test]
+fn the_state_of_another_model_is_refused() {
+    let mut one = session(&gpu(&Default::default()), &checkpoint(&tiny_model()), &LoadOptions::default());
+    let mut other = session(&gpu(&Default::default()), &checkpoint(&random_model()), &LoadOptions::default());
+    block_on(one.prefill(&[1, 2, 3])).unwrap();
+    let error = restored(&mut other, &saved(&mut one)).unwrap_err();
+    assert!(matches!(&error, Error::Unsupported { field, .. } if field == "model"), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains(one.engine().model().fingerprint()) && text.contains(other.engine().model().fingerprint()),
+        "{text}"
+    );
+}
