@@ -22,6 +22,8 @@ fn run(command: &str, args: &[&str], input: &str) -> Output {
         .arg(command)
         .arg(model())
         .args(args)
+        // Mesa's drivers complain on stderr where there is none.
+        .env("XDG_RUNTIME_DIR", std::env::temp_dir())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -123,6 +125,7 @@ fn a_budget_makes_the_context_smaller() {
         .arg(model())
         .args(short)
         .args(["--memory-budget", "1MB"])
+        .env("XDG_RUNTIME_DIR", std::env::temp_dir())
         .output()
         .unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
@@ -160,7 +163,8 @@ fn bench_measures() {
 fn a_prompt_is_read_once_and_gone_on_from() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
-    let (stem, tail) = QUESTION.split_at(QUESTION.find("France").unwrap());
+    // At a control token, which the tokenizer does not join with what is before it.
+    let (stem, tail) = QUESTION.split_at(QUESTION.find("<|im_end|>").unwrap());
     let (prompt, state) = (at("prompt"), at("prompt.state"));
     let greedy = ["--temperature", "0", "--max-tokens", "16"];
     let whole = text("generate", &[&["--prompt", QUESTION], &greedy[..]].concat(), "");
