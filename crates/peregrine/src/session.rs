@@ -1,11 +1,13 @@
 //! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of text come out.
 
+mod answer;
 mod saved;
 mod snapshots;
 mod steps;
 
 use std::rc::Rc;
 
+pub use self::answer::{Finish, GenerateOptions, Generated, Piece};
 use self::snapshots::Snapshots;
 use crate::chat::{ChatTemplate, Message};
 use crate::checkpoint::Checkpoint;
@@ -14,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Instant};
 use crate::model::{LoadOptions, Model, Progress};
 use crate::plan::Plan;
-use crate::sampling::{Logprobs, SamplingOptions, logprobs};
+use crate::sampling::logprobs;
 use crate::state::State;
 use crate::text::{StopScan, TextStream};
 use crate::tokenizer::Tokenizer;
@@ -71,87 +73,6 @@ impl Engine {
     /// The adapter's name.
     pub fn gpu_name(&self) -> &str {
         self.model.gpu().name()
-    }
-}
-
-/// How to generate.
-#[derive(Clone)]
-pub struct GenerateOptions {
-    /// Most tokens of the answer.
-    pub max_tokens: u32,
-    /// How the next token is drawn.
-    pub sampling: SamplingOptions,
-    /// Texts that end the answer, which is told without them.
-    pub stop: Vec<String>,
-    /// Tell how likely each token was, and so many of the likeliest (see [`logprobs`]).
-    pub logprobs: Option<u32>,
-    /// Go on after an end token (benchmarks).
-    pub ignore_end: bool,
-    /// Asked between steps; `true` stops. What was read stays read.
-    pub cancel: Option<Rc<dyn Fn() -> bool>>,
-}
-
-impl Default for GenerateOptions {
-    fn default() -> Self {
-        Self {
-            max_tokens: 512,
-            sampling: SamplingOptions::default(),
-            stop: Vec::new(),
-            logprobs: None,
-            ignore_end: false,
-            cancel: None,
-        }
-    }
-}
-
-/// One token of an answer and the text that it completes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Piece {
-    /// The token's id.
-    pub token: u32,
-    /// Text, often empty: a character may need several tokens.
-    pub text: String,
-    /// How likely it was, where that was asked.
-    pub logprobs: Option<Logprobs>,
-}
-
-/// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// The model said so, with an end token; or a stop text came.
-    Stop,
-    /// `max_tokens` were made.
-    Length,
-    /// The context is full.
-    Context,
-    /// The caller stopped it.
-    Cancelled,
-}
-
-/// An answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Generated {
-    /// Its text, without control tokens and stop texts.
-    pub text: String,
-    /// Its tokens, without the end token.
-    pub ids: Vec<u32>,
-    /// Why it ended.
-    pub finish: Finish,
-    /// Tokens of the prompt, read now or before.
-    pub prompt_tokens: u32,
-    /// Those of them that had been read before.
-    pub cached_tokens: u32,
-    /// Seconds until the first token.
-    pub prefill_seconds: f64,
-    /// Seconds for the tokens after the first.
-    pub decode_seconds: f64,
-}
-
-impl Generated {
-    /// Decode speed, where there is one to speak of.
-    pub fn tokens_per_second(&self) -> Option<f64> {
-        let tokens = self.ids.len().saturating_sub(1);
-        (tokens > 0 && self.decode_seconds > 0.0).then(|| tokens as f64 / self.decode_seconds)
     }
 }
 

@@ -147,11 +147,7 @@ impl WebSession {
         is_cancelled: Function,
     ) -> Result<JsValue, JsValue> {
         let request: Request = serde_wasm_bindgen::from_value(request)?;
-        let mut session = match self.session.take() {
-            Some(session) => session,
-            // The call before failed half-way: what its session has read is not known.
-            None => Session::new(&self.engine).map_err(to_js_error)?,
-        };
+        let mut session = self.take()?;
         let mut told = 0;
         let tokenizer = self.engine.tokenizer();
         let mut on_piece = |piece: peregrine::session::Piece| {
@@ -168,6 +164,35 @@ impl WebSession {
         let bytes = session.state().bytes();
         self.session.set(Some(session));
         to_js(&Answer::new(generated, told, bytes))
+    }
+
+    /// Hands the conversation's state to `sink(bytes)`, piece by piece.
+    pub async fn save(&self, sink: Function) -> Result<(), JsValue> {
+        let mut session = self.take()?;
+        let mut put = |bytes: &[u8]| {
+            let piece = js_sys::Uint8Array::from(bytes);
+            sink.call1(&JsValue::NULL, &piece).map(drop).map_err(|_| peregrine::Error::Cancelled)
+        };
+        session.save(&mut put).await.map_err(to_js_error)?;
+        self.session.set(Some(session));
+        Ok(())
+    }
+
+    /// Becomes the conversation that was saved: `{ name, size, read(offset, length) }`. After an error it has read nothing.
+    pub async fn restore(&self, file: JsValue) -> Result<(), JsValue> {
+        let source = JsSource::new(&file)?;
+        let mut session = self.take()?;
+        let restored = session.restore(&source).await.map_err(to_js_error);
+        self.session.set(Some(session));
+        restored
+    }
+
+    fn take(&self) -> Result<Session, JsValue> {
+        match self.session.take() {
+            Some(session) => Ok(session),
+            // The call before failed half-way: what its session has read is not known.
+            None => Session::new(&self.engine).map_err(to_js_error),
+        }
     }
 }
 

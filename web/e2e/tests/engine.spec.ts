@@ -181,6 +181,36 @@ test("a model in two files: by the address of one of them, kept; as files", asyn
   expect(seen.alone).toContain("00001-of-00002");
 });
 
+test("a saved state goes on in another engine; damaged ones are refused", async ({ page, site }) => {
+  await open(page, await site.bare());
+  await load(page);
+  const seen = await page.evaluate(async (content) => {
+    const messages: Peregrine.ChatMessage[] = [{ role: "user", content }];
+    const ask = async (asked: Peregrine.Engine) => {
+      const reply = await asked.chat.completions.create({ messages, temperature: 0, max_tokens: 40 });
+      return [reply.choices[0]!.message.content, reply.usage.prompt_tokens_details.cached_tokens] as const;
+    };
+    const [answer] = await ask(engine);
+    const state = await engine.saveState();
+    messages.push({ role: "assistant", content: answer }, { role: "user", content: "What is the capital of France?" });
+    const expected = await ask(engine);
+    await engine.dispose();
+    const next = await peregrine.createEngine({ model: "/model.gguf", cache: false });
+    const code = (blob: Blob) => next.restoreState(blob).then(() => "restored", (error: Peregrine.PeregrineError) => error.code);
+    const bytes = new Uint8Array(await state.arrayBuffer());
+    bytes[bytes.length - 100]! ^= 1;
+    const refused = [await code(new Blob([bytes])), await code(state.slice(0, 1000)), await code(new Blob(["no state"]))];
+    await next.restoreState(state);
+    const found = await ask(next);
+    await next.dispose();
+    return { expected, found, refused, size: state.size };
+  }, ITALY);
+  expect(seen.found).toEqual(seen.expected);
+  expect(seen.found[1], "nothing is read again").toBeGreaterThan(10);
+  expect(seen.refused).toEqual(["malformed", "malformed", "truncated"]);
+  expect(seen.size).toBeGreaterThan(1e6);
+});
+
 test("two tabs share one model; it goes when the last of them goes", async ({ page, site, context }) => {
   const address = await site.bare();
   const other = await context.newPage();

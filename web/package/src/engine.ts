@@ -62,6 +62,22 @@ export class Engine implements AsyncDisposable {
     return this.#link.call("profile", { tokens }).result;
   }
 
+  /**
+   * The state of the conversation (or text) that the engine has read and written last, as a file: for the same model it goes on from
+   * there on any device, without reading anything again. Keep it as you like; it holds the conversation's text.
+   */
+  saveState(): Promise<Blob> {
+    return this.#link.call("save", null).result;
+  }
+
+  /**
+   * Goes on from a saved state: the next request that continues it costs only what is new.
+   * @throws ModelFileError for what is damaged, of another model, or no saved state; then nothing has been read.
+   */
+  async restoreState(state: Blob): Promise<void> {
+    await this.#link.call("restore", { state }).result;
+  }
+
   /** Frees the GPU's memory and ends the worker; open requests fail with `disposed`. Harmless when done twice. */
   dispose(): Promise<void> {
     return this.#link.close();

@@ -181,6 +181,9 @@ export interface Calls {
   answer: { request: AnswerRequest; result: AnswerResult; event: Piece };
   encode: { request: { text: string; addBos: boolean }; result: number[]; event: never };
   decode: { request: { ids: number[] }; result: string; event: never };
+  /** The conversation's state as a file, and back. */
+  save: { request: null; result: Blob; event: never };
+  restore: { request: { state: Blob }; result: null; event: never };
   profile: { request: { tokens: number }; result: ProfileStage[]; event: never };
   dispose: { request: null; result: null; event: never };
 }

@@ -4,7 +4,7 @@ import init, { Hasher, WebEngine, type InitOutput, type WebSession } from "../wa
 import { examineAdapter, forgetDevice, watchDevices, type AdapterFacts } from "./device.js";
 import { makeError, toWire, type PeregrineError } from "./errors.js";
 import type { AnswerRequest, AnswerResult, EngineInfo, FromWorker, LoadRequest, Piece, Port, Progress, ToWorker } from "./protocol.js";
-import { openSources, type Sources } from "./source.js";
+import { blobSource, openSources, type Sources } from "./source.js";
 
 /** A page that talks with the worker. */
 interface Client {
@@ -85,6 +85,10 @@ export class Server {
         return this.#fetch(message.request, report);
       case "answer":
         return this.#enqueue(message.request, () => this.#answer(client, message.id, message.request, report as (piece: Piece) => void));
+      case "save":
+        return this.#enqueue({ refuseWhenBusy: false }, () => this.#save(client));
+      case "restore":
+        return this.#enqueue({ refuseWhenBusy: false }, () => this.#restore(client, message.request.state));
       case "profile":
         return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).profile(message.request.tokens));
       case "encode":
@@ -204,6 +208,27 @@ export class Server {
         await this.#recover(lost);
       }
     }
+  }
+
+  async #save(client: Client): Promise<Blob> {
+    const engine = await this.#ready();
+    client.session ??= engine.session();
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    let parts: Blob[] = [];
+    await client.session.save((piece: Uint8Array<ArrayBuffer>) => {
+      pieces.push(piece);
+      // The browser may move Blobs to the disk; a large state does not lie in the worker's memory as a whole.
+      if (pieces.length >= 16) parts = [...parts, new Blob(pieces.splice(0))];
+    });
+    return new Blob([...parts, ...pieces], { type: "application/octet-stream" });
+  }
+
+  async #restore(client: Client, state: Blob): Promise<null> {
+    const engine = await this.#ready();
+    client.session ??= engine.session();
+    const { name, size, read } = blobSource(state, "the saved state");
+    await client.session.restore({ name, size, read });
+    return null;
   }
 
   /** Whether the device is gone; the browser says so a little later than the first call that fails. */

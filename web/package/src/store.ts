@@ -236,6 +236,26 @@ export class Entry {
   }
 }
 
+/** Writes, and says what is the matter when the browser takes no more. */
+export function append(access: Access, bytes: Uint8Array, at: number, name: string): void {
+  try {
+    if (access.write(bytes, { at }) === bytes.length) return;
+  } catch (cause) {
+    if ((cause as DOMException).name !== "QuotaExceededError") throw cause;
+    throw makeError("quota", `${name}: the browser lets this page store no more`, { cause });
+  }
+  throw makeError("quota", `${name}: the browser lets this page store no more`);
+}
+
+/** Adds the checksum to a part that has all its bytes. */
+export async function seal(access: Access, length: number, name: string): Promise<void> {
+  const bytes = new Uint8Array(length);
+  access.truncate(length);
+  access.read(bytes, { at: 0 });
+  append(access, await digest(bytes), length, name);
+  access.flush();
+}
+
 /** File name of a part. */
 export const partName = (part: number): string => String(part).padStart(6, "0");
 
