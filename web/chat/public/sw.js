@@ -17,6 +17,11 @@ self.addEventListener("activate", (event) => {
   event.waitUntil(caches.keys().then((names) => Promise.all(names.filter(old).map((name) => caches.delete(name)))));
 });
 
+self.addEventListener("message", ({ data }) => {
+  // The person wants the newer version now.
+  if (data === "take over") self.skipWaiting();
+});
+
 /** The part of a kept file that was asked for: the model is read in pieces. */
 async function part(response, header) {
   const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(header) ?? [];

@@ -1,7 +1,7 @@
 /** The list of conversations, and which of them is on the page. */
 
 import * as conversation from "./conversation.js";
-import { announce, byId, make } from "./dom.js";
+import { announce, byId, make, toast } from "./dom.js";
 import { allChats, chatOf, forget, isKept, keep, onElsewhere, titleOf, type Chat } from "./library.js";
 import { readChats, saveJson, saveMarkdown } from "./transfer.js";
 
@@ -71,30 +71,23 @@ async function show(id: string): Promise<void> {
   await refresh();
 }
 
-/** Says that something was done, with a way to take it back. */
-function toast(text: string, undo?: () => void): void {
-  const box = byId("toast");
-  const parts: Node[] = [make("span", { textContent: text })];
-  if (undo) {
-    const button = make("button", { type: "button", className: "small", textContent: "Undo" });
-    button.addEventListener("click", () => {
-      box.hidden = true;
-      undo();
-    });
-    parts.push(button);
-  }
-  box.replaceChildren(...parts);
-  box.hidden = false;
-  announce(text);
-  const mine = parts[0];
-  setTimeout(() => box.firstChild === mine && (box.hidden = true), 10_000);
+/** A question is changed: what came before it becomes a chat of its own, and the old one stays as it is. */
+function branch(index: number, onText: (text: string) => void): void {
+  leave();
+  const text = conversation.messages[index]?.content ?? "";
+  const before = conversation.messages.slice(0, index);
+  current = undefined;
+  remember(undefined);
+  conversation.showConversation(before, regenerate);
+  void refresh();
+  onText(text);
 }
 
 async function remove(chat: Chat): Promise<void> {
   if (chat.id === current?.id) startAnew();
   await forget(chat.id);
   await refresh();
-  toast("Chat deleted", () => void keep(chat).then(refresh));
+  toast("Chat deleted", { label: "Undo", go: () => void keep(chat).then(refresh) });
 }
 
 function rename(chat: Chat, item: HTMLElement): void {
@@ -170,11 +163,15 @@ async function bring(file: File): Promise<void> {
   }
 }
 
-/** Connects the list; `onLeave` ends what is going on, `onRegenerate` answers the last question again. */
-export async function watchChats(onLeave: () => void, onRegenerate: () => void): Promise<void> {
+/**
+ * Connects the list; `onLeave` ends what is going on, `onRegenerate` answers the last question again, `onText` is given a question
+ * to change.
+ */
+export async function watchChats(onLeave: () => void, onRegenerate: () => void, onText: (text: string) => void): Promise<void> {
   leave = onLeave;
   regenerate = onRegenerate;
   conversation.onChange(() => void save());
+  conversation.onEdit((index) => branch(index, onText));
   byId("new-chat-in-list").addEventListener("click", () => (startAnew(), byId("prompt").focus()));
   byId("save-all").addEventListener("click", () => void allChats().then(saveJson));
   const chooser = byId<HTMLInputElement>("chats-file");

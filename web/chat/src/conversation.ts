@@ -13,6 +13,7 @@ export const messages: Said[] = [];
 
 let following = true;
 let changed: () => void = () => {};
+let edited: (index: number) => void = () => {};
 
 /** Calls after each change of what was said. */
 export function onChange(listener: () => void): void {
@@ -35,6 +36,11 @@ jump.addEventListener("click", () => {
 });
 new ResizeObserver(follow).observe(scroller);
 
+/** Calls when the person wants to change a question; `index` counts the messages. */
+export function onEdit(listener: (index: number) => void): void {
+  edited = listener;
+}
+
 function article(role: "user" | "assistant"): { frame: HTMLElement; body: HTMLElement } {
   const name = role === "user" ? "You" : "Peregrine";
   const body = make("div", { className: "body" });
@@ -43,10 +49,19 @@ function article(role: "user" | "assistant"): { frame: HTMLElement; body: HTMLEl
   return { frame, body };
 }
 
+/** Shows what the person wrote. */
+function question(text: string): void {
+  const { frame, body } = article("user");
+  body.textContent = text;
+  const edit = make("button", { type: "button", className: "small edit", textContent: "Edit" });
+  edit.addEventListener("click", () => edited([...list.children].indexOf(frame)));
+  frame.prepend(edit);
+}
+
 /** Adds what the person wrote. */
 export function addQuestion(text: string): void {
   messages.push({ role: "user", content: text });
-  article("user").body.textContent = text;
+  question(text);
   byId("welcome").hidden = true;
   following = true;
   follow();
@@ -65,12 +80,11 @@ export function showConversation(said: readonly Said[], onRegenerate: () => void
   clearConversation();
   for (const message of said) {
     messages.push(message);
-    if (message.role === "system") continue;
-    const { frame, body } = article(message.role);
-    if (message.role === "user") {
-      body.textContent = message.content;
+    if (message.role !== "assistant") {
+      question(message.content);
       continue;
     }
+    const { frame, body } = article("assistant");
     body.replaceChildren(render(message.content));
     addCopyButtons(body);
     for (const button of list.querySelectorAll(".regenerate")) button.remove();

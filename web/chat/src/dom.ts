@@ -49,3 +49,21 @@ export function copyButton(label: string, text: () => string): HTMLButtonElement
   });
   return button;
 }
+
+/** Says that something happened, with something to do about it; goes by itself. */
+export function toast(text: string, action?: { label: string; go: () => void }): void {
+  const box = byId("toast");
+  const said = make("span", { textContent: text });
+  box.replaceChildren(said);
+  if (action) {
+    const button = make("button", { type: "button", className: "small", textContent: action.label });
+    button.addEventListener("click", () => {
+      box.hidden = true;
+      action.go();
+    });
+    box.append(button);
+  }
+  box.hidden = false;
+  announce(text);
+  setTimeout(() => box.firstChild === said && (box.hidden = true), 10_000);
+}

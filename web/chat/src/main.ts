@@ -6,6 +6,7 @@ import { startAnew, watchChats } from "./chats.js";
 import * as conversation from "./conversation.js";
 import { announce, byId, make } from "./dom.js";
 import { lastChoice, nameOf, rememberChoice, showFacts, watchModels, type Choice } from "./models.js";
+import { keepOffline } from "./offline.js";
 import { settings, watchSettings } from "./settings.js";
 import { clearStatus, showError, showLoading, titleOf, type Way } from "./status.js";
 
@@ -238,16 +239,19 @@ byId("suggestions").append(
 
 watchSettings();
 watchModels((next) => void openModel(next));
-void watchChats(() => cutShort(), regenerate);
+void watchChats(() => cutShort(), regenerate, (text) => {
+  prompt.value = text;
+  resize();
+  prompt.focus();
+});
 showFacts(choice, undefined);
 void load();
-// For visits without a network. Later than what this visit needs itself.
-if (import.meta.env.PROD && "serviceWorker" in navigator) {
+// Later than what this visit needs itself.
+if (import.meta.env.PROD) {
   const ready = new MutationObserver(() => {
     if (!document.body.classList.contains("ready")) return;
     ready.disconnect();
-    // Browsers refuse it in private windows; the page works without.
-    navigator.serviceWorker.register("./sw.js").catch(() => {});
+    void keepOffline();
   });
   ready.observe(document.body, { attributeFilter: ["class"] });
 }

@@ -92,6 +92,46 @@ test("leaving a chat in the middle of an answer keeps what was written", async (
   expect((await answerText(page, 0)).startsWith(story.answer)).toBe(true);
 });
 
+test("a question is edited: the new branch goes on, the old chat stays", async ({ page, site }) => {
+  await page.setViewportSize({ width: 1300, height: 800 });
+  await openReady(page, await site.start());
+  await beGreedy(page);
+  await say(page, golden("capital").messages[0]!.content);
+  await answerText(page, 0);
+  await say(page, "What is the capital of France?");
+  await answerText(page, 1);
+  await page.locator("article.user").nth(1).hover();
+  await page.locator("article.user").nth(1).getByRole("button", { name: "Edit" }).click();
+  await expect(messageBox(page)).toHaveValue("What is the capital of France?");
+  await expect(messageBox(page)).toBeFocused();
+  await expect(answers(page)).toHaveCount(1);
+  await say(page, "What is 7 plus 5?");
+  expect(await answerText(page, 1)).toContain("12");
+  await expect(titles(page)).toHaveCount(2);
+  await titles(page).nth(1).click();
+  await expect(answers(page).nth(1)).toContainText("Paris");
+});
+
+test("a newer version of the page is offered, and taken as a whole", async ({ page, site }) => {
+  let newer = false;
+  const address = await site.start((request, response) => {
+    if (request.url !== "/sw.js") return false;
+    const worker = readFileSync(new URL("../../chat/dist/sw.js", import.meta.url), "utf8");
+    return sendBytes(request, response, "text/javascript", Buffer.from(newer ? worker.replace(/"version":"\w+"/, '"version":"newer"') : worker));
+  });
+  await openReady(page, address);
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  await page.reload();
+  await waitReady(page);
+  newer = true;
+  await page.evaluate(async () => (await navigator.serviceWorker.ready).update());
+  await expect(page.locator("#toast")).toContainText("newer version");
+  expect(await page.evaluate(() => caches.keys())).toHaveLength(2);
+  await page.getByRole("button", { name: "Reload" }).click();
+  await expect.poll(() => page.evaluate(() => caches.keys()).catch(() => [])).toEqual(["peregrine-newer"]);
+  await waitReady(page);
+});
+
 test("the list is a drawer on a phone; Escape closes it", async ({ page, site }) => {
   await page.setViewportSize({ width: 390, height: 700 });
   await openReady(page, await site.start());
