@@ -178,6 +178,13 @@ test("a model by its address: downloaded, stopped, gone on with, stored, listed,
   await page.getByRole("textbox", { name: "Another model" }).fill("/big.gguf");
   await page.keyboard.press("Enter");
   await expect(page.locator("#status.loading")).toContainText(/[1-9][\d.]* MB of 18\.6 MB are here, .* a second/);
+  // The page can be used before the model is there.
+  await messageBox(page).fill("What I want to ask");
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByRole("slider", { name: "Temperature" }).fill("0.2");
+  await page.getByRole("button", { name: "Close settings" }).click();
+  await expect(messageBox(page)).toHaveValue("What I want to ask");
+  await messageBox(page).fill("");
   await page.getByRole("button", { name: "Stop loading" }).click();
   await expect(page.locator("#status.failed")).toContainText("Loading was stopped");
 

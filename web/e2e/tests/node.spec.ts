@@ -1,22 +1,47 @@
 /** The package in Node, on Dawn's WebGPU: the browser's without a browser. */
 
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, golden, MODEL_FILE, test } from "../support.js";
 
-test("an answer in Node", async ({}, info) => {
-  const { executablePath } = info.project.use.launchOptions as { executablePath: string };
-  // Dawn takes any Vulkan driver; where there is no GPU, Chromium brings one that computes on the CPU.
-  const beside = [dirname(executablePath), "/usr/lib/chromium", "/opt/google/chrome"].map((folder) => join(folder, "vk_swiftshader_icd.json"));
+const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
+const capital = golden("capital");
+const question = capital.messages[0]!.content;
+
+/** What a script prints. Dawn takes any Vulkan driver; where there is no GPU, Chromium brings one that computes on the CPU. */
+async function run(browser: string, script: string, ...args: string[]): Promise<string> {
+  const beside = [dirname(browser), "/usr/lib/chromium", "/opt/google/chrome"].map((folder) => join(folder, "vk_swiftshader_icd.json"));
   const software = beside.find((file) => existsSync(file));
   const env = { ...process.env, ...(software ? { VK_ICD_FILENAMES: software } : {}) };
-  const script = fileURLToPath(new URL("../node/answer.mjs", import.meta.url));
-  const capital = golden("capital");
-  const { stdout } = await promisify(execFile)("node", [script, MODEL_FILE, capital.messages[0]!.content], { env, timeout: 200_000 });
-  const { answer, device } = JSON.parse(stdout) as { answer: string; device: { name: string } };
+  return (await promisify(execFile)("node", [script, ...args], { env, timeout: 200_000 })).stdout;
+}
+
+const browserOf = (info: { project: { use: { launchOptions?: unknown } } }) => (info.project.use.launchOptions as { executablePath: string }).executablePath;
+
+test("an answer in Node", async ({}, info) => {
+  const { answer, device } = JSON.parse(await run(browserOf(info), path("../node/answer.mjs"), MODEL_FILE, question)) as { answer: string; device: { name: string } };
   expect(answer).toBe(capital.answer);
   expect(device.name).not.toBe("");
+});
+
+test("the README's snippet for Node", async ({}, info) => {
+  const readme = readFileSync(path("../../package/README.md"), "utf8");
+  const [, snippet] = /^```js\n(.*?)^```$/ms.exec(readme) ?? [];
+  const ask = `
+const messages = [{ role: "user", content: ${JSON.stringify(question)} }];
+console.log((await engine.chat.completions.create({ messages, temperature: 0 })).choices[0].message.content);
+process.exit(0);
+`;
+  // Beside the other script, so that it finds the packages.
+  const script = path("../node/readme.mjs");
+  await writeFile(script, snippet!.replace('"model.gguf"', JSON.stringify(MODEL_FILE)) + ask);
+  try {
+    expect((await run(browserOf(info), script)).trim()).toBe(capital.answer);
+  } finally {
+    await rm(script);
+  }
 });
