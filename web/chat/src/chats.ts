@@ -15,6 +15,9 @@ let current: Chat | undefined;
 let leave: () => void = () => {};
 let regenerate: () => void = () => {};
 
+/** The conversation on the page, once it has a message. */
+export const currentChat = (): string | undefined => current?.id;
+
 function remember(id: string | undefined): void {
   try {
     if (id) localStorage.setItem(LAST, id);

@@ -101,6 +101,8 @@ export interface Answer {
   append: (text: string) => void;
   /** The end: `note` says how it ended where that is not by itself; then how many tokens, and how many a second (0: unknown). */
   end: (note: string, tokens: number, speed: number) => void;
+  /** More about the small print, for those who point at it. */
+  explain: (text: string) => void;
   /** Takes the answer off the page again. */
   remove: () => void;
   /** Whether any text has come. */
@@ -130,6 +132,10 @@ export function beginAnswer(onRegenerate: () => void): Answer {
       if (!drawing && text.trim() !== "") drawing = requestAnimationFrame(draw);
     },
     isEmpty: () => text.trim() === "",
+    explain(more) {
+      const facts = frame.querySelector<HTMLElement>(".meta span");
+      if (facts) facts.title = more;
+    },
     remove() {
       cancelAnimationFrame(drawing);
       frame.remove();

@@ -19,16 +19,34 @@ export interface Chat {
   messages: Said[];
 }
 
+/** What the engine had read of a conversation: with it the conversation goes on without being read again. */
+interface KeptState {
+  id: string;
+  state: Blob;
+  /** Milliseconds since 1970. */
+  updated: number;
+}
+
 interface Schema extends DBSchema {
   chats: { key: string; value: Chat };
+  states: { key: string; value: KeptState; indexes: { updated: number } };
 }
+
+/** States are large: only those of the conversations that were used last are kept. */
+const MOST_STATES = 5;
 
 let database: Promise<IDBPDatabase<Schema> | undefined> | undefined;
 const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("peregrine.chats") : undefined;
 
 function open(): Promise<IDBPDatabase<Schema> | undefined> {
   // Where it is forbidden, opening throws or rejects, as the browser likes.
-  const opening = async () => openDB<Schema>("peregrine", 1, { upgrade: (fresh) => void fresh.createObjectStore("chats", { keyPath: "id" }) });
+  const opening = async () =>
+    openDB<Schema>("peregrine", 1, {
+      upgrade(fresh) {
+        fresh.createObjectStore("chats", { keyPath: "id" });
+        fresh.createObjectStore("states", { keyPath: "id" }).createIndex("updated", "updated");
+      },
+    });
   return (database ??= opening().catch(() => undefined));
 }
 
@@ -60,7 +78,29 @@ export async function keep(...chats: Chat[]): Promise<void> {
 /** Forgets a conversation. */
 export async function forget(id: string): Promise<void> {
   await (await open())?.delete("chats", id);
+  await forgetState(id);
   channel?.postMessage("changed");
+}
+
+/** What the engine had read of a conversation. */
+export async function stateOf(id: string): Promise<Blob | undefined> {
+  return (await (await open())?.get("states", id).catch(() => undefined))?.state;
+}
+
+/** Keeps what the engine has read of a conversation. */
+export async function keepState(id: string, state: Blob): Promise<void> {
+  const kept = await open();
+  // It may have been deleted meanwhile.
+  if (!kept || !(await kept.get("chats", id))) return;
+  const transaction = kept.transaction("states", "readwrite");
+  await transaction.store.put({ id, state, updated: Date.now() });
+  const oldest = await transaction.store.index("updated").getAllKeys();
+  await Promise.all([...oldest.slice(0, -MOST_STATES).map((old) => transaction.store.delete(old)), transaction.done]);
+}
+
+/** Forgets it. */
+export async function forgetState(id: string): Promise<void> {
+  await (await open())?.delete("states", id);
 }
 
 /** Calls when another tab has changed something. */

@@ -2,12 +2,13 @@
 
 import { createEngine, ModelFileError, PeregrineError, type Engine } from "peregrine";
 import "peregrine/embedded";
-import { startAnew, watchChats } from "./chats.js";
+import { currentChat, startAnew, watchChats } from "./chats.js";
 import * as conversation from "./conversation.js";
 import { announce, byId, make } from "./dom.js";
 import { lastChoice, nameOf, rememberChoice, showFacts, watchModels, type Choice } from "./models.js";
 import { keepOffline } from "./offline.js";
 import { settings, watchSettings } from "./settings.js";
+import { bringState, takeState } from "./states.js";
 import { clearStatus, showError, showLoading, titleOf, type Way } from "./status.js";
 
 const SUGGESTIONS = ["Who are you?", "What is the capital of Italy?", "Do you know a joke?", "Tell me a short story about a fox."];
@@ -123,8 +124,11 @@ async function answer(): Promise<void> {
     shown.remove();
     giveBack();
   };
+  const chat = currentChat();
+  const mineEngine = engine;
   try {
-    const stream = await engine.chat.completions.create(
+    if (chat) await bringState(mineEngine, chat);
+    const stream = await mineEngine.chat.completions.create(
       {
         messages: conversation.messages,
         stream: true,
@@ -143,7 +147,10 @@ async function answer(): Promise<void> {
       finish = choice?.finish_reason ?? finish;
     }
     const note = finish === "length" ? "Cut at the longest answer that the settings allow" : "";
-    shown.end(note, stream.usage?.completion_tokens ?? tokens, stream.usage?.timings.tokens_per_second ?? 0);
+    const { usage } = stream;
+    shown.end(note, usage?.completion_tokens ?? tokens, usage?.timings.tokens_per_second ?? 0);
+    if (usage) shown.explain(`${usage.prompt_tokens_details.cached_tokens} of the ${usage.prompt_tokens} tokens before it had been read already`);
+    if (chat) void takeState(mineEngine, chat);
   } catch (error) {
     const ours = asOurs(error);
     if (conversation.messages.at(-1) !== question) {

@@ -112,6 +112,46 @@ test("a question is edited: the new branch goes on, the old chat stays", async (
   await expect(answers(page).nth(1)).toContainText("Paris");
 });
 
+test("a conversation goes on after a reload, and after another one, without being read again", async ({ page, site }) => {
+  await page.setViewportSize({ width: 1300, height: 800 });
+  await openReady(page, await site.start());
+  await beGreedy(page);
+  const [capital, sum] = [golden("capital"), golden("sum")];
+  await say(page, capital.messages[0]!.content);
+  await answerText(page, 0);
+  const states = () =>
+    page.evaluate(async () => {
+      const opening = indexedDB.open("peregrine", 1);
+      const db = await new Promise<IDBDatabase>((resolve) => (opening.onsuccess = () => resolve(opening.result)));
+      const counting = db.transaction("states").objectStore("states").count();
+      const count = await new Promise<number>((resolve) => (counting.onsuccess = () => resolve(counting.result)));
+      db.close();
+      return count;
+    });
+  await expect.poll(states).toBe(1);
+  await page.reload();
+  await waitReady(page);
+  await say(page, "What is the capital of France?");
+  expect(await answerText(page, 1)).toContain("Paris");
+  const read = async (index: number) => {
+    const [cached, all] = (await answers(page).nth(index).locator(".meta span").getAttribute("title"))!.match(/\d+/g)!.map(Number);
+    return { cached: cached!, all: all! };
+  };
+  const after = await read(1);
+  expect(after.cached, "what was read before the reload").toBeGreaterThanOrEqual(capital.prompt_ids.length);
+  expect(after.cached).toBeLessThan(after.all);
+
+  await expect.poll(states).toBe(1);
+  await page.getByRole("button", { name: "New chat" }).first().click();
+  await say(page, sum.messages[0]!.content);
+  expect(await answerText(page, 0)).toBe(sum.answer);
+  expect((await read(0)).cached).toBe(0);
+  await titles(page).nth(1).click();
+  await say(page, "What is 7 plus 5?");
+  expect(await answerText(page, 2)).toContain("12");
+  expect((await read(2)).cached, "what was read before the other chat").toBeGreaterThanOrEqual(after.all);
+});
+
 test("a newer version of the page is offered, and taken as a whole", async ({ page, site }) => {
   let newer = false;
   const address = await site.start((request, response) => {
