@@ -1,6 +1,6 @@
 # make chat    builds everything and serves the chat page
 # make test    runs every test, native and in a browser
-# make bench   speed of the embedded model, natively and in the browser
+# make bench   speed of the embedded model, natively and in the browser; make bench-compare BASE=COMMIT: ratios to a commit
 # make check   formatting and lints only
 # Whatever is missing on this machine is installed first (Debian packages through apt-get, with sudo when not root).
 
@@ -15,7 +15,7 @@ modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
 page := web/chat/dist/index.html
 
-.PHONY: help chat test bench check fmt native wasm page clean
+.PHONY: help chat test bench bench-compare check fmt native wasm page clean
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +31,9 @@ bench: native $(page)
 	@sh web/scripts/system.sh browser
 	@target/release/peregrine bench $(model) --prompt-tokens 50 --gen-tokens 32
 	@cd web && npm run --silent bench
+
+bench-compare: native
+	@node web/scripts/compare.mjs $(BASE)
 
 check: tools $(modules)
 	@cargo fmt --all --check
