@@ -10,11 +10,19 @@ fn tokens_in() -> u32 {
   return now.tokens - FINAL * now.first;
 }
 
-fn finish(row: u32, t: u32, sum: f32, second: f32) {
+// `before`: what stood there, as the kernel loaded it; only ADD wants it.
+fn finish(row: u32, t: u32, sum: f32, second: f32, before: f32) {
   let i = t * matrix.y_stride + row;
   switch (EPILOGUE) {
-    case ADD: { y[i] += sum; }
+    case ADD: { y[i] = before + sum; }
     case SWIGLU: { y[i] = sum / (1.0 + exp(-sum)) * second; }
     default: { y[i] = sum; }
   }
+}
+
+fn standing(row: u32, t: u32) -> f32 {
+  if (EPILOGUE != ADD) {
+    return 0.0;
+  }
+  return y[t * matrix.y_stride + row];
 }

@@ -62,10 +62,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   for (var j = 0u; j < 4u; j++) {
     if (t + j < tokens) {
-      finish(row, t + j, sum_0[j], second_0[j]);
+      finish(row, t + j, sum_0[j], second_0[j], standing(row, t + j));
     }
     if (t + 4u + j < tokens) {
-      finish(row, t + 4u + j, sum_4[j], second_4[j]);
+      finish(row, t + 4u + j, sum_4[j], second_4[j], standing(row, t + 4u + j));
     }
   }
 }

@@ -27,7 +27,8 @@ fn finish_4(inside: u32, t: u32, sum: vec4<f32>, second: vec4<f32>) {
   }
   for (var j = 0u; j < 4u; j++) {
     if (t + 16u * j < tokens_in()) {
-      finish(matrix.first_row + inside, t + 16u * j, sum[j], second[j]);
+      let row = matrix.first_row + inside;
+      finish(row, t + 16u * j, sum[j], second[j], standing(row, t + 16u * j));
     }
   }
 }

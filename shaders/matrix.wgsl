@@ -63,6 +63,12 @@ struct Strip {
   h: vec4<f32>,
 }
 
+// Eight weights of a strip, what one word of nibbles holds: values 4 w to 4 w + 3, and 16 + 4 w to 16 + 4 w + 3.
+struct Quarter {
+  low: vec4<f32>,
+  high: vec4<f32>,
+}
+
 fn strip_dot(w: Strip, v: Strip) -> f32 {
   return dot(w.a, v.a) + dot(w.b, v.b) + dot(w.c, v.c) + dot(w.d, v.d)
     + dot(w.e, v.e) + dot(w.f, v.f) + dot(w.g, v.g) + dot(w.h, v.h);
@@ -108,6 +114,11 @@ fn high_nibbles(word: u32) -> vec4<u32> {
   return (vec4<u32>(word) >> vec4<u32>(4u, 12u, 20u, 28u)) & vec4<u32>(15u);
 }
 
+// The eight four-bit codes of a word.
+fn nibbles_of_word(word: u32) -> Quarter {
+  return Quarter(vec4<f32>(low_nibbles(word)), vec4<f32>(high_nibbles(word)));
+}
+
 // The 32 four-bit codes of a vec4.
 fn nibbles_of(words: vec4<u32>) -> Strip {
   return Strip(
@@ -135,6 +146,11 @@ fn five_bits_of(words: vec4<u32>, high: u32) -> Strip {
   );
 }
 
+// Quarter w of them.
+fn five_bits_of_word(word: u32, high: u32, w: u32) -> Quarter {
+  return Quarter(with_fifth(low_nibbles(word), high, 4u * w), with_fifth(high_nibbles(word), high, 16u + 4u * w));
+}
+
 fn pairs_at(word: u32, n: u32) -> vec4<f32> {
   return vec4<f32>((vec4<u32>(word) >> (vec4<u32>(0u, 8u, 16u, 24u) + vec4<u32>(2u * n))) & vec4<u32>(3u));
 }
@@ -153,12 +169,8 @@ fn has(format: u32) -> bool {
     || (FORMATS > 3u && format == FORMAT_3);
 }
 
-// Strip `s` of row `row` (counted inside the part): 32 weights. Each format is called in one place: compilers that inline first
-// and drop dead code afterwards take long enough as it is.
-fn strip(part: Part, row: u32, s: u32) -> Strip {
-  let i = row * part.strips + s;
-  let quants = part.quants;
-  let scales = part.scales;
+// The format of a part.
+fn format_of(part: Part) -> u32 {
   var format = FORMAT_0;
   if (FORMATS > 1u) {
     let which = part.kind & 255u;
@@ -166,6 +178,16 @@ fn strip(part: Part, row: u32, s: u32) -> Strip {
     format = select(format, FORMAT_2, which == 2u);
     format = select(format, FORMAT_3, which == 3u);
   }
+  return format;
+}
+
+// Strip `s` of row `row` (counted inside the part): 32 weights. Each format is called in one place: compilers that inline first
+// and drop dead code afterwards take long enough as it is.
+fn strip(part: Part, row: u32, s: u32) -> Strip {
+  let i = row * part.strips + s;
+  let quants = part.quants;
+  let scales = part.scales;
+  let format = format_of(part);
   if (has(F16) && format == F16) { return strip_f16(quants, i); }
   if (has(BF16) && format == BF16) { return strip_bf16(quants, i); }
   if (has(Q4_0) && format == Q4_0) { return strip_q4_0(quants, scales, i); }
@@ -181,4 +203,27 @@ fn strip(part: Part, row: u32, s: u32) -> Strip {
   if (has(IQ4_NL) && format == IQ4_NL) { return strip_iq4_nl(quants, scales, i); }
   if (has(IQ4_XS) && format == IQ4_XS) { return strip_iq4_xs(quants, scales, i); }
   return strip_f32(quants, i);
+}
+
+// Quarter `w` of strip `s` of row `row`: 8 weights.
+fn quarter(part: Part, row: u32, s: u32, w: u32) -> Quarter {
+  let i = row * part.strips + s;
+  let quants = part.quants;
+  let scales = part.scales;
+  let format = format_of(part);
+  if (has(F16) && format == F16) { return quarter_f16(quants, i, w); }
+  if (has(BF16) && format == BF16) { return quarter_bf16(quants, i, w); }
+  if (has(Q4_0) && format == Q4_0) { return quarter_q4_0(quants, scales, i, w); }
+  if (has(Q4_1) && format == Q4_1) { return quarter_q4_1(quants, scales, i, w); }
+  if (has(Q5_0) && format == Q5_0) { return quarter_q5_0(quants, scales, i, w); }
+  if (has(Q5_1) && format == Q5_1) { return quarter_q5_1(quants, scales, i, w); }
+  if (has(Q8_0) && format == Q8_0) { return quarter_q8_0(quants, scales, i, w); }
+  if (has(Q2_K) && format == Q2_K) { return quarter_q2_k(quants, scales, i, w); }
+  if (has(Q3_K) && format == Q3_K) { return quarter_q3_k(quants, scales, i, w); }
+  if (has(Q4_K) && format == Q4_K) { return quarter_q4_k(quants, scales, i, w); }
+  if (has(Q5_K) && format == Q5_K) { return quarter_q5_k(quants, scales, i, w); }
+  if (has(Q6_K) && format == Q6_K) { return quarter_q6_k(quants, scales, i, w); }
+  if (has(IQ4_NL) && format == IQ4_NL) { return quarter_iq4_nl(quants, scales, i, w); }
+  if (has(IQ4_XS) && format == IQ4_XS) { return quarter_iq4_xs(quants, scales, i, w); }
+  return quarter_f32(quants, i, w);
 }

@@ -22,3 +22,8 @@ fn reduce(value: vec4<f32>, index: u32) -> vec4<f32> {
   workgroupBarrier();
   return scratch[index - lane];
 }
+
+// Four sums at once over LANES >= 4 invocations: lane i gets component i % 4.
+fn reduce_4(value: vec4<f32>, index: u32) -> f32 {
+  return reduce(value, index)[index % 4u];
+}

@@ -10,3 +10,8 @@ fn strip_f32(quants: u32, i: u32) -> Strip {
     four_f32(q + 4u), four_f32(q + 5u), four_f32(q + 6u), four_f32(q + 7u),
   );
 }
+
+fn quarter_f32(quants: u32, i: u32, w: u32) -> Quarter {
+  let q = quants / 4u + 8u * i + w;
+  return Quarter(four_f32(q), four_f32(q + 4u));
+}

@@ -24,3 +24,11 @@ fn strip_of_steps(words: vec4<u32>, d: f32) -> Strip {
 fn strip_iq4_nl(quants: u32, scales: u32, i: u32) -> Strip {
   return strip_of_steps(weights[quants / 4u + i], half_at(scales + i));
 }
+
+fn quarter_of_steps(word: u32, d: f32) -> Quarter {
+  return Quarter(d * steps_of(low_nibbles(word)), d * steps_of(high_nibbles(word)));
+}
+
+fn quarter_iq4_nl(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
+  return quarter_of_steps(word_at(quants + 4u * i + w), half_at(scales + i));
+}

@@ -1,9 +1,15 @@
 // IQ4_XS: value = d (s - 32) step(q), steps as IQ4_NL's, 6-bit s for each strip. 4 words a strip; 4 halves a block of 8 strips: d,
 // the upper pairs of s, the lower nibbles of s.
-fn strip_iq4_xs(quants: u32, scales: u32, i: u32) -> Strip {
-  let unit = scales + 4u * (i / 8u);
-  let j = i % 8u;
+fn scale_iq4_xs(unit: u32, j: u32) -> f32 {
   let low = (halfword_at(unit + 2u + j / 4u) >> (4u * (j % 4u))) & 15u;
   let high = (halfword_at(unit + 1u) >> (2u * j)) & 3u;
-  return strip_of_steps(weights[quants / 4u + i], half_at(unit) * (f32(low | (high << 4u)) - 32.0));
+  return half_at(unit) * (f32(low | (high << 4u)) - 32.0);
+}
+
+fn strip_iq4_xs(quants: u32, scales: u32, i: u32) -> Strip {
+  return strip_of_steps(weights[quants / 4u + i], scale_iq4_xs(scales + 4u * (i / 8u), i % 8u));
+}
+
+fn quarter_iq4_xs(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
+  return quarter_of_steps(word_at(quants + 4u * i + w), scale_iq4_xs(scales + 4u * (i / 8u), i % 8u));
 }

@@ -13,3 +13,15 @@ fn strip_q2_k(quants: u32, scales: u32, i: u32) -> Strip {
   let w = pairs_of(word_at(q), word_at(q + 1u));
   return Strip(s * w.a - m, s * w.b - m, s * w.c - m, s * w.d - m, t * w.e - n, t * w.f - n, t * w.g - n, t * w.h - n);
 }
+
+fn quarter_q2_k(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
+  let q = quants + 2u * i;
+  let unit = scales + 10u * (i / 8u);
+  let pair = halfword_at(unit + i % 8u);
+  let d = half_at(unit + 8u);
+  let dmin = half_at(unit + 9u);
+  return Quarter(
+    d * f32(pair & 15u) * pairs_at(word_at(q), w) - vec4<f32>(dmin * f32((pair >> 4u) & 15u)),
+    d * f32((pair >> 8u) & 15u) * pairs_at(word_at(q + 1u), w) - vec4<f32>(dmin * f32(pair >> 12u)),
+  );
+}

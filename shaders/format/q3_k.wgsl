@@ -25,3 +25,15 @@ fn strip_q3_k(quants: u32, scales: u32, i: u32) -> Strip {
 fn centred(high: u32, v: u32) -> vec4<f32> {
   return 4.0 * vec4<f32>(bits_of(high, v)) - vec4<f32>(4.0);
 }
+
+fn quarter_q3_k(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
+  let q = quants + 3u * i;
+  let unit = scales + 7u * (i / 8u);
+  let j = 2u * (i % 8u);
+  let d = half_at(unit + 6u);
+  let high = word_at(q + 2u);
+  return Quarter(
+    d * scale_q3_k(unit, j) * (pairs_at(word_at(q), w) + centred(high, 4u * w)),
+    d * scale_q3_k(unit, j + 1u) * (pairs_at(word_at(q + 1u), w) + centred(high, 16u + 4u * w)),
+  );
+}

@@ -8,3 +8,9 @@ fn strip_q4_0(quants: u32, scales: u32, i: u32) -> Strip {
     d * (q.e - zero), d * (q.f - zero), d * (q.g - zero), d * (q.h - zero),
   );
 }
+
+fn quarter_q4_0(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
+  let q = nibbles_of_word(word_at(quants + 4u * i + w));
+  let d = half_at(scales + i);
+  return Quarter(d * (q.low - vec4<f32>(8.0)), d * (q.high - vec4<f32>(8.0)));
+}

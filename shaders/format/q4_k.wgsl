@@ -24,3 +24,9 @@ fn strip_q4_k(quants: u32, scales: u32, i: u32) -> Strip {
     d * q.e - least, d * q.f - least, d * q.g - least, d * q.h - least,
   );
 }
+
+fn quarter_q4_k(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
+  let q = nibbles_of_word(word_at(quants + 4u * i + w));
+  let pair = scale_and_least(weights[scales / 8u + i / 8u], i % 8u);
+  return Quarter(pair.x * q.low - vec4<f32>(pair.y), pair.x * q.high - vec4<f32>(pair.y));
+}

@@ -24,3 +24,16 @@ fn strip_q6_k(quants: u32, scales: u32, i: u32) -> Strip {
     four_q6_k(t, high_nibbles(words.z), upper.y, 2u), four_q6_k(t, high_nibbles(words.w), upper.y, 3u),
   );
 }
+
+fn quarter_q6_k(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
+  let q = quants + 12u * (i / 2u);
+  let word = word_at(q + 4u * (i % 2u) + w);
+  let upper = q + 8u + 2u * (i % 2u);
+  let unit = scales + 10u * (i / 8u);
+  let pair = signed_bytes_of(halfword_at(unit + i % 8u));
+  let d = half_at(unit + 8u);
+  return Quarter(
+    four_q6_k(d * f32(pair.x), low_nibbles(word), word_at(upper), w),
+    four_q6_k(d * f32(pair.y), high_nibbles(word), word_at(upper + 1u), w),
+  );
+}

@@ -13,3 +13,9 @@ fn strip_q8_0(quants: u32, scales: u32, i: u32) -> Strip {
     four_q8_0(d, b.x), four_q8_0(d, b.y), four_q8_0(d, b.z), four_q8_0(d, b.w),
   );
 }
+
+fn quarter_q8_0(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
+  let q = quants + 8u * i + w;
+  let d = half_at(scales + i);
+  return Quarter(four_q8_0(d, word_at(q)), four_q8_0(d, word_at(q + 4u)));
+}

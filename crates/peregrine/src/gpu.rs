@@ -168,7 +168,7 @@ impl Gpu {
         let subgroups = !options.baseline
             && options.subgroups
             && (features.contains(wgpu::Features::SUBGROUP) || cfg!(target_arch = "wasm32"))
-            && info.subgroup_min_size > 0;
+            && info.subgroup_min_size >= 4;
         let shapes = options.shapes.unwrap_or(if software { ShapeClass::Software } else { ShapeClass::Hardware });
         let reduction = match options.reduction {
             Some(Reduction::Subgroup) if !subgroups => {

@@ -57,6 +57,7 @@ pub static KERNELS: &[Kernel] = &[
     Kernel { name: "embed", pieces: &[STEP, MATRIX], reduces: false, body: shader!("embed") },
     Kernel { name: "rmsnorm", pieces: &[STEP], reduces: true, body: shader!("rmsnorm") },
     Kernel { name: "matvec", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec") },
+    Kernel { name: "matvec_team", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec_team") },
     Kernel { name: "matmul", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matmul") },
     Kernel { name: "matmul_tile", pieces: &[STEP, MATRIX, EPILOGUE], reduces: false, body: shader!("matmul_tile") },
     Kernel { name: "prepare", pieces: &[STEP], reduces: false, body: shader!("prepare") },
@@ -113,7 +114,7 @@ pub struct Shapes {
 impl Shapes {
     fn new(gpu: &Gpu) -> Self {
         let most_lanes = match gpu.reduction() {
-            Reduction::Subgroup => gpu.subgroup_min_size().unwrap_or(1).min(32),
+            Reduction::Subgroup => gpu.subgroup_min_size().unwrap_or(4).min(32),
             Reduction::Workgroup => 32,
         };
         // A size that is no power of two does not exist, but a driver's word is not ours.
@@ -121,20 +122,18 @@ impl Shapes {
         Self { class: gpu.shapes(), most_lanes }
     }
 
-    /// For a matrix whose longest part has `strips` strips of 32 weights in a row.
-    pub fn linear(&self, strips: u32) -> Shape {
-        match self.class {
-            ShapeClass::Software => Shape { threads: 16, lanes: 1 },
-            ShapeClass::Hardware => Shape { threads: 128, lanes: self.most_lanes.min(strips.next_power_of_two()) },
-        }
+    /// For `matvec` and `matmul`, the kernels of software adapters.
+    pub fn linear(&self) -> Shape {
+        Shape { threads: 16, lanes: 1 }
     }
 
-    /// Rows that an invocation of `matvec` works on, where the matrix allows: what it loads of the input serves them all.
-    pub fn rows(&self) -> u32 {
-        match self.class {
-            ShapeClass::Software => 1,
-            ShapeClass::Hardware => 4,
-        }
+    /// For `matvec_team`, whose rows have `strips` strips of 32 weights: an invocation for each quarter of a strip, up to the
+    /// most that a workgroup may have.
+    pub fn team(&self, strips: u32) -> Shape {
+        let lanes = self.most_lanes;
+        let most: u32 = std::env::var("PG_T").ok().and_then(|v| v.parse().ok()).unwrap_or(256);
+        let rounds = (4 * strips).div_ceil(most);
+        Shape { threads: (4 * strips).div_ceil(rounds).next_multiple_of(lanes).min(256), lanes }
     }
 
     /// For a norm over `width` values: one sum a workgroup, always through workgroup memory.

@@ -242,24 +242,26 @@ impl<'a> Recorder<'a> {
         epilogue: Epilogue,
         rows: Rows,
     ) {
-        let tiled = self.many && self.gpu.shapes() == ShapeClass::Hardware;
-        let shape = self.shapes().linear(matrix.strips);
+        let hardware = self.gpu.shapes() == ShapeClass::Hardware;
         let mut constants = formats(matrix);
         constants.push(("EPILOGUE", f64::from(epilogue as u32)));
         constants.push(("FINAL", f64::from(u8::from(rows == Rows::Logits))));
         // Rows and tokens of a workgroup.
-        let (kernel, tile) = match self.many {
-            true if tiled => ("matmul_tile", (if epilogue == Epilogue::SwiGlu { 32 } else { 64 }, 64)),
-            true => ("matmul", (shape.threads / shape.lanes, 8)),
-            false => {
-                let each = if matrix.in_fours() { self.shapes().rows() } else { 1 };
+        let (kernel, tile) = match (self.many, hardware) {
+            (true, true) => ("matmul_tile", (if epilogue == Epilogue::SwiGlu { 32 } else { 64 }, 64)),
+            (false, true) => {
+                let strips = if epilogue == Epilogue::SwiGlu { matrix.strips } else { matrix.row_strips() };
+                constants.extend(lanes(self.shapes().team(strips)));
+                let each = if matrix.in_fours() { 4 } else { 1 };
                 constants.push(("ROWS", each.into()));
-                ("matvec", (each * (shape.threads / shape.lanes), 1))
+                ("matvec_team", (each, 1))
+            }
+            (many, false) => {
+                let shape = self.shapes().linear();
+                constants.extend(lanes(shape));
+                (if many { "matmul" } else { "matvec" }, (shape.threads / shape.lanes, if many { 8 } else { 1 }))
             }
         };
-        if !tiled {
-            constants.extend(lanes(shape));
-        }
         if let Some(norm) = input.norm {
             constants.extend([
                 ("NORM_X", (norm.offset / 4).into()),
@@ -269,7 +271,7 @@ impl<'a> Recorder<'a> {
         }
         for slab in &matrix.slabs {
             let mut buffers = vec![self.step, &slab.uniform, &slab.weights, input.x, y];
-            if !self.many {
+            if kernel == "matvec_team" {
                 buffers.push(input.norm.map_or(input.x, |norm| norm.weight));
             }
             let groups = slab.table.rows.div_ceil(tile.0);

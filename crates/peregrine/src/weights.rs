@@ -243,6 +243,16 @@ impl Matrix {
         self.slabs.iter().all(|slab| fours(&slab.table))
     }
 
+    /// Strips in a row, over all parts that stand beside each other; the most of any row.
+    pub fn row_strips(&self) -> u32 {
+        let covering = |t: &GpuMatrix, row: u32| -> u32 {
+            let used = &t.part[..t.parts as usize];
+            used.iter().filter(|p| p.first_row <= row && row - p.first_row < p.rows).map(|p| p.strips).sum()
+        };
+        let rows = |t: &GpuMatrix| t.part[..t.parts as usize].iter().map(|p| covering(t, p.first_row)).max().unwrap_or(0);
+        self.slabs.iter().map(|slab| rows(&slab.table)).max().unwrap_or(0).max(1)
+    }
+
     /// Bytes on the GPU.
     pub fn bytes(&self) -> u64 {
         self.slabs.iter().map(|s| s.weights.size()).sum()
