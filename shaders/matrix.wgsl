@@ -63,10 +63,17 @@ struct Strip {
   h: vec4<f32>,
 }
 
-// Eight weights of a strip, what one word of nibbles holds: values 4 w to 4 w + 3, and 16 + 4 w to 16 + 4 w + 3.
+// Eight weights of a strip, what one word of nibbles holds: values 4 w to 4 w + 3 (low), and 16 + 4 w to 16 + 4 w + 3 (high). A value
+// is scale code + offset; the two are applied to sums over codes and over inputs, not to each value.
 struct Quarter {
   low: vec4<f32>,
   high: vec4<f32>,
+  scale: vec2<f32>,   // of low, of high
+  offset: vec2<f32>,
+}
+
+fn plain_quarter(low: vec4<f32>, high: vec4<f32>) -> Quarter {
+  return Quarter(low, high, vec2<f32>(1.0), vec2<f32>(0.0));
 }
 
 fn strip_dot(w: Strip, v: Strip) -> f32 {
@@ -114,9 +121,27 @@ fn high_nibbles(word: u32) -> vec4<u32> {
   return (vec4<u32>(word) >> vec4<u32>(4u, 12u, 20u, 28u)) & vec4<u32>(15u);
 }
 
-// The eight four-bit codes of a word.
-fn nibbles_of_word(word: u32) -> Quarter {
-  return Quarter(vec4<f32>(low_nibbles(word)), vec4<f32>(high_nibbles(word)));
+// Bits under the exponent of 1: a number in [1, 2). Codes become floats without a conversion, which costs a GPU four times an
+// addition; what it adds to them goes into the offset.
+fn with_exponent(mantissa: vec4<u32>) -> vec4<f32> {
+  return bitcast<vec4<f32>>(mantissa | vec4<u32>(0x3f800000u));
+}
+
+// A code in the top four bits of a mantissa is 1 + q / 16. Constant shifts, one a value.
+fn low_nibbles_up(word: u32) -> vec4<u32> {
+  return vec4<u32>(word << 19u, word << 11u, word << 3u, word >> 5u) & vec4<u32>(15u << 19u);
+}
+
+fn high_nibbles_up(word: u32) -> vec4<u32> {
+  return vec4<u32>(word << 15u, word << 7u, word >> 1u, word >> 9u) & vec4<u32>(15u << 19u);
+}
+
+// scale q + offset for the eight four-bit codes of a word.
+fn quarter_of_nibbles(word: u32, scale: f32, offset: f32) -> Quarter {
+  return Quarter(
+    with_exponent(low_nibbles_up(word)), with_exponent(high_nibbles_up(word)),
+    vec2<f32>(16.0 * scale), vec2<f32>(offset - 16.0 * scale),
+  );
 }
 
 // The 32 four-bit codes of a vec4.
@@ -146,9 +171,12 @@ fn five_bits_of(words: vec4<u32>, high: u32) -> Strip {
   );
 }
 
-// Quarter w of them.
-fn five_bits_of_word(word: u32, high: u32, w: u32) -> Quarter {
-  return Quarter(with_fifth(low_nibbles(word), high, 4u * w), with_fifth(high_nibbles(word), high, 16u + 4u * w));
+// scale q + offset for eight five-bit codes: quarter w.
+fn quarter_of_five_bits(word: u32, high: u32, w: u32, scale: f32, offset: f32) -> Quarter {
+  return Quarter(
+    with_fifth(low_nibbles(word), high, 4u * w), with_fifth(high_nibbles(word), high, 16u + 4u * w),
+    vec2<f32>(scale), vec2<f32>(offset),
+  );
 }
 
 fn pairs_at(word: u32, n: u32) -> vec4<f32> {

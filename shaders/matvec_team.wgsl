@@ -12,7 +12,8 @@
 @group(0) @binding(5) var<storage, read> norm: array<vec4<f32>>;      // weight of the norm; anything where there is none
 
 const NO_NORM: u32 = 0xffffffffu;
-override ROWS: u32 = 1u;                // 1, or 4 where the rows of every part are a multiple of 4
+override ROWS: u32 = 1u;                // 1, or 4 where no four rows from a multiple of 4 on belong to different parts
+override ROUNDS: u32 = 1u;              // quarter strips of a row, over THREADS, rounded up
 override NORM_X: u32 = NO_NORM;         // parts whose input begins at this vec4 or after it are normalised, together
 override NORM_WIDTH: u32 = 1u;          // values under the norm
 override NORM_EPS: f32 = 0.0;
@@ -23,27 +24,41 @@ var<workgroup> normed_sums: array<f32, THREADS>;
 var<workgroup> second_sums: array<f32, THREADS>;
 var<workgroup> square_sums: array<f32, THREADS>;
 
-fn quarter_dot(w: Quarter, v: Quarter) -> f32 {
-  return dot(w.low, v.low) + dot(w.high, v.high);
+struct Inputs {
+  low: vec4<f32>,
+  high: vec4<f32>,
+  sums: vec2<f32>,
 }
 
-// Quarter `w` of strip `s` of ROWS rows from `row` on, times v.
-fn rows_dot(part: Part, row: u32, s: u32, w: u32, v: Quarter) -> vec4<f32> {
+fn quarter_dot(w: Quarter, v: Inputs) -> f32 {
+  return dot(w.scale, vec2<f32>(dot(w.low, v.low), dot(w.high, v.high))) + dot(w.offset, v.sums);
+}
+
+// Quarter `w` of strip `s` of ROWS rows from `row` on, times v. Rows after the part's last are its last again, and dropped.
+fn rows_dot(part: Part, row: u32, s: u32, w: u32, v: Inputs) -> vec4<f32> {
   if (ROWS == 1u) {
     return vec4<f32>(quarter_dot(quarter(part, row, s, w), v), 0.0, 0.0, 0.0);
   }
+  let last = part.rows - 1u;
   return vec4<f32>(
     quarter_dot(quarter(part, row, s, w), v),
-    quarter_dot(quarter(part, row + 1u, s, w), v),
-    quarter_dot(quarter(part, row + 2u, s, w), v),
-    quarter_dot(quarter(part, row + 3u, s, w), v),
+    quarter_dot(quarter(part, min(row + 1u, last), s, w), v),
+    quarter_dot(quarter(part, min(row + 2u, last), s, w), v),
+    quarter_dot(quarter(part, min(row + 3u, last), s, w), v),
   );
+}
+
+fn covers(p: u32, row: u32) -> bool {
+  return row >= matrix.part[p].first_row && row - matrix.part[p].first_row < matrix.part[p].rows;
 }
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let t = group.z;
   let inside = ROWS * (group.x + group.y * 32768u);
+  if (inside >= matrix.rows) {
+    return;
+  }
   let row = matrix.first_row + inside;
   let writes = index < ROWS && inside + index < matrix.rows && t < tokens_in();
   // On its way while the weights are.
@@ -51,44 +66,59 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (writes) {
     before = standing(row + index, t);
   }
-  // SwiGLU: parts 0 and 1 are gate and up, over the same rows and the same input.
-  let parts = select(matrix.parts, 1u, EPILOGUE == SWIGLU);
+  // The part that covers the rows, or the two that stand beside each other; of SwiGLU, gate and up over the same input.
+  var first = 0u;
+  var beside = 0u;
+  var found = 1u;
+  if (EPILOGUE != SWIGLU) {
+    found = 0u;
+    for (var p = 0u; p < matrix.parts; p++) {
+      if (covers(p, row)) {
+        first = select(first, p, found == 0u);
+        beside = p;
+        found += 1u;
+      }
+    }
+  }
+  let split = 4u * matrix.part[first].strips;
+  let units = split + select(0u, 4u * matrix.part[beside].strips, found > 1u);
   var plain = vec4<f32>(0.0);
   var normed = vec4<f32>(0.0);
   var second = vec4<f32>(0.0);
   var squares = 0.0;
-  var begin = 0u;  // where this part's quarters begin among the team: parts beside each other are shared out as one row
-  for (var p = 0u; p < parts; p++) {
-    let part = matrix.part[p];
-    if (row < part.first_row || row - part.first_row >= part.rows) {
-      continue;
+  // No branch inside: all loads of all rounds may be on their way at once.
+  for (var round = 0u; round < ROUNDS; round++) {
+    let unit = min(index + round * THREADS, units - 1u);
+    let is_beside = unit >= split;
+    let part = matrix.part[select(first, beside, is_beside)];
+    let i = unit - select(0u, split, is_beside);
+    let s = i / 4u;
+    let w = i % 4u;
+    let column = part.x + 8u * s + w;
+    let at = t * matrix.x_stride + column;
+    let is_mine = index + round * THREADS < units;
+    var low = select(vec4<f32>(0.0), x[at], is_mine);
+    var high = select(vec4<f32>(0.0), x[at + 4u], is_mine);
+    let under_norm = NORM_X != NO_NORM && column >= NORM_X;
+    if (NORM_X != NO_NORM) {
+      squares += select(0.0, dot(low, low) + dot(high, high), under_norm);
+      let from_norm = select(0u, column - NORM_X, under_norm);
+      low *= select(vec4<f32>(1.0), norm[from_norm], under_norm);
+      high *= select(vec4<f32>(1.0), norm[from_norm + 4u], under_norm);
     }
-    let under_norm = NORM_X != NO_NORM && part.x >= NORM_X;
-    var sum = vec4<f32>(0.0);
-    var sum_up = vec4<f32>(0.0);
-    for (var i = (index + THREADS - begin) % THREADS; i < 4u * part.strips; i += THREADS) {
-      let s = i / 4u;
-      let w = i % 4u;
-      let column = part.x + 8u * s + w;
-      let at = t * matrix.x_stride + column;
-      var v = Quarter(x[at], x[at + 4u]);
-      if (under_norm) {
-        squares += quarter_dot(v, v);
-        v = Quarter(v.low * norm[column - NORM_X], v.high * norm[column + 4u - NORM_X]);
-      }
-      sum += rows_dot(part, row - part.first_row, s, w, v);
-      if (EPILOGUE == SWIGLU) {
-        sum_up += rows_dot(matrix.part[1], row - part.first_row, s, w, v);
-      }
-    }
-    begin = (begin + 4u * part.strips) % THREADS;
-    if (under_norm) {
-      normed += part.scale * sum;
+    let v = Inputs(low, high, vec2<f32>(dot(low, vec4<f32>(1.0)), dot(high, vec4<f32>(1.0))));
+    let sum = part.scale * rows_dot(part, row - part.first_row, s, w, v);
+    if (NORM_X == NO_NORM) {
+      plain += sum;
+    } else if (NORM_X == 0u) {
+      normed += sum;
     } else {
-      plain += part.scale * sum;
+      plain += select(sum, vec4<f32>(0.0), under_norm);
+      normed += select(vec4<f32>(0.0), sum, under_norm);
     }
     if (EPILOGUE == SWIGLU) {
-      second += matrix.part[1].scale * sum_up;
+      let up = matrix.part[1];
+      second += up.scale * rows_dot(up, row - up.first_row, s, w, v);
     }
   }
   let slot = index / LANES * 4u + index % LANES;

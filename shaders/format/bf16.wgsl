@@ -17,5 +17,5 @@ fn strip_bf16(quants: u32, i: u32) -> Strip {
 
 fn quarter_bf16(quants: u32, i: u32, w: u32) -> Quarter {
   let q = quants + 16u * i + 2u * w;
-  return Quarter(four_bf16(word_at(q), word_at(q + 1u)), four_bf16(word_at(q + 8u), word_at(q + 9u)));
+  return plain_quarter(four_bf16(word_at(q), word_at(q + 1u)), four_bf16(word_at(q + 8u), word_at(q + 9u)));
 }

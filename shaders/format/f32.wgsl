@@ -13,5 +13,5 @@ fn strip_f32(quants: u32, i: u32) -> Strip {
 
 fn quarter_f32(quants: u32, i: u32, w: u32) -> Quarter {
   let q = quants / 4u + 8u * i + w;
-  return Quarter(four_f32(q), four_f32(q + 4u));
+  return plain_quarter(four_f32(q), four_f32(q + 4u));
 }

@@ -26,7 +26,7 @@ fn strip_iq4_nl(quants: u32, scales: u32, i: u32) -> Strip {
 }
 
 fn quarter_of_steps(word: u32, d: f32) -> Quarter {
-  return Quarter(d * steps_of(low_nibbles(word)), d * steps_of(high_nibbles(word)));
+  return Quarter(steps_of(low_nibbles(word)), steps_of(high_nibbles(word)), vec2<f32>(d), vec2<f32>(0.0));
 }
 
 fn quarter_iq4_nl(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {

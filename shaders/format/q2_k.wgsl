@@ -20,8 +20,7 @@ fn quarter_q2_k(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
   let pair = halfword_at(unit + i % 8u);
   let d = half_at(unit + 8u);
   let dmin = half_at(unit + 9u);
-  return Quarter(
-    d * f32(pair & 15u) * pairs_at(word_at(q), w) - vec4<f32>(dmin * f32((pair >> 4u) & 15u)),
-    d * f32((pair >> 8u) & 15u) * pairs_at(word_at(q + 1u), w) - vec4<f32>(dmin * f32(pair >> 12u)),
-  );
+  let s = vec2<f32>(f32(pair & 15u), f32((pair >> 8u) & 15u));
+  let m = vec2<f32>(f32((pair >> 4u) & 15u), f32(pair >> 12u));
+  return Quarter(pairs_at(word_at(q), w), pairs_at(word_at(q + 1u), w), d * s, -dmin * m);
 }

@@ -33,7 +33,7 @@ fn quarter_q3_k(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
   let d = half_at(unit + 6u);
   let high = word_at(q + 2u);
   return Quarter(
-    d * scale_q3_k(unit, j) * (pairs_at(word_at(q), w) + centred(high, 4u * w)),
-    d * scale_q3_k(unit, j + 1u) * (pairs_at(word_at(q + 1u), w) + centred(high, 16u + 4u * w)),
+    pairs_at(word_at(q), w) + centred(high, 4u * w), pairs_at(word_at(q + 1u), w) + centred(high, 16u + 4u * w),
+    d * vec2<f32>(scale_q3_k(unit, j), scale_q3_k(unit, j + 1u)), vec2<f32>(0.0),
   );
 }

@@ -10,7 +10,6 @@ fn strip_q4_0(quants: u32, scales: u32, i: u32) -> Strip {
 }
 
 fn quarter_q4_0(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
-  let q = nibbles_of_word(word_at(quants + 4u * i + w));
   let d = half_at(scales + i);
-  return Quarter(d * (q.low - vec4<f32>(8.0)), d * (q.high - vec4<f32>(8.0)));
+  return quarter_of_nibbles(word_at(quants + 4u * i + w), d, -8.0 * d);
 }

@@ -6,7 +6,6 @@ fn strip_q4_1(quants: u32, scales: u32, i: u32) -> Strip {
 }
 
 fn quarter_q4_1(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
-  let q = nibbles_of_word(word_at(quants + 4u * i + w));
   let pair = unpack2x16float(word_at(scales / 2u + i));
-  return Quarter(pair.x * q.low + vec4<f32>(pair.y), pair.x * q.high + vec4<f32>(pair.y));
+  return quarter_of_nibbles(word_at(quants + 4u * i + w), pair.x, pair.y);
 }

@@ -26,7 +26,6 @@ fn strip_q4_k(quants: u32, scales: u32, i: u32) -> Strip {
 }
 
 fn quarter_q4_k(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
-  let q = nibbles_of_word(word_at(quants + 4u * i + w));
   let pair = scale_and_least(weights[scales / 8u + i / 8u], i % 8u);
-  return Quarter(pair.x * q.low - vec4<f32>(pair.y), pair.x * q.high - vec4<f32>(pair.y));
+  return quarter_of_nibbles(word_at(quants + 4u * i + w), pair.x, -pair.y);
 }

@@ -8,7 +8,6 @@ fn strip_q5_0(quants: u32, scales: u32, i: u32) -> Strip {
 fn quarter_q5_0(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
   let unit = scales + 3u * i;
   let high = halfword_at(unit + 1u) | (halfword_at(unit + 2u) << 16u);
-  let q = five_bits_of_word(word_at(quants + 4u * i + w), high, w);
   let d = half_at(unit);
-  return Quarter(d * (q.low - vec4<f32>(16.0)), d * (q.high - vec4<f32>(16.0)));
+  return quarter_of_five_bits(word_at(quants + 4u * i + w), high, w, d, -16.0 * d);
 }

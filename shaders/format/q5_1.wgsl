@@ -8,6 +8,5 @@ fn strip_q5_1(quants: u32, scales: u32, i: u32) -> Strip {
 fn quarter_q5_1(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
   let unit = scales / 2u + 2u * i;
   let pair = unpack2x16float(word_at(unit));
-  let q = five_bits_of_word(word_at(quants + 4u * i + w), word_at(unit + 1u), w);
-  return Quarter(pair.x * q.low + vec4<f32>(pair.y), pair.x * q.high + vec4<f32>(pair.y));
+  return quarter_of_five_bits(word_at(quants + 4u * i + w), word_at(unit + 1u), w, pair.x, pair.y);
 }

@@ -19,6 +19,5 @@ fn quarter_q5_k(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
   let j = i % 8u;
   let block = scales / 8u + 3u * (i / 8u);
   let pair = scale_and_least(weights[block], j);
-  let q = five_bits_of_word(word_at(quants + 4u * i + w), weights[block + 1u + j / 4u][j % 4u], w);
-  return Quarter(pair.x * q.low - vec4<f32>(pair.y), pair.x * q.high - vec4<f32>(pair.y));
+  return quarter_of_five_bits(word_at(quants + 4u * i + w), weights[block + 1u + j / 4u][j % 4u], w, pair.x, -pair.y);
 }

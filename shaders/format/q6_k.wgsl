@@ -25,15 +25,24 @@ fn strip_q6_k(quants: u32, scales: u32, i: u32) -> Strip {
   );
 }
 
+// The two bits at 0, 8, 16 and 24 of a word, at bit 21.
+fn pairs_up(word: u32) -> vec4<u32> {
+  return vec4<u32>(word << 21u, word << 13u, word << 5u, word >> 3u) & vec4<u32>(3u << 21u);
+}
+
 fn quarter_q6_k(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
   let q = quants + 12u * (i / 2u);
   let word = word_at(q + 4u * (i % 2u) + w);
   let upper = q + 8u + 2u * (i % 2u);
   let unit = scales + 10u * (i / 8u);
   let pair = signed_bytes_of(halfword_at(unit + i % 8u));
-  let d = half_at(unit + 8u);
+  let s = half_at(unit + 8u) * vec2<f32>(f32(pair.x), f32(pair.y));
+  // A code in the top six bits of a mantissa is 1 + q / 64: no conversion.
+  let low = vec4<u32>(word << 17u, word << 9u, word << 1u, word >> 7u);
+  let high = vec4<u32>(word << 13u, word << 5u, word >> 3u, word >> 11u);
   return Quarter(
-    four_q6_k(d * f32(pair.x), low_nibbles(word), word_at(upper), w),
-    four_q6_k(d * f32(pair.y), high_nibbles(word), word_at(upper + 1u), w),
+    with_exponent((low & vec4<u32>(15u << 17u)) | pairs_up(word_at(upper) >> (2u * w))),
+    with_exponent((high & vec4<u32>(15u << 17u)) | pairs_up(word_at(upper + 1u) >> (2u * w))),
+    64.0 * s, -96.0 * s,
   );
 }

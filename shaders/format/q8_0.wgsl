@@ -17,5 +17,5 @@ fn strip_q8_0(quants: u32, scales: u32, i: u32) -> Strip {
 fn quarter_q8_0(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
   let q = quants + 8u * i + w;
   let d = half_at(scales + i);
-  return Quarter(four_q8_0(d, word_at(q)), four_q8_0(d, word_at(q + 4u)));
+  return Quarter(four_q8_0(1.0, word_at(q)), four_q8_0(1.0, word_at(q + 4u)), vec2<f32>(d), vec2<f32>(0.0));
 }

@@ -132,7 +132,7 @@ impl Shapes {
     pub fn team(&self, strips: u32) -> Shape {
         let lanes = self.most_lanes;
         let most: u32 = std::env::var("PG_T").ok().and_then(|v| v.parse().ok()).unwrap_or(256);
-        let rounds = (4 * strips).div_ceil(most);
+        let rounds = (4 * strips).div_ceil(most).max(1);
         Shape { threads: (4 * strips).div_ceil(rounds).next_multiple_of(lanes).min(256), lanes }
     }
 

@@ -251,7 +251,9 @@ impl<'a> Recorder<'a> {
             (true, true) => ("matmul_tile", (if epilogue == Epilogue::SwiGlu { 32 } else { 64 }, 64)),
             (false, true) => {
                 let strips = if epilogue == Epilogue::SwiGlu { matrix.strips } else { matrix.row_strips() };
-                constants.extend(lanes(self.shapes().team(strips)));
+                let shape = self.shapes().team(strips);
+                constants.extend(lanes(shape));
+                constants.push(("ROUNDS", (4 * strips).div_ceil(shape.threads).into()));
                 let each = if matrix.in_fours() { 4 } else { 1 };
                 constants.push(("ROWS", each.into()));
                 ("matvec_team", (each, 1))

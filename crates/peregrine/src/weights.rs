@@ -233,12 +233,14 @@ impl Matrix {
         matrix
     }
 
-    /// Whether every part begins and ends at a multiple of 4 rows, so that an invocation can work on four at once.
+    /// Whether no four rows from a multiple of 4 on belong to different parts, so that an invocation can work on four at once.
     pub fn in_fours(&self) -> bool {
         let fours = |t: &GpuMatrix| {
             let used = &t.part[..t.parts as usize];
-            t.rows.is_multiple_of(4)
-                && used.iter().all(|p| p.rows.is_multiple_of(4) && (p.first_row - t.first_row).is_multiple_of(4))
+            used.iter().all(|p| {
+                let from = p.first_row - t.first_row;
+                from.is_multiple_of(4) && (p.rows.is_multiple_of(4) || from + p.rows == t.rows)
+            })
         };
         self.slabs.iter().all(|slab| fours(&slab.table))
     }
