@@ -4,11 +4,6 @@ const ADD: u32 = 1u;
 const SWIGLU: u32 = 2u;
 
 override EPILOGUE: u32 = 0u;
-override FINAL: u32 = 0u;  // 1: the LM head, which sees only the tokens from now.first on
-
-fn tokens_in() -> u32 {
-  return now.tokens - FINAL * now.first;
-}
 
 // `before`: what stood there, as the kernel loaded it; only ADD wants it.
 fn finish(row: u32, t: u32, sum: f32, second: f32, before: f32) {

@@ -23,7 +23,17 @@ fn reduce(value: vec4<f32>, index: u32) -> vec4<f32> {
   return scratch[index - lane];
 }
 
-// Four sums at once over LANES >= 4 invocations: lane i gets component i % 4.
-fn reduce_4(value: vec4<f32>, index: u32) -> f32 {
-  return reduce(value, index)[index % 4u];
+// The same over those of LANES invocations whose index leaves the same remainder by `apart`, a power of two.
+fn reduce_apart(value: vec4<f32>, index: u32, apart: u32) -> vec4<f32> {
+  let lane = index % LANES;
+  workgroupBarrier();
+  scratch[index] = value;
+  for (var reach = LANES / 2u; reach >= apart; reach = reach / 2u) {
+    workgroupBarrier();
+    if (lane < reach) {
+      scratch[index] += scratch[index + reach];
+    }
+  }
+  workgroupBarrier();
+  return scratch[index - lane + lane % apart];
 }

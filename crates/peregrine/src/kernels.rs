@@ -51,15 +51,16 @@ const MATRIX: &[&str] = &[
 ];
 const CANDIDATE: &[&str] = &[shader!("candidate")];
 const EPILOGUE: &[&str] = &[shader!("epilogue")];
+const TOKENS: &[&str] = &[shader!("tokens")];
 
 /// Every kernel there is.
 pub static KERNELS: &[Kernel] = &[
     Kernel { name: "embed", pieces: &[STEP, MATRIX], reduces: false, body: shader!("embed") },
     Kernel { name: "rmsnorm", pieces: &[STEP], reduces: true, body: shader!("rmsnorm") },
-    Kernel { name: "matvec", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec") },
-    Kernel { name: "matvec_team", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec_team") },
-    Kernel { name: "matmul", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matmul") },
-    Kernel { name: "matmul_tile", pieces: &[STEP, MATRIX, EPILOGUE], reduces: false, body: shader!("matmul_tile") },
+    Kernel { name: "matvec", pieces: &[STEP, TOKENS, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec") },
+    Kernel { name: "matvec_team", pieces: &[MATRIX, EPILOGUE], reduces: true, body: shader!("matvec_team") },
+    Kernel { name: "matmul", pieces: &[STEP, TOKENS, MATRIX, EPILOGUE], reduces: true, body: shader!("matmul") },
+    Kernel { name: "matmul_tile", pieces: &[STEP, TOKENS, MATRIX, EPILOGUE], reduces: false, body: shader!("matmul_tile") },
     Kernel { name: "prepare", pieces: &[STEP], reduces: false, body: shader!("prepare") },
     Kernel { name: "mixer", pieces: &[STEP], reduces: true, body: shader!("mixer") },
     Kernel { name: "mixer_step", pieces: &[STEP], reduces: true, body: shader!("mixer_step") },
@@ -90,7 +91,10 @@ impl Kernel {
         for piece in self.pieces.iter().copied().flatten() {
             source.push_str(piece);
         }
-        source.push_str(self.body);
+        match std::env::var("PG_SHADERS").ok().and_then(|d| std::fs::read_to_string(format!("{d}/{}.wgsl", self.name)).ok()) {
+            Some(body) => source.push_str(&body),
+            None => source.push_str(self.body),
+        }
         source
     }
 }
@@ -102,6 +106,36 @@ pub struct Shape {
     pub threads: u32,
     /// Invocations that share a sum; a power of two that divides `threads`.
     pub lanes: u32,
+}
+
+/// How a workgroup of `matvec_team` shares its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Team {
+    /// Invocations.
+    pub shape: Shape,
+    /// Rows of the matrix.
+    pub rows: u32,
+    /// Strips of the input in workgroup memory at a time.
+    pub span: u32,
+    /// How often.
+    pub spans: u32,
+    /// Strips of a span that an invocation multiplies.
+    pub rounds: u32,
+}
+
+impl Team {
+    /// The override constants.
+    pub fn constants(&self) -> [(&'static str, f64); 6] {
+        let Shape { threads, lanes } = self.shape;
+        [
+            ("THREADS", threads.into()),
+            ("LANES", lanes.into()),
+            ("ROWS", self.rows.into()),
+            ("SPAN", self.span.into()),
+            ("SPANS", self.spans.into()),
+            ("ROUNDS", self.rounds.into()),
+        ]
+    }
 }
 
 /// The workgroup shapes for one device.
@@ -127,13 +161,23 @@ impl Shapes {
         Shape { threads: 16, lanes: 1 }
     }
 
-    /// For `matvec_team`, whose rows have `strips` strips of 32 weights: an invocation for each quarter of a strip, up to the
-    /// most that a workgroup may have.
-    pub fn team(&self, strips: u32) -> Shape {
+    /// For `matvec_team`, whose rows have `strips` strips of 32 weights; `rows`: the most rows that a workgroup may share.
+    pub fn team(&self, strips: u32, rows: u32) -> Team {
+        let rows = rows.min(std::env::var("PG_R").ok().and_then(|v| v.parse().ok()).unwrap_or(4));
+        let most: u32 = std::env::var("PG_T").ok().and_then(|v| v.parse().ok()).unwrap_or(MOST_THREADS);
         let lanes = self.most_lanes;
-        let most: u32 = std::env::var("PG_T").ok().and_then(|v| v.parse().ok()).unwrap_or(256);
-        let rounds = (4 * strips).div_ceil(most).max(1);
-        Shape { threads: (4 * strips).div_ceil(rounds).next_multiple_of(lanes).min(256), lanes }
+        let mut spans = 1;
+        loop {
+            let span = strips.div_ceil(spans);
+            let rounds = (rows * span).div_ceil(most);
+            let threads = (rows * span.div_ceil(rounds)).next_multiple_of(lanes);
+            // The staged input, the lanes' sums, and what a reduction through workgroup memory needs, in vec4s.
+            if 8 * span + rows * (threads / lanes) + threads <= MOST_WORKGROUP_MEMORY / 16 {
+                let rounds = span.div_ceil(threads / rows);
+                return Team { shape: Shape { threads, lanes }, rows, span, spans, rounds };
+            }
+            spans += 1;
+        }
     }
 
     /// For a norm over `width` values: one sum a workgroup, always through workgroup memory.
@@ -164,6 +208,11 @@ impl Shapes {
         }
     }
 }
+
+/// What every WebGPU device allows in a workgroup.
+const MOST_THREADS: u32 = 256;
+/// And of workgroup memory, bytes.
+const MOST_WORKGROUP_MEMORY: u32 = 16384;
 
 type Key = (&'static str, Reduction, Vec<(&'static str, u64)>);
 type Scope = std::pin::Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;

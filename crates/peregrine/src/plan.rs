@@ -243,38 +243,37 @@ impl<'a> Recorder<'a> {
         rows: Rows,
     ) {
         let hardware = self.gpu.shapes() == ShapeClass::Hardware;
-        let mut constants = formats(matrix);
-        constants.push(("EPILOGUE", f64::from(epilogue as u32)));
-        constants.push(("FINAL", f64::from(u8::from(rows == Rows::Logits))));
-        // Rows and tokens of a workgroup.
-        let (kernel, tile) = match (self.many, hardware) {
-            (true, true) => ("matmul_tile", (if epilogue == Epilogue::SwiGlu { 32 } else { 64 }, 64)),
-            (false, true) => {
-                let strips = if epilogue == Epilogue::SwiGlu { matrix.strips } else { matrix.row_strips() };
-                let shape = self.shapes().team(strips);
-                constants.extend(lanes(shape));
-                constants.push(("ROUNDS", (4 * strips).div_ceil(shape.threads).into()));
-                let each = if matrix.in_fours() { 4 } else { 1 };
-                constants.push(("ROWS", each.into()));
-                ("matvec_team", (each, 1))
-            }
-            (many, false) => {
-                let shape = self.shapes().linear();
-                constants.extend(lanes(shape));
-                (if many { "matmul" } else { "matvec" }, (shape.threads / shape.lanes, if many { 8 } else { 1 }))
-            }
-        };
-        if let Some(norm) = input.norm {
-            constants.extend([
-                ("NORM_X", (norm.offset / 4).into()),
-                ("NORM_WIDTH", norm.width.into()),
-                ("NORM_EPS", norm.eps.into()),
-            ]);
-        }
         for slab in &matrix.slabs {
-            let mut buffers = vec![self.step, &slab.uniform, &slab.weights, input.x, y];
-            if kernel == "matvec_team" {
-                buffers.push(input.norm.map_or(input.x, |norm| norm.weight));
+            let mut constants = formats(matrix);
+            constants.push(("EPILOGUE", f64::from(epilogue as u32)));
+            let mut buffers = vec![&slab.uniform, &slab.weights, input.x, y];
+            // Rows and tokens of a workgroup.
+            let (kernel, tile) = match (self.many, hardware) {
+                (true, true) => ("matmul_tile", (if epilogue == Epilogue::SwiGlu { 32 } else { 64 }, 64)),
+                (false, true) => {
+                    let most_rows = if matrix.in_fours() { 4 } else { 1 };
+                    let team = self.shapes().team(slab.table.row_strips(), most_rows);
+                    constants.extend(team.constants());
+                    constants.extend(slab.table.places());
+                    if let Some(norm) = input.norm {
+                        constants.extend([
+                            ("NORM_STRIP", (norm.offset / 32).into()),
+                            ("NORM_WIDTH", norm.width.into()),
+                            ("NORM_EPS", norm.eps.into()),
+                        ]);
+                    }
+                    buffers.push(input.norm.map_or(input.x, |norm| norm.weight));
+                    ("matvec_team", (team.rows, 1))
+                }
+                (many, false) => {
+                    let shape = self.shapes().linear();
+                    constants.extend(lanes(shape));
+                    (if many { "matmul" } else { "matvec" }, (shape.threads / shape.lanes, if many { 8 } else { 1 }))
+                }
+            };
+            if kernel != "matvec_team" {
+                constants.push(("FINAL", f64::from(u8::from(rows == Rows::Logits))));
+                buffers.insert(0, self.step);
             }
             let groups = slab.table.rows.div_ceil(tile.0);
             let grid =

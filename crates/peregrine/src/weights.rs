@@ -164,6 +164,36 @@ pub struct Slab {
     pub table: GpuMatrix,
 }
 
+impl GpuMatrix {
+    fn used(&self) -> &[GpuPart] {
+        &self.part[..self.parts as usize]
+    }
+
+    /// Two parts that cover the same rows, next to each other in the input, and are added up.
+    fn is_beside(&self) -> bool {
+        matches!(self.used(), [a, b] if a.first_row == b.first_row && a.kind >> 8 == b.kind >> 8 && b.x == 8 * a.strips)
+    }
+
+    /// Strips in a row, over the parts that stand beside each other.
+    pub fn row_strips(&self) -> u32 {
+        let beside = if self.is_beside() { self.part[1].strips } else { 0 };
+        self.part[0].strips + beside
+    }
+
+    /// Where its parts are, as the override constants of `matvec_team`: by rows, or beside each other.
+    pub fn places(&self) -> Vec<(&'static str, f64)> {
+        let mut places = vec![("STRIPS", f64::from(self.row_strips()))];
+        if self.is_beside() {
+            places.push(("BESIDE", self.part[0].strips.into()));
+            return places;
+        }
+        let names = ["ROW_1", "ROW_2", "ROW_3", "ROW_4", "ROW_5", "ROW_6", "ROW_7"];
+        let below = self.used().iter().skip(1).filter(|p| p.kind >> 8 == 0);
+        places.extend(names.into_iter().zip(below.map(|p| f64::from(p.first_row))));
+        places
+    }
+}
+
 /// A matrix of weights on the GPU.
 #[derive(Clone)]
 pub struct Matrix {
@@ -236,23 +266,12 @@ impl Matrix {
     /// Whether no four rows from a multiple of 4 on belong to different parts, so that an invocation can work on four at once.
     pub fn in_fours(&self) -> bool {
         let fours = |t: &GpuMatrix| {
-            let used = &t.part[..t.parts as usize];
-            used.iter().all(|p| {
+            t.used().iter().all(|p| {
                 let from = p.first_row - t.first_row;
                 from.is_multiple_of(4) && (p.rows.is_multiple_of(4) || from + p.rows == t.rows)
             })
         };
         self.slabs.iter().all(|slab| fours(&slab.table))
-    }
-
-    /// Strips in a row, over all parts that stand beside each other; the most of any row.
-    pub fn row_strips(&self) -> u32 {
-        let covering = |t: &GpuMatrix, row: u32| -> u32 {
-            let used = &t.part[..t.parts as usize];
-            used.iter().filter(|p| p.first_row <= row && row - p.first_row < p.rows).map(|p| p.strips).sum()
-        };
-        let rows = |t: &GpuMatrix| t.part[..t.parts as usize].iter().map(|p| covering(t, p.first_row)).max().unwrap_or(0);
-        self.slabs.iter().map(|slab| rows(&slab.table)).max().unwrap_or(0).max(1)
     }
 
     /// Bytes on the GPU.
