@@ -63,17 +63,18 @@ struct Strip {
   h: vec4<f32>,
 }
 
-// Eight weights of a strip, what one word of nibbles holds: values 4 w to 4 w + 3 (low), and 16 + 4 w to 16 + 4 w + 3 (high). A value
-// is scale code + offset; the two are applied to sums over codes and over inputs, not to each value.
-struct Quarter {
-  low: vec4<f32>,
-  high: vec4<f32>,
-  scale: vec2<f32>,   // of low, of high
-  offset: vec2<f32>,
+// What is loaded of a strip before it is decoded: so a kernel can have several strips on their way in few registers.
+struct Raw {
+  a: vec4<u32>,
+  b: vec4<u32>,
+  c: u32,
 }
 
-fn plain_quarter(low: vec4<f32>, high: vec4<f32>) -> Quarter {
-  return Quarter(low, high, vec2<f32>(1.0), vec2<f32>(0.0));
+const NOTHING: vec4<u32> = vec4<u32>(0u);
+
+// For formats of 16 bits and more, which are loaded when they are decoded: where they are.
+fn late(at: u32) -> Raw {
+  return Raw(NOTHING, NOTHING, at);
 }
 
 fn strip_dot(w: Strip, v: Strip) -> f32 {
@@ -96,7 +97,12 @@ fn word_at(i: u32) -> u32 {
 }
 
 fn half_at(i: u32) -> f32 {
-  let pair = unpack2x16float(word_at(i / 2u));
+  return half_of(word_at(i / 2u), i);
+}
+
+// Half `i` of the plane, from the word that holds it.
+fn half_of(word: u32, i: u32) -> f32 {
+  let pair = unpack2x16float(word);
   return select(pair.x, pair.y, (i & 1u) == 1u);
 }
 
@@ -119,29 +125,6 @@ fn low_nibbles(word: u32) -> vec4<u32> {
 
 fn high_nibbles(word: u32) -> vec4<u32> {
   return (vec4<u32>(word) >> vec4<u32>(4u, 12u, 20u, 28u)) & vec4<u32>(15u);
-}
-
-// Bits under the exponent of 1: a number in [1, 2). Codes become floats without a conversion, which costs a GPU four times an
-// addition; what it adds to them goes into the offset.
-fn with_exponent(mantissa: vec4<u32>) -> vec4<f32> {
-  return bitcast<vec4<f32>>(mantissa | vec4<u32>(0x3f800000u));
-}
-
-// A code in the top four bits of a mantissa is 1 + q / 16. Constant shifts, one a value.
-fn low_nibbles_up(word: u32) -> vec4<u32> {
-  return vec4<u32>(word << 19u, word << 11u, word << 3u, word >> 5u) & vec4<u32>(15u << 19u);
-}
-
-fn high_nibbles_up(word: u32) -> vec4<u32> {
-  return vec4<u32>(word << 15u, word << 7u, word >> 1u, word >> 9u) & vec4<u32>(15u << 19u);
-}
-
-// scale q + offset for the eight four-bit codes of a word.
-fn quarter_of_nibbles(word: u32, scale: f32, offset: f32) -> Quarter {
-  return Quarter(
-    with_exponent(low_nibbles_up(word)), with_exponent(high_nibbles_up(word)),
-    vec2<f32>(16.0 * scale), vec2<f32>(offset - 16.0 * scale),
-  );
 }
 
 // The 32 four-bit codes of a vec4.
@@ -168,14 +151,6 @@ fn five_bits_of(words: vec4<u32>, high: u32) -> Strip {
     with_fifth(low_nibbles(words.z), high, 8u), with_fifth(low_nibbles(words.w), high, 12u),
     with_fifth(high_nibbles(words.x), high, 16u), with_fifth(high_nibbles(words.y), high, 20u),
     with_fifth(high_nibbles(words.z), high, 24u), with_fifth(high_nibbles(words.w), high, 28u),
-  );
-}
-
-// scale q + offset for eight five-bit codes: quarter w.
-fn quarter_of_five_bits(word: u32, high: u32, w: u32, scale: f32, offset: f32) -> Quarter {
-  return Quarter(
-    with_fifth(low_nibbles(word), high, 4u * w), with_fifth(high_nibbles(word), high, 16u + 4u * w),
-    vec2<f32>(scale), vec2<f32>(offset),
   );
 }
 
@@ -209,49 +184,52 @@ fn format_of(part: Part) -> u32 {
   return format;
 }
 
-// Strip `s` of row `row` (counted inside the part): 32 weights. Each format is called in one place: compilers that inline first
-// and drop dead code afterwards take long enough as it is.
-fn strip(part: Part, row: u32, s: u32) -> Strip {
+// Loads strip `s` of row `row` (counted inside the part): 32 weights, which `decode` makes of it. Each format is called in one
+// place: compilers that inline first and drop dead code afterwards take long enough as it is.
+fn load(part: Part, row: u32, s: u32) -> Raw {
   let i = row * part.strips + s;
   let quants = part.quants;
   let scales = part.scales;
   let format = format_of(part);
-  if (has(F16) && format == F16) { return strip_f16(quants, i); }
-  if (has(BF16) && format == BF16) { return strip_bf16(quants, i); }
-  if (has(Q4_0) && format == Q4_0) { return strip_q4_0(quants, scales, i); }
-  if (has(Q4_1) && format == Q4_1) { return strip_q4_1(quants, scales, i); }
-  if (has(Q5_0) && format == Q5_0) { return strip_q5_0(quants, scales, i); }
-  if (has(Q5_1) && format == Q5_1) { return strip_q5_1(quants, scales, i); }
-  if (has(Q8_0) && format == Q8_0) { return strip_q8_0(quants, scales, i); }
-  if (has(Q2_K) && format == Q2_K) { return strip_q2_k(quants, scales, i); }
-  if (has(Q3_K) && format == Q3_K) { return strip_q3_k(quants, scales, i); }
-  if (has(Q4_K) && format == Q4_K) { return strip_q4_k(quants, scales, i); }
-  if (has(Q5_K) && format == Q5_K) { return strip_q5_k(quants, scales, i); }
-  if (has(Q6_K) && format == Q6_K) { return strip_q6_k(quants, scales, i); }
-  if (has(IQ4_NL) && format == IQ4_NL) { return strip_iq4_nl(quants, scales, i); }
-  if (has(IQ4_XS) && format == IQ4_XS) { return strip_iq4_xs(quants, scales, i); }
-  return strip_f32(quants, i);
+  if (has(F16) && format == F16) { return load_f16(quants, i); }
+  if (has(BF16) && format == BF16) { return load_bf16(quants, i); }
+  if (has(Q4_0) && format == Q4_0) { return load_q4_0(quants, scales, i); }
+  if (has(Q4_1) && format == Q4_1) { return load_q4_1(quants, scales, i); }
+  if (has(Q5_0) && format == Q5_0) { return load_q5_0(quants, scales, i); }
+  if (has(Q5_1) && format == Q5_1) { return load_q5_1(quants, scales, i); }
+  if (has(Q8_0) && format == Q8_0) { return load_q8_0(quants, scales, i); }
+  if (has(Q2_K) && format == Q2_K) { return load_q2_k(quants, scales, i); }
+  if (has(Q3_K) && format == Q3_K) { return load_q3_k(quants, scales, i); }
+  if (has(Q4_K) && format == Q4_K) { return load_q4_k(quants, scales, i); }
+  if (has(Q5_K) && format == Q5_K) { return load_q5_k(quants, scales, i); }
+  if (has(Q6_K) && format == Q6_K) { return load_q6_k(quants, scales, i); }
+  if (has(IQ4_NL) && format == IQ4_NL) { return load_iq4_nl(quants, scales, i); }
+  if (has(IQ4_XS) && format == IQ4_XS) { return load_iq4_xs(quants, scales, i); }
+  return load_f32(quants, i);
 }
 
-// Quarter `w` of strip `s` of row `row`: 8 weights.
-fn quarter(part: Part, row: u32, s: u32, w: u32) -> Quarter {
+// The weights of a loaded strip.
+fn decode(raw: Raw, part: Part, row: u32, s: u32) -> Strip {
   let i = row * part.strips + s;
-  let quants = part.quants;
   let scales = part.scales;
   let format = format_of(part);
-  if (has(F16) && format == F16) { return quarter_f16(quants, i, w); }
-  if (has(BF16) && format == BF16) { return quarter_bf16(quants, i, w); }
-  if (has(Q4_0) && format == Q4_0) { return quarter_q4_0(quants, scales, i, w); }
-  if (has(Q4_1) && format == Q4_1) { return quarter_q4_1(quants, scales, i, w); }
-  if (has(Q5_0) && format == Q5_0) { return quarter_q5_0(quants, scales, i, w); }
-  if (has(Q5_1) && format == Q5_1) { return quarter_q5_1(quants, scales, i, w); }
-  if (has(Q8_0) && format == Q8_0) { return quarter_q8_0(quants, scales, i, w); }
-  if (has(Q2_K) && format == Q2_K) { return quarter_q2_k(quants, scales, i, w); }
-  if (has(Q3_K) && format == Q3_K) { return quarter_q3_k(quants, scales, i, w); }
-  if (has(Q4_K) && format == Q4_K) { return quarter_q4_k(quants, scales, i, w); }
-  if (has(Q5_K) && format == Q5_K) { return quarter_q5_k(quants, scales, i, w); }
-  if (has(Q6_K) && format == Q6_K) { return quarter_q6_k(quants, scales, i, w); }
-  if (has(IQ4_NL) && format == IQ4_NL) { return quarter_iq4_nl(quants, scales, i, w); }
-  if (has(IQ4_XS) && format == IQ4_XS) { return quarter_iq4_xs(quants, scales, i, w); }
-  return quarter_f32(quants, i, w);
+  if (has(F16) && format == F16) { return strip_f16(raw); }
+  if (has(BF16) && format == BF16) { return strip_bf16(raw); }
+  if (has(Q4_0) && format == Q4_0) { return strip_q4_0(raw, scales, i); }
+  if (has(Q4_1) && format == Q4_1) { return strip_q4_1(raw); }
+  if (has(Q5_0) && format == Q5_0) { return strip_q5_0(raw); }
+  if (has(Q5_1) && format == Q5_1) { return strip_q5_1(raw); }
+  if (has(Q8_0) && format == Q8_0) { return strip_q8_0(raw, scales, i); }
+  if (has(Q2_K) && format == Q2_K) { return strip_q2_k(raw); }
+  if (has(Q3_K) && format == Q3_K) { return strip_q3_k(raw); }
+  if (has(Q4_K) && format == Q4_K) { return strip_q4_k(raw, i); }
+  if (has(Q5_K) && format == Q5_K) { return strip_q5_k(raw, i); }
+  if (has(Q6_K) && format == Q6_K) { return strip_q6_k(raw, i); }
+  if (has(IQ4_NL) && format == IQ4_NL) { return strip_iq4_nl(raw, scales, i); }
+  if (has(IQ4_XS) && format == IQ4_XS) { return strip_iq4_xs(raw); }
+  return strip_f32(raw);
+}
+
+fn strip(part: Part, row: u32, s: u32) -> Strip {
+  return decode(load(part, row, s), part, row, s);
 }

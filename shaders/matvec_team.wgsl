@@ -39,11 +39,24 @@ fn part_of(row: u32) -> u32 {
     + u32(row >= ROW_7);
 }
 
-// Strip s of a row over all its parts, times the part's scale.
-fn weights_at(below: u32, row: u32, s: u32) -> Strip {
+// Strip s of a row over all its parts.
+struct Loaded {
+  raw: Raw,
+  part: Part,
+  row: u32,
+  s: u32,
+}
+
+fn loaded(below: u32, row: u32, s: u32) -> Loaded {
   let is_beside = s >= BESIDE;
   let part = matrix.part[select(below, 1u, is_beside)];
-  return scaled(strip(part, row - part.first_row, select(s, s - BESIDE, is_beside)), part.scale);
+  let row_in = row - part.first_row;
+  let s_in = select(s, s - BESIDE, is_beside);
+  return Loaded(load(part, row_in, s_in), part, row_in, s_in);
+}
+
+fn dot_of(w: Loaded, v: Strip) -> f32 {
+  return w.part.scale * strip_dot(decode(w.raw, w.part, w.row, w.s), v);
 }
 
 @compute @workgroup_size(THREADS)
@@ -67,10 +80,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var span = 0u; span < SPANS; span++) {
     let begin = span * SPAN;
     // The weights of a round are on their way while the round before is summed, and those of the first while the input is staged.
-    var w = weights_at(below, row, min(begin + local, STRIPS - 1u));
-    var up: Strip;
+    var w = loaded(below, row, min(begin + local, STRIPS - 1u));
+    var up: Loaded;
     if (EPILOGUE == SWIGLU) {
-      up = weights_at(1u, row, min(begin + local, STRIPS - 1u));
+      up = loaded(1u, row, min(begin + local, STRIPS - 1u));
     }
     if (span > 0u) {
       workgroupBarrier();
@@ -96,7 +109,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         tile[at + (4u ^ k)], tile[at + (5u ^ k)], tile[at + (6u ^ k)], tile[at + (7u ^ k)],
       );
       let is_in = strip_in < SPAN;
-      let sum = select(0.0, strip_dot(w, v), is_in);
+      let sum = select(0.0, dot_of(w, v), is_in);
       if (NORM_STRIP != NEVER && begin + strip_in >= NORM_STRIP) {
         sums.y += sum;
       } else {
@@ -104,13 +117,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
       let next = min(begin + strip_in + THREADS / ROWS, STRIPS - 1u);
       if (EPILOGUE == SWIGLU) {
-        sums.z += select(0.0, strip_dot(up, v), is_in);
+        sums.z += select(0.0, dot_of(up, v), is_in);
         if (round + 1u < ROUNDS) {
-          up = weights_at(1u, row, next);
+          up = loaded(1u, row, next);
         }
       }
       if (round + 1u < ROUNDS) {
-        w = weights_at(below, row, next);
+        w = loaded(below, row, next);
       }
     }
   }

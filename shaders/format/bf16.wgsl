@@ -3,8 +3,12 @@ fn four_bf16(a: u32, b: u32) -> vec4<f32> {
   return bitcast<vec4<f32>>(vec4<u32>(a << 16u, a & 0xffff0000u, b << 16u, b & 0xffff0000u));
 }
 
-fn strip_bf16(quants: u32, i: u32) -> Strip {
-  let q = quants / 4u + 4u * i;
+fn load_bf16(quants: u32, i: u32) -> Raw {
+  return late(quants / 4u + 4u * i);
+}
+
+fn strip_bf16(raw: Raw) -> Strip {
+  let q = raw.c;
   let a = weights[q];
   let b = weights[q + 1u];
   let c = weights[q + 2u];
@@ -13,9 +17,4 @@ fn strip_bf16(quants: u32, i: u32) -> Strip {
     four_bf16(a.x, a.y), four_bf16(a.z, a.w), four_bf16(b.x, b.y), four_bf16(b.z, b.w),
     four_bf16(c.x, c.y), four_bf16(c.z, c.w), four_bf16(d.x, d.y), four_bf16(d.z, d.w),
   );
-}
-
-fn quarter_bf16(quants: u32, i: u32, w: u32) -> Quarter {
-  let q = quants + 16u * i + 2u * w;
-  return plain_quarter(four_bf16(word_at(q), word_at(q + 1u)), four_bf16(word_at(q + 8u), word_at(q + 9u)));
 }

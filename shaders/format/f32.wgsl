@@ -3,15 +3,14 @@ fn four_f32(i: u32) -> vec4<f32> {
   return bitcast<vec4<f32>>(weights[i]);
 }
 
-fn strip_f32(quants: u32, i: u32) -> Strip {
-  let q = quants / 4u + 8u * i;
+fn load_f32(quants: u32, i: u32) -> Raw {
+  return late(quants / 4u + 8u * i);
+}
+
+fn strip_f32(raw: Raw) -> Strip {
+  let q = raw.c;
   return Strip(
     four_f32(q), four_f32(q + 1u), four_f32(q + 2u), four_f32(q + 3u),
     four_f32(q + 4u), four_f32(q + 5u), four_f32(q + 6u), four_f32(q + 7u),
   );
-}
-
-fn quarter_f32(quants: u32, i: u32, w: u32) -> Quarter {
-  let q = quants / 4u + 8u * i + w;
-  return plain_quarter(four_f32(q), four_f32(q + 4u));
 }

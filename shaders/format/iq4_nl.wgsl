@@ -21,14 +21,10 @@ fn strip_of_steps(words: vec4<u32>, d: f32) -> Strip {
   );
 }
 
-fn strip_iq4_nl(quants: u32, scales: u32, i: u32) -> Strip {
-  return strip_of_steps(weights[quants / 4u + i], half_at(scales + i));
+fn load_iq4_nl(quants: u32, scales: u32, i: u32) -> Raw {
+  return Raw(weights[quants / 4u + i], NOTHING, word_at((scales + i) / 2u));
 }
 
-fn quarter_of_steps(word: u32, d: f32) -> Quarter {
-  return Quarter(steps_of(low_nibbles(word)), steps_of(high_nibbles(word)), vec2<f32>(d), vec2<f32>(0.0));
-}
-
-fn quarter_iq4_nl(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
-  return quarter_of_steps(word_at(quants + 4u * i + w), half_at(scales + i));
+fn strip_iq4_nl(raw: Raw, scales: u32, i: u32) -> Strip {
+  return strip_of_steps(raw.a, half_of(raw.c, scales + i));
 }

@@ -6,10 +6,10 @@ fn scale_iq4_xs(unit: u32, j: u32) -> f32 {
   return half_at(unit) * (f32(low | (high << 4u)) - 32.0);
 }
 
-fn strip_iq4_xs(quants: u32, scales: u32, i: u32) -> Strip {
-  return strip_of_steps(weights[quants / 4u + i], scale_iq4_xs(scales + 4u * (i / 8u), i % 8u));
+fn load_iq4_xs(quants: u32, scales: u32, i: u32) -> Raw {
+  return Raw(weights[quants / 4u + i], NOTHING, bitcast<u32>(scale_iq4_xs(scales + 4u * (i / 8u), i % 8u)));
 }
 
-fn quarter_iq4_xs(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
-  return quarter_of_steps(word_at(quants + 4u * i + w), scale_iq4_xs(scales + 4u * (i / 8u), i % 8u));
+fn strip_iq4_xs(raw: Raw) -> Strip {
+  return strip_of_steps(raw.a, bitcast<f32>(raw.c));
 }

@@ -6,15 +6,20 @@ fn scale_q3_k(unit: u32, j: u32) -> f32 {
   return f32(low | (high << 4u)) - 32.0;
 }
 
-fn strip_q3_k(quants: u32, scales: u32, i: u32) -> Strip {
+fn load_q3_k(quants: u32, scales: u32, i: u32) -> Raw {
   let q = quants + 3u * i;
   let unit = scales + 7u * (i / 8u);
   let j = 2u * (i % 8u);
   let d = half_at(unit + 6u);
-  let s = d * scale_q3_k(unit, j);
-  let t = d * scale_q3_k(unit, j + 1u);
-  let w = pairs_of(word_at(q), word_at(q + 1u));
-  let high = word_at(q + 2u);
+  let pair = vec2<u32>(bitcast<u32>(d * scale_q3_k(unit, j)), bitcast<u32>(d * scale_q3_k(unit, j + 1u)));
+  return Raw(vec4<u32>(word_at(q), word_at(q + 1u), pair), NOTHING, word_at(q + 2u));
+}
+
+fn strip_q3_k(raw: Raw) -> Strip {
+  let s = bitcast<f32>(raw.a.z);
+  let t = bitcast<f32>(raw.a.w);
+  let w = pairs_of(raw.a.x, raw.a.y);
+  let high = raw.c;
   return Strip(
     s * (w.a + centred(high, 0u)), s * (w.b + centred(high, 4u)), s * (w.c + centred(high, 8u)), s * (w.d + centred(high, 12u)),
     t * (w.e + centred(high, 16u)), t * (w.f + centred(high, 20u)), t * (w.g + centred(high, 24u)), t * (w.h + centred(high, 28u)),
@@ -24,16 +29,4 @@ fn strip_q3_k(quants: u32, scales: u32, i: u32) -> Strip {
 // 4 times the third bits of values v to v + 3, less 4.
 fn centred(high: u32, v: u32) -> vec4<f32> {
   return 4.0 * vec4<f32>(bits_of(high, v)) - vec4<f32>(4.0);
-}
-
-fn quarter_q3_k(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
-  let q = quants + 3u * i;
-  let unit = scales + 7u * (i / 8u);
-  let j = 2u * (i % 8u);
-  let d = half_at(unit + 6u);
-  let high = word_at(q + 2u);
-  return Quarter(
-    pairs_at(word_at(q), w) + centred(high, 4u * w), pairs_at(word_at(q + 1u), w) + centred(high, 16u + 4u * w),
-    d * vec2<f32>(scale_q3_k(unit, j), scale_q3_k(unit, j + 1u)), vec2<f32>(0.0),
-  );
 }

@@ -13,19 +13,17 @@ fn scale_and_least(unit: vec4<u32>, j: u32) -> vec2<f32> {
   return unpack2x16float(unit.x) * vec2<f32>(f32(s), f32(m));
 }
 
-fn strip_q4_k(quants: u32, scales: u32, i: u32) -> Strip {
-  let words = weights[quants / 4u + i];
-  let pair = scale_and_least(weights[scales / 8u + i / 8u], i % 8u);
+fn load_q4_k(quants: u32, scales: u32, i: u32) -> Raw {
+  return Raw(weights[quants / 4u + i], weights[scales / 8u + i / 8u], 0u);
+}
+
+fn strip_q4_k(raw: Raw, i: u32) -> Strip {
+  let pair = scale_and_least(raw.b, i % 8u);
   let d = pair.x;
   let least = vec4<f32>(pair.y);
-  let q = nibbles_of(words);
+  let q = nibbles_of(raw.a);
   return Strip(
     d * q.a - least, d * q.b - least, d * q.c - least, d * q.d - least,
     d * q.e - least, d * q.f - least, d * q.g - least, d * q.h - least,
   );
-}
-
-fn quarter_q4_k(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
-  let pair = scale_and_least(weights[scales / 8u + i / 8u], i % 8u);
-  return quarter_of_nibbles(word_at(quants + 4u * i + w), pair.x, -pair.y);
 }

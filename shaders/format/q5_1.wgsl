@@ -1,12 +1,10 @@
 // Q5_1: value = d q + m. 4 words of low nibbles a strip; 4 halves: d, m, then 32 fifth bits, bit v for value v.
-fn strip_q5_1(quants: u32, scales: u32, i: u32) -> Strip {
+fn load_q5_1(quants: u32, scales: u32, i: u32) -> Raw {
   let unit = scales / 2u + 2u * i;
-  let pair = unpack2x16float(word_at(unit));
-  return raised(scaled(five_bits_of(weights[quants / 4u + i], word_at(unit + 1u)), pair.x), pair.y);
+  return Raw(weights[quants / 4u + i], vec4<u32>(word_at(unit + 1u), 0u, 0u, 0u), word_at(unit));
 }
 
-fn quarter_q5_1(quants: u32, scales: u32, i: u32, w: u32) -> Quarter {
-  let unit = scales / 2u + 2u * i;
-  let pair = unpack2x16float(word_at(unit));
-  return quarter_of_five_bits(word_at(quants + 4u * i + w), word_at(unit + 1u), w, pair.x, pair.y);
+fn strip_q5_1(raw: Raw) -> Strip {
+  let pair = unpack2x16float(raw.c);
+  return raised(scaled(five_bits_of(raw.a, raw.b.x), pair.x), pair.y);
 }
