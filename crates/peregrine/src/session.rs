@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 pub use self::answer::{Finish, GenerateOptions, Generated, Piece};
 use self::snapshots::Snapshots;
-use crate::chat::{ChatTemplate, Message};
+use crate::chat::{ChatTemplate, Message, Transcript};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -88,8 +88,8 @@ pub struct Session {
     ids: Vec<u32>,
     /// How many at the end of `ids` the model has not run yet: the newest sampled token, or a prompt that was interrupted.
     pending: usize,
-    /// The text that `ids` stand for, where they came from a chat.
-    consumed: Option<String>,
+    /// What `ids` stand for, where they came from a chat and nothing in them is without a text.
+    consumed: Option<Transcript>,
     /// Steps that run on a token that is not in `ids` yet: 1 while an answer is drawn on the GPU.
     ahead: u32,
     /// Logits after the last token that was run.
@@ -254,27 +254,36 @@ impl Session {
         })?;
         options.sampling.validate()?;
         self.settle();
-        let mut prompt = template.prompt(&engine.tokenizer, messages, self.consumed.as_deref())?;
-        let whole = if prompt.cached { self.ids.len() + prompt.ids.len() } else { prompt.ids.len() };
-        self.fits(whole as u64 + 1)?;
-        check_range(&prompt.ids, engine.config())?;
-        if prompt.cached {
+        let rendering = template.rendering(&engine.tokenizer, messages)?;
+        let whole = rendering.ids(&engine.tokenizer)?;
+        check_range(&whole, engine.config())?;
+        let rest = match &self.consumed {
+            Some(consumed) => rendering.ids_after(&engine.tokenizer, consumed)?,
+            None => None,
+        };
+        if let Some(rest) = &rest {
+            self.fits((self.ids.len() + rest.len()) as u64 + 1)?;
             self.keep_border()?;
         } else {
-            let went = self.go_back(|consumed, _| {
-                let text = consumed.and_then(|c| template.prompt(&engine.tokenizer, messages, Some(c)).ok());
-                text.filter(|found| found.cached).is_some_and(|found| {
-                    prompt = found;
-                    true
-                })
-            });
-            if !went {
-                self.reset();
-            }
+            self.fits(whole.len() as u64 + 1)?;
         }
+        let rest = match rest {
+            Some(rest) => rest,
+            None => {
+                let mut found = None;
+                let after = |consumed: &Transcript| rendering.ids_after(&engine.tokenizer, consumed).ok().flatten();
+                if !self.go_back(|consumed, _| {
+                    found = consumed.and_then(after);
+                    found.is_some()
+                }) {
+                    self.reset();
+                }
+                found.unwrap_or(whole)
+            }
+        };
         let cached = (self.ids.len() - self.pending) as u32;
-        self.push(&prompt.ids);
-        self.consumed = Some(prompt.text);
+        self.push(&rest);
+        self.consumed = Some(rendering.transcript().clone());
         self.answer(options, cached, self.ids.len() as u32, on_piece).await
     }
 
@@ -374,8 +383,12 @@ impl Session {
         written.push_str(&rest);
         answer.text.push_str(&scan.push(&rest));
         answer.text.push_str(&scan.finish());
+        if answer.ids.iter().any(|id| engine.tokenizer.is_special(*id)) {
+            // It has no text, but the model has read it.
+            self.consumed = None;
+        }
         if let Some(consumed) = &mut self.consumed {
-            consumed.push_str(&written);
+            consumed.push(&written);
         }
         Ok(answer)
     }

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Session, check_range};
+use crate::chat::Transcript;
 use crate::checkpoint::Source;
 use crate::error::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"PGSTATE\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const PREFIX: u64 = 16;
 const DIGEST: u64 = 32;
 /// Values that are moved at a time: 4 MiB.
@@ -27,8 +28,8 @@ struct Header {
     ids: Vec<u32>,
     /// How many at the end of `ids` the model has not run.
     pending: u32,
-    /// The text of a chat, where it is one.
-    consumed: Option<String>,
+    /// What `ids` stand for, where they are a chat's.
+    consumed: Option<Transcript>,
 }
 
 impl Session {

@@ -7,6 +7,7 @@
 //! snapshot costs is the recurrent state alone: 4 bytes for each of layers x (d_ssm x d_state + conv_dim x d_conv) values.
 
 use super::Session;
+use crate::chat::Transcript;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::state::State;
@@ -24,7 +25,7 @@ struct Snapshot {
     /// What the session had read, and what of it the model had not run yet.
     ids: Vec<u32>,
     pending: usize,
-    consumed: Option<String>,
+    consumed: Option<Transcript>,
     logits: Vec<f32>,
     copies: Copies,
 }
@@ -138,8 +139,8 @@ impl Session {
 
     /// Goes back to the newest snapshot that `fits`, given its text (of a chat) and its tokens; those after it are void. False where
     /// none does.
-    pub(super) fn go_back(&mut self, mut fits: impl FnMut(Option<&str>, &[u32]) -> bool) -> bool {
-        let found = self.snapshots.kept.iter().rposition(|s| fits(s.consumed.as_deref(), &s.ids));
+    pub(super) fn go_back(&mut self, mut fits: impl FnMut(Option<&Transcript>, &[u32]) -> bool) -> bool {
+        let found = self.snapshots.kept.iter().rposition(|s| fits(s.consumed.as_ref(), &s.ids));
         let Some(at) = found else { return false };
         self.snapshots.cut(at + 1);
         let Snapshot { ids, pending, consumed, logits, copies } = &self.snapshots.kept[at];
