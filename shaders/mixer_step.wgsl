@@ -7,16 +7,15 @@
 @group(0) @binding(2) var<uniform> turns: array<vec4<f32>, 64>;               // (cos, sin) of each pair of a head, two a vec4
 @group(0) @binding(3) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K], see prepare.wgsl
 @group(0) @binding(4) var<storage, read> mamba: array<f32>;                   // see prepare.wgsl
-@group(0) @binding(5) var<storage, read_write> keys: array<vec4<f32>>;        // [context, nkv hd / 4]
-@group(0) @binding(6) var<storage, read_write> values: array<vec4<f32>>;      // [context, nkv hd / 4]
-@group(0) @binding(7) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [n, P, N / 4]
-@group(0) @binding(8) var<storage, read_write> mixed: array<f32>;             // [ attention | SSM ], then the pieces for merge.wgsl
-@group(0) @binding(9) var<storage, read> control: array<u32>;                 // [0]: 1 after an end token: keep the states
+@group(0) @binding(5) var<uniform> pages: array<vec4<u32>, 512>;              // see kv.wgsl
+@group(0) @binding(6) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [n, P, N / 4]
+@group(0) @binding(7) var<storage, read_write> mixed: array<f32>;             // [ attention | SSM ], then the pieces for merge.wgsl
+@group(0) @binding(8) var<storage, read> control: array<u32>;                 // [0]: 1 after an end token: keep the states
+@group(1) @binding(0) var<storage, read_write> kv: array<vec2<u32>>;          // see kv.wgsl
 
 override SSM_OFFSET: u32;
 override PIECES: u32;     // where the pieces begin: [nh, splits, maximum total output (hd)]
 override Q_DIM: u32;      // nh hd
-override KV_DIM: u32;     // nkv hd
 override HEAD_DIM: u32;
 override Q_PER_KV: u32;   // nh / nkv
 override D_SSM: u32;
@@ -28,7 +27,7 @@ override N: u32;          // mamba_d_state
 override G: u32;          // mamba_n_groups
 
 const LOWEST: f32 = -3.0e38;
-const BLOCK: u32 = 128u;  // positions whose scores are in workgroup memory at a time
+const BLOCK: u32 = PAGE;  // positions whose scores are in workgroup memory at a time
 // vec4s of a head, rounded up to whole rounds of the eight invocations that share a position; zeros in the end.
 const QUADS: u32 = 64u;
 
@@ -55,37 +54,36 @@ fn rotated_4(at: u32, i: u32) -> vec4<f32> {
   return vec4<f32>(rotated(at, i), rotated(at, i + 1u), rotated(at, i + 2u), rotated(at, i + 3u));
 }
 
-// Part j of the score of a position: loads do not depend on each other, so that many are on their way at once.
-fn score_part(position: u32, kv_head: u32, j: u32) -> f32 {
-  let quads = HEAD_DIM / 4u;
-  let key = keys[position * (KV_DIM / 4u) + kv_head * quads + min(j, quads - 1u)];
-  return dot(query[j], select(key, fresh_key[j], position == now.position));
+// Part j of the score of the key that begins at `key`: loads do not depend on each other, so that many are on their way at once.
+fn score_part(key: u32, fresh: bool, j: u32) -> f32 {
+  return dot(query[j], select(kv_4(key + min(j, HEAD_DIM / 4u - 1u)), fresh_key[j], fresh));
 }
 
-fn score_at(position: u32, kv_head: u32, lane: u32) -> f32 {
-  var score = score_part(position, kv_head, lane) + score_part(position, kv_head, lane + 8u);
+fn score_at(key: u32, fresh: bool, lane: u32) -> f32 {
+  var score = score_part(key, fresh, lane) + score_part(key, fresh, lane + 8u);
   if (HEAD_DIM > 64u) {
-    score += score_part(position, kv_head, lane + 16u) + score_part(position, kv_head, lane + 24u);
+    score += score_part(key, fresh, lane + 16u) + score_part(key, fresh, lane + 24u);
   }
   if (HEAD_DIM > 128u) {
-    score += score_part(position, kv_head, lane + 32u) + score_part(position, kv_head, lane + 40u)
-      + score_part(position, kv_head, lane + 48u) + score_part(position, kv_head, lane + 56u);
+    score += score_part(key, fresh, lane + 32u) + score_part(key, fresh, lane + 40u)
+      + score_part(key, fresh, lane + 48u) + score_part(key, fresh, lane + 56u);
   }
   return score;
 }
 
-// The share of position base + i in output vec4 d; nothing after the block's end.
-fn value_part(base: u32, i: u32, block: u32, kv_head: u32, d: u32) -> vec4<f32> {
+// The share of row i of a block, whose values begin at `first`, in output vec4 d; nothing after the block's end. `fresh`: the row
+// that is this token's.
+fn value_part(first: u32, i: u32, block: u32, fresh: u32, d: u32) -> vec4<f32> {
   let inside = min(i, block - 1u);
-  let quads = HEAD_DIM / 4u;
-  let value = values[(base + inside) * (KV_DIM / 4u) + kv_head * quads + d];
-  return select(0.0, scores[inside], i < block) * select(value, fresh_value[d], base + inside == now.position);
+  let value = kv_4(first + inside * (KV_DIM / 4u) + d);
+  return select(0.0, scores[inside], i < block) * select(value, fresh_value[d], inside == fresh);
 }
 
 // Softmax attention of one query over positions [first, last), online over blocks.
 fn attention(head: u32, split: u32, index: u32) {
   let length = now.position + 1u;
-  let each = (length + now.splits - 1u) / now.splits;
+  // Whole blocks, so that each lies in one page.
+  let each = (length + now.splits * BLOCK - 1u) / (now.splits * BLOCK) * BLOCK;
   let first = min(split * each, length);
   let last = min(first + each, length);
   let kv_head = head / Q_PER_KV;
@@ -93,16 +91,17 @@ fn attention(head: u32, split: u32, index: u32) {
   let row = KV_DIM / 4u;
   if (index < QUADS) {
     let i = min(index, quads - 1u);
-    let key = rotated_4(Q_DIM + kv_head * HEAD_DIM, 4u * i);
+    let key = kv_rounded(rotated_4(Q_DIM + kv_head * HEAD_DIM, 4u * i));
     let v = Q_DIM + KV_DIM + kv_head * HEAD_DIM + 4u * i;
-    let value = vec4<f32>(proj[v], proj[v + 1u], proj[v + 2u], proj[v + 3u]);
+    let value = kv_rounded(vec4<f32>(proj[v], proj[v + 1u], proj[v + 2u], proj[v + 3u]));
     query[index] = select(vec4<f32>(0.0), inverseSqrt(f32(HEAD_DIM)) * rotated_4(head * HEAD_DIM, 4u * i), index < quads);
     fresh_key[index] = key;
     fresh_value[index] = value;
     // The first query head of a group appends to the cache; the others have their own copy, so nobody waits.
     if (split == 0u && head % Q_PER_KV == 0u && index < quads) {
-      keys[now.position * row + kv_head * quads + i] = key;
-      values[now.position * row + kv_head * quads + i] = value;
+      let at = row_of(page_of(now.position), now.position % PAGE) + kv_head * quads + i;
+      kv_store(at, key);
+      kv_store(at + PAGE * row, value);
     }
   }
   workgroupBarrier();
@@ -114,12 +113,15 @@ fn attention(head: u32, split: u32, index: u32) {
   var output = vec4<f32>(0.0);
   for (var base = first; base < last; base += BLOCK) {
     let block = min(BLOCK, last - base);
+    let keys = row_of(page_of(base), 0u) + kv_head * quads;
+    let values = keys + PAGE * row;
+    let fresh = now.position - base;
     // Eight invocations a position, two positions an invocation at once.
     for (var i = index; i < BLOCK * 8u; i += 2u * THREADS) {
-      let a = i / 8u;
-      let b = (i + THREADS) / 8u;
-      let score_a = score_at(base + min(a, block - 1u), kv_head, index % 8u);
-      let score_b = score_at(base + min(b, block - 1u), kv_head, index % 8u);
+      let a = min(i / 8u, block - 1u);
+      let b = min((i + THREADS) / 8u, block - 1u);
+      let score_a = score_at(keys + a * row, a == fresh, index % 8u);
+      let score_b = score_at(keys + b * row, b == fresh, index % 8u);
       parts[i] = score_a;
       if (i + THREADS < BLOCK * 8u) {
         parts[i + THREADS] = score_b;
@@ -160,10 +162,10 @@ fn attention(head: u32, split: u32, index: u32) {
     output *= fade;
     if (slice < slices) {
       for (var i = slice; i < block; i += 8u * slices) {
-        output += value_part(base, i, block, kv_head, d) + value_part(base, i + slices, block, kv_head, d)
-          + value_part(base, i + 2u * slices, block, kv_head, d) + value_part(base, i + 3u * slices, block, kv_head, d)
-          + value_part(base, i + 4u * slices, block, kv_head, d) + value_part(base, i + 5u * slices, block, kv_head, d)
-          + value_part(base, i + 6u * slices, block, kv_head, d) + value_part(base, i + 7u * slices, block, kv_head, d);
+        output += value_part(values, i, block, fresh, d) + value_part(values, i + slices, block, fresh, d)
+          + value_part(values, i + 2u * slices, block, fresh, d) + value_part(values, i + 3u * slices, block, fresh, d)
+          + value_part(values, i + 4u * slices, block, fresh, d) + value_part(values, i + 5u * slices, block, fresh, d)
+          + value_part(values, i + 6u * slices, block, fresh, d) + value_part(values, i + 7u * slices, block, fresh, d);
       }
     }
     workgroupBarrier();

@@ -66,10 +66,10 @@ fn states(session: &Session) -> Vec<u32> {
     let read = |buffer, len| block_on(gpu.read(buffer, 0, len)).unwrap();
     let mut all = vec![state.position];
     for (i, layer) in state.layers.iter().enumerate() {
-        let cache = u64::from(c.kv_dim() * state.position);
+        let [keys, cached] = block_on(state.keys_and_values(gpu, i, 0, state.position)).unwrap();
         for values in [
-            read(&layer.keys, cache),
-            read(&layer.values, cache),
+            keys,
+            cached,
             read(&layer.ssm, u64::from(c.mamba_d_ssm * c.mamba_d_state)),
             block_on(state.conv_columns(gpu, c, i, state.position)).unwrap(),
         ] {
@@ -332,11 +332,11 @@ fn a_growing_cache_changes_nothing() {
     let ids: Vec<u32> = (0..262).map(|i| 300 + 37 * i % 5000).collect();
     let mut grows = fresh();
     block_on(grows.prefill(&ids[..250])).unwrap();
-    assert_eq!(grows.state().capacity, 256);
+    assert_eq!((grows.state().capacity(), grows.engine().model().kv().pages()), (256, (2, 2)));
     for id in &ids[250..] {
         block_on(grows.prefill(&[*id])).unwrap();
     }
-    assert_eq!(grows.state().capacity, 512);
+    assert_eq!((grows.state().capacity(), grows.engine().model().kv().pages()), (384, (4, 3)));
     let mut at_once = beside(&grows);
     block_on(at_once.prefill(&ids)).unwrap();
     assert_close("logits", grows.logits(), at_once.logits(), 2e-4);
@@ -510,7 +510,7 @@ fn snapshots_stay_within_their_budget_for_a_hundred_turns() {
     let mut sizes = Vec::new();
     for turn in 0..100 {
         let answer = ask(&mut session, &messages, &greedy(2));
-        sizes.push((session.snapshots().1, session.state().capacity));
+        sizes.push((session.snapshots().1, session.engine().model().kv().bytes()));
         // Some turns are edited, some conversations begin anew, most go on.
         messages = match turn % 7 {
             3 => {

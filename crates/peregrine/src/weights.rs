@@ -251,7 +251,8 @@ impl Matrix {
             let used = &t.part[..t.parts as usize];
             used.iter().filter(|p| p.first_row <= row && row - p.first_row < p.rows).map(|p| p.strips).sum()
         };
-        let rows = |t: &GpuMatrix| t.part[..t.parts as usize].iter().map(|p| covering(t, p.first_row)).max().unwrap_or(0);
+        let rows =
+            |t: &GpuMatrix| t.part[..t.parts as usize].iter().map(|p| covering(t, p.first_row)).max().unwrap_or(0);
         self.slabs.iter().map(|slab| rows(&slab.table)).max().unwrap_or(0).max(1)
     }
 
