@@ -7,22 +7,52 @@ override THREADS: u32 = 64u;
 override PIECES: u32;
 override HEAD_DIM: u32;
 
+const MOST_SPLITS: u32 = 128u;
+
+var<workgroup> shares: array<f32, MOST_SPLITS>;
+var<workgroup> totals: array<f32, MOST_SPLITS>;
+var<workgroup> sums: array<f32, THREADS>;
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let row = HEAD_DIM + 2u;
   let first = PIECES + group.x * now.splits * row;
-  var maximum = mixed[first];
-  for (var i = 1u; i < now.splits; i++) {
-    maximum = max(maximum, mixed[first + i * row]);
+  for (var i = index; i < now.splits; i += THREADS) {
+    shares[i] = mixed[first + i * row];
+    totals[i] = mixed[first + i * row + 1u];
   }
-  for (var d = index; d < HEAD_DIM; d += THREADS) {
-    var total = 0.0;
+  workgroupBarrier();
+  var maximum = shares[0];
+  for (var i = 1u; i < now.splits; i++) {
+    maximum = max(maximum, shares[i]);
+  }
+  workgroupBarrier();
+  for (var i = index; i < now.splits; i += THREADS) {
+    shares[i] = exp(shares[i] - maximum);
+  }
+  workgroupBarrier();
+  // Slices of the pieces, so that more of them are on their way at once.
+  let width = min(HEAD_DIM, THREADS);
+  let slices = THREADS / width;
+  let slice = index / width;
+  for (var begin = 0u; begin < HEAD_DIM; begin += width) {
+    let d = begin + index % width;
     var sum = 0.0;
-    for (var i = 0u; i < now.splits; i++) {
-      let share = exp(mixed[first + i * row] - maximum);
-      total += share * mixed[first + i * row + 1u];
-      sum += share * mixed[first + i * row + 2u + d];
+    for (var i = slice; i < now.splits && d < HEAD_DIM; i += slices) {
+      sum += shares[i] * mixed[first + i * row + 2u + d];
     }
-    mixed[group.x * HEAD_DIM + d] = sum / total;
+    sums[index] = sum;
+    workgroupBarrier();
+    if (slice == 0u && d < HEAD_DIM) {
+      var total = 0.0;
+      for (var i = 0u; i < now.splits; i++) {
+        total += shares[i] * totals[i];
+      }
+      for (var j = 1u; j < slices; j++) {
+        sum += sums[j * width + index];
+      }
+      mixed[group.x * HEAD_DIM + d] = sum / total;
+    }
+    workgroupBarrier();
   }
 }

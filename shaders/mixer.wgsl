@@ -4,19 +4,18 @@
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> proj: array<f32>;                    // [T, PROJ_STRIDE], see prepare.wgsl
 @group(0) @binding(2) var<storage, read> ready: array<f32>;                   // [T, READY_STRIDE], see prepare.wgsl
-@group(0) @binding(3) var<storage, read> keys: array<vec4<f32>>;              // [context, nkv hd / 4]
-@group(0) @binding(4) var<storage, read> values: array<f32>;                  // [context, nkv hd]
-@group(0) @binding(5) var<storage, read> mamba: array<f32>;                   // see prepare.wgsl
-@group(0) @binding(6) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K], see prepare.wgsl
-@group(0) @binding(7) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [n, P, N / 4]
-@group(0) @binding(8) var<storage, read_write> mixed: array<f32>;             // [T, MIXED_STRIDE]: attention | SSM at SSM_OFFSET
+@group(0) @binding(3) var<uniform> pages: array<vec4<u32>, 512>;              // see kv.wgsl
+@group(0) @binding(4) var<storage, read> mamba: array<f32>;                   // see prepare.wgsl
+@group(0) @binding(5) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K], see prepare.wgsl
+@group(0) @binding(6) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [n, P, N / 4]
+@group(0) @binding(7) var<storage, read_write> mixed: array<f32>;             // [T, MIXED_STRIDE]: attention | SSM at SSM_OFFSET
+@group(1) @binding(0) var<storage, read> kv: array<vec2<u32>>;                // see kv.wgsl
 
 override PROJ_STRIDE: u32;
 override READY_STRIDE: u32;
 override MIXED_STRIDE: u32;
 override SSM_OFFSET: u32;
 override Q_DIM: u32;
-override KV_DIM: u32;
 override HEAD_DIM: u32;
 override Q_PER_KV: u32;   // nh / nkv
 override D_SSM: u32;
@@ -50,12 +49,13 @@ fn attention(head: u32, t: u32, index: u32) {
   workgroupBarrier();
   for (var base = 0u; base < length; base += THREADS) {
     let block = min(THREADS, length - base);
+    let first = row_of(page_of(base), base % PAGE) + kv_head * HEAD_DIM / 4u;
     var score = -3.0e38;
     if (index < block) {
-      let k = ((base + index) * KV_DIM + kv_head * HEAD_DIM) / 4u;
+      let k = first + index * (KV_DIM / 4u);
       score = 0.0;
       for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-        score += dot(query[i], keys[k + i]);
+        score += dot(query[i], kv_4(k + i));
       }
     }
     scores[index] = score;
@@ -75,7 +75,7 @@ fn attention(head: u32, t: u32, index: u32) {
     for (var d = index; d < HEAD_DIM; d += THREADS) {
       var sum = output[d] * fade;
       for (var i = 0u; i < block; i++) {
-        sum += shares[i] * values[(base + i) * KV_DIM + kv_head * HEAD_DIM + d];
+        sum += shares[i] * kv_1(first + (PAGE + i) * (KV_DIM / 4u), d);
       }
       output[d] = sum;
     }

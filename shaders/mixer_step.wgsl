@@ -7,16 +7,15 @@
 @group(0) @binding(2) var<uniform> turns: array<vec4<f32>, 64>;               // (cos, sin) of each pair of a head, two a vec4
 @group(0) @binding(3) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K], see prepare.wgsl
 @group(0) @binding(4) var<storage, read> mamba: array<f32>;                   // see prepare.wgsl
-@group(0) @binding(5) var<storage, read_write> keys: array<vec4<f32>>;        // [context, nkv hd / 4]
-@group(0) @binding(6) var<storage, read_write> values: array<vec4<f32>>;      // [context, nkv hd / 4]
-@group(0) @binding(7) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [n, P, N / 4]
-@group(0) @binding(8) var<storage, read_write> mixed: array<f32>;             // [ attention | SSM ], then the pieces for merge.wgsl
-@group(0) @binding(9) var<storage, read> control: array<u32>;                 // [0]: 1 after an end token: keep the states
+@group(0) @binding(5) var<uniform> pages: array<vec4<u32>, 512>;              // see kv.wgsl
+@group(0) @binding(6) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [n, P, N / 4]
+@group(0) @binding(7) var<storage, read_write> mixed: array<f32>;             // [ attention | SSM ], then the pieces for merge.wgsl
+@group(0) @binding(8) var<storage, read> control: array<u32>;                 // [0]: 1 after an end token: keep the states
+@group(1) @binding(0) var<storage, read_write> kv: array<vec2<u32>>;          // see kv.wgsl
 
 override SSM_OFFSET: u32;
 override PIECES: u32;     // where the pieces begin: [nh, splits, maximum total output (hd)]
 override Q_DIM: u32;      // nh hd
-override KV_DIM: u32;     // nkv hd
 override HEAD_DIM: u32;
 override Q_PER_KV: u32;   // nh / nkv
 override D_SSM: u32;
@@ -28,7 +27,7 @@ override N: u32;          // mamba_d_state
 override G: u32;          // mamba_n_groups
 
 const LOWEST: f32 = -3.0e38;
-const BLOCK: u32 = 128u;  // positions whose scores are in workgroup memory at a time
+const BLOCK: u32 = PAGE;  // positions whose scores are in workgroup memory at a time
 // vec4s of a head, rounded up to whole rounds of the eight invocations that share a position; zeros in the end.
 const QUADS: u32 = 64u;
 
@@ -55,37 +54,40 @@ fn rotated_4(at: u32, i: u32) -> vec4<f32> {
   return vec4<f32>(rotated(at, i), rotated(at, i + 1u), rotated(at, i + 2u), rotated(at, i + 3u));
 }
 
-// Part j of the score of a position: loads do not depend on each other, so that many are on their way at once.
-fn score_part(position: u32, kv_head: u32, j: u32) -> f32 {
-  let quads = HEAD_DIM / 4u;
-  let key = keys[position * (KV_DIM / 4u) + kv_head * quads + min(j, quads - 1u)];
-  return dot(query[j], select(key, fresh_key[j], position == now.position));
+// Part j of the score of the key that begins at `key`: loads do not depend on each other, so that many are on their way at once.
+fn score_part(key: u32, fresh: bool, j: u32) -> f32 {
+  return dot(query[j], select(kv_4(key + min(j, HEAD_DIM / 4u - 1u)), fresh_key[j], fresh));
 }
 
-fn score_at(position: u32, kv_head: u32, lane: u32) -> f32 {
-  var score = score_part(position, kv_head, lane) + score_part(position, kv_head, lane + 8u);
+fn score_at(key: u32, fresh: bool, lane: u32) -> f32 {
+  var score = score_part(key, fresh, lane) + score_part(key, fresh, lane + 8u);
   if (HEAD_DIM > 64u) {
-    score += score_part(position, kv_head, lane + 16u) + score_part(position, kv_head, lane + 24u);
+    score += score_part(key, fresh, lane + 16u) + score_part(key, fresh, lane + 24u);
   }
   if (HEAD_DIM > 128u) {
-    score += score_part(position, kv_head, lane + 32u) + score_part(position, kv_head, lane + 40u)
-      + score_part(position, kv_head, lane + 48u) + score_part(position, kv_head, lane + 56u);
+    score += score_part(key, fresh, lane + 32u) + score_part(key, fresh, lane + 40u)
+      + score_part(key, fresh, lane + 48u) + score_part(key, fresh, lane + 56u);
   }
   return score;
 }
 
-// The share of position base + i in output vec4 d; nothing after the block's end.
-fn value_part(base: u32, i: u32, block: u32, kv_head: u32, d: u32) -> vec4<f32> {
+// Row i of a block in output vec4 d, whose values begin at `first`; the last row again after the block's end. `fresh`: the row that
+// is this token's.
+fn value_at(first: u32, i: u32, block: u32, fresh: u32, d: u32) -> vec4<f32> {
   let inside = min(i, block - 1u);
-  let quads = HEAD_DIM / 4u;
-  let value = values[(base + inside) * (KV_DIM / 4u) + kv_head * quads + d];
-  return select(0.0, scores[inside], i < block) * select(value, fresh_value[d], base + inside == now.position);
+  return select(kv_4(first + inside * (KV_DIM / 4u) + d), fresh_value[d], inside == fresh);
+}
+
+// The weight of row i of a block, less the maximum's exponent; nothing after the block's end.
+fn weight_at(i: u32, block: u32, maximum: f32) -> f32 {
+  return select(0.0, exp(scores[min(i, BLOCK - 1u)] - maximum), i < block);
 }
 
 // Softmax attention of one query over positions [first, last), online over blocks.
 fn attention(head: u32, split: u32, index: u32) {
   let length = now.position + 1u;
-  let each = (length + now.splits - 1u) / now.splits;
+  // Whole blocks, so that each lies in one page.
+  let each = (length + now.splits * BLOCK - 1u) / (now.splits * BLOCK) * BLOCK;
   let first = min(split * each, length);
   let last = min(first + each, length);
   let kv_head = head / Q_PER_KV;
@@ -93,33 +95,47 @@ fn attention(head: u32, split: u32, index: u32) {
   let row = KV_DIM / 4u;
   if (index < QUADS) {
     let i = min(index, quads - 1u);
-    let key = rotated_4(Q_DIM + kv_head * HEAD_DIM, 4u * i);
+    let key = kv_rounded(rotated_4(Q_DIM + kv_head * HEAD_DIM, 4u * i));
     let v = Q_DIM + KV_DIM + kv_head * HEAD_DIM + 4u * i;
-    let value = vec4<f32>(proj[v], proj[v + 1u], proj[v + 2u], proj[v + 3u]);
+    let value = kv_rounded(vec4<f32>(proj[v], proj[v + 1u], proj[v + 2u], proj[v + 3u]));
     query[index] = select(vec4<f32>(0.0), inverseSqrt(f32(HEAD_DIM)) * rotated_4(head * HEAD_DIM, 4u * i), index < quads);
     fresh_key[index] = key;
     fresh_value[index] = value;
     // The first query head of a group appends to the cache; the others have their own copy, so nobody waits.
     if (split == 0u && head % Q_PER_KV == 0u && index < quads) {
-      keys[now.position * row + kv_head * quads + i] = key;
-      values[now.position * row + kv_head * quads + i] = value;
+      let at = row_of(page_of(now.position), now.position % PAGE) + kv_head * quads + i;
+      kv_store(at, key);
+      kv_store(at + PAGE * row, value);
     }
   }
   workgroupBarrier();
-  let slices = THREADS / quads;
-  let slice = index / quads;
+  let slices = THREADS / quads;  // of positions: an invocation sums one of them into output vec4 d
+  let slice = min(index / quads, slices - 1u);
   let d = index % quads;
+  let sums_values = index / quads < slices;
   var maximum = LOWEST;
-  var total = 0.0;  // of the eight positions that this invocation sums
+  var total = 0.0;  // of the slice
   var output = vec4<f32>(0.0);
   for (var base = first; base < last; base += BLOCK) {
     let block = min(BLOCK, last - base);
+    let keys = row_of(page_of(base), 0u) + kv_head * quads;
+    let values = keys + PAGE * row;
+    let fresh = now.position - base;
+    // The first values are on their way while the scores are made: eight names and not an array, which would lie in memory.
+    let v_0 = value_at(values, slice, block, fresh, d);
+    let v_1 = value_at(values, slice + slices, block, fresh, d);
+    let v_2 = value_at(values, slice + 2u * slices, block, fresh, d);
+    let v_3 = value_at(values, slice + 3u * slices, block, fresh, d);
+    let v_4 = value_at(values, slice + 4u * slices, block, fresh, d);
+    let v_5 = value_at(values, slice + 5u * slices, block, fresh, d);
+    let v_6 = value_at(values, slice + 6u * slices, block, fresh, d);
+    let v_7 = value_at(values, slice + 7u * slices, block, fresh, d);
     // Eight invocations a position, two positions an invocation at once.
     for (var i = index; i < BLOCK * 8u; i += 2u * THREADS) {
-      let a = i / 8u;
-      let b = (i + THREADS) / 8u;
-      let score_a = score_at(base + min(a, block - 1u), kv_head, index % 8u);
-      let score_b = score_at(base + min(b, block - 1u), kv_head, index % 8u);
+      let a = min(i / 8u, block - 1u);
+      let b = min((i + THREADS) / 8u, block - 1u);
+      let score_a = score_at(keys + a * row, a == fresh, index % 8u);
+      let score_b = score_at(keys + b * row, b == fresh, index % 8u);
       parts[i] = score_a;
       if (i + THREADS < BLOCK * 8u) {
         parts[i + THREADS] = score_b;
@@ -147,39 +163,39 @@ fn attention(head: u32, split: u32, index: u32) {
     ));
     let fade = exp(maximum - higher);
     maximum = higher;
-    for (var i = index; i < BLOCK; i += THREADS) {
-      scores[i] = select(0.0, exp(scores[i] - higher), i < block);
-    }
-    workgroupBarrier();
-    total *= fade;
-    if (index < BLOCK / 8u) {
-      let p = 8u * index;
-      total += ((scores[p] + scores[p + 1u]) + (scores[p + 2u] + scores[p + 3u]))
-        + ((scores[p + 4u] + scores[p + 5u]) + (scores[p + 6u] + scores[p + 7u]));
-    }
-    output *= fade;
-    if (slice < slices) {
-      for (var i = slice; i < block; i += 8u * slices) {
-        output += value_part(base, i, block, kv_head, d) + value_part(base, i + slices, block, kv_head, d)
-          + value_part(base, i + 2u * slices, block, kv_head, d) + value_part(base, i + 3u * slices, block, kv_head, d)
-          + value_part(base, i + 4u * slices, block, kv_head, d) + value_part(base, i + 5u * slices, block, kv_head, d)
-          + value_part(base, i + 6u * slices, block, kv_head, d) + value_part(base, i + 7u * slices, block, kv_head, d);
-      }
+    let w_0 = weight_at(slice, block, higher);
+    let w_1 = weight_at(slice + slices, block, higher);
+    let w_2 = weight_at(slice + 2u * slices, block, higher);
+    let w_3 = weight_at(slice + 3u * slices, block, higher);
+    let w_4 = weight_at(slice + 4u * slices, block, higher);
+    let w_5 = weight_at(slice + 5u * slices, block, higher);
+    let w_6 = weight_at(slice + 6u * slices, block, higher);
+    let w_7 = weight_at(slice + 7u * slices, block, higher);
+    total = fade * total + (((w_0 + w_1) + (w_2 + w_3)) + ((w_4 + w_5) + (w_6 + w_7)));
+    output = fade * output + (((w_0 * v_0 + w_1 * v_1) + (w_2 * v_2 + w_3 * v_3)) + ((w_4 * v_4 + w_5 * v_5) + (w_6 * v_6 + w_7 * v_7)));
+    for (var i = slice + 8u * slices; i < block; i += 4u * slices) {
+      let u_0 = weight_at(i, block, higher);
+      let u_1 = weight_at(i + slices, block, higher);
+      let u_2 = weight_at(i + 2u * slices, block, higher);
+      let u_3 = weight_at(i + 3u * slices, block, higher);
+      total += (u_0 + u_1) + (u_2 + u_3);
+      output += (u_0 * value_at(values, i, block, fresh, d) + u_1 * value_at(values, i + slices, block, fresh, d))
+        + (u_2 * value_at(values, i + 2u * slices, block, fresh, d) + u_3 * value_at(values, i + 3u * slices, block, fresh, d));
     }
     workgroupBarrier();
   }
-  sums[index] = output;
-  if (index < BLOCK / 8u) {
-    tops[index] = total;
+  sums[index] = select(vec4<f32>(0.0), output, sums_values);
+  if (d == 0u && sums_values) {
+    parts[slice] = total;
   }
   workgroupBarrier();
   if (index >= quads) {
     return;
   }
-  total = ((tops[0] + tops[1]) + (tops[2] + tops[3])) + ((tops[4] + tops[5]) + (tops[6] + tops[7]))
-    + (((tops[8] + tops[9]) + (tops[10] + tops[11])) + ((tops[12] + tops[13]) + (tops[14] + tops[15])));
+  total = parts[0];
   var sum = sums[index];
   for (var j = 1u; j < slices; j++) {
+    total += parts[j];
     sum += sums[j * quads + index];
   }
   if (now.splits == 1u) {

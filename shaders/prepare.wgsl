@@ -1,5 +1,5 @@
 // Between project_in and the mixers, element by element: RoPE on q and k, k and v appended to the cache, the causal
-// convolution with SiLU on x, B and C, softplus on dt. One invocation an element (a pair for RoPE).
+// convolution with SiLU on x, B and C, softplus on dt. One invocation an element (a pair of q, four of k and v).
 // Grid: (ceil(elements / THREADS), T).
 //
 // proj row:  [ q | k | v | z | x | B | C | dt ]
@@ -10,15 +10,14 @@
 @group(0) @binding(3) var<storage, read> conv_state: array<f32>;        // [conv_dim, K]: a ring, the column of position p at p % K, before the convolution
 @group(0) @binding(4) var<storage, read> mamba: array<f32>;             // conv1d.weight [conv_dim, K] | conv1d.bias [conv_dim] | dt_bias [n] | A [n] | D [n]
 @group(0) @binding(5) var<storage, read_write> ready: array<f32>;       // [T, READY_STRIDE]
-@group(0) @binding(6) var<storage, read_write> keys: array<f32>;        // [context, nkv hd]
-@group(0) @binding(7) var<storage, read_write> values: array<f32>;      // [context, nkv hd]
-@group(0) @binding(8) var<storage, read> control: array<u32>;           // [0]: 1 after an end token, see sample.wgsl
+@group(0) @binding(6) var<uniform> pages: array<vec4<u32>, 512>;        // see kv.wgsl
+@group(0) @binding(7) var<storage, read> control: array<u32>;           // [0]: 1 after an end token, see sample.wgsl
+@group(1) @binding(0) var<storage, read_write> kv: array<vec2<u32>>;    // see kv.wgsl
 
 override THREADS: u32 = 64u;
 override PROJ_STRIDE: u32;
 override READY_STRIDE: u32;
 override Q_DIM: u32;      // nh hd
-override KV_DIM: u32;     // nkv hd
 override HEAD_DIM: u32;
 override D_SSM: u32;
 override CONV_DIM: u32;   // d + 2 G N
@@ -31,12 +30,21 @@ fn rotate(a: f32, b: f32, t: u32, i: u32) -> vec2<f32> {
   return vec2<f32>(a * turn.x - b * turn.y, b * turn.x + a * turn.y);
 }
 
+// Value i of k after RoPE.
+fn rotated_key(t: u32, i: u32) -> f32 {
+  let pairs = HEAD_DIM / 2u;
+  let pair = i % pairs;
+  let at = t * PROJ_STRIDE + Q_DIM + i / HEAD_DIM * HEAD_DIM + pair;
+  let turned = rotate(proj[at], proj[at + pairs], t, pair);
+  return select(turned.x, turned.y, i % HEAD_DIM >= pairs);
+}
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let t = group.y;
   let from_row = t * PROJ_STRIDE;
   let to_row = t * READY_STRIDE;
-  let cache = (now.position + t) * KV_DIM;
+  let position = now.position + t;
   let pairs = HEAD_DIM / 2u;
   var i = group.x * THREADS + index;
 
@@ -48,19 +56,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   i -= Q_DIM / 2u;
-  if (i < KV_DIM / 2u) {
-    let at = i / pairs * HEAD_DIM + i % pairs;
-    let turned = rotate(proj[from_row + Q_DIM + at], proj[from_row + Q_DIM + at + pairs], t, i % pairs);
-    keys[cache + at] = turned.x;
-    keys[cache + at + pairs] = turned.y;
+  if (i < KV_DIM / 4u) {
+    let at = row_of(page_of(position), position % PAGE);
+    let key = vec4<f32>(
+      rotated_key(t, 4u * i),
+      rotated_key(t, 4u * i + 1u),
+      rotated_key(t, 4u * i + 2u),
+      rotated_key(t, 4u * i + 3u),
+    );
+    kv_store(at + i, kv_rounded(key));
     return;
   }
-  i -= KV_DIM / 2u;
-  if (i < KV_DIM) {
-    values[cache + i] = proj[from_row + Q_DIM + KV_DIM + i];
+  i -= KV_DIM / 4u;
+  if (i < KV_DIM / 4u) {
+    let at = row_of(page_of(position), PAGE + position % PAGE);
+    let v = from_row + Q_DIM + KV_DIM + 4u * i;
+    kv_store(at + i, kv_rounded(vec4<f32>(proj[v], proj[v + 1u], proj[v + 2u], proj[v + 3u])));
     return;
   }
-  i -= KV_DIM;
+  i -= KV_DIM / 4u;
   if (i < CONV_DIM) {
     let column = Q_DIM + 2u * KV_DIM + D_SSM + i;
     var sum = mamba[CONV_DIM * D_CONV + i];

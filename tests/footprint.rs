@@ -5,7 +5,7 @@ use peregrine::Error;
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::model::{LoadOptions, Model};
-use peregrine::state::State;
+use peregrine::state::{KvType, MAX_PAGES, PAGE, State};
 use peregrine_tests::{checkpoint, golden_path, gpu, session, tiny_model};
 use pollster::block_on;
 
@@ -32,37 +32,49 @@ fn the_embedded_model_by_hand() {
     let row = 64 + 512 + 512 + rows_in + (512 + 640 + 2 * 8 + 1) + (512 + 512) + 1024 + 6144;
     assert_eq!(found.scratch, 32 * 4 * row + 1024 + 16);
 
-    let next = 32 * 4 + 16 + 4 * 6144 + 16 * 64 + (16 + 16 * 4);
+    // The table of pages has 2048 numbers.
+    let next = 32 * 4 + 16 + 4 * 6144 + 16 * 64 + (16 + 16 * 4) + 2048 * 4;
     assert_eq!(found.states, 8 * 4 * (640 * 4 + 512 * 64) + next);
-    assert_eq!(found.kv_cache, 8 * 2 * 1000 * 128 * 4);
-    assert_eq!(found.kv_growth, 8 * 2 * 512 * 128 * 4);
+    // Eight pages of 128 positions, keys and values in f16; the arena before had four.
+    assert_eq!(found.kv_cache, 8 * 2 * 1024 * 128 * 2);
+    assert_eq!(found.kv_growth, 8 * 2 * 512 * 128 * 2);
     assert_eq!(found.context_length, 1000);
+    let wide = LoadOptions { kv: KvType::F32, ..options(1000, 32) };
+    let wide = Footprint::of(&checkpoint(&tiny_model()), &wide, Device::default()).unwrap();
+    assert_eq!((wide.kv_cache, wide.kv_growth), (2 * found.kv_cache, 2 * found.kv_growth));
 
-    // A cache of 256 tokens is there from the start; the model was made for 4096.
-    for (asked, context, growth) in [(1, 1, 0), (256, 256, 0), (257, 257, 256), (4096, 4096, 2048), (9999, 4096, 2048)]
+    // An arena begins with 256 positions; the model was made for 4096.
+    for (asked, context, cache, growth) in
+        [(1, 1, 128, 0), (256, 256, 256, 0), (257, 257, 384, 256), (4096, 4096, 4096, 2048), (9999, 4096, 4096, 2048)]
     {
         let found = Footprint::of(&checkpoint(&tiny_model()), &options(asked, 32), Device::default()).unwrap();
-        assert_eq!((found.context_length, found.kv_growth), (context, 8 * 2 * growth * 128 * 4), "{asked}");
+        let bytes = |positions: u64| 8 * 2 * positions * 128 * 2;
+        let of = (found.context_length, found.kv_cache, found.kv_growth);
+        assert_eq!(of, (context, bytes(cache), bytes(growth)), "{asked}");
     }
 }
 
 /// A state that has grown to its end.
 fn full_state(gpu: &Gpu, model: &Model) -> State {
-    let mut state = State::new(gpu, model.config(), model.context_length(), model.chunk()).unwrap();
-    state.reserve(gpu, model.config(), model.context_length()).unwrap();
+    let mut state = State::new(gpu, model.config(), model.context_length(), model.chunk(), model.kv()).unwrap();
+    // In two steps, as it grows.
+    state.reserve(1).unwrap();
+    state.reserve(model.context_length()).unwrap();
+    assert_eq!(model.kv().bytes() + state.recurrent_bytes(), state.bytes(), "no page too many");
     state
 }
 
 fn bytes(state: &State) -> u64 {
     let next = &state.next;
     let next = [&next.ids, &next.control, &next.kept, &next.candidates, &next.ends];
-    state.bytes() + next.map(|buffer| buffer.size()).iter().sum::<u64>()
+    let table = 4 * u64::from(MAX_PAGES);
+    state.bytes() + table + next.map(|buffer| buffer.size()).iter().sum::<u64>()
 }
 
 #[test]
 fn what_is_said_is_what_is_allocated() {
     let baseline = GpuOptions { baseline: true, ..Default::default() };
-    let slabs = GpuOptions { max_binding: Some(30_000), ..Default::default() };
+    let slabs = GpuOptions { max_binding: Some(33_000), ..Default::default() };
     let plain = GpuOptions::default();
     for (case, device, context, chunk) in [
         ("norm1", &plain, 700, 8),
@@ -111,6 +123,7 @@ fn a_budget_is_kept() {
         context_length: context,
         chunk: Some(32),
         memory_budget: Some(bytes),
+        kv: KvType::F16,
     };
     let load = |options: &LoadOptions| block_on(Model::load(&gpu, &file, options, &mut |_| {}));
 
@@ -121,8 +134,8 @@ fn a_budget_is_kept() {
         panic!("{error}");
     };
     assert_eq!((needed, allowed, context_length), (all.total(), all.total() - 1, 2000));
-    // One token of keys and values is 8192 bytes.
-    assert_eq!(largest, 1999);
+    // In whole pages of 128: 2000 tokens need 16, and 15 of them are 1920.
+    assert_eq!(largest, 1920);
     assert_eq!(error.code(), "out-of-memory");
 
     // What it offers fits, and one token more does not; not asked for, the context is that.
@@ -150,10 +163,10 @@ fn a_budget_is_kept() {
 #[test]
 fn a_smaller_context_is_full_and_not_crashed_into() {
     let file = checkpoint(&golden_path("norm1.gguf"));
-    let row = 4 * u64::from(file.config.kv_dim());
-    let device = GpuOptions { max_binding: Some((row * 300).max(60_000)), ..Default::default() };
+    let page = KvType::F16.page_bytes(&file.config);
+    let device = GpuOptions { max_binding: Some((page * 5 / 2).max(60_000)), ..Default::default() };
     let gpu = gpu(&device);
-    let bound = (device.max_binding.unwrap() / row) as u32;
+    let bound = PAGE * (device.max_binding.unwrap() / page) as u32;
     let mut session = session(&gpu, &file, &options(100_000, 4));
     assert_eq!(session.engine().model().context_length(), bound.min(file.config.max_position_embeddings));
     let ids = vec![5; bound as usize + 1];

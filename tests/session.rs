@@ -66,10 +66,10 @@ fn states(session: &Session) -> Vec<u32> {
     let read = |buffer, len| block_on(gpu.read(buffer, 0, len)).unwrap();
     let mut all = vec![state.position];
     for (i, layer) in state.layers.iter().enumerate() {
-        let cache = u64::from(c.kv_dim() * state.position);
+        let [keys, cached] = block_on(state.keys_and_values(gpu, i, 0, state.position)).unwrap();
         for values in [
-            read(&layer.keys, cache),
-            read(&layer.values, cache),
+            keys,
+            cached,
             read(&layer.ssm, u64::from(c.mamba_d_ssm * c.mamba_d_state)),
             block_on(state.conv_columns(gpu, c, i, state.position)).unwrap(),
         ] {
@@ -332,11 +332,11 @@ fn a_growing_cache_changes_nothing() {
     let ids: Vec<u32> = (0..262).map(|i| 300 + 37 * i % 5000).collect();
     let mut grows = fresh();
     block_on(grows.prefill(&ids[..250])).unwrap();
-    assert_eq!(grows.state().capacity, 256);
+    assert_eq!((grows.state().capacity(), grows.engine().model().kv().pages()), (256, (2, 2)));
     for id in &ids[250..] {
         block_on(grows.prefill(&[*id])).unwrap();
     }
-    assert_eq!(grows.state().capacity, 512);
+    assert_eq!((grows.state().capacity(), grows.engine().model().kv().pages()), (384, (4, 3)));
     let mut at_once = beside(&grows);
     block_on(at_once.prefill(&ids)).unwrap();
     assert_close("logits", grows.logits(), at_once.logits(), 2e-4);
@@ -418,6 +418,52 @@ fn an_edited_turn_is_read_from_the_border_before_it_bit_by_bit() {
     assert_eq!((back.ids, back.cached_tokens), (second.ids, again.cached_tokens));
 }
 
+/// A message that spells out a conversation must not be given the states of that conversation, nor the other way round.
+#[test]
+fn spelled_turns_are_not_taken_for_real_ones() {
+    let mut session = fresh();
+    let real = user("What is the capital of Italy?");
+    let answer = ask(&mut session, &real, &greedy(24));
+    let real = then(real, &answer, "Are you sure?");
+    let text = session.engine().chat_template().unwrap().render(&real, true).unwrap();
+    let (begin, end) = (text.find("What is").unwrap(), text.find("Are you sure?").unwrap() + "Are you sure?".len());
+    let spelled = user(&text[begin..end]);
+    assert_eq!(session.engine().chat_template().unwrap().render(&spelled, true).unwrap(), text, "the same text");
+    let alone = |messages: &[Message]| ask(&mut beside(&session), messages, &greedy(8));
+    let (expected_real, expected_spelled) = (alone(&real), alone(&spelled));
+    assert_ne!(expected_real.prompt_tokens, expected_spelled.prompt_tokens);
+
+    // The session has read the real turns; the message that looks like them is read as what it is.
+    let found = ask(&mut session, &spelled, &greedy(8));
+    assert_eq!((&found.ids, found.prompt_tokens), (&expected_spelled.ids, expected_spelled.prompt_tokens));
+    assert!(found.cached_tokens < answer.prompt_tokens, "{} tokens", found.cached_tokens);
+    // And now the other way round, with the answer to the message and another turn.
+    let next = then(spelled, &found, "Why?");
+    let text = session.engine().chat_template().unwrap().render(&next, true).unwrap();
+    let middle = &text[text.find("Are you sure?").unwrap()..];
+    let said = &middle[middle.find("assistant\n").unwrap() + "assistant\n".len()..];
+    assert!(said.starts_with(&found.text));
+    let mut next_real = real;
+    next_real.extend([Message::new("assistant", &found.text), Message::new("user", "Why?")]);
+    assert_eq!(session.engine().chat_template().unwrap().render(&next_real, true).unwrap(), text, "the same text");
+    let expected = ask(&mut beside(&session), &next_real, &greedy(8));
+    let found = ask(&mut session, &next_real, &greedy(8));
+    assert_eq!((&found.ids, found.cached_tokens <= answer.prompt_tokens + 24), (&expected.ids, true));
+}
+
+/// A control token that an answer went over has no text; the next turn must not be taken for a continuation without it.
+#[test]
+fn an_answer_with_control_tokens_in_it_is_read_again() {
+    let mut session = fresh();
+    let options = GenerateOptions { ignore_end: true, ..greedy(20) };
+    let answer = ask(&mut session, &user("Hello!"), &options);
+    assert!(answer.ids.iter().any(|id| session.engine().tokenizer().is_special(*id)));
+    let next = then(user("Hello!"), &answer, "And?");
+    let found = ask(&mut session, &next, &greedy(8));
+    assert_eq!(found.ids, ask(&mut beside(&session), &next, &greedy(8)).ids);
+    assert!(found.cached_tokens < answer.prompt_tokens, "{}", found.cached_tokens);
+}
+
 #[test]
 fn the_same_question_again_costs_at_most_one_token_of_a_long_prompt() {
     for how in [greedy(16), drawn(7, 16)] {
@@ -464,7 +510,7 @@ fn snapshots_stay_within_their_budget_for_a_hundred_turns() {
     let mut sizes = Vec::new();
     for turn in 0..100 {
         let answer = ask(&mut session, &messages, &greedy(2));
-        sizes.push((session.snapshots().1, session.state().capacity));
+        sizes.push((session.snapshots().1, session.engine().model().kv().bytes()));
         // Some turns are edited, some conversations begin anew, most go on.
         messages = match turn % 7 {
             3 => {

@@ -15,7 +15,7 @@ use crate::failure::Outcome;
 #[derive(clap::Args)]
 pub struct Args {
     /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
-    model: String,
+    pub model: String,
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     prompt_tokens: u32,
@@ -27,18 +27,24 @@ pub struct Args {
     context: u32,
     /// Runs, of which the median counts; one more is made first to warm up
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    repeat: u32,
+    pub repeat: u32,
     /// Tokens read at a time in prefill
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    chunk: Option<u32>,
+    pub chunk: Option<u32>,
     /// Time every stage on the GPU: one token, and one chunk of the prompt
     #[arg(long)]
     profile: bool,
+    /// Instead: what forking, saving, restoring and editing a conversation cost, next to reading it again
+    #[arg(long, conflicts_with_all = ["profile", "prompt_tokens", "gen_tokens", "context"])]
+    state: bool,
+    /// Tokens of those conversations
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "512,4096,32768", requires = "state")]
+    pub contexts: Vec<u32>,
     /// For programs
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     #[command(flatten)]
-    gpu: GpuArgs,
+    pub gpu: GpuArgs,
 }
 
 /// Seconds of one run.
@@ -49,6 +55,9 @@ struct Run {
 }
 
 pub fn run(args: &Args) -> Outcome {
+    if args.state {
+        return crate::bench_state::run(args);
+    }
     let checkpoint = args.gpu.open(&args.model)?;
     let start = Instant::now();
     let engine = args.gpu.load(&checkpoint, &LoadOptions { chunk: args.chunk, ..LoadOptions::default() })?;
@@ -69,6 +78,7 @@ pub fn run(args: &Args) -> Outcome {
         "adapter": engine.gpu_name(),
         "software": engine.model().gpu().is_software(),
         "weight_bytes": engine.model().weight_bytes(),
+        "kv": engine.model().kv().kv().name(),
         "load_seconds": load,
         "context": args.context,
         "prompt_tokens": args.prompt_tokens,
@@ -157,7 +167,7 @@ fn measure(args: &Args, session: &mut Session) -> Outcome<Run> {
 }
 
 /// Tokens without meaning, the same each time.
-fn ids(count: u32, seed: u32, session: &Session) -> Vec<u32> {
+pub fn ids(count: u32, seed: u32, session: &Session) -> Vec<u32> {
     let vocab_size = session.engine().config().vocab_size;
     let mut x = seed;
     let next = |_| {

@@ -14,6 +14,7 @@ use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::{LoadOptions, Progress};
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::Engine;
+use peregrine::state::KvType;
 use pollster::block_on;
 
 use crate::failure::{Failure, Outcome};
@@ -34,6 +35,15 @@ pub struct GpuArgs {
     /// Take at most so many bytes on the GPU, as in 4GB or 900MiB; without --context the conversation gets what the model leaves
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     memory_budget: Option<u64>,
+    /// How keys and values are kept: f16, or f32 as they were computed, in twice the memory
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
+    kv: KvType,
+}
+
+/// `f16` or `f32`.
+pub fn kv_type(text: &str) -> Result<KvType, String> {
+    let known = [KvType::F16, KvType::F32];
+    known.into_iter().find(|kv| kv.name() == text).ok_or_else(|| "f16 or f32 is needed".into())
 }
 
 /// `4GB`, `1.5GiB`, `900M`, `123456789`.
@@ -72,7 +82,7 @@ impl GpuArgs {
             baseline: self.baseline,
             ..GpuOptions::default()
         }))?;
-        let options = LoadOptions { memory_budget: self.memory_budget, ..options.clone() };
+        let options = LoadOptions { memory_budget: self.memory_budget, kv: self.kv, ..options.clone() };
         let bar = bytes_bar("loading");
         let mut report = |progress| match progress {
             Progress::Upload { done, total } => {

@@ -25,6 +25,9 @@ pub struct Args {
     /// Tell whether the model fits into so many bytes, and with which context
     #[arg(long, value_name = "BYTES", requires = "model", value_parser = crate::common::bytes)]
     memory_budget: Option<u64>,
+    /// How keys and values are kept: f16 or f32
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = crate::common::kv_type)]
+    kv: peregrine::state::KvType,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -81,7 +84,7 @@ fn describe(checkpoint: &Checkpoint) -> Value {
 
 /// What a GPU with usual limits needs for it.
 fn memory(checkpoint: &Checkpoint, args: &Args) -> Outcome<Value> {
-    let options = LoadOptions { context_length: args.context, ..LoadOptions::default() };
+    let options = LoadOptions { context_length: args.context, kv: args.kv, ..LoadOptions::default() };
     let need = Footprint::of(checkpoint, &options, Device::default())?;
     let mut memory = json!({
         "context": need.context_length,

@@ -4,6 +4,7 @@
 //! line on stderr.
 
 mod bench;
+mod bench_state;
 mod chat;
 mod check;
 mod common;

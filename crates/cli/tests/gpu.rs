@@ -71,6 +71,8 @@ fn the_difference_can_be_seen() {
 
 #[test]
 fn logits_do_not_depend_on_the_chunks() {
+    // As they are computed: in f16 a key that differs by rounding can become the next one.
+    let logits = |args: &[&str]| logits(&[args, &["--kv", "f32"]].concat());
     let (shape, whole) = logits(&[]);
     assert_eq!(shape, [10, 6144]);
     assert!(difference(&whole, &vec![0.0; whole.len()]) > 1.0, "something was computed");
@@ -157,6 +159,29 @@ fn bench_measures() {
     }
     assert!(report["dispatches_per_token"].as_u64().unwrap() > 0);
     assert!(!report["adapter"].as_str().unwrap().is_empty());
+}
+
+#[test]
+fn bench_measures_states() {
+    let args = ["--state", "--contexts", "60,140", "--repeat", "1"];
+    let report = json("bench", &[&args[..], &["--json"]].concat());
+    // 8 layers of 2 x 128 values of 2 bytes.
+    assert_eq!(report["kv_bytes_per_token"], 8 * 2 * 128 * 2);
+    let rows = report["contexts"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for (row, context) in rows.iter().zip([60, 140]) {
+        assert_eq!(row["context"], context);
+        for key in ["read_again_seconds", "edit_seconds", "fork_seconds", "save_seconds", "restore_seconds"] {
+            assert!(row[key].as_f64().unwrap() > 0.0, "{key}: {row}");
+        }
+        assert!(row["saved_bytes"].as_u64() > row["fork_bytes"].as_u64(), "{row}");
+    }
+    // The last 32 tokens, and the one before them; a stem of 28 tokens is too short for a snapshot.
+    assert_eq!((&rows[0]["edit_tokens_read"], &rows[1]["edit_tokens_read"]), (&60.into(), &33.into()));
+    let table = text("bench", &args, "");
+    assert_eq!(table.lines().filter(|line| line.starts_with('|')).count(), 4, "{table}");
+    let wide = json("bench", &["--state", "--contexts", "40", "--repeat", "1", "--json", "--kv", "f32"]);
+    assert_eq!(wide["kv_bytes_per_token"], 8 * 2 * 128 * 4);
 }
 
 #[test]

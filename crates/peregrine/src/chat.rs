@@ -8,10 +8,13 @@
 //! pieces are mended and encoded with control tokens switched off.
 
 mod jinja;
+mod rendering;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use self::rendering::{Rendering, Transcript};
+use self::rendering::{Segment, next_control};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -29,17 +32,6 @@ impl Message {
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: content.into() }
     }
-}
-
-/// A conversation ready to be read by the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prompt {
-    /// What the model has to read: everything, or with `cached` only what it has not read yet.
-    pub ids: Vec<u32>,
-    /// The whole rendering. With the answer's text appended it is the `consumed` of the next turn.
-    pub text: String,
-    /// The rendering continues `consumed`, and `ids` are those of the rest.
-    pub cached: bool,
 }
 
 /// A chat template.
@@ -85,52 +77,32 @@ impl ChatTemplate {
         }))
     }
 
-    /// Token ids of the conversation with the generation prompt. `consumed` is the text that the model has read and
-    /// written so far: if the rendering continues it, only the rest is encoded. That rest usually begins with a
-    /// control token, where the cut changes nothing; elsewhere the ids may differ from those of the whole rendering,
-    /// as the ids that a model writes itself do.
-    ///
-    /// The beginning-of-text token comes from the template; if it writes none and the tokenizer wants one, it is
-    /// added. It is never doubled.
+    /// The conversation with the generation prompt, ready to be tokenized: texts of control tokens in the messages stay text.
     ///
     /// # Errors
-    /// [`Error::Template`] and [`Error::Tokenizer`].
-    pub fn prompt(&self, tokenizer: &Tokenizer, messages: &[Message], consumed: Option<&str>) -> Result<Prompt> {
-        let segments = self.segments(tokenizer, messages)?;
-        let text: String = segments.iter().map(|s| s.text.as_str()).collect();
-        if let Some(consumed) = consumed
-            && text.starts_with(consumed)
-            && let Some(rest) = after(&segments, consumed.len())
-        {
-            return Ok(Prompt { ids: encode(tokenizer, &rest, false)?, text, cached: true });
-        }
-        Ok(Prompt { ids: encode(tokenizer, &segments, tokenizer.add_bos())?, text, cached: false })
+    /// [`Error::Template`].
+    pub fn rendering(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Rendering> {
+        let controls: Vec<&str> =
+            tokenizer.special_tokens().map(|(_, text)| text).filter(|text| !text.is_empty()).collect();
+        Ok(Rendering::new(self.segments(&controls, messages)?, &controls))
     }
 
     /// The rendering cut where trust changes: mostly one segment.
-    fn segments(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<Segment>> {
-        let controls: Vec<&str> = tokenizer.special_tokens().map(|(_, text)| text).collect();
+    fn segments(&self, controls: &[&str], messages: &[Message]) -> Result<Vec<Segment>> {
         let texts = || messages.iter().flat_map(|m| [m.role.as_str(), m.content.as_str()]);
-        if !texts().any(|text| has_control(text, &controls)) {
+        if !texts().any(|text| has_control(text, controls)) {
             return Ok(vec![Segment { text: self.render(messages, true)?, trusted: true }]);
         }
         let mark = unused_char(texts().chain([self.jinja.source()]))?;
         let broken: Vec<Message> = messages
             .iter()
-            .map(|m| {
-                Message::new(break_controls(&m.role, &controls, mark), break_controls(&m.content, &controls, mark))
-            })
+            .map(|m| Message::new(break_controls(&m.role, controls, mark), break_controls(&m.content, controls, mark)))
             .collect();
         let mut segments = Vec::new();
         let rendering = self.render(&broken, true)?;
         let mut rest = rendering.as_str();
         while !rest.is_empty() {
-            // The leftmost control token, the longest of those that begin there.
-            let found = controls
-                .iter()
-                .filter_map(|control| rest.find(control).map(|at| (at, control.len())))
-                .min_by_key(|(at, len)| (*at, std::cmp::Reverse(*len)));
-            let (at, len) = found.unwrap_or((rest.len(), 0));
+            let (at, len) = next_control(rest, controls).unwrap_or((rest.len(), 0));
             let (before, from) = rest.split_at(at);
             let (control, after) = from.split_at(len);
             segments.push(Segment { text: before.replace(mark, ""), trusted: false });
@@ -140,45 +112,6 @@ impl ChatTemplate {
         segments.retain(|s| !s.text.is_empty());
         Ok(segments)
     }
-}
-
-/// A piece of a rendering. Pieces that touch are one text to BPE only inside a segment; segments meet at control
-/// tokens, which BPE never crosses.
-#[derive(Debug, Clone)]
-struct Segment {
-    text: String,
-    /// Texts of control tokens in it are control tokens.
-    trusted: bool,
-}
-
-/// What comes after the first `offset` bytes; `None` if a control token would be cut in two.
-fn after(segments: &[Segment], mut offset: usize) -> Option<Vec<Segment>> {
-    let mut rest = Vec::new();
-    for segment in segments {
-        let skipped = offset.min(segment.text.len());
-        offset -= skipped;
-        let text = segment.text.get(skipped..)?;
-        if !text.is_empty() {
-            rest.push(Segment { text: text.into(), trusted: segment.trusted });
-        }
-    }
-    Some(rest)
-}
-
-fn encode(tokenizer: &Tokenizer, segments: &[Segment], add_bos: bool) -> Result<Vec<u32>> {
-    let mut ids = Vec::new();
-    for segment in segments {
-        ids.extend(match segment.trusted {
-            true => tokenizer.encode(&segment.text, false)?,
-            false => tokenizer.encode_plain(&segment.text)?,
-        });
-    }
-    if let (true, Some(bos)) = (add_bos, tokenizer.bos())
-        && ids.first() != Some(&bos)
-    {
-        ids.insert(0, bos);
-    }
-    Ok(ids)
 }
 
 /// Whether a text contains a control token, or could complete one together with its neighbours in the rendering.

@@ -319,6 +319,25 @@ impl Gpu {
         self.arrive(self.submit_reading(encoder, staging)).await.map(|(values, _)| values)
     }
 
+    /// Reads pieces of buffers (buffer, first byte, bytes; multiples of 4) one after the other, after all work queued so far.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub(crate) async fn read_places(&self, places: &[(wgpu::Buffer, u64, u64)]) -> Result<Vec<u8>> {
+        let total = places.iter().map(|(_, _, bytes)| bytes).sum();
+        if total == 0 {
+            return Ok(Vec::new());
+        }
+        let staging = self.staging(total);
+        let mut encoder = self.0.device.create_command_encoder(&Default::default());
+        let mut at = 0;
+        for (buffer, first, bytes) in places {
+            encoder.copy_buffer_to_buffer(buffer, *first, &staging, at, *bytes);
+            at += bytes;
+        }
+        self.arrive(self.submit_reading(encoder, staging)).await.map(|(bytes, _)| bytes)
+    }
+
     /// Seconds that one pass takes on the GPU, by its own clock; `None` where the device has no timestamps.
     ///
     /// # Errors

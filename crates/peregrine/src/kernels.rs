@@ -49,6 +49,9 @@ const MATRIX: &[&str] = &[
     shader!("format/iq4_nl"),
     shader!("format/iq4_xs"),
 ];
+/// The KV cache: read, and also written.
+const KV: &[&str] = &[shader!("kv")];
+const KV_APPEND: &[&str] = &[shader!("kv"), shader!("kv_append")];
 const CANDIDATE: &[&str] = &[shader!("candidate")];
 const EPILOGUE: &[&str] = &[shader!("epilogue")];
 const TOKENS: &[&str] = &[shader!("tokens")];
@@ -60,10 +63,15 @@ pub static KERNELS: &[Kernel] = &[
     Kernel { name: "matvec", pieces: &[STEP, TOKENS, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec") },
     Kernel { name: "matvec_team", pieces: &[MATRIX, EPILOGUE], reduces: true, body: shader!("matvec_team") },
     Kernel { name: "matmul", pieces: &[STEP, TOKENS, MATRIX, EPILOGUE], reduces: true, body: shader!("matmul") },
-    Kernel { name: "matmul_tile", pieces: &[STEP, TOKENS, MATRIX, EPILOGUE], reduces: false, body: shader!("matmul_tile") },
-    Kernel { name: "prepare", pieces: &[STEP], reduces: false, body: shader!("prepare") },
-    Kernel { name: "mixer", pieces: &[STEP], reduces: true, body: shader!("mixer") },
-    Kernel { name: "mixer_step", pieces: &[STEP], reduces: true, body: shader!("mixer_step") },
+    Kernel {
+        name: "matmul_tile",
+        pieces: &[STEP, TOKENS, MATRIX, EPILOGUE],
+        reduces: false,
+        body: shader!("matmul_tile"),
+    },
+    Kernel { name: "prepare", pieces: &[STEP, KV_APPEND], reduces: false, body: shader!("prepare") },
+    Kernel { name: "mixer", pieces: &[STEP, KV], reduces: true, body: shader!("mixer") },
+    Kernel { name: "mixer_step", pieces: &[STEP, KV_APPEND], reduces: true, body: shader!("mixer_step") },
     Kernel { name: "merge", pieces: &[STEP], reduces: false, body: shader!("merge") },
     Kernel { name: "candidates", pieces: &[CANDIDATE], reduces: false, body: shader!("candidates") },
     Kernel { name: "sample", pieces: &[CANDIDATE], reduces: false, body: shader!("sample") },

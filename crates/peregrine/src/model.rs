@@ -8,11 +8,13 @@ pub mod footprint;
 mod load;
 mod recipe;
 
+use std::rc::Rc;
+
 use crate::config::Config;
 use crate::gpu::{Gpu, Reduction};
 use crate::kernels::Pipelines;
 use crate::plan::{Epilogue, Input, Needed, Norm, Plan, Recorder, Rows, Step, lanes};
-use crate::state::{CANDIDATES, State};
+use crate::state::{Arena, CANDIDATES, KvType, State};
 use crate::weights::{Matrix, padded};
 
 pub(crate) use load::mamba_values;
@@ -27,6 +29,8 @@ pub struct LoadOptions {
     /// Bytes that the model and one conversation may take on the GPU. A context that is asked for and does not fit is an error;
     /// otherwise the context is as large as fits.
     pub memory_budget: Option<u64>,
+    /// How keys and values are kept: in f16 unless told otherwise.
+    pub kv: KvType,
 }
 
 /// How far loading has come.
@@ -138,6 +142,7 @@ pub struct Model {
     logit_rows: u32,
     context_length: u32,
     fingerprint: String,
+    kv: Rc<Arena>,
 }
 
 impl Model {
@@ -179,7 +184,7 @@ impl Model {
         }
         let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
         let threads = r.shapes().elements();
-        let elements = c.q_dim() / 2 + c.kv_dim() / 2 + c.kv_dim() + c.conv_dim() + c.mamba_n_heads + 1;
+        let elements = c.q_dim() / 2 + c.kv_dim() / 2 + c.conv_dim() + c.mamba_n_heads + 1;
         let groups = elements.div_ceil(threads);
         let mut constants = self.sizes();
         constants.extend([
@@ -187,10 +192,11 @@ impl Model {
             ("PROJ_STRIDE", self.strides.proj.into()),
             ("READY_STRIDE", self.strides.ready.into()),
         ]);
-        let (mamba, control) = (&self.layers[layer].mamba, &state.next.control);
-        let buffers = [r.step(), &s.proj, &s.rope, &l.conv, mamba, &s.ready, &l.keys, &l.values, control];
+        let (mamba, pages, control) = (&self.layers[layer].mamba, state.pages.table(), &state.next.control);
+        let buffers = [r.step(), &s.proj, &s.rope, &l.conv, mamba, &s.ready, pages, control];
         let grid = Box::new(move |step: &Step| [groups, step.tokens, 1]);
         r.kernel("prepare", "prepare", Reduction::Workgroup, &constants, &buffers, Needed::Always, grid);
+        r.with_kv(layer);
     }
 
     fn mixer(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
@@ -207,7 +213,7 @@ impl Model {
             ("N", c.mamba_d_state.into()),
             ("G", c.mamba_n_groups.into()),
         ]);
-        let mamba = &self.layers[layer].mamba;
+        let (mamba, pages) = (&self.layers[layer].mamba, state.pages.table());
         let reduction = self.gpu.reduction();
         if !r.fused() {
             constants.extend([
@@ -215,18 +221,20 @@ impl Model {
                 ("READY_STRIDE", self.strides.ready.into()),
                 ("MIXED_STRIDE", self.strides.mixed.into()),
             ]);
-            let buffers = [r.step(), &s.proj, &s.ready, &l.keys, &l.values, mamba, &l.conv, &l.ssm, &s.mixed];
+            let buffers = [r.step(), &s.proj, &s.ready, pages, mamba, &l.conv, &l.ssm, &s.mixed];
             let grid = Box::new(move |step: &Step| [attention * step.tokens + ssm, 1, 1]);
             r.kernel("mixer", "mixer", reduction, &constants, &buffers, Needed::Always, grid);
+            r.with_kv(layer);
             return;
         }
         let pieces = ("PIECES", self.strides.mixed.into());
         constants.push(pieces);
         let control = &state.next.control;
-        let buffers = [r.step(), &s.proj, &s.turns, &l.conv, mamba, &l.keys, &l.values, &l.ssm, &s.mixed, control];
+        let buffers = [r.step(), &s.proj, &s.turns, &l.conv, mamba, pages, &l.ssm, &s.mixed, control];
         let grid = Box::new(move |step: &Step| [attention * step.splits + ssm, 1, 1]);
         r.kernel("mixer", "mixer_step", reduction, &constants, &buffers, Needed::Always, grid);
-        let constants = [("THREADS", 64.0), pieces, ("HEAD_DIM", c.head_dim.into())];
+        r.with_kv(layer);
+        let constants = [("THREADS", 256.0), pieces, ("HEAD_DIM", c.head_dim.into())];
         let grid = Box::new(move |_: &Step| [attention, 1, 1]);
         r.kernel("mixer", "merge", Reduction::Workgroup, &constants, &[r.step(), &s.mixed], Needed::Splits, grid);
     }
@@ -270,6 +278,7 @@ impl Model {
     fn sizes(&self) -> Vec<(&'static str, f64)> {
         let c = &self.config;
         vec![
+            ("KV_F16", f64::from(u8::from(self.kv.kv() == KvType::F16))),
             ("Q_DIM", c.q_dim().into()),
             ("KV_DIM", c.kv_dim().into()),
             ("HEAD_DIM", c.head_dim.into()),
@@ -335,6 +344,11 @@ impl Model {
     /// What tells this model from others: 32 hexadecimal digits of an SHA-256 over its configuration and a sample of its weights.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// Keys and values of all its sequences.
+    pub fn kv(&self) -> &Rc<Arena> {
+        &self.kv
     }
 
     /// Pipelines in use.

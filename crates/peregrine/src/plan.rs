@@ -6,6 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::gpu::{Gpu, Reduction, ShapeClass};
 use crate::kernels::{Kernel, Pipelines, Shape};
+use crate::state::Arena;
 use crate::weights::Matrix;
 
 /// `Step` of `shaders/step.wgsl`, same layout: the only uniform that changes from step to step.
@@ -71,6 +72,8 @@ pub struct Dispatch {
     pub needed: Needed,
     /// Bytes of weights that it reads.
     pub weight_bytes: u64,
+    /// The layer whose keys and values it reads or writes.
+    kv: Option<usize>,
     pipeline: Rc<wgpu::ComputePipeline>,
     bind_group: wgpu::BindGroup,
     grid: Grid,
@@ -129,11 +132,18 @@ impl Plan {
     }
 
     /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need. `draw`: the next token is
-    /// drawn on the GPU.
-    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, step: &Step, draw: bool, range: std::ops::Range<usize>) {
+    /// drawn on the GPU. `kv`: where keys and values lie.
+    pub fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        step: &Step,
+        draw: bool,
+        range: std::ops::Range<usize>,
+        kv: &Arena,
+    ) {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for dispatch in self.dispatches[range].iter().filter(|d| d.is_needed(step, draw)) {
-            dispatch.encode(&mut pass, step);
+            dispatch.encode(&mut pass, step, kv);
         }
     }
 }
@@ -150,10 +160,13 @@ impl Dispatch {
     }
 
     /// Encodes it.
-    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, step: &Step) {
+    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, step: &Step, kv: &Arena) {
         let [x, y, z] = (self.grid)(step);
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
+        if let Some(layer) = self.kv {
+            pass.set_bind_group(1, &kv.bind_group(&self.pipeline, layer), &[]);
+        }
         pass.dispatch_workgroups(x, y, z);
     }
 }
@@ -308,6 +321,13 @@ impl<'a> Recorder<'a> {
         self.push(name, Kernel::named(kernel), reduction, constants, buffers, needed, grid);
     }
 
+    /// The last dispatch has the keys and values of a layer as bind group 1.
+    pub fn with_kv(&mut self, layer: usize) {
+        if let Some(dispatch) = self.dispatches.last_mut() {
+            dispatch.kv = Some(layer);
+        }
+    }
+
     #[expect(clippy::too_many_arguments, reason = "one private place where a dispatch is put together")]
     fn push(
         &mut self,
@@ -337,6 +357,7 @@ impl<'a> Recorder<'a> {
             stage: Stage { layer: self.layer, name },
             needed,
             weight_bytes: 0,
+            kv: None,
             pipeline,
             bind_group,
             grid,

@@ -31,6 +31,7 @@ pub async fn profile(session: &mut Session, tokens: u32, repeat: u32) -> Result<
     let step = session.begin_step(&ids, 1)?;
     let gpu = session.engine().model().gpu().clone();
     let plan = session.plan(tokens > 1);
+    let kv = session.engine().model().kv();
     let is_needed = |d: &&Dispatch| d.is_needed(&step, true);
     let mut names: Vec<&'static str> = Vec::new();
     for dispatch in plan.dispatches().iter().filter(is_needed) {
@@ -44,7 +45,7 @@ pub async fn profile(session: &mut Session, tokens: u32, repeat: u32) -> Result<
         let stage: Vec<&Dispatch> = plan.dispatches().iter().filter(is_needed).filter(of_stage).collect();
         let mut seconds = Vec::new();
         for _ in 0..=repeat {
-            let timed = gpu.timed(|pass| stage.iter().for_each(|dispatch| dispatch.encode(pass, &step))).await?;
+            let timed = gpu.timed(|pass| stage.iter().for_each(|dispatch| dispatch.encode(pass, &step, kv))).await?;
             seconds.push(timed.ok_or_else(|| Error::Unsupported {
                 name: gpu.name().into(),
                 field: "timestamp-query".into(),

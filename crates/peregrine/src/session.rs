@@ -8,8 +8,9 @@ mod steps;
 use std::rc::Rc;
 
 pub use self::answer::{Finish, GenerateOptions, Generated, Piece};
+pub use self::snapshots::Snapshot;
 use self::snapshots::Snapshots;
-use crate::chat::{ChatTemplate, Message};
+use crate::chat::{ChatTemplate, Message, Rendering, Transcript};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -88,8 +89,8 @@ pub struct Session {
     ids: Vec<u32>,
     /// How many at the end of `ids` the model has not run yet: the newest sampled token, or a prompt that was interrupted.
     pending: usize,
-    /// The text that `ids` stand for, where they came from a chat.
-    consumed: Option<String>,
+    /// What `ids` stand for, where they came from a chat and nothing in them is without a text.
+    consumed: Option<Transcript>,
     /// Steps that run on a token that is not in `ids` yet: 1 while an answer is drawn on the GPU.
     ahead: u32,
     /// Logits after the last token that was run.
@@ -106,7 +107,7 @@ impl Session {
     pub fn new(engine: &Rc<Engine>) -> Result<Self> {
         let model = &engine.model;
         let c = model.config();
-        let state = State::new(model.gpu(), c, model.context_length(), model.chunk())?;
+        let state = State::new(model.gpu(), c, model.context_length(), model.chunk(), model.kv())?;
         let half = c.head_dim / 2;
         let frequencies = (0..half).map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim))).collect();
         Ok(Self {
@@ -149,15 +150,21 @@ impl Session {
         &self.logits
     }
 
-    /// Forgets everything that was read.
+    /// Forgets everything that was read, snapshots too.
     pub fn reset(&mut self) {
+        self.forget();
+        self.snapshots.clear();
+    }
+
+    /// Is at the beginning, and can still go to its snapshots.
+    fn forget(&mut self) {
         self.state.clear(self.engine.model.gpu());
         self.ids.clear();
         self.pending = 0;
         self.consumed = None;
         self.ahead = 0;
         self.logits.clear();
-        self.snapshots.clear();
+        self.snapshots.leave();
     }
 
     /// Starts at another position, as if that many tokens had been read and forgotten: for tests of high positions.
@@ -254,27 +261,27 @@ impl Session {
         })?;
         options.sampling.validate()?;
         self.settle();
-        let mut prompt = template.prompt(&engine.tokenizer, messages, self.consumed.as_deref())?;
-        let whole = if prompt.cached { self.ids.len() + prompt.ids.len() } else { prompt.ids.len() };
-        self.fits(whole as u64 + 1)?;
-        check_range(&prompt.ids, engine.config())?;
-        if prompt.cached {
-            self.keep_border()?;
-        } else {
-            let went = self.go_back(|consumed, _| {
-                let text = consumed.and_then(|c| template.prompt(&engine.tokenizer, messages, Some(c)).ok());
-                text.filter(|found| found.cached).is_some_and(|found| {
-                    prompt = found;
-                    true
-                })
-            });
-            if !went {
-                self.reset();
+        let rendering = template.rendering(&engine.tokenizer, messages)?;
+        let whole = rendering.ids(&engine.tokenizer)?;
+        check_range(&whole, engine.config())?;
+        self.fits(whole.len() as u64 + 1)?;
+        let after = |ids: &[u32], pending, consumed: Option<&Transcript>, logits: &[f32]| {
+            rest_of(&engine.tokenizer, &rendering, &whole, (ids, pending, consumed, logits))
+        };
+        let rest = match after(&self.ids, self.pending, self.consumed.as_ref(), &self.logits) {
+            Some(rest) if self.is_known() => {
+                self.keep_border()?;
+                rest
             }
-        }
+            _ => {
+                let rest = self.go_back(|s| after(&s.ids, s.pending, s.consumed.as_ref(), &s.logits))?;
+                rest.unwrap_or_else(|| whole.clone())
+            }
+        };
+        self.fits((self.ids.len() + rest.len()) as u64 + 1)?;
         let cached = (self.ids.len() - self.pending) as u32;
-        self.push(&prompt.ids);
-        self.consumed = Some(prompt.text);
+        self.push(&rest);
+        self.consumed = Some(rendering.transcript().clone());
         self.answer(options, cached, self.ids.len() as u32, on_piece).await
     }
 
@@ -293,10 +300,11 @@ impl Session {
         self.settle();
         self.fits(ids.len() as u64 + 1)?;
         check_range(ids, self.engine.config())?;
-        if ids.starts_with(&self.ids) {
+        let after = |read: &[u32], pending, logits: &[f32]| tokens_after(ids, read, pending, logits);
+        if after(&self.ids, self.pending, &self.logits).is_some() && self.is_known() {
             self.keep_border()?;
-        } else if !self.go_back(|_, read| ids.starts_with(read)) {
-            self.reset();
+        } else {
+            self.go_back(|s| after(&s.ids, s.pending, &s.logits))?;
         }
         let cached = (self.ids.len() - self.pending) as u32;
         self.push(&ids[self.ids.len()..]);
@@ -374,10 +382,19 @@ impl Session {
         written.push_str(&rest);
         answer.text.push_str(&scan.push(&rest));
         answer.text.push_str(&scan.finish());
+        if answer.ids.iter().any(|id| engine.tokenizer.is_special(*id)) {
+            // It has no text, but the model has read it.
+            self.consumed = None;
+        }
         if let Some(consumed) = &mut self.consumed {
-            consumed.push_str(&written);
+            consumed.push(&written);
         }
         Ok(answer)
+    }
+
+    /// Whether the tokens are all that the states have read: not so after [`Session::start_at`].
+    fn is_known(&self) -> bool {
+        self.ids.len() - self.pending == self.state.position as usize
     }
 
     fn fits(&self, needed: u64) -> Result<()> {
@@ -406,6 +423,24 @@ pub fn rope_table(frequencies: &[f64], position: u32, tokens: u32) -> Vec<f32> {
         .flat_map(|p| frequencies.iter().map(move |f| (f64::from(p) * f).sin_cos()))
         .flat_map(|(sin, cos)| [cos as f32, sin as f32])
         .collect()
+}
+
+/// What is to be read of `whole` after `read`; `None` where that is no beginning of it, or nothing would tell the next token.
+fn tokens_after(whole: &[u32], read: &[u32], pending: usize, logits: &[f32]) -> Option<Vec<u32>> {
+    let rest = whole.strip_prefix(read)?;
+    (!rest.is_empty() || pending > 0 || !logits.is_empty()).then(|| rest.to_vec())
+}
+
+/// The same for a conversation, with the tokens `whole`: where a place's text is continued, or its tokens are. A model's own tokens
+/// are often others than those that its text would be given.
+fn rest_of(
+    tokenizer: &Tokenizer,
+    rendering: &Rendering,
+    whole: &[u32],
+    (read, pending, consumed, logits): (&[u32], usize, Option<&Transcript>, &[f32]),
+) -> Option<Vec<u32>> {
+    let by_text = consumed.and_then(|consumed| rendering.ids_after(tokenizer, consumed).ok().flatten());
+    by_text.or_else(|| tokens_after(whole, read, pending, logits))
 }
 
 fn check_range(ids: &[u32], config: &Config) -> Result<()> {

@@ -1,18 +1,20 @@
 //! What a conversation leaves behind in the model: position, KV cache, convolution and SSM states. A value of its own, apart
 //! from the weights, so that several conversations can share a model.
 
+mod pages;
+
+use std::rc::Rc;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+pub use pages::{Arena, KvType, MAX_PAGES, PAGE};
+pub(crate) use pages::{Page, Pages};
 
-/// The states of one layer.
+/// The recurrent states of one layer.
 pub struct LayerState {
-    /// \[context, nkv, hd\], with RoPE.
-    pub keys: wgpu::Buffer,
-    /// \[context, nkv, hd\]
-    pub values: wgpu::Buffer,
     /// \[conv_dim, K\]: columns before the convolution, a ring: that of position p at p % K. A step writes its own slot and reads
     /// the others, so its workgroups need not wait for each other.
     pub conv: wgpu::Buffer,
@@ -58,12 +60,12 @@ pub const MAX_ENDS: usize = 16;
 pub struct State {
     /// Tokens read so far.
     pub position: u32,
-    /// Positions that the KV cache has room for; it grows by doubling.
-    pub capacity: u32,
-    /// Most positions it may grow to.
+    /// Most positions.
     pub context_length: u32,
     /// One a layer.
     pub layers: Vec<LayerState>,
+    /// Keys and values.
+    pub(crate) pages: Pages,
     /// What the next step reads.
     pub next: NextToken,
 }
@@ -77,23 +79,16 @@ pub fn splits(positions: u32) -> u32 {
     if positions <= 256 { 1 } else { positions.div_ceil(128).min(MAX_SPLITS) }
 }
 
-/// Positions of a fresh cache.
-const FIRST_CAPACITY: u32 = 256;
-
 impl State {
     /// The state before the first token, for steps of up to `chunk` tokens. `context_length` is cut to what one binding of the adapter holds.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] from the adapter's limits.
-    pub fn new(gpu: &Gpu, config: &Config, context_length: u32, chunk: u32) -> Result<Self> {
-        let row = 4 * u64::from(config.kv_dim());
-        let context_length = context_length.min(u32::try_from(gpu.max_binding() / row).unwrap_or(u32::MAX));
-        let capacity = FIRST_CAPACITY.min(context_length);
+    pub fn new(gpu: &Gpu, config: &Config, context_length: u32, chunk: u32, arena: &Rc<Arena>) -> Result<Self> {
+        let context_length = context_length.min(longest(config, arena.kv(), gpu.max_binding()));
         let layers = (0..config.num_hidden_layers)
             .map(|_| {
                 Ok(LayerState {
-                    keys: gpu.storage("keys", row * u64::from(capacity))?,
-                    values: gpu.storage("values", row * u64::from(capacity))?,
                     conv: gpu.storage("conv state", 4 * u64::from(config.conv_dim() * config.mamba_d_conv))?,
                     ssm: gpu
                         .storage("SSM state", 4 * u64::from(config.mamba_d_ssm) * u64::from(config.mamba_d_state))?,
@@ -107,42 +102,66 @@ impl State {
             candidates: gpu.storage("candidates", 16 * u64::from(CANDIDATES))?,
             ends: gpu.uniform("ends", bytemuck::bytes_of(&Ends::default())),
         };
-        Ok(Self { position: 0, capacity, context_length, layers, next })
+        Ok(Self { position: 0, context_length, layers, pages: Pages::new(arena), next })
     }
 
-    /// Makes room for `tokens` more. Returns whether the caches are new buffers, which plans must be recorded for again.
+    /// Positions that there are pages for.
+    pub fn capacity(&self) -> u32 {
+        self.pages.held().len() as u32 * PAGE
+    }
+
+    /// Makes room for `tokens` more. Returns whether it has other pages than before.
     ///
     /// # Errors
-    /// [`Error::ContextFull`] before anything has changed.
-    pub fn reserve(&mut self, gpu: &Gpu, config: &Config, tokens: u32) -> Result<bool> {
+    /// [`Error::ContextFull`], [`Error::OutOfMemory`] before anything has changed.
+    pub fn reserve(&mut self, tokens: u32) -> Result<bool> {
         let needed = u64::from(self.position) + u64::from(tokens);
         if needed > u64::from(self.context_length) {
             return Err(Error::ContextFull { needed, context_length: self.context_length.into() });
         }
-        let needed = needed as u32;
-        if needed <= self.capacity {
-            return Ok(false);
-        }
-        let capacity = needed.next_power_of_two().min(self.context_length);
-        let row = 4 * u64::from(config.kv_dim());
-        let used = row * u64::from(self.position.min(self.capacity));
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        for layer in &mut self.layers {
-            for cache in [&mut layer.keys, &mut layer.values] {
-                let larger = gpu.storage("KV cache", row * u64::from(capacity))?;
-                if used > 0 {
-                    encoder.copy_buffer_to_buffer(cache, 0, &larger, 0, used);
-                }
-                *cache = larger;
-            }
-        }
-        gpu.queue().submit([encoder.finish()]);
-        self.capacity = capacity;
-        Ok(true)
+        self.pages.reserve(self.position, needed as u32)
     }
 
-    /// Back to the state before the first token. The caches keep their room; what is in them is never read again.
+    /// Keys and values of a layer at positions \[`from`, `to`), as they are kept: \[to - from, nkv, hd\] each.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub async fn keys_and_values(&self, gpu: &Gpu, layer: usize, from: u32, to: u32) -> Result<[Vec<f32>; 2]> {
+        let mut found = [Vec::new(), Vec::new()];
+        let arena = self.pages.arena();
+        for (values, found) in [false, true].into_iter().zip(&mut found) {
+            let places = self.rows(layer, values, from, to);
+            let bytes = gpu.read_places(&places).await?;
+            match arena.kv() {
+                KvType::F16 => {
+                    let value = |b: &[u8]| half::f16::from_le_bytes([b[0], b[1]]).to_f32();
+                    found.extend(bytes.chunks_exact(2).map(value));
+                }
+                KvType::F32 => {
+                    found.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where the keys (or the values) of positions \[`from`, `to`) of a layer lie, page by page: buffer, first byte, bytes.
+    pub(crate) fn rows(&self, layer: usize, values: bool, from: u32, to: u32) -> Vec<(wgpu::Buffer, u64, u64)> {
+        let arena = self.pages.arena();
+        let pages = (from / PAGE..to.div_ceil(PAGE)).filter(|_| from < to);
+        pages
+            .map(|page| {
+                let (first, end) = (from.max(page * PAGE) % PAGE, (to - page * PAGE).min(PAGE));
+                let slot = self.pages.held()[page as usize].index();
+                let offset = arena.offset(slot, values, first);
+                (arena.layer(layer), offset, arena.offset(slot, values, end) - offset)
+            })
+            .collect()
+    }
+
+    /// Back to the state before the first token. The pages are free; the arena keeps their room.
     pub fn clear(&mut self, gpu: &Gpu) {
+        self.pages.clear();
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         for layer in &self.layers {
             encoder.clear_buffer(&layer.conv, 0, None);
@@ -163,37 +182,48 @@ impl State {
         Ok(ring.chunks_exact(k as usize).flat_map(|ring| slots.clone().map(|slot| ring[slot])).collect())
     }
 
-    /// Bytes on the GPU.
+    /// Bytes of the recurrent states on the GPU.
+    pub fn recurrent_bytes(&self) -> u64 {
+        self.layers.iter().map(|l| l.conv.size() + l.ssm.size()).sum()
+    }
+
+    /// Bytes on the GPU: recurrent states, and the pages it has, shared or not.
     pub fn bytes(&self) -> u64 {
-        self.layers.iter().map(|l| l.keys.size() + l.values.size() + l.conv.size() + l.ssm.size()).sum()
+        self.recurrent_bytes() + self.pages.held().len() as u64 * self.pages.arena().bytes_of_page()
     }
 }
 
-/// Bytes of a [`State`] on the GPU, known before there is one.
+/// Most positions of a sequence whose pages fit a binding.
+pub(crate) fn longest(config: &Config, kv: KvType, max_binding: u64) -> u32 {
+    let pages = (max_binding / kv.page_bytes(config).max(1)).min(MAX_PAGES.into());
+    PAGE * pages as u32
+}
+
+/// Bytes of a [`State`] and its pages on the GPU, known before there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateBytes {
-    /// Convolution and SSM states, and [`NextToken`].
+    /// Convolution and SSM states, the table of pages, and [`NextToken`].
     pub fixed: u64,
     /// Keys and values of a full context.
     pub kv_cache: u64,
-    /// The cache before its last doubling: [`State::reserve`] copies from it.
+    /// The arena before it last grew: the larger one is filled from it.
     pub kv_growth: u64,
 }
 
 impl StateBytes {
     /// Of a state for conversations of `context_length` tokens and steps of `chunk`.
-    pub fn of(config: &Config, context_length: u32, chunk: u32) -> Self {
+    pub fn of(config: &Config, context_length: u32, chunk: u32, kv: KvType) -> Self {
         let (c, layers) = (config, u64::from(config.num_hidden_layers));
         let conv = Gpu::storage_bytes(4 * u64::from(c.conv_dim()) * u64::from(c.mamba_d_conv));
         let ssm = Gpu::storage_bytes(4 * u64::from(c.mamba_d_ssm) * u64::from(c.mamba_d_state));
         let next = [4 * u64::from(chunk), 16, 4 * u64::from(c.vocab_size), 16 * u64::from(CANDIDATES)];
         let next = next.map(Gpu::storage_bytes).iter().sum::<u64>() + size_of::<Ends>() as u64;
-        let caches = |tokens: u32| 2 * layers * Gpu::storage_bytes(4 * u64::from(c.kv_dim()) * u64::from(tokens));
-        let before = context_length.saturating_sub(1).checked_ilog2().map_or(0, |log| 1 << log);
+        let (pages, before) = pages::full(context_length);
+        let bytes = |pages: u32| layers * u64::from(pages) * kv.page_bytes(c);
         Self {
-            fixed: layers * (conv + ssm) + next,
-            kv_cache: caches(context_length),
-            kv_growth: if before < FIRST_CAPACITY { 0 } else { caches(before) },
+            fixed: layers * (conv + ssm) + pages::TABLE_BYTES + next,
+            kv_cache: bytes(pages),
+            kv_growth: bytes(before),
         }
     }
 }

@@ -10,13 +10,13 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, ShapeClass};
 use crate::plan::Step;
-use crate::state::{StateBytes, splits};
+use crate::state::{self, StateBytes, splits};
 use crate::weights::padded;
 
 /// What matters of a device for the sizes of buffers.
 #[derive(Clone, Copy, Debug)]
 pub struct Device {
-    /// Largest binding, bytes: larger matrices are cut, and a layer's keys must fit.
+    /// Largest binding, bytes: larger matrices are cut, and a layer's keys and values must fit.
     pub max_binding: u64,
     /// Tokens read at a time in prefill unless the options say otherwise.
     pub chunk: u32,
@@ -46,9 +46,9 @@ pub struct Footprint {
     pub scratch: u64,
     /// Convolution and SSM states, and what the next token is drawn from.
     pub states: u64,
-    /// Keys and values of `context_length` tokens.
+    /// Keys and values of `context_length` tokens, in whole pages.
     pub kv_cache: u64,
-    /// The smaller cache that is still there while the largest one is filled from it: the cache grows by doubling.
+    /// The smaller arena that is still there while the largest one is filled from it: it grows by doubling.
     pub kv_growth: u64,
     /// Tokens of the conversation.
     pub context_length: u32,
@@ -152,12 +152,11 @@ impl ScratchBytes {
 
 /// Tokens of the longest conversation: what was asked for, what the model was made for, what a binding holds.
 fn longest(c: &Config, options: &LoadOptions, device: Device) -> u32 {
-    let bound = device.max_binding / (4 * u64::from(c.kv_dim()).max(1));
-    options
-        .context_length
-        .unwrap_or(u32::MAX)
-        .min(c.max_position_embeddings)
-        .min(u32::try_from(bound).unwrap_or(u32::MAX))
+    options.context_length.unwrap_or(u32::MAX).min(c.max_position_embeddings).min(state::longest(
+        c,
+        options.kv,
+        device.max_binding,
+    ))
 }
 
 /// What does not depend on the context is computed once.
@@ -178,7 +177,7 @@ impl<'a> Estimate<'a> {
 
     fn at(&self, context_length: u32) -> Footprint {
         let scratch = ScratchBytes::of(self.config, self.options, self.device, context_length);
-        let state = StateBytes::of(self.config, context_length, scratch.chunk);
+        let state = StateBytes::of(self.config, context_length, scratch.chunk, self.options.kv);
         Footprint {
             weights: self.weights,
             scratch: scratch.total(),

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Pipelines;
 use crate::plan::Step;
-use crate::state::State;
+use crate::state::{Arena, State};
 use crate::weights::{Matrix, MatrixSpec, Uploads, padded};
 
 impl Model {
@@ -94,6 +94,7 @@ impl Model {
             chunk,
             logit_rows,
             context_length,
+            kv: Arena::new(gpu, c, options.kv, context_length),
             fingerprint: {
                 let all = format!("{config:?} {:016x}", uploads.fingerprint());
                 let digest = Sha256::digest(all.as_bytes());
@@ -108,7 +109,7 @@ impl Model {
 
     /// Makes every pipeline the model needs by recording its plans once.
     async fn compile(&self, progress: &mut dyn FnMut(Progress)) -> Result<()> {
-        let state = State::new(&self.gpu, &self.config, 1, self.chunk)?;
+        let state = State::new(&self.gpu, &self.config, 1, self.chunk, &self.kv)?;
         progress(Progress::Compile { done: 0, total: 2 });
         for (done, many) in [(1, false), (2, true)] {
             self.record(&state, many);

@@ -102,15 +102,28 @@ impl LayerState {
     }
 }
 
+/// What a value becomes in the cache: whether it is one of the values (or of the keys), its index among all of them, and itself.
+pub type Keep<'a> = dyn Fn(bool, usize, f32) -> f32 + 'a;
+
 /// RoPE, KV append, convolution with SiLU, softplus and decay, for one token at `position`.
 /// `proj`: q | k | v | z | x | B | C | dt. Result: q | x | B | C | delta | exp(delta A). The convolution's columns move on here;
-/// on the GPU that is the mixer's part.
-pub fn prepare(c: &Config, mamba: &Mamba, proj: &[f32], position: u32, state: &mut LayerState) -> Vec<f32> {
+/// on the GPU that is the mixer's part. `keep`: how the cache keeps keys and values.
+pub fn prepare(
+    c: &Config,
+    mamba: &Mamba,
+    proj: &[f32],
+    position: u32,
+    state: &mut LayerState,
+    keep: &Keep<'_>,
+) -> Vec<f32> {
     let (q, kv, d, channels) = (c.q_dim() as usize, c.kv_dim() as usize, c.mamba_d_ssm as usize, c.conv_dim() as usize);
     let head_dim = c.head_dim as usize;
     let mut ready = rope(&proj[..q], head_dim, c.rope_theta, position);
-    state.keys.extend(rope(&proj[q..q + kv], head_dim, c.rope_theta, position));
-    state.values.extend(&proj[q + kv..q + 2 * kv]);
+    let keys = rope(&proj[q..q + kv], head_dim, c.rope_theta, position);
+    let first = state.keys.len();
+    state.keys.extend(keys.iter().enumerate().map(|(i, key)| keep(false, first + i, *key)));
+    let values = proj[q + kv..q + 2 * kv].iter().enumerate();
+    state.values.extend(values.map(|(i, value)| keep(true, first + i, *value)));
 
     let columns = &proj[q + 2 * kv + d..][..channels];
     let k = c.mamba_d_conv as usize;

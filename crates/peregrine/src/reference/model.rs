@@ -4,7 +4,8 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::Result;
 use crate::model::mamba_values;
-use crate::reference::kernels::{self, LayerState, Mamba};
+use crate::reference::kernels::{self, Keep, LayerState, Mamba};
+use crate::state::KvType;
 
 /// One layer's weights in f32.
 pub struct Layer {
@@ -86,11 +87,12 @@ impl Layer {
         })
     }
 
-    /// The layer's lines of the page, for one token at `position` with residual stream `h` \[D\].
-    pub fn forward(&self, c: &Config, h: &[f32], position: u32, state: &mut LayerState) -> Trace {
+    /// The layer's lines of the page, for one token at `position` with residual stream `h` \[D\]. `keep`: how the cache keeps keys and
+    /// values.
+    pub fn forward(&self, c: &Config, h: &[f32], position: u32, state: &mut LayerState, keep: &Keep<'_>) -> Trace {
         let u = kernels::rmsnorm(h, &self.input_layernorm, c.rms_norm_eps);
         let proj = self.project_in(c, &u);
-        let ready = kernels::prepare(c, &self.mamba, &proj, position, state);
+        let ready = kernels::prepare(c, &self.mamba, &proj, position, state, keep);
         let mut mixed = kernels::attention(c, &ready, state);
         mixed.extend(kernels::selective_scan(c, &self.mamba, &proj, &ready, state));
         let (attention, ssm) = mixed.split_at(c.q_dim() as usize);
@@ -146,6 +148,8 @@ pub struct Model {
     layers: Vec<Layer>,
     final_layernorm: Vec<f32>,
     lm_head: Option<Vec<f32>>,
+    /// How keys and values are kept; f32 unless set otherwise.
+    pub kv: KvType,
     /// Tokens read.
     pub position: u32,
     /// One a layer.
@@ -180,6 +184,7 @@ impl Model {
             layers,
             final_layernorm: checkpoint.read_f32("model.final_layernorm.weight", &shape[1..]).await?,
             lm_head,
+            kv: KvType::F32,
             position: 0,
             states: (0..c.num_hidden_layers).map(|_| LayerState::new(c)).collect(),
             config,
@@ -193,7 +198,8 @@ impl Model {
         let row = &self.embed_tokens[id as usize * d..(id as usize + 1) * d];
         let mut hidden = vec![kernels::embed(row, c.embedding_multiplier)];
         for (i, layer) in self.layers.iter().enumerate() {
-            let trace = layer.forward(c, &hidden[i], self.position, &mut self.states[i]);
+            let keep = |_, _, value| self.kv.keep(value);
+            let trace = layer.forward(c, &hidden[i], self.position, &mut self.states[i], &keep);
             hidden.push(trace.mlp_out);
         }
         let last = kernels::rmsnorm(&hidden[self.layers.len()], &self.final_layernorm, c.rms_norm_eps);

@@ -1,47 +1,55 @@
 //! A session as a file: what it has read, and all states, so that it goes on elsewhere without reading anything again.
 //!
-//! Layout, little-endian: `PGSTATE\0`; version, u32; bytes of the header, u32; the header, JSON ([`Header`]); then f32 values, layer
-//! by layer: keys \[position, nkv, hd\], values, the ring of the convolution \[conv_dim, K\], SSM state \[H, P, N\]; the logits \[V\] where
-//! nothing is pending; and the SHA-256 of everything before it. All lengths follow from the header and the model's configuration,
+//! Layout, little-endian: `PGSTATE\0`; version, u32; bytes of the header, u32; the header, JSON ([`Header`]); then layer by layer:
+//! keys \[position, nkv, hd\] and values, f16 or f32 as the header says, the ring of the convolution \[conv_dim, K\] and the SSM
+//! state \[H, P, N\], f32; the logits \[V\], f32, where nothing is pending; and the SHA-256 of everything before it. All lengths follow from the header and the model's configuration,
 //! and are checked before anything is read.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Session, check_range};
+use crate::chat::Transcript;
 use crate::checkpoint::Source;
 use crate::error::{Error, Result};
+use crate::state::LayerState;
 
 const MAGIC: [u8; 8] = *b"PGSTATE\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const PREFIX: u64 = 16;
 const DIGEST: u64 = 32;
-/// Values that are moved at a time: 4 MiB.
-const PIECE: u64 = 1 << 20;
+/// Bytes that are moved at a time.
+const PIECE: u64 = 4 << 20;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
     /// [`Model::fingerprint`](crate::model::Model::fingerprint).
     model: String,
+    /// How keys and values are kept: f16 or f32.
+    kv: String,
     ids: Vec<u32>,
     /// How many at the end of `ids` the model has not run.
     pending: u32,
-    /// The text of a chat, where it is one.
-    consumed: Option<String>,
+    /// What `ids` stand for, where they are a chat's.
+    consumed: Option<Transcript>,
 }
 
 impl Session {
-    /// The buffers of a state with their numbers of values, in the file's order.
-    fn planes(&self, position: u32) -> Vec<(wgpu::Buffer, u64)> {
-        let c = self.engine.config();
-        let cache = u64::from(c.kv_dim()) * u64::from(position);
-        let conv = u64::from(c.conv_dim() * c.mamba_d_conv);
-        let ssm = u64::from(c.mamba_d_ssm) * u64::from(c.mamba_d_state);
-        let of = |l: &crate::state::LayerState| {
-            [(l.keys.clone(), cache), (l.values.clone(), cache), (l.conv.clone(), conv), (l.ssm.clone(), ssm)]
+    /// Where the states lie on the GPU, in the file's order: buffer, first byte, bytes; no piece is larger than [`PIECE`].
+    fn places(&self, position: u32) -> Vec<(wgpu::Buffer, u64, u64)> {
+        let whole = |buffer: &wgpu::Buffer| (buffer.clone(), 0, buffer.size());
+        let of = |(i, layer): (usize, &LayerState)| {
+            let mut places = self.state.rows(i, false, 0, position);
+            places.extend(self.state.rows(i, true, 0, position));
+            places.extend([whole(&layer.conv), whole(&layer.ssm)]);
+            places
         };
-        self.state.layers.iter().flat_map(of).collect()
+        let pieces = |(buffer, first, bytes): (wgpu::Buffer, u64, u64)| {
+            let piece = move |at| (buffer.clone(), first + at, PIECE.min(bytes - at));
+            (0..bytes).step_by(PIECE as usize).map(piece)
+        };
+        self.state.layers.iter().enumerate().flat_map(of).flat_map(pieces).collect()
     }
 
     /// Writes the session to `sink`, piece by piece.
@@ -52,6 +60,7 @@ impl Session {
         self.settle();
         let header = Header {
             model: self.engine.model.fingerprint().into(),
+            kv: self.engine.model.kv().kv().name().into(),
             ids: self.ids.clone(),
             pending: self.pending as u32,
             consumed: self.consumed.clone(),
@@ -67,11 +76,12 @@ impl Session {
         put(&VERSION.to_le_bytes())?;
         put(&(header.len() as u32).to_le_bytes())?;
         put(&header)?;
-        for (buffer, len) in self.planes(self.state.position) {
-            for first in (0..len).step_by(PIECE as usize) {
-                let count = PIECE.min(len - first);
-                put(bytemuck::cast_slice(&self.engine.model.gpu().read(&buffer, first, count).await?))?;
-            }
+        let places = self.places(self.state.position);
+        let mut rest = &places[..];
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(batch(rest));
+            put(&self.engine.model.gpu().read_places(batch).await?)?;
+            rest = after;
         }
         if self.pending == 0 && !self.ids.is_empty() {
             put(bytemuck::cast_slice(&self.logits))?;
@@ -142,6 +152,10 @@ impl Session {
         if header.model != model {
             return Err(other("model", format!("the state of model {model}"), format!("that of {}", header.model)));
         }
+        let kv = self.engine.model.kv().kv();
+        if header.kv != kv.name() {
+            return Err(other("kv", format!("keys and values in {}", kv.name()), header.kv));
+        }
         let Some(position) = header.ids.len().checked_sub(header.pending as usize) else {
             return Err(wrong("pending", format!("at most {}", header.ids.len()), header.pending.to_string()));
         };
@@ -150,25 +164,33 @@ impl Session {
         let position = position as u32;
         let keeps_logits = header.pending == 0 && position > 0;
         let logits = if keeps_logits { u64::from(self.engine.config().vocab_size) } else { 0 };
-        let values: u64 = self.planes(position).iter().map(|(_, len)| len).sum::<u64>() + logits;
-        let expected = PREFIX + header_len + 4 * values + DIGEST;
+        let of_layer = 2 * u64::from(position) * kv.row_bytes(self.engine.config());
+        let states = of_layer * self.state.layers.len() as u64 + self.state.recurrent_bytes();
+        let expected = PREFIX + header_len + states + 4 * logits + DIGEST;
         if source.len() != expected {
             return Err(wrong("length", format!("{expected} bytes"), format!("{} bytes", source.len())));
         }
         self.make_room(position)?;
         let mut at = PREFIX + header_len;
-        let mut piece = vec![0_u8; 4 * PIECE.min(values.max(1)) as usize];
+        let mut piece = vec![0_u8; PIECE as usize];
         let gpu = self.engine.model.gpu().clone();
-        for (buffer, len) in self.planes(position) {
-            for first in (0..len).step_by(PIECE as usize) {
-                let bytes = &mut piece[..4 * PIECE.min(len - first) as usize];
-                source.read(at, bytes).await?;
-                digest.update(&*bytes);
-                gpu.write(&buffer, 4 * first, bytes);
-                at += bytes.len() as u64;
-                // What is queued lies in host memory until the device takes it.
-                gpu.sync().await?;
+        let places = self.places(position);
+        let mut rest = &places[..];
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(batch(rest));
+            let bytes = &mut piece[..batch.iter().map(|place| place.2 as usize).sum()];
+            source.read(at, bytes).await?;
+            digest.update(&*bytes);
+            at += bytes.len() as u64;
+            let mut from = 0;
+            for (buffer, first, bytes_of) in batch {
+                let end = from + *bytes_of as usize;
+                gpu.write(buffer, *first, &bytes[from..end]);
+                from = end;
             }
+            // What is queued lies in host memory until the device takes it.
+            gpu.sync().await?;
+            rest = after;
         }
         let mut last = vec![0_u8; 4 * logits as usize];
         source.read(at, &mut last).await?;
@@ -186,4 +208,13 @@ impl Session {
         self.consumed = header.consumed;
         Ok(())
     }
+}
+
+/// How many of the places fit one piece: at least one.
+fn batch(places: &[(wgpu::Buffer, u64, u64)]) -> usize {
+    let sums = places.iter().scan(0, |sum, (_, _, bytes)| {
+        *sum += bytes;
+        Some(*sum)
+    });
+    sums.take_while(|sum| *sum <= PIECE).count().max(1)
 }

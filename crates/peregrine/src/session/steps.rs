@@ -47,8 +47,10 @@ impl Session {
             let tokens = self.pending.min(self.engine.model.chunk() as usize);
             let part = self.ids[from..from + tokens].to_vec();
             let rows = u32::from(tokens == self.pending);
+            let before = self.state.position;
             self.step(&part, rows)?;
             self.pending -= tokens;
+            self.keep_distance(before)?;
             if rows == 1 {
                 self.logits = self.read_logits(1).await?;
             } else {
@@ -141,8 +143,11 @@ impl Session {
 
     /// The token that was drawn is not to be read: the step that was queued for it has been halted.
     pub(super) fn take_back(&mut self) {
-        self.state.position -= self.ahead;
-        self.ahead = 0;
+        if self.ahead > 0 {
+            self.state.position -= self.ahead;
+            self.state.pages.retract(self.state.position);
+            self.ahead = 0;
+        }
     }
 
     /// After an answer: the logits come to the host.
@@ -194,23 +199,13 @@ impl Session {
     fn encode(&self, step: &Step, draw: bool) -> wgpu::CommandEncoder {
         let plan = if step.tokens > 1 { &self.prefill } else { &self.decode };
         let mut encoder = self.engine.model.gpu.device().create_command_encoder(&Default::default());
-        plan.encode(&mut encoder, step, draw, 0..plan.dispatches().len());
+        plan.encode(&mut encoder, step, draw, 0..plan.dispatches().len(), self.engine.model.kv());
         encoder
     }
 
     /// Makes room and writes what the dispatches of a step read. `check` runs them one by one in between.
     pub(crate) fn begin_step(&mut self, ids: &[u32], rows: u32) -> Result<Step> {
         self.begin(ids.len() as u32, Some(ids), rows)
-    }
-
-    /// Makes room for `tokens` more in the caches.
-    pub(super) fn make_room(&mut self, tokens: u32) -> Result<()> {
-        let model = &self.engine.model;
-        if self.state.reserve(&model.gpu, &model.config, tokens)? {
-            self.decode = model.record(&self.state, false);
-            self.prefill = model.record(&self.state, true);
-        }
-        Ok(())
     }
 
     fn begin(&mut self, tokens: u32, ids: Option<&[u32]>, rows: u32) -> Result<Step> {
