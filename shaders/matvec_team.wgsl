@@ -12,31 +12,51 @@
 
 const NEVER: u32 = 0xffffffffu;
 // What is the same in all layers is a constant and not in the matrix's table: reading a table is a step more in the chain.
-override ROWS: u32 = 1u;                // a power of two, at most 4; more than 1 only where such groups of rows share their parts
+override ROWS: u32 = 1u;                // a power of two, at most LANES; more than 1 only where such groups of rows share their parts
+override PAIRED: u32 = 0u;              // 1: an invocation has a second row, ROWS further on, and the workgroup twice as many
 override SPAN: u32 = 1u;                // strips of the input staged at a time
 override SPANS: u32 = 1u;
 override ROUNDS: u32 = 1u;              // strips of a span, over THREADS / ROWS, rounded up
 override STRIPS: u32 = 1u;              // of a row
 override BESIDE: u32 = NEVER;           // where two parts stand beside each other: the strips of the first; the second's input follows
-override ROW_1: u32 = NEVER;            // first row of part 1, where parts stand one below the other, and of the next ones
-override ROW_2: u32 = NEVER;
-override ROW_3: u32 = NEVER;
-override ROW_4: u32 = NEVER;
-override ROW_5: u32 = NEVER;
-override ROW_6: u32 = NEVER;
-override ROW_7: u32 = NEVER;
+override FIRST_ROW: u32 = 0u;           // Matrix.first_row and Matrix.rows
+override ALL_ROWS: u32 = 0u;
+// Part.first_row (NEVER for the second of a pair), quants, scales, kind and scale of each part.
+override ROW_0: u32 = NEVER;  override QUANTS_0: u32 = 0u;  override SCALES_0: u32 = 0u;  override KIND_0: u32 = 0u;  override SCALE_0: f32 = 1.0;
+override ROW_1: u32 = NEVER;  override QUANTS_1: u32 = 0u;  override SCALES_1: u32 = 0u;  override KIND_1: u32 = 0u;  override SCALE_1: f32 = 1.0;
+override ROW_2: u32 = NEVER;  override QUANTS_2: u32 = 0u;  override SCALES_2: u32 = 0u;  override KIND_2: u32 = 0u;  override SCALE_2: f32 = 1.0;
+override ROW_3: u32 = NEVER;  override QUANTS_3: u32 = 0u;  override SCALES_3: u32 = 0u;  override KIND_3: u32 = 0u;  override SCALE_3: f32 = 1.0;
+override ROW_4: u32 = NEVER;  override QUANTS_4: u32 = 0u;  override SCALES_4: u32 = 0u;  override KIND_4: u32 = 0u;  override SCALE_4: f32 = 1.0;
+override ROW_5: u32 = NEVER;  override QUANTS_5: u32 = 0u;  override SCALES_5: u32 = 0u;  override KIND_5: u32 = 0u;  override SCALE_5: f32 = 1.0;
+override ROW_6: u32 = NEVER;  override QUANTS_6: u32 = 0u;  override SCALES_6: u32 = 0u;  override KIND_6: u32 = 0u;  override SCALE_6: f32 = 1.0;
+override ROW_7: u32 = NEVER;  override QUANTS_7: u32 = 0u;  override SCALES_7: u32 = 0u;  override KIND_7: u32 = 0u;  override SCALE_7: f32 = 1.0;
 override NORM_STRIP: u32 = NEVER;       // strips from here on are normalised, together
 override NORM_WIDTH: u32 = 1u;          // values under the norm
 override NORM_EPS: f32 = 0.0;
 
 // vec4 j of strip s of the span at 8 s + j ^ (s % 8): neighbours meet different banks.
 var<workgroup> tile: array<vec4<f32>, 8u * SPAN>;
-// What LANES invocations have summed for each of their ROWS rows: plain, under the norm, up, squares.
+// What LANES invocations have summed for each of their ROWS rows: plain, under the norm, the second row (up, or the pair's), squares.
 var<workgroup> partial: array<vec4<f32>, ROWS * (THREADS / LANES)>;
 
+// The part that row `row` is in, where parts stand one below the other.
 fn part_of(row: u32) -> u32 {
   return u32(row >= ROW_1) + u32(row >= ROW_2) + u32(row >= ROW_3) + u32(row >= ROW_4) + u32(row >= ROW_5) + u32(row >= ROW_6)
     + u32(row >= ROW_7);
+}
+
+fn part_at(p: u32) -> Part {
+  let strips = select(STRIPS, select(BESIDE, STRIPS - BESIDE, p == 1u), BESIDE != NEVER);
+  switch (p) {
+    case 0u: { return Part(ROW_0, 0u, strips, 0u, QUANTS_0, SCALES_0, KIND_0, SCALE_0); }
+    case 1u: { return Part(ROW_1, 0u, strips, 0u, QUANTS_1, SCALES_1, KIND_1, SCALE_1); }
+    case 2u: { return Part(ROW_2, 0u, strips, 0u, QUANTS_2, SCALES_2, KIND_2, SCALE_2); }
+    case 3u: { return Part(ROW_3, 0u, strips, 0u, QUANTS_3, SCALES_3, KIND_3, SCALE_3); }
+    case 4u: { return Part(ROW_4, 0u, strips, 0u, QUANTS_4, SCALES_4, KIND_4, SCALE_4); }
+    case 5u: { return Part(ROW_5, 0u, strips, 0u, QUANTS_5, SCALES_5, KIND_5, SCALE_5); }
+    case 6u: { return Part(ROW_6, 0u, strips, 0u, QUANTS_6, SCALES_6, KIND_6, SCALE_6); }
+    default: { return Part(ROW_7, 0u, strips, 0u, QUANTS_7, SCALES_7, KIND_7, SCALE_7); }
+  }
 }
 
 // Strip s of a row over all its parts.
@@ -49,8 +69,8 @@ struct Loaded {
 
 fn loaded(below: u32, row: u32, s: u32) -> Loaded {
   let is_beside = s >= BESIDE;
-  let part = matrix.part[select(below, 1u, is_beside)];
-  let row_in = row - part.first_row;
+  let part = part_at(select(below, 1u, is_beside));
+  let row_in = row - select(part.first_row, ROW_0, part.first_row == NEVER);
   let s_in = select(s, s - BESIDE, is_beside);
   return Loaded(load(part, row_in, s_in), part, row_in, s_in);
 }
@@ -61,29 +81,38 @@ fn dot_of(w: Loaded, v: Strip) -> f32 {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-  let inside = ROWS * (group.x + group.y * 32768u);
-  if (inside >= matrix.rows) {
+  let inside = (ROWS + PAIRED * ROWS) * (group.x + group.y * 32768u);
+  if (inside >= ALL_ROWS) {
     return;
   }
   let r = index % ROWS;
   let local = index / ROWS;
-  let first_row = matrix.first_row + inside;
-  let row = min(first_row + r, matrix.first_row + matrix.rows - 1u);
+  let first_row = FIRST_ROW + inside;
+  let row = min(first_row + r, FIRST_ROW + ALL_ROWS - 1u);
   let below = part_of(row);
-  let writes = index < ROWS && inside + index < matrix.rows;
+  // The second row: of SwiGLU, the same of up; both multiply what is read of the input once.
+  let seconds = EPILOGUE == SWIGLU || PAIRED == 1u;
+  let row_2 = select(min(row + ROWS, FIRST_ROW + ALL_ROWS - 1u), row, EPILOGUE == SWIGLU);
+  let below_2 = select(below, 1u, EPILOGUE == SWIGLU);
+  let writes = index < ROWS && inside + index < ALL_ROWS;
+  let writes_2 = PAIRED == 1u && index < ROWS && inside + ROWS + index < ALL_ROWS;
   // On its way while the weights are.
   var before = 0.0;
+  var before_2 = 0.0;
   if (writes) {
     before = standing(first_row + index, 0u);
+  }
+  if (writes_2) {
+    before_2 = standing(first_row + ROWS + index, 0u);
   }
   var sums = vec4<f32>(0.0);
   for (var span = 0u; span < SPANS; span++) {
     let begin = span * SPAN;
     // The weights of a round are on their way while the round before is summed, and those of the first while the input is staged.
     var w = loaded(below, row, min(begin + local, STRIPS - 1u));
-    var up: Loaded;
-    if (EPILOGUE == SWIGLU) {
-      up = loaded(1u, row, min(begin + local, STRIPS - 1u));
+    var w_2: Loaded;
+    if (seconds) {
+      w_2 = loaded(below_2, row_2, min(begin + local, STRIPS - 1u));
     }
     if (span > 0u) {
       workgroupBarrier();
@@ -116,10 +145,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sums.x += sum;
       }
       let next = min(begin + strip_in + THREADS / ROWS, STRIPS - 1u);
-      if (EPILOGUE == SWIGLU) {
-        sums.z += select(0.0, dot_of(up, v), is_in);
+      if (seconds) {
+        sums.z += select(0.0, dot_of(w_2, v), is_in);
         if (round + 1u < ROUNDS) {
-          up = loaded(1u, row, next);
+          w_2 = loaded(below_2, row_2, next);
         }
       }
       if (round + 1u < ROUNDS) {
@@ -149,4 +178,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     total.z *= scale;
   }
   finish(first_row + index, 0u, total.x, total.z, before);
+  if (writes_2) {
+    finish(first_row + ROWS + index, 0u, total.z, 0.0, before_2);
+  }
 }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Reduction, ShapeClass, translate};
+use crate::weights::GpuMatrix;
 
 macro_rules! shader {
     ($name:literal) => {
@@ -99,10 +100,7 @@ impl Kernel {
         for piece in self.pieces.iter().copied().flatten() {
             source.push_str(piece);
         }
-        match std::env::var("PG_SHADERS").ok().and_then(|d| std::fs::read_to_string(format!("{d}/{}.wgsl", self.name)).ok()) {
-            Some(body) => source.push_str(&body),
-            None => source.push_str(self.body),
-        }
+        source.push_str(self.body);
         source
     }
 }
@@ -123,6 +121,8 @@ pub struct Team {
     pub shape: Shape,
     /// Rows of the matrix.
     pub rows: u32,
+    /// Whether each invocation has a second row, so that the workgroup has twice as many.
+    pub paired: bool,
     /// Strips of the input in workgroup memory at a time.
     pub span: u32,
     /// How often.
@@ -133,12 +133,13 @@ pub struct Team {
 
 impl Team {
     /// The override constants.
-    pub fn constants(&self) -> [(&'static str, f64); 6] {
+    pub fn constants(&self) -> [(&'static str, f64); 7] {
         let Shape { threads, lanes } = self.shape;
         [
             ("THREADS", threads.into()),
             ("LANES", lanes.into()),
             ("ROWS", self.rows.into()),
+            ("PAIRED", f64::from(u8::from(self.paired))),
             ("SPAN", self.span.into()),
             ("SPANS", self.spans.into()),
             ("ROUNDS", self.rounds.into()),
@@ -169,20 +170,22 @@ impl Shapes {
         Shape { threads: 16, lanes: 1 }
     }
 
-    /// For `matvec_team`, whose rows have `strips` strips of 32 weights; `rows`: the most rows that a workgroup may share.
-    pub fn team(&self, strips: u32, rows: u32) -> Team {
-        let rows = rows.min(std::env::var("PG_R").ok().and_then(|v| v.parse().ok()).unwrap_or(4));
-        let most: u32 = std::env::var("PG_T").ok().and_then(|v| v.parse().ok()).unwrap_or(MOST_THREADS);
+    /// For `matvec_team`. `together`: rows of the matrix that a workgroup may share; `pairs`: whether an invocation may have two.
+    pub fn team(&self, matrix: &GpuMatrix, together: u32, pairs: bool) -> Team {
         let lanes = self.most_lanes;
+        let strips = matrix.row_strips();
+        let rows = together.min(4).min(lanes);
+        // A pair halves what is read of the input, and the workgroups: where enough of them are left.
+        let paired = pairs && together >= 2 * rows && matrix.rows >= 4096;
         let mut spans = 1;
         loop {
             let span = strips.div_ceil(spans);
-            let rounds = (rows * span).div_ceil(most);
+            let rounds = (rows * span).div_ceil(MOST_THREADS);
             let threads = (rows * span.div_ceil(rounds)).next_multiple_of(lanes);
             // The staged input, the lanes' sums, and what a reduction through workgroup memory needs, in vec4s.
             if 8 * span + rows * (threads / lanes) + threads <= MOST_WORKGROUP_MEMORY / 16 {
                 let rounds = span.div_ceil(threads / rows);
-                return Team { shape: Shape { threads, lanes }, rows, span, spans, rounds };
+                return Team { shape: Shape { threads, lanes }, rows, paired, span, spans, rounds };
             }
             spans += 1;
         }

@@ -264,10 +264,12 @@ impl<'a> Recorder<'a> {
             let (kernel, tile) = match (self.many, hardware) {
                 (true, true) => ("matmul_tile", (if epilogue == Epilogue::SwiGlu { 32 } else { 64 }, 64)),
                 (false, true) => {
-                    let most_rows = if matrix.in_fours() { 4 } else { 1 };
-                    let team = self.shapes().team(slab.table.row_strips(), most_rows);
+                    let together = [8, 4, 2].into_iter().find(|rows| matrix.in_groups_of(*rows)).unwrap_or(1);
+                    let two_rows = epilogue == Epilogue::SwiGlu;
+                    let mixed = input.norm.is_some_and(|norm| norm.offset > 0);
+                    let team = self.shapes().team(&slab.table, together, !two_rows && !mixed);
                     constants.extend(team.constants());
-                    constants.extend(slab.table.places());
+                    constants.extend(slab.table.constants());
                     if let Some(norm) = input.norm {
                         constants.extend([
                             ("NORM_STRIP", (norm.offset / 32).into()),
@@ -276,7 +278,7 @@ impl<'a> Recorder<'a> {
                         ]);
                     }
                     buffers.push(input.norm.map_or(input.x, |norm| norm.weight));
-                    ("matvec_team", (team.rows, 1))
+                    ("matvec_team", (team.rows * if team.paired { 2 } else { 1 }, 1))
                 }
                 (many, false) => {
                     let shape = self.shapes().linear();

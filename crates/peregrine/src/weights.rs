@@ -19,6 +19,18 @@ use crate::sampling::{STEP, mix};
 pub const MAX_PARTS: usize = 8;
 /// Most block formats in one matrix: `FORMAT_0..3` in `shaders/matrix.wgsl`.
 pub const MAX_FORMATS: usize = 4;
+/// Their names as override constants of `shaders/matvec_team.wgsl`: first_row, quants, scales, kind, scale.
+#[rustfmt::skip]
+const PART_CONSTANTS: &[[&str; 5]; MAX_PARTS] = &[
+    ["ROW_0", "QUANTS_0", "SCALES_0", "KIND_0", "SCALE_0"],
+    ["ROW_1", "QUANTS_1", "SCALES_1", "KIND_1", "SCALE_1"],
+    ["ROW_2", "QUANTS_2", "SCALES_2", "KIND_2", "SCALE_2"],
+    ["ROW_3", "QUANTS_3", "SCALES_3", "KIND_3", "SCALE_3"],
+    ["ROW_4", "QUANTS_4", "SCALES_4", "KIND_4", "SCALE_4"],
+    ["ROW_5", "QUANTS_5", "SCALES_5", "KIND_5", "SCALE_5"],
+    ["ROW_6", "QUANTS_6", "SCALES_6", "KIND_6", "SCALE_6"],
+    ["ROW_7", "QUANTS_7", "SCALES_7", "KIND_7", "SCALE_7"],
+];
 /// Bytes of the file read, repacked and queued at a time.
 const PIECE: u64 = 2 << 20;
 /// Bytes queued before we wait for the device: with the pieces, the bound on host memory.
@@ -180,17 +192,30 @@ impl GpuMatrix {
         self.part[0].strips + beside
     }
 
-    /// Where its parts are, as the override constants of `matvec_team`: by rows, or beside each other.
-    pub fn places(&self) -> Vec<(&'static str, f64)> {
-        let mut places = vec![("STRIPS", f64::from(self.row_strips()))];
+    /// The whole table as the override constants of `matvec_team`.
+    pub fn constants(&self) -> Vec<(&'static str, f64)> {
+        let mut constants = vec![
+            ("STRIPS", f64::from(self.row_strips())),
+            ("FIRST_ROW", self.first_row.into()),
+            ("ALL_ROWS", self.rows.into()),
+        ];
         if self.is_beside() {
-            places.push(("BESIDE", self.part[0].strips.into()));
-            return places;
+            constants.push(("BESIDE", self.part[0].strips.into()));
         }
-        let names = ["ROW_1", "ROW_2", "ROW_3", "ROW_4", "ROW_5", "ROW_6", "ROW_7"];
-        let below = self.used().iter().skip(1).filter(|p| p.kind >> 8 == 0);
-        places.extend(names.into_iter().zip(below.map(|p| f64::from(p.first_row))));
-        places
+        for (part, names) in self.used().iter().zip(PART_CONSTANTS) {
+            let [row, quants, scales, kind, scale] = names;
+            // The second of a pair has the rows of the first.
+            if part.first_row > self.part[0].first_row || *row == "ROW_0" {
+                constants.push((row, part.first_row.into()));
+            }
+            constants.extend([
+                (*quants, part.quants.into()),
+                (*scales, part.scales.into()),
+                (*kind, part.kind.into()),
+                (*scale, part.scale.into()),
+            ]);
+        }
+        constants
     }
 }
 
@@ -263,15 +288,15 @@ impl Matrix {
         matrix
     }
 
-    /// Whether no four rows from a multiple of 4 on belong to different parts, so that an invocation can work on four at once.
-    pub fn in_fours(&self) -> bool {
-        let fours = |t: &GpuMatrix| {
+    /// Whether no `group` rows from a multiple of `group` on belong to different parts, so that a workgroup can share them.
+    pub fn in_groups_of(&self, group: u32) -> bool {
+        let grouped = |t: &GpuMatrix| {
             t.used().iter().all(|p| {
                 let from = p.first_row - t.first_row;
-                from.is_multiple_of(4) && (p.rows.is_multiple_of(4) || from + p.rows == t.rows)
+                from.is_multiple_of(group) && (p.rows.is_multiple_of(group) || from + p.rows == t.rows)
             })
         };
-        self.slabs.iter().all(|slab| fours(&slab.table))
+        self.slabs.iter().all(|slab| grouped(&slab.table))
     }
 
     /// Bytes on the GPU.
