@@ -49,7 +49,7 @@ fn a_broken_source_is_seen() {
     let matvec = Kernel::named("matvec").unwrap();
     let source = matvec.source(Reduction::Workgroup, false);
     assert!(validate(&source).is_ok());
-    let broken = source.replacen("sum += scale * reduce(normed, index);", "sum += scale * reduce(normed, 0.5);", 1);
+    let broken = source.replacen("sum += part.scale * part_sum;", "sum += part.scale * group;", 1);
     assert_ne!(broken, source);
     assert!(validate(&broken).is_err());
     // Not only what the parser sees.
