@@ -14,6 +14,7 @@ mod sampling;
 mod saved;
 mod session;
 mod shaders;
+mod snapshots;
 mod synth;
 mod text;
 mod vocabulary;

@@ -11,7 +11,7 @@ use peregrine::model::LoadOptions;
 use peregrine::quantize::{QuantType, QuantizeOptions, quantize};
 use peregrine::session::Session;
 use peregrine::{model::Model, reference};
-use peregrine_tests::{assert_close, gpu};
+use peregrine_tests::{assert_close, exact, gpu};
 use pollster::block_on;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::json;
@@ -229,7 +229,7 @@ fn the_model_is_the_same_as_with_plain_weights() {
         let magnitude = expected.iter().fold(0.0f32, |most, v| most.max(v.abs()));
         assert!(magnitude > 1e-3, "{scheme:?}: {magnitude}");
         assert_eq!(twin(&quantised), expected, "{scheme:?}: the CPU twin");
-        let engine = block_on(peregrine::session::Engine::load(&gpu, &quantised, &LoadOptions::default(), &mut |_| {}));
+        let engine = block_on(peregrine::session::Engine::load(&gpu, &quantised, &exact(), &mut |_| {}));
         let mut session = Session::new(&engine.unwrap()).unwrap();
         for chunk in [1, 8] {
             let mut logits = Vec::new();

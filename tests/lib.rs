@@ -10,6 +10,7 @@ use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
+use peregrine::state::KvType;
 
 /// A file under `tests/golden`.
 pub fn golden_path(name: &str) -> PathBuf {
@@ -29,6 +30,11 @@ pub fn checkpoint(path: &Path) -> Checkpoint {
 /// A device; without any the test fails, as it must.
 pub fn gpu(options: &GpuOptions) -> Gpu {
     pollster::block_on(Gpu::new(options)).expect("tests need a Vulkan adapter; mesa-vulkan-drivers has one in software")
+}
+
+/// Keys and values as they are computed: the numbers of the golden files are closer than f16 is.
+pub fn exact() -> LoadOptions {
+    LoadOptions { kv: KvType::F32, ..LoadOptions::default() }
 }
 
 /// A session over a checkpoint on a device.

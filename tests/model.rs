@@ -7,7 +7,7 @@ use peregrine::model::LoadOptions;
 use peregrine::reference;
 use peregrine::session::Session;
 use peregrine::state::KvType;
-use peregrine_tests::{Golden, argmax, assert_close, checkpoint, golden_path, gpu, session, tiny_model};
+use peregrine_tests::{Golden, argmax, assert_close, checkpoint, exact, golden_path, gpu, session, tiny_model};
 use pollster::block_on;
 
 const CASES: &[&str] = &[
@@ -70,11 +70,6 @@ fn compare_states(case: &str, golden: &Golden, i: usize, found: [&Vec<f32>; 4], 
             assert_close(&format!("{case}: SSM rows {i}"), &rows, &golden.f32(&format!("ssm_rows.{i}")), HIDDEN);
         }
     }
-}
-
-/// Keys and values as they are computed: the numbers of the golden files are closer than f16 is.
-fn exact() -> LoadOptions {
-    LoadOptions { kv: KvType::F32, ..LoadOptions::default() }
 }
 
 /// Reads the case in chunks and compares logits, argmax and states with HF's.

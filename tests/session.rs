@@ -8,7 +8,7 @@ use peregrine::chat::Message;
 use peregrine::gpu::{GpuOptions, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
-use peregrine::session::{Finish, GenerateOptions, Generated, Session};
+use peregrine::session::{Finish, GenerateOptions, Generated, Overflow, Session};
 use peregrine_tests::{argmax, assert_close, checkpoint, golden_path, gpu, session, tiny_model};
 use pollster::block_on;
 use serde_json::Value;
@@ -306,6 +306,42 @@ fn a_full_context_is_said_before_anything_is_read() {
         assert_eq!(session.position(), 40);
     }
     assert!(matches!(block_on(session.prefill(&[70_000])), Err(Error::TokenOutOfRange { token: 70_000, .. })));
+}
+
+#[test]
+fn the_oldest_turns_can_go_when_the_context_is_full() {
+    let load = LoadOptions { context_length: Some(150), ..LoadOptions::default() };
+    let mut session = open(&GpuOptions::default(), &load);
+    let how = GenerateOptions { overflow: Overflow::DropOldest, ..greedy(12) };
+    let system = Message::new("system", "You are a friend.");
+    let mut messages = vec![system.clone()];
+    let mut dropped = Vec::new();
+    for turn in 0..9 {
+        messages.push(Message::new("user", format!("What is {turn} plus {turn}?")));
+        let answer = ask(&mut session, &messages, &how);
+        assert!(session.position() <= 150);
+        // The states are those of the conversation without the turns that went.
+        let left = answer.dropped_messages as usize;
+        let kept = [&messages[..1], &messages[1 + left..]].concat();
+        assert_eq!((&kept[0], kept[1].role.as_str()), (&system, "user"), "{left}");
+        let expected = ask(&mut beside(&session), &kept, &greedy(12));
+        assert_eq!((answer.ids, answer.prompt_tokens), (expected.ids, expected.prompt_tokens), "turn {turn}");
+        dropped.push((left, answer.cached_tokens));
+        messages.push(Message::new("assistant", answer.text));
+    }
+    // Turns go some at a time, and in between nothing is read again.
+    let counts: Vec<usize> = dropped.iter().map(|(left, _)| *left).collect();
+    assert!(counts.is_sorted() && counts[0] == 0 && counts[8] > 0, "{dropped:?}");
+    let goes_on = dropped.windows(2).filter(|pair| pair[1].0 == pair[0].0 && pair[1].0 > 0);
+    assert!(goes_on.clone().count() > 0 && goes_on.clone().all(|pair| pair[1].1 > pair[0].1), "{dropped:?}");
+    // Unless somebody asks for it, it is an error, and so is a single turn that is too long.
+    let error = |session: &mut Session, messages: &[Message], how: &GenerateOptions| {
+        block_on(session.chat(messages, how, &mut |_| true)).unwrap_err()
+    };
+    let found = error(&mut session, &messages, &greedy(12));
+    assert!(matches!(found, Error::ContextFull { context_length: 150, .. }), "{found}");
+    let found = error(&mut session, &[system, Message::new("user", "word ".repeat(200))], &how);
+    assert!(matches!(found, Error::ContextFull { context_length: 150, .. }), "{found}");
 }
 
 #[test]

@@ -1,19 +1,22 @@
 //! `chat`: a conversation on the terminal, or line by line from a pipe.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use peregrine::chat::Message;
+use peregrine::checkpoint::FileSource;
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
-use peregrine::session::{Finish, GenerateOptions, Generated, Session};
+use peregrine::session::{Finish, GenerateOptions, Generated, Overflow, Session};
 use pollster::block_on;
 use rustyline::error::ReadlineError;
 
-use crate::common::{GpuArgs, SamplingArgs};
+use crate::common::{GpuArgs, SamplingArgs, bytes};
 use crate::failure::{Failure, Outcome};
+use crate::state;
 
 const HELP: &str = "/reset  begin a new conversation\n/quit   end (or Ctrl-D)\n/help   this\nCtrl-C  stop an answer";
 
@@ -30,6 +33,15 @@ pub struct Args {
     /// Most tokens of the conversation
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
+    /// Leave out the oldest turns when the context is full
+    #[arg(long)]
+    drop_oldest: bool,
+    /// Most bytes on the GPU for places to go back to, as in 1GB
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    snapshots: Option<u64>,
+    /// Go on with the conversation in this file, if there is one, and keep it there at the end
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
@@ -55,6 +67,7 @@ pub fn run(args: &Args) -> Outcome {
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
         sampling,
+        overflow: if args.drop_oldest { Overflow::DropOldest } else { Overflow::Error },
         cancel: Some(Rc::new(move || asked.stop.load(Ordering::Relaxed))),
         ..GenerateOptions::default()
     };
@@ -66,6 +79,12 @@ pub fn run(args: &Args) -> Outcome {
         interrupt,
     };
     conversation.reset();
+    if let Some(bytes) = args.snapshots {
+        conversation.session.set_snapshot_budget(bytes);
+    }
+    if let Some(path) = args.state.as_deref().filter(|path| path.exists()) {
+        conversation.restore(path)?;
+    }
     let mut input = Input::new()?;
     if input.interactive() {
         note(&format!("{} on {}. /help lists the commands.", args.model, engine.gpu_name()));
@@ -86,7 +105,7 @@ pub fn run(args: &Args) -> Outcome {
             },
         }
     }
-    Ok(())
+    args.state.as_deref().map_or(Ok(()), |path| conversation.save(path))
 }
 
 /// What Ctrl-C means: during an answer its end, otherwise the program's.
@@ -128,6 +147,28 @@ impl Conversation {
         self.messages = self.system.iter().cloned().collect();
     }
 
+    /// Goes on with a conversation from a file; the file of a prompt, as `prefill` makes it, has no turns yet.
+    fn restore(&mut self, path: &Path) -> Outcome {
+        let name = path.display().to_string();
+        block_on(self.session.restore(&FileSource::open(path)?))?;
+        let Some(text) = self.session.note() else { return Ok(()) };
+        self.messages = serde_json::from_str(text)
+            .map_err(|error| Failure::input(format!("{name}: it is no conversation that `chat` has kept: {error}")))?;
+        let system = self.messages.iter().find(|message| message.role == "system");
+        if self.system.is_some() && self.system.as_ref() != system {
+            note("the conversation has another system text, and keeps it; /reset begins anew");
+        }
+        let turns = self.messages.iter().filter(|message| message.role == "user").count();
+        note(&format!("{name}: {turns} turns, {} tokens read before", self.session.position()));
+        Ok(())
+    }
+
+    fn save(&mut self, path: &Path) -> Outcome {
+        let messages = serde_json::to_string(&self.messages).map_err(|error| Failure::run(error.to_string()))?;
+        self.session.set_note(Some(messages));
+        state::write(&mut self.session, path)
+    }
+
     fn answer(&mut self, question: &str) -> Outcome {
         self.interrupt.begin();
         self.messages.push(Message::new("user", question));
@@ -163,6 +204,10 @@ impl Conversation {
 
 fn statistics(answer: &Generated) -> String {
     let speed = answer.tokens_per_second().map(|s| format!(", {s:.1} tokens/s")).unwrap_or_default();
+    let dropped = match answer.dropped_messages {
+        0 => String::new(),
+        count => format!("; the {count} oldest messages were left out"),
+    };
     let why = match answer.finish {
         Finish::Stop => "",
         Finish::Length => "; stopped at --max-tokens",
@@ -170,7 +215,7 @@ fn statistics(answer: &Generated) -> String {
         Finish::Cancelled => "; stopped",
     };
     format!(
-        "[{} tokens{speed}, the first after {:.2} s; {} of {} prompt tokens were read before{why}]",
+        "[{} tokens{speed}, the first after {:.2} s; {} of {} prompt tokens were read before{dropped}{why}]",
         answer.ids.len(),
         answer.prefill_seconds,
         answer.cached_tokens,

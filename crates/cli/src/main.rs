@@ -15,6 +15,7 @@ mod info;
 mod logits;
 mod prefill;
 mod quantize;
+mod state;
 mod synth;
 mod tokenize;
 

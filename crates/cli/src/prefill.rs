@@ -1,16 +1,15 @@
 //! `peregrine prefill`: reads a prompt once and keeps what it leaves behind as a file.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
-use peregrine::Error;
 use peregrine::model::LoadOptions;
 use peregrine::session::Session;
 use pollster::block_on;
 
 use crate::common::{GpuArgs, read_text};
 use crate::failure::{Failure, Outcome};
+use crate::state;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -37,24 +36,8 @@ pub fn run(args: &Args) -> Outcome {
     }
     let mut session = Session::new(&engine)?;
     block_on(session.prefill(&ids))?;
-    write(&mut session, &args.output)?;
+    state::write(&mut session, &args.output)?;
     let bytes = std::fs::metadata(&args.output)?.len();
     writeln!(std::io::stdout(), "{} tokens, {bytes} bytes", ids.len())?;
-    Ok(())
-}
-
-/// The file has its name only when it is complete.
-fn write(session: &mut Session, path: &Path) -> Outcome {
-    let io = |source| Error::Io { name: path.display().to_string(), source };
-    let part = path.with_extension("part");
-    let mut out = BufWriter::new(File::create(&part).map_err(io)?);
-    let saved = block_on(session.save(&mut |bytes| out.write_all(bytes).map_err(io)));
-    let written = saved.and_then(|()| out.flush().map_err(io));
-    drop(out);
-    if let Err(error) = written.and_then(|()| std::fs::rename(&part, path).map_err(io)) {
-        // The first error is the one to tell.
-        let _ = std::fs::remove_file(&part);
-        return Err(error.into());
-    }
     Ok(())
 }

@@ -1,13 +1,15 @@
 //! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of text come out.
 
 mod answer;
+mod overflow;
 mod saved;
 mod snapshots;
 mod steps;
 
 use std::rc::Rc;
 
-pub use self::answer::{Finish, GenerateOptions, Generated, Piece};
+pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
+use self::overflow::Fitting;
 pub use self::snapshots::Snapshot;
 use self::snapshots::Snapshots;
 use crate::chat::{ChatTemplate, Message, Rendering, Transcript};
@@ -97,6 +99,10 @@ pub struct Session {
     logits: Vec<f32>,
     /// Places to go back to.
     snapshots: Snapshots,
+    /// Messages that were left out of the conversation because it did not fit.
+    dropped: usize,
+    /// What the caller wants to find in the file of a saved session.
+    note: Option<String>,
 }
 
 impl Session {
@@ -122,6 +128,8 @@ impl Session {
             ahead: 0,
             logits: Vec::new(),
             snapshots: Snapshots::default(),
+            dropped: 0,
+            note: None,
         })
     }
 
@@ -145,6 +153,16 @@ impl Session {
         if many { &self.prefill } else { &self.decode }
     }
 
+    /// What [`Session::set_note`] was given, or what was saved with the session that this one was restored from.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// A text that is saved with the session: the messages of its conversation, say.
+    pub fn set_note(&mut self, note: Option<String>) {
+        self.note = note;
+    }
+
     /// Logits \[V\] after the last token; empty before the first.
     pub fn logits(&self) -> &[f32] {
         &self.logits
@@ -154,6 +172,8 @@ impl Session {
     pub fn reset(&mut self) {
         self.forget();
         self.snapshots.clear();
+        self.dropped = 0;
+        self.note = None;
     }
 
     /// Is at the beginning, and can still go to its snapshots.
@@ -261,10 +281,8 @@ impl Session {
         })?;
         options.sampling.validate()?;
         self.settle();
-        let rendering = template.rendering(&engine.tokenizer, messages)?;
-        let whole = rendering.ids(&engine.tokenizer)?;
+        let Fitting { rendering, whole, dropped } = self.fitting(template, messages, options)?;
         check_range(&whole, engine.config())?;
-        self.fits(whole.len() as u64 + 1)?;
         let after = |ids: &[u32], pending, consumed: Option<&Transcript>, logits: &[f32]| {
             rest_of(&engine.tokenizer, &rendering, &whole, (ids, pending, consumed, logits))
         };
@@ -282,7 +300,8 @@ impl Session {
         let cached = (self.ids.len() - self.pending) as u32;
         self.push(&rest);
         self.consumed = Some(rendering.transcript().clone());
-        self.answer(options, cached, self.ids.len() as u32, on_piece).await
+        let answer = self.answer(options, cached, self.ids.len() as u32, on_piece).await?;
+        Ok(Generated { dropped_messages: dropped as u32, ..answer })
     }
 
     /// Answers a text given as tokens \[T\]. Where they continue what this session has read and written, only the rest is read;
@@ -329,6 +348,7 @@ impl Session {
             finish: Finish::Length,
             prompt_tokens,
             cached_tokens,
+            dropped_messages: 0,
             prefill_seconds: 0.0,
             decode_seconds: 0.0,
         };

@@ -3,7 +3,8 @@
 use peregrine::chat::Message;
 use peregrine::gpu::{GpuOptions, Reduction, ShapeClass};
 use peregrine::sampling::SamplingOptions;
-use peregrine::session::{Finish, GenerateOptions, Generated};
+use peregrine::session::{Finish, GenerateOptions, Generated, Overflow};
+use peregrine::state::KvType;
 use peregrine::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
@@ -17,12 +18,22 @@ pub struct LoadOptions {
     pub reduction: Option<String>,
     pub shapes: Option<String>,
     pub context_length: Option<u32>,
+    pub kv_type: Option<String>,
     pub name: String,
     pub software: bool,
     pub subgroups: bool,
 }
 
 impl LoadOptions {
+    /// How keys and values are kept.
+    pub fn kv(&self) -> Result<KvType, peregrine::Error> {
+        match self.kv_type.as_deref() {
+            None | Some("f16") => Ok(KvType::F16),
+            Some("f32") => Ok(KvType::F32),
+            Some(found) => Err(argument("kvType", "f16 or f32", found)),
+        }
+    }
+
     /// The runtime's options; an unknown word is an error that names the field.
     pub fn gpu(&self) -> Result<GpuOptions, peregrine::Error> {
         let reduction = match self.reduction.as_deref() {
@@ -71,6 +82,9 @@ pub struct Request {
     logit_bias: Vec<(u32, f32)>,
     stop: Vec<String>,
     logprobs: Option<u32>,
+    /// Leave out the oldest turns of a conversation that does not fit.
+    #[serde(default)]
+    drop_oldest: bool,
     /// A whole number below 2^53, as JavaScript has them.
     seed: f64,
 }
@@ -94,6 +108,7 @@ impl Request {
             },
             stop: self.stop.clone(),
             logprobs: self.logprobs,
+            overflow: if self.drop_oldest { Overflow::DropOldest } else { Overflow::Error },
             ..GenerateOptions::default()
         }
     }
@@ -149,6 +164,7 @@ pub struct Answer {
     finish: &'static str,
     prompt_tokens: u32,
     cached_tokens: u32,
+    dropped_messages: u32,
     prefill_seconds: f64,
     decode_seconds: f64,
     /// Of the conversation's states on the GPU.
@@ -169,6 +185,7 @@ impl Answer {
             ids: generated.ids,
             prompt_tokens: generated.prompt_tokens,
             cached_tokens: generated.cached_tokens,
+            dropped_messages: generated.dropped_messages,
             prefill_seconds: generated.prefill_seconds,
             decode_seconds: generated.decode_seconds,
             state_bytes: state_bytes as f64,

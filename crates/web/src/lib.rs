@@ -52,7 +52,8 @@ impl WebEngine {
     pub async fn load(files: Array, options: JsValue, report: Function) -> Result<WebEngine, JsValue> {
         let options: LoadOptions = serde_wasm_bindgen::from_value(options)?;
         let gpu = options.gpu().map_err(to_js_error)?;
-        let load = peregrine::model::LoadOptions { context_length: options.context_length, ..Default::default() };
+        let kv = options.kv().map_err(to_js_error)?;
+        let load = peregrine::model::LoadOptions { context_length: options.context_length, kv, ..Default::default() };
         let sources = files
             .iter()
             .map(|file| Ok(Rc::new(JsSource::new(&file)?) as _))

@@ -23,6 +23,8 @@ export interface DownloadOptions extends SourceOptions {
 export interface EngineOptions extends DownloadOptions {
   /** Tokens that a conversation may have. */
   contextLength?: number;
+  /** How keys and values are kept: "f16" (default), or "f32" as they were computed, in twice the memory. */
+  kvType?: "f16" | "f32";
   /** What may be used of the GPU; chosen by adapter when left out. */
   gpu?: GpuPreferences;
   /** Where the engine runs. Default: a worker of its own. */
@@ -147,6 +149,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const { signal } = options;
   const load: LoadRequest = { source: await sourceOf(options.model, options), gpu: options.gpu ?? {} };
   if (options.contextLength !== undefined) load.contextLength = options.contextLength;
+  if (options.kvType !== undefined) load.kvType = options.kvType;
   const wasm = wasmOf(options.wasmUrl);
   if (wasm !== undefined) load.wasm = wasm;
   if (signal?.aborted) throw abortError(signal);

@@ -46,6 +46,11 @@ export interface ChatCompletionParams extends GenerationParams {
   max_completion_tokens?: number | null;
   /** The older name of `max_completion_tokens`. */
   max_tokens?: number | null;
+  /**
+   * As in OpenAI's Responses API: "auto" leaves out the oldest turns of a conversation that does not fit the context, but not the
+   * system's, and `usage` says how many messages; "disabled" (default) is an error then.
+   */
+  truncation?: "auto" | "disabled" | null;
   /** How likely each token was. */
   logprobs?: boolean | null;
   /** 0 to 20: so many of the likeliest tokens with each token; needs `logprobs`. */
@@ -69,7 +74,7 @@ export interface Usage {
   completion_tokens: number;
   total_tokens: number;
   /** Tokens of the prompt that were read in an earlier request and cost nothing now. */
-  prompt_tokens_details: { cached_tokens: number };
+  prompt_tokens_details: { cached_tokens: number; /** Not OpenAI's: see {@link ChatCompletionParams.truncation}. */ dropped_messages: number };
   timings: {
     /** Reading the new part of the prompt, milliseconds. */
     prefill_ms: number;

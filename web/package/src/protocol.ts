@@ -39,6 +39,8 @@ export interface LoadRequest {
   gpu: GpuPreferences;
   /** Tokens that a conversation may have; the engine's default when left out. */
   contextLength?: number;
+  /** How keys and values are kept; f16 when left out. */
+  kvType?: "f16" | "f32";
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
   wasm?: string | BufferSource | WebAssembly.Module;
 }
@@ -128,6 +130,8 @@ export interface AnswerRequest {
   /** How many of the likeliest tokens are told with each token; undefined: nothing is. */
   logprobs?: number;
   seed: number;
+  /** Leave out the oldest turns of a conversation that does not fit the context. */
+  dropOldest?: boolean;
   /** Fail with `busy` when another answer is being written. */
   refuseWhenBusy: boolean;
 }
@@ -154,6 +158,8 @@ export interface AnswerResult {
   finish: "stop" | "length" | "context" | "cancelled";
   promptTokens: number;
   cachedTokens: number;
+  /** Messages that were left out. */
+  droppedMessages: number;
   /** Until the first token. */
   prefillSeconds: number;
   /** From the first token to the last. */

@@ -31,7 +31,7 @@ const COMMON = [
   "repetition_penalty", "logit_bias", "stop", "seed", "n", "return_token_ids", "model", "user", "metadata", "store", "service_tier",
   "safety_identifier", "prompt_cache_key",
 ];
-const CHAT = new Set([...COMMON, "messages", "max_completion_tokens", "logprobs", "top_logprobs"]);
+const CHAT = new Set([...COMMON, "messages", "max_completion_tokens", "logprobs", "top_logprobs", "truncation"]);
 const PLAIN = new Set([...COMMON, "prompt"]);
 
 const wrong = (field: string, expected: string, found: unknown) =>
@@ -109,8 +109,10 @@ export function readChat(params: ChatCompletionParams): Omit<AnswerRequest, "ref
     if (typeof message.content !== "string") throw wrong(`${at}.content`, "a string (only text is supported)", message.content);
     return { role: message.role, content: message.content };
   });
+  const truncation = params.truncation ?? "disabled";
+  if (truncation !== "auto" && truncation !== "disabled") throw wrong("truncation", '"auto" or "disabled"', truncation);
   const limit = body.max_completion_tokens == null ? "max_tokens" : "max_completion_tokens";
-  const request = { messages, ...common(body, params, limit, 0xffffffff) };
+  const request = { messages, dropOldest: truncation === "auto", ...common(body, params, limit, 0xffffffff) };
   const top = number(body, "top_logprobs", 0, 0, 20, true);
   if (top > 0 && !params.logprobs) throw wrong("top_logprobs", "logprobs: true beside it", top);
   return params.logprobs ? { ...request, logprobs: top } : request;
@@ -140,7 +142,7 @@ export function usageOf(results: readonly AnswerResult[]): Usage {
     prompt_tokens: prompt,
     completion_tokens: tokens,
     total_tokens: prompt + tokens,
-    prompt_tokens_details: { cached_tokens: results[0]?.cachedTokens ?? 0 },
+    prompt_tokens_details: { cached_tokens: results[0]?.cachedTokens ?? 0, dropped_messages: results[0]?.droppedMessages ?? 0 },
     timings: {
       prefill_ms: sum((result) => result.prefillSeconds) * 1000,
       decode_ms: decode * 1000,

@@ -68,15 +68,22 @@ test("wrong values are refused by name, with what was expected", () => {
   refused({ temperature: NaN }, "argument", /^temperature: /);
   refused({ top_k: 1.5 }, "argument", /^top_k: expected a whole number/);
   refused({ max_tokens: 0 }, "argument", /^max_tokens: /);
+  refused({ truncation: "some" }, "argument", /^truncation: expected "auto" or "disabled", found "some"/);
   refused({ seed: 2 ** 60 }, "argument", /^seed: /);
   refused({ messages: [] }, "argument", /^messages: /);
   refused({ messages: [{ role: "tool", content: "x" }] }, "argument", /^messages\[0\]\.role: /);
   refused({ messages: [messages[0], { role: "user", content: [{ type: "image_url" }] }] }, "argument", /^messages\[1\]\.content: .*text/);
 });
 
+test("truncation says whether the oldest turns may go", () => {
+  assert.equal(readChat({ messages }).dropOldest, false);
+  assert.equal(readChat({ messages, truncation: "disabled" }).dropOldest, false);
+  assert.equal(readChat({ messages, truncation: "auto" }).dropOldest, true);
+});
+
 test("usage counts and speeds", () => {
-  const usage = usageOf([{ text: "", ids: [1, 2, 3], finish: "stop", promptTokens: 10, cachedTokens: 4, prefillSeconds: 0.5, decodeSeconds: 0.25 }]);
+  const usage = usageOf([{ text: "", ids: [1, 2, 3], finish: "stop", promptTokens: 10, cachedTokens: 4, droppedMessages: 2, prefillSeconds: 0.5, decodeSeconds: 0.25 }]);
   assert.equal(usage.total_tokens, 13);
-  assert.equal(usage.prompt_tokens_details.cached_tokens, 4);
+  assert.deepEqual(usage.prompt_tokens_details, { cached_tokens: 4, dropped_messages: 2 });
   assert.deepEqual(usage.timings, { prefill_ms: 500, decode_ms: 250, tokens_per_second: 8 });
 });

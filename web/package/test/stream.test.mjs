@@ -3,7 +3,7 @@ import test from "node:test";
 import { makeError } from "../dist/errors.js";
 import { ChatCompletions, Completions } from "../dist/completions.js";
 
-const result = { text: "", ids: [1, 2], finish: "stop", promptTokens: 5, cachedTokens: 0, prefillSeconds: 1, decodeSeconds: 1 };
+const result = { text: "", ids: [1, 2], finish: "stop", promptTokens: 5, cachedTokens: 0, droppedMessages: 0, prefillSeconds: 1, decodeSeconds: 1 };
 const messages = [{ role: "user", content: "x" }];
 
 /** Completions over a worker whose pieces and ends the test decides; `control` is that of the newest call. */

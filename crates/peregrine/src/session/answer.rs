@@ -4,6 +4,18 @@ use std::rc::Rc;
 
 use crate::sampling::{Logprobs, SamplingOptions};
 
+/// What to do with a conversation that does not fit the context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// [`Error::ContextFull`](crate::Error::ContextFull) before anything is read.
+    #[default]
+    Error,
+    /// The oldest turns are left out, but not the system's: as many as leave a quarter of the context for what comes, and no more
+    /// while the conversation goes on and fits. The states are those of the conversation without them: what remains is read again
+    /// from the nearest snapshot.
+    DropOldest,
+}
+
 /// How to generate.
 #[derive(Clone)]
 pub struct GenerateOptions {
@@ -17,6 +29,8 @@ pub struct GenerateOptions {
     pub logprobs: Option<u32>,
     /// Go on after an end token (benchmarks).
     pub ignore_end: bool,
+    /// What [`Session::chat`](super::Session::chat) does with a conversation that does not fit the context.
+    pub overflow: Overflow,
     /// Asked between steps; `true` stops. What was read stays read.
     pub cancel: Option<Rc<dyn Fn() -> bool>>,
 }
@@ -29,6 +43,7 @@ impl Default for GenerateOptions {
             stop: Vec::new(),
             logprobs: None,
             ignore_end: false,
+            overflow: Overflow::default(),
             cancel: None,
         }
     }
@@ -71,6 +86,8 @@ pub struct Generated {
     pub prompt_tokens: u32,
     /// Those of them that had been read before.
     pub cached_tokens: u32,
+    /// Messages that were left out, from the first that is not the system's on: see [`Overflow`].
+    pub dropped_messages: u32,
     /// Seconds until the first token.
     pub prefill_seconds: f64,
     /// Seconds for the tokens after the first.

@@ -33,6 +33,8 @@ struct Header {
     pending: u32,
     /// What `ids` stand for, where they are a chat's.
     consumed: Option<Transcript>,
+    /// [`Session::note`].
+    note: Option<String>,
 }
 
 impl Session {
@@ -64,6 +66,7 @@ impl Session {
             ids: self.ids.clone(),
             pending: self.pending as u32,
             consumed: self.consumed.clone(),
+            note: self.note.clone(),
         };
         let header = serde_json::to_vec(&header)
             .map_err(|error| Error::Io { name: "the state".into(), source: std::io::Error::other(error) })?;
@@ -206,6 +209,7 @@ impl Session {
         self.ids = header.ids;
         self.pending = header.pending as usize;
         self.consumed = header.consumed;
+        self.note = header.note;
         Ok(())
     }
 }

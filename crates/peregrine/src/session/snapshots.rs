@@ -109,23 +109,23 @@ impl Snapshots {
         copies + pages.len() as u64 * state.pages.arena().bytes_of_page()
     }
 
-    /// Drops the one that is worth least; the newest only as the last. False where there is none.
-    fn evict(&mut self) -> bool {
+    /// Drops the one that is worth least; the newest only as the last. Its buffers can be used again; `None` where there is none.
+    fn evict(&mut self) -> Option<Vec<wgpu::Buffer>> {
         let worth = |kept: &Kept| {
             let position = u64::from(kept.snapshot.position());
             kept.used + position.saturating_sub(self.position_of(kept.parent))
         };
         let older = self.kept.len().saturating_sub(1).max(1);
         let least = self.kept.iter().take(older).enumerate().map(|(at, kept)| (worth(kept), at)).min();
-        let Some((worth, at)) = least else { return false };
+        let (worth, at) = least?;
         self.clock = self.clock.max(worth);
-        let Kept { id, parent, .. } = self.kept.remove(at);
+        let Kept { id, parent, snapshot, .. } = self.kept.remove(at);
         for link in self.kept.iter_mut().map(|kept| &mut kept.parent).chain([&mut self.here]) {
             if *link == Some(id) {
                 *link = parent;
             }
         }
-        true
+        Some(snapshot.copies)
     }
 }
 
@@ -155,7 +155,7 @@ impl Session {
     }
 
     fn keep_budget(&mut self) {
-        while self.snapshots.bytes(&self.state) > self.snapshots.budget && self.snapshots.evict() {}
+        while self.snapshots.bytes(&self.state) > self.snapshots.budget && self.snapshots.evict().is_some() {}
     }
 
     /// How many there are, and their bytes on the GPU: copies of recurrent states, and pages that nothing else needs.
@@ -170,15 +170,18 @@ impl Session {
     /// [`Error::OutOfMemory`].
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         self.settle();
-        self.take(false)
+        self.take(false, None)
     }
 
-    /// `inside`: of the part of the prompt that has been run.
-    fn take(&self, inside: bool) -> Result<Snapshot> {
+    /// `inside`: of the part of the prompt that has been run. `spare`: the buffers of another one.
+    fn take(&self, inside: bool, spare: Option<Vec<wgpu::Buffer>>) -> Result<Snapshot> {
         let gpu = self.engine.model.gpu();
         let (count, bytes) = layout(gpu, &self.state);
-        let copies = self.state.layers.chunks(count).map(|layers| gpu.storage("snapshot", layers.len() as u64 * bytes));
-        let copies = copies.collect::<Result<Vec<_>>>()?;
+        let room = |layers: &[LayerState]| gpu.storage("snapshot", layers.len() as u64 * bytes);
+        let copies = match spare {
+            Some(copies) => copies,
+            None => self.state.layers.chunks(count).map(room).collect::<Result<Vec<_>>>()?,
+        };
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         for (layer, copy, at) in places(gpu, &self.state, &copies) {
             encoder.copy_buffer_to_buffer(&layer.conv, 0, copy, at, layer.conv.size());
@@ -253,8 +256,11 @@ impl Session {
             return Ok(());
         }
         // Room first, so that memory stays within the budget all the time.
-        while self.snapshots.bytes(&self.state) + each > self.snapshots.budget && self.snapshots.evict() {}
-        let snapshot = self.take(inside)?;
+        let mut spare = None;
+        while self.snapshots.bytes(&self.state) + each > self.snapshots.budget && !self.snapshots.kept.is_empty() {
+            spare = self.snapshots.evict();
+        }
+        let snapshot = self.take(inside, spare)?;
         let all = &mut self.snapshots;
         all.taken += 1;
         let (id, parent) = (all.taken, all.here);
@@ -316,7 +322,7 @@ impl Session {
     pub(super) fn make_room(&mut self, tokens: u32) -> Result<()> {
         loop {
             match self.state.reserve(tokens) {
-                Err(Error::OutOfMemory { .. }) if self.snapshots.evict() => {}
+                Err(Error::OutOfMemory { .. }) if self.snapshots.evict().is_some() => {}
                 Err(error) => return Err(error),
                 Ok(changed) => {
                     // What the session has left, snapshots may keep.

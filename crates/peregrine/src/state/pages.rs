@@ -305,6 +305,7 @@ impl Pages {
             (first..end.min(self.held.len())).filter(|i| !is_own(&self.held[*i], row_of(*i))).collect();
         let fresh = end.saturating_sub(self.held.len());
         let changes = !others.is_empty() || fresh > 0;
+        let untold = first.min(self.held.len());
         if changes {
             self.arena.make_room((others.len() + fresh) as u32)?;
             let mut encoder = self.arena.gpu.device().create_command_encoder(&Default::default());
@@ -315,7 +316,7 @@ impl Pages {
             }
             self.arena.gpu.queue().submit([encoder.finish()]);
             self.held.extend((0..fresh).filter_map(|_| self.arena.take()));
-            self.tell(first.min(others.first().copied().unwrap_or(first)));
+            self.tell(untold);
         }
         for page in first..end {
             self.held[page].written.set((to - page as u32 * PAGE).min(PAGE));
