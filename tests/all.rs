@@ -4,6 +4,7 @@
 mod chat;
 mod checkpoint;
 mod damage;
+mod family;
 mod footprint;
 mod fuzz;
 mod gptq;
