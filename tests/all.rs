@@ -5,6 +5,7 @@ mod chat;
 mod checkpoint;
 mod damage;
 mod family;
+mod fidelity;
 mod footprint;
 mod fuzz;
 mod gptq;

@@ -1,12 +1,15 @@
 //! `fidelity`: the GPU's logits against the CPU twin in f64.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use peregrine::checkpoint::Checkpoint;
 use peregrine::fidelity::{Difference, Fidelity, FidelityOptions, TOLERANCE, measure};
 use peregrine::model::LoadOptions;
+use peregrine::quantize::QuantType;
 use peregrine::session::Session;
+use peregrine::synth::{Size, Store, SynthOptions, synth_folder, synth_to_file};
 use pollster::block_on;
 use serde_json::{Value, json};
 
@@ -15,8 +18,12 @@ use crate::failure::{Failure, Outcome};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
-    model: String,
+    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub; without MODEL, a small random model in every
+    /// block format and container
+    model: Option<String>,
+    /// Without MODEL: only those with one of these words in their name, as in --only Q4_0,GPTQ
+    #[arg(long, value_name = "WORDS", value_delimiter = ',', conflicts_with = "model")]
+    only: Vec<String>,
     /// Tokens to read in chunks
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     prompt_tokens: u32,
@@ -43,9 +50,31 @@ struct Row {
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let checkpoint = args.gpu.open(&args.model)?;
-    let (adapter, row) = one(args, &args.model, &checkpoint)?;
-    let rows = [row];
+    let mut rows = Vec::new();
+    let mut adapter = String::new();
+    let mut add = |name: &str, checkpoint: &Checkpoint| -> Outcome {
+        let (gpu, row) = one(args, name, checkpoint)?;
+        adapter = gpu;
+        rows.push(row);
+        Ok(())
+    };
+    match &args.model {
+        Some(model) => add(model, &args.gpu.open(model)?)?,
+        None => {
+            let cases = cases(&args.only);
+            if cases.is_empty() {
+                return Err(Failure::input(format!(
+                    "--only {}: no format or container has that name",
+                    args.only.join(",")
+                )));
+            }
+            for case in cases {
+                let folder = tempfile::tempdir().map_err(Failure::writing("a temporary folder"))?;
+                let path = case.make(folder.path())?;
+                add(&case.name, &args.gpu.open(&path.display().to_string())?)?;
+            }
+        }
+    }
     if args.json {
         println!("{:#}", json(&adapter, args, &rows));
     } else {
@@ -55,6 +84,56 @@ pub fn run(args: &Args) -> Outcome {
         None => Ok(()),
         Some(row) => Err(Failure::run(format!("{}: the logits differ by more than rounding", row.name))),
     }
+}
+
+/// A small random model in one form.
+struct Case {
+    name: String,
+    options: SynthOptions,
+    /// `None`: GGUF.
+    store: Option<Store>,
+}
+
+impl Case {
+    fn new(name: impl Into<String>, target: QuantType) -> Self {
+        Self { name: name.into(), options: SynthOptions::new(Size::Toy, target, 1), store: None }
+    }
+
+    /// Writes it below `folder`. The result is what to open.
+    fn make(&self, folder: &Path) -> Outcome<PathBuf> {
+        match self.store {
+            Some(store) => Ok(synth_folder(folder, &self.options, store).map(|()| folder.to_path_buf())?),
+            None => Ok(synth_to_file(&folder.join("model.gguf"), &self.options, &mut |_, _| {})?),
+        }
+    }
+}
+
+/// Every block format by itself, the mixes of several, every container.
+fn cases(only: &[String]) -> Vec<Case> {
+    use QuantType::{F32, IQ4_NL, IQ4_XS, Q2_K, Q3_K_M, Q4_K_M, Q5_K_M};
+    let pure = |target: &QuantType| {
+        let mut case = Case::new(format!("GGUF, all {}", target.name().trim_end_matches("_M")), *target);
+        case.options.pure = true;
+        case
+    };
+    let mut cases: Vec<Case> = QuantType::ALL.iter().map(pure).collect();
+    cases.extend(
+        [Q5_K_M, Q4_K_M, Q3_K_M, Q2_K, IQ4_NL, IQ4_XS].map(|mix| Case::new(format!("GGUF, mix {}", mix.name()), mix)),
+    );
+    let gptq = |bits, desc_act| Some(Store::Gptq { bits, desc_act });
+    for (name, files, store) in [
+        ("GGUF, mix Q4_K_M, three files", 3, None),
+        ("safetensors, BF16, two files", 2, Some(Store::BF16)),
+        ("safetensors, GPTQ 4 bits", 1, gptq(4, false)),
+        ("safetensors, GPTQ 4 bits, desc_act", 1, gptq(4, true)),
+        ("safetensors, GPTQ 8 bits", 1, gptq(8, false)),
+    ] {
+        let mut case = Case::new(name, if store.is_some() { F32 } else { Q4_K_M });
+        (case.options.files, case.store) = (files, store);
+        cases.push(case);
+    }
+    cases.retain(|case| only.is_empty() || only.iter().any(|word| case.name.contains(word.as_str())));
+    cases
 }
 
 /// Loads a model and measures it. The adapter's name comes with it.

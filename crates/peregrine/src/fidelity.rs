@@ -58,7 +58,8 @@ impl Difference {
         let width = exact.len() as f64;
         let centre = exact.iter().sum::<f64>() / width;
         let variance = exact.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / width;
-        let distance = |(f, e): (&f64, &f64)| if f.is_finite() && e.is_finite() { (f - e).abs() } else { f64::INFINITY };
+        let distance =
+            |(f, e): (&f64, &f64)| if f.is_finite() && e.is_finite() { (f - e).abs() } else { f64::INFINITY };
         let distances = || found.iter().zip(exact).map(distance);
         let (log_found, log_exact) = (log_softmax(found), log_softmax(exact));
         let kl: f64 = log_exact.iter().zip(&log_found).map(|(e, f)| e.exp() * (e - f)).sum();
