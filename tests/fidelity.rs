@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use peregrine::checkpoint::Checkpoint;
-use peregrine::fidelity::{Difference, FidelityOptions, measure};
+use peregrine::fidelity::{Difference, FidelityOptions, TOLERANCE_F16, compare, exact};
 use peregrine::gpu::GpuOptions;
 use peregrine::model::LoadOptions;
 use peregrine::quantize::QuantType;
 use peregrine::reference;
 use peregrine::session::Session;
+use peregrine::state::KvType;
 use peregrine::synth::{Size, Store, SynthOptions, synth_folder, synth_to_file};
 use peregrine_tests::{checkpoint, gpu, session};
 use pollster::block_on;
@@ -24,10 +25,16 @@ fn gguf(folder: &Path, options: &SynthOptions) -> Checkpoint {
 }
 
 fn run(file: &Checkpoint, against: &Checkpoint) -> (Difference, Difference) {
-    let mut session: Session = session(&gpu(&GpuOptions::default()), file, &LoadOptions::default());
+    run_with(KvType::F32, file, against)
+}
+
+fn run_with(kv: KvType, file: &Checkpoint, against: &Checkpoint) -> (Difference, Difference) {
+    let options = LoadOptions { kv, ..LoadOptions::default() };
+    let mut session: Session = session(&gpu(&GpuOptions::default()), file, &options);
     let mut layers = Vec::new();
-    let fidelity = block_on(measure::<f64>(&mut session, against, &OPTIONS, &mut |n| layers.push(n))).unwrap();
+    let expected: Vec<f64> = block_on(exact(against, &OPTIONS, &mut |n| layers.push(n))).unwrap();
     assert_eq!(layers, [0, 1, 2, 3, 4]);
+    let fidelity = block_on(compare(&mut session, &OPTIONS, &expected)).unwrap();
     assert_eq!(fidelity.is_exact(), fidelity.prefill.is_exact() && fidelity.decode.is_exact());
     (fidelity.prefill, fidelity.decode)
 }
@@ -85,6 +92,9 @@ fn toys_in_every_container_are_exact() {
     let (one, parts) = (folder(), folder());
     let (whole, cut) = (gguf(one.path(), &toy(1)), gguf(parts.path(), &SynthOptions { files: 3, ..toy(1) }));
     check("three files", &cut);
+    // Keys and values in f16 are another thing, and the numbers show it.
+    let (exact, f16) = (run(&whole, &whole).1, run_with(KvType::F16, &whole, &whole).1);
+    assert!(f16.is_within(TOLERANCE_F16) && f16.largest > 3.0 * exact.largest, "{f16:?} {exact:?}");
     // Cutting changes nothing.
     let logits =
         |file: &Checkpoint| block_on(reference::model::logits::<f32>(file, &[7, 8, 9], 2, &mut |_| {})).unwrap();

@@ -1,14 +1,18 @@
 //! `fidelity`: the GPU's logits against the CPU twin in f64.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indicatif::ProgressBar;
 use peregrine::checkpoint::Checkpoint;
-use peregrine::fidelity::{Difference, Fidelity, FidelityOptions, TOLERANCE, measure};
+use peregrine::fidelity::{
+    Difference, Fidelity, FidelityOptions, TOLERANCE, TOLERANCE_F16, compare, exact as exact_logits,
+};
 use peregrine::model::LoadOptions;
 use peregrine::quantize::QuantType;
+use peregrine::reference::Real;
 use peregrine::session::Session;
+use peregrine::state::KvType;
 use peregrine::synth::{Size, Store, SynthOptions, synth_folder, synth_to_file};
 use pollster::block_on;
 use serde_json::{Value, json};
@@ -43,35 +47,48 @@ pub struct Args {
     gpu: GpuArgs,
 }
 
-/// One line of the table.
+/// A model with one type of keys and values.
 struct Row {
     name: String,
+    kv: KvType,
     fidelity: Fidelity,
+}
+
+impl Row {
+    /// The largest difference that is allowed, as a share of the standard deviation.
+    fn tolerance(&self) -> f64 {
+        match self.kv {
+            KvType::F32 => TOLERANCE,
+            KvType::F16 => TOLERANCE_F16,
+        }
+    }
 }
 
 pub fn run(args: &Args) -> Outcome {
     let mut rows = Vec::new();
     let mut adapter = String::new();
-    let mut add = |name: &str, checkpoint: &Checkpoint| -> Outcome {
-        let (gpu, row) = one(args, name, checkpoint)?;
-        adapter = gpu;
-        rows.push(row);
-        Ok(())
-    };
     match &args.model {
-        Some(model) => add(model, &args.gpu.open(model)?)?,
+        Some(model) => {
+            let kv = args.gpu.kv.map_or(vec![KvType::F32, KvType::F16], |kv| vec![kv]);
+            adapter = one(args, model, &args.gpu.open(model)?, &kv, &mut rows)?;
+        }
         None => {
             let cases = cases(&args.only);
             if cases.is_empty() {
-                return Err(Failure::input(format!(
-                    "--only {}: no format or container has that name",
-                    args.only.join(",")
-                )));
+                let words = args.only.join(",");
+                return Err(Failure::input(format!("--only {words}: no format or container has such a name")));
             }
             for case in cases {
                 let folder = tempfile::tempdir().map_err(Failure::writing("a temporary folder"))?;
                 let path = case.make(folder.path())?;
-                add(&case.name, &args.gpu.open(&path.display().to_string())?)?;
+                let checkpoint = args.gpu.open(&path.display().to_string())?;
+                // What f16 loses does not depend on the weights' format: once is enough.
+                let kv = match args.gpu.kv {
+                    Some(kv) => vec![kv],
+                    None if case.name.ends_with("mix Q4_K_M") => vec![KvType::F32, KvType::F16],
+                    None => vec![KvType::F32],
+                };
+                adapter = one(args, &case.name, &checkpoint, &kv, &mut rows)?;
             }
         }
     }
@@ -80,7 +97,7 @@ pub fn run(args: &Args) -> Outcome {
     } else {
         print(&adapter, args, &rows);
     }
-    match rows.iter().find(|row| !row.fidelity.is_exact()) {
+    match rows.iter().find(|row| !row.fidelity.is_within(row.tolerance())) {
         None => Ok(()),
         Some(row) => Err(Failure::run(format!("{}: the logits differ by more than rounding", row.name))),
     }
@@ -136,29 +153,53 @@ fn cases(only: &[String]) -> Vec<Case> {
     cases
 }
 
-/// Loads a model and measures it. The adapter's name comes with it.
-fn one(args: &Args, name: &str, checkpoint: &Checkpoint) -> Outcome<(String, Row)> {
-    let engine = args.gpu.load(checkpoint, &LoadOptions::default())?;
-    let mut session = Session::new(&engine)?;
-    let last = args.last.min(args.prompt_tokens).min(engine.model().logit_rows());
-    let options = FidelityOptions { prompt_tokens: args.prompt_tokens, last, decode_tokens: args.decode_tokens };
-    let bar = ProgressBar::new(checkpoint.config.num_hidden_layers.into()).with_message("CPU twin");
-    let start = Instant::now();
-    let mut twin = None;
-    let mut on_layer = |done: u32| {
-        twin.get_or_insert_with(Instant::now);
-        bar.set_position(done.into());
-    };
-    let fidelity = match args.single {
-        true => block_on(measure::<f32>(&mut session, checkpoint, &options, &mut on_layer))?,
-        false => block_on(measure::<f64>(&mut session, checkpoint, &options, &mut on_layer))?,
-    };
-    bar.finish_and_clear();
-    if !args.json {
-        let (all, twin) = (start.elapsed(), twin.map_or(Duration::ZERO, |twin| twin.elapsed()));
-        eprintln!("{name}: {:.1} s, of which {:.1} s for the CPU", all.as_secs_f64(), twin.as_secs_f64());
+/// Measures a model with each type of keys and values. The result is the adapter's name.
+fn one(args: &Args, name: &str, checkpoint: &Checkpoint, kv: &[KvType], rows: &mut Vec<Row>) -> Outcome<String> {
+    match args.single {
+        true => measure::<f32>(args, name, checkpoint, kv, rows),
+        false => measure::<f64>(args, name, checkpoint, kv, rows),
     }
-    Ok((engine.gpu_name().into(), Row { name: name.into(), fidelity }))
+}
+
+fn measure<T: Real>(
+    args: &Args,
+    name: &str,
+    checkpoint: &Checkpoint,
+    kv: &[KvType],
+    rows: &mut Vec<Row>,
+) -> Outcome<String> {
+    let mut options = FidelityOptions {
+        prompt_tokens: args.prompt_tokens,
+        last: args.last.min(args.prompt_tokens),
+        decode_tokens: args.decode_tokens,
+    };
+    let (mut exact, mut adapter) = (None, String::new());
+    for kv in kv {
+        let start = Instant::now();
+        let engine = args.gpu.load(checkpoint, &LoadOptions { kv: *kv, ..LoadOptions::default() })?;
+        options.last = options.last.min(engine.model().logit_rows());
+        let expected = match exact.take() {
+            Some(expected) => expected,
+            None => {
+                let bar = ProgressBar::new(checkpoint.config.num_hidden_layers.into()).with_message("CPU twin");
+                let start = Instant::now();
+                let expected = block_on(exact_logits::<T>(checkpoint, &options, &mut |n| bar.set_position(n.into())))?;
+                bar.finish_and_clear();
+                if !args.json {
+                    eprintln!("{name}: {:.1} s for the CPU", start.elapsed().as_secs_f64());
+                }
+                expected
+            }
+        };
+        let fidelity = block_on(compare(&mut Session::new(&engine)?, &options, &expected))?;
+        if !args.json {
+            eprintln!("{name}, keys and values in {}: {:.1} s in all", kv.name(), start.elapsed().as_secs_f64());
+        }
+        rows.push(Row { name: name.into(), kv: *kv, fidelity });
+        adapter = engine.gpu_name().into();
+        exact = Some(expected);
+    }
+    Ok(adapter)
 }
 
 fn title(adapter: &str, args: &Args) -> String {
@@ -173,32 +214,40 @@ fn title(adapter: &str, args: &Args) -> String {
 /// As Markdown.
 fn print(adapter: &str, args: &Args, rows: &[Row]) {
     println!("{}\n", title(adapter, args));
-    println!("| | | largest difference | mean | KL, nats | same argmax | standard deviation |");
-    println!("|---|---|---|---|---|---|---|");
+    println!("| | keys, values | | largest difference | mean | KL, nats | same argmax | standard deviation |");
+    println!("|---|---|---|---|---|---|---|---|");
     for row in rows {
         for (kind, d) in [("prefill", &row.fidelity.prefill), ("decode", &row.fidelity.decode)] {
-            let mark = if d.is_exact() { "" } else { " **differs**" };
+            let mark = if d.is_within(row.tolerance()) { "" } else { " **differs**" };
             println!(
-                "| {} | {kind} | {:.1e}{mark} | {:.1e} | {:.1e} | {} of {} | {:.2} |",
-                row.name, d.largest, d.mean, d.kl, d.same_argmax, d.rows, d.deviation
+                "| {} | {} | {kind} | {:.1e}{mark} | {:.1e} | {:.1e} | {} of {} | {:.2} |",
+                row.name,
+                row.kv.name(),
+                d.largest,
+                d.mean,
+                d.kl,
+                d.same_argmax,
+                d.rows,
+                d.deviation
             );
         }
     }
 }
 
 fn json(adapter: &str, args: &Args, rows: &[Row]) -> Value {
-    let difference = |d: &Difference| {
+    let difference = |d: &Difference, tolerance: f64| {
         json!({"rows": d.rows, "largest": d.largest, "mean": d.mean, "kl": d.kl, "same_argmax": d.same_argmax,
-            "deviation": d.deviation, "exact": d.is_exact()})
+            "deviation": d.deviation, "ok": d.is_within(tolerance)})
     };
-    let rows: Vec<Value> = rows
+    let models: Vec<Value> = rows
         .iter()
         .map(|row| {
-            let f = &row.fidelity;
-            json!({"name": row.name, "prefill": difference(&f.prefill), "decode": difference(&f.decode)})
+            let (f, tolerance) = (&row.fidelity, row.tolerance());
+            json!({"name": row.name, "kv": row.kv.name(), "tolerance_of_deviation": tolerance,
+                "prefill": difference(&f.prefill, tolerance), "decode": difference(&f.decode, tolerance)})
         })
         .collect();
     json!({"adapter": adapter, "prompt_tokens": args.prompt_tokens, "decode_tokens": args.decode_tokens,
-        "reference": if args.single { "f32" } else { "f64" }, "tolerance_of_deviation": TOLERANCE,
-        "ok": rows.iter().all(|r| r["prefill"]["exact"] == true && r["decode"]["exact"] == true), "models": rows})
+        "reference": if args.single { "f32" } else { "f64" },
+        "ok": rows.iter().all(|row| row.fidelity.is_within(row.tolerance())), "models": models})
 }

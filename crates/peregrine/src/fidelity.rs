@@ -11,6 +11,9 @@ use crate::session::Session;
 /// The largest difference of a logit that is rounding, as a share of the logits' standard deviation: 2e-3 where that is 2.
 pub const TOLERANCE: f64 = 1e-3;
 
+/// The same where keys and values are kept in f16, whose own rounding is larger: beyond it, something else is wrong.
+pub const TOLERANCE_F16: f64 = 1e-2;
+
 /// How far logits are from the exact ones, over some rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
@@ -76,7 +79,12 @@ impl Difference {
 
     /// Whether the largest difference is rounding, and the logits are such that this means something.
     pub fn is_exact(&self) -> bool {
-        self.rows > 0 && self.deviation > 0.0 && self.largest <= TOLERANCE * self.deviation
+        self.is_within(TOLERANCE)
+    }
+
+    /// Whether the largest difference is at most this share of the standard deviation.
+    pub fn is_within(&self, tolerance: f64) -> bool {
+        self.rows > 0 && self.deviation > 0.0 && self.largest <= tolerance * self.deviation
     }
 }
 
@@ -113,7 +121,12 @@ pub struct Fidelity {
 impl Fidelity {
     /// Whether both are exact.
     pub fn is_exact(&self) -> bool {
-        self.prefill.is_exact() && self.decode.is_exact()
+        self.is_within(TOLERANCE)
+    }
+
+    /// Whether in both the largest difference is at most this share of the standard deviation.
+    pub fn is_within(&self, tolerance: f64) -> bool {
+        self.prefill.is_within(tolerance) && self.decode.is_within(tolerance)
     }
 }
 
@@ -122,17 +135,15 @@ pub fn ids(vocab_size: u32, tokens: u32) -> Vec<u32> {
     (1..=u64::from(tokens)).map(|i| (i * 2_654_435_761 % u64::from(vocab_size)) as u32).collect()
 }
 
-/// Compares the session's logits with the CPU twin's in `T`. The session is reset first. `on_layer` hears how many
-/// layers of the twin are done, from 0 on.
+/// The CPU twin's logits in `T` for the rows that `options` compares. `on_layer` hears how many layers are done, from 0 on.
 ///
 /// # Errors
-/// [`Error::Argument`] for no tokens; what checkpoint or device say. A difference is no error: it is in the result.
-pub async fn measure<T: Real>(
-    session: &mut Session,
+/// [`Error::Argument`] for no tokens; what the checkpoint says.
+pub async fn exact<T: Real>(
     checkpoint: &Checkpoint,
     options: &FidelityOptions,
     on_layer: &mut dyn FnMut(u32),
-) -> Result<Fidelity> {
+) -> Result<Vec<T>> {
     let FidelityOptions { prompt_tokens, last, decode_tokens } = *options;
     if last == 0 || last > prompt_tokens || decode_tokens == 0 {
         return Err(Error::Argument {
@@ -141,17 +152,25 @@ pub async fn measure<T: Real>(
             found: format!("{prompt_tokens}, {last}, {decode_tokens}"),
         });
     }
-    let vocab_size = checkpoint.config.vocab_size;
-    let ids = ids(vocab_size, prompt_tokens + decode_tokens);
-    let (prompt, rest) = ids.split_at(prompt_tokens as usize);
+    on_layer(0);
+    let ids = ids(checkpoint.config.vocab_size, prompt_tokens + decode_tokens);
+    model::logits(checkpoint, &ids, last + decode_tokens, on_layer).await
+}
+
+/// Compares the session's logits with those of [`exact`] for the same options. The session is reset first.
+///
+/// # Errors
+/// What the device says. A difference is no error: it is in the result.
+pub async fn compare<T: Real>(session: &mut Session, options: &FidelityOptions, exact: &[T]) -> Result<Fidelity> {
+    let vocab_size = session.engine().config().vocab_size;
+    let ids = ids(vocab_size, options.prompt_tokens + options.decode_tokens);
+    let (prompt, rest) = ids.split_at(options.prompt_tokens as usize);
     session.reset();
     let chunk = session.engine().model().chunk();
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
-    session.forward(prompt, chunk, last, &mut |row| prefill.extend_from_slice(row)).await?;
-    session.forward(rest, 1, decode_tokens, &mut |row| decode.extend_from_slice(row)).await?;
-    on_layer(0);
-    let exact: Vec<T> = model::logits(checkpoint, &ids, last + decode_tokens, on_layer).await?;
-    let (exact_prefill, exact_decode) = exact.split_at(last as usize * vocab_size as usize);
+    session.forward(prompt, chunk, options.last, &mut |row| prefill.extend_from_slice(row)).await?;
+    session.forward(rest, 1, options.decode_tokens, &mut |row| decode.extend_from_slice(row)).await?;
+    let (exact_prefill, exact_decode) = exact.split_at((options.last as usize * vocab_size as usize).min(exact.len()));
     Ok(Fidelity {
         prefill: Difference::of(&prefill, exact_prefill, vocab_size),
         decode: Difference::of(&decode, exact_decode, vocab_size),

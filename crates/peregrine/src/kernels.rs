@@ -99,7 +99,10 @@ impl Kernel {
         for piece in self.pieces.iter().copied().flatten() {
             source.push_str(piece);
         }
-        match std::env::var("PG_SHADERS").ok().and_then(|d| std::fs::read_to_string(format!("{d}/{}.wgsl", self.name)).ok()) {
+        match std::env::var("PG_SHADERS")
+            .ok()
+            .and_then(|d| std::fs::read_to_string(format!("{d}/{}.wgsl", self.name)).ok())
+        {
             Some(body) => source.push_str(&body),
             None => source.push_str(self.body),
         }
