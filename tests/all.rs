@@ -4,6 +4,8 @@
 mod chat;
 mod checkpoint;
 mod damage;
+mod family;
+mod fidelity;
 mod footprint;
 mod fuzz;
 mod gptq;

@@ -52,7 +52,7 @@ fn a_scale_that_is_no_number_is_named() {
             let words = [tensor.stored_name.as_str(), "row 7", "NaN"];
             assert_named(block_on(file.read_rows_f32(file.tensor(&tensor.name).unwrap(), 3, 6)), &words);
             assert_named(block_on(Model::load(&gpu, &file, &LoadOptions::default(), &mut |_| {})), &words);
-            assert_named(block_on(reference::model::Model::load(&file)), &words);
+            assert_named(block_on(reference::model::Model::<f32>::load(&file)), &words);
             let options = QuantizeOptions::new(QuantType::Q8_0);
             assert_named(block_on(quantize(&file, &mut Vec::new(), &options, &mut |_, _| {})), &words);
         }

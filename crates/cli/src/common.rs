@@ -35,9 +35,9 @@ pub struct GpuArgs {
     /// Take at most so many bytes on the GPU, as in 4GB or 900MiB; without --context the conversation gets what the model leaves
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     memory_budget: Option<u64>,
-    /// How keys and values are kept: f16, or f32 as they were computed, in twice the memory
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
-    kv: KvType,
+    /// How keys and values are kept: f16 (the default), or f32 as they were computed, in twice the memory
+    #[arg(long, value_name = "TYPE", value_parser = kv_type)]
+    pub kv: Option<KvType>,
 }
 
 /// `f16` or `f32`.
@@ -82,7 +82,8 @@ impl GpuArgs {
             baseline: self.baseline,
             ..GpuOptions::default()
         }))?;
-        let options = LoadOptions { memory_budget: self.memory_budget, kv: self.kv, ..options.clone() };
+        let options =
+            LoadOptions { memory_budget: self.memory_budget, kv: self.kv.unwrap_or(options.kv), ..options.clone() };
         let bar = bytes_bar("loading");
         let mut report = |progress| match progress {
             Progress::Upload { done, total } => {

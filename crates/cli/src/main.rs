@@ -9,6 +9,7 @@ mod chat;
 mod check;
 mod common;
 mod failure;
+mod fidelity;
 mod generate;
 mod hub;
 mod info;
@@ -55,6 +56,8 @@ enum Command {
     Bench(bench::Args),
     /// Compare the GPU with the CPU twin, stage by stage
     Check(check::Args),
+    /// How exact the logits are: the GPU against the CPU in f64
+    Fidelity(fidelity::Args),
     /// Convert a model to GGUF, or requantise a GGUF file
     Quantize(quantize::Args),
     /// Make a model of an official shape with random weights
@@ -71,6 +74,7 @@ fn run(command: Command) -> Outcome {
         Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Fidelity(args) => fidelity::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Synth(args) => synth::run(&args),
     }

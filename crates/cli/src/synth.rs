@@ -21,6 +21,12 @@ pub struct Args {
     /// Layers, where not the shape's own
     #[arg(long, value_name = "N")]
     layers: Option<u32>,
+    /// Every matrix in the type's own format, not in the usual mix
+    #[arg(long)]
+    pure: bool,
+    /// Cut the model into N files, FILE-00001-of-0000N.gguf and so on
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    files: u32,
     /// The GGUF file to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -29,6 +35,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let options = SynthOptions {
         layers: args.layers,
+        pure: args.pure,
+        files: args.files,
         ..SynthOptions::new(args.size.parse()?, args.quant_type.parse()?, args.seed)
     };
     let bar = bytes_bar("writing");
@@ -38,7 +46,7 @@ pub fn run(args: &Args) -> Outcome {
     };
     let written = synth_to_file(&args.output, &options, &mut report);
     bar.finish_and_clear();
-    written.map_err(|error| match error {
+    written.map(drop).map_err(|error| match error {
         peregrine::Error::Io { .. } => Failure::run(error.to_string()),
         error => error.into(),
     })

@@ -18,9 +18,11 @@ fn model() -> PathBuf {
 
 /// Runs `peregrine COMMAND MODEL ARGS`, with `input` on standard input; it must succeed.
 fn run(command: &str, args: &[&str], input: &str) -> Output {
+    // `fidelity` without a model makes its own.
+    let model = (command != "fidelity").then(model);
     let mut child = Command::new(env!("CARGO_BIN_EXE_peregrine"))
         .arg(command)
-        .arg(model())
+        .args(model)
         .args(args)
         // Mesa's drivers complain on stderr where there is none.
         .env("XDG_RUNTIME_DIR", std::env::temp_dir())
@@ -227,4 +229,29 @@ fn a_prompt_is_read_once_and_gone_on_from() {
     text("prefill", &["--prompt-file", "-", "-o", &state], QUESTION);
     let on = text("generate", &[&["--prompt", "", "--state", &state], &greedy[..]].concat(), "");
     assert_eq!(on, whole);
+}
+
+#[test]
+fn fidelity_is_a_table_of_formats_and_containers() {
+    let report = json("fidelity", &["--only", "all Q4_0,mix Q4_K_M,GPTQ 4 bits", "--json"]);
+    let models = report["models"].as_array().unwrap();
+    let names: Vec<&str> = models.iter().map(|model| model["name"].as_str().unwrap()).collect();
+    let expected = [
+        "GGUF, all Q4_0",
+        "GGUF, mix Q4_K_M",
+        "GGUF, mix Q4_K_M",
+        "GGUF, mix Q4_K_M, three files",
+        "safetensors, GPTQ 4 bits",
+        "safetensors, GPTQ 4 bits, desc_act",
+    ];
+    assert_eq!(names, expected);
+    for model in models {
+        for step in ["prefill", "decode"] {
+            let found = &model[step];
+            assert_eq!((&found["ok"], &found["rows"]), (&true.into(), &16.into()), "{model}");
+            assert!(found["largest"].as_f64().unwrap() < 2e-3, "{model}");
+        }
+    }
+    let table = text("fidelity", &["--only", "all Q4_0", "--single"], "");
+    assert!(table.contains("| GGUF, all Q4_0 | f32 | decode |") && table.contains("against the CPU in f32"), "{table}");
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::Strides;
 use crate::plan::{Stage, Step};
 use crate::reference::kernels::{self, LayerState};
-use crate::reference::model::{Layer, Trace};
+use crate::reference::model::{self, Layer, Trace};
 use crate::session::Session;
 use crate::state::KvType;
 
@@ -101,12 +101,7 @@ async fn check_step(
     let many = step.tokens > 1;
     let mut runner = Runner { session, step, next: 0, many };
 
-    let embedding = checkpoint.tensor("model.embed_tokens.weight")?;
-    let mut h = Vec::new();
-    for id in ids {
-        let row = checkpoint.read_rows_f32(embedding, u64::from(*id), 1).await?;
-        h.extend(kernels::embed(&row, c.embedding_multiplier));
-    }
+    let h: Vec<f32> = model::embeddings(checkpoint, ids).await?;
     runner.must_run("embed").await?;
     runner.compare("embed", None, &h, on_result).await?;
 
@@ -124,14 +119,9 @@ async fn check_step(
         let kv = runner.session.engine().model().kv().kv();
         let keep = |values: bool, at: usize, value: f32| kept(kv, cache[usize::from(values)].get(at), value);
         let state = &mut states[i as usize];
-        let traces: Vec<Trace> = input
-            .chunks_exact(c.hidden_size as usize)
-            .enumerate()
-            .map(|(t, h)| layer.forward(c, h, step.position + t as u32, state, &keep))
-            .collect();
+        let trace = layer.forward(c, &input, step.position, state, &keep);
         for (name, all) in found {
-            let expected: Vec<f32> = traces.iter().flat_map(|t| line(t, name)).copied().collect();
-            runner.compare_rows(name, Some(i), &all, &expected, on_result);
+            runner.compare_rows(name, Some(i), &all, line(&trace, name), on_result);
         }
         runner.compare_states(i, &cache, state, on_result).await?;
     }
@@ -146,7 +136,7 @@ async fn check_step(
     } else {
         expected
     };
-    let logits = lm_head(checkpoint, &input).await?;
+    let logits = model::lm_head(checkpoint, &input).await?;
     runner.must_run("lm_head").await?;
     runner.compare("lm_head", None, &logits, on_result).await?;
     session.end_step(&step);
@@ -193,22 +183,6 @@ fn line<'a>(trace: &'a Trace, name: &str) -> &'a [f32] {
         "mlp_in" => &trace.mlp_in,
         _ => &trace.mlp_out,
     }
-}
-
-/// The LM head a few rows at a time: it can be the largest matrix of all.
-async fn lm_head(checkpoint: &Checkpoint, x: &[f32]) -> Result<Vec<f32>> {
-    let c = &checkpoint.config;
-    let name = if c.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
-    let tensor = checkpoint.tensor(name)?;
-    let mut logits = Vec::new();
-    let mut row = 0;
-    while row < c.vocab_size {
-        let rows = 1024.min(c.vocab_size - row);
-        let weights = checkpoint.read_rows_f32(tensor, row.into(), rows.into()).await?;
-        logits.extend(kernels::linear(&weights, x, c.lm_head_multiplier));
-        row += rows;
-    }
-    Ok(logits)
 }
 
 /// Runs the plan stage by stage.

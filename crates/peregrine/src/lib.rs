@@ -30,7 +30,7 @@
 //! | [`model`] | **the page**: the forward pass, one line a dispatch |
 //! | [`state`], [`session`] | what a conversation leaves behind; prefill, decode, stopping |
 //! | [`tokenizer`], [`text`], [`chat`], [`sampling`] | text in and out |
-//! | [`mod@reference`], [`check`], [`profile`] | the CPU twin, and the comparison with it; where a GPU's time goes |
+//! | [`mod@reference`], [`check`], [`fidelity`], [`profile`] | the CPU twin, and two comparisons with it; where a GPU's time goes |
 //! | [`quantize`], [`synth`] | making GGUF files: from other files, from random numbers |
 //!
 //! # Five ideas
@@ -51,6 +51,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod config;
 pub mod error;
+pub mod fidelity;
 pub mod format;
 pub mod gpu;
 pub mod kernels;

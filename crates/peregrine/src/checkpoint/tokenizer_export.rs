@@ -6,7 +6,7 @@ use super::TokenizerData;
 use crate::{Error, Result};
 
 /// How Llama 3 splits text, as its `tokenizer.json` says it; GGUF's `falcon-h1` splits the same way.
-const LLAMA3_SPLIT: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| \
+pub(crate) const LLAMA3_SPLIT: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| \
                             ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 fn malformed(field: &str, expected: impl ToString, found: impl ToString) -> Error {

@@ -151,7 +151,7 @@ fn tensors(input: &Checkpoint) -> Result<Vec<(Expected, &TensorInfo)>> {
 }
 
 /// The multipliers of a row of a tensor, to be applied one after the other in f32, as the field's converter does.
-fn multipliers(config: &Config, bake: Bake, row: u64) -> [f32; 2] {
+pub(crate) fn multipliers(config: &Config, bake: Bake, row: u64) -> [f32; 2] {
     match bake {
         Bake::Embedding => [config.embedding_multiplier, 1.0],
         Bake::LmHead => [config.lm_head_multiplier, 1.0],

@@ -74,7 +74,7 @@ impl QuantType {
     }
 
     /// The format of most matrices.
-    fn base(self) -> Format {
+    pub(crate) fn base(self) -> Format {
         match self {
             Self::F32 => Format::F32,
             Self::F16 => Format::F16,

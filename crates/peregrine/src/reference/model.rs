@@ -1,9 +1,10 @@
-//! The page of `model.rs`, on the CPU, one token at a time.
+//! The page of `model.rs`, on the CPU.
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::mamba_values;
+use crate::reference::Real;
 use crate::reference::kernels::{self, Keep, LayerState, Mamba};
 use crate::state::KvType;
 
@@ -24,27 +25,27 @@ pub struct Layer {
     down_proj: Vec<f32>,
 }
 
-/// What a layer computes on the way, named as the stages of the GPU's plan.
+/// What a layer computes on the way for T tokens, named as the stages of the GPU's plan. Each is \[T, what stands at it\].
 #[derive(Clone, Debug, Default)]
-pub struct Trace {
+pub struct Trace<T = f32> {
     /// RMSNorm of the layer's input \[D\]
-    pub input_layernorm: Vec<f32>,
+    pub input_layernorm: Vec<T>,
     /// q | k | v | z | x | B | C | dt
-    pub project_in: Vec<f32>,
+    pub project_in: Vec<T>,
     /// q | x | B | C | delta | exp(delta A)
-    pub prepare: Vec<f32>,
+    pub prepare: Vec<T>,
     /// attention | SSM
-    pub mixer: Vec<f32>,
+    pub mixer: Vec<T>,
     /// The same after the gated norm, where the model has one.
-    pub gated_norm: Vec<f32>,
+    pub gated_norm: Vec<T>,
     /// h after the mixers \[D\]
-    pub project_out: Vec<f32>,
+    pub project_out: Vec<T>,
     /// RMSNorm of that \[D\]
-    pub pre_ff_layernorm: Vec<f32>,
+    pub pre_ff_layernorm: Vec<T>,
     /// \[F\]
-    pub mlp_in: Vec<f32>,
+    pub mlp_in: Vec<T>,
     /// h after the MLP \[D\]
-    pub mlp_out: Vec<f32>,
+    pub mlp_out: Vec<T>,
 }
 
 impl Layer {
@@ -87,35 +88,41 @@ impl Layer {
         })
     }
 
-    /// The layer's lines of the page, for one token at `position` with residual stream `h` \[D\]. `keep`: how the cache keeps keys and
-    /// values.
-    pub fn forward(&self, c: &Config, h: &[f32], position: u32, state: &mut LayerState, keep: &Keep<'_>) -> Trace {
+    /// The layer's lines of the page, for tokens from `position` on with residual stream `h` \[T, D\]. `keep`: how the cache keeps keys
+    /// and values.
+    pub fn forward<T: Real>(
+        &self,
+        c: &Config,
+        h: &[T],
+        position: u32,
+        state: &mut LayerState<T>,
+        keep: &Keep<'_, T>,
+    ) -> Trace<T> {
+        let [hidden, q, d, f] = [c.hidden_size, c.q_dim(), c.mamba_d_ssm, c.intermediate_size].map(|n| n as usize);
         let u = kernels::rmsnorm(h, &self.input_layernorm, c.rms_norm_eps);
         let proj = self.project_in(c, &u);
         let ready = kernels::prepare(c, &self.mamba, &proj, position, state, keep);
-        let mut mixed = kernels::attention(c, &ready, state);
-        mixed.extend(kernels::selective_scan(c, &self.mamba, &proj, &ready, state));
-        let (attention, ssm) = mixed.split_at(c.q_dim() as usize);
+        let attention = kernels::attention(c, &ready, state);
+        let ssm = kernels::selective_scan(c, &self.mamba, &proj, &ready, state);
         let normed = match &self.mamba_norm {
-            Some(weight) => kernels::gated_norm(c, weight, ssm),
-            None => ssm.to_vec(),
+            Some(weight) => kernels::gated_norm(c, weight, &ssm),
+            None => ssm.clone(),
         };
-        let a = kernels::linear(&self.o_proj, attention, c.attention_out_multiplier);
-        let s = kernels::linear(&self.out_proj, &normed, c.ssm_out_multiplier);
-        let h1: Vec<f32> = h.iter().zip(s.iter().zip(&a)).map(|(h, (s, a))| h + (s + a)).collect();
+        let a = kernels::linear(&self.o_proj, &attention, q, c.attention_out_multiplier);
+        let s = kernels::linear(&self.out_proj, &normed, d, c.ssm_out_multiplier);
+        let h1: Vec<T> = h.iter().zip(s.iter().zip(&a)).map(|(h, (s, a))| *h + (*s + *a)).collect();
         let m = kernels::rmsnorm(&h1, &self.pre_ff_layernorm, c.rms_norm_eps);
-        let gate = kernels::linear(&self.gate_proj, &m, c.mlp_multipliers[0]);
-        let up = kernels::linear(&self.up_proj, &m, 1.0);
+        let gate = kernels::linear(&self.gate_proj, &m, hidden, c.mlp_multipliers[0]);
+        let up = kernels::linear(&self.up_proj, &m, hidden, 1.0);
         let ff = kernels::swiglu(&gate, &up);
-        let y = kernels::linear(&self.down_proj, &ff, c.mlp_multipliers[1]);
-        let h2 = h1.iter().zip(&y).map(|(h, y)| h + y).collect();
-        let gated_norm = [attention, &normed].concat();
+        let y = kernels::linear(&self.down_proj, &ff, f, c.mlp_multipliers[1]);
+        let h2 = h1.iter().zip(&y).map(|(h, y)| *h + *y).collect();
         Trace {
             input_layernorm: u,
             project_in: proj,
             prepare: ready,
-            mixer: mixed,
-            gated_norm,
+            mixer: beside(&[(&attention, q), (&ssm, d)]),
+            gated_norm: beside(&[(&attention, q), (&normed, d)]),
             project_out: h1,
             pre_ff_layernorm: m,
             mlp_in: ff,
@@ -123,48 +130,57 @@ impl Layer {
         }
     }
 
-    fn project_in(&self, c: &Config, u: &[f32]) -> Vec<f32> {
-        let attention_in: Vec<f32> = u.iter().map(|v| c.attention_in_multiplier * v).collect();
-        let mut proj = kernels::linear(&self.q_proj, &attention_in, 1.0);
-        proj.extend(kernels::linear(&self.k_proj, &attention_in, c.key_multiplier));
-        proj.extend(kernels::linear(&self.v_proj, &attention_in, 1.0));
-        let ssm_in: Vec<f32> = u.iter().map(|v| c.ssm_in_multiplier * v).collect();
-        let mut p = kernels::linear(&self.in_proj, &ssm_in, 1.0);
+    fn project_in<T: Real>(&self, c: &Config, u: &[T]) -> Vec<T> {
+        let [hidden, q, kv, p] = [c.hidden_size, c.q_dim(), c.kv_dim(), c.in_proj_rows()].map(|n| n as usize);
+        let scaled = |by: f32| u.iter().map(|v| T::from(by) * *v).collect::<Vec<T>>();
+        let (attention_in, ssm_in) = (scaled(c.attention_in_multiplier), scaled(c.ssm_in_multiplier));
+        let queries = kernels::linear(&self.q_proj, &attention_in, hidden, 1.0);
+        let keys = kernels::linear(&self.k_proj, &attention_in, hidden, c.key_multiplier);
+        let values = kernels::linear(&self.v_proj, &attention_in, hidden, 1.0);
+        let mut sections = kernels::linear(&self.in_proj, &ssm_in, hidden, 1.0);
         let (d, state) = (c.mamba_d_ssm, c.mamba_n_groups * c.mamba_d_state);
-        let mut values = p.iter_mut();
-        for (rows, multiplier) in [d, d, state, state, c.mamba_n_heads].into_iter().zip(c.ssm_multipliers) {
-            values.by_ref().take(rows as usize).for_each(|v| *v *= multiplier);
+        for row in sections.chunks_exact_mut(p) {
+            let mut values = row.iter_mut();
+            for (rows, multiplier) in [d, d, state, state, c.mamba_n_heads].into_iter().zip(c.ssm_multipliers) {
+                values.by_ref().take(rows as usize).for_each(|v| *v *= T::from(multiplier));
+            }
         }
-        proj.extend(p);
-        proj
+        beside(&[(&queries, q), (&keys, kv), (&values, kv), (&sections, p)])
     }
 }
 
-/// A whole model in f32 on the CPU, with one sequence's states.
-pub struct Model {
+/// Rows put beside each other: of each matrix its values and the length of its rows.
+fn beside<T: Real>(parts: &[(&[T], usize)]) -> Vec<T> {
+    let tokens = parts.first().map_or(0, |(values, width)| values.len() / width);
+    let row = |t: usize| parts.iter().flat_map(move |(values, width)| &values[t * width..(t + 1) * width]);
+    (0..tokens).flat_map(row).copied().collect()
+}
+
+/// A whole model on the CPU, with one sequence's states.
+pub struct Model<T = f32> {
     /// The configuration.
     pub config: Config,
     embed_tokens: Vec<f32>,
     layers: Vec<Layer>,
     final_layernorm: Vec<f32>,
     lm_head: Option<Vec<f32>>,
-    /// How keys and values are kept; f32 unless set otherwise.
+    /// How keys and values are kept; f32 (or T) unless set otherwise.
     pub kv: KvType,
     /// Tokens read.
     pub position: u32,
     /// One a layer.
-    pub states: Vec<LayerState>,
+    pub states: Vec<LayerState<T>>,
 }
 
 /// What a token leaves on its way through the model.
-pub struct Forward {
+pub struct Forward<T = f32> {
     /// Input of each layer, then the output of the last, then that after the final norm: \[L + 2\]\[D\]
-    pub hidden: Vec<Vec<f32>>,
+    pub hidden: Vec<Vec<T>>,
     /// \[V\]
-    pub logits: Vec<f32>,
+    pub logits: Vec<T>,
 }
 
-impl Model {
+impl<T: Real> Model<T> {
     /// Dequantises a whole checkpoint into memory: 4 bytes a parameter.
     ///
     /// # Errors
@@ -192,20 +208,93 @@ impl Model {
     }
 
     /// Reads one token.
-    pub fn forward(&mut self, id: u32) -> Forward {
+    pub fn forward(&mut self, id: u32) -> Forward<T> {
         let c = &self.config;
         let d = c.hidden_size as usize;
         let row = &self.embed_tokens[id as usize * d..(id as usize + 1) * d];
         let mut hidden = vec![kernels::embed(row, c.embedding_multiplier)];
         for (i, layer) in self.layers.iter().enumerate() {
-            let keep = |_, _, value| self.kv.keep(value);
+            let keep = |_, _, value| keep(self.kv, value);
             let trace = layer.forward(c, &hidden[i], self.position, &mut self.states[i], &keep);
             hidden.push(trace.mlp_out);
         }
         let last = kernels::rmsnorm(&hidden[self.layers.len()], &self.final_layernorm, c.rms_norm_eps);
-        let logits = kernels::linear(self.lm_head.as_ref().unwrap_or(&self.embed_tokens), &last, c.lm_head_multiplier);
+        let head = self.lm_head.as_ref().unwrap_or(&self.embed_tokens);
+        let logits = kernels::linear(head, &last, d, c.lm_head_multiplier);
         hidden.push(last);
         self.position += 1;
         Forward { hidden, logits }
     }
+}
+
+/// What a cache of this type keeps of a key or a value: in f32 all that the twin has.
+fn keep<T: Real>(kv: KvType, value: T) -> T {
+    match kv {
+        KvType::F32 => value,
+        KvType::F16 => T::from(kv.keep(value.into() as f32)),
+    }
+}
+
+/// The residual stream \[T, D\] as it enters the first layer.
+///
+/// # Errors
+/// [`Error::TokenOutOfRange`]; what the checkpoint says.
+pub async fn embeddings<T: Real>(checkpoint: &Checkpoint, ids: &[u32]) -> Result<Vec<T>> {
+    let c = &checkpoint.config;
+    if let Some(token) = ids.iter().find(|id| **id >= c.vocab_size) {
+        return Err(Error::TokenOutOfRange { token: *token, vocab_size: c.vocab_size });
+    }
+    let embedding = checkpoint.tensor("model.embed_tokens.weight")?;
+    let mut h = Vec::new();
+    for id in ids {
+        let row = checkpoint.read_rows_f32(embedding, u64::from(*id), 1).await?;
+        h.extend(kernels::embed::<T>(&row, c.embedding_multiplier));
+    }
+    Ok(h)
+}
+
+/// The LM head's logits \[T, V\] for `x` \[T, D\], some rows of the matrix at a time: it can be the largest of all.
+///
+/// # Errors
+/// What the checkpoint says.
+pub async fn lm_head<T: Real>(checkpoint: &Checkpoint, x: &[T]) -> Result<Vec<T>> {
+    let c = &checkpoint.config;
+    let name = if c.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
+    let tensor = checkpoint.tensor(name)?;
+    let (vocab, tokens) = (c.vocab_size as usize, x.len() / c.hidden_size as usize);
+    let mut logits = vec![T::default(); tokens * vocab];
+    let mut row = 0;
+    while row < c.vocab_size {
+        let rows = 4096.min(c.vocab_size - row);
+        let weights = checkpoint.read_rows_f32(tensor, row.into(), rows.into()).await?;
+        let part = kernels::linear(&weights, x, c.hidden_size as usize, c.lm_head_multiplier);
+        for (all, part) in logits.chunks_exact_mut(vocab).zip(part.chunks_exact(rows as usize)) {
+            all[row as usize..(row + rows) as usize].copy_from_slice(part);
+        }
+        row += rows;
+    }
+    Ok(logits)
+}
+
+/// The logits after each of the last `last` of `ids`, one row \[V\] each, with one layer's weights in memory at a time. `on_layer`
+/// hears how many layers are done.
+///
+/// # Errors
+/// [`Error::TokenOutOfRange`]; what the checkpoint says.
+pub async fn logits<T: Real>(
+    checkpoint: &Checkpoint,
+    ids: &[u32],
+    last: u32,
+    on_layer: &mut dyn FnMut(u32),
+) -> Result<Vec<T>> {
+    let c = &checkpoint.config;
+    let mut h = embeddings::<T>(checkpoint, ids).await?;
+    for i in 0..c.num_hidden_layers {
+        let layer = Layer::load(checkpoint, i).await?;
+        h = layer.forward(c, &h, 0, &mut LayerState::new(c), &|_, _, value| value).mlp_out;
+        on_layer(i + 1);
+    }
+    let norm = checkpoint.read_f32("model.final_layernorm.weight", &[c.hidden_size.into()]).await?;
+    let from = ids.len().saturating_sub(last as usize) * c.hidden_size as usize;
+    lm_head(checkpoint, &kernels::rmsnorm(&h[from..], &norm, c.rms_norm_eps)).await
 }

@@ -23,6 +23,8 @@ pub enum Size {
     B7,
     /// Falcon-H1-34B, the only one with two groups.
     B34,
+    /// Not published, and not among [`Size::ALL`]: four small layers with everything that the others have between them.
+    Toy,
 }
 
 impl Size {
@@ -39,6 +41,7 @@ impl Size {
             Self::B3 => "3b",
             Self::B7 => "7b",
             Self::B34 => "34b",
+            Self::Toy => "toy",
         }
     }
 
@@ -54,6 +57,7 @@ impl Size {
             Self::B3 =>      [ 65_537, 2560, 32, 10,  2, 128,  6144, 32, 128, 1, 256, 131_072],
             Self::B7 =>      [130_049, 3072, 44, 12,  2, 128, 12288, 24, 128, 1, 256, 262_144],
             Self::B34 =>     [261_120, 5120, 72, 20,  4, 128, 21504, 32, 128, 2, 256, 262_144],
+            Self::Toy =>     [  2_048,  256,  4,  4,  2,  64,   512,  8,  32, 2,  64,   4_096],
         };
         Config {
             vocab_size,
