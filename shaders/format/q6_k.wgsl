@@ -1,10 +1,24 @@
 // Q6_K: value = d s (q - 32), s signed for each 16 values. Two strips are three vec4s: the low nibbles of each, then two
 // words for each with the upper two bits (value v in word v / 16, at bit 8 (v % 4) + 2 (v % 16 / 4)). 10 halves a block of
 // 8 strips: sixteen scales, d, nothing.
-fn four_q6_k(d: f32, low: vec4<u32>, upper: u32, n: u32) -> vec4<f32> {
-  let shift = vec4<u32>(0u, 8u, 16u, 24u) + vec4<u32>(2u * n);
-  let q = low | (((vec4<u32>(upper) >> shift) & vec4<u32>(3u)) << vec4<u32>(4u));
-  return d * (vec4<f32>(q) - vec4<f32>(32.0));
+// d (q - 32): `low` has the low nibbles at bit 17, `upper` the upper pairs at bit 21, of the mantissa of 64: see matrix.wgsl.
+fn four_q6_k(d: f32, low: vec4<u32>, upper: vec4<u32>) -> vec4<f32> {
+  let mantissa = (low & vec4<u32>(0x1e0000u)) | (upper & vec4<u32>(0x600000u)) | vec4<u32>(0x42800000u);
+  return d * (bitcast<vec4<f32>>(mantissa) - vec4<f32>(96.0));
+}
+
+fn low_17(word: u32) -> vec4<u32> {
+  return vec4<u32>(word << 17u, word << 9u, word << 1u, word >> 7u);
+}
+
+fn high_17(word: u32) -> vec4<u32> {
+  return vec4<u32>(word << 13u, word << 5u, word >> 3u, word >> 11u);
+}
+
+// Pair n of each byte.
+fn pairs_21(word: u32, n: u32) -> vec4<u32> {
+  let pairs = word >> (2u * n);
+  return vec4<u32>(pairs << 21u, pairs << 13u, pairs << 5u, pairs >> 3u);
 }
 
 fn load_q6_k(quants: u32, scales: u32, i: u32) -> Raw {
@@ -21,9 +35,9 @@ fn strip_q6_k(raw: Raw, i: u32) -> Strip {
   let s = d * f32(pair.x);
   let t = d * f32(pair.y);
   return Strip(
-    four_q6_k(s, low_nibbles(words.x), upper.x, 0u), four_q6_k(s, low_nibbles(words.y), upper.x, 1u),
-    four_q6_k(s, low_nibbles(words.z), upper.x, 2u), four_q6_k(s, low_nibbles(words.w), upper.x, 3u),
-    four_q6_k(t, high_nibbles(words.x), upper.y, 0u), four_q6_k(t, high_nibbles(words.y), upper.y, 1u),
-    four_q6_k(t, high_nibbles(words.z), upper.y, 2u), four_q6_k(t, high_nibbles(words.w), upper.y, 3u),
+    four_q6_k(s, low_17(words.x), pairs_21(upper.x, 0u)), four_q6_k(s, low_17(words.y), pairs_21(upper.x, 1u)),
+    four_q6_k(s, low_17(words.z), pairs_21(upper.x, 2u)), four_q6_k(s, low_17(words.w), pairs_21(upper.x, 3u)),
+    four_q6_k(t, high_17(words.x), pairs_21(upper.y, 0u)), four_q6_k(t, high_17(words.y), pairs_21(upper.y, 1u)),
+    four_q6_k(t, high_17(words.z), pairs_21(upper.y, 2u)), four_q6_k(t, high_17(words.w), pairs_21(upper.y, 3u)),
   );
 }
