@@ -93,7 +93,6 @@ fn attention(head: u32, split: u32, index: u32) {
   let kv_head = head / Q_PER_KV;
   let quads = HEAD_DIM / 4u;
   let row = KV_DIM / 4u;
-  var page = page_of(first);  // looked up before it is needed
   if (index < QUADS) {
     let i = min(index, quads - 1u);
     let key = kv_rounded(rotated_4(Q_DIM + kv_head * HEAD_DIM, 4u * i));
@@ -119,10 +118,9 @@ fn attention(head: u32, split: u32, index: u32) {
   var output = vec4<f32>(0.0);
   for (var base = first; base < last; base += BLOCK) {
     let block = min(BLOCK, last - base);
-    let keys = row_of(page, 0u) + kv_head * quads;
+    let keys = row_of(page_of(base), 0u) + kv_head * quads;
     let values = keys + PAGE * row;
     let fresh = now.position - base;
-    page = page_of(min(base + BLOCK, now.position));
     // The first values are on their way while the scores are made: eight names and not an array, which would lie in memory.
     let v_0 = value_at(values, slice, block, fresh, d);
     let v_1 = value_at(values, slice + slices, block, fresh, d);
