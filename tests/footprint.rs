@@ -123,7 +123,7 @@ fn a_budget_is_kept() {
         context_length: context,
         chunk: Some(32),
         memory_budget: Some(bytes),
-        kv: KvType::F16,
+        ..Default::default()
     };
     let load = |options: &LoadOptions| block_on(Model::load(&gpu, &file, options, &mut |_| {}));
 

@@ -246,6 +246,22 @@ fn forks_share_pages_and_copy_at_most_one() {
 }
 
 #[test]
+fn the_models_budget_is_every_sessions() {
+    let load = LoadOptions { snapshot_budget: Some(0), ..Default::default() };
+    let mut none = session(&gpu(&Default::default()), &checkpoint(&golden_path("norm1.gguf")), &load);
+    let mut some = open("norm1.gguf", ShapeClass::Software, 64, KvType::F16);
+    let ids = Noise(3).tokens(&some, 100);
+    for (session, count) in [(&mut none, 0), (&mut some, 1)] {
+        complete(session, &ids, 1);
+        assert_eq!(session.snapshots().0, count);
+        let mut fork = session.fork().unwrap();
+        complete(&mut fork, &ids[1..], 1);
+        // Its own prompt, and the line that it left.
+        assert_eq!(fork.snapshots().0, 2 * count);
+    }
+}
+
+#[test]
 fn a_snapshot_of_another_engine_is_refused() {
     let mut one = open("norm1.gguf", ShapeClass::Software, 4, KvType::F16);
     let mut two = open("norm1.gguf", ShapeClass::Software, 4, KvType::F16);

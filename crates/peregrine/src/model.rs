@@ -31,6 +31,8 @@ pub struct LoadOptions {
     pub memory_budget: Option<u64>,
     /// How keys and values are kept: in f16 unless told otherwise.
     pub kv: KvType,
+    /// Bytes on the GPU that each session may spend on places to go back to; `None`: 256 MiB.
+    pub snapshot_budget: Option<u64>,
 }
 
 /// How far loading has come.
@@ -143,6 +145,7 @@ pub struct Model {
     context_length: u32,
     fingerprint: String,
     kv: Rc<Arena>,
+    pub(crate) snapshot_budget: Option<u64>,
 }
 
 impl Model {

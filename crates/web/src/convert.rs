@@ -19,6 +19,7 @@ pub struct LoadOptions {
     pub shapes: Option<String>,
     pub context_length: Option<u32>,
     pub kv_type: Option<String>,
+    pub snapshot_bytes: Option<f64>,
     pub name: String,
     pub software: bool,
     pub subgroups: bool,

@@ -53,7 +53,12 @@ impl WebEngine {
         let options: LoadOptions = serde_wasm_bindgen::from_value(options)?;
         let gpu = options.gpu().map_err(to_js_error)?;
         let kv = options.kv().map_err(to_js_error)?;
-        let load = peregrine::model::LoadOptions { context_length: options.context_length, kv, ..Default::default() };
+        let load = peregrine::model::LoadOptions {
+            context_length: options.context_length,
+            kv,
+            snapshot_budget: options.snapshot_bytes.map(|bytes| bytes as u64),
+            ..Default::default()
+        };
         let sources = files
             .iter()
             .map(|file| Ok(Rc::new(JsSource::new(&file)?) as _))

@@ -1,7 +1,7 @@
 /** The page's side: an engine is a worker with a model in it. */
 
 import { ChatCompletions, Completions } from "./completions.js";
-import { abortError, type PeregrineError } from "./errors.js";
+import { abortError, makeError, type PeregrineError } from "./errors.js";
 import { Link } from "./link.js";
 import { dedicated, lineFor, type WorkerChoice } from "./lines.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
@@ -25,6 +25,8 @@ export interface EngineOptions extends DownloadOptions {
   contextLength?: number;
   /** How keys and values are kept: "f16" (default), or "f32" as they were computed, in twice the memory. */
   kvType?: "f16" | "f32";
+  /** Bytes on the GPU for places of the conversation to go back to when it is edited. Default 256 MiB; 0 keeps none. */
+  snapshotBytes?: number;
   /** What may be used of the GPU; chosen by adapter when left out. */
   gpu?: GpuPreferences;
   /** Where the engine runs. Default: a worker of its own. */
@@ -150,6 +152,10 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const load: LoadRequest = { source: await sourceOf(options.model, options), gpu: options.gpu ?? {} };
   if (options.contextLength !== undefined) load.contextLength = options.contextLength;
   if (options.kvType !== undefined) load.kvType = options.kvType;
+  if (options.snapshotBytes !== undefined) {
+    if (!(options.snapshotBytes >= 0)) throw makeError("argument", `snapshotBytes: expected a number of at least 0, found ${options.snapshotBytes}`);
+    load.snapshotBytes = options.snapshotBytes;
+  }
   const wasm = wasmOf(options.wasmUrl);
   if (wasm !== undefined) load.wasm = wasm;
   if (signal?.aborted) throw abortError(signal);

@@ -41,6 +41,8 @@ export interface LoadRequest {
   contextLength?: number;
   /** How keys and values are kept; f16 when left out. */
   kvType?: "f16" | "f32";
+  /** Bytes on the GPU for places to go back to. */
+  snapshotBytes?: number;
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
   wasm?: string | BufferSource | WebAssembly.Module;
 }

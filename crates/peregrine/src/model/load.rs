@@ -95,6 +95,7 @@ impl Model {
             logit_rows,
             context_length,
             kv: Arena::new(gpu, c, options.kv, context_length),
+            snapshot_budget: options.snapshot_budget,
             fingerprint: {
                 let all = format!("{config:?} {:016x}", uploads.fingerprint());
                 let digest = Sha256::digest(all.as_bytes());

@@ -77,13 +77,12 @@ pub(super) struct Snapshots {
     here: Option<u64>,
 }
 
-impl Default for Snapshots {
-    fn default() -> Self {
-        Self { kept: Vec::new(), budget: DEFAULT_BUDGET, clock: 0, taken: 0, here: None }
-    }
-}
-
 impl Snapshots {
+    /// None yet, and at most `budget` bytes of them.
+    pub fn new(budget: Option<u64>) -> Self {
+        Self { kept: Vec::new(), budget: budget.unwrap_or(DEFAULT_BUDGET), clock: 0, taken: 0, here: None }
+    }
+
     /// Forgets all of them.
     pub fn clear(&mut self) {
         self.kept.clear();
@@ -148,7 +147,8 @@ fn places<'a>(
 }
 
 impl Session {
-    /// Sets how many bytes of GPU memory snapshots may take; 0 keeps none. The default is 256 MiB.
+    /// Sets how many bytes of GPU memory snapshots may take; 0 keeps none. Before, it is what the model was
+    /// loaded with ([`LoadOptions::snapshot_budget`](crate::model::LoadOptions::snapshot_budget)).
     pub fn set_snapshot_budget(&mut self, bytes: u64) {
         self.snapshots.budget = bytes;
         self.keep_budget();

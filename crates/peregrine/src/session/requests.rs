@@ -1,0 +1,179 @@
+//! Requests: a conversation or a text comes in, as much of it as has not been read is read, and an answer comes out.
+
+use super::overflow::Fitting;
+use super::{Finish, GenerateOptions, Generated, Piece, Session, check_range};
+use crate::chat::{Message, Rendering, Transcript};
+use crate::error::{Error, Result};
+use crate::gpu::Instant;
+use crate::sampling::logprobs;
+use crate::text::{StopScan, TextStream};
+use crate::tokenizer::Tokenizer;
+
+impl Session {
+    /// Answers a conversation. Where its rendering continues what this session has read and written, or what it had at one of its
+    /// snapshots (a border between turns, the end of a long prompt), only the rest is read; otherwise everything is.
+    ///
+    /// # Errors
+    /// [`Error::Template`], [`Error::Tokenizer`], and as [`Session::generate`]. A conversation that does not fit the context is
+    /// refused before anything is read.
+    pub async fn chat(
+        &mut self,
+        messages: &[Message],
+        options: &GenerateOptions,
+        on_piece: &mut dyn FnMut(Piece) -> bool,
+    ) -> Result<Generated> {
+        let engine = self.engine.clone();
+        let template = engine.template.as_ref().ok_or_else(|| Error::Template {
+            detail: "the file has none, so it is not a chat model: use `generate`".into(),
+        })?;
+        options.sampling.validate()?;
+        self.settle();
+        let Fitting { rendering, whole, dropped } = self.fitting(template, messages, options)?;
+        check_range(&whole, engine.config())?;
+        let after = |ids: &[u32], pending, consumed: Option<&Transcript>, logits: &[f32]| {
+            rest_of(&engine.tokenizer, &rendering, &whole, (ids, pending, consumed, logits))
+        };
+        let rest = match after(&self.ids, self.pending, self.consumed.as_ref(), &self.logits) {
+            Some(rest) if self.is_known() => {
+                self.keep_border()?;
+                rest
+            }
+            _ => {
+                let rest = self.go_back(|s| after(&s.ids, s.pending, s.consumed.as_ref(), &s.logits))?;
+                rest.unwrap_or_else(|| whole.clone())
+            }
+        };
+        self.fits((self.ids.len() + rest.len()) as u64 + 1)?;
+        let cached = (self.ids.len() - self.pending) as u32;
+        self.push(&rest);
+        self.consumed = Some(rendering.transcript().clone());
+        let answer = self.answer(options, cached, self.ids.len() as u32, on_piece).await?;
+        Ok(Generated { dropped_messages: dropped as u32, ..answer })
+    }
+
+    /// Answers a text given as tokens \[T\]. Where they continue what this session has read and written, only the rest is read;
+    /// otherwise everything is.
+    ///
+    /// # Errors
+    /// As [`Session::generate`]; [`Error::TokenOutOfRange`] and [`Error::ContextFull`] before anything is read.
+    pub async fn complete(
+        &mut self,
+        ids: &[u32],
+        options: &GenerateOptions,
+        on_piece: &mut dyn FnMut(Piece) -> bool,
+    ) -> Result<Generated> {
+        options.sampling.validate()?;
+        self.settle();
+        self.fits(ids.len() as u64 + 1)?;
+        check_range(ids, self.engine.config())?;
+        let after = |read: &[u32], pending, logits: &[f32]| tokens_after(ids, read, pending, logits);
+        if after(&self.ids, self.pending, &self.logits).is_some() && self.is_known() {
+            self.keep_border()?;
+        } else {
+            self.go_back(|s| after(&s.ids, s.pending, &s.logits))?;
+        }
+        let cached = (self.ids.len() - self.pending) as u32;
+        self.push(&ids[self.ids.len()..]);
+        self.consumed = None;
+        self.answer(options, cached, ids.len() as u32, on_piece).await
+    }
+
+    pub(super) async fn answer(
+        &mut self,
+        options: &GenerateOptions,
+        cached_tokens: u32,
+        prompt_tokens: u32,
+        on_piece: &mut dyn FnMut(Piece) -> bool,
+    ) -> Result<Generated> {
+        let engine = self.engine.clone();
+        let mut draw = self.draw(options)?;
+        let mut stream = TextStream::new(&engine.tokenizer);
+        let mut scan = StopScan::new(&options.stop);
+        let mut answer = Generated {
+            text: String::new(),
+            ids: Vec::new(),
+            finish: Finish::Length,
+            prompt_tokens,
+            cached_tokens,
+            dropped_messages: 0,
+            prefill_seconds: 0.0,
+            decode_seconds: 0.0,
+        };
+        // All text that the session has read, with a stop text and what came with its last token.
+        let mut written = String::new();
+        let start = Instant::now();
+        let mut first = start;
+        if !self.keep_prompt(options.cancel.as_deref()).await? {
+            answer.finish = Finish::Cancelled;
+            return Ok(answer);
+        }
+        while (answer.ids.len() as u32) < options.max_tokens {
+            if self.ids.len() as u64 > u64::from(self.state.context_length) {
+                answer.finish = Finish::Context;
+                break;
+            }
+            let more = (answer.ids.len() as u32) + 1 < options.max_tokens;
+            let Some(token) = self.next_token(&mut draw, more, options.cancel.as_deref()).await? else {
+                answer.finish = Finish::Cancelled;
+                break;
+            };
+            if answer.ids.is_empty() {
+                first = Instant::now();
+                answer.prefill_seconds = first.since(start);
+            }
+            if engine.tokenizer.is_end(token) && !options.ignore_end {
+                answer.finish = Finish::Stop;
+                self.take_back();
+                break;
+            }
+            let logprobs = options.logprobs.map(|top| logprobs(&self.logits, token, top));
+            answer.ids.push(token);
+            draw.accept(token);
+            self.accept(token);
+            let text = stream.push(token);
+            written.push_str(&text);
+            let text = scan.push(&text);
+            answer.text.push_str(&text);
+            answer.decode_seconds = Instant::now().since(first);
+            if !on_piece(Piece { token, text, logprobs }) {
+                answer.finish = Finish::Cancelled;
+                break;
+            }
+            if scan.stopped() {
+                answer.finish = Finish::Stop;
+                break;
+            }
+        }
+        self.end(draw).await?;
+        let rest = stream.finish();
+        written.push_str(&rest);
+        answer.text.push_str(&scan.push(&rest));
+        answer.text.push_str(&scan.finish());
+        if answer.ids.iter().any(|id| engine.tokenizer.is_special(*id)) {
+            // It has no text, but the model has read it.
+            self.consumed = None;
+        }
+        if let Some(consumed) = &mut self.consumed {
+            consumed.push(&written);
+        }
+        Ok(answer)
+    }
+}
+
+/// What is to be read of `whole` after `read`; `None` where that is no beginning of it, or nothing would tell the next token.
+fn tokens_after(whole: &[u32], read: &[u32], pending: usize, logits: &[f32]) -> Option<Vec<u32>> {
+    let rest = whole.strip_prefix(read)?;
+    (!rest.is_empty() || pending > 0 || !logits.is_empty()).then(|| rest.to_vec())
+}
+
+/// The same for a conversation, with the tokens `whole`: where a place's text is continued, or its tokens are. A model's own tokens
+/// are often others than those that its text would be given.
+fn rest_of(
+    tokenizer: &Tokenizer,
+    rendering: &Rendering,
+    whole: &[u32],
+    (read, pending, consumed, logits): (&[u32], usize, Option<&Transcript>, &[f32]),
+) -> Option<Vec<u32>> {
+    let by_text = consumed.and_then(|consumed| rendering.ids_after(tokenizer, consumed).ok().flatten());
+    by_text.or_else(|| tokens_after(whole, read, pending, logits))
+}
