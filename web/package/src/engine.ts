@@ -21,10 +21,16 @@ export interface DownloadOptions extends SourceOptions {
 
 /** What {@link createEngine} takes. */
 export interface EngineOptions extends DownloadOptions {
-  /** Tokens that a conversation may have. */
+  /** Tokens that a conversation may have. Default: what the model was made for, or what fits. */
   contextLength?: number;
   /** How keys and values are kept: "f16" (default), or "f32" as they were computed, in twice the memory. */
   kvType?: "f16" | "f32";
+  /**
+   * Bytes that the model and one conversation may take on the GPU. What they need is known before the first weight is read: a
+   * `contextLength` that does not fit is an {@link OutOfMemoryError} whose `fit` says what would; without one the conversation gets what the
+   * model leaves (`info.model.contextLength`). WebGPU does not tell how much memory a GPU has: the app decides.
+   */
+  memoryBudget?: number;
   /** What may be used of the GPU; chosen by adapter when left out. */
   gpu?: GpuPreferences;
   /** Where the engine runs. Default: a worker of its own. */
@@ -150,6 +156,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const load: LoadRequest = { source: await sourceOf(options.model, options), gpu: options.gpu ?? {} };
   if (options.contextLength !== undefined) load.contextLength = options.contextLength;
   if (options.kvType !== undefined) load.kvType = options.kvType;
+  if (options.memoryBudget !== undefined) load.memoryBudget = options.memoryBudget;
   const wasm = wasmOf(options.wasmUrl);
   if (wasm !== undefined) load.wasm = wasm;
   if (signal?.aborted) throw abortError(signal);

@@ -41,6 +41,8 @@ export interface LoadRequest {
   contextLength?: number;
   /** How keys and values are kept; f16 when left out. */
   kvType?: "f16" | "f32";
+  /** Bytes that model and conversation may take on the GPU. */
+  memoryBudget?: number;
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
   wasm?: string | BufferSource | WebAssembly.Module;
 }
@@ -97,6 +99,8 @@ export interface EngineInfo {
   memory: {
     /** Bytes of weights on the GPU. */
     weights: number;
+    /** Bytes on the GPU in all, once a conversation of `contextLength` tokens is full. */
+    needed: number;
     /** Bytes of the wasm heap after loading; it never shrinks, so this is its largest size. */
     wasm: number;
   };

@@ -140,7 +140,7 @@ export class Server {
     const { memory } = await begin(request.wasm);
     const sources = await openSources(request.source, report, () => new Hasher());
     try {
-      const options = { ...request.gpu, contextLength: request.contextLength, kvType: request.kvType, ...facts };
+      const options = { ...request.gpu, contextLength: request.contextLength, kvType: request.kvType, memoryBudget: request.memoryBudget, ...facts };
       const engine = await throughSources(sources, (files) => WebEngine.load(files, options, report));
       try {
         // A model whose bytes are not all right is not handed out.
