@@ -51,15 +51,30 @@ pub fn run(args: &Args) -> Outcome {
     let text = read_text(&args.text)?;
     let tokenizer = Tokenizer::new(&checkpoint.tokenizer, checkpoint.config.vocab_size)?;
     let ids = tokenizer.encode(&text, true)?;
-    let mut rows = vec![measure(args, args.model.clone(), &checkpoint, &ids)?];
+    let mut out = std::io::stdout().lock();
+    if !args.json {
+        writeln!(out, "| | MB | tokens | nats | perplexity |\n|---|---|---|---|---|")?;
+    }
+    let mut rows = Vec::new();
+    let mut add = |name: String, checkpoint: &Checkpoint| -> Outcome {
+        let row = measure(args, name, checkpoint, &ids)?;
+        if !args.json {
+            let Row { name, bytes, found } = &row;
+            let (megabytes, perplexity) = (*bytes as f64 / 1e6, found.perplexity());
+            writeln!(out, "| {name} | {megabytes:.1} | {} | {:.2} | {perplexity:.4} |", found.tokens, found.nats)?;
+            out.flush()?;
+        }
+        rows.push(row);
+        Ok(())
+    };
+    add(args.model.clone(), &checkpoint)?;
     for target in types {
         let folder = tempfile::tempdir().map_err(Failure::writing("a temporary folder"))?;
         let path = folder.path().join("model.gguf");
         block_on(quantize_to_file(&checkpoint, &path, &QuantizeOptions::new(target), &mut |_, _| {}))?;
         let quantised = args.gpu.open(&path.display().to_string())?;
-        rows.push(measure(args, target.name().into(), &quantised, &ids)?);
+        add(target.name().into(), &quantised)?;
     }
-    let mut out = std::io::stdout().lock();
     if args.json {
         let models: Vec<_> = rows
             .iter()
@@ -68,12 +83,7 @@ pub fn run(args: &Args) -> Outcome {
                     "perplexity": found.perplexity()})
             })
             .collect();
-        return Ok(writeln!(out, "{:#}", json!({"text": args.text, "window": args.window, "models": models}))?);
-    }
-    writeln!(out, "| | MB | tokens | nats | perplexity |\n|---|---|---|---|---|")?;
-    for Row { name, bytes, found } in &rows {
-        let (megabytes, perplexity) = (*bytes as f64 / 1e6, found.perplexity());
-        writeln!(out, "| {name} | {megabytes:.1} | {} | {:.2} | {perplexity:.4} |", found.tokens, found.nats)?;
+        writeln!(out, "{:#}", json!({"text": args.text, "window": args.window, "models": models}))?;
     }
     Ok(())
 }
