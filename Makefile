@@ -1,6 +1,7 @@
 # make chat    builds everything and serves the chat page
 # make test    runs every test, native and in a browser
 # make bench   speed of the embedded model, natively and in the browser; make bench-compare BASE=COMMIT: ratios to a commit
+# make fidelity   how exact the logits are in each format, and what the formats cost
 # make check   formatting and lints only
 # Whatever is missing on this machine is installed first (Debian packages through apt-get, with sudo when not root).
 
@@ -15,11 +16,11 @@ modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
 page := web/chat/dist/index.html
 
-.PHONY: help chat test bench bench-compare check fmt native wasm page clean
+.PHONY: help chat test bench bench-compare fidelity check fmt native wasm page clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//; 1,5p' Makefile
+	@sed -n 's/^# \{0,1\}//; 1,6p' Makefile
 
 chat: tools native $(page)
 	@node web/scripts/chat.mjs --port $(PORT)
@@ -34,6 +35,10 @@ bench: native $(page)
 
 bench-compare: native
 	@node web/scripts/compare.mjs $(BASE)
+
+fidelity: native
+	@target/release/peregrine fidelity
+	@target/release/peregrine perplexity $(model) --text tests/text/perplexity.txt --types all
 
 check: tools $(modules)
 	@cargo fmt --all --check

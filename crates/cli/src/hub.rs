@@ -1,7 +1,7 @@
 //! Models from the Hugging Face hub: an id becomes files on this disk, in the cache that all of Hugging Face's tools share.
 //!
 //! The crate `hf-hub` knows the cache's place and layout. The transfers are ours: they have time limits, continue after a cut, and
-//! a file gets its name only when it has its length. The environment is the field's: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`,
+//! a file gets its name only when it has its length and is what its ETag says. The environment is the field's: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`,
 //! `HF_TOKEN`, `HF_HUB_OFFLINE`.
 
 use std::fs::File;
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use hf_hub::{Cache, CacheRepo};
 use peregrine::checkpoint::hub::{HubFiles, HubId, shards};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
 use ureq::http::Response;
 
 use crate::common::bytes_bar;
@@ -225,6 +227,15 @@ impl Hub<'_> {
         if have < about.bytes {
             return Err(cut(name, have, about.bytes, "the answer ended"));
         }
+        file.seek(SeekFrom::Start(0)).map_err(io)?;
+        if let Some(found) = other_digest(&mut file, about).map_err(io)? {
+            // What is wrong once stays wrong: the next try begins from nothing.
+            drop(file);
+            std::fs::remove_file(&part).map_err(io)?;
+            let expected = &about.etag;
+            let what = "what was downloaded is not what the hub has";
+            return Err(Failure::run(format!("{name}: {what}: expected {expected}, found {found}; run it again")));
+        }
         file.sync_all().and_then(|()| std::fs::rename(&part, blob)).map_err(io)
     }
 
@@ -300,6 +311,32 @@ impl Hub<'_> {
             }
         }
     }
+}
+
+/// The digest of a file whose ETag is one, where it is another. The hub names large files by SHA-256, and the others as git does: SHA-1 of
+/// "blob LENGTH", a zero and the bytes. Other servers name files as they like; then there is nothing to compare.
+fn other_digest(file: &mut File, about: &About) -> std::io::Result<Option<String>> {
+    let hex = about.etag.bytes().all(|b| b.is_ascii_hexdigit());
+    let found = match about.etag.len() {
+        64 if hex => digest(Sha256::new(), file)?,
+        40 if hex => digest(Sha1::new_with_prefix(format!("blob {}\0", about.bytes)), file)?,
+        _ => return Ok(None),
+    };
+    Ok((!found.eq_ignore_ascii_case(&about.etag)).then_some(found))
+}
+
+/// In hexadecimal.
+fn digest<D: Digest>(mut digest: D, file: &mut File) -> std::io::Result<String> {
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => digest.update(&buffer[..read]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn cut(name: &str, have: u64, all: u64, why: &str) -> Failure {

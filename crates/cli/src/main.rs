@@ -14,6 +14,7 @@ mod generate;
 mod hub;
 mod info;
 mod logits;
+mod perplexity;
 mod prefill;
 mod quantize;
 mod state;
@@ -58,6 +59,8 @@ enum Command {
     Check(check::Args),
     /// How exact the logits are: the GPU against the CPU in f64
     Fidelity(fidelity::Args),
+    /// How well a model foretells a text
+    Perplexity(perplexity::Args),
     /// Convert a model to GGUF, or requantise a GGUF file
     Quantize(quantize::Args),
     /// Make a model of an official shape with random weights
@@ -75,6 +78,7 @@ fn run(command: Command) -> Outcome {
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Fidelity(args) => fidelity::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Synth(args) => synth::run(&args),
     }

@@ -255,3 +255,37 @@ fn fidelity_is_a_table_of_formats_and_containers() {
     let table = text("fidelity", &["--only", "all Q4_0", "--single"], "");
     assert!(table.contains("| GGUF, all Q4_0 | f32 | decode |") && table.contains("against the CPU in f32"), "{table}");
 }
+
+#[test]
+fn perplexity_tells_formats_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("text");
+    std::fs::write(&path, "<|im_start|>user\nHello! Who are you?<|im_end|>\n<|im_start|>assistant\nHello! I am")
+        .unwrap();
+    let report = json("perplexity", &["--text", path.to_str().unwrap(), "--types", "F32,Q2_K", "--json"]);
+    let models = report["models"].as_array().unwrap();
+    let of = |i: usize| models[i]["perplexity"].as_f64().unwrap();
+    assert_eq!((models.len(), &models[1]["name"], &models[2]["name"]), (3, &"F32".into(), &"Q2_K".into()));
+    // The same values in another format; then others.
+    assert!((of(0) / of(1) - 1.0).abs() < 1e-4 && (of(0) / of(2) - 1.0).abs() > 1e-2, "{report}");
+    // The mean of -ln p, by hand from the command that prints logits.
+    let ids = text("tokenize", &["--bos", "--file", path.to_str().unwrap()], "");
+    let ids: Vec<usize> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
+    assert_eq!(models[0]["tokens"], ids.len() - 1);
+    let (file, out) = (folder.path().join("ids"), folder.path().join("out.npy"));
+    std::fs::write(&file, ids.iter().map(|id| format!("{id} ")).collect::<String>()).unwrap();
+    run("logits", &["--ids", file.to_str().unwrap(), "--out", out.to_str().unwrap()], "");
+    let npy = npyz::NpyFile::new(std::fs::File::open(&out).unwrap()).unwrap();
+    let vocab = npy.shape()[1] as usize;
+    let logits: Vec<f32> = npy.into_vec().unwrap();
+    let nats: f64 = logits
+        .chunks_exact(vocab)
+        .zip(&ids[1..])
+        .map(|(row, id)| row.iter().map(|v| f64::from(*v).exp()).sum::<f64>().ln() - f64::from(row[*id]))
+        .sum();
+    assert!((models[0]["nats"].as_f64().unwrap() - nats).abs() < 1e-2, "{nats}: {report}");
+    // In windows of eight, later tokens see less.
+    let narrow = json("perplexity", &["--text", path.to_str().unwrap(), "--window", "8", "--json"]);
+    assert_eq!(narrow["models"][0]["tokens"], models[0]["tokens"]);
+    assert!((narrow["models"][0]["nats"].as_f64().unwrap() - nats).abs() > 0.1, "{narrow}");
+}

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 fn here(path: &str) -> PathBuf {
@@ -35,6 +38,10 @@ enum Manner {
     /// Large files are on another host, at this port.
     Elsewhere(u16),
     Fails,
+    /// One byte of every body is another.
+    Spoils,
+    /// Names that are no digests.
+    OwnNames,
 }
 
 type Files = HashMap<String, Vec<u8>>;
@@ -140,10 +147,15 @@ fn answer(mut stream: &TcpStream, files: &Files, manner: Manner, log: &Mutex<Vec
         return send("200 OK", "", list.as_bytes(), list.len());
     }
     let commit = if manner == Manner::OtherCommit { "feedbeef" } else { COMMIT };
+    let named = |name: &str| match manner {
+        Manner::EvilEtag => "../../../evil".into(),
+        Manner::OwnNames => format!("v1-{}", name.replace('.', "-")),
+        _ => etag(name, &files[name]),
+    };
     // Large files are elsewhere, small ones here, as on the hub.
     let resolve = path.strip_prefix("/org/repo/resolve/main/").filter(|name| files.contains_key(*name));
     if let Some(name) = resolve.filter(|name| !name.ends_with(".json")) {
-        let etag = if manner == Manner::EvilEtag { "../../../evil".into() } else { etag(name) };
+        let etag = named(name);
         let to = match manner {
             Manner::NoLocation => String::new(),
             Manner::RedirectsForEver => format!("Location: {path}\r\n"),
@@ -158,9 +170,13 @@ fn answer(mut stream: &TcpStream, files: &Files, manner: Manner, log: &Mutex<Vec
         let status = if path.starts_with("/api/models/private/") { "401 Unauthorized" } else { "404 Not Found" };
         return send(status, "", b"{}", 2);
     };
-    let about = format!("X-Repo-Commit: {commit}\r\nETag: \"{}\"\r\n", etag(name));
+    let about = format!("X-Repo-Commit: {commit}\r\nETag: \"{}\"\r\n", named(name));
+    let mut bytes = bytes.clone();
+    if let (Manner::Spoils, Some(byte)) = (manner, bytes.last_mut()) {
+        *byte ^= 1;
+    }
     match range.filter(|_| manner != Manner::IgnoresRange) {
-        None => send("200 OK", &about, bytes, bytes.len()),
+        None => send("200 OK", &about, &bytes, bytes.len()),
         Some((first, _)) if first >= bytes.len() => {
             let headers = format!("{about}Content-Range: bytes */{}\r\n", bytes.len());
             send("416 Range Not Satisfiable", &headers, b"", 0)
@@ -174,8 +190,20 @@ fn answer(mut stream: &TcpStream, files: &Files, manner: Manner, log: &Mutex<Vec
     }
 }
 
-fn etag(name: &str) -> String {
-    name.bytes().map(|b| format!("{b:02x}")).collect()
+/// As the hub names files: large ones by SHA-256, the others as git does.
+fn etag(name: &str, bytes: &[u8]) -> String {
+    let hex = |digest: &[u8]| digest.iter().map(|b| format!("{b:02x}")).collect();
+    match name.ends_with(".json") {
+        true => hex(&Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize()),
+        false => hex(&Sha256::digest(bytes)),
+    }
+}
+
+#[test]
+fn the_names_of_files_are_those_of_git_and_sha256sum() {
+    // printf 'hello\n' | git hash-object --stdin; printf 'hello\n' | sha256sum
+    assert_eq!(etag("x.json", b"hello\n"), "ce013625030ba8dba906f756967f9e9ca394464a");
+    assert_eq!(etag("x", b"hello\n"), "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
 }
 
 #[test]
@@ -199,10 +227,10 @@ fn a_file_is_fetched_once() {
     // Laid out as the field's tools do.
     let repo = hub.home.path().join("hub/models--org--repo");
     assert_eq!(std::fs::read_to_string(repo.join("refs/main")).unwrap(), COMMIT);
-    assert_eq!(std::fs::read(repo.join("blobs").join(etag("tiny-Q4_0.gguf"))).unwrap(), tiny());
+    assert_eq!(std::fs::read(repo.join("blobs").join(etag("tiny-Q4_0.gguf", &tiny()))).unwrap(), tiny());
     assert_eq!(std::fs::read_dir(repo.join("blobs")).unwrap().count(), 1, "nothing unfinished stays");
     let link = repo.join("snapshots").join(COMMIT).join("tiny-Q4_0.gguf");
-    assert_eq!(std::fs::read_link(link).unwrap(), Path::new("../../blobs").join(etag("tiny-Q4_0.gguf")));
+    assert_eq!(std::fs::read_link(link).unwrap(), Path::new("../../blobs").join(etag("tiny-Q4_0.gguf", &tiny())));
     // Without a file Q4_K_M is meant.
     hub.behaves(Manner::Honest);
     hub.info("org/repo");
@@ -254,11 +282,11 @@ fn a_cut_download_continues() {
     hub.info("org/repo:Q4_0");
     let last = hub.requests().pop().unwrap();
     assert!(last.ends_with(&format!(" {}-{}", all / 2, all - 1)), "{last}");
-    let blob = hub.home.path().join("hub/models--org--repo/blobs").join(etag("x-Q4_0.gguf"));
+    let blob = hub.home.path().join("hub/models--org--repo/blobs").join(etag("x-Q4_0.gguf", &tiny()));
     assert_eq!(std::fs::read(&blob).unwrap(), tiny());
 
     // A complete file that did not get its name, one that is too long, and a server that sends everything again.
-    let part = blob.with_file_name(format!("{}.part", etag("x-Q4_0.gguf")));
+    let part = blob.with_file_name(format!("{}.part", etag("x-Q4_0.gguf", &tiny())));
     for (bytes, manner) in [
         (tiny(), Manner::Honest),
         ([tiny(), vec![0]].concat(), Manner::Honest),
@@ -271,6 +299,38 @@ fn a_cut_download_continues() {
         assert!(std::fs::read(&blob).unwrap() == tiny());
         assert!(!part.exists());
     }
+}
+
+#[test]
+fn what_is_not_what_it_says_is_named_and_forgotten() {
+    let hub = Hub::gguf(&["x-Q4_0.gguf"]);
+    hub.behaves(Manner::Spoils);
+    let (right, mut spoiled) = (etag("x", &tiny()), tiny());
+    *spoiled.last_mut().unwrap() ^= 1;
+    hub.fails("org/repo:Q4_0", 1, &["x-Q4_0.gguf", &right, &etag("x", &spoiled), "again"]);
+    let blobs = hub.home.path().join("hub/models--org--repo/blobs");
+    assert_eq!(std::fs::read_dir(&blobs).unwrap().count(), 0, "nothing of it stays");
+    // A part that was spoiled on the disk: found at the end, and then everything is fetched again.
+    let part = blobs.join(format!("{right}.part"));
+    std::fs::write(&part, vec![7; 1000]).unwrap();
+    hub.behaves(Manner::Honest);
+    hub.fails("org/repo:Q4_0", 1, &["x-Q4_0.gguf", &right]);
+    hub.info("org/repo:Q4_0");
+    assert!(std::fs::read(blobs.join(&right)).unwrap() == tiny());
+
+    // Small files, named as git names them.
+    let mut files = Files::new();
+    for entry in std::fs::read_dir(here("tests/golden/hf-folder")).unwrap() {
+        let path = entry.unwrap().path();
+        files.insert(path.file_name().unwrap().to_str().unwrap().into(), std::fs::read(&path).unwrap());
+    }
+    let hub = Hub::new(files);
+    hub.behaves(Manner::Spoils);
+    hub.fails("org/repo", 1, &[".json", "expected"]);
+    // Names of another kind are not taken for digests.
+    let hub = Hub::gguf(&["x-Q4_0.gguf"]);
+    hub.behaves(Manner::OwnNames);
+    hub.info("org/repo:Q4_0");
 }
 
 #[test]

@@ -30,7 +30,7 @@
 //! | [`model`] | **the page**: the forward pass, one line a dispatch |
 //! | [`state`], [`session`] | what a conversation leaves behind; prefill, decode, stopping |
 //! | [`tokenizer`], [`text`], [`chat`], [`sampling`] | text in and out |
-//! | [`mod@reference`], [`check`], [`fidelity`], [`profile`] | the CPU twin, and two comparisons with it; where a GPU's time goes |
+//! | [`mod@reference`], [`check`], [`fidelity`], [`perplexity`], [`profile`] | the CPU twin, and two comparisons with it; how well a text is foretold; where a GPU's time goes |
 //! | [`quantize`], [`synth`] | making GGUF files: from other files, from random numbers |
 //!
 //! # Five ideas
@@ -56,6 +56,7 @@ pub mod format;
 pub mod gpu;
 pub mod kernels;
 pub mod model;
+pub mod perplexity;
 pub mod plan;
 pub mod profile;
 pub mod quantize;

@@ -18,8 +18,11 @@ pub struct LoadOptions {
     pub reduction: Option<String>,
     pub shapes: Option<String>,
     pub context_length: Option<u32>,
-    pub kv_type: Option<String>,
-    pub snapshot_bytes: Option<f64>,
+    kv_type: Option<String>,
+    /// Bytes; a whole number below 2^53, as JavaScript has them.
+    memory_budget: Option<f64>,
+    /// Bytes.
+    snapshot_bytes: Option<f64>,
     pub name: String,
     pub software: bool,
     pub subgroups: bool,
@@ -27,12 +30,24 @@ pub struct LoadOptions {
 
 impl LoadOptions {
     /// How keys and values are kept.
-    pub fn kv(&self) -> Result<KvType, peregrine::Error> {
+    fn kv(&self) -> Result<KvType, peregrine::Error> {
         match self.kv_type.as_deref() {
             None | Some("f16") => Ok(KvType::F16),
             Some("f32") => Ok(KvType::F32),
             Some(found) => Err(argument("kvType", "f16 or f32", found)),
         }
+    }
+
+    /// What the runtime is to load: as much context as is asked for, or as fits.
+    pub fn load(&self) -> Result<peregrine::model::LoadOptions, peregrine::Error> {
+        let memory_budget = match self.memory_budget {
+            None => None,
+            Some(bytes) if bytes >= 1.0 && bytes <= 2f64.powi(53) => Some(bytes as u64),
+            Some(found) => return Err(argument("memoryBudget", "1 to 2^53 bytes", &found.to_string())),
+        };
+        let (context_length, kv) = (self.context_length, self.kv()?);
+        let snapshot_budget = self.snapshot_bytes.map(|bytes| bytes as u64);
+        Ok(peregrine::model::LoadOptions { context_length, memory_budget, kv, snapshot_budget, ..Default::default() })
     }
 
     /// The runtime's options; an unknown word is an error that names the field.
@@ -249,6 +264,8 @@ pub struct DeviceInfo {
 #[derive(Clone, Serialize)]
 pub struct MemoryInfo {
     pub weights: f64,
+    /// With activations, and states and caches of a conversation that is full.
+    pub needed: f64,
 }
 
 /// One stage of the profile.
@@ -287,10 +304,25 @@ pub fn text_field(value: &JsValue, field: &str) -> Option<String> {
     js_sys::Reflect::get(value, &field.into()).ok()?.as_string()
 }
 
-/// An `Error` with a `code`.
+/// By how much a model does not fit, and what would.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Fit {
+    needed: f64,
+    budget: f64,
+    context_length: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    largest_context: Option<u32>,
+}
+
+/// An `Error` with a `code`; of a model that does not fit with `fit`.
 pub fn to_js_error(error: peregrine::Error) -> JsValue {
     let object = js_sys::Error::new(&error.to_string());
     // Setting a property of a fresh object cannot fail.
     let _ = js_sys::Reflect::set(&object, &"code".into(), &error.code().into());
+    if let peregrine::Error::DoesNotFit { needed, budget, context_length, largest_context } = error {
+        let fit = Fit { needed: needed as f64, budget: budget as f64, context_length, largest_context };
+        let _ = to_js(&fit).and_then(|fit| js_sys::Reflect::set(&object, &"fit".into(), &fit));
+    }
     object.into()
 }

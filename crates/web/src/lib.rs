@@ -12,6 +12,7 @@ use std::rc::Rc;
 use js_sys::{Array, Function};
 use peregrine::checkpoint::{Checkpoint, Source};
 use peregrine::gpu::{Gpu, Reduction, ShapeClass};
+use peregrine::model::footprint::{Device, Footprint};
 use peregrine::session::{Engine, GenerateOptions, Session};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
@@ -52,13 +53,7 @@ impl WebEngine {
     pub async fn load(files: Array, options: JsValue, report: Function) -> Result<WebEngine, JsValue> {
         let options: LoadOptions = serde_wasm_bindgen::from_value(options)?;
         let gpu = options.gpu().map_err(to_js_error)?;
-        let kv = options.kv().map_err(to_js_error)?;
-        let load = peregrine::model::LoadOptions {
-            context_length: options.context_length,
-            kv,
-            snapshot_budget: options.snapshot_bytes.map(|bytes| bytes as u64),
-            ..Default::default()
-        };
+        let load = options.load().map_err(to_js_error)?;
         let sources = files
             .iter()
             .map(|file| Ok(Rc::new(JsSource::new(&file)?) as _))
@@ -66,6 +61,8 @@ impl WebEngine {
         let bytes: u64 = sources.iter().map(|source| source.len()).sum();
         let checkpoint = Checkpoint::open_gguf_parts(sources).await.map_err(to_js_error)?;
         let gpu = Gpu::new(&gpu).await.map_err(to_js_error)?;
+        // Before the first byte of weights: whether it fits.
+        let needed = Footprint::fit(&checkpoint, &load, Device::of(&gpu)).map_err(to_js_error)?.total() as f64;
         let mut progress = |now: peregrine::model::Progress| {
             // A page that throws in its progress bar does not stop the loading.
             let _ = to_js(&Progress::from(now)).and_then(|value| report.call1(&JsValue::NULL, &value));
@@ -93,7 +90,7 @@ impl WebEngine {
                     ShapeClass::Hardware => "hardware",
                 },
             },
-            memory: MemoryInfo { weights: engine.model().weight_bytes() as f64 },
+            memory: MemoryInfo { weights: engine.model().weight_bytes() as f64, needed },
         };
         Ok(Self { engine, info })
     }

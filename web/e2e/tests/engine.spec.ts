@@ -30,6 +30,42 @@ const load = (page: Page, options: Pick<Peregrine.EngineOptions, "whenBusy"> = {
 const capital = golden("capital");
 const ITALY = capital.messages.map(({ content }) => content).join();
 
+test("a memory budget makes the context smaller, or says what would fit", async ({ page, site }) => {
+  await open(page, await site.bare());
+  const seen = await page.evaluate(async () => {
+    const create = (options: object) => peregrine.createEngine({ model: "/model.gguf", cache: false, ...options });
+    const info = async (options: object) => {
+      const engine = await create(options);
+      await engine.dispose();
+      return engine.info;
+    };
+    const fit = async (options: object) => {
+      const error = await create(options).then(() => undefined, (thrown: unknown) => thrown);
+      return error instanceof peregrine.OutOfMemoryError ? { code: error.code, message: error.message, fit: error.fit } : String(error);
+    };
+    const whole = await info({});
+    const needed = whole.memory.needed;
+    return {
+      whole,
+      small: await info({ memoryBudget: needed - 1 }),
+      asked: await fit({ memoryBudget: needed - 1, contextLength: whole.model.contextLength }),
+      never: await fit({ memoryBudget: 1000 }),
+      wrong: await create({ memoryBudget: -1 }).then(() => "", (error: Peregrine.PeregrineError) => error.message),
+    };
+  });
+  const { contextLength } = seen.whole.model;
+  const { needed, weights } = seen.whole.memory;
+  expect(needed).toBeGreaterThan(weights);
+  expect(seen.small.model.contextLength).toBeLessThan(contextLength);
+  expect(seen.small.model.contextLength).toBeGreaterThan(0);
+  expect(seen.small.memory.needed).toBeLessThan(needed);
+  expect(seen.asked).toMatchObject({ code: "out-of-memory", fit: { needed, budget: needed - 1, contextLength, largestContext: seen.small.model.contextLength } });
+  expect(seen.asked).toHaveProperty("message", expect.stringContaining("fits"));
+  expect(seen.never).toMatchObject({ code: "out-of-memory", fit: { budget: 1000 } });
+  expect(seen.never).not.toHaveProperty("fit.largestContext");
+  expect(seen.wrong).toContain("memoryBudget");
+});
+
 test("stops, biases, penalties, log-probabilities, several answers, plain completions", async ({ page, site }) => {
   await open(page, await site.bare());
   await load(page);

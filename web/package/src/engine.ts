@@ -21,12 +21,18 @@ export interface DownloadOptions extends SourceOptions {
 
 /** What {@link createEngine} takes. */
 export interface EngineOptions extends DownloadOptions {
-  /** Tokens that a conversation may have. */
+  /** Tokens that a conversation may have. Default: what the model was made for, or what fits. */
   contextLength?: number;
   /** How keys and values are kept: "f16" (default), or "f32" as they were computed, in twice the memory. */
   kvType?: "f16" | "f32";
   /** Bytes on the GPU for places of the conversation to go back to when it is edited. Default 256 MiB; 0 keeps none. */
   snapshotBytes?: number;
+  /**
+   * Bytes that the model and one conversation may take on the GPU. What they need is known before the first weight is read: a
+   * `contextLength` that does not fit is an {@link OutOfMemoryError} whose `fit` says what would; without one the conversation gets what the
+   * model leaves (`info.model.contextLength`). WebGPU does not tell how much memory a GPU has: the app decides.
+   */
+  memoryBudget?: number;
   /** What may be used of the GPU; chosen by adapter when left out. */
   gpu?: GpuPreferences;
   /** Where the engine runs. Default: a worker of its own. */
@@ -156,6 +162,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     if (!(options.snapshotBytes >= 0)) throw makeError("argument", `snapshotBytes: expected a number of at least 0, found ${options.snapshotBytes}`);
     load.snapshotBytes = options.snapshotBytes;
   }
+  if (options.memoryBudget !== undefined) load.memoryBudget = options.memoryBudget;
   const wasm = wasmOf(options.wasmUrl);
   if (wasm !== undefined) load.wasm = wasm;
   if (signal?.aborted) throw abortError(signal);

@@ -26,9 +26,26 @@ export class NoGpuError extends PeregrineError {
 export class DeviceLostError extends PeregrineError {
   override name = "DeviceLostError";
 }
-/** The GPU has not enough memory for the model or the context. */
+/** The GPU has not enough memory for the model or the context, or the app allows less than they need. */
 export class OutOfMemoryError extends PeregrineError {
   override name = "OutOfMemoryError";
+  /** Where `memoryBudget` was too small: by how much, and what would fit. */
+  readonly fit?: MemoryFit;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions & { fit?: MemoryFit }) {
+    super(code, message, options);
+    if (options?.fit) this.fit = options.fit;
+  }
+}
+/** What a model needs on the GPU, and what it was allowed. */
+export interface MemoryFit {
+  /** Bytes for weights, activations, and states and caches of a conversation of `contextLength` tokens. */
+  needed: number;
+  /** Bytes that were allowed. */
+  budget: number;
+  contextLength: number;
+  /** The largest `contextLength` that would fit; missing where none would. */
+  largestContext?: number;
 }
 /** The GPU or its driver reported an error: nothing that was computed since can be trusted. */
 export class GpuError extends PeregrineError {
@@ -125,10 +142,11 @@ const CLASSES: Partial<Record<ErrorCode, typeof PeregrineError>> = {
 export interface WireError {
   code: string;
   message: string;
+  fit?: MemoryFit;
 }
 
 /** The error of the right class for a code; a code this version does not know becomes `internal`. */
-export function makeError(code: string, message: string, options?: ErrorOptions): PeregrineError {
+export function makeError(code: string, message: string, options?: ErrorOptions & { fit?: MemoryFit }): PeregrineError {
   const known: ErrorCode = Object.hasOwn(ADVICE, code) ? (code as ErrorCode) : "internal";
   return new (CLASSES[known] ?? PeregrineError)(known, message, options);
 }
@@ -136,9 +154,9 @@ export function makeError(code: string, message: string, options?: ErrorOptions)
 /** Anything thrown, as a code and a message. What has no code of ours is a bug, and says so. */
 export function toWire(thrown: unknown): WireError {
   if (typeof thrown === "object" && thrown !== null) {
-    const { code, message, name } = thrown as { code?: unknown; message?: unknown; name?: unknown };
+    const { code, message, name, fit } = thrown as { code?: unknown; message?: unknown; name?: unknown; fit?: MemoryFit };
     const text = typeof message === "string" ? message : String(thrown);
-    if (typeof code === "string") return { code, message: text };
+    if (typeof code === "string") return fit ? { code, message: text, fit } : { code, message: text };
     return { code: "internal", message: typeof name === "string" ? `${name}: ${text}` : text };
   }
   return { code: "internal", message: String(thrown) };

@@ -32,6 +32,7 @@ export {
   DownloadError,
   GpuError,
   ModelFileError,
+  type MemoryFit,
   NoGpuError,
   OutOfMemoryError,
   PeregrineError,

@@ -78,13 +78,13 @@ export class Link {
   }
 
   #receive(message: FromWorker): void {
-    if (message.type === "broken") return this.#break(makeError(message.error.code, message.error.message));
+    if (message.type === "broken") return this.#break(makeError(message.error.code, message.error.message, message.error));
     const open = this.#open.get(message.id);
     if (!open) return;
     if (message.type === "event") return open.onEvent?.(message.event as never);
     this.#open.delete(message.id);
     if (message.type === "result") open.resolve(message.result as never);
-    else open.reject(makeError(message.error.code, message.error.message));
+    else open.reject(makeError(message.error.code, message.error.message, message.error));
   }
 
   #break(error: PeregrineError): void {

@@ -43,6 +43,8 @@ export interface LoadRequest {
   kvType?: "f16" | "f32";
   /** Bytes on the GPU for places to go back to. */
   snapshotBytes?: number;
+  /** Bytes that model and conversation may take on the GPU. */
+  memoryBudget?: number;
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
   wasm?: string | BufferSource | WebAssembly.Module;
 }
@@ -99,6 +101,8 @@ export interface EngineInfo {
   memory: {
     /** Bytes of weights on the GPU. */
     weights: number;
+    /** Bytes on the GPU in all, once a conversation of `contextLength` tokens is full. */
+    needed: number;
     /** Bytes of the wasm heap after loading; it never shrinks, so this is its largest size. */
     wasm: number;
   };

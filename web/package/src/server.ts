@@ -140,7 +140,8 @@ export class Server {
     const { memory } = await begin(request.wasm);
     const sources = await openSources(request.source, report, () => new Hasher());
     try {
-      const options = { ...request.gpu, contextLength: request.contextLength, kvType: request.kvType, snapshotBytes: request.snapshotBytes, ...facts };
+      const { contextLength, kvType, snapshotBytes, memoryBudget } = request;
+      const options = { ...request.gpu, contextLength, kvType, snapshotBytes, memoryBudget, ...facts };
       const engine = await throughSources(sources, (files) => WebEngine.load(files, options, report));
       try {
         // A model whose bytes are not all right is not handed out.

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { DeviceLostError, makeError, ModelFileError, NoGpuError, PeregrineError, toWire } from "../dist/errors.js";
+import { DeviceLostError, makeError, ModelFileError, NoGpuError, OutOfMemoryError, PeregrineError, toWire } from "../dist/errors.js";
 
 test("a code chooses the class, and brings what to do", () => {
   assert.ok(makeError("not-gguf", "m") instanceof ModelFileError);
@@ -14,6 +14,16 @@ test("a code chooses the class, and brings what to do", () => {
 
 test("a code that nobody knows is internal", () => {
   for (const code of ["future-code", "constructor", "toString"]) assert.equal(makeError(code, "m").code, "internal");
+});
+
+test("what would fit crosses the border, too", () => {
+  const fit = { needed: 3e9, budget: 2e9, contextLength: 4096, largestContext: 1024 };
+  const wire = toWire(Object.assign(new Error("does not fit"), { code: "out-of-memory", fit }));
+  assert.deepEqual(wire, { code: "out-of-memory", message: "does not fit", fit });
+  const error = makeError(wire.code, wire.message, wire);
+  assert.ok(error instanceof OutOfMemoryError);
+  assert.deepEqual(error.fit, fit);
+  assert.equal(makeError("out-of-memory", "no room").fit, undefined);
 });
 
 test("anything thrown crosses the border", () => {

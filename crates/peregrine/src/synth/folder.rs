@@ -44,7 +44,7 @@ type Stored = (Vec<usize>, Dtype, Vec<u8>);
 /// As [`super::synth`]; [`Error::Io`] by file.
 pub fn synth_folder(path: &Path, options: &SynthOptions, store: Store) -> Result<()> {
     let config = Config {
-        embedding_multiplier: 5.656_854_3,
+        embedding_multiplier: 5.656_854,
         lm_head_multiplier: 0.039_062_5,
         key_multiplier: 0.390_625,
         attention_in_multiplier: 0.9,
