@@ -36,9 +36,11 @@ bench: native $(page)
 bench-compare: native
 	@node web/scripts/compare.mjs $(BASE)
 
-fidelity: native
+fidelity: native $(page)
+	@sh web/scripts/system.sh browser
 	@target/release/peregrine fidelity
 	@target/release/peregrine perplexity $(model) --text tests/text/perplexity.txt --types all
+	@cd web/e2e && FIDELITY=all ../node_modules/.bin/playwright test fidelity.spec.ts
 
 check: tools $(modules)
 	@cargo fmt --all --check

@@ -40,6 +40,9 @@ pub struct Args {
     /// The twin in f32, twice as fast
     #[arg(long)]
     single: bool,
+    /// Write the CPU's logits that were compared with: rows of V numbers, f64 little-endian (f32 with --single)
+    #[arg(long, value_name = "FILE", requires = "model")]
+    exact: Option<PathBuf>,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -161,6 +164,15 @@ fn one(args: &Args, name: &str, checkpoint: &Checkpoint, kv: &[KvType], rows: &m
     }
 }
 
+/// Little-endian.
+fn bytes_of<T: Real>(values: &[T], single: bool) -> Vec<u8> {
+    let wide = values.iter().map(|value| (*value).into());
+    match single {
+        true => wide.flat_map(|value: f64| (value as f32).to_le_bytes()).collect(),
+        false => wide.flat_map(f64::to_le_bytes).collect(),
+    }
+}
+
 fn measure<T: Real>(
     args: &Args,
     name: &str,
@@ -187,6 +199,11 @@ fn measure<T: Real>(
                 bar.finish_and_clear();
                 if !args.json {
                     eprintln!("{name}: {:.1} s for the CPU", start.elapsed().as_secs_f64());
+                }
+                if let Some(path) = &args.exact {
+                    let name = path.display().to_string();
+                    let failed = Failure::writing(&name);
+                    std::fs::write(path, bytes_of(&expected, args.single)).map_err(failed)?;
                 }
                 expected
             }

@@ -9,7 +9,7 @@ use crate::failure::{Failure, Outcome};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// tiny-90m, 0.5b, 1.5b, 1.5b-deep, 3b, 7b or 34b
+    /// tiny-90m, 0.5b, 1.5b, 1.5b-deep, 3b, 7b or 34b; or toy, which is not published
     #[arg(long)]
     size: String,
     /// As for `quantize`

@@ -122,6 +122,25 @@ impl WebEngine {
         self.engine.tokenizer().decode(ids, false).map_err(to_js_error)
     }
 
+    /// Logits after each of the last `last` of `ids`, one row after the other, from a session of its own. The last `one_by_one` tokens are
+    /// read one by one, as in an answer, those before them in chunks.
+    pub async fn logits(&self, ids: Vec<u32>, last: u32, one_by_one: u32) -> Result<Vec<f32>, JsValue> {
+        let mut session = Session::new(&self.engine).map_err(to_js_error)?;
+        let (one_by_one, last) = ((one_by_one as usize).min(ids.len()), (last as usize).min(ids.len()));
+        let (chunked, stepped) = ids.split_at(ids.len() - one_by_one);
+        let mut rows = Vec::new();
+        for (ids, chunk, last) in [
+            (chunked, self.engine.model().chunk(), last.saturating_sub(one_by_one)),
+            (stepped, 1, last.min(one_by_one)),
+        ] {
+            if !ids.is_empty() {
+                let mut on_row = |row: &[f32]| rows.extend_from_slice(row);
+                session.forward(ids, chunk, last as u32, &mut on_row).await.map_err(to_js_error)?;
+            }
+        }
+        Ok(rows)
+    }
+
     /// Where a step's time goes: of one token, or of `tokens` at once. An error where the device has no clock.
     pub async fn profile(&self, tokens: u32) -> Result<JsValue, JsValue> {
         let mut session = Session::new(&self.engine).map_err(to_js_error)?;

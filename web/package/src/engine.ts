@@ -73,6 +73,15 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
+   * The model's raw output, for comparison with other implementations: the logits after each of the last `last` of the given tokens, one row of
+   * `info.model.vocabSize` numbers after the other. Tokens are read in chunks, the last `oneByOne` of them one by one as in an answer. The
+   * open conversation is not touched.
+   */
+  logits(ids: readonly number[], { last = 1, oneByOne = 0 }: { last?: number; oneByOne?: number } = {}): Promise<Float32Array> {
+    return this.#link.call("logits", { ids: [...ids], last, oneByOne }).result;
+  }
+
+  /**
    * The state of the conversation (or text) that the engine has read and written last, as a file: for the same model it goes on from
    * there on any device, without reading anything again. Keep it as you like; it holds the conversation's text.
    */

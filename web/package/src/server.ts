@@ -89,6 +89,10 @@ export class Server {
         return this.#enqueue({ refuseWhenBusy: false }, () => this.#save(client));
       case "restore":
         return this.#enqueue({ refuseWhenBusy: false }, () => this.#restore(client, message.request.state));
+      case "logits": {
+        const { ids, last, oneByOne } = message.request;
+        return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne));
+      }
       case "profile":
         return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).profile(message.request.tokens));
       case "encode":

@@ -100,10 +100,10 @@ impl Size {
 impl FromStr for Size {
     type Err = Error;
 
-    /// Case does not matter.
+    /// Case does not matter; "toy" is one, too.
     fn from_str(text: &str) -> Result<Self> {
         let lower = text.to_ascii_lowercase();
-        Self::ALL.iter().copied().find(|size| size.name() == lower).ok_or_else(|| Error::Argument {
+        Self::ALL.iter().copied().chain([Self::Toy]).find(|size| size.name() == lower).ok_or_else(|| Error::Argument {
             field: "size".into(),
             expected: format!("one of {}", Self::ALL.iter().map(|size| size.name()).collect::<Vec<_>>().join(", ")),
             found: text.into(),
