@@ -103,7 +103,9 @@ fn info_tells_the_memory() {
     assert_eq!((all["total"].as_u64(), &all["context"]), (Some(sum), &4096.into()));
     assert!(all["fits"].is_null());
     let some = memory(&["--context", "256", "--memory-budget", "1GB"]);
-    assert_eq!((some["kv_cache"].as_u64(), some["fits"].as_bool()), (Some(8 * 2 * 256 * 128 * 4), Some(true)));
+    assert_eq!((some["kv_cache"].as_u64(), some["fits"].as_bool()), (Some(8 * 2 * 256 * 128 * 2), Some(true)));
+    assert_eq!(memory(&["--context", "256", "--kv", "f32"])["kv_cache"].as_u64(), Some(8 * 2 * 256 * 128 * 4));
+    fails(&["info", model, "--kv", "f8"], "f16 or f32 is needed");
     let none = memory(&["--memory-budget", "1MiB"]);
     assert_eq!((&none["budget"], &none["fits"]), (&(1 << 20).into(), &false.into()));
     assert!(none["largest_context"].is_null());

@@ -121,7 +121,7 @@ fn the_seed_decides() {
 #[test]
 fn a_budget_makes_the_context_smaller() {
     let short = ["--prompt", "x", "--max-tokens", "2"];
-    let output = run("generate", &[&short[..], &["--memory-budget", "60MB"]].concat(), "");
+    let output = run("generate", &[&short[..], &["--memory-budget", "40MB"]].concat(), "");
     let note = String::from_utf8(output.stderr).unwrap();
     assert!(note.contains("the context has") && note.lines().count() == 1, "{note}");
     let output = Command::new(env!("CARGO_BIN_EXE_peregrine"))
