@@ -1,0 +1,69 @@
+//! What can be asked of a device, and what is told of adapters.
+
+/// What the caller wants of the adapter, and what only the caller can know.
+#[derive(Clone, Debug)]
+pub struct GpuOptions {
+    /// Part of the adapter's name (native; any adapter otherwise).
+    pub adapter: Option<String>,
+    /// Ask for WebGPU's default limits and no optional feature, as the poorest device would offer.
+    pub baseline: bool,
+    /// Browser: the page has added the feature `subgroups` to the device (wgpu's web backend does not ask for it).
+    pub subgroups: bool,
+    /// Browser: whether the adapter computes on the CPU, and what it is called; wgpu does not always see either.
+    pub software: Option<bool>,
+    /// See `software`.
+    pub name: Option<String>,
+    /// How sums over lanes are made; `None` chooses by adapter.
+    pub reduction: Option<Reduction>,
+    /// Use the kernel shapes of software adapters (few barriers, small workgroups) or of GPUs; `None` chooses by adapter.
+    pub shapes: Option<ShapeClass>,
+    /// Prefer the adapter that saves power over the fast one.
+    pub low_power: bool,
+    /// Bind at most so many bytes at once, though the adapter could bind more: tests cut small matrices into slabs with it.
+    pub max_binding: Option<u64>,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        Self {
+            adapter: None,
+            baseline: false,
+            subgroups: true,
+            software: None,
+            name: None,
+            reduction: None,
+            shapes: None,
+            low_power: false,
+            max_binding: None,
+        }
+    }
+}
+
+/// How a sum over neighbouring invocations is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// Through workgroup memory: every device can.
+    Workgroup,
+    /// By subgroup shuffles: needs the feature, and lanes that fit the smallest subgroup.
+    Subgroup,
+}
+
+/// Which adapters a kernel's workgroup shape is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ShapeClass {
+    /// The CPU computes: barriers are dear, coalescing means nothing.
+    Software,
+    /// A GPU.
+    Hardware,
+}
+
+/// An adapter as [`adapters`] lists it.
+#[derive(Clone, Debug)]
+pub struct AdapterSummary {
+    /// Name as the driver says it.
+    pub name: String,
+    /// Vulkan, Metal, Dx12 or BrowserWebGpu.
+    pub backend: String,
+    /// True when the CPU computes.
+    pub software: bool,
+}
