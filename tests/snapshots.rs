@@ -312,6 +312,28 @@ fn an_edit_inside_a_long_prompt_is_read_from_the_place_before_it() {
     assert!((512..=1024).contains(&middle), "{middle}");
 }
 
+/// With room for no more than two places, leaving a line must not push out the place that is gone back to.
+#[test]
+fn the_place_that_is_gone_back_to_stays() {
+    let mut session = open("norm1.gguf", ShapeClass::Software, 64, KvType::F16);
+    let each = session.snapshot().unwrap().bytes();
+    let c = session.engine().config();
+    let page = 4 * u64::from(PAGE * c.kv_dim() * c.num_hidden_layers);
+    let stem = Noise(6).tokens(&session, 700);
+    for room in [1, 2] {
+        session.reset();
+        // Each has at most one page of its own: the one that the line was in when it was left.
+        session.set_snapshot_budget(room * (each + page));
+        complete(&mut session, &stem, 1);
+        for seed in 0..6 {
+            let ids = [&stem[..], &Noise(20 + seed).tokens(&session, 20)].concat();
+            let found = complete(&mut session, &ids, 1);
+            assert_eq!(found.cached_tokens, 700, "edit {seed} with room for {room}");
+            assert!(session.snapshots().1 <= room * (each + page));
+        }
+    }
+}
+
 /// Turns of the soak. `PEREGRINE_SOAK=2000 cargo test --release -p peregrine-tests --test all -- turns_keep_memory_flat --nocapture`
 fn turns() -> usize {
     std::env::var("PEREGRINE_SOAK").ok().and_then(|turns| turns.parse().ok()).unwrap_or(200)

@@ -75,12 +75,21 @@ pub(super) struct Snapshots {
     taken: u64,
     /// The one that the session goes on from.
     here: Option<u64>,
+    /// The one that the session is about to go back to: it stays.
+    wanted: Option<u64>,
 }
 
 impl Snapshots {
     /// None yet, and at most `budget` bytes of them.
     pub fn new(budget: Option<u64>) -> Self {
-        Self { kept: Vec::new(), budget: budget.unwrap_or(DEFAULT_BUDGET), clock: 0, taken: 0, here: None }
+        Self {
+            kept: Vec::new(),
+            budget: budget.unwrap_or(DEFAULT_BUDGET),
+            clock: 0,
+            taken: 0,
+            here: None,
+            wanted: None,
+        }
     }
 
     /// Forgets all of them.
@@ -108,14 +117,17 @@ impl Snapshots {
         copies + pages.len() as u64 * state.pages.arena().bytes_of_page()
     }
 
-    /// Drops the one that is worth least; the newest only as the last. Its buffers can be used again; `None` where there is none.
+    /// Drops the one that is worth least, never the wanted one, and the newest only as the last. Its buffers can be used again;
+    /// `None` where there is none.
     fn evict(&mut self) -> Option<Vec<wgpu::Buffer>> {
         let worth = |kept: &Kept| {
             let position = u64::from(kept.snapshot.position());
             kept.used + position.saturating_sub(self.position_of(kept.parent))
         };
-        let older = self.kept.len().saturating_sub(1).max(1);
-        let least = self.kept.iter().take(older).enumerate().map(|(at, kept)| (worth(kept), at)).min();
+        let newest = if self.wanted.is_some() { 0 } else { 1 };
+        let older = self.kept.len().saturating_sub(newest).max(1);
+        let others = self.kept.iter().take(older).enumerate().filter(|(_, kept)| Some(kept.id) != self.wanted);
+        let least = others.map(|(at, kept)| (worth(kept), at)).min();
         let (worth, at) = least?;
         self.clock = self.clock.max(worth);
         let Kept { id, parent, snapshot, .. } = self.kept.remove(at);
@@ -259,6 +271,9 @@ impl Session {
         let mut spare = None;
         while self.snapshots.bytes(&self.state) + each > self.snapshots.budget && !self.snapshots.kept.is_empty() {
             spare = self.snapshots.evict();
+            if spare.is_none() {
+                return Ok(()); // only the wanted one is left, and fills the budget
+            }
         }
         let snapshot = self.take(inside, spare)?;
         let all = &mut self.snapshots;
@@ -302,10 +317,14 @@ impl Session {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub(super) fn go_back(&mut self, rest: impl Fn(&Snapshot) -> Option<Vec<u32>>) -> Result<Option<Vec<u32>>> {
-        self.keep(false)?;
-        let found = self.snapshots.kept.iter().enumerate();
-        let found = found.filter_map(|(at, kept)| rest(&kept.snapshot).map(|rest| (at, rest)));
-        let Some((at, rest)) = found.max_by_key(|(at, _)| self.snapshots.kept[*at].snapshot.position()) else {
+        let found = self.snapshots.kept.iter().filter_map(|kept| rest(&kept.snapshot).map(|rest| (kept, rest)));
+        let found = found.max_by_key(|(kept, _)| kept.snapshot.position()).map(|(kept, rest)| (kept.id, rest));
+        self.snapshots.wanted = found.as_ref().map(|(id, _)| *id);
+        let left = self.keep(false);
+        self.snapshots.wanted = None;
+        left?;
+        let place = |id| self.snapshots.kept.iter().position(|kept| kept.id == id);
+        let Some((at, rest)) = found.and_then(|(id, rest)| Some((place(id)?, rest))) else {
             self.forget();
             return Ok(None);
         };
