@@ -110,10 +110,6 @@ fn halfword_at(i: u32) -> u32 {
   return (word_at(i / 2u) >> (16u * (i & 1u))) & 0xffffu;
 }
 
-fn bytes_of(word: u32) -> vec4<u32> {
-  return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
-}
-
 fn signed_bytes_of(word: u32) -> vec4<i32> {
   return (vec4<i32>(bitcast<i32>(word)) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);
 }
