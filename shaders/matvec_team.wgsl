@@ -59,7 +59,7 @@ fn part_at(p: u32) -> Part {
   }
 }
 
-// Strip s of a row over all its parts.
+// A strip that is on its way, and what decodes it.
 struct Loaded {
   raw: Raw,
   part: Part,
@@ -67,6 +67,7 @@ struct Loaded {
   s: u32,
 }
 
+// Strip s of a row, counted over the parts that stand beside each other; `below`: the part it is in where they stand one below the other.
 fn loaded(below: u32, row: u32, s: u32) -> Loaded {
   let is_beside = s >= BESIDE;
   let part = part_at(select(below, 1u, is_beside));

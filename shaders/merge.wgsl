@@ -7,7 +7,7 @@ override THREADS: u32 = 64u;
 override PIECES: u32;
 override HEAD_DIM: u32;
 
-const MOST_SPLITS: u32 = 128u;
+const MOST_SPLITS: u32 = 128u;  // MAX_SPLITS in state.rs
 
 var<workgroup> shares: array<f32, MOST_SPLITS>;
 var<workgroup> totals: array<f32, MOST_SPLITS>;

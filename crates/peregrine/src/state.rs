@@ -70,7 +70,7 @@ pub struct State {
     pub next: NextToken,
 }
 
-/// Most pieces that the context is cut into in decode.
+/// Most pieces that the context is cut into in decode: `MOST_SPLITS` of `shaders/merge.wgsl`.
 const MAX_SPLITS: u32 = 128;
 
 /// Pieces for a context of so many positions: one workgroup is enough for a short one, and each has at least a block of

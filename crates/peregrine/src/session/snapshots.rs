@@ -117,8 +117,8 @@ impl Snapshots {
         copies + pages.len() as u64 * state.pages.arena().bytes_of_page()
     }
 
-    /// Drops the one that is worth least, never the wanted one, and the newest only as the last. Its buffers can be used again;
-    /// `None` where there is none.
+    /// Drops the one that is worth least: never the wanted one, and where none is wanted the newest only as the last. Its buffers can
+    /// be used again; `None` where there is none to drop.
     fn evict(&mut self) -> Option<Vec<wgpu::Buffer>> {
         let worth = |kept: &Kept| {
             let position = u64::from(kept.snapshot.position());
