@@ -191,6 +191,17 @@ fn formats_have_ggufs_numbers() {
     }
 }
 
+/// Sizes that both sides have as constants.
+#[test]
+fn constants_are_the_same_on_both_sides() {
+    let most_splits = peregrine::state::splits(u32::MAX - 128);
+    for (kernel, name, value) in [("merge", "MOST_SPLITS", most_splits), ("mixer", "PAGE", peregrine::state::PAGE)] {
+        let source = Kernel::named(kernel).unwrap().source(Reduction::Workgroup, false);
+        let line = format!("const {name}: u32 = {value}u;");
+        assert!(source.contains(&line), "{kernel}: {line}");
+    }
+}
+
 #[test]
 fn every_file_is_part_of_a_kernel() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
