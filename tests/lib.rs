@@ -11,6 +11,7 @@ use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
 use peregrine::state::KvType;
+use pollster::block_on;
 
 /// A file under `tests/golden`.
 pub fn golden_path(name: &str) -> PathBuf {
@@ -24,12 +25,12 @@ pub fn tiny_model() -> PathBuf {
 
 /// Opens a checkpoint file or folder.
 pub fn checkpoint(path: &Path) -> Checkpoint {
-    pollster::block_on(Checkpoint::open(path.to_str().unwrap())).unwrap()
+    block_on(Checkpoint::open(path.to_str().unwrap())).unwrap()
 }
 
 /// A device; without any the test fails, as it must.
 pub fn gpu(options: &GpuOptions) -> Gpu {
-    pollster::block_on(Gpu::new(options)).expect("tests need a Vulkan adapter; mesa-vulkan-drivers has one in software")
+    block_on(Gpu::new(options)).expect("tests need a Vulkan adapter; mesa-vulkan-drivers has one in software")
 }
 
 /// Keys and values as they are computed: the numbers of the golden files are closer than f16 is.
@@ -39,7 +40,7 @@ pub fn exact() -> LoadOptions {
 
 /// A session over a checkpoint on a device.
 pub fn session(gpu: &Gpu, checkpoint: &Checkpoint, options: &LoadOptions) -> Session {
-    let engine: Rc<Engine> = pollster::block_on(Engine::load(gpu, checkpoint, options, &mut |_| {})).unwrap();
+    let engine: Rc<Engine> = block_on(Engine::load(gpu, checkpoint, options, &mut |_| {})).unwrap();
     Session::new(&engine).unwrap()
 }
 
@@ -117,4 +118,35 @@ pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32)
 /// Index of the largest value; the first among equals.
 pub fn argmax(values: &[f32]) -> usize {
     (0..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
+}
+
+/// The states of a session, keys and values with them, as bits: for comparisons bit by bit.
+pub fn states(session: &Session) -> Vec<u32> {
+    let (state, gpu) = (session.state(), session.engine().model().gpu());
+    let c = session.engine().config();
+    let read = |buffer, len| block_on(gpu.read(buffer, 0, len)).unwrap();
+    let mut all = vec![state.position];
+    for (i, layer) in state.layers.iter().enumerate() {
+        let [keys, cached] = block_on(state.keys_and_values(gpu, i, 0, state.position)).unwrap();
+        assert_eq!(keys.len(), (c.kv_dim() * state.position) as usize);
+        for values in [
+            keys,
+            cached,
+            read(&layer.ssm, u64::from(c.mamba_d_ssm * c.mamba_d_state)),
+            block_on(state.conv_columns(gpu, c, i, state.position)).unwrap(),
+        ] {
+            all.extend(values.iter().map(|v| v.to_bits()));
+        }
+    }
+    all
+}
+
+/// Says only the first difference: states are long.
+pub fn assert_same(found: &[u32], expected: &[u32], what: &str) {
+    assert_eq!((found.len(), found[0]), (expected.len(), expected[0]), "{what}: length and position");
+    let differs = found.iter().zip(expected).position(|(f, e)| f != e);
+    if let Some(at) = differs {
+        let [f, e] = [found[at], expected[at]].map(f32::from_bits);
+        panic!("{what}: value {at} of {} is {f:e}, expected {e:e}", found.len());
+    }
 }

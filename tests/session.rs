@@ -9,7 +9,7 @@ use peregrine::gpu::{GpuOptions, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Overflow, Session};
-use peregrine_tests::{argmax, assert_close, checkpoint, golden_path, gpu, session, tiny_model};
+use peregrine_tests::{argmax, assert_close, assert_same, checkpoint, golden_path, gpu, session, states, tiny_model};
 use pollster::block_on;
 use serde_json::Value;
 
@@ -57,42 +57,6 @@ fn then(mut messages: Vec<Message>, answer: &Generated, question: &str) -> Vec<M
     messages.push(Message::new("assistant", &answer.text));
     messages.push(Message::new("user", question));
     messages
-}
-
-/// All states, for comparisons bit by bit.
-fn states(session: &Session) -> Vec<u32> {
-    let (state, gpu) = (session.state(), session.engine().model().gpu());
-    let c = session.engine().config();
-    let read = |buffer, len| block_on(gpu.read(buffer, 0, len)).unwrap();
-    let mut all = vec![state.position];
-    for (i, layer) in state.layers.iter().enumerate() {
-        let [keys, cached] = block_on(state.keys_and_values(gpu, i, 0, state.position)).unwrap();
-        for values in [
-            keys,
-            cached,
-            read(&layer.ssm, u64::from(c.mamba_d_ssm * c.mamba_d_state)),
-            block_on(state.conv_columns(gpu, c, i, state.position)).unwrap(),
-        ] {
-            all.extend(values.iter().map(|v| v.to_bits()));
-        }
-    }
-    all
-}
-
-/// Says only the first difference: states are long.
-fn assert_same(found: &[u32], expected: &[u32], what: &str) {
-    assert_eq!((found.len(), found[0]), (expected.len(), expected[0]), "{what}: length and position");
-    let differs = found.iter().zip(expected).position(|(f, e)| f != e);
-    if let Some(at) = differs {
-        let [f, e] = [found[at], expected[at]].map(f32::from_bits);
-        panic!("{what}: state {at} of {} is {f:e}, expected {e:e}", found.len());
-    }
-}
-
-#[test]
-#[should_panic(expected = "state 2 of 3")]
-fn a_state_that_differs_is_seen() {
-    assert_same(&[7, 0, 1], &[7, 0, 2], "states");
 }
 
 fn golden() -> Vec<Value> {

@@ -10,7 +10,7 @@ use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Engine, GenerateOptions, Generated, Session, Snapshot};
 use peregrine::state::{KvType, PAGE};
-use peregrine_tests::{checkpoint, golden_path, gpu, session};
+use peregrine_tests::{assert_same, checkpoint, golden_path, gpu, session, states};
 use pollster::block_on;
 
 /// Small chunks, so that a few tokens are several steps.
@@ -22,30 +22,9 @@ fn open(case: &str, shapes: ShapeClass, chunk: u32, kv: KvType) -> Session {
 
 /// Everything that a session goes on from, as bits: states, keys and values, logits.
 fn bits(session: &Session) -> Vec<u32> {
-    let (state, gpu) = (session.state(), session.engine().model().gpu());
-    let c = session.engine().config();
-    let read = |buffer, len| block_on(gpu.read(buffer, 0, len)).unwrap();
-    let mut all = vec![state.position];
-    for (i, layer) in state.layers.iter().enumerate() {
-        let [keys, values] = block_on(state.keys_and_values(gpu, i, 0, state.position)).unwrap();
-        assert_eq!(keys.len(), (c.kv_dim() * state.position) as usize);
-        let ssm = read(&layer.ssm, u64::from(c.mamba_d_ssm * c.mamba_d_state));
-        let conv = block_on(state.conv_columns(gpu, c, i, state.position)).unwrap();
-        for values in [keys, values, ssm, conv] {
-            all.extend(values.iter().map(|v| v.to_bits()));
-        }
-    }
+    let mut all = states(session);
     all.extend(session.logits().iter().map(|v| v.to_bits()));
     all
-}
-
-/// Says only the first difference: states are long.
-fn assert_same(found: &[u32], expected: &[u32], what: &str) {
-    assert_eq!((found.len(), found[0]), (expected.len(), expected[0]), "{what}: length and position");
-    if let Some(at) = found.iter().zip(expected).position(|(f, e)| f != e) {
-        let [f, e] = [found[at], expected[at]].map(f32::from_bits);
-        panic!("{what}: value {at} of {} is {f:e}, expected {e:e}", found.len());
-    }
 }
 
 #[test]
