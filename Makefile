@@ -1,6 +1,7 @@
 # make chat    builds everything and serves the chat page
 # make test    runs every test, native and in a browser
 # make bench   speed of the embedded model, natively and in the browser; make bench-compare BASE=COMMIT: ratios to a commit
+# make bench-table   speed of random models of official shapes on this GPU, checked in the same run
 # make fidelity   how exact the logits are in each format, and what the formats cost
 # make check   formatting and lints only
 # Whatever is missing on this machine is installed first (Debian packages through apt-get, with sudo when not root).
@@ -16,11 +17,11 @@ modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
 page := web/chat/dist/index.html
 
-.PHONY: help chat test bench bench-compare fidelity check fmt native wasm page clean
+.PHONY: help chat test bench bench-table bench-compare fidelity check fmt native wasm page clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//; 1,6p' Makefile
+	@sed -n 's/^# \{0,1\}//; 1,7p' Makefile
 
 chat: tools native $(page)
 	@node web/scripts/chat.mjs --port $(PORT)
@@ -32,6 +33,9 @@ bench: native $(page)
 	@sh web/scripts/system.sh browser
 	@target/release/peregrine bench $(model) --prompt-tokens 50 --gen-tokens 32
 	@cd web && npm run --silent bench
+
+bench-table: native
+	@target/release/peregrine bench-table $(ARGS)
 
 bench-compare: native
 	@node web/scripts/compare.mjs $(BASE)

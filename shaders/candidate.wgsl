@@ -1,4 +1,4 @@
-// What the two steps of greedy drawing share: candidates.wgsl and sample.wgsl.
+// What the kernels that draw the next token share.
 const NO_TOKEN: u32 = 0xffffffffu;
 
 // Tokens that end an answer (Ends in state.rs).

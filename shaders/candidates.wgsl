@@ -5,6 +5,7 @@
 @group(0) @binding(2) var<storage, read_write> kept: array<f32>;          // [V]: the logits of the last step that counted
 @group(0) @binding(3) var<storage, read> control: array<u32>;             // see sample.wgsl
 @group(0) @binding(4) var<storage, read_write> found: array<Candidate>;   // [PIECES]
+@group(0) @binding(5) var<storage, read_write> bins: array<u32>;          // [3, 1024], made zeros for weigh.wgsl
 
 override THREADS: u32 = 256u;
 override PIECES: u32 = 64u;
@@ -27,6 +28,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     } else if (bits != 0xff800000u) {
       mine.wrong = 1u;  // a NaN or plus infinity; minus infinity is a token that cannot be drawn
     }
+  }
+  for (var i = group.x * THREADS + index; i < 3072u; i += PIECES * THREADS) {
+    bins[i] = 0u;
   }
   best[index] = mine;
   for (var reach = THREADS / 2u; reach > 0u; reach = reach / 2u) {

@@ -1,4 +1,4 @@
-// Y = X W^T for many tokens (prefill): as matvec.wgsl, but each strip of weights, once decoded, meets eight tokens.
+// Y = X W^T for many tokens on a software adapter (prefill): as matvec.wgsl, but strips of weights, once decoded, meet eight tokens.
 // Grid: (row groups folded at 32768, folds, ceil(tokens / 8)).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> matrix: Matrix;
@@ -6,66 +6,73 @@
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;         // [T, x_stride]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [T, y_stride]
 
-fn input_at(i: u32) -> Strip {
-  return Strip(x[i], x[i + 1u], x[i + 2u], x[i + 3u], x[i + 4u], x[i + 5u], x[i + 6u], x[i + 7u]);
+// Two rows of a token, from their strips a and b.
+fn two_dots(a: Strip, b: Strip, at: u32) -> vec2<f32> {
+  let v = input_at(at);
+  return vec2<f32>(strip_dot(a, v), strip_dot(b, v));
+}
+
+fn finish_token(first: u32, t: u32, sum: vec2<f32>, second: vec2<f32>) {
+  if (t < tokens_in()) {
+    finish_two(first, t, sum, second);
+  }
 }
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-  let lane = index % LANES;
-  let tokens = tokens_in();
   let t = 8u * group.z;
-  let inside = (group.x + group.y * 32768u) * (THREADS / LANES) + index / LANES;
-  let row = matrix.first_row + inside;
+  let first = first_row(group, index);
   // A short last group reads its last token again and drops the copies.
-  let last = tokens - 1u;
-  let token_0 = min(vec4<u32>(t, t + 1u, t + 2u, t + 3u), vec4<u32>(last)) * matrix.x_stride;
-  let token_4 = min(vec4<u32>(t + 4u, t + 5u, t + 6u, t + 7u), vec4<u32>(last)) * matrix.x_stride;
-  var sum_0 = vec4<f32>(0.0);     // tokens t..t+3
-  var sum_4 = vec4<f32>(0.0);     // tokens t+4..t+7
-  var second_0 = vec4<f32>(0.0);  // the second sum (up, of SwiGLU)
-  var second_4 = vec4<f32>(0.0);
+  let last = vec4<u32>(tokens_in() - 1u);
+  let near = min(vec4<u32>(t, t + 1u, t + 2u, t + 3u), last) * matrix.x_stride;
+  let far = min(vec4<u32>(t + 4u, t + 5u, t + 6u, t + 7u), last) * matrix.x_stride;
+  // The two rows of two tokens each; `up` is the second sum, of SwiGLU.
+  var sum_0 = vec4<f32>(0.0);
+  var sum_2 = vec4<f32>(0.0);
+  var sum_4 = vec4<f32>(0.0);
+  var sum_6 = vec4<f32>(0.0);
+  var up_0 = vec4<f32>(0.0);
+  var up_2 = vec4<f32>(0.0);
+  var up_4 = vec4<f32>(0.0);
+  var up_6 = vec4<f32>(0.0);
   for (var p = 0u; p < matrix.parts; p++) {
     let part = matrix.part[p];
-    if (row < part.first_row || row - part.first_row >= part.rows) {
+    let two = rows_of(part, first);
+    if (!any(two.inside)) {
       continue;
     }
     var part_0 = vec4<f32>(0.0);
+    var part_2 = vec4<f32>(0.0);
     var part_4 = vec4<f32>(0.0);
-    for (var s = lane; s < part.strips; s += LANES) {
-      let w = strip(part, row - part.first_row, s);
-      let at_0 = token_0 + vec4<u32>(part.x + 8u * s);
-      let at_4 = token_4 + vec4<u32>(part.x + 8u * s);
-      part_0 += vec4<f32>(
-        strip_dot(w, input_at(at_0.x)), strip_dot(w, input_at(at_0.y)), strip_dot(w, input_at(at_0.z)), strip_dot(w, input_at(at_0.w)),
-      );
-      part_4 += vec4<f32>(
-        strip_dot(w, input_at(at_4.x)), strip_dot(w, input_at(at_4.y)), strip_dot(w, input_at(at_4.z)), strip_dot(w, input_at(at_4.w)),
-      );
+    var part_6 = vec4<f32>(0.0);
+    for (var s = 0u; s < part.strips; s++) {
+      let a = strip(part, two.row.x, s);
+      let b = strip(part, two.row.y, s);
+      let at = part.x + 8u * s;
+      part_0 += vec4<f32>(two_dots(a, b, near.x + at), two_dots(a, b, near.y + at));
+      part_2 += vec4<f32>(two_dots(a, b, near.z + at), two_dots(a, b, near.w + at));
+      part_4 += vec4<f32>(two_dots(a, b, far.x + at), two_dots(a, b, far.y + at));
+      part_6 += vec4<f32>(two_dots(a, b, far.z + at), two_dots(a, b, far.w + at));
     }
+    let scale = part.scale * select(vec4<f32>(0.0), vec4<f32>(1.0), two.inside.xyxy);
     if ((part.kind >> 8u) == 0u) {
-      sum_0 += part.scale * part_0;
-      sum_4 += part.scale * part_4;
+      sum_0 += scale * part_0;
+      sum_2 += scale * part_2;
+      sum_4 += scale * part_4;
+      sum_6 += scale * part_6;
     } else {
-      second_0 += part.scale * part_0;
-      second_4 += part.scale * part_4;
+      up_0 += scale * part_0;
+      up_2 += scale * part_2;
+      up_4 += scale * part_4;
+      up_6 += scale * part_6;
     }
   }
-  sum_0 = reduce(sum_0, index);
-  sum_4 = reduce(sum_4, index);
-  if (EPILOGUE == SWIGLU) {
-    second_0 = reduce(second_0, index);
-    second_4 = reduce(second_4, index);
-  }
-  if (lane != 0u || inside >= matrix.rows) {
-    return;
-  }
-  for (var j = 0u; j < 4u; j++) {
-    if (t + j < tokens) {
-      finish(row, t + j, sum_0[j], second_0[j], standing(row, t + j));
-    }
-    if (t + 4u + j < tokens) {
-      finish(row, t + 4u + j, sum_4[j], second_4[j], standing(row, t + 4u + j));
-    }
-  }
+  finish_token(first, t, sum_0.xy, up_0.xy);
+  finish_token(first, t + 1u, sum_0.zw, up_0.zw);
+  finish_token(first, t + 2u, sum_2.xy, up_2.xy);
+  finish_token(first, t + 3u, sum_2.zw, up_2.zw);
+  finish_token(first, t + 4u, sum_4.xy, up_4.xy);
+  finish_token(first, t + 5u, sum_4.zw, up_4.zw);
+  finish_token(first, t + 6u, sum_6.xy, up_6.xy);
+  finish_token(first, t + 7u, sum_6.zw, up_6.zw);
 }

@@ -1,4 +1,4 @@
-// The parallel hybrid for one token (decode): prepare.wgsl and mixer.wgsl in one. Attention heads and SSM heads are
+// The parallel hybrid for one token (decode), with what prepare.wgsl does for many. Attention heads and SSM heads are
 // workgroups of one dispatch; each makes what it needs of RoPE, convolution and softplus itself.
 // Workgroups 0 .. nh splits - 1: one query head over one piece of the context. The rest: THREADS / LANES rows of an SSM head.
 // Grid: (nh splits + n ceil(P / (THREADS / LANES)), 1).
@@ -11,7 +11,7 @@
 @group(0) @binding(6) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [n, P, N / 4]
 @group(0) @binding(7) var<storage, read_write> mixed: array<f32>;             // [ attention | SSM ], then the pieces for merge.wgsl
 @group(0) @binding(8) var<storage, read> control: array<u32>;                 // [0]: 1 after an end token: keep the states
-@group(1) @binding(0) var<storage, read_write> kv: array<vec2<u32>>;          // see kv.wgsl
+@group(1) @binding(0) var<storage, read_write> kv: array<KvWord>;              // see kv.wgsl
 
 override SSM_OFFSET: u32;
 override PIECES: u32;     // where the pieces begin: [nh, splits, maximum total output (hd)]
@@ -93,19 +93,43 @@ fn attention(head: u32, split: u32, index: u32) {
   let kv_head = head / Q_PER_KV;
   let quads = HEAD_DIM / 4u;
   let row = KV_DIM / 4u;
+  var key = vec4<f32>(0.0);
+  var value = vec4<f32>(0.0);
+  let i = min(index, quads - 1u);
   if (index < QUADS) {
-    let i = min(index, quads - 1u);
-    let key = kv_rounded(rotated_4(Q_DIM + kv_head * HEAD_DIM, 4u * i));
+    key = rotated_4(Q_DIM + kv_head * HEAD_DIM, 4u * i);
     let v = Q_DIM + KV_DIM + kv_head * HEAD_DIM + 4u * i;
-    let value = kv_rounded(vec4<f32>(proj[v], proj[v + 1u], proj[v + 2u], proj[v + 3u]));
+    value = vec4<f32>(proj[v], proj[v + 1u], proj[v + 2u], proj[v + 3u]);
     query[index] = select(vec4<f32>(0.0), inverseSqrt(f32(HEAD_DIM)) * rotated_4(head * HEAD_DIM, 4u * i), index < quads);
     fresh_key[index] = key;
     fresh_value[index] = value;
+  }
+  var key_scale = 0.0;
+  var value_scale = 0.0;
+  if (KV_FOURS > 1u) {
+    // The largest magnitudes of a block.
+    workgroupBarrier();
+    var largest_key = vec4<f32>(0.0);
+    var largest_value = vec4<f32>(0.0);
+    for (var j = 0u; j < KV_FOURS; j++) {
+      largest_key = max(largest_key, abs(fresh_key[i / KV_FOURS * KV_FOURS + j]));
+      largest_value = max(largest_value, abs(fresh_value[i / KV_FOURS * KV_FOURS + j]));
+    }
+    key_scale = kv_scale(largest_key);
+    value_scale = kv_scale(largest_value);
+    workgroupBarrier();
+  } else {
+    key_scale = kv_scale(abs(key));
+    value_scale = kv_scale(abs(value));
+  }
+  if (index < QUADS) {
+    fresh_key[index] = kv_rounded(key, key_scale);
+    fresh_value[index] = kv_rounded(value, value_scale);
     // The first query head of a group appends to the cache; the others have their own copy, so nobody waits.
     if (split == 0u && head % Q_PER_KV == 0u && index < quads) {
       let at = row_of(page_of(now.position), now.position % PAGE) + kv_head * quads + i;
-      kv_store(at, key);
-      kv_store(at + PAGE * row, value);
+      kv_store(at, key, key_scale);
+      kv_store(at + PAGE * row, value, value_scale);
     }
   }
   workgroupBarrier();

@@ -12,7 +12,7 @@
 @group(0) @binding(5) var<storage, read_write> ready: array<f32>;       // [T, READY_STRIDE]
 @group(0) @binding(6) var<uniform> pages: array<vec4<u32>, 512>;        // see kv.wgsl
 @group(0) @binding(7) var<storage, read> control: array<u32>;           // [0]: 1 after an end token, see sample.wgsl
-@group(1) @binding(0) var<storage, read_write> kv: array<vec2<u32>>;    // see kv.wgsl
+@group(1) @binding(0) var<storage, read_write> kv: array<KvWord>;        // see kv.wgsl
 
 override THREADS: u32 = 64u;
 override PROJ_STRIDE: u32;
@@ -39,6 +39,33 @@ fn rotated_key(t: u32, i: u32) -> f32 {
   return select(turned.x, turned.y, i % HEAD_DIM >= pairs);
 }
 
+// Four i of a token's keys after RoPE, and of its values.
+fn key_4(t: u32, i: u32) -> vec4<f32> {
+  return vec4<f32>(rotated_key(t, 4u * i), rotated_key(t, 4u * i + 1u), rotated_key(t, 4u * i + 2u), rotated_key(t, 4u * i + 3u));
+}
+
+fn value_4(t: u32, i: u32) -> vec4<f32> {
+  let v = t * PROJ_STRIDE + Q_DIM + KV_DIM + 4u * i;
+  return vec4<f32>(proj[v], proj[v + 1u], proj[v + 2u], proj[v + 3u]);
+}
+
+// The largest magnitudes in the block of four i, each four of which finds them for itself.
+fn largest_key(t: u32, i: u32) -> vec4<f32> {
+  var largest = vec4<f32>(0.0);
+  for (var j = 0u; j < KV_FOURS; j++) {
+    largest = max(largest, abs(key_4(t, i / KV_FOURS * KV_FOURS + j)));
+  }
+  return largest;
+}
+
+fn largest_value(t: u32, i: u32) -> vec4<f32> {
+  var largest = vec4<f32>(0.0);
+  for (var j = 0u; j < KV_FOURS; j++) {
+    largest = max(largest, abs(value_4(t, i / KV_FOURS * KV_FOURS + j)));
+  }
+  return largest;
+}
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let t = group.y;
@@ -58,20 +85,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   i -= Q_DIM / 2u;
   if (i < KV_DIM / 4u) {
     let at = row_of(page_of(position), position % PAGE);
-    let key = vec4<f32>(
-      rotated_key(t, 4u * i),
-      rotated_key(t, 4u * i + 1u),
-      rotated_key(t, 4u * i + 2u),
-      rotated_key(t, 4u * i + 3u),
-    );
-    kv_store(at + i, kv_rounded(key));
+    kv_store(at + i, key_4(t, i), kv_scale(largest_key(t, i)));
     return;
   }
   i -= KV_DIM / 4u;
   if (i < KV_DIM / 4u) {
     let at = row_of(page_of(position), PAGE + position % PAGE);
-    let v = from_row + Q_DIM + KV_DIM + 4u * i;
-    kv_store(at + i, kv_rounded(vec4<f32>(proj[v], proj[v + 1u], proj[v + 2u], proj[v + 3u])));
+    kv_store(at + i, value_4(t, i), kv_scale(largest_value(t, i)));
     return;
   }
   i -= KV_DIM / 4u;
@@ -102,7 +122,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     ready[to_row + Q_DIM + CONV_DIM + SSM_HEADS + i] = exp(delta * mamba[dt_bias + SSM_HEADS + i]);
   }
   if (i == SSM_HEADS) {
-    // For mixer.wgsl, which has no binding left.
+    // For the SSM heads.
     ready[to_row + Q_DIM + CONV_DIM + 2u * SSM_HEADS] = f32(control[0]);
   }
 }

@@ -22,15 +22,6 @@ fn main(@builtin(local_invocation_index) index: u32) {
   if (halted || index != 0u) {
     return;
   }
-  // No finite logit at all is as wrong as a NaN; the id must stay inside the vocabulary whatever happens.
-  let failed = best[0].wrong != 0u || best[0].token == NO_TOKEN;
-  let token = select(best[0].token, 0u, failed);
-  var is_end = failed;
-  for (var i = 0u; i < ends.count; i++) {
-    is_end = is_end || ends.id[i / 4u][i % 4u] == token;
-  }
-  ids[0] = token;
-  control[0] = u32(is_end);
-  control[1] = token;
-  control[2] = u32(failed);
+  // No finite logit at all is as wrong as a NaN.
+  store_token(best[0].token, best[0].wrong != 0u || best[0].token == NO_TOKEN);
 }

@@ -4,6 +4,7 @@
 mod chat;
 mod checkpoint;
 mod damage;
+mod drawing;
 mod family;
 mod fidelity;
 mod footprint;

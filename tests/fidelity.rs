@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use peregrine::checkpoint::Checkpoint;
-use peregrine::fidelity::{Difference, FidelityOptions, TOLERANCE_F16, compare, exact};
+use peregrine::fidelity::{Difference, FidelityOptions, TOLERANCE_F16, TOLERANCE_Q8, compare, exact};
 use peregrine::gpu::GpuOptions;
 use peregrine::model::LoadOptions;
 use peregrine::quantize::QuantType;
@@ -93,8 +93,9 @@ fn toys_in_every_container_are_exact() {
     let (whole, cut) = (gguf(one.path(), &toy(1)), gguf(parts.path(), &SynthOptions { files: 3, ..toy(1) }));
     check("three files", &cut);
     // Keys and values in f16 are another thing, and the numbers show it.
-    let (exact, f16) = (run(&whole, &whole).1, run_with(KvType::F16, &whole, &whole).1);
+    let [exact, f16, q8] = [KvType::F32, KvType::F16, KvType::Q8].map(|kv| run_with(kv, &whole, &whole).1);
     assert!(f16.is_within(TOLERANCE_F16) && f16.largest > 3.0 * exact.largest, "{f16:?} {exact:?}");
+    assert!(q8.is_within(TOLERANCE_Q8) && q8.largest > 3.0 * f16.largest, "{q8:?} {f16:?}");
     // Cutting changes nothing.
     let logits =
         |file: &Checkpoint| block_on(reference::model::logits::<f32>(file, &[7, 8, 9], 2, &mut |_| {})).unwrap();

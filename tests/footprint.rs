@@ -5,7 +5,7 @@ use peregrine::Error;
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::model::{LoadOptions, Model};
-use peregrine::state::{KvType, MAX_PAGES, PAGE, State};
+use peregrine::state::{KvType, PAGE, State};
 use peregrine_tests::{checkpoint, golden_path, gpu, session, tiny_model};
 use pollster::block_on;
 
@@ -29,11 +29,19 @@ fn the_embedded_model_by_hand() {
     assert_eq!(found.weights, 8 * layer + embedding_and_head + tables + norms + mamba);
     assert_eq!(found.weights, 18_401_600);
 
-    let row = 64 + 512 + 512 + rows_in + (512 + 640 + 2 * 8 + 1) + (512 + 512) + 1024 + 6144;
-    assert_eq!(found.scratch, 32 * 4 * row + 1024 + 16);
+    let row = 64 + 512 + 512 + rows_in + (512 + 640 + 2 * 8 + 1) + (512 + 512) + 1024;
+    // One chunk of 64 tokens: its states, products of tokens with tokens, running sums.
+    let ssd = 4 * (512 * 64 + 64 * 64 + 64 * 8);
+    // Eight rows of logits.
+    let logits = 8 * 4 * 6144;
+    assert_eq!(found.scratch, 32 * 4 * row + logits + ssd + 1024 + 16);
+    // Software adapters go token by token.
+    let software = Device { ssd: false, ..Device::default() };
+    let found_there = Footprint::of(&checkpoint(&tiny_model()), &options(1000, 32), software).unwrap();
+    assert_eq!(found_there.scratch, found.scratch - ssd);
 
     // The table of pages has 2048 numbers.
-    let next = 32 * 4 + 16 + 4 * 6144 + 16 * 64 + (16 + 16 * 4) + 2048 * 4;
+    let next = 32 * 4 + 16 + 4 * 6144 + 16 * 64 + (16 + 16 * 4) + 32 + 3 * 1024 * 4 + 66 * 16 + 2048 * 4;
     assert_eq!(found.states, 8 * 4 * (640 * 4 + 512 * 64) + next);
     // Eight pages of 128 positions, keys and values in f16; the arena before had four.
     assert_eq!(found.kv_cache, 8 * 2 * 1024 * 128 * 2);
@@ -65,10 +73,7 @@ fn full_state(gpu: &Gpu, model: &Model) -> State {
 }
 
 fn bytes(state: &State) -> u64 {
-    let next = &state.next;
-    let next = [&next.ids, &next.control, &next.kept, &next.candidates, &next.ends];
-    let table = 4 * u64::from(MAX_PAGES);
-    state.bytes() + table + next.map(|buffer| buffer.size()).iter().sum::<u64>()
+    state.bytes() - state.recurrent_bytes() + state.fixed_bytes()
 }
 
 #[test]

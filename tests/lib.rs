@@ -33,9 +33,9 @@ pub fn gpu(options: &GpuOptions) -> Gpu {
     block_on(Gpu::new(options)).expect("tests need a Vulkan adapter; mesa-vulkan-drivers has one in software")
 }
 
-/// Keys and values as they are computed: the numbers of the golden files are closer than f16 is.
+/// Keys and values as they are computed: the numbers of the golden files are closer than f16 is. Logits of whole chunks.
 pub fn exact() -> LoadOptions {
-    LoadOptions { kv: KvType::F32, ..LoadOptions::default() }
+    LoadOptions { kv: KvType::F32, logit_rows: Some(u32::MAX), ..LoadOptions::default() }
 }
 
 /// A session over a checkpoint on a device.

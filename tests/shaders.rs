@@ -8,18 +8,25 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, TypeInner};
 use peregrine::Error;
 use peregrine::format::FORMATS;
-use peregrine::gpu::{GpuOptions, Reduction};
+use peregrine::gpu::{COOPERATIVE_WORKGROUP_BYTES, GpuOptions, Reduction};
 use peregrine::kernels::{KERNELS, Kernel, Pipelines};
 use peregrine::plan::Step;
-use peregrine::state::Ends;
+use peregrine::sampling::Drawing;
+use peregrine::state::{Ends, KvType};
 use peregrine::weights::{GpuMatrix, GpuPart};
 use peregrine_tests::gpu;
 use pollster::block_on;
 
+/// The one kernel that needs more than the baseline: [`GpuOptions::cooperative`] asks for it.
+const COOPERATIVE: &str = "matmul_cooperative";
+
 fn validate(source: &str) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
     // unpack2x16float is plain WGSL; naga counts it as a capability all the same.
-    let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let capabilities = Capabilities::SUBGROUP
+        | Capabilities::SHADER_FLOAT16_IN_FLOAT32
+        | Capabilities::SHADER_FLOAT16
+        | Capabilities::COOPERATIVE_MATRIX;
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
     validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
@@ -28,43 +35,64 @@ fn validate(source: &str) -> Result<(Module, ModuleInfo), String> {
 }
 
 fn all() -> impl Iterator<Item = (&'static Kernel, Reduction, Module)> {
-    KERNELS.iter().flat_map(|kernel| {
-        [Reduction::Workgroup, Reduction::Subgroup].map(|reduction| {
-            let source = kernel.source(reduction, false);
-            let (module, _) = validate(&source).unwrap_or_else(|e| panic!("{}, {reduction:?}: {e}", kernel.name));
-            (kernel, reduction, module)
-        })
+    sources().map(|(kernel, reduction, source)| {
+        let (module, _) = validate(&source).unwrap_or_else(|e| panic!("{}, {reduction:?}: {e}", kernel.name));
+        (kernel, reduction, module)
+    })
+}
+
+/// Every kernel with each way of summing and of keeping keys and values.
+fn sources() -> impl Iterator<Item = (&'static Kernel, Reduction, String)> {
+    let kinds = [Reduction::Workgroup, Reduction::Subgroup];
+    let variants = kinds.into_iter().flat_map(|reduction| KvType::ALL.map(|kv| (reduction, kv)));
+    let variants: Vec<_> = variants.collect();
+    KERNELS.iter().flat_map(move |kernel| {
+        let source = move |(reduction, kv)| (kernel, reduction, kernel.source(reduction, kv, false));
+        variants.clone().into_iter().map(source)
     })
 }
 
 #[test]
 fn every_kernel_is_valid_in_every_variant() {
-    assert_eq!(all().count(), 2 * KERNELS.len());
+    assert_eq!(all().count(), 6 * KERNELS.len());
     let names: HashSet<&str> = KERNELS.iter().map(|k| k.name).collect();
     assert_eq!(names.len(), KERNELS.len(), "a name twice");
 }
 
 #[test]
 fn a_broken_source_is_seen() {
-    let matvec = Kernel::named("matvec").unwrap();
-    let source = matvec.source(Reduction::Workgroup, false);
+    let norm = Kernel::named("rmsnorm").unwrap();
+    let source = norm.source(Reduction::Workgroup, KvType::F16, false);
     assert!(validate(&source).is_ok());
-    let broken = source.replacen("sum += part.scale * part_sum;", "sum += part.scale * group;", 1);
+    let broken = source.replacen("let scale = 1.0", "let scale = group", 1);
     assert_ne!(broken, source);
     assert!(validate(&broken).is_err());
     // Not only what the parser sees.
-    let racing =
-        source.replacen("let lane = index % LANES;", "let lane = index % LANES; if (lane == 0u) { return 1.0; }", 1);
-    assert!(validate(&racing).is_err());
+    let mistyped = source.replacen("let total = reduce", "if (index == 0u) { return 1.0; } let total = reduce", 1);
+    assert!(validate(&mistyped).is_err());
 }
 
 #[test]
 fn only_browsers_are_told_to_enable_subgroups() {
     for kernel in KERNELS {
         for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
+            if kernel.name == COOPERATIVE {
+                // Natively only, and its features go by no other name.
+                assert!(
+                    kernel
+                        .source(reduction, KvType::F16, false)
+                        .starts_with("enable f16;\nenable wgpu_cooperative_matrix;\n")
+                );
+                continue;
+            }
             let enables = kernel.reduces && reduction == Reduction::Subgroup;
-            assert_eq!(kernel.source(reduction, true).starts_with("enable subgroups;\n"), enables, "{}", kernel.name);
-            assert!(!kernel.source(reduction, false).contains("enable "), "{}", kernel.name);
+            assert_eq!(
+                kernel.source(reduction, KvType::F16, true).starts_with("enable subgroups;\n"),
+                enables,
+                "{}",
+                kernel.name
+            );
+            assert!(!kernel.source(reduction, KvType::F16, false).contains("enable "), "{}", kernel.name);
         }
     }
 }
@@ -116,7 +144,7 @@ fn workgroups_keep_the_baselines_limits() {
         ("G", 1.0),
         ("Q_DIM", 2048.0),
         ("KV_DIM", 512.0),
-        ("KV_F16", 1.0),
+        ("KV_FOURS", 8.0),
         ("Q_PER_KV", 4.0),
         ("D_SSM", 3072.0),
         ("CONV_DIM", 4096.0),
@@ -128,25 +156,22 @@ fn workgroups_keep_the_baselines_limits() {
         ("READY_STRIDE", 8192.0),
         ("MIXED_STRIDE", 8192.0),
         ("WIDTH", 3072.0),
+        ("COLUMNS", 4096.0),
+        ("HEADS", 8.0),
         ("STRIDE", 8192.0),
         ("OFFSET", 2048.0),
         ("EPS", 1e-5),
     ];
     let mut largest = 0;
-    for kernel in KERNELS {
-        for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
-            let (module, info) = validate(&kernel.source(reduction, false)).unwrap();
-            let known = |name: &&str| module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
-            let mut constants: Vec<(&str, f64)> = sizes.iter().copied().filter(|(name, _)| known(name)).collect();
-            if kernel.name == "mixer" {
-                // Its shape has 128 invocations at most.
-                constants[0].1 = 128.0;
-            }
-            let (bytes, invocations) = workgroup(&module, &info, &constants);
-            assert!(bytes <= 16384, "{}, {reduction:?}: {bytes} bytes of workgroup memory", kernel.name);
-            assert!((1..=256).contains(&invocations), "{}: {invocations} invocations", kernel.name);
-            largest = largest.max(bytes);
-        }
+    for (kernel, reduction, source) in sources() {
+        let (module, info) = validate(&source).unwrap();
+        let known = |name: &&str| module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
+        let constants: Vec<(&str, f64)> = sizes.iter().copied().filter(|(name, _)| known(name)).collect();
+        let (bytes, invocations) = workgroup(&module, &info, &constants);
+        let most = if kernel.name == COOPERATIVE { COOPERATIVE_WORKGROUP_BYTES } else { 16384 };
+        assert!(bytes <= most, "{}, {reduction:?}: {bytes} bytes of workgroup memory", kernel.name);
+        assert!((1..=256).contains(&invocations), "{}: {invocations} invocations", kernel.name);
+        largest = largest.max(bytes);
     }
     assert!(largest > 8192, "the sizes of arrays are not counted: {largest}");
 }
@@ -172,17 +197,19 @@ macro_rules! assert_layout {
 
 #[test]
 fn structs_lie_as_rust_writes_them() {
-    let module = |name| validate(&Kernel::named(name).unwrap().source(Reduction::Workgroup, false)).unwrap().0;
+    let module =
+        |name| validate(&Kernel::named(name).unwrap().source(Reduction::Workgroup, KvType::F16, false)).unwrap().0;
     let matvec = module("matvec");
     assert_layout!(&matvec, "Step", Step, [tokens, position, first, splits]);
     assert_layout!(&matvec, "Part", GpuPart, [first_row, rows, strips, x, quants, scales, kind, scale]);
     assert_layout!(&matvec, "Matrix", GpuMatrix, [first_row, rows, parts, x_stride, y_stride, part]);
     assert_layout!(&module("sample"), "Ends", Ends, [count, vocab_size, id]);
+    assert_layout!(&module("draw"), "Drawing", Drawing, [scale, top_k, top_p, least, random]);
 }
 
 #[test]
 fn formats_have_ggufs_numbers() {
-    let source = Kernel::named("matvec").unwrap().source(Reduction::Workgroup, false);
+    let source = Kernel::named("matvec").unwrap().source(Reduction::Workgroup, KvType::F16, false);
     for spec in FORMATS {
         let line = format!("const {}: u32 = {}u;", spec.name, spec.gguf_id);
         assert!(source.contains(&line), "{line}");
@@ -195,8 +222,17 @@ fn formats_have_ggufs_numbers() {
 #[test]
 fn constants_are_the_same_on_both_sides() {
     let most_splits = peregrine::state::splits(u32::MAX - 128);
-    for (kernel, name, value) in [("merge", "MOST_SPLITS", most_splits), ("mixer", "PAGE", peregrine::state::PAGE)] {
-        let source = Kernel::named(kernel).unwrap().source(Reduction::Workgroup, false);
+    let chunk = peregrine::model::SSD_CHUNK;
+    let constants = [
+        ("merge", "MOST_SPLITS", most_splits),
+        ("attention_tile", "PAGE", peregrine::state::PAGE),
+        ("attention_tile", "QUERIES", peregrine::model::QUERIES),
+        ("ssd_states", "CHUNK", chunk),
+        ("ssd_pass", "CHUNK", chunk),
+        ("ssd_output", "CHUNK", chunk),
+    ];
+    for (kernel, name, value) in constants {
+        let source = Kernel::named(kernel).unwrap().source(Reduction::Workgroup, KvType::F16, false);
         let line = format!("const {name}: u32 = {value}u;");
         assert!(source.contains(&line), "{kernel}: {line}");
     }
@@ -205,12 +241,9 @@ fn constants_are_the_same_on_both_sides() {
 #[test]
 fn every_file_is_part_of_a_kernel() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
-    let sources: Vec<String> = KERNELS
-        .iter()
-        .flat_map(|k| [Reduction::Workgroup, Reduction::Subgroup].map(|reduction| k.source(reduction, false)))
-        .collect();
+    let sources: Vec<String> = sources().map(|(_, _, source)| source).collect();
     let mut files = 0;
-    for folder in [folder.clone(), folder.join("format")] {
+    for folder in [folder.clone(), folder.join("format"), folder.join("kv")] {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "wgsl") {
@@ -226,7 +259,7 @@ fn every_file_is_part_of_a_kernel() {
 #[test]
 fn a_pipeline_that_fails_is_reported_by_name() {
     let gpu = gpu(&GpuOptions::default());
-    let pipelines = Pipelines::new(&gpu);
+    let pipelines = Pipelines::new(&gpu, KvType::F16);
     let norm = Kernel::named("rmsnorm").unwrap();
     let sizes = [("WIDTH", 64.0), ("STRIDE", 64.0), ("EPS", 1e-5)];
     pipelines.get(norm, Reduction::Workgroup, &sizes);

@@ -16,7 +16,7 @@ use pollster::block_on;
 /// Small chunks, so that a few tokens are several steps.
 fn open(case: &str, shapes: ShapeClass, chunk: u32, kv: KvType) -> Session {
     let options = GpuOptions { shapes: Some(shapes), ..GpuOptions::default() };
-    let load = LoadOptions { chunk: Some(chunk), kv, ..Default::default() };
+    let load = LoadOptions { chunk: Some(chunk), kv, snapshot_host_budget: Some(0), ..Default::default() };
     session(&gpu(&options), &checkpoint(&golden_path(case)), &load)
 }
 
@@ -144,6 +144,8 @@ fn random_walks_are_the_sessions_that_read_the_same() {
     walk(open("norm1.gguf", ShapeClass::Software, 16, KvType::F16), 1, 64);
     walk(open("norm1.gguf", ShapeClass::Software, 16, KvType::F32), 2, 48);
     walk(open("odd.gguf", ShapeClass::Hardware, 16, KvType::F16), 3, 64);
+    walk(open("norm1.gguf", ShapeClass::Hardware, 16, KvType::Q8), 4, 48);
+    walk(open("odd.gguf", ShapeClass::Software, 16, KvType::Q8), 5, 48);
 }
 
 fn greedy(max_tokens: u32) -> GenerateOptions {
@@ -164,6 +166,7 @@ fn random_requests_are_answered_as_if_each_were_the_first() {
     let (mut cached, mut asked) = (0, 0);
     for turn in 0..40 {
         session.set_snapshot_budget(each * [3, 12, 40][turn / 14]);
+        session.set_snapshot_host_budget(each * [4, 0, 2][turn / 14]);
         let mut ids = lines[noise.below(lines.len())].clone();
         match noise.below(4) {
             0 => ids.truncate(1 + noise.below(ids.len())),
@@ -313,6 +316,64 @@ fn the_place_that_is_gone_back_to_stays() {
     }
 }
 
+/// What the GPU has no more room for moves to the host, and from there it is gone back to all the same.
+#[test]
+fn places_move_to_the_host_and_back() {
+    let mut session = open("norm1.gguf", ShapeClass::Software, 64, KvType::F16);
+    let each = session.snapshot().unwrap().bytes();
+    let whole = Noise(8).tokens(&session, 3000);
+    let edited = |at: usize| [&whole[..at], &[(whole[at] + 1) % 200, 7]].concat();
+    session.set_snapshot_budget(2 * each);
+    session.set_snapshot_host_budget(30 * each);
+    for turn in 1..=6 {
+        complete(&mut session, &whole[..turn * 500], 1);
+    }
+    let (moved, bytes) = session.snapshots_on_host();
+    assert!(moved >= 4 && bytes == moved as u64 * each, "{moved}, {bytes}");
+    assert!(session.snapshots().1 <= 2 * each);
+    // Pages that only the abandoned ends need count, too.
+    session.set_snapshot_budget(2 * each + session.engine().model().kv().bytes_of_page() * 200);
+    for at in [2600, 1030, 600, 2100] {
+        let found = complete(&mut session, &edited(at), 1);
+        assert!(found.cached_tokens as usize >= at / 500 * 500 - 1, "an edit at {at}: {}", found.cached_tokens);
+        let other = replay(session.engine(), &vec![edited(at)]);
+        assert_same(&states(&session), &states(&other), &format!("an edit at {at}"));
+        assert!(session.snapshots_on_host().0 > 2);
+    }
+    // Forgotten there, too, when there is no room.
+    session.set_snapshot_host_budget(each);
+    assert_eq!(session.snapshots_on_host(), (1, each));
+    session.set_snapshot_budget(0);
+    assert_eq!((session.snapshots(), session.snapshots_on_host()), ((0, 0), (0, 0)));
+    session.set_snapshot_host_budget(8 * each);
+    assert_eq!(complete(&mut session, &whole, 1).cached_tokens, 0);
+}
+
+/// Whoever gives up while a place is on its way from the host finds the session as it was.
+#[test]
+fn going_back_can_be_given_up() {
+    let mut session = open("norm1.gguf", ShapeClass::Software, 64, KvType::F16);
+    let each = session.snapshot().unwrap().bytes();
+    session.set_snapshot_budget(each);
+    session.set_snapshot_host_budget(8 * each);
+    let whole = Noise(9).tokens(&session, 1400);
+    for end in [500, 1000, 1400] {
+        complete(&mut session, &whole[..end], 1);
+    }
+    assert!(session.snapshots_on_host().0 > 1);
+    let edited = [&whole[..600], &[5, 6, 7]].concat();
+    for _ in 0..3 {
+        let mut asked = |_| true;
+        let how = greedy(1);
+        let mut going = Box::pin(session.complete(&edited, &how, &mut asked));
+        let _ = going.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        drop(going);
+    }
+    let found = complete(&mut session, &edited, 3);
+    let other = complete(&mut open("norm1.gguf", ShapeClass::Software, 64, KvType::F16), &edited, 3);
+    assert_eq!(found.ids, other.ids);
+}
+
 /// Turns of the soak. `PEREGRINE_SOAK=2000 cargo test --release -p peregrine-tests --test all -- turns_keep_memory_flat --nocapture`
 fn turns() -> usize {
     std::env::var("PEREGRINE_SOAK").ok().and_then(|turns| turns.parse().ok()).unwrap_or(200)
@@ -326,6 +387,7 @@ fn hundreds_of_turns_keep_memory_flat() {
     let each = session.snapshot().unwrap().bytes();
     let budget = 12 * each + 4 * model.kv().bytes_of_page();
     session.set_snapshot_budget(budget);
+    session.set_snapshot_host_budget(4 * each);
     let mut noise = Noise(7);
     let mut turns_of: Vec<Vec<u32>> = Vec::new();
     let (mut cached, mut asked) = (0, 0);
@@ -353,10 +415,12 @@ fn hundreds_of_turns_keep_memory_flat() {
             let bytes = saved(&mut session);
             session = Session::new(&engine).unwrap();
             session.set_snapshot_budget(budget);
+            session.set_snapshot_host_budget(4 * each);
             block_on(session.restore(&MemorySource::new("a state", bytes))).unwrap();
         }
         let (_, snapshots) = session.snapshots();
         assert!(snapshots <= budget, "turn {turn}: {snapshots} bytes of snapshots");
+        assert!(session.snapshots_on_host().1 <= 4 * each, "turn {turn}");
         let most = if turn < turns / 2 { &mut early } else { &mut late };
         *most = (gpu.allocated_bytes().unwrap_or(0).max(most.0), model.kv().bytes().max(most.1));
     }

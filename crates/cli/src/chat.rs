@@ -33,12 +33,15 @@ pub struct Args {
     /// Most tokens of the conversation
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
-    /// Leave out the oldest turns when the context is full
+    /// Leave out the oldest turns when the context is full, also in the middle of an answer
     #[arg(long)]
     drop_oldest: bool,
     /// Most bytes on the GPU for places to go back to, as in 1GB
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     snapshots: Option<u64>,
+    /// Bytes of this machine's memory for those that the GPU has no more room for (1GiB)
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    host_snapshots: Option<u64>,
     /// Go on with the conversation in this file, if there is one, and keep it there at the end
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
@@ -79,6 +82,9 @@ pub fn run(args: &Args) -> Outcome {
         interrupt,
     };
     conversation.reset();
+    if let Some(bytes) = args.host_snapshots {
+        conversation.session.set_snapshot_host_budget(bytes);
+    }
     if let Some(bytes) = args.snapshots {
         conversation.session.set_snapshot_budget(bytes);
     }

@@ -5,6 +5,7 @@ use peregrine::checkpoint::Checkpoint;
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
+use peregrine::state::KvType;
 use pollster::block_on;
 use serde_json::json;
 
@@ -30,16 +31,24 @@ pub struct Args {
 }
 
 /// The ways a device can be driven, by name.
-fn variants(all: bool) -> Vec<(&'static str, GpuOptions)> {
+fn variants(all: bool) -> Vec<(&'static str, GpuOptions, KvType)> {
     let options = GpuOptions::default();
     let shaped = |shapes, reduction| GpuOptions { shapes: Some(shapes), reduction: Some(reduction), ..options.clone() };
-    let mut variants = vec![("default", options.clone())];
+    let mut variants = vec![("default", options.clone(), KvType::default())];
     if all {
+        let f16 = KvType::F16;
+        let software = || shaped(ShapeClass::Software, Reduction::Workgroup);
+        let hardware = || shaped(ShapeClass::Hardware, Reduction::Workgroup);
         variants.extend([
-            ("baseline limits, no features", GpuOptions { baseline: true, ..options.clone() }),
-            ("software shapes", shaped(ShapeClass::Software, Reduction::Workgroup)),
-            ("GPU shapes, workgroup sums", shaped(ShapeClass::Hardware, Reduction::Workgroup)),
-            ("GPU shapes, subgroup sums", shaped(ShapeClass::Hardware, Reduction::Subgroup)),
+            ("baseline limits, no features", GpuOptions { baseline: true, ..options.clone() }, f16),
+            ("software shapes", software(), f16),
+            ("software shapes, keys and values in f32", software(), KvType::F32),
+            ("software shapes, keys and values in 8 bits", software(), KvType::Q8),
+            ("GPU shapes, workgroup sums", hardware(), f16),
+            ("GPU shapes, keys and values in f32", hardware(), KvType::F32),
+            ("GPU shapes, keys and values in 8 bits", hardware(), KvType::Q8),
+            ("GPU shapes, subgroup sums", shaped(ShapeClass::Hardware, Reduction::Subgroup), f16),
+            ("cooperative matrices", GpuOptions { cooperative: true, ..options.clone() }, f16),
         ]);
     }
     variants
@@ -54,16 +63,16 @@ pub fn run(args: &Args) -> Outcome {
 
     let mut reports = Vec::new();
     let mut first_difference = None;
-    for (name, options) in variants(args.all_variants) {
+    for (name, options, kv) in variants(args.all_variants) {
         let gpu = match block_on(Gpu::new(&GpuOptions { adapter: args.adapter.clone(), ..options.clone() })) {
-            Err(error) if options.reduction == Some(Reduction::Subgroup) => {
+            Err(error) if options.reduction == Some(Reduction::Subgroup) || options.cooperative => {
                 eprintln!("{name}: {error}");
                 continue;
             }
             gpu => gpu?,
         };
         // A chunk must hold the first step.
-        let load = LoadOptions { chunk: Some(args.tokens), ..LoadOptions::default() };
+        let load = LoadOptions { chunk: Some(args.tokens), kv, ..LoadOptions::default() };
         let engine = block_on(Engine::load(&gpu, &checkpoint, &load, &mut |_| {}))?;
         let mut session = Session::new(&engine)?;
         let mut results: Vec<Comparison> = Vec::new();

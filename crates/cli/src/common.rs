@@ -29,21 +29,23 @@ pub struct GpuArgs {
     /// Use only what every WebGPU device offers
     #[arg(long)]
     baseline: bool,
+    /// Read prompts with cooperative matrices (tensor cores): faster, factors are rounded to f16
+    #[arg(long)]
+    cooperative: bool,
     /// Multiply the logits by X, which a GGUF file of a model with tied embeddings cannot say itself
     #[arg(long, value_name = "X", value_parser = finite)]
     logit_scale: Option<f32>,
     /// Take at most so many bytes on the GPU, as in 4GB or 900MiB; without --context the conversation gets what the model leaves
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     memory_budget: Option<u64>,
-    /// How keys and values are kept: f16 (the default), or f32 as they were computed, in twice the memory
+    /// How keys and values are kept: f16 (the default), f32 as they were computed, in twice the memory, or q8 in little more than half
     #[arg(long, value_name = "TYPE", value_parser = kv_type)]
     pub kv: Option<KvType>,
 }
 
-/// `f16` or `f32`.
+/// `f16`, `f32` or `q8`.
 pub fn kv_type(text: &str) -> Result<KvType, String> {
-    let known = [KvType::F16, KvType::F32];
-    known.into_iter().find(|kv| kv.name() == text).ok_or_else(|| "f16 or f32 is needed".into())
+    KvType::ALL.into_iter().find(|kv| kv.name() == text).ok_or_else(|| "f16, f32 or q8 is needed".into())
 }
 
 /// `4GB`, `1.5GiB`, `900M`, `123456789`.
@@ -75,13 +77,23 @@ impl GpuArgs {
         Ok(checkpoint)
     }
 
-    /// The checkpoint on the GPU, with a progress bar on a terminal.
-    pub fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
-        let gpu = block_on(Gpu::new(&GpuOptions {
+    /// The device.
+    pub fn device(&self) -> Outcome<Gpu> {
+        Ok(block_on(Gpu::new(&GpuOptions {
             adapter: self.adapter.clone(),
             baseline: self.baseline,
+            cooperative: self.cooperative,
             ..GpuOptions::default()
-        }))?;
+        }))?)
+    }
+
+    /// The checkpoint on the GPU, with a progress bar on a terminal.
+    pub fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
+        self.load_on(&self.device()?, checkpoint, options)
+    }
+
+    /// The same on a device that is open.
+    pub fn load_on(&self, gpu: &Gpu, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
         let options =
             LoadOptions { memory_budget: self.memory_budget, kv: self.kv.unwrap_or(options.kv), ..options.clone() };
         let bar = bytes_bar("loading");
@@ -92,7 +104,7 @@ impl GpuArgs {
             }
             Progress::Compile { .. } => bar.set_message("compiling shaders"),
         };
-        let engine = block_on(Engine::load(&gpu, checkpoint, &options, &mut report));
+        let engine = block_on(Engine::load(gpu, checkpoint, &options, &mut report));
         bar.finish_and_clear();
         let engine = engine?;
         let (context, wanted) = (engine.model().context_length(), checkpoint.config.max_position_embeddings);

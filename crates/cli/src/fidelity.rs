@@ -6,7 +6,7 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use peregrine::checkpoint::Checkpoint;
 use peregrine::fidelity::{
-    Difference, Fidelity, FidelityOptions, TOLERANCE, TOLERANCE_F16, compare, exact as exact_logits,
+    Difference, Fidelity, FidelityOptions, TOLERANCE, TOLERANCE_F16, TOLERANCE_Q8, compare, exact as exact_logits,
 };
 use peregrine::model::LoadOptions;
 use peregrine::quantize::QuantType;
@@ -63,6 +63,7 @@ impl Row {
         match self.kv {
             KvType::F32 => TOLERANCE,
             KvType::F16 => TOLERANCE_F16,
+            KvType::Q8 => TOLERANCE_Q8,
         }
     }
 }
@@ -72,7 +73,7 @@ pub fn run(args: &Args) -> Outcome {
     let mut adapter = String::new();
     match &args.model {
         Some(model) => {
-            let kv = args.gpu.kv.map_or(vec![KvType::F32, KvType::F16], |kv| vec![kv]);
+            let kv = args.gpu.kv.map_or(KvType::ALL.to_vec(), |kv| vec![kv]);
             adapter = one(args, model, &args.gpu.open(model)?, &kv, &mut rows)?;
         }
         None => {
@@ -85,10 +86,10 @@ pub fn run(args: &Args) -> Outcome {
                 let folder = tempfile::tempdir().map_err(Failure::writing("a temporary folder"))?;
                 let path = case.make(folder.path())?;
                 let checkpoint = args.gpu.open(&path.display().to_string())?;
-                // What f16 loses does not depend on the weights' format: once is enough.
+                // What rounding loses does not depend on the weights' format: once is enough.
                 let kv = match args.gpu.kv {
                     Some(kv) => vec![kv],
-                    None if case.name.ends_with("mix Q4_K_M") => vec![KvType::F32, KvType::F16],
+                    None if case.name.ends_with("mix Q4_K_M") => KvType::ALL.to_vec(),
                     None => vec![KvType::F32],
                 };
                 adapter = one(args, &case.name, &checkpoint, &kv, &mut rows)?;
@@ -188,7 +189,9 @@ fn measure<T: Real>(
     let (mut exact, mut adapter) = (None, String::new());
     for kv in kv {
         let start = Instant::now();
-        let engine = args.gpu.load(checkpoint, &LoadOptions { kv: *kv, ..LoadOptions::default() })?;
+        let engine = args
+            .gpu
+            .load(checkpoint, &LoadOptions { kv: *kv, logit_rows: Some(u32::MAX), ..LoadOptions::default() })?;
         options.last = options.last.min(engine.model().logit_rows());
         let expected = match exact.take() {
             Some(expected) => expected,

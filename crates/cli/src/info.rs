@@ -25,7 +25,7 @@ pub struct Args {
     /// Tell whether the model fits into so many bytes, and with which context
     #[arg(long, value_name = "BYTES", requires = "model", value_parser = crate::common::bytes)]
     memory_budget: Option<u64>,
-    /// How keys and values are kept: f16 or f32
+    /// How keys and values are kept: f16, f32 or q8
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = crate::common::kv_type)]
     kv: peregrine::state::KvType,
     /// For programs

@@ -40,7 +40,8 @@ pub fn run(args: &Args) -> Outcome {
     let vocab_size = checkpoint.config.vocab_size;
     let ids = read_ids(&args.ids, vocab_size)?;
     let chunk = if args.step { Some(1) } else { args.chunk };
-    let engine = args.gpu.load(&checkpoint, &LoadOptions { chunk, ..LoadOptions::default() })?;
+    let engine =
+        args.gpu.load(&checkpoint, &LoadOptions { chunk, logit_rows: Some(u32::MAX), ..LoadOptions::default() })?;
     let mut session = Session::new(&engine)?;
     let total = u32::try_from(ids.len()).map_err(|_| Failure::input("too many token ids"))?;
     let rows = args.last.unwrap_or(total).min(total);

@@ -5,6 +5,7 @@
 
 mod bench;
 mod bench_state;
+mod bench_table;
 mod chat;
 mod check;
 mod common;
@@ -55,6 +56,8 @@ enum Command {
     Logits(logits::Args),
     /// Speed of prefill and decode
     Bench(bench::Args),
+    /// Speed of random models of official shapes, checked in the same run: tables in Markdown
+    BenchTable(bench_table::Args),
     /// Compare the GPU with the CPU twin, stage by stage
     Check(check::Args),
     /// How exact the logits are: the GPU against the CPU in f64
@@ -76,6 +79,7 @@ fn run(command: Command) -> Outcome {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::BenchTable(args) => bench_table::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Fidelity(args) => fidelity::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),

@@ -105,7 +105,11 @@ fn info_tells_the_memory() {
     let some = memory(&["--context", "256", "--memory-budget", "1GB"]);
     assert_eq!((some["kv_cache"].as_u64(), some["fits"].as_bool()), (Some(8 * 2 * 256 * 128 * 2), Some(true)));
     assert_eq!(memory(&["--context", "256", "--kv", "f32"])["kv_cache"].as_u64(), Some(8 * 2 * 256 * 128 * 4));
-    fails(&["info", model, "--kv", "f8"], "f16 or f32 is needed");
+    assert_eq!(
+        memory(&["--context", "256", "--kv", "q8"])["kv_cache"].as_u64(),
+        Some(8 * 2 * 256 * (128 + 128 / 32 * 4))
+    );
+    fails(&["info", model, "--kv", "f8"], "f16, f32 or q8 is needed");
     let none = memory(&["--memory-budget", "1MiB"]);
     assert_eq!((&none["budget"], &none["fits"]), (&(1 << 20).into(), &false.into()));
     assert!(none["largest_context"].is_null());
@@ -122,8 +126,8 @@ fn info_tells_the_memory() {
 fn tokenize() {
     let model = model();
     let model = model.to_str().unwrap();
-    assert_eq!(ok(&["tokenize", model, "--text", "Hello, how are you?<|im_end|>"]), "596 16 756 348 298 35 4\n");
-    assert_eq!(ok(&["tokenize", model, "--text", "Hello", "--bos"]), "1 596\n");
+    assert_eq!(ok(&["tokenize", model, "--text", "Hello, how are you?<|im_end|>"]), "634 16 664 384 299 35 4\n");
+    assert_eq!(ok(&["tokenize", model, "--text", "Hello", "--bos"]), "1 634\n");
     assert_eq!(ok(&["tokenize", model, "--text", ""]), "\n");
     // A text that looks like a flag.
     assert!(!ok(&["tokenize", model, "--text", "--bos"]).trim().is_empty());
@@ -146,7 +150,7 @@ fn quantize_makes_a_model() {
     let json: serde_json::Value = serde_json::from_str(&ok(&["info", out, "--json"])).unwrap();
     assert_eq!(json["name"], "Copy");
     assert!(json["formats"]["Q8_0"]["tensors"].as_u64().unwrap() > 70);
-    assert_eq!(ok(&["tokenize", out, "--text", "Hello"]), "596\n");
+    assert_eq!(ok(&["tokenize", out, "--text", "Hello"]), "634\n");
     // No rest of an unfinished file, and nothing is written for an unknown type or over the input.
     fails(&["quantize", out, "x.gguf", "--type", "Q9"], "Q4_K_M");
     fails(&["quantize", out, out, "--type", "Q4_0"], "both input and output");

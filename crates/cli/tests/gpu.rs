@@ -50,7 +50,7 @@ fn json(command: &str, args: &[&str]) -> Value {
 fn logits(args: &[&str]) -> (Vec<u64>, Vec<f32>) {
     let folder = tempfile::tempdir().unwrap();
     let (ids, out) = (folder.path().join("ids"), folder.path().join("out.npy"));
-    std::fs::write(&ids, "1 3 596 16\n756 348 298 35 4 100").unwrap();
+    std::fs::write(&ids, "1 3 634 16\n664 384 299 35 4 100").unwrap();
     let files = ["--ids", ids.to_str().unwrap(), "--out", out.to_str().unwrap()];
     run("logits", &[&files, args].concat(), "");
     let npy = npyz::NpyFile::new(std::fs::File::open(&out).unwrap()).unwrap();
@@ -185,6 +185,43 @@ fn bench_measures() {
     }
     assert!(report["dispatches_per_token"].as_u64().unwrap() > 0);
     assert!(!report["adapter"].as_str().unwrap().is_empty());
+    let number =
+        |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path}: {report}"));
+    let of = |name: &str| number(&format!("/decode_milliseconds_percentiles/{name}"));
+    assert!(0.0 < of("p50") && of("p50") <= of("p90") && of("p90") <= of("p99"));
+    // 8 layers of 640 x 4 and 512 x 64 values, read and written; 10 + 20 + 2 + 1 positions of 8 x 256 values in f16.
+    assert_eq!(number("/bytes_per_token/states"), 2.0 * 8.0 * 4.0 * (640.0 * 4.0 + 512.0 * 64.0));
+    assert_eq!(number("/bytes_per_token/keys_and_values"), 33.0 * 8.0 * 256.0 * 2.0);
+    assert!(number("/bytes_per_token/weights") < number("/memory/weights"));
+    assert!(number("/memory/ratio") > 1.0 && number("/memory/driver") >= number("/memory/weights"));
+    assert!(number("/floor/milliseconds_per_token") > 0.0 && number("/floor/ratio") > 0.0, "{report}");
+    let parts = ["open", "device", "model", "first_prompt"].map(|part| number(&format!("/loading/{part}_seconds")));
+    assert!((parts.iter().sum::<f64>() - number("/loading/open_to_first_token_seconds")).abs() < 1e-6);
+    let table =
+        text("bench", &["--prompt-tokens", "20", "--gen-tokens", "4", "--repeat", "1", "--temperature", "1"], "");
+    assert_eq!(table.lines().count(), 9, "{table}");
+}
+
+#[test]
+fn the_bench_table_has_a_row_for_each_model() {
+    let sections = |list: &str| {
+        let sizes = ["--sizes", "toy", "--types", "Q4_K_M", "--contexts", "40,150,9999", "--layers", "1"];
+        let short = ["--prompt-tokens", "40", "--gen-tokens", "4", "--sections", list];
+        let program = env!("CARGO_BIN_EXE_peregrine");
+        let mut command = Command::new(program);
+        command.arg("bench-table").args(sizes).args(short).env("XDG_RUNTIME_DIR", std::env::temp_dir());
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let table = sections("speed,growth");
+    let rows = |start: &str| table.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!((rows("| toy | Q4_K_M |"), rows("| toy | 1 |")), (1, 1), "{table}");
+    // A context that the model does not have is left out.
+    assert_eq!((rows("| 1 | 40 |"), rows("| 1 | 150 |"), rows("| 1 | 9999 |")), (1, 1, 0), "{table}");
+    let checked = sections("check");
+    assert_eq!(checked.matches(", 0 differ (").count(), 1, "{checked}");
 }
 
 #[test]
@@ -197,13 +234,22 @@ fn bench_measures_states() {
     assert_eq!(rows.len(), 2);
     for (row, context) in rows.iter().zip([60, 140]) {
         assert_eq!(row["context"], context);
-        for key in ["read_again_seconds", "edit_seconds", "fork_seconds", "save_seconds", "restore_seconds"] {
+        for key in [
+            "read_again_seconds",
+            "edit_seconds",
+            "edit_from_host_seconds",
+            "fork_seconds",
+            "save_seconds",
+            "restore_seconds",
+        ] {
             assert!(row[key].as_f64().unwrap() > 0.0, "{key}: {row}");
         }
         assert!(row["saved_bytes"].as_u64() > row["fork_bytes"].as_u64(), "{row}");
     }
     // The last 32 tokens; a stem of 28 tokens is too short for a snapshot.
-    assert_eq!((&rows[0]["edit_tokens_read"], &rows[1]["edit_tokens_read"]), (&60.into(), &32.into()));
+    for key in ["edit_tokens_read", "edit_from_host_tokens_read"] {
+        assert_eq!((&rows[0][key], &rows[1][key]), (&60.into(), &32.into()), "{key}");
+    }
     let table = text("bench", &args, "");
     assert_eq!(table.lines().filter(|line| line.starts_with('|')).count(), 4, "{table}");
     let wide = json("bench", &["--state", "--contexts", "40", "--repeat", "1", "--json", "--kv", "f32"]);
@@ -240,6 +286,7 @@ fn fidelity_is_a_table_of_formats_and_containers() {
         "GGUF, all Q4_0",
         "GGUF, mix Q4_K_M",
         "GGUF, mix Q4_K_M",
+        "GGUF, mix Q4_K_M",
         "GGUF, mix Q4_K_M, three files",
         "safetensors, GPTQ 4 bits",
         "safetensors, GPTQ 4 bits, desc_act",
@@ -249,7 +296,10 @@ fn fidelity_is_a_table_of_formats_and_containers() {
         for step in ["prefill", "decode"] {
             let found = &model[step];
             assert_eq!((&found["ok"], &found["rows"]), (&true.into(), &16.into()), "{model}");
-            assert!(found["largest"].as_f64().unwrap() < 2e-3, "{model}");
+            // Keys and values in 8 bits cost more, and it shows.
+            let in_8_bits = model["kv"] == "q8";
+            let largest = found["largest"].as_f64().unwrap();
+            assert!(largest < if in_8_bits { 0.05 } else { 2e-3 } && (largest > 2e-3) == in_8_bits, "{model}");
         }
     }
     let table = text("fidelity", &["--only", "all Q4_0", "--single"], "");

@@ -82,16 +82,28 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`].
     pub fn rendering(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Rendering> {
+        self.rendering_of(tokenizer, messages, true)
+    }
+
+    /// The same without the generation prompt: what all conversations share that begin with these messages.
+    ///
+    /// # Errors
+    /// [`Error::Template`].
+    pub fn beginning(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Rendering> {
+        self.rendering_of(tokenizer, messages, false)
+    }
+
+    fn rendering_of(&self, tokenizer: &Tokenizer, messages: &[Message], generation: bool) -> Result<Rendering> {
         let controls: Vec<&str> =
             tokenizer.special_tokens().map(|(_, text)| text).filter(|text| !text.is_empty()).collect();
-        Ok(Rendering::new(self.segments(&controls, messages)?, &controls))
+        Ok(Rendering::new(self.segments(&controls, messages, generation)?, &controls))
     }
 
     /// The rendering cut where trust changes: mostly one segment.
-    fn segments(&self, controls: &[&str], messages: &[Message]) -> Result<Vec<Segment>> {
+    fn segments(&self, controls: &[&str], messages: &[Message], generation: bool) -> Result<Vec<Segment>> {
         let texts = || messages.iter().flat_map(|m| [m.role.as_str(), m.content.as_str()]);
         if !texts().any(|text| has_control(text, controls)) {
-            return Ok(vec![Segment { text: self.render(messages, true)?, trusted: true }]);
+            return Ok(vec![Segment { text: self.render(messages, generation)?, trusted: true }]);
         }
         let mark = unused_char(texts().chain([self.jinja.source()]))?;
         let broken: Vec<Message> = messages
@@ -99,7 +111,7 @@ impl ChatTemplate {
             .map(|m| Message::new(break_controls(&m.role, controls, mark), break_controls(&m.content, controls, mark)))
             .collect();
         let mut segments = Vec::new();
-        let rendering = self.render(&broken, true)?;
+        let rendering = self.render(&broken, generation)?;
         let mut rest = rendering.as_str();
         while !rest.is_empty() {
             let (at, len) = next_control(rest, controls).unwrap_or((rest.len(), 0));

@@ -7,7 +7,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::model::Strides;
-use crate::plan::{Stage, Step};
+use crate::plan::{Draw, Stage, Step};
 use crate::reference::kernels::{self, LayerState};
 use crate::reference::model::{self, Layer, Trace};
 use crate::session::Session;
@@ -30,17 +30,30 @@ pub struct Comparison {
     pub found: f32,
     /// The CPU's value there.
     pub expected: f32,
+    /// The share of the largest value up to which a difference is rounding.
+    pub tolerance: f32,
 }
 
 /// A difference up to this share of the largest value is rounding: sums of f32 in another order.
 pub const TOLERANCE: f32 = 5e-5;
+/// The same where both factors of a product were rounded to f16, by half a step of 2^-11 each: cooperative matrices, and all that
+/// follows from them in a layer.
+pub const TOLERANCE_F16: f32 = 4e-3;
 
 impl Comparison {
     /// Compares two slices of the same meaning. A length that differs is a difference.
     pub fn of(stage: impl Into<String>, tokens: u32, found: &[f32], expected: &[f32]) -> Self {
         let magnitude = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-        let mut worst =
-            Self { stage: stage.into(), tokens, difference: 0.0, magnitude, index: 0, found: 0.0, expected: 0.0 };
+        let mut worst = Self {
+            stage: stage.into(),
+            tokens,
+            difference: 0.0,
+            magnitude,
+            index: 0,
+            found: 0.0,
+            expected: 0.0,
+            tolerance: TOLERANCE,
+        };
         if found.len() != expected.len() {
             return Self { difference: f32::INFINITY, index: found.len().min(expected.len()), ..worst };
         }
@@ -56,7 +69,7 @@ impl Comparison {
     /// Whether the difference is rounding.
     pub fn is_close(&self) -> bool {
         // An infinite magnitude would excuse anything.
-        self.difference.is_finite() && self.difference <= TOLERANCE * self.magnitude.max(1e-3)
+        self.difference.is_finite() && self.difference <= self.tolerance * self.magnitude.max(1e-3)
     }
 }
 
@@ -73,6 +86,7 @@ pub async fn check(
     on_result: &mut dyn FnMut(&Comparison),
 ) -> Result<()> {
     session.reset();
+    let cooperative = session.engine().model().gpu().cooperative();
     let c = checkpoint.config.clone();
     if let Some(token) = ids.iter().find(|id| **id >= c.vocab_size) {
         return Err(Error::TokenOutOfRange { token: *token, vocab_size: c.vocab_size });
@@ -82,7 +96,9 @@ pub async fn check(
     for tokens in steps {
         let to = (from + *tokens as usize).min(ids.len());
         if from < to {
-            check_step(session, checkpoint, &ids[from..to], &mut states, on_result).await?;
+            let tolerance = if cooperative { TOLERANCE_F16 } else { TOLERANCE };
+            let mut judge = |c: &Comparison| on_result(&Comparison { tolerance, ..c.clone() });
+            check_step(session, checkpoint, &ids[from..to], &mut states, &mut judge).await?;
         }
         from = to;
     }
@@ -117,7 +133,9 @@ async fn check_step(
         }
         let cache = runner.cache(i).await?;
         let kv = runner.session.engine().model().kv().kv();
-        let keep = |values: bool, at: usize, value: f32| kept(kv, cache[usize::from(values)].get(at), value);
+        let keep = |values: bool, at: usize, row: &mut [f32]| {
+            kept(kv, c.head_dim, cache[usize::from(values)].get(at..at + row.len()), row);
+        };
         let state = &mut states[i as usize];
         let trace = layer.forward(c, &input, step.position, state, &keep);
         for (name, all) in found {
@@ -144,26 +162,32 @@ async fn check_step(
     Ok(())
 }
 
-/// What the twin keeps of a key or a value. In f16 two values that differ by rounding can become neighbours, which is no error but would
-/// look like one and go on through attention: then it is the GPU's.
-fn kept(kv: KvType, found: Option<&f32>, value: f32) -> f32 {
-    let half_a_step = value.abs().max(6.2e-5) / 2048.0;
-    match found {
-        Some(found)
-            if kv == KvType::F16 && (found - value).abs() <= 1.01 * half_a_step + TOLERANCE * value.abs().max(0.1) =>
-        {
-            *found
+/// What the twin keeps of a row of keys or values. Rounded, two values that differ by an ulp can become neighbours, which is no error but
+/// would look like one and go on through attention: then it is the GPU's.
+fn kept(kv: KvType, head_dim: u32, found: Option<&[f32]>, row: &mut [f32]) {
+    let exact = row.to_vec();
+    kv.keep(row, head_dim);
+    let block = KvType::block(head_dim) as usize;
+    let half_a_step = |at: usize| match kv {
+        KvType::F32 => 0.0,
+        KvType::F16 => exact[at].abs().max(6.2e-5) / 2048.0,
+        KvType::Q8 => KvType::scale(&exact[at / block * block..][..block]) / 2.0,
+    };
+    for (at, found) in found.unwrap_or_default().iter().enumerate().filter(|_| kv != KvType::F32) {
+        if (found - exact[at]).abs() <= 1.01 * half_a_step(at) + TOLERANCE * exact[at].abs().max(0.1) {
+            row[at] = *found;
         }
-        _ => kv.keep(value),
     }
 }
 
 /// The stages of a layer in order, as `Model::record` names them. A plan has no dispatch for one that is fused into the next.
-const STAGES: [&str; 9] = [
+const STAGES: [&str; 11] = [
     "input_layernorm",
     "project_in",
     "prepare",
     "mixer",
+    "attention",
+    "ssm",
     "gated_norm",
     "project_out",
     "pre_ff_layernorm",
@@ -176,7 +200,7 @@ fn line<'a>(trace: &'a Trace, name: &str) -> &'a [f32] {
         "input_layernorm" => &trace.input_layernorm,
         "project_in" => &trace.project_in,
         "prepare" => &trace.prepare,
-        "mixer" => &trace.mixer,
+        "mixer" | "attention" | "ssm" => &trace.mixer,
         "gated_norm" => &trace.gated_norm,
         "project_out" => &trace.project_out,
         "pre_ff_layernorm" => &trace.pre_ff_layernorm,
@@ -207,6 +231,8 @@ struct Output<'a> {
 struct Section {
     name: &'static str,
     first: u32,
+    /// Where it begins in the twin's row, which has no gaps.
+    twin: u32,
     len: u32,
 }
 
@@ -215,7 +241,7 @@ impl Output<'_> {
     fn row(&mut self, sections: &[(&'static str, u32)]) {
         let mut first = 0;
         for (name, len) in sections {
-            self.sections.push(Section { name, first, len: *len });
+            self.sections.push(Section { name, first, twin: first, len: *len });
             first += len;
         }
     }
@@ -232,7 +258,7 @@ impl Runner<'_> {
             "input_layernorm" | "pre_ff_layernorm" => (&b.u, t, s.hidden),
             "project_in" => (&b.proj, t, s.proj),
             "prepare" => (&b.ready, t, s.ready),
-            "mixer" | "gated_norm" => (&b.mixed, t, s.mixed),
+            "mixer" | "attention" | "ssm" | "gated_norm" => (&b.mixed, t, s.mixed),
             "mlp_in" => (&b.ff, t, s.ff),
             "final_layernorm" => (&b.u, 1, s.hidden),
             _ => (&b.logits, 1, c.vocab_size),
@@ -258,9 +284,13 @@ impl Runner<'_> {
                 ("delta", heads),
                 ("exp(delta A)", heads),
             ]),
-            "mixer" | "gated_norm" => {
-                output.sections.push(Section { name: "attention", first: 0, len: q });
-                output.sections.push(Section { name: "SSM", first: s.ssm, len: ssm });
+            "mixer" | "attention" | "ssm" | "gated_norm" => {
+                if name != "ssm" {
+                    output.sections.push(Section { name: "attention", first: 0, twin: 0, len: q });
+                }
+                if name != "attention" {
+                    output.sections.push(Section { name: "SSM", first: s.ssm, twin: q, len: ssm });
+                }
             }
             "mlp_in" => output.row(&[("", c.intermediate_size)]),
             "lm_head" => output.row(&[("", c.vocab_size)]),
@@ -297,7 +327,7 @@ impl Runner<'_> {
         }
         let plan = self.session.plan(self.many);
         let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
-        plan.encode(&mut encoder, &self.step, false, self.next..self.next + count, model.kv());
+        plan.encode(&mut encoder, &self.step, Draw::Host, self.next..self.next + count, model.kv());
         model.gpu.queue().submit([encoder.finish()]);
         self.next += count;
         Ok(true)
@@ -339,8 +369,7 @@ impl Runner<'_> {
         on_result: &mut dyn FnMut(&Comparison),
     ) {
         let output = self.describe(name);
-        let width: u32 = output.sections.iter().map(|s| s.len).sum();
-        let mut first = 0;
+        let width = expected.len() / output.rows as usize;
         for section in &output.sections {
             let found: Vec<f32> = all
                 .chunks_exact(output.stride as usize)
@@ -348,8 +377,7 @@ impl Runner<'_> {
                 .copied()
                 .collect();
             let expected: Vec<f32> =
-                expected.chunks_exact(width as usize).flat_map(|row| cut(row, first, section.len)).copied().collect();
-            first += section.len;
+                expected.chunks_exact(width).flat_map(|row| cut(row, section.twin, section.len)).copied().collect();
             let mut stage = Stage { layer, name }.to_string();
             if !section.name.is_empty() {
                 stage += &format!(" ({})", section.name);

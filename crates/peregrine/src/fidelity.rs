@@ -14,6 +14,9 @@ pub const TOLERANCE: f64 = 1e-3;
 /// The same where keys and values are kept in f16, whose own rounding is larger: beyond it, something else is wrong.
 pub const TOLERANCE_F16: f64 = 1e-2;
 
+/// The same for keys and values in blocks of 8 bits.
+pub const TOLERANCE_Q8: f64 = 0.1;
+
 /// How far logits are from the exact ones, over some rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {

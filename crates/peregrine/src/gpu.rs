@@ -1,16 +1,18 @@
-//! The device: adapter, limits, buffers, read-back, errors. With the byte sources, the only file that knows whether it runs
-//! natively or in a browser.
+//! The device: adapter, limits, buffers, errors, and in `gpu/reading.rs` read-back and waiting. With the byte sources, the only module
+//! that knows whether it runs natively or in a browser.
 
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use futures_channel::oneshot;
-
 use crate::error::{Error, Result};
 
+mod cooperative;
 mod options;
+mod reading;
 
+pub use cooperative::COOPERATIVE_WORKGROUP_BYTES;
 pub use options::{AdapterSummary, GpuOptions, Reduction, ShapeClass};
+pub use reading::{Fence, Reading};
 
 struct Inner {
     device: wgpu::Device,
@@ -20,6 +22,7 @@ struct Inner {
     subgroup_min_size: Option<u32>,
     reduction: Reduction,
     shapes: ShapeClass,
+    cooperative: bool,
     max_binding: u64,
     failure: Arc<Mutex<Option<Error>>>,
 }
@@ -29,13 +32,6 @@ impl Drop for Inner {
         // Frees every buffer at once, also those that JavaScript's collector would free much later.
         self.device.destroy();
     }
-}
-
-/// A read-back on its way.
-pub struct Reading {
-    staging: wgpu::Buffer,
-    submission: wgpu::SubmissionIndex,
-    receiver: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
 }
 
 /// A device and its queue. Cheap to clone; the device goes when the last clone does.
@@ -81,6 +77,11 @@ impl Gpu {
             limits.max_buffer_size = offered.max_buffer_size;
             features |= adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY);
         }
+        if options.cooperative {
+            cooperative::demand(&adapter)?;
+            features |= cooperative::FEATURES;
+            limits.max_compute_workgroup_storage_size = offered.max_compute_workgroup_storage_size;
+        }
         let max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let max_binding = max_binding.min(options.max_binding.unwrap_or(u64::MAX));
         let (device, queue) = adapter
@@ -88,6 +89,11 @@ impl Gpu {
                 label: Some("peregrine"),
                 required_features: features,
                 required_limits: limits,
+                experimental_features: if options.cooperative {
+                    cooperative::experimental()
+                } else {
+                    Default::default()
+                },
                 ..Default::default()
             })
             .await
@@ -125,6 +131,7 @@ impl Gpu {
             subgroup_min_size: subgroups.then_some(info.subgroup_min_size),
             reduction,
             shapes,
+            cooperative: options.cooperative,
             max_binding,
             failure,
         })))
@@ -165,6 +172,11 @@ impl Gpu {
     /// The class of workgroup shapes chosen for this device.
     pub fn shapes(&self) -> ShapeClass {
         self.0.shapes
+    }
+
+    /// Whether many tokens are multiplied with cooperative matrices.
+    pub fn cooperative(&self) -> bool {
+        self.0.cooperative
     }
 
     /// The smallest subgroup the adapter may run, where subgroups may be used.
@@ -241,138 +253,6 @@ impl Gpu {
         self.0.queue.write_buffer(buffer, offset, bytes);
     }
 
-    /// Reads `len` f32 from float `first` of a buffer, after all work queued so far.
-    ///
-    /// # Errors
-    /// What the device has reported since the last check, or a lost device.
-    pub async fn read(&self, buffer: &wgpu::Buffer, first: u64, len: u64) -> Result<Vec<f32>> {
-        if len == 0 {
-            return Ok(Vec::new());
-        }
-        let staging = self.staging(4 * len);
-        let mut encoder = self.0.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, 4 * first, &staging, 0, 4 * len);
-        self.arrive(self.submit_reading(encoder, staging)).await.map(|(values, _)| values)
-    }
-
-    /// Reads pieces of buffers (buffer, first byte, bytes; multiples of 4) one after the other, after all work queued so far.
-    ///
-    /// # Errors
-    /// As [`Gpu::read`].
-    pub(crate) async fn read_places(&self, places: &[(wgpu::Buffer, u64, u64)]) -> Result<Vec<u8>> {
-        let total = places.iter().map(|(_, _, bytes)| bytes).sum();
-        if total == 0 {
-            return Ok(Vec::new());
-        }
-        let staging = self.staging(total);
-        let mut encoder = self.0.device.create_command_encoder(&Default::default());
-        let mut at = 0;
-        for (buffer, first, bytes) in places {
-            encoder.copy_buffer_to_buffer(buffer, *first, &staging, at, *bytes);
-            at += bytes;
-        }
-        self.arrive(self.submit_reading(encoder, staging)).await.map(|(bytes, _)| bytes)
-    }
-
-    /// Seconds that one pass takes on the GPU, by its own clock; `None` where the device has no timestamps.
-    ///
-    /// # Errors
-    /// As [`Gpu::read`].
-    pub async fn timed(&self, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) -> Result<Option<f64>> {
-        let device = &self.0.device;
-        if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Ok(None);
-        }
-        let set = device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("timestamps"),
-            ty: wgpu::QueryType::Timestamp,
-            count: 2,
-        });
-        let resolved = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("timestamps"),
-            size: 16,
-            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-            mapped_at_creation: false,
-        });
-        let mut encoder = device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some("timed"),
-            timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
-                query_set: &set,
-                beginning_of_pass_write_index: Some(0),
-                end_of_pass_write_index: Some(1),
-            }),
-        });
-        record(&mut pass);
-        drop(pass);
-        encoder.resolve_query_set(&set, 0..2, &resolved, 0);
-        let staging = self.staging(16);
-        encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, 16);
-        let (ticks, _) = self.arrive::<u64>(self.submit_reading(encoder, staging)).await?;
-        let ticks = ticks[1].saturating_sub(ticks[0]);
-        Ok(Some(ticks as f64 * f64::from(self.0.queue.get_timestamp_period()) * 1e-9))
-    }
-
-    /// A buffer to read back `bytes` bytes with.
-    pub fn staging(&self, bytes: u64) -> wgpu::Buffer {
-        self.0.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("read-back"),
-            size: bytes,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        })
-    }
-
-    /// Submits work that fills `staging`, and asks for its content without waiting.
-    pub fn submit_reading(&self, encoder: wgpu::CommandEncoder, staging: wgpu::Buffer) -> Reading {
-        let submission = self.0.queue.submit([encoder.finish()]);
-        let (sender, receiver) = oneshot::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |outcome| {
-            let _ = sender.send(outcome);
-        });
-        Reading { staging, submission, receiver }
-    }
-
-    /// The content of a read-back, once its work is done, and the buffer to use again.
-    ///
-    /// # Errors
-    /// As [`Gpu::read`].
-    pub async fn arrive<T: bytemuck::Pod>(&self, reading: Reading) -> Result<(Vec<T>, wgpu::Buffer)> {
-        let Reading { staging, submission, receiver } = reading;
-        self.wait(Some(submission))?;
-        let outcome = receiver.await;
-        self.check()?;
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => {
-                return Err(Error::Gpu { detail: format!("read-back failed: {e}") });
-            }
-            Err(_) => {
-                return Err(Error::DeviceLost { detail: "a read-back was never answered".into() });
-            }
-        }
-        let view = staging.get_mapped_range(..).map_err(|e| Error::Gpu { detail: e.to_string() })?;
-        let values = bytemuck::pod_collect_to_vec(&view);
-        drop(view);
-        staging.unmap();
-        Ok((values, staging))
-    }
-
-    /// Waits until the device has done everything queued so far.
-    ///
-    /// # Errors
-    /// As [`Gpu::check`].
-    pub async fn sync(&self) -> Result<()> {
-        self.0.queue.submit([]);
-        let (sender, receiver) = oneshot::channel();
-        self.0.queue.on_submitted_work_done(move || {
-            let _ = sender.send(());
-        });
-        self.wait(None)?;
-        let _ = receiver.await;
-        self.check()
-    }
-
     /// The first thing that the device has reported and nobody has heard of yet.
     ///
     /// # Errors
@@ -381,17 +261,6 @@ impl Gpu {
         match self.0.failure.lock() {
             Ok(mut slot) => slot.take().map_or(Ok(()), Err),
             Err(_) => Err(Error::Gpu { detail: "the error handler failed".into() }),
-        }
-    }
-
-    /// Natively somebody must turn the crank, until that submission is done or all are; a browser does by itself.
-    fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        match self.0.device.poll(wgpu::PollType::Wait { submission_index, timeout: None }) {
-            Ok(_) => Ok(()),
-            Err(e) => {
-                self.check()?;
-                Err(Error::DeviceLost { detail: e.to_string() })
-            }
         }
     }
 }

@@ -1,15 +1,19 @@
 //! The kernels: one row each in [`KERNELS`], and the cache of pipelines made from them.
 //!
 //! A kernel's source is the concatenation of its pieces, plain WGSL files. Numbers are `override`s; the way lanes are summed is
-//! one of two pieces with the same function; the block formats are all in the source, and the overrides `FORMAT_0..3` say
+//! one of two pieces with the same function, the way keys and values are kept one of three; the block formats are all in the source, and the overrides `FORMAT_0..3` say
 //! which of them a pipeline keeps, so no source text depends on the file being loaded.
+
+mod making;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use self::making::{Making, module, pipeline};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Reduction, ShapeClass, translate};
+use crate::state::KvType;
 use crate::weights::GpuMatrix;
 
 macro_rules! shader {
@@ -18,21 +22,36 @@ macro_rules! shader {
     };
 }
 
+/// Files that come before a kernel's own.
+pub enum Piece {
+    /// The same ones always.
+    Same(&'static [&'static str]),
+    /// Those for the way in which keys and values are kept.
+    Cache {
+        /// [`KvType::F16`]
+        f16: &'static [&'static str],
+        /// [`KvType::F32`]
+        f32: &'static [&'static str],
+        /// [`KvType::Q8`]
+        q8: &'static [&'static str],
+    },
+}
+
 /// A kernel: a name and the pieces of its source, in order.
 pub struct Kernel {
     /// The name of its WGSL file and of its CPU twin in [`crate::reference`].
     pub name: &'static str,
     /// Pieces before the kernel itself.
-    pub pieces: &'static [&'static [&'static str]],
+    pub pieces: &'static [Piece],
     /// Whether it sums over lanes, and so needs a reduction piece in front.
     pub reduces: bool,
     /// The kernel's own file.
     pub body: &'static str,
 }
 
-const STEP: &[&str] = &[shader!("step")];
+const STEP: Piece = Piece::Same(&[shader!("step")]);
 /// A matrix of weights in any block format.
-const MATRIX: &[&str] = &[
+const MATRIX: Piece = Piece::Same(&[
     shader!("matrix"),
     shader!("format/f32"),
     shader!("format/f16"),
@@ -49,33 +68,65 @@ const MATRIX: &[&str] = &[
     shader!("format/q6_k"),
     shader!("format/iq4_nl"),
     shader!("format/iq4_xs"),
-];
+]);
 /// The KV cache: read, and also written.
-const KV: &[&str] = &[shader!("kv")];
-const KV_APPEND: &[&str] = &[shader!("kv"), shader!("kv_append")];
-const CANDIDATE: &[&str] = &[shader!("candidate")];
-const EPILOGUE: &[&str] = &[shader!("epilogue")];
-const TOKENS: &[&str] = &[shader!("tokens")];
+const KV: Piece = Piece::Cache {
+    f16: &[shader!("kv"), shader!("kv/f16")],
+    f32: &[shader!("kv"), shader!("kv/f32")],
+    q8: &[shader!("kv"), shader!("kv/q8")],
+};
+const KV_APPEND: Piece = Piece::Cache {
+    f16: &[shader!("kv"), shader!("kv/f16"), shader!("kv/f16_append")],
+    f32: &[shader!("kv"), shader!("kv/f32"), shader!("kv/f32_append")],
+    q8: &[shader!("kv"), shader!("kv/q8"), shader!("kv/q8_append")],
+};
+const CANDIDATE: Piece = Piece::Same(&[shader!("candidate")]);
+const DRAWING: Piece = Piece::Same(&[shader!("drawing")]);
+const SCAN: Piece = Piece::Same(&[shader!("scan")]);
+const NEXT_TOKEN: Piece = Piece::Same(&[shader!("next_token")]);
+const COLUMNS: Piece = Piece::Same(&[shader!("columns")]);
+const SSD: Piece = Piece::Same(&[shader!("ssd")]);
+/// Natively only: see `GpuOptions::cooperative`.
+const COOPERATIVE: Piece = Piece::Same(&["enable f16;\nenable wgpu_cooperative_matrix;\n"]);
+const EPILOGUE: Piece = Piece::Same(&[shader!("epilogue")]);
+/// Linear layers where the CPU computes.
+const TWO_ROWS: &[Piece] = &[STEP, TOKENS, MATRIX, EPILOGUE, Piece::Same(&[shader!("two_rows")])];
+const TOKENS: Piece = Piece::Same(&[shader!("tokens")]);
 
 /// Every kernel there is.
 pub static KERNELS: &[Kernel] = &[
     Kernel { name: "embed", pieces: &[STEP, MATRIX], reduces: false, body: shader!("embed") },
     Kernel { name: "rmsnorm", pieces: &[STEP], reduces: true, body: shader!("rmsnorm") },
-    Kernel { name: "matvec", pieces: &[STEP, TOKENS, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec") },
+    Kernel { name: "matvec", pieces: TWO_ROWS, reduces: false, body: shader!("matvec") },
     Kernel { name: "matvec_team", pieces: &[MATRIX, EPILOGUE], reduces: true, body: shader!("matvec_team") },
-    Kernel { name: "matmul", pieces: &[STEP, TOKENS, MATRIX, EPILOGUE], reduces: true, body: shader!("matmul") },
+    Kernel { name: "matmul", pieces: TWO_ROWS, reduces: false, body: shader!("matmul") },
     Kernel {
         name: "matmul_tile",
         pieces: &[STEP, TOKENS, MATRIX, EPILOGUE],
         reduces: false,
         body: shader!("matmul_tile"),
     },
+    Kernel {
+        name: "matmul_cooperative",
+        pieces: &[COOPERATIVE, STEP, TOKENS, MATRIX, EPILOGUE],
+        reduces: false,
+        body: shader!("matmul_cooperative"),
+    },
     Kernel { name: "prepare", pieces: &[STEP, KV_APPEND], reduces: false, body: shader!("prepare") },
-    Kernel { name: "mixer", pieces: &[STEP, KV], reduces: true, body: shader!("mixer") },
+    Kernel { name: "attention", pieces: &[STEP, KV], reduces: false, body: shader!("attention") },
+    Kernel { name: "attention_tile", pieces: &[STEP, KV], reduces: false, body: shader!("attention_tile") },
+    Kernel { name: "selective_scan", pieces: &[STEP, COLUMNS], reduces: false, body: shader!("selective_scan") },
+    Kernel { name: "ssd_states", pieces: &[STEP, SSD], reduces: false, body: shader!("ssd_states") },
+    Kernel { name: "ssd_pass", pieces: &[STEP, COLUMNS], reduces: false, body: shader!("ssd_pass") },
+    Kernel { name: "ssd_output", pieces: &[STEP, SSD], reduces: false, body: shader!("ssd_output") },
     Kernel { name: "mixer_step", pieces: &[STEP, KV_APPEND], reduces: true, body: shader!("mixer_step") },
     Kernel { name: "merge", pieces: &[STEP], reduces: false, body: shader!("merge") },
     Kernel { name: "candidates", pieces: &[CANDIDATE], reduces: false, body: shader!("candidates") },
-    Kernel { name: "sample", pieces: &[CANDIDATE], reduces: false, body: shader!("sample") },
+    Kernel { name: "sample", pieces: &[CANDIDATE, NEXT_TOKEN], reduces: false, body: shader!("sample") },
+    Kernel { name: "weigh", pieces: &[CANDIDATE, DRAWING], reduces: false, body: shader!("weigh") },
+    Kernel { name: "gather", pieces: &[CANDIDATE, DRAWING, SCAN], reduces: false, body: shader!("gather") },
+    Kernel { name: "draw", pieces: &[CANDIDATE, DRAWING, SCAN, NEXT_TOKEN], reduces: false, body: shader!("draw") },
+    Kernel { name: "probe", pieces: &[], reduces: false, body: shader!("probe") },
     Kernel { name: "gated_norm", pieces: &[], reduces: true, body: shader!("gated_norm") },
 ];
 
@@ -85,8 +136,8 @@ impl Kernel {
         KERNELS.iter().find(|k| k.name == name)
     }
 
-    /// The whole source. `web`: for Tint, which wants `enable subgroups;` in front where naga rejects the line.
-    pub fn source(&self, reduction: Reduction, web: bool) -> String {
+    /// The whole source. `kv`: how keys and values are kept. `web`: for Tint, which wants `enable subgroups;` in front where naga rejects the line.
+    pub fn source(&self, reduction: Reduction, kv: KvType, web: bool) -> String {
         let mut source = String::new();
         if self.reduces && reduction == Reduction::Subgroup && web {
             source.push_str("enable subgroups;\n");
@@ -97,8 +148,14 @@ impl Kernel {
                 Reduction::Subgroup => shader!("reduce_subgroup"),
             });
         }
-        for piece in self.pieces.iter().copied().flatten() {
-            source.push_str(piece);
+        for piece in self.pieces {
+            let files = match (piece, kv) {
+                (Piece::Same(files), _) => files,
+                (Piece::Cache { f16, .. }, KvType::F16) => f16,
+                (Piece::Cache { f32, .. }, KvType::F32) => f32,
+                (Piece::Cache { q8, .. }, KvType::Q8) => q8,
+            };
+            source.extend(files.iter().copied());
         }
         source.push_str(self.body);
         source
@@ -165,9 +222,9 @@ impl Shapes {
         Self { class: gpu.shapes(), most_lanes }
     }
 
-    /// For `matvec` and `matmul`, the kernels of software adapters.
-    pub fn linear(&self) -> Shape {
-        Shape { threads: 16, lanes: 1 }
+    /// Invocations of `matvec` and `matmul`, the kernels of software adapters; each has two rows.
+    pub fn linear(&self) -> u32 {
+        16
     }
 
     /// For `matvec_team`. `together`: rows of the matrix that a workgroup may share; `pairs`: whether an invocation may have two.
@@ -200,14 +257,16 @@ impl Shapes {
         Shape { threads: lanes, lanes }
     }
 
-    /// For the mixers, with `d_state` N; `fused`: for one token, where a workgroup makes B and C itself.
-    pub fn mixer(&self, d_state: u32, fused: bool) -> Shape {
+    /// For the mixers of one token on a GPU, with `d_state` N.
+    pub fn step(&self, d_state: u32) -> Shape {
+        Shape { threads: 256, lanes: self.most_lanes.min((d_state / 4).next_power_of_two()) }
+    }
+
+    /// For `candidates`.
+    pub fn candidates(&self) -> u32 {
         match self.class {
-            ShapeClass::Software => Shape { threads: 32, lanes: 1 },
-            ShapeClass::Hardware => {
-                let lanes = self.most_lanes.min((d_state / 4).next_power_of_two());
-                Shape { threads: if fused { 256 } else { 128 }, lanes }
-            }
+            ShapeClass::Software => 16,
+            ShapeClass::Hardware => 256,
         }
     }
 
@@ -232,20 +291,25 @@ type Scope = std::pin::Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
 pub struct Pipelines {
     gpu: Gpu,
     shapes: Shapes,
+    kv: KvType,
     made: RefCell<HashMap<Key, Rc<wgpu::ComputePipeline>>>,
-    modules: RefCell<HashMap<(&'static str, Reduction), Rc<wgpu::ShaderModule>>>,
+    modules: RefCell<HashMap<(&'static str, Reduction), wgpu::ShaderModule>>,
     unheard: RefCell<Vec<(&'static str, Scope)>>,
+    /// Those that will be needed, in order; `None` while they are made when they are asked for.
+    wanted: RefCell<Option<Vec<Key>>>,
 }
 
 impl Pipelines {
-    /// An empty cache.
-    pub fn new(gpu: &Gpu) -> Self {
+    /// An empty cache, for a model that keeps keys and values in this way.
+    pub fn new(gpu: &Gpu, kv: KvType) -> Self {
         Self {
             gpu: gpu.clone(),
             shapes: Shapes::new(gpu),
+            kv,
             made: RefCell::default(),
             modules: RefCell::default(),
             unheard: RefCell::default(),
+            wanted: RefCell::default(),
         }
     }
 
@@ -259,6 +323,35 @@ impl Pipelines {
         self.made.borrow().len()
     }
 
+    /// Notes the pipelines that `record` would ask for, and makes none of them: [`Pipelines::make_collected`] does.
+    pub(crate) fn collect<T>(&self, record: impl FnOnce() -> T) {
+        let before = self.wanted.borrow_mut().take().unwrap_or_default();
+        *self.wanted.borrow_mut() = Some(before);
+        record();
+    }
+
+    /// Whether pipelines are only noted; then this one is.
+    pub(crate) fn collects(
+        &self,
+        kernel: &'static Kernel,
+        reduction: Reduction,
+        constants: &[(&'static str, f64)],
+    ) -> bool {
+        let mut wanted = self.wanted.borrow_mut();
+        let Some(wanted) = wanted.as_mut() else { return false };
+        let key = key(kernel, reduction, constants);
+        if !wanted.contains(&key) {
+            wanted.push(key);
+        }
+        true
+    }
+
+    /// Makes what was collected: natively in threads of its own from now on, in a browser when [`Making::finish`] is called.
+    pub(crate) fn make_collected(&self) -> Making {
+        let wanted = self.wanted.borrow_mut().take().unwrap_or_default();
+        Making::start(&self.gpu, self.kv, wanted)
+    }
+
     /// The pipeline of a kernel with these override constants. What is wrong with it is told by [`Pipelines::finish`].
     pub fn get(
         &self,
@@ -266,57 +359,20 @@ impl Pipelines {
         reduction: Reduction,
         constants: &[(&'static str, f64)],
     ) -> Rc<wgpu::ComputePipeline> {
-        let key = (kernel.name, reduction, constants.iter().map(|(n, v)| (*n, v.to_bits())).collect());
+        let key = key(kernel, reduction, constants);
         if let Some(pipeline) = self.made.borrow().get(&key) {
             return pipeline.clone();
         }
-        let pipeline = Rc::new(self.make(kernel.name, &self.module(kernel, reduction), constants));
-        self.made.borrow_mut().insert(key, pipeline.clone());
-        pipeline
-    }
-
-    fn module(&self, kernel: &'static Kernel, reduction: Reduction) -> Rc<wgpu::ShaderModule> {
-        let mut modules = self.modules.borrow_mut();
-        let module = modules.entry((kernel.name, reduction)).or_insert_with(|| {
-            let scope = self.gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
-            let descriptor = wgpu::ShaderModuleDescriptor {
-                label: Some(kernel.name),
-                source: wgpu::ShaderSource::Wgsl(kernel.source(reduction, cfg!(target_arch = "wasm32")).into()),
-            };
-            #[expect(unsafe_code, reason = "checks on every access cost half of a token's time")]
-            // SAFETY: the sources are our own and the same for every model. Indices come from override constants, the part
-            // tables and the grids, which are made from shapes that the checkpoint's reader has compared with its bytes; token
-            // ids are compared with the vocabulary before a step. Every loop's bound is one of these numbers, no divisor is
-            // zero. In a browser the call is `create_shader_module`: there the checks stay.
-            let module = unsafe {
-                self.gpu.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
-            };
-            self.unheard.borrow_mut().push((kernel.name, Box::pin(scope.pop())));
-            Rc::new(module)
-        });
-        module.clone()
-    }
-
-    fn make(
-        &self,
-        name: &'static str,
-        module: &wgpu::ShaderModule,
-        constants: &[(&'static str, f64)],
-    ) -> wgpu::ComputePipeline {
         let scope = self.gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
-        let pipeline = self.gpu.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(name),
-            layout: None,
-            module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants,
-                // Every kernel writes its workgroup memory before it reads it.
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: None,
-        });
-        self.unheard.borrow_mut().push((name, Box::pin(scope.pop())));
+        let module = self
+            .modules
+            .borrow_mut()
+            .entry((kernel.name, reduction))
+            .or_insert_with(|| module(self.gpu.device(), kernel, reduction, self.kv))
+            .clone();
+        let pipeline = Rc::new(pipeline(self.gpu.device(), kernel.name, &module, constants));
+        self.unheard.borrow_mut().push((kernel.name, Box::pin(scope.pop())));
+        self.made.borrow_mut().insert(key, pipeline.clone());
         pipeline
     }
 
@@ -336,4 +392,8 @@ impl Pipelines {
         }
         self.gpu.check()
     }
+}
+
+fn key(kernel: &'static Kernel, reduction: Reduction, constants: &[(&'static str, f64)]) -> Key {
+    (kernel.name, reduction, constants.iter().map(|(n, v)| (*n, v.to_bits())).collect())
 }

@@ -36,7 +36,8 @@
 //! # Five ideas
 //!
 //! 1. The model is one page: [`model::Model::record`]; [`reference::model`] has the same lines.
-//! 2. The parallel hybrid is parallel in the code: attention heads and SSM heads are workgroups of one dispatch (`mixer`).
+//! 2. The parallel hybrid is parallel in the code: for a token, attention heads and SSM heads are workgroups of one dispatch
+//!    (`mixer_step`); prompts go through them in tiles and chunks (`attention_tile`, `ssd_output`).
 //! 3. A plan is recorded once and replayed for every token: pipelines and bind groups are ready-made.
 //! 4. Bytes go from the source to the GPU in pieces: no complete checkpoint ever lies in host memory.
 //! 5. What a conversation leaves behind is a value apart from the weights: [`state::State`].

@@ -6,16 +6,19 @@
 
 pub mod footprint;
 mod load;
+mod mixers;
 mod recipe;
 
 use std::rc::Rc;
 
 use crate::config::Config;
-use crate::gpu::{Gpu, Reduction};
+use crate::gpu::{Gpu, Reduction, ShapeClass};
 use crate::kernels::Pipelines;
-use crate::plan::{Epilogue, Input, Needed, Norm, Plan, Recorder, Rows, Step, lanes};
+use crate::plan::{Epilogue, Input, Needed, Norm, Plan, Recorder, Rows, Step};
+use crate::sampling::MOST_TOKENS;
 use crate::state::{Arena, CANDIDATES, KvType, State};
 use crate::weights::{Matrix, padded};
+pub use mixers::{QUERIES, SSD_CHUNK};
 
 pub(crate) use load::mamba_values;
 
@@ -26,6 +29,8 @@ pub struct LoadOptions {
     pub context_length: Option<u32>,
     /// Tokens read at a time in prefill; `None` chooses by adapter.
     pub chunk: Option<u32>,
+    /// Most rows of logits that a step makes, at most a chunk; `None`: 8. For whoever looks at all of them.
+    pub logit_rows: Option<u32>,
     /// Bytes that the model and one conversation may take on the GPU. A context that is asked for and does not fit is an error;
     /// otherwise the context is as large as fits.
     pub memory_budget: Option<u64>,
@@ -33,6 +38,21 @@ pub struct LoadOptions {
     pub kv: KvType,
     /// Bytes on the GPU that each session may spend on places to go back to; `None`: 256 MiB.
     pub snapshot_budget: Option<u64>,
+    /// Bytes of the host's memory that each session may spend on them when the GPU's are used up; `None`: 1 GiB, in a browser 0.
+    pub snapshot_host_budget: Option<u64>,
+}
+
+/// Seconds of loading, by what was done in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LoadTimes {
+    /// Bytes came from the checkpoint's source.
+    pub read: f64,
+    /// Weights were looked at and laid out as the kernels want them.
+    pub repack: f64,
+    /// They were handed to the device, or waited for it.
+    pub upload: f64,
+    /// Pipelines were made.
+    pub pipelines: f64,
 }
 
 /// How far loading has come.
@@ -91,10 +111,22 @@ pub struct Scratch {
     pub ready: wgpu::Buffer,
     /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see `shaders/merge.wgsl`
     pub mixed: wgpu::Buffer,
+    /// What prompts need for the SSM heads on a GPU.
+    pub ssd: Option<Ssd>,
     /// \[T, F\]
     pub ff: wgpu::Buffer,
     /// \[rows, V\]
     pub logits: wgpu::Buffer,
+}
+
+/// What `shaders/ssd.wgsl` keeps of each chunk of [`SSD_CHUNK`] tokens. Software adapters go token by token and need none of it.
+pub struct Ssd {
+    /// \[chunks, n, P, N\]: what the chunk adds to the state, then the state before it.
+    pub states: wgpu::Buffer,
+    /// \[chunks, G, 64, 64\]: C of each token times B of each.
+    pub products: wgpu::Buffer,
+    /// \[chunks, n, 64\]: delta A, summed up within the chunk.
+    pub decays: wgpu::Buffer,
 }
 
 /// Row lengths of the activations, in floats.
@@ -145,7 +177,9 @@ pub struct Model {
     context_length: u32,
     fingerprint: String,
     kv: Rc<Arena>,
+    load_times: LoadTimes,
     pub(crate) snapshot_budget: Option<u64>,
+    pub(crate) snapshot_host_budget: Option<u64>,
 }
 
 impl Model {
@@ -162,7 +196,7 @@ impl Model {
             let u = r.rmsnorm("input_layernorm", self.norm(&layer.input_layernorm), &s.h, &s.u, All); // for both mixers
             r.linear("project_in", &layer.w_in, u, &s.proj, Store, All); //               q k v z x B C dt
             self.prepare(&mut r, state, i); //                                            RoPE, KV append, convolution, softplus
-            self.mixer(&mut r, state, i); //                                              attention heads beside SSM heads
+            self.mixers(&mut r, state, i); //                                             attention heads beside SSM heads
             let mixed = self.gated_norm(&mut r, layer); //                                in each of the G groups
             r.linear("project_out", &layer.w_out, mixed, &s.h, Add, All); //              h += W_o attention + W_out ssm
             let u = r.rmsnorm("pre_ff_layernorm", self.norm(&layer.pre_ff_layernorm), &s.h, &s.u, All);
@@ -172,7 +206,7 @@ impl Model {
         r.layer = None;
         let last = r.rmsnorm("final_layernorm", self.norm(&self.final_layernorm), &s.h, &s.u, Logits);
         r.linear("lm_head", &self.lm_head, last, &s.logits, Store, Logits); //            logits [rows, V]
-        self.sample(&mut r, state); //                                                    greedy: the next token stays on the GPU
+        self.sample(&mut r, state); //                                                    the next token stays on the GPU
         r.finish()
     }
 
@@ -181,115 +215,30 @@ impl Model {
         Norm { weight, offset: 0, width: c.hidden_size, stride: self.strides.hidden, eps: c.rms_norm_eps }
     }
 
-    fn prepare(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
-        if r.fused() {
-            return; // part of the mixers
-        }
-        let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
-        let threads = r.shapes().elements();
-        let elements = c.q_dim() / 2 + c.kv_dim() / 2 + c.conv_dim() + c.mamba_n_heads + 1;
-        let groups = elements.div_ceil(threads);
-        let mut constants = self.sizes();
-        constants.extend([
-            ("THREADS", threads.into()),
-            ("PROJ_STRIDE", self.strides.proj.into()),
-            ("READY_STRIDE", self.strides.ready.into()),
-        ]);
-        let (mamba, pages, control) = (&self.layers[layer].mamba, state.pages.table(), &state.next.control);
-        let buffers = [r.step(), &s.proj, &s.rope, &l.conv, mamba, &s.ready, pages, control];
-        let grid = Box::new(move |step: &Step| [groups, step.tokens, 1]);
-        r.kernel("prepare", "prepare", Reduction::Workgroup, &constants, &buffers, Needed::Always, grid);
-        r.with_kv(layer);
-    }
-
-    fn mixer(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
-        let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
-        let shape = r.shapes().mixer(c.mamba_d_state, r.fused());
-        let attention = c.num_attention_heads;
-        let ssm = c.mamba_n_heads * c.mamba_d_head.div_ceil(shape.threads / shape.lanes);
-        let mut constants = self.sizes();
-        constants.extend(lanes(shape));
-        constants.extend([
-            ("SSM_OFFSET", self.strides.ssm.into()),
-            ("Q_PER_KV", (c.num_attention_heads / c.num_key_value_heads).into()),
-            ("P", c.mamba_d_head.into()),
-            ("N", c.mamba_d_state.into()),
-            ("G", c.mamba_n_groups.into()),
-        ]);
-        let (mamba, pages) = (&self.layers[layer].mamba, state.pages.table());
-        let reduction = self.gpu.reduction();
-        if !r.fused() {
-            constants.extend([
-                ("PROJ_STRIDE", self.strides.proj.into()),
-                ("READY_STRIDE", self.strides.ready.into()),
-                ("MIXED_STRIDE", self.strides.mixed.into()),
-            ]);
-            let buffers = [r.step(), &s.proj, &s.ready, pages, mamba, &l.conv, &l.ssm, &s.mixed];
-            let grid = Box::new(move |step: &Step| [attention * step.tokens + ssm, 1, 1]);
-            r.kernel("mixer", "mixer", reduction, &constants, &buffers, Needed::Always, grid);
-            r.with_kv(layer);
+    fn sample(&self, r: &mut Recorder<'_>, state: &State) {
+        use Needed::{Likeliest, Token, Weighted};
+        let (n, logits) = (&state.next, &self.scratch.logits);
+        let pieces = ("PIECES", CANDIDATES.into());
+        let threads = r.shapes().candidates();
+        let mut push = |kernel, threads: Option<u32>, buffers: &[&wgpu::Buffer], groups: u32, needed| {
+            let constants: Vec<_> = threads.map(|t| ("THREADS", t.into())).into_iter().chain([pieces]).collect();
+            let grid = Box::new(move |_: &Step| [groups, 1, 1]);
+            r.kernel("sample", kernel, Reduction::Workgroup, &constants, buffers, needed, grid);
+        };
+        let buffers = [&n.ends, logits, &n.kept, &n.control, &n.candidates, &n.bins];
+        push("candidates", Some(threads), &buffers, CANDIDATES, Token);
+        push("sample", None, &[&n.ends, &n.candidates, &n.ids, &n.control], 1, Likeliest);
+        if !self.draws_at_temperatures() {
             return;
         }
-        let pieces = ("PIECES", self.strides.mixed.into());
-        constants.push(pieces);
-        let control = &state.next.control;
-        let buffers = [r.step(), &s.proj, &s.turns, &l.conv, mamba, pages, &l.ssm, &s.mixed, control];
-        let grid = Box::new(move |step: &Step| [attention * step.splits + ssm, 1, 1]);
-        r.kernel("mixer", "mixer_step", reduction, &constants, &buffers, Needed::Always, grid);
-        r.with_kv(layer);
-        let constants = [("THREADS", 256.0), pieces, ("HEAD_DIM", c.head_dim.into())];
-        let grid = Box::new(move |_: &Step| [attention, 1, 1]);
-        r.kernel("mixer", "merge", Reduction::Workgroup, &constants, &[r.step(), &s.mixed], Needed::Splits, grid);
-    }
-
-    fn gated_norm<'a>(&'a self, r: &mut Recorder<'_>, layer: &'a Layer) -> Input<'a> {
-        let (c, s) = (&self.config, &self.scratch);
-        let Some(weight) = &layer.mamba_norm else {
-            return Input::of(&s.mixed);
-        };
-        let (groups, width, offset) = (c.mamba_n_groups, c.mamba_d_ssm / c.mamba_n_groups, self.strides.ssm);
-        let norm = Norm { weight, offset, width, stride: self.strides.mixed, eps: c.rms_norm_eps };
-        if r.fused() && groups == 1 {
-            return Input { x: &s.mixed, norm: Some(norm) };
-        }
-        let mut constants = lanes(r.shapes().norm(width));
-        constants.extend([
-            ("WIDTH", width.into()),
-            ("STRIDE", norm.stride.into()),
-            ("OFFSET", offset.into()),
-            ("EPS", norm.eps.into()),
-        ]);
-        let grid = Box::new(move |step: &Step| [step.tokens, groups, 1]);
-        let buffers = [weight, &s.mixed];
-        r.kernel("gated_norm", "gated_norm", Reduction::Workgroup, &constants, &buffers, Needed::Always, grid);
-        Input::of(&s.mixed)
-    }
-
-    fn sample(&self, r: &mut Recorder<'_>, state: &State) {
-        let next = &state.next;
-        let pieces = ("PIECES", CANDIDATES.into());
-        let buffers = [&next.ends, &self.scratch.logits, &next.kept, &next.control, &next.candidates];
-        let grid = Box::new(|_: &Step| [CANDIDATES, 1, 1]);
-        let constants = [("THREADS", 256.0), pieces];
-        r.kernel("sample", "candidates", Reduction::Workgroup, &constants, &buffers, Needed::Token, grid);
-        let buffers = [&next.ends, &next.candidates, &next.ids, &next.control];
-        let grid = Box::new(|_: &Step| [1, 1, 1]);
-        r.kernel("sample", "sample", Reduction::Workgroup, &[pieces], &buffers, Needed::Token, grid);
-    }
-
-    /// The override constants that `prepare` and `mixer` share.
-    fn sizes(&self) -> Vec<(&'static str, f64)> {
-        let c = &self.config;
-        vec![
-            ("KV_F16", f64::from(u8::from(self.kv.kv() == KvType::F16))),
-            ("Q_DIM", c.q_dim().into()),
-            ("KV_DIM", c.kv_dim().into()),
-            ("HEAD_DIM", c.head_dim.into()),
-            ("D_SSM", c.mamba_d_ssm.into()),
-            ("CONV_DIM", c.conv_dim().into()),
-            ("D_CONV", c.mamba_d_conv.into()),
-            ("SSM_HEADS", c.mamba_n_heads.into()),
-        ]
+        let threads = Some(256);
+        let buffers = [&n.ends, &n.drawing, &n.kept, &n.control, &n.candidates, &n.bins];
+        push("weigh", threads, &buffers, CANDIDATES, Weighted);
+        // The logits have been kept: their buffer has room for the list.
+        let buffers = [&n.ends, &n.drawing, &n.kept, &n.control, &n.candidates, &n.bins, &n.pieces, logits];
+        push("gather", threads, &buffers, CANDIDATES, Weighted);
+        let buffers = [&n.ends, &n.drawing, &n.kept, &n.candidates, &n.pieces, logits, &n.ids, &n.control];
+        push("draw", threads, &buffers, 1, Weighted);
     }
 
     /// The configuration.
@@ -317,6 +266,11 @@ impl Model {
         self.context_length
     }
 
+    /// Whether the GPU draws at a temperature, too: not where the CPU computes, which reads the logits for nothing.
+    pub fn draws_at_temperatures(&self) -> bool {
+        self.gpu.shapes() == ShapeClass::Hardware && self.config.vocab_size <= MOST_TOKENS
+    }
+
     /// Bytes of weights on the GPU.
     pub fn weight_bytes(&self) -> u64 {
         let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
@@ -326,16 +280,27 @@ impl Model {
 
     /// Bytes of all its buffers on the GPU: weights, tables, activations. States are apart: [`State::bytes`].
     pub fn bytes(&self) -> u64 {
-        let s = &self.scratch;
-        let scratch = [&s.rope, &s.turns, &s.h, &s.u, &s.proj, &s.ready, &s.mixed, &s.ff, &s.logits, &self.step];
         let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
         let tables = [&self.embed_tokens, &self.lm_head].into_iter().chain(matrices).map(Matrix::table_bytes);
         let vectors = self
             .layers
             .iter()
             .flat_map(|l| [&l.input_layernorm, &l.mamba, &l.pre_ff_layernorm].into_iter().chain(&l.mamba_norm));
-        let buffers = scratch.into_iter().chain(vectors).chain([&self.final_layernorm]);
-        self.weight_bytes() + tables.sum::<u64>() + buffers.map(wgpu::Buffer::size).sum::<u64>()
+        let vectors = vectors.chain([&self.final_layernorm]).map(wgpu::Buffer::size);
+        self.weight_bytes() + tables.sum::<u64>() + vectors.sum::<u64>() + self.scratch_bytes()
+    }
+
+    /// Bytes of the activations.
+    pub fn scratch_bytes(&self) -> u64 {
+        let s = &self.scratch;
+        let scratch = [&s.rope, &s.turns, &s.h, &s.u, &s.proj, &s.ready, &s.mixed, &s.ff, &s.logits, &self.step];
+        let ssd = s.ssd.iter().flat_map(|ssd| [&ssd.states, &ssd.products, &ssd.decays]);
+        scratch.into_iter().chain(ssd).map(wgpu::Buffer::size).sum()
+    }
+
+    /// Where the time went in which it was loaded.
+    pub fn load_times(&self) -> &LoadTimes {
+        &self.load_times
     }
 
     /// Slabs of each matrix, embedding and LM head first.

@@ -1,13 +1,14 @@
 //! A plan: dispatches with ready-made pipelines and bind groups, recorded once and replayed for every step.
 
+mod recorder;
+
 use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::gpu::{Gpu, Reduction, ShapeClass};
-use crate::kernels::{Kernel, Pipelines, Shape};
+pub use recorder::{Input, Norm, Recorder, lanes};
+
 use crate::state::Arena;
-use crate::weights::Matrix;
 
 /// `Step` of `shaders/step.wgsl`, same layout: the only uniform that changes from step to step.
 #[repr(C)]
@@ -62,6 +63,21 @@ pub enum Needed {
     Splits,
     /// When the next token is drawn on the GPU.
     Token,
+    /// When that is the likeliest.
+    Likeliest,
+    /// When it is drawn at a temperature.
+    Weighted,
+}
+
+/// Who draws the token after a step, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Draw {
+    /// The host, or nobody.
+    Host,
+    /// The GPU takes the likeliest.
+    Likeliest,
+    /// The GPU draws at a temperature.
+    Weighted,
 }
 
 /// One dispatch.
@@ -108,18 +124,6 @@ impl Rows {
     }
 }
 
-/// Records the dispatches of a plan; the methods are the vocabulary that `model.rs` is written in.
-pub struct Recorder<'a> {
-    gpu: &'a Gpu,
-    pipelines: &'a Pipelines,
-    step: &'a wgpu::Buffer,
-    /// Many tokens at once (matmul) or one (matvec).
-    many: bool,
-    /// The layer that is being recorded.
-    pub layer: Option<u32>,
-    dispatches: Vec<Dispatch>,
-}
-
 /// A recorded plan.
 pub struct Plan {
     dispatches: Vec<Dispatch>,
@@ -131,13 +135,13 @@ impl Plan {
         &self.dispatches
     }
 
-    /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need. `draw`: the next token is
-    /// drawn on the GPU. `kv`: where keys and values lie.
+    /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need. `draw`: who draws
+    /// the next token. `kv`: where keys and values lie.
     pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         step: &Step,
-        draw: bool,
+        draw: Draw,
         range: std::ops::Range<usize>,
         kv: &Arena,
     ) {
@@ -150,12 +154,14 @@ impl Plan {
 
 impl Dispatch {
     /// Whether a step needs it.
-    pub fn is_needed(&self, step: &Step, draw: bool) -> bool {
+    pub fn is_needed(&self, step: &Step, draw: Draw) -> bool {
         match self.needed {
             Needed::Always => true,
             Needed::Logits => step.logit_rows() > 0,
             Needed::Splits => step.splits > 1,
-            Needed::Token => draw,
+            Needed::Token => draw != Draw::Host,
+            Needed::Likeliest => draw == Draw::Likeliest,
+            Needed::Weighted => draw == Draw::Weighted,
         }
     }
 
@@ -169,256 +175,4 @@ impl Dispatch {
         }
         pass.dispatch_workgroups(x, y, z);
     }
-}
-
-impl<'a> Recorder<'a> {
-    /// An empty plan. `step` is the uniform buffer of [`Step`].
-    pub fn new(gpu: &'a Gpu, pipelines: &'a Pipelines, step: &'a wgpu::Buffer, many: bool) -> Self {
-        Self { gpu, pipelines, step, many, layer: None, dispatches: Vec::new() }
-    }
-
-    /// The plan.
-    pub fn finish(self) -> Plan {
-        Plan { dispatches: self.dispatches }
-    }
-
-    /// The shapes that suit the device.
-    pub fn shapes(&self) -> &crate::kernels::Shapes {
-        self.pipelines.shapes()
-    }
-
-    /// h\[t\] = scale E\[id_t\]
-    pub fn embed(&mut self, embed: &Matrix, ids: &wgpu::Buffer, h: &wgpu::Buffer) {
-        let threads = self.shapes().elements();
-        let groups = embed.strips.div_ceil(threads);
-        for slab in &embed.slabs {
-            let mut constants = formats(embed);
-            constants.push(("THREADS", threads.into()));
-            self.push(
-                "embed",
-                Kernel::named("embed"),
-                Reduction::Workgroup,
-                &constants,
-                &[self.step, &slab.uniform, &slab.weights, ids, h],
-                Needed::Always,
-                Box::new(move |step| [groups, step.tokens, 1]),
-            );
-        }
-    }
-
-    /// Whether norms and what prepares the mixers are part of the dispatches that follow them: one token, on a GPU. Software
-    /// adapters would repeat that work in every workgroup and save nothing, since their dispatches cost nothing.
-    pub fn fused(&self) -> bool {
-        !self.many && self.gpu.shapes() == ShapeClass::Hardware
-    }
-
-    /// weight x / rms(x), as the input of a linear layer: a dispatch of its own that fills `y`, or fused into that layer. With
-    /// `Rows::Logits` from token `step.first` on, written from row 0 on.
-    pub fn rmsnorm<'b>(
-        &mut self,
-        name: &'static str,
-        norm: Norm<'b>,
-        x: &'b wgpu::Buffer,
-        y: &'b wgpu::Buffer,
-        rows: Rows,
-    ) -> Input<'b> {
-        if self.fused() {
-            return Input { x, norm: Some(norm) };
-        }
-        let shape = self.shapes().norm(norm.width);
-        let mut constants = lanes(shape);
-        constants.extend([
-            ("WIDTH", norm.width.into()),
-            ("STRIDE", norm.stride.into()),
-            ("EPS", norm.eps.into()),
-            ("FINAL", f64::from(u8::from(rows == Rows::Logits))),
-        ]);
-        self.push(
-            name,
-            Kernel::named("rmsnorm"),
-            Reduction::Workgroup,
-            &constants,
-            &[self.step, x, norm.weight, y],
-            needed(rows),
-            Box::new(move |step| [rows.count(step), 1, 1]),
-        );
-        Input { x: y, norm: None }
-    }
-
-    /// y = W x, y += W x or y = silu(W_gate x) (W_up x).
-    pub fn linear(
-        &mut self,
-        name: &'static str,
-        matrix: &Matrix,
-        input: Input<'_>,
-        y: &wgpu::Buffer,
-        epilogue: Epilogue,
-        rows: Rows,
-    ) {
-        let hardware = self.gpu.shapes() == ShapeClass::Hardware;
-        for slab in &matrix.slabs {
-            let mut constants = formats(matrix);
-            constants.push(("EPILOGUE", f64::from(epilogue as u32)));
-            let mut buffers = vec![&slab.uniform, &slab.weights, input.x, y];
-            // Rows and tokens of a workgroup.
-            let (kernel, tile) = match (self.many, hardware) {
-                (true, true) => ("matmul_tile", (if epilogue == Epilogue::SwiGlu { 32 } else { 64 }, 64)),
-                (false, true) => {
-                    let together = [8, 4, 2].into_iter().find(|rows| matrix.in_groups_of(*rows)).unwrap_or(1);
-                    let two_rows = epilogue == Epilogue::SwiGlu;
-                    let mixed = input.norm.is_some_and(|norm| norm.offset > 0);
-                    let team = self.shapes().team(&slab.table, together, !two_rows && !mixed);
-                    constants.extend(team.constants());
-                    constants.extend(slab.table.constants());
-                    if let Some(norm) = input.norm {
-                        constants.extend([
-                            ("NORM_STRIP", (norm.offset / 32).into()),
-                            ("NORM_WIDTH", norm.width.into()),
-                            ("NORM_EPS", norm.eps.into()),
-                        ]);
-                    }
-                    buffers.push(input.norm.map_or(input.x, |norm| norm.weight));
-                    ("matvec_team", (team.rows * if team.paired { 2 } else { 1 }, 1))
-                }
-                (many, false) => {
-                    let shape = self.shapes().linear();
-                    constants.extend(lanes(shape));
-                    (if many { "matmul" } else { "matvec" }, (shape.threads / shape.lanes, if many { 8 } else { 1 }))
-                }
-            };
-            if kernel != "matvec_team" {
-                constants.push(("FINAL", f64::from(u8::from(rows == Rows::Logits))));
-                buffers.insert(0, self.step);
-            }
-            let groups = slab.table.rows.div_ceil(tile.0);
-            let grid =
-                move |step: &Step| [groups.min(32768), groups.div_ceil(32768), rows.count(step).div_ceil(tile.1)];
-            self.push(
-                name,
-                Kernel::named(kernel),
-                self.gpu.reduction(),
-                &constants,
-                &buffers,
-                needed(rows),
-                Box::new(grid),
-            );
-            if let Some(dispatch) = self.dispatches.last_mut() {
-                dispatch.weight_bytes = slab.weights.size();
-            }
-        }
-    }
-
-    /// Any other kernel: `buffers` in the order of its bindings, the step uniform included where it has one.
-    #[expect(clippy::too_many_arguments, reason = "all that a dispatch is made of")]
-    pub fn kernel(
-        &mut self,
-        name: &'static str,
-        kernel: &'static str,
-        reduction: Reduction,
-        constants: &[(&'static str, f64)],
-        buffers: &[&wgpu::Buffer],
-        needed: Needed,
-        grid: Grid,
-    ) {
-        self.push(name, Kernel::named(kernel), reduction, constants, buffers, needed, grid);
-    }
-
-    /// The last dispatch has the keys and values of a layer as bind group 1.
-    pub fn with_kv(&mut self, layer: usize) {
-        if let Some(dispatch) = self.dispatches.last_mut() {
-            dispatch.kv = Some(layer);
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one private place where a dispatch is put together")]
-    fn push(
-        &mut self,
-        name: &'static str,
-        kernel: Option<&'static Kernel>,
-        reduction: Reduction,
-        constants: &[(&'static str, f64)],
-        buffers: &[&wgpu::Buffer],
-        needed: Needed,
-        grid: Grid,
-    ) {
-        let Some(kernel) = kernel else {
-            unreachable!("kernel {name} is not in KERNELS");
-        };
-        let pipeline = self.pipelines.get(kernel, reduction, constants);
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
-            .iter()
-            .enumerate()
-            .map(|(i, buffer)| wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() })
-            .collect();
-        let bind_group = self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(name),
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
-        self.dispatches.push(Dispatch {
-            stage: Stage { layer: self.layer, name },
-            needed,
-            weight_bytes: 0,
-            kv: None,
-            pipeline,
-            bind_group,
-            grid,
-        });
-    }
-
-    /// The step uniform, first binding of most kernels.
-    pub fn step(&self) -> &'a wgpu::Buffer {
-        self.step
-    }
-}
-
-/// What a linear layer reads.
-#[derive(Clone, Copy)]
-pub struct Input<'a> {
-    /// \[T, stride\]
-    pub x: &'a wgpu::Buffer,
-    /// The norm that is still to be applied to it.
-    pub norm: Option<Norm<'a>>,
-}
-
-impl<'a> Input<'a> {
-    /// Without a norm.
-    pub fn of(x: &'a wgpu::Buffer) -> Self {
-        Self { x, norm: None }
-    }
-}
-
-/// A norm's weight and sizes.
-#[derive(Clone, Copy)]
-pub struct Norm<'a> {
-    /// \[width\], zeros up to whole strips of 32.
-    pub weight: &'a wgpu::Buffer,
-    /// First float of a row that it covers.
-    pub offset: u32,
-    /// Values in a row.
-    pub width: u32,
-    /// Floats from row to row.
-    pub stride: u32,
-    /// rms_norm_eps
-    pub eps: f32,
-}
-
-/// The override constants of a shape.
-pub fn lanes(shape: Shape) -> Vec<(&'static str, f64)> {
-    vec![("THREADS", shape.threads.into()), ("LANES", shape.lanes.into())]
-}
-
-fn needed(rows: Rows) -> Needed {
-    match rows {
-        Rows::All => Needed::Always,
-        Rows::Logits => Needed::Logits,
-    }
-}
-
-fn formats(matrix: &Matrix) -> Vec<(&'static str, f64)> {
-    let mut constants = vec![("FORMATS", matrix.formats.len() as f64)];
-    for (name, format) in ["FORMAT_0", "FORMAT_1", "FORMAT_2", "FORMAT_3"].into_iter().zip(&matrix.formats) {
-        constants.push((name, format.spec().gguf_id.into()));
-    }
-    constants
 }

@@ -5,8 +5,12 @@
 //! over the stages is therefore close to the time of the whole step, which is measured as well.
 
 use crate::error::{Error, Result};
-use crate::plan::Dispatch;
+use crate::gpu::{Gpu, Reduction};
+use crate::kernels::Kernel;
+use crate::model::Model;
+use crate::plan::{Dispatch, Draw, Step};
 use crate::session::Session;
+use crate::state::splits;
 
 /// One stage of the page, all layers together.
 #[derive(Clone, Debug)]
@@ -32,7 +36,7 @@ pub async fn profile(session: &mut Session, tokens: u32, repeat: u32) -> Result<
     let gpu = session.engine().model().gpu().clone();
     let plan = session.plan(tokens > 1);
     let kv = session.engine().model().kv();
-    let is_needed = |d: &&Dispatch| d.is_needed(&step, true);
+    let is_needed = |d: &&Dispatch| d.is_needed(&step, Draw::Likeliest);
     let mut names: Vec<&'static str> = Vec::new();
     for dispatch in plan.dispatches().iter().filter(is_needed) {
         if !names.contains(&dispatch.stage.name) {
@@ -66,4 +70,101 @@ pub async fn profile(session: &mut Session, tokens: u32, repeat: u32) -> Result<
     }
     session.reset();
     Ok(times)
+}
+
+/// What a token costs in decode, counted from the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenCost {
+    /// Dispatches, those that draw the next token included.
+    pub dispatches: u32,
+    /// Bytes of weights that are read.
+    pub weight_bytes: u64,
+    /// Bytes of the recurrent states: read and written.
+    pub state_bytes: u64,
+    /// Bytes of keys and values that are read.
+    pub kv_bytes: u64,
+}
+
+impl TokenCost {
+    /// Of the token at `position`, drawn on the GPU.
+    pub fn at(session: &Session, position: u32, draw: Draw) -> Self {
+        let step = Step { tokens: 1, position, first: 0, splits: splits(position + 1) };
+        let needed = || session.plan(false).dispatches().iter().filter(|d| d.is_needed(&step, draw));
+        let kv = session.engine().model().kv();
+        Self {
+            dispatches: needed().count() as u32,
+            weight_bytes: needed().map(|d| d.weight_bytes).sum(),
+            state_bytes: 2 * session.state().recurrent_bytes(),
+            kv_bytes: u64::from(position + 1) * kv.bytes_of_page() / u64::from(crate::state::PAGE),
+        }
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> u64 {
+        self.weight_bytes + self.state_bytes + self.kv_bytes
+    }
+}
+
+/// What a device can do at best, by its own clock.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceSpeed {
+    /// Bytes a second that a kernel reads which does nothing else.
+    pub bytes_per_second: f64,
+    /// Seconds from one dispatch to the next that waits for it and has nothing to do.
+    pub dispatch_seconds: f64,
+}
+
+impl DeviceSpeed {
+    /// Measures this device: 256 MiB, or what a binding holds, are allocated for a moment.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], what the device says. `None` on a device without timestamps.
+    pub async fn measure(model: &Model) -> Result<Option<Self>> {
+        let gpu = model.gpu();
+        const THREADS: u32 = 256;
+        const GROUPS: u32 = 4096;
+        let large = gpu.storage("probe", (256 << 20).min(gpu.max_binding() / 16 * 16))?;
+        let small = gpu.storage("probe", 16)?;
+        let to = gpu.storage("probe", 4 * u64::from(THREADS * GROUPS))?;
+        let Some(kernel) = Kernel::named("probe") else {
+            unreachable!("probe is not in KERNELS");
+        };
+        let pipeline = model.pipelines.get(kernel, Reduction::Workgroup, &[("THREADS", THREADS.into())]);
+        model.pipelines.finish().await?;
+        let best = async |from: &wgpu::Buffer, groups: u32, times: u32| -> Result<Option<f64>> {
+            let bind_group = bind(gpu, &pipeline, from, &to);
+            let mut best = f64::INFINITY;
+            // The clocks rise while it works.
+            for _ in 0..10 {
+                let timed = gpu.timed(|pass| {
+                    pass.set_pipeline(&pipeline);
+                    pass.set_bind_group(0, &bind_group, &[]);
+                    (0..times).for_each(|_| pass.dispatch_workgroups(groups, 1, 1));
+                });
+                let Some(seconds) = timed.await? else { return Ok(None) };
+                best = best.min(seconds / f64::from(times));
+            }
+            Ok(Some(best))
+        };
+        let (Some(read), Some(dispatch_seconds)) = (best(&large, GROUPS, 1).await?, best(&small, 1, 400).await?) else {
+            return Ok(None);
+        };
+        Ok(Some(Self { bytes_per_second: large.size() as f64 / read, dispatch_seconds }))
+    }
+
+    /// Seconds that a token must cost here: its bytes, and its dispatches one after the other.
+    pub fn floor(&self, token: &TokenCost) -> f64 {
+        token.bytes() as f64 / self.bytes_per_second + f64::from(token.dispatches) * self.dispatch_seconds
+    }
+}
+
+fn bind(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, from: &wgpu::Buffer, to: &wgpu::Buffer) -> wgpu::BindGroup {
+    gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some("probe"),
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[
+            wgpu::BindGroupEntry { binding: 0, resource: from.as_entire_binding() },
+            wgpu::BindGroupEntry { binding: 1, resource: to.as_entire_binding() },
+        ],
+    })
 }

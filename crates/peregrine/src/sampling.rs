@@ -2,11 +2,14 @@
 //!
 //! The order is Hugging Face's: biases and penalties, temperature, top-k, top-p, min-p, each on what the one before left.
 
+mod drawing;
+
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::drawing::{Drawing, MOST_TOKENS};
 use crate::{Error, Result};
 
 /// How the next token is drawn.
@@ -64,6 +67,11 @@ impl SamplingOptions {
         *repetition_penalty == 1.0 && *presence_penalty == 0.0 && *frequency_penalty == 0.0 && logit_bias.is_empty()
     }
 
+    /// Whether the likeliest token is always taken.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature == 0.0 || self.top_k == 1
+    }
+
     /// Checks every range.
     ///
     /// # Errors
@@ -98,7 +106,7 @@ pub struct Sampler {
     written: BTreeMap<u32, u32>,
     // Kept between calls, as V can be 261,120.
     logits: Vec<f32>,
-    candidates: Vec<Candidate>,
+    keys: Vec<u64>,
 }
 
 /// A token that may be drawn. Ordered by logit, then the lower id is the greater.
@@ -136,7 +144,7 @@ impl Sampler {
     /// [`Error::Sampling`] for an option out of its range.
     pub fn new(options: SamplingOptions) -> Result<Self> {
         options.validate()?;
-        Ok(Self { options, draws: 0, written: BTreeMap::new(), logits: Vec::new(), candidates: Vec::new() })
+        Ok(Self { options, draws: 0, written: BTreeMap::new(), logits: Vec::new(), keys: Vec::new() })
     }
 
     /// The options it was made with.
@@ -209,57 +217,25 @@ impl Sampler {
         if best.logit == f32::NEG_INFINITY {
             return Err(wrong("logits", "at least one finite number", "minus infinity only".into()));
         }
-        let SamplingOptions { temperature, top_k, top_p, min_p, .. } = self.options;
-        if temperature == 0.0 || top_k == 1 {
+        if self.options.is_greedy() {
             return Ok(best.id);
         }
-        // Probability relative to the likeliest token.
-        let weight = |c: &Candidate| (f64::from(c.logit - best.logit) / f64::from(temperature)).exp();
+        let drawing = self.next_drawing();
+        Ok(drawing.draw(logits, best.logit, &mut self.keys))
+    }
 
-        let candidates = &mut self.candidates;
-        candidates.clear();
-        candidates.extend((0u32..).zip(logits).map(Candidate::new));
-        let k = top_k as usize;
-        if k > 0 && k < candidates.len() {
-            candidates.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
-            candidates.truncate(k);
-        }
-        if top_p < 1.0 {
-            let target = candidates.iter().map(weight).sum::<f64>() * f64::from(top_p);
-            // Only as much of the order is made as is needed: a heap, not a sort.
-            let mut heap = BinaryHeap::from(std::mem::take(candidates));
-            let mut reached = 0.0;
-            let mut kept = Vec::new();
-            while reached < target
-                && let Some(candidate) = heap.pop()
-            {
-                reached += weight(&candidate);
-                kept.push(candidate);
-            }
-            *candidates = kept;
-        }
-        if min_p > 0.0 {
-            candidates.retain(|c| weight(c) >= f64::from(min_p));
-        }
-
-        // Walk down to a random point of the remaining probability. The sum is taken in the order of the walk.
-        let total: f64 = candidates.iter().map(weight).sum();
-        let point = uniform(self.options.seed, self.draws) * total;
+    /// What the next token is drawn with, for a draw on the GPU; it counts as made.
+    pub(crate) fn next_drawing(&mut self) -> Drawing {
+        let drawing = Drawing::new(&self.options, self.draws);
         self.draws += 1;
-        let mut reached = 0.0;
-        let hit = candidates.iter().find(|c| {
-            reached += weight(c);
-            reached > point
-        });
-        Ok(hit.map_or(best.id, |c| c.id))
+        drawing
     }
 }
 
-/// Draw number `n` of `seed`: in [0, 1), 53 bits. SplitMix64 (Steele, Lea and Flood, 2014): a counter, well mixed; the
-/// seed is mixed first, so that neighbouring seeds are not shifted copies of each other.
-fn uniform(seed: u64, n: u64) -> f64 {
-    let bits = mix(mix(seed.wrapping_add(STEP)).wrapping_add(STEP.wrapping_mul(n.wrapping_add(1))));
-    (bits >> 11) as f64 / (1u64 << 53) as f64
+/// Draw number `n` of `seed`: 32 bits. SplitMix64 (Steele, Lea and Flood, 2014): a counter, well mixed; the seed is mixed first,
+/// so that neighbouring seeds are not shifted copies of each other.
+fn random(seed: u64, n: u64) -> u32 {
+    (mix(mix(seed.wrapping_add(STEP)).wrapping_add(STEP.wrapping_mul(n.wrapping_add(1)))) >> 32) as u32
 }
 
 /// How far SplitMix64 counts at a time.

@@ -1,6 +1,9 @@
 //! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of text come out.
 
 mod answer;
+mod copies;
+mod drawing;
+mod kept;
 mod overflow;
 mod requests;
 mod saved;
@@ -10,8 +13,8 @@ mod steps;
 use std::rc::Rc;
 
 pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
+use self::kept::Snapshots;
 pub use self::snapshots::Snapshot;
-use self::snapshots::Snapshots;
 use crate::chat::{ChatTemplate, Transcript};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
@@ -125,7 +128,7 @@ impl Session {
             consumed: None,
             ahead: 0,
             logits: Vec::new(),
-            snapshots: Snapshots::new(model.snapshot_budget),
+            snapshots: Snapshots::new(model),
             dropped: 0,
             note: None,
         })
@@ -229,11 +232,10 @@ impl Session {
         let mut done = 0;
         while done < total {
             let mut tokens = chunk.min(total - done);
-            let mut rows = (done + tokens).saturating_sub(wanted_from.max(done));
-            if rows > self.engine.model.logit_rows() {
-                rows = self.engine.model.logit_rows();
-                tokens = tokens.min(rows);
-            }
+            // No more rows than a step can make.
+            let most = self.engine.model.logit_rows();
+            tokens = tokens.min(wanted_from.saturating_sub(done) + most);
+            let rows = (done + tokens).saturating_sub(wanted_from.max(done));
             let part = ids[done as usize..(done + tokens) as usize].to_vec();
             self.ids.extend(&part);
             self.step(&part, rows)?;
@@ -258,7 +260,7 @@ impl Session {
         on_piece: &mut dyn FnMut(Piece) -> bool,
     ) -> Result<Generated> {
         self.settle();
-        self.answer(options, 0, self.ids.len() as u32, on_piece).await
+        self.answer(options, None, 0, self.ids.len() as u32, on_piece).await
     }
 
     /// Whether the tokens are all that the states have read: not so after [`Session::start_at`].

@@ -1,6 +1,7 @@
 //! What a conversation leaves behind in the model: position, KV cache, convolution and SSM states. A value of its own, apart
 //! from the weights, so that several conversations can share a model.
 
+mod kv_type;
 mod pages;
 
 use std::rc::Rc;
@@ -10,7 +11,9 @@ use bytemuck::{Pod, Zeroable};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-pub use pages::{Arena, KvType, MAX_PAGES, PAGE};
+use crate::sampling::Drawing;
+pub use kv_type::KvType;
+pub use pages::{Arena, MAX_PAGES, PAGE};
 pub(crate) use pages::{Page, Pages};
 
 /// The recurrent states of one layer.
@@ -24,9 +27,9 @@ pub struct LayerState {
 
 /// How a step that is queued behind another learns the token that the other draws.
 pub struct NextToken {
-    /// Input of the next step \[T\], u32: written by the host, or by `shaders/sample.wgsl` on the GPU.
+    /// Input of the next step \[T\], u32: written by the host, or by `shaders/next_token.wgsl` on the GPU.
     pub ids: wgpu::Buffer,
-    /// Halted, token, failed: see `shaders/sample.wgsl`.
+    /// Halted, token, failed: see `shaders/sample.wgsl` and `draw.wgsl`.
     pub control: wgpu::Buffer,
     /// \[V\]: the logits that the last token was drawn from.
     pub kept: wgpu::Buffer,
@@ -34,6 +37,41 @@ pub struct NextToken {
     pub candidates: wgpu::Buffer,
     /// [`Ends`]: tokens that end an answer.
     pub ends: wgpu::Buffer,
+    /// [`Drawing`]: how the next token is drawn at a temperature.
+    pub drawing: wgpu::Buffer,
+    /// \[3, 1024\], u32: tokens, and what they weigh, by bins: see `shaders/weigh.wgsl`.
+    pub bins: wgpu::Buffer,
+    /// \[66, 4\], u32: the same of the pieces of the vocabulary, see `shaders/gather.wgsl`.
+    pub pieces: wgpu::Buffer,
+}
+
+impl NextToken {
+    /// For steps of up to `chunk` tokens.
+    fn new(gpu: &Gpu, vocab_size: u32, chunk: u32) -> Result<Self> {
+        let [ids, control, kept, candidates, bins, pieces] = Self::storage_bytes(vocab_size, chunk);
+        Ok(Self {
+            ids: gpu.storage("ids", ids)?,
+            control: gpu.storage("control", control)?,
+            kept: gpu.storage("kept logits", kept)?,
+            candidates: gpu.storage("candidates", candidates)?,
+            ends: gpu.uniform("ends", bytemuck::bytes_of(&Ends::default())),
+            drawing: gpu.uniform("drawing", bytemuck::bytes_of(&Drawing::default())),
+            bins: gpu.storage("bins", bins)?,
+            pieces: gpu.storage("pieces", pieces)?,
+        })
+    }
+
+    /// ids, control, kept, candidates, bins, pieces
+    fn storage_bytes(vocab_size: u32, chunk: u32) -> [u64; 6] {
+        let pieces = u64::from(CANDIDATES);
+        [4 * u64::from(chunk), 16, 4 * u64::from(vocab_size), 16 * pieces, 4 * 3 * 1024, 16 * (pieces + 2)]
+    }
+
+    /// Bytes of all its buffers.
+    fn bytes(vocab_size: u32, chunk: u32) -> u64 {
+        let storage = Self::storage_bytes(vocab_size, chunk).map(Gpu::storage_bytes);
+        storage.iter().sum::<u64>() + (size_of::<Ends>() + size_of::<Drawing>()) as u64
+    }
 }
 
 /// Pieces of the vocabulary, each a workgroup's.
@@ -95,13 +133,7 @@ impl State {
                 })
             })
             .collect::<Result<_>>()?;
-        let next = NextToken {
-            ids: gpu.storage("ids", 4 * u64::from(chunk))?,
-            control: gpu.storage("control", 16)?,
-            kept: gpu.storage("kept logits", 4 * u64::from(config.vocab_size))?,
-            candidates: gpu.storage("candidates", 16 * u64::from(CANDIDATES))?,
-            ends: gpu.uniform("ends", bytemuck::bytes_of(&Ends::default())),
-        };
+        let next = NextToken::new(gpu, config.vocab_size, chunk)?;
         Ok(Self { position: 0, context_length, layers, pages: Pages::new(arena), next })
     }
 
@@ -132,15 +164,7 @@ impl State {
         for (values, found) in [false, true].into_iter().zip(&mut found) {
             let places = self.rows(layer, values, from, to);
             let bytes = gpu.read_places(&places).await?;
-            match arena.kv() {
-                KvType::F16 => {
-                    let value = |b: &[u8]| half::f16::from_le_bytes([b[0], b[1]]).to_f32();
-                    found.extend(bytes.chunks_exact(2).map(value));
-                }
-                KvType::F32 => {
-                    found.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-                }
-            }
+            *found = arena.kv().decode(&bytes, arena.head_dim());
         }
         Ok(found)
     }
@@ -187,6 +211,13 @@ impl State {
         self.layers.iter().map(|l| l.conv.size() + l.ssm.size()).sum()
     }
 
+    /// Bytes on the GPU of all that does not grow: recurrent states, the table of pages, and what the next token is drawn from.
+    pub fn fixed_bytes(&self) -> u64 {
+        let n = &self.next;
+        let next = [&n.ids, &n.control, &n.kept, &n.candidates, &n.ends, &n.drawing, &n.bins, &n.pieces];
+        self.recurrent_bytes() + pages::TABLE_BYTES + next.map(wgpu::Buffer::size).iter().sum::<u64>()
+    }
+
     /// Bytes on the GPU: recurrent states, and the pages it has, shared or not.
     pub fn bytes(&self) -> u64 {
         self.recurrent_bytes() + self.pages.held().len() as u64 * self.pages.arena().bytes_of_page()
@@ -216,12 +247,10 @@ impl StateBytes {
         let (c, layers) = (config, u64::from(config.num_hidden_layers));
         let conv = Gpu::storage_bytes(4 * u64::from(c.conv_dim()) * u64::from(c.mamba_d_conv));
         let ssm = Gpu::storage_bytes(4 * u64::from(c.mamba_d_ssm) * u64::from(c.mamba_d_state));
-        let next = [4 * u64::from(chunk), 16, 4 * u64::from(c.vocab_size), 16 * u64::from(CANDIDATES)];
-        let next = next.map(Gpu::storage_bytes).iter().sum::<u64>() + size_of::<Ends>() as u64;
         let (pages, before) = pages::full(context_length);
         let bytes = |pages: u32| layers * u64::from(pages) * kv.page_bytes(c);
         Self {
-            fixed: layers * (conv + ssm) + pages::TABLE_BYTES + next,
+            fixed: layers * (conv + ssm) + pages::TABLE_BYTES + NextToken::bytes(c.vocab_size, chunk),
             kv_cache: bytes(pages),
             kv_growth: bytes(before),
         }

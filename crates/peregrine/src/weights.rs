@@ -11,18 +11,17 @@ use crate::checkpoint::{Checkpoint, TensorInfo};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::gpu::Gpu;
-use crate::sampling::{STEP, mix};
 
 mod table;
+mod uploads;
 
 pub use table::{GpuMatrix, GpuPart, MAX_PARTS};
+pub use uploads::Uploads;
 
 /// Most block formats in one matrix: `FORMAT_0..3` in `shaders/matrix.wgsl`.
 pub const MAX_FORMATS: usize = 4;
-/// Bytes of the file read, repacked and queued at a time.
-const PIECE: u64 = 2 << 20;
-/// Bytes queued before we wait for the device: with the pieces, the bound on host memory.
-const QUEUED: u64 = 16 << 20;
+/// Of every so many rows, the first bytes go into the fingerprint.
+const SAMPLED_ROWS: u64 = 32;
 
 /// What a part is made from.
 #[derive(Clone, Debug)]
@@ -64,6 +63,11 @@ impl PartSpec<'_> {
     }
 }
 
+/// The parts of the output rows `[first, first + count)`.
+fn clip<'a>(parts: &[PartSpec<'a>], first: u32, count: u32) -> Vec<PartSpec<'a>> {
+    parts.iter().map(|p| p.clip(first, count)).filter(|p| p.rows > 0).collect()
+}
+
 /// What a matrix is made from.
 pub struct MatrixSpec<'a> {
     /// For messages.
@@ -98,12 +102,11 @@ impl MatrixSpec<'_> {
     /// Bytes on a device with this largest binding.
     ///
     /// # Errors
-    /// As [`Matrix::load`] says when a row is too large.
+    /// As [`Matrix::new`] says when a row is too large.
     pub fn footprint(&self, max_binding: u64) -> Result<MatrixBytes> {
         let mut bytes = MatrixBytes::default();
         for (first, count) in cut(self.label, &self.parts, self.rows(), max_binding)? {
-            let clipped: Vec<PartSpec<'_>> =
-                self.parts.iter().map(|p| p.clip(first, count)).filter(|p| p.rows > 0).collect();
+            let clipped = clip(&self.parts, first, count);
             bytes.weights += Gpu::storage_bytes(lay_out(&clipped, &[], first, count, self.strides).1);
             bytes.tables += size_of::<GpuMatrix>() as u64;
         }
@@ -141,16 +144,11 @@ pub fn padded(width: u32) -> u32 {
 }
 
 impl Matrix {
-    /// Streams the parts to the GPU. `uploads` is told the bytes of the file that have been read.
+    /// Room for the parts, and the tables of where each lies: all that a plan is recorded with. [`Matrix::fill`] streams the weights.
     ///
     /// # Errors
-    /// What the checkpoint or the device say; [`Error::OutOfMemory`] when one row alone exceeds the largest binding.
-    pub async fn load(
-        gpu: &Gpu,
-        checkpoint: &Checkpoint,
-        spec: &MatrixSpec<'_>,
-        uploads: &mut Uploads<'_>,
-    ) -> Result<Self> {
+    /// [`Error::OutOfMemory`] when one row alone exceeds the largest binding.
+    pub fn new(gpu: &Gpu, spec: &MatrixSpec<'_>) -> Result<Self> {
         let MatrixSpec { label, parts, strides } = spec;
         let rows = spec.rows();
         let mut formats: Vec<Format> = Vec::new();
@@ -164,17 +162,32 @@ impl Matrix {
 
         let mut slabs = Vec::new();
         for (first, count) in cut(label, parts, rows, gpu.max_binding())? {
-            let clipped: Vec<PartSpec<'_>> =
-                parts.iter().map(|p| p.clip(first, count)).filter(|p| p.rows > 0).collect();
-            let (table, bytes) = lay_out(&clipped, &formats, first, count, *strides);
+            let (table, bytes) = lay_out(&clip(parts, first, count), &formats, first, count, *strides);
             let weights = gpu.storage(label, bytes)?;
-            for (part, placed) in clipped.iter().zip(&table.part) {
-                uploads.part(gpu, checkpoint, part, placed, &weights).await?;
-            }
             let uniform = gpu.uniform(label, bytemuck::bytes_of(&table));
             slabs.push(Slab { weights, uniform, table });
         }
         Ok(Self { rows, strips, formats, slabs })
+    }
+
+    /// Streams the parts to the GPU. `uploads` is told the bytes of the file that have been read.
+    ///
+    /// # Errors
+    /// What the checkpoint or the device say.
+    pub async fn fill(
+        &self,
+        gpu: &Gpu,
+        checkpoint: &Checkpoint,
+        spec: &MatrixSpec<'_>,
+        uploads: &mut Uploads<'_>,
+    ) -> Result<()> {
+        for slab in &self.slabs {
+            let clipped = clip(&spec.parts, slab.table.first_row, slab.table.rows);
+            for (part, placed) in clipped.iter().zip(&slab.table.part) {
+                uploads.part(gpu, checkpoint, part, placed, &slab.weights).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The same weights under another scale and other strides: the LM head of a model with tied embeddings.
@@ -268,96 +281,4 @@ fn lay_out(
         };
     }
     (table, 4 * words)
-}
-
-/// Bytes on their way to the GPU, for the progress bar and for the bound on host memory.
-pub struct Uploads<'a> {
-    done: u64,
-    total: u64,
-    queued: u64,
-    fingerprint: u64,
-    progress: &'a mut dyn FnMut(u64, u64),
-}
-
-/// Of every so many rows, the first bytes go into the fingerprint.
-const SAMPLED_ROWS: u64 = 32;
-
-impl<'a> Uploads<'a> {
-    /// `total`: bytes of all tensors; `progress(done, total)` is called after each piece.
-    pub fn new(total: u64, progress: &'a mut dyn FnMut(u64, u64)) -> Self {
-        Self { done: 0, total, queued: 0, fingerprint: 0, progress }
-    }
-
-    /// A sample of all weights, the same on every device: a sum, so that the order in which slabs are read does not matter.
-    pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
-    }
-
-    /// Adds row `row` of a tensor to the fingerprint, if it is one of those that are sampled.
-    fn sample(&mut self, name: &str, row: u64, bytes: &[u8]) {
-        if row.is_multiple_of(SAMPLED_ROWS) {
-            let parts = name.bytes().chain(row.to_le_bytes()).chain(bytes.iter().copied().take(64));
-            let hash = parts.fold(0, |hash: u64, byte| mix(hash.wrapping_add(STEP) ^ u64::from(byte)));
-            self.fingerprint = self.fingerprint.wrapping_add(hash);
-        }
-    }
-
-    /// Counts bytes that were read some other way.
-    pub fn count(&mut self, bytes: u64) {
-        self.done = (self.done + bytes).min(self.total);
-        (self.progress)(self.done, self.total);
-    }
-
-    async fn part(
-        &mut self,
-        gpu: &Gpu,
-        checkpoint: &Checkpoint,
-        part: &PartSpec<'_>,
-        placed: &GpuPart,
-        weights: &wgpu::Buffer,
-    ) -> Result<()> {
-        let spec = part.tensor.format.spec();
-        let row_bytes = part.tensor.format.row_bytes(part.cols() as u64).unwrap_or(0);
-        let (row_words, row_halves) = (part.row_words() as usize, part.row_halves() as usize);
-        // An even number of rows, so that every piece of plane S begins at a whole word.
-        let step = ((PIECE / row_bytes.max(1)) as u32 / 2 * 2).max(2);
-        let mut raw = Vec::new();
-        let mut strips = Vec::new();
-        let mut halves = Vec::new();
-        let mut row = 0;
-        while row < part.rows {
-            let rows = step.min(part.rows - row) as usize;
-            raw.resize(rows * row_bytes as usize, 0);
-            let offset = u64::from(part.tensor_row + row) * row_bytes;
-            checkpoint.read(part.tensor, offset, &mut raw).await?;
-            checkpoint.check_finite(part.tensor, (part.tensor_row + row).into(), &raw)?;
-            strips.clear();
-            strips.resize(rows * row_words, 0_u32);
-            halves.clear();
-            halves.resize((rows * row_halves).next_multiple_of(2), 0_u16);
-            for i in 0..rows {
-                let tensor_row = u64::from(part.tensor_row + row) + i as u64;
-                self.sample(&part.tensor.name, tensor_row, &raw[i * row_bytes as usize..(i + 1) * row_bytes as usize]);
-                spec.repack_row(
-                    &raw[i * row_bytes as usize..(i + 1) * row_bytes as usize],
-                    &mut strips[i * row_words..(i + 1) * row_words],
-                    &mut halves[i * row_halves..(i + 1) * row_halves],
-                );
-            }
-            let at = 4 * (u64::from(placed.quants) + u64::from(row) * row_words as u64);
-            gpu.write(weights, at, bytemuck::cast_slice(&strips));
-            if !halves.is_empty() {
-                let at = 2 * (u64::from(placed.scales) + u64::from(row) * row_halves as u64);
-                gpu.write(weights, at, bytemuck::cast_slice(&halves));
-            }
-            row += rows as u32;
-            self.count(raw.len() as u64);
-            self.queued += raw.len() as u64;
-            if self.queued >= QUEUED {
-                self.queued = 0;
-                gpu.sync().await?;
-            }
-        }
-        Ok(())
-    }
 }

@@ -23,6 +23,8 @@ pub struct LoadOptions {
     memory_budget: Option<f64>,
     /// Bytes.
     snapshot_bytes: Option<f64>,
+    /// Bytes.
+    snapshot_host_bytes: Option<f64>,
     pub name: String,
     pub software: bool,
     pub subgroups: bool,
@@ -34,7 +36,8 @@ impl LoadOptions {
         match self.kv_type.as_deref() {
             None | Some("f16") => Ok(KvType::F16),
             Some("f32") => Ok(KvType::F32),
-            Some(found) => Err(argument("kvType", "f16 or f32", found)),
+            Some("q8") => Ok(KvType::Q8),
+            Some(found) => Err(argument("kvType", "f16, f32 or q8", found)),
         }
     }
 
@@ -46,8 +49,14 @@ impl LoadOptions {
             Some(found) => return Err(argument("memoryBudget", "1 to 2^53 bytes", &found.to_string())),
         };
         let (context_length, kv) = (self.context_length, self.kv()?);
-        let snapshot_budget = self.snapshot_bytes.map(|bytes| bytes as u64);
-        Ok(peregrine::model::LoadOptions { context_length, memory_budget, kv, snapshot_budget, ..Default::default() })
+        Ok(peregrine::model::LoadOptions {
+            context_length,
+            memory_budget,
+            kv,
+            snapshot_budget: self.snapshot_bytes.map(|bytes| bytes as u64),
+            snapshot_host_budget: self.snapshot_host_bytes.map(|bytes| bytes as u64),
+            ..Default::default()
+        })
     }
 
     /// The runtime's options; an unknown word is an error that names the field.
@@ -101,6 +110,7 @@ pub struct Request {
     /// Leave out the oldest turns of a conversation that does not fit.
     #[serde(default)]
     drop_oldest: bool,
+    ignore_end: bool,
     /// A whole number below 2^53, as JavaScript has them.
     seed: f64,
 }
@@ -124,6 +134,7 @@ impl Request {
             },
             stop: self.stop.clone(),
             logprobs: self.logprobs,
+            ignore_end: self.ignore_end,
             overflow: if self.drop_oldest { Overflow::DropOldest } else { Overflow::Error },
             ..GenerateOptions::default()
         }

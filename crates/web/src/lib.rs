@@ -160,8 +160,8 @@ pub struct WebSession {
 
 #[wasm_bindgen]
 impl WebSession {
-    /// Answers a conversation, or goes on with a text; what of it was read before is not read again. `on_piece({ token, text,
-    /// logprobs })` hears every token; `is_cancelled()` is asked between steps.
+    /// Answers a conversation, or goes on with a text; what of it was read before is not read again. With `maxTokens: 0` it is only read,
+    /// without the generation prompt. `on_piece({ token, text, logprobs })` hears every token; `is_cancelled()` is asked between steps.
     pub async fn answer(
         &self,
         request: JsValue,
@@ -176,11 +176,15 @@ impl WebSession {
             told += piece.text.len();
             to_js(&Piece::new(piece, tokenizer)).and_then(|piece| on_piece.call1(&JsValue::NULL, &piece)).is_ok()
         };
-        let cancel = Rc::new(move || is_cancelled.call0(&JsValue::NULL).is_ok_and(|value| value.is_truthy()));
-        let options = GenerateOptions { cancel: Some(cancel), ..request.options() };
-        let generated = match (&request.messages, &request.prompt) {
+        let cancel: Rc<dyn Fn() -> bool> =
+            Rc::new(move || is_cancelled.call0(&JsValue::NULL).is_ok_and(|value| value.is_truthy()));
+        let options = GenerateOptions { cancel: Some(cancel.clone()), ..request.options() };
+        let prompt = request.prompt.as_deref().unwrap_or_default();
+        let generated = match (&request.messages, options.max_tokens) {
+            (Some(messages), 0) => session.prepare_chat(messages, Some(&*cancel)).await,
             (Some(messages), _) => session.chat(messages, &options, &mut on_piece).await,
-            (None, prompt) => session.complete(prompt.as_deref().unwrap_or_default(), &options, &mut on_piece).await,
+            (None, 0) => session.prepare(prompt, Some(&*cancel)).await,
+            (None, _) => session.complete(prompt, &options, &mut on_piece).await,
         };
         let generated = generated.map_err(to_js_error)?;
         let bytes = session.state().bytes();

@@ -34,6 +34,8 @@ interface Schema extends DBSchema {
 
 /** States are large: only those of the conversations that were used last are kept. */
 const MOST_STATES = 5;
+/** And at most so many bytes of them, but always the last. */
+const MOST_BYTES = 1e9;
 
 let database: Promise<IDBPDatabase<Schema> | undefined> | undefined;
 const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("peregrine.chats") : undefined;
@@ -94,8 +96,15 @@ export async function keepState(id: string, state: Blob): Promise<void> {
   if (!kept || !(await kept.get("chats", id))) return;
   const transaction = kept.transaction("states", "readwrite");
   await transaction.store.put({ id, state, updated: Date.now() });
-  const oldest = await transaction.store.index("updated").getAllKeys();
-  await Promise.all([...oldest.slice(0, -MOST_STATES).map((old) => transaction.store.delete(old)), transaction.done]);
+  const oldest = await transaction.store.index("updated").getAll();
+  let bytes = oldest.reduce((sum, { state }) => sum + state.size, 0);
+  const goes = ({ state }: KeptState, at: number) => {
+    const left = oldest.length - at;
+    if (left === 1 || (left <= MOST_STATES && bytes <= MOST_BYTES)) return false;
+    bytes -= state.size;
+    return true;
+  };
+  await Promise.all([...oldest.filter(goes).map((old) => transaction.store.delete(old.id)), transaction.done]);
 }
 
 /** Forgets it. */

@@ -21,7 +21,7 @@ async function open(page: Page, address: string): Promise<void> {
   });
 }
 
-const load = (page: Page, options: Pick<Peregrine.EngineOptions, "whenBusy"> = {}): Promise<Peregrine.EngineInfo> =>
+const load = (page: Page, options: Pick<Peregrine.EngineOptions, "whenBusy" | "gpu"> = {}): Promise<Peregrine.EngineInfo> =>
   page.evaluate(async (given) => {
     globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", cache: false, ...given });
     return engine.info;
@@ -86,12 +86,14 @@ test("stops, biases, penalties, log-probabilities, several answers, plain comple
     const story = [{ role: "user" as const, content: "Tell me a short story about a fox." }];
     const several = await chat({ messages: story, n: 3, temperature: 2, seed: 5, max_tokens: 12 });
     const third = await chat({ messages: story, temperature: 2, seed: 7, max_tokens: 12 });
-    const repeated = { messages: story, temperature: 0, max_tokens: 40 };
-    const words = async (params: object) => {
+    // A token that comes again and again, until its penalties add up.
+    const repeated = { messages: story, temperature: 0, max_tokens: 40, logit_bias: { [first]: 30 }, ignore_eos: true };
+    const mostRepeated = async (params: object) => {
       const reply = await engine.chat.completions.create({ ...repeated, return_token_ids: true, ...params });
-      return new Set(reply.choices[0]!.token_ids).size;
+      const ids = reply.choices[0]!.token_ids!;
+      return Math.max(...ids.map((id) => ids.filter((other) => other === id).length));
     };
-    const [free, penalised] = [await words({}), await words({ frequency_penalty: 2, presence_penalty: 2 })];
+    const [free, penalised] = [await mostRepeated({}), await mostRepeated({ frequency_penalty: 2, presence_penalty: 2 })];
     const prompt = "The capital of Italy is";
     const completion = await engine.completions.create({ prompt, temperature: 0, max_tokens: 8 });
     const longer = await engine.completions.create({ prompt: prompt + completion.choices[0]!.text, temperature: 0, max_tokens: 4 });
@@ -124,12 +126,39 @@ test("stops, biases, penalties, log-probabilities, several answers, plain comple
   expect(seen.several.choices.map(({ index }) => index)).toEqual([0, 1, 2]);
   expect(seen.several.choices[2]!.message.content, "the third answer has the third seed").toBe(seen.third.choices[0]!.message.content);
   expect(new Set(seen.several.choices.map(({ message }) => message.content)).size).toBeGreaterThan(1);
-  expect(seen.penalised).toBeGreaterThan(seen.free);
+  expect(seen.penalised).toBeLessThan(seen.free);
   expect(seen.completion.object).toBe("text_completion");
   expect(seen.completion.choices[0]!.text.length).toBeGreaterThan(0);
   const read = seen.longer.usage!.prompt_tokens_details.cached_tokens;
   expect(read, "what was read is not read again").toBeGreaterThanOrEqual(seen.completion.usage!.prompt_tokens);
   expect(seen.pieces).toBe(seen.byIds.choices[0]!.text);
+});
+
+test("answers at a temperature are the same, drawn on the GPU and on the host", async ({ page, site }) => {
+  await open(page, await site.bare());
+  // Where the CPU computes the host draws, unless it is told that this is a GPU.
+  await load(page, { gpu: { shapes: "hardware" } });
+  const seen = await page.evaluate(async (messages) => {
+    const ids = async (params: object) => {
+      const reply = await engine.chat.completions.create({ messages, max_tokens: 8, return_token_ids: true, ...params });
+      return reply.choices[0]!.token_ids!;
+    };
+    const answers = [];
+    for (const params of [
+      { temperature: 1, top_p: 1, seed: 1 },
+      { temperature: 1.2, top_p: 0.9, seed: 2 },
+      { temperature: 1.5, top_k: 30, top_p: 0.95, min_p: 0.02, seed: 3 },
+    ]) {
+      // Log-probabilities need all logits on the host, which then draws, too.
+      answers.push({ gpu: await ids(params), host: await ids({ ...params, logprobs: true }) });
+    }
+    return answers;
+  }, [{ role: "user" as const, content: "Tell me a short story about a fox." }]);
+  for (const { gpu, host } of seen) {
+    expect(gpu.length).toBe(8);
+    expect(gpu).toEqual(host);
+  }
+  expect(seen[0]!.gpu).not.toEqual(seen[1]!.gpu);
 });
 
 test("a busy engine refuses, if the app wants it so; the tokenizer does not wait", async ({ page, site }) => {

@@ -152,6 +152,39 @@ test("a conversation goes on after a reload, and after another one, without bein
   expect((await read(2)).cached, "what was read before the other chat").toBeGreaterThanOrEqual(after.all);
 });
 
+test("a large state is written when the conversation pauses, or another one begins", async ({ page, site }) => {
+  await openReady(page, await site.start());
+  await beGreedy(page);
+  // No state of the embedded model is large: their size is told to be.
+  await page.evaluate(() => Object.defineProperty(Blob.prototype, "size", { get: () => 65e6 }));
+  const written = () =>
+    page.evaluate(async () => {
+      const opening = indexedDB.open("peregrine", 1);
+      const db = await new Promise<IDBDatabase>((resolve) => (opening.onsuccess = () => resolve(opening.result)));
+      const reading = db.transaction("states").objectStore("states").getAll();
+      const all = await new Promise<{ updated: number }[]>((resolve) => (reading.onsuccess = () => resolve(reading.result)));
+      db.close();
+      return all.map(({ updated }) => updated).sort();
+    });
+  const [capital, sum] = [golden("capital"), golden("sum")];
+  await say(page, capital.messages[0]!.content);
+  await answerText(page, 0);
+  await expect.poll(async () => (await written()).length, "the first, of which nobody knew").toBe(1);
+  const first = await written();
+  await say(page, "What is the capital of France?");
+  await answerText(page, 1);
+  expect(await written(), "not after each answer").toEqual(first);
+  await expect.poll(written, { timeout: 20_000 }).not.toEqual(first);
+  const second = await written();
+  await say(page, "What is 7 plus 5?");
+  await answerText(page, 2);
+  await page.getByRole("button", { name: "New chat" }).first().click();
+  await say(page, sum.messages[0]!.content);
+  expect(await answerText(page, 0)).toBe(sum.answer);
+  await expect.poll(async () => (await written()).length).toBe(2);
+  expect((await written())[0], "the one that was left, before the other began").toBeGreaterThan(second[0]!);
+});
+
 test("a newer version of the page is offered, and taken as a whole", async ({ page, site }) => {
   let newer = false;
   const address = await site.start((request, response) => {

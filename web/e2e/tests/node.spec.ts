@@ -28,6 +28,16 @@ test("an answer in Node", async ({}, info) => {
   expect(device.name).not.toBe("");
 });
 
+test("the bench in Node", async ({}, info) => {
+  const args = ["--prompt-tokens", "4", "--gen-tokens", "4", "--context", "3", "--repeat", "1"];
+  const report = JSON.parse(await run(browserOf(info), path("../node/bench.mjs"), MODEL_FILE, ...args)) as Record<string, number>;
+  for (const key of ["load_seconds", "prefill_tokens_per_second", "time_to_first_token_seconds", "decode_milliseconds_per_token"]) {
+    expect(report[key], key).toBeGreaterThan(0);
+  }
+  expect(report).toMatchObject({ context: 3, prompt_tokens: 4, gen_tokens: 4, runs: 1, tokens_decoded: [3] });
+  await expect(run(browserOf(info), path("../node/bench.mjs"), MODEL_FILE, "--repeat", "0")).rejects.toMatchObject({ code: 2 });
+});
+
 test("the README's snippet for Node", async ({}, info) => {
   const readme = readFileSync(path("../../package/README.md"), "utf8");
   const [, snippet] = /^```js\n(.*?)^```$/ms.exec(readme) ?? [];

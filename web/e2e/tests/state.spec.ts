@@ -66,3 +66,98 @@ test("edits, repetitions and restored states give the same logits as the first t
   expect(seen.counts.cached).toBeGreaterThan(10);
   expect(seen.different, "other questions have other answers").toBeGreaterThan(4);
 });
+
+test("truncation leaves out the oldest turns only where it is asked for, and the answer is that of the shorter conversation", async ({ page, site }) => {
+  await page.goto(await site.bare());
+  const seen = await page.evaluate(async () => {
+    const url = "/package/dist/index.js";
+    globalThis.peregrine = await import(url);
+    globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", cache: false, contextLength: 128 });
+    const turn = (role: "user" | "assistant", content: string): Peregrine.ChatMessage => ({ role, content });
+    const messages: Peregrine.ChatMessage[] = [{ role: "system", content: "Be kind." }];
+    for (const country of ["France", "Italy", "Spain", "Norway", "Greece", "Japan"]) {
+      messages.push(turn("user", `What is the capital of ${country}, please tell me?`), turn("assistant", "I know it, but I do not tell."));
+    }
+    messages.push(turn("user", "And of Italy?"));
+    const params = { temperature: 0, max_tokens: 6, return_token_ids: true };
+    const refused = await engine.chat.completions.create({ ...params, messages }).then(
+      () => "answered",
+      (error: Error & { code?: string }) => error.code ?? error.name,
+    );
+    const long = await engine.chat.completions.create({ ...params, messages, truncation: "auto" });
+    const dropped = long.usage!.prompt_tokens_details.dropped_messages;
+    await engine.dispose();
+    // An engine that has never heard of the rest.
+    globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", cache: false, contextLength: 128 });
+    const kept = [messages[0]!, ...messages.slice(1 + dropped)];
+    const short = await engine.chat.completions.create({ ...params, messages: kept });
+    const other = await engine.chat.completions.create({ ...params, messages: [messages[0]!, ...messages.slice(-1)] });
+    await engine.dispose();
+    const of = (reply: typeof long) => ({ ids: reply.choices[0]!.token_ids, prompt: reply.usage!.prompt_tokens });
+    return { refused, dropped, long: of(long), short: of(short), other: of(other) };
+  });
+  expect(seen.refused).toBe("context-full");
+  expect(seen.dropped).toBeGreaterThan(0);
+  expect(seen.dropped % 2, "whole turns").toBe(0);
+  expect(seen.long).toEqual(seen.short);
+  expect(seen.other.prompt, "the comparison can fail").not.toBe(seen.long.prompt);
+});
+
+test("places that the GPU has no room for move beside it, and are gone back to", async ({ page, site }) => {
+  await page.goto(await site.bare());
+  const seen = await page.evaluate(async () => {
+    const url = "/package/dist/index.js";
+    globalThis.peregrine = await import(url);
+    const results = [];
+    // The GPU has room for one place.
+    for (const snapshotHostBytes of [0, 64e6]) {
+      globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", cache: false, snapshotBytes: 2e6, snapshotHostBytes });
+      const messages: Peregrine.ChatMessage[] = [];
+      const ask = async (content: string) => {
+        messages.push({ role: "user", content });
+        const reply = await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 8, return_token_ids: true });
+        messages.push({ role: "assistant", content: reply.choices[0]!.message.content });
+        return { ids: reply.choices[0]!.token_ids, cached: reply.usage!.prompt_tokens_details.cached_tokens };
+      };
+      for (const country of ["France", "Italy", "Spain", "Norway"]) await ask(`What is the capital of ${country}?`);
+      messages.splice(2);
+      results.push(await ask("What is the capital of Greece?"));
+      await engine.dispose();
+    }
+    return results;
+  });
+  const [without, beside] = seen;
+  expect(without!.cached).toBe(0);
+  expect(beside!.cached).toBeGreaterThan(0);
+  expect(beside!.ids).toEqual(without!.ids);
+});
+
+test("a beginning that is only read is shipped as a file", async ({ page, site }) => {
+  await page.goto(await site.bare());
+  const seen = await page.evaluate(async () => {
+    const url = "/package/dist/index.js";
+    globalThis.peregrine = await import(url);
+    globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", cache: false });
+    const system: Peregrine.ChatMessage = { role: "system", content: "You are a friend who knows much about foxes and birds." };
+    const ask = async () => {
+      const messages: Peregrine.ChatMessage[] = [system, { role: "user", content: "What is the capital of Italy?" }];
+      const reply = await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 8, return_token_ids: true });
+      return { ids: reply.choices[0]!.token_ids, cached: reply.usage!.prompt_tokens_details.cached_tokens };
+    };
+    const plain = await ask();
+    const read = await engine.prefill([system]);
+    const file = await engine.saveState();
+    const text = await engine.prefill("The fox and the bird");
+    const wrong = await engine.prefill([]).then(() => "read", (error: Error) => error.message);
+    await engine.restoreState(file);
+    const shipped = await ask();
+    await engine.dispose();
+    return { plain, read, text, wrong, shipped };
+  });
+  expect(seen.read).toMatchObject({ completion_tokens: 0 });
+  expect(seen.read.prompt_tokens).toBeGreaterThan(10);
+  expect(seen.text.prompt_tokens).toBeGreaterThan(4);
+  expect(seen.wrong).toContain("prompt");
+  expect(seen.plain.cached).toBe(0);
+  expect(seen.shipped).toEqual({ ids: seen.plain.ids, cached: seen.read.prompt_tokens });
+});

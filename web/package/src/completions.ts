@@ -6,6 +6,7 @@ import type {
   ChatCompletion,
   ChatCompletionChunk,
   ChatCompletionParams,
+  ChatMessage,
   Completion,
   CompletionParams,
   FinishReason,
@@ -15,7 +16,7 @@ import type {
   Usage,
 } from "./openai.js";
 import type { AnswerRequest, Likely, Piece } from "./protocol.js";
-import { countOf, readChat, readCompletion } from "./request.js";
+import { countOf, readChat, readCompletion, readPrefill } from "./request.js";
 import { AnswerStream, type Shape, type Start } from "./stream.js";
 
 /** Options of a single call. */
@@ -157,6 +158,15 @@ export class ChatCompletions extends Requests {
 
 /** `engine.completions`. */
 export class Completions extends Requests {
+  /** @internal `engine.prefill` */
+  async prefill(prompt: string | readonly number[] | readonly ChatMessage[], options: CallOptions): Promise<Usage> {
+    const stream = this.open(readPrefill(prompt), {}, new PlainShape(this.model, { prompt: "" }), options);
+    for await (const _ of stream) {
+      // There is nothing to come but the end.
+    }
+    return stream.usage as Usage;
+  }
+
   /** Goes on with a text. What of it the engine has read in the request before is not read again. */
   create(params: CompletionParams & { stream: true }, options?: CallOptions): Promise<CompletionStream>;
   create(params: CompletionParams & { stream?: false | null }, options?: CallOptions): Promise<Completion>;

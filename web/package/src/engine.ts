@@ -1,10 +1,11 @@
 /** The page's side: an engine is a worker with a model in it. */
 
-import { ChatCompletions, Completions } from "./completions.js";
+import { ChatCompletions, Completions, type CallOptions } from "./completions.js";
 import { abortError, makeError, type PeregrineError } from "./errors.js";
 import { Link } from "./link.js";
 import { dedicated, lineFor, type WorkerChoice } from "./lines.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
+import type { ChatMessage, Usage } from "./openai.js";
 import type { EngineInfo, GpuPreferences, LoadRequest, ProfileStage, Progress } from "./protocol.js";
 
 /** What {@link downloadModel} takes. */
@@ -23,10 +24,18 @@ export interface DownloadOptions extends SourceOptions {
 export interface EngineOptions extends DownloadOptions {
   /** Tokens that a conversation may have. Default: what the model was made for, or what fits. */
   contextLength?: number;
-  /** How keys and values are kept: "f16" (default), or "f32" as they were computed, in twice the memory. */
-  kvType?: "f16" | "f32";
-  /** Bytes on the GPU for places of the conversation to go back to when it is edited. Default 256 MiB; 0 keeps none. */
+  /** How keys and values are kept: "f16" (default), "f32" as they were computed, in twice the memory, or "q8" in little more than half. */
+  kvType?: "f16" | "f32" | "q8";
+  /**
+   * Bytes on the GPU for places of the conversation to go back to when it is edited. Default 256 MiB, 64 MiB where the browser says
+   * that the device has at most 4 GB of memory; 0 keeps none.
+   */
   snapshotBytes?: number;
+  /**
+   * Bytes of the browser's own memory for those places that the GPU has no more room for. Default 256 MiB where the browser says that
+   * the device has at least 8 GB of memory, else 0.
+   */
+  snapshotHostBytes?: number;
   /**
    * Bytes that the model and one conversation may take on the GPU. What they need is known before the first weight is read: a
    * `contextLength` that does not fit is an {@link OutOfMemoryError} whose `fit` says what would; without one the conversation gets what the
@@ -79,6 +88,15 @@ export class Engine implements AsyncDisposable {
    */
   logits(ids: readonly number[], { last = 1, oneByOne = 0 }: { last?: number; oneByOne?: number } = {}): Promise<Float32Array> {
     return this.#link.call("logits", { ids: [...ids], last, oneByOne }).result;
+  }
+
+  /**
+   * Reads the beginning of conversations (a system message, or earlier turns), a text, or token ids, and answers nothing: requests that
+   * begin so cost only the rest. With {@link saveState} it becomes a file that is shipped with an app.
+   * @throws as `chat.completions.create`
+   */
+  prefill(prompt: string | readonly number[] | readonly ChatMessage[], options: CallOptions = {}): Promise<Usage> {
+    return this.completions.prefill(prompt, options);
   }
 
   /**
@@ -167,9 +185,11 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const load: LoadRequest = { source: await sourceOf(options.model, options), gpu: options.gpu ?? {} };
   if (options.contextLength !== undefined) load.contextLength = options.contextLength;
   if (options.kvType !== undefined) load.kvType = options.kvType;
-  if (options.snapshotBytes !== undefined) {
-    if (!(options.snapshotBytes >= 0)) throw makeError("argument", `snapshotBytes: expected a number of at least 0, found ${options.snapshotBytes}`);
-    load.snapshotBytes = options.snapshotBytes;
+  for (const field of ["snapshotBytes", "snapshotHostBytes"] as const) {
+    const bytes = options[field];
+    if (bytes === undefined) continue;
+    if (!(bytes >= 0)) throw makeError("argument", `${field}: expected a number of at least 0, found ${bytes}`);
+    load[field] = bytes;
   }
   if (options.memoryBudget !== undefined) load.memoryBudget = options.memoryBudget;
   const wasm = wasmOf(options.wasmUrl);

@@ -32,7 +32,7 @@ function lineTo(worker: Worker): Line {
 async function shared(request: LoadRequest): Promise<Line> {
   if (typeof SharedWorker === "undefined") throw makeError("not-supported", "worker: this browser has no SharedWorker");
   if (request.source.kind === "blobs") throw makeError("not-supported", 'worker: "shared" needs a model by its address or hub id');
-  const name = `peregrine ${JSON.stringify([request.source, request.gpu, request.contextLength ?? null, request.kvType ?? null, request.snapshotBytes ?? null, request.memoryBudget ?? null])}`;
+  const name = `peregrine ${JSON.stringify([request.source, request.gpu, request.contextLength ?? null, request.kvType ?? null, request.snapshotBytes ?? null, request.snapshotHostBytes ?? null, request.memoryBudget ?? null])}`;
   const worker = new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name });
   const { port } = worker;
   // The worker waits for this lock: it is free when this page has gone, however it went.

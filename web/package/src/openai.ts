@@ -33,6 +33,8 @@ export interface GenerationParams {
   seed?: number | null;
   /** How many answers, 1 to 128. They are made one after the other, with seeds that follow each other. */
   n?: number | null;
+  /** Not OpenAI's: goes on after the model's end token, up to `max_tokens`; for measurements. */
+  ignore_eos?: boolean | null;
   /** Not OpenAI's: adds `token_ids` to the choices. */
   return_token_ids?: boolean | null;
   /** Ignored: there is one model in an engine. */
@@ -48,7 +50,8 @@ export interface ChatCompletionParams extends GenerationParams {
   max_tokens?: number | null;
   /**
    * As in OpenAI's Responses API: "auto" leaves out the oldest turns of a conversation that does not fit the context, but not the
-   * system's, and `usage` says how many messages; "disabled" (default) is an error then.
+   * system's, and `usage` says how many messages; an answer that fills the context then goes on, too. "disabled" (default) is an error,
+   * and ends the answer.
    */
   truncation?: "auto" | "disabled" | null;
   /** How likely each token was. */

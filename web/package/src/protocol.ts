@@ -40,9 +40,11 @@ export interface LoadRequest {
   /** Tokens that a conversation may have; the engine's default when left out. */
   contextLength?: number;
   /** How keys and values are kept; f16 when left out. */
-  kvType?: "f16" | "f32";
+  kvType?: "f16" | "f32" | "q8";
   /** Bytes on the GPU for places to go back to. */
   snapshotBytes?: number;
+  /** Bytes beside the GPU for those that it has no more room for. */
+  snapshotHostBytes?: number;
   /** Bytes that model and conversation may take on the GPU. */
   memoryBudget?: number;
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
@@ -122,6 +124,8 @@ export interface AnswerRequest {
   /** Token ids, or a text of which a document begins. */
   prompt?: number[] | string;
   maxTokens: number;
+  /** Go on after the model's end token. */
+  ignoreEnd: boolean;
   temperature: number;
   topK: number;
   topP: number;

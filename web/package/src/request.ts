@@ -28,7 +28,7 @@ const NEUTRAL: Record<string, unknown[]> = {
 /** Fields that are understood, or say nothing about the answer. */
 const COMMON = [
   "stream", "stream_options", "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty",
-  "repetition_penalty", "logit_bias", "stop", "seed", "n", "return_token_ids", "model", "user", "metadata", "store", "service_tier",
+  "repetition_penalty", "logit_bias", "stop", "seed", "n", "ignore_eos", "return_token_ids", "model", "user", "metadata", "store", "service_tier",
   "safety_identifier", "prompt_cache_key",
 ];
 const CHAT = new Set([...COMMON, "messages", "max_completion_tokens", "logprobs", "top_logprobs", "truncation"]);
@@ -45,6 +45,12 @@ function number(body: Body, field: string, fallback: number, min: number, max: n
     const kind = whole ? "a whole number" : "a number";
     throw wrong(field, max >= Number.MAX_SAFE_INTEGER ? `${kind} of at least ${min}` : `${kind} from ${min} to ${max}`, value);
   }
+  return value;
+}
+
+function boolean(body: Body, field: string): boolean {
+  const value = body[field] ?? false;
+  if (typeof value !== "boolean") throw wrong(field, "true or false", value);
   return value;
 }
 
@@ -88,6 +94,7 @@ function common(body: Body, params: GenerationParams, limit: string, tokens: num
     repetitionPenalty: number(body, "repetition_penalty", 1, 0.01, 10),
     logitBias: biases(params.logit_bias),
     stop: stops(params.stop),
+    ignoreEnd: boolean(body, "ignore_eos"),
     seed: number(body, "seed", Math.floor(Math.random() * 2 ** 32), 0, Number.MAX_SAFE_INTEGER, true),
   };
 }
@@ -129,6 +136,16 @@ export function readCompletion(params: CompletionParams): Omit<AnswerRequest, "r
   const ids = Array.isArray(prompt) && prompt.length > 0 && prompt.every((id: unknown) => Number.isInteger(id) && (id as number) >= 0);
   if (typeof prompt !== "string" && !ids) throw wrong("prompt", "a text or a list of token ids", prompt);
   return { prompt: typeof prompt === "string" ? prompt : [...prompt], ...common(body, params, "max_tokens", 16) };
+}
+
+/**
+ * What is only to be read: a text, token ids, or the beginning of conversations.
+ * @throws as {@link readChat}
+ */
+export function readPrefill(prompt: string | readonly number[] | readonly ChatMessage[]): Omit<AnswerRequest, "refuseWhenBusy"> {
+  const isChat = Array.isArray(prompt) && typeof prompt[0] === "object";
+  const request = isChat ? readChat({ messages: prompt as readonly ChatMessage[] }) : readCompletion({ prompt: prompt as string | readonly number[] });
+  return { ...request, maxTokens: 0 };
 }
 
 /** The engine's counters as OpenAI's; `results` are the answers to one request. */

@@ -144,8 +144,8 @@ export class Server {
     const { memory } = await begin(request.wasm);
     const sources = await openSources(request.source, report, () => new Hasher());
     try {
-      const { contextLength, kvType, snapshotBytes, memoryBudget } = request;
-      const options = { ...request.gpu, contextLength, kvType, snapshotBytes, memoryBudget, ...facts };
+      const { contextLength, kvType, memoryBudget } = request;
+      const options = { ...request.gpu, contextLength, kvType, memoryBudget, ...snapshotBudgets(request), ...facts };
       const engine = await throughSources(sources, (files) => WebEngine.load(files, options, report));
       try {
         // A model whose bytes are not all right is not handed out.
@@ -344,4 +344,12 @@ function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, 
   };
   const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
   return { model: info.model, device, memory: { ...info.memory, wasm }, storage };
+}
+
+/** What was asked for, or what fits the device as far as the browser tells (whole gigabytes, at most 8; Firefox and Safari nothing). */
+function snapshotBudgets({ snapshotBytes, snapshotHostBytes }: LoadRequest): Pick<LoadRequest, "snapshotBytes" | "snapshotHostBytes"> {
+  const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
+  const small = gigabytes !== undefined && gigabytes <= 4;
+  const large = gigabytes !== undefined && gigabytes >= 8;
+  return { snapshotBytes: snapshotBytes ?? (small ? 64 : 256) * 2 ** 20, snapshotHostBytes: snapshotHostBytes ?? (large ? 256 : 0) * 2 ** 20 };
 }

@@ -1,10 +1,13 @@
 //! One unit of a row, from a file's block to the GPU's strips. The layouts are a contract with `shaders/format`.
 
-use super::dequantise::{q3_k_code, q5_k_code, q6_k_code, two_bits};
+use super::dequantise::{q3_k_code, q5_k_code, two_bits};
 
 /// Four bytes to a word, little-endian; missing bytes are zero.
 fn word(bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte))
+    match bytes.first_chunk() {
+        Some(four) => u32::from_le_bytes(*four),
+        None => bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte)),
+    }
 }
 
 /// F32, F16, BF16: the bytes as they are, the end of a row padded with zeros.
@@ -109,8 +112,23 @@ fn halves(bytes: &[u8], meta: &mut [u16]) {
 pub(super) fn q4_k(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
     halves(&block[..16], meta);
     for (j, strip) in strips.chunks_exact_mut(4).enumerate() {
-        let qs = &block[16 + 32 * (j / 2)..];
-        nibbles(|i| qs[i] >> (4 * (j % 2)) & 15, strip);
+        nibbles_of(&block[16 + 32 * (j / 2)..], 4 * (j % 2), strip);
+    }
+}
+
+/// As [`nibbles`], of 32 bytes with a code each from bit `shift` on: four at a time, since most of a large model passes here.
+fn nibbles_of(bytes: &[u8], shift: usize, strip: &mut [u32]) {
+    let codes = |at: usize| word(&bytes[at..at + 4]) >> shift & 0x0f0f_0f0f;
+    for (w, to) in strip.iter_mut().enumerate() {
+        *to = codes(4 * w) | codes(16 + 4 * w) << 4;
+    }
+}
+
+/// The same as [`pairs`], of codes of two bits.
+fn pairs_of(bytes: &[u8], shift: usize, words: &mut [u32]) {
+    let codes = |at: usize| word(&bytes[at..at + 4]) >> shift & 0x0303_0303;
+    for (k, to) in words.iter_mut().enumerate() {
+        *to = (0..4).fold(0, |all, m| all | codes(16 * k + 4 * m) << (2 * m));
     }
 }
 
@@ -121,9 +139,11 @@ pub(super) fn q6_k(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
     meta[9] = 0;
     for (j, two) in strips.chunks_exact_mut(12).enumerate() {
         for k in 0..2 {
-            let code = |i: usize| q6_k_code(block, 64 * j + 32 * k + i);
-            nibbles(|i| code(i) & 15, &mut two[4 * k..4 * k + 4]);
-            pairs(|v| code(v) >> 4, &mut two[8 + 2 * k..10 + 2 * k]);
+            // Strips 0 to 3 of a half of the block share bytes: two of them nibbles, all of them pairs.
+            let (half, strip) = (j / 2, 2 * (j % 2) + k);
+            let (low, high) = (&block[64 * half + 32 * (strip % 2)..], &block[128 + 32 * half..]);
+            nibbles_of(low, 4 * (strip / 2), &mut two[4 * k..4 * k + 4]);
+            pairs_of(high, 2 * strip, &mut two[8 + 2 * k..10 + 2 * k]);
         }
     }
 }

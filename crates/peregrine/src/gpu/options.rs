@@ -19,6 +19,9 @@ pub struct GpuOptions {
     pub shapes: Option<ShapeClass>,
     /// Prefer the adapter that saves power over the fast one.
     pub low_power: bool,
+    /// Multiply many tokens (prompts) with cooperative matrices, also called tensor cores: both factors are rounded to f16, sums
+    /// stay f32. Natively, where the adapter has them for tiles of 16 x 16 x 16; browsers do not offer them.
+    pub cooperative: bool,
     /// Bind at most so many bytes at once, though the adapter could bind more: tests cut small matrices into slabs with it.
     pub max_binding: Option<u64>,
 }
@@ -34,6 +37,7 @@ impl Default for GpuOptions {
             reduction: None,
             shapes: None,
             low_power: false,
+            cooperative: false,
             max_binding: None,
         }
     }

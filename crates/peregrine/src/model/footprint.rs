@@ -4,7 +4,7 @@
 //! of it come, for a moment, writes on their way while loading (at most 16 MiB) and read-backs of logits.
 
 use super::recipe::Recipe;
-use super::{LoadOptions, Strides};
+use super::{LoadOptions, SSD_CHUNK, Strides};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -13,6 +13,12 @@ use crate::plan::Step;
 use crate::state::{self, StateBytes, splits};
 use crate::weights::padded;
 
+/// Most tokens in a step.
+const MOST_CHUNK: u32 = 2048;
+
+/// Most rows of logits of a step unless the options say otherwise: answers need one.
+const LOGIT_ROWS: u32 = 8;
+
 /// What matters of a device for the sizes of buffers.
 #[derive(Clone, Copy, Debug)]
 pub struct Device {
@@ -20,20 +26,27 @@ pub struct Device {
     pub max_binding: u64,
     /// Tokens read at a time in prefill unless the options say otherwise.
     pub chunk: u32,
+    /// Whether prompts are read chunk by chunk, as on GPUs: [`super::Ssd`].
+    pub ssd: bool,
 }
 
 impl Default for Device {
     /// A desktop's GPU: 2 GiB in a binding.
     fn default() -> Self {
-        Self { max_binding: (1 << 31) - 4, chunk: 256 }
+        Self { max_binding: (1 << 31) - 4, chunk: 256, ssd: true }
     }
 }
 
 impl Device {
     /// This one.
     pub fn of(gpu: &Gpu) -> Self {
-        let chunk = if gpu.shapes() == ShapeClass::Software { 32 } else { 256 };
-        Self { max_binding: gpu.max_binding(), chunk }
+        let ssd = gpu.shapes() == ShapeClass::Hardware;
+        let chunk = match (ssd, gpu.cooperative()) {
+            (false, _) => 32,
+            (true, false) => 256,
+            (true, true) => 1024,
+        };
+        Self { max_binding: gpu.max_binding(), chunk, ssd }
     }
 }
 
@@ -115,6 +128,8 @@ pub(super) struct ScratchBytes {
     pub proj: u64,
     pub ready: u64,
     pub mixed: u64,
+    /// States, products, decays; zeros without [`super::Ssd`].
+    pub ssd: [u64; 3],
     pub ff: u64,
     pub logits: u64,
 }
@@ -122,8 +137,19 @@ pub(super) struct ScratchBytes {
 impl ScratchBytes {
     pub fn of(c: &Config, options: &LoadOptions, device: Device, context_length: u32) -> Self {
         let strides = Strides::of(c);
-        let chunk = options.chunk.unwrap_or(device.chunk).clamp(1, 512);
-        let logit_rows = (device.max_binding / (4 * u64::from(c.vocab_size))).clamp(1, chunk.into()) as u32;
+        // What a chunk of tokens keeps for the SSM heads.
+        let state = 4 * u64::from(c.mamba_d_ssm) * u64::from(c.mamba_d_state);
+        let products = 4 * u64::from(SSD_CHUNK * SSD_CHUNK * c.mamba_n_groups);
+        let decays = 4 * u64::from(SSD_CHUNK * c.mamba_n_heads);
+        // No buffer of a step may exceed a binding.
+        let by_rows = device.max_binding / (4 * u64::from(strides.proj.max(strides.ready).max(strides.ff)));
+        let by_states = (device.max_binding / state.max(products)).max(1) * u64::from(SSD_CHUNK);
+        let most = if device.ssd { by_rows.min(by_states) } else { by_rows };
+        let most = most.clamp(1, MOST_CHUNK.into());
+        let chunk = options.chunk.unwrap_or(device.chunk).clamp(1, most as u32);
+        let chunks = if device.ssd { u64::from(chunk.div_ceil(SSD_CHUNK)) } else { 0 };
+        let wanted = options.logit_rows.unwrap_or(LOGIT_ROWS).clamp(1, chunk);
+        let logit_rows = (device.max_binding / (4 * u64::from(c.vocab_size))).clamp(1, wanted.into()) as u32;
         let floats = |width: u32| 4 * u64::from(width) * u64::from(chunk);
         // Room for the pieces of the longest context.
         let pieces = match splits(context_length) {
@@ -139,6 +165,7 @@ impl ScratchBytes {
             proj: floats(strides.proj),
             ready: floats(strides.ready),
             mixed: floats(strides.mixed).max(pieces),
+            ssd: [state, products, decays].map(|bytes| chunks * bytes),
             ff: floats(strides.ff),
             logits: 4 * u64::from(c.vocab_size) * u64::from(logit_rows),
         }
@@ -146,7 +173,8 @@ impl ScratchBytes {
 
     fn total(&self) -> u64 {
         let storage = [self.rope, self.hidden, self.hidden, self.proj, self.ready, self.mixed, self.ff, self.logits];
-        storage.map(Gpu::storage_bytes).iter().sum::<u64>() + self.turns + size_of::<Step>() as u64
+        let ssd = self.ssd.into_iter().filter(|bytes| *bytes > 0).map(Gpu::storage_bytes);
+        storage.map(Gpu::storage_bytes).iter().sum::<u64>() + ssd.sum::<u64>() + self.turns + size_of::<Step>() as u64
     }
 }
 

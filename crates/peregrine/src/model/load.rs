@@ -4,7 +4,7 @@ use super::footprint::{Device, Footprint, ScratchBytes};
 use super::recipe::Recipe;
 use sha2::{Digest, Sha256};
 
-use super::{Layer, LoadOptions, Model, Progress, Scratch};
+use super::{Layer, LoadOptions, LoadTimes, Model, Progress, Scratch, Ssd};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -51,19 +51,13 @@ impl Model {
         let c = &config;
         let recipe = Recipe::of(checkpoint);
         let strides = recipe.strides;
-        let total = checkpoint.tensors().map(|t| t.bytes).sum();
-        let mut report = |done, total| progress(Progress::Upload { done, total });
-        let mut uploads = Uploads::new(total, &mut report);
-        let loader = Loader { gpu, checkpoint, recipe };
-
-        let embed_tokens = Matrix::load(gpu, checkpoint, &recipe.embed_tokens()?, &mut uploads).await?;
-        let mut layers = Vec::new();
-        for i in 0..c.num_hidden_layers {
-            layers.push(loader.layer(i, &mut uploads).await?);
-        }
-        let final_layernorm = loader.vector("model.final_layernorm.weight", c.hidden_size, &mut uploads).await?;
+        // All buffers first: pipelines can then be made while the weights are on their way.
+        let mut loader = Loader { gpu, checkpoint, recipe, jobs: Vec::new() };
+        let embed_tokens = loader.matrix(recipe.embed_tokens()?)?;
+        let layers = (0..c.num_hidden_layers).map(|i| loader.layer(i)).collect::<Result<_>>()?;
+        let final_layernorm = loader.vector("model.final_layernorm.weight".into(), c.hidden_size)?;
         let lm_head = match recipe.lm_head()? {
-            Some(head) => Matrix::load(gpu, checkpoint, &head, &mut uploads).await?,
+            Some(head) => loader.matrix(head)?,
             None => embed_tokens.tied(gpu, c.lm_head_multiplier, (strides.hidden, c.vocab_size)),
         };
 
@@ -78,13 +72,21 @@ impl Model {
             proj: gpu.storage("proj", bytes.proj)?,
             ready: gpu.storage("ready", bytes.ready)?,
             mixed: gpu.storage("mixed", bytes.mixed)?,
+            ssd: match bytes.ssd {
+                [0, ..] => None,
+                [states, products, decays] => Some(Ssd {
+                    states: gpu.storage("SSD states", states)?,
+                    products: gpu.storage("SSD products", products)?,
+                    decays: gpu.storage("SSD decays", decays)?,
+                }),
+            },
             ff: gpu.storage("ff", bytes.ff)?,
             logits: gpu.storage("logits", bytes.logits)?,
         };
-        let model = Self {
+        let mut model = Self {
             gpu: gpu.clone(),
             step: gpu.uniform("step", bytemuck::bytes_of(&Step::default())),
-            pipelines: Pipelines::new(gpu),
+            pipelines: Pipelines::new(gpu, options.kv),
             strides,
             embed_tokens,
             layers,
@@ -96,77 +98,113 @@ impl Model {
             context_length,
             kv: Arena::new(gpu, c, options.kv, context_length),
             snapshot_budget: options.snapshot_budget,
-            fingerprint: {
-                let all = format!("{config:?} {:016x}", uploads.fingerprint());
-                let digest = Sha256::digest(all.as_bytes());
-                digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-            },
+            snapshot_host_budget: options.snapshot_host_budget,
+            fingerprint: String::new(),
+            load_times: LoadTimes::default(),
             config,
         };
-        gpu.sync().await?;
-        model.compile(progress).await?;
-        Ok(model)
-    }
-
-    /// Makes every pipeline the model needs by recording its plans once.
-    async fn compile(&self, progress: &mut dyn FnMut(Progress)) -> Result<()> {
-        let state = State::new(&self.gpu, &self.config, 1, self.chunk, &self.kv)?;
-        progress(Progress::Compile { done: 0, total: 2 });
-        for (done, many) in [(1, false), (2, true)] {
-            self.record(&state, many);
-            self.pipelines.finish().await?;
-            progress(Progress::Compile { done, total: 2 });
+        // What the device refused is said before gigabytes are on their way.
+        gpu.check()?;
+        let state = State::new(gpu, &model.config, 1, chunk, &model.kv)?;
+        for many in [false, true] {
+            model.pipelines.collect(|| model.record(&state, many));
         }
-        Ok(())
+        let making = model.pipelines.make_collected();
+        let total = checkpoint.tensors().map(|t| t.bytes).sum();
+        let mut report = |done, total| progress(Progress::Upload { done, total });
+        let mut uploads = Uploads::new(total, &mut report);
+        for job in &loader.jobs {
+            loader.stream(job, &mut uploads).await?;
+        }
+        uploads.finish(gpu).await?;
+        let digest = Sha256::digest(format!("{:?} {:016x}", model.config, uploads.fingerprint()).as_bytes());
+        model.fingerprint = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        model.load_times = uploads.times();
+        progress(Progress::Compile { done: 0, total: 1 });
+        model.load_times.pipelines = making.finish(&model.pipelines).await?;
+        progress(Progress::Compile { done: 1, total: 1 });
+        Ok(model)
     }
 }
 
-/// Tensors that go to the GPU as they are, and layers made of them.
+/// What is to be streamed to where.
+enum Job<'a> {
+    Matrix(Matrix, MatrixSpec<'a>),
+    /// Its name and length.
+    Vector(wgpu::Buffer, String, u32),
+    /// A layer's small SSM parameters.
+    Mamba(wgpu::Buffer, u32),
+}
+
+/// Makes layers of buffers, and a list of what they are to be filled with.
 struct Loader<'a> {
     gpu: &'a Gpu,
     checkpoint: &'a Checkpoint,
     recipe: Recipe<'a>,
+    jobs: Vec<Job<'a>>,
 }
 
-impl Loader<'_> {
-    async fn vector(&self, name: &str, len: u32, uploads: &mut Uploads<'_>) -> Result<wgpu::Buffer> {
-        let mut values = self.checkpoint.read_f32(name, &[len.into()]).await?;
-        values.resize(padded(len) as usize, 0.0);
-        uploads.count(self.checkpoint.tensor(name)?.bytes);
-        self.gpu.storage_of(name, &values)
+impl<'a> Loader<'a> {
+    fn matrix(&mut self, spec: MatrixSpec<'a>) -> Result<Matrix> {
+        let matrix = Matrix::new(self.gpu, &spec)?;
+        self.jobs.push(Job::Matrix(matrix.clone(), spec));
+        Ok(matrix)
     }
 
-    async fn layer(&self, i: u32, uploads: &mut Uploads<'_>) -> Result<Layer> {
+    fn vector(&mut self, name: String, len: u32) -> Result<wgpu::Buffer> {
+        let buffer = self.gpu.storage(&name, 4 * u64::from(padded(len)))?;
+        self.jobs.push(Job::Vector(buffer.clone(), name, len));
+        Ok(buffer)
+    }
+
+    fn mamba(&mut self, i: u32) -> Result<wgpu::Buffer> {
+        let c = &self.checkpoint.config;
+        let values = c.conv_dim() * (c.mamba_d_conv + 1) + 3 * c.mamba_n_heads;
+        let buffer = self.gpu.storage("mamba", 4 * u64::from(values))?;
+        self.jobs.push(Job::Mamba(buffer.clone(), i));
+        Ok(buffer)
+    }
+
+    fn layer(&mut self, i: u32) -> Result<Layer> {
         let c = &self.checkpoint.config;
         let name = |suffix: &str| format!("model.layers.{i}.{suffix}");
-        let load = async |spec: &MatrixSpec<'_>, uploads: &mut Uploads<'_>| {
-            Matrix::load(self.gpu, self.checkpoint, spec, uploads).await
-        };
         let spec = self.recipe.layer(i)?;
         Ok(Layer {
-            input_layernorm: self.vector(&name("input_layernorm.weight"), c.hidden_size, uploads).await?,
-            w_in: load(&spec.w_in, uploads).await?,
-            mamba: self.mamba(i, uploads).await?,
-            mamba_norm: if c.mamba_rms_norm {
-                Some(self.vector(&name("mamba.norm.weight"), c.mamba_d_ssm, uploads).await?)
-            } else {
-                None
+            input_layernorm: self.vector(name("input_layernorm.weight"), c.hidden_size)?,
+            w_in: self.matrix(spec.w_in)?,
+            mamba: self.mamba(i)?,
+            mamba_norm: match c.mamba_rms_norm {
+                true => Some(self.vector(name("mamba.norm.weight"), c.mamba_d_ssm)?),
+                false => None,
             },
-            w_out: load(&spec.w_out, uploads).await?,
-            pre_ff_layernorm: self.vector(&name("pre_ff_layernorm.weight"), c.hidden_size, uploads).await?,
-            mlp_in: load(&spec.mlp_in, uploads).await?,
-            mlp_out: load(&spec.mlp_out, uploads).await?,
+            w_out: self.matrix(spec.w_out)?,
+            pre_ff_layernorm: self.vector(name("pre_ff_layernorm.weight"), c.hidden_size)?,
+            mlp_in: self.matrix(spec.mlp_in)?,
+            mlp_out: self.matrix(spec.mlp_out)?,
         })
     }
 
-    async fn mamba(&self, i: u32, uploads: &mut Uploads<'_>) -> Result<wgpu::Buffer> {
-        let values = mamba_values(self.checkpoint, i).await?;
-        for suffix in ["conv1d.weight", "conv1d.bias", "dt_bias", "A_log", "A", "D"] {
-            if let Some(tensor) = self.checkpoint.get(&format!("model.layers.{i}.mamba.{suffix}")) {
-                uploads.count(tensor.bytes);
+    async fn stream(&self, job: &Job<'a>, uploads: &mut Uploads<'_>) -> Result<()> {
+        match job {
+            Job::Matrix(matrix, spec) => matrix.fill(self.gpu, self.checkpoint, spec, uploads).await,
+            Job::Vector(buffer, name, len) => {
+                let mut values = self.checkpoint.read_f32(name, &[u64::from(*len)]).await?;
+                values.resize(padded(*len) as usize, 0.0);
+                self.gpu.write(buffer, 0, bytemuck::cast_slice(&values));
+                uploads.count(self.checkpoint.tensor(name)?.bytes);
+                Ok(())
+            }
+            Job::Mamba(buffer, i) => {
+                let values = mamba_values(self.checkpoint, *i).await?;
+                self.gpu.write(buffer, 0, bytemuck::cast_slice(&values));
+                for suffix in ["conv1d.weight", "conv1d.bias", "dt_bias", "A_log", "A", "D"] {
+                    if let Some(tensor) = self.checkpoint.get(&format!("model.layers.{i}.mamba.{suffix}")) {
+                        uploads.count(tensor.bytes);
+                    }
+                }
+                Ok(())
             }
         }
-        self.gpu.storage_of("mamba", &values)
     }
 }
 

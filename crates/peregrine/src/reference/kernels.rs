@@ -149,8 +149,9 @@ impl Sections {
     }
 }
 
-/// What a value becomes in the cache: whether it is one of the values (or of the keys), its index among all of them, and itself.
-pub type Keep<'a, T> = dyn Fn(bool, usize, T) -> T + 'a;
+/// What a row \[nkv, hd\] becomes in the cache: whether it is of the values (or of the keys), the index of its first among all of
+/// them, and the row.
+pub type Keep<'a, T> = dyn Fn(bool, usize, &mut [T]) + 'a;
 
 /// RoPE, KV append, convolution with SiLU, softplus and decay, for tokens from `position` on.
 /// `proj` \[T, q | k | v | z | x | B | C | dt\]. Result \[T, q | x | B | C | delta | exp(delta A)\]. The convolution's columns move on
@@ -170,9 +171,10 @@ pub fn prepare<T: Real>(
         let turned = rope(&proj[..q + kv], head_dim, c.rope_theta, position);
         ready.extend(&turned[..q]);
         let first = state.keys.len();
-        state.keys.extend(turned[q..].iter().enumerate().map(|(i, key)| keep(false, first + i, *key)));
-        let values = proj[q + kv..q + 2 * kv].iter().enumerate();
-        state.values.extend(values.map(|(i, value)| keep(true, first + i, *value)));
+        state.keys.extend(&turned[q..]);
+        keep(false, first, &mut state.keys[first..]);
+        state.values.extend(&proj[q + kv..q + 2 * kv]);
+        keep(true, first, &mut state.values[first..]);
 
         let columns = &proj[q + 2 * kv + d..][..channels];
         for (channel, now) in columns.iter().enumerate() {

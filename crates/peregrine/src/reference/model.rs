@@ -214,7 +214,7 @@ impl<T: Real> Model<T> {
         let row = &self.embed_tokens[id as usize * d..(id as usize + 1) * d];
         let mut hidden = vec![kernels::embed(row, c.embedding_multiplier)];
         for (i, layer) in self.layers.iter().enumerate() {
-            let keep = |_, _, value| keep(self.kv, value);
+            let keep = |_, _, row: &mut [T]| keep(self.kv, c.head_dim, row);
             let trace = layer.forward(c, &hidden[i], self.position, &mut self.states[i], &keep);
             hidden.push(trace.mlp_out);
         }
@@ -227,11 +227,12 @@ impl<T: Real> Model<T> {
     }
 }
 
-/// What a cache of this type keeps of a key or a value: in f32 all that the twin has.
-fn keep<T: Real>(kv: KvType, value: T) -> T {
-    match kv {
-        KvType::F32 => value,
-        KvType::F16 => T::from(kv.keep(value.into() as f32)),
+/// What a cache of this type keeps of a row of keys or values: in f32 all that the twin has.
+fn keep<T: Real>(kv: KvType, head_dim: u32, row: &mut [T]) {
+    if kv != KvType::F32 {
+        let mut kept: Vec<f32> = row.iter().map(|v| (*v).into() as f32).collect();
+        kv.keep(&mut kept, head_dim);
+        row.iter_mut().zip(kept).for_each(|(v, kept)| *v = T::from(kept));
     }
 }
 
@@ -291,7 +292,7 @@ pub async fn logits<T: Real>(
     let mut h = embeddings::<T>(checkpoint, ids).await?;
     for i in 0..c.num_hidden_layers {
         let layer = Layer::load(checkpoint, i).await?;
-        h = layer.forward(c, &h, 0, &mut LayerState::new(c), &|_, _, value| value).mlp_out;
+        h = layer.forward(c, &h, 0, &mut LayerState::new(c), &|_, _, _| {}).mlp_out;
         on_layer(i + 1);
     }
     let norm = checkpoint.read_f32("model.final_layernorm.weight", &[c.hidden_size.into()]).await?;

@@ -12,7 +12,7 @@ pub enum Overflow {
     Error,
     /// The oldest turns are left out, but not the system's: as many as leave a quarter of the context for what comes, and no more
     /// while the conversation goes on and fits. The states are those of the conversation without them: what remains is read again
-    /// from the nearest snapshot.
+    /// from the nearest snapshot. An answer that fills the context does the same in its middle, and goes on.
     DropOldest,
 }
 
@@ -95,6 +95,20 @@ pub struct Generated {
 }
 
 impl Generated {
+    /// Without any token.
+    pub(super) fn new(finish: Finish, prompt_tokens: u32, cached_tokens: u32) -> Self {
+        Self {
+            text: String::new(),
+            ids: Vec::new(),
+            finish,
+            prompt_tokens,
+            cached_tokens,
+            dropped_messages: 0,
+            prefill_seconds: 0.0,
+            decode_seconds: 0.0,
+        }
+    }
+
     /// Decode speed, where there is one to speak of.
     pub fn tokens_per_second(&self) -> Option<f64> {
         let tokens = self.ids.len().saturating_sub(1);

@@ -1,5 +1,6 @@
 //! Conversations that are longer than the context: which turns are left out.
 
+use super::requests::tokens_after;
 use super::{GenerateOptions, Overflow, Session};
 use crate::chat::{ChatTemplate, Message, Rendering};
 use crate::error::Result;
@@ -11,6 +12,17 @@ pub(super) struct Fitting {
     pub whole: Vec<u32>,
     /// Messages left out.
     pub dropped: usize,
+}
+
+/// Its tokens, and the first of an answer.
+fn needs(fitting: &Fitting) -> u64 {
+    fitting.whole.len() as u64 + 1
+}
+
+/// Where a conversation can begin, apart from its start: messages after the system's that would be left out, for each turn but the first.
+fn turns(messages: &[Message]) -> Vec<usize> {
+    let first = messages.iter().take_while(|message| message.role == "system").count();
+    (first + 1..messages.len()).filter(|i| messages[*i].role == "user").map(|i| i - first).collect()
 }
 
 impl Session {
@@ -25,7 +37,6 @@ impl Session {
         options: &GenerateOptions,
     ) -> Result<Fitting> {
         let context = u64::from(self.state.context_length);
-        let needs = |fitting: &Fitting| fitting.whole.len() as u64 + 1;
         let all = self.without(template, messages, 0)?;
         if options.overflow == Overflow::Error {
             self.fits(needs(&all))?;
@@ -37,9 +48,7 @@ impl Session {
             self.dropped = 0;
             return Ok(all);
         }
-        let first = messages.iter().take_while(|message| message.role == "system").count();
-        let turns: Vec<usize> =
-            (first + 1..messages.len()).filter(|i| messages[*i].role == "user").map(|i| i - first).collect();
+        let turns = turns(messages);
         // The turns that were left out before, where that is still enough: the conversation goes on.
         if turns.contains(&self.dropped)
             && let Some(consumed) = &self.consumed
@@ -49,21 +58,58 @@ impl Session {
                 return Ok(before);
             }
         }
-        // As few as leave a quarter; fewer turns never need more. Failing that, the last turn alone.
+        let part = match (self.leaving_a_quarter(template, messages, answer)?, turns.last()) {
+            (Some(part), _) => part,
+            // The last turn alone.
+            (None, Some(last)) => self.without(template, messages, *last)?,
+            (None, None) => all,
+        };
+        self.fits(needs(&part))?;
+        self.dropped = part.dropped;
+        Ok(part)
+    }
+
+    /// In the middle of an answer that has filled the context: leaves out more turns, and is then about to read what remains of the
+    /// conversation, with the answer so far. Returns how many messages are left out now; `None`, and nothing has changed, where the
+    /// last turn and its answer alone do not leave a quarter of the context.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory); what the template says.
+    pub(super) async fn shed(
+        &mut self,
+        template: &ChatTemplate,
+        messages: &[Message],
+        answer: &[u32],
+    ) -> Result<Option<usize>> {
+        let Some(part) = self.leaving_a_quarter(template, messages, answer.len() as u64)? else {
+            return Ok(None);
+        };
+        let whole = [&part.whole, answer].concat();
+        // The place that is left has read a part of the answer, which the transcript does not have yet.
+        self.consumed = None;
+        let rest = self.go_back(|s| tokens_after(&whole, &s.ids, s.pending, &s.logits)).await?;
+        self.push(rest.as_deref().unwrap_or(&whole));
+        self.consumed = Some(part.rendering.transcript().clone());
+        self.dropped = part.dropped;
+        Ok(Some(part.dropped))
+    }
+
+    /// Without as few of the oldest turns, but at least one, as leave a quarter of the context beside `more` tokens.
+    fn leaving_a_quarter(&self, template: &ChatTemplate, messages: &[Message], more: u64) -> Result<Option<Fitting>> {
+        let (turns, context) = (turns(messages), u64::from(self.state.context_length));
+        let mut found = None;
+        // Fewer turns never need more.
         let (mut least, mut most) = (0, turns.len());
         while least < most {
             let middle = (least + most) / 2;
             let part = self.without(template, messages, turns[middle])?;
-            match needs(&part) + answer <= context - context / 4 {
-                true => most = middle,
-                false => least = middle + 1,
+            if needs(&part) + more <= context - context / 4 {
+                (most, found) = (middle, Some(part));
+            } else {
+                least = middle + 1;
             }
         }
-        let dropped = turns.get(least).or(turns.last()).copied().unwrap_or(0);
-        let part = if dropped == 0 { all } else { self.without(template, messages, dropped)? };
-        self.fits(needs(&part))?;
-        self.dropped = dropped;
-        Ok(part)
+        Ok(found)
     }
 
     /// The conversation without `dropped` messages after the system's.

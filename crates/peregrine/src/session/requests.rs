@@ -1,8 +1,8 @@
 //! Requests: a conversation or a text comes in, as much of it as has not been read is read, and an answer comes out.
 
 use super::overflow::Fitting;
-use super::{Finish, GenerateOptions, Generated, Piece, Session, check_range};
-use crate::chat::{Message, Rendering, Transcript};
+use super::{Engine, Finish, GenerateOptions, Generated, Overflow, Piece, Session, check_range};
+use crate::chat::{ChatTemplate, Message, Rendering, Transcript};
 use crate::error::{Error, Result};
 use crate::gpu::Instant;
 use crate::sampling::logprobs;
@@ -23,32 +23,14 @@ impl Session {
         on_piece: &mut dyn FnMut(Piece) -> bool,
     ) -> Result<Generated> {
         let engine = self.engine.clone();
-        let template = engine.template.as_ref().ok_or_else(|| Error::Template {
-            detail: "the file has none, so it is not a chat model: use `generate`".into(),
-        })?;
+        let template = template_of(&engine)?;
         options.sampling.validate()?;
         self.settle();
         let Fitting { rendering, whole, dropped } = self.fitting(template, messages, options)?;
-        check_range(&whole, engine.config())?;
-        let after = |ids: &[u32], pending, consumed: Option<&Transcript>, logits: &[f32]| {
-            rest_of(&engine.tokenizer, &rendering, &whole, (ids, pending, consumed, logits))
-        };
-        let rest = match after(&self.ids, self.pending, self.consumed.as_ref(), &self.logits) {
-            Some(rest) if self.is_known() => {
-                self.keep_border()?;
-                rest
-            }
-            _ => {
-                let rest = self.go_back(|s| after(&s.ids, s.pending, s.consumed.as_ref(), &s.logits))?;
-                rest.unwrap_or_else(|| whole.clone())
-            }
-        };
-        self.fits((self.ids.len() + rest.len()) as u64 + 1)?;
-        let cached = (self.ids.len() - self.pending) as u32;
-        self.push(&rest);
-        self.consumed = Some(rendering.transcript().clone());
-        let answer = self.answer(options, cached, self.ids.len() as u32, on_piece).await?;
-        Ok(Generated { dropped_messages: dropped as u32, ..answer })
+        let cached = self.begin_chat(&rendering, &whole).await?;
+        let conversation = (options.overflow == Overflow::DropOldest).then_some((template, messages));
+        let answer = self.answer(options, conversation, cached, self.ids.len() as u32, on_piece).await?;
+        Ok(Generated { dropped_messages: answer.dropped_messages.max(dropped as u32), ..answer })
     }
 
     /// Answers a text given as tokens \[T\]. Where they continue what this session has read and written, only the rest is read;
@@ -64,23 +46,91 @@ impl Session {
     ) -> Result<Generated> {
         options.sampling.validate()?;
         self.settle();
+        let cached = self.begin_text(ids).await?;
+        self.answer(options, None, cached, ids.len() as u32, on_piece).await
+    }
+
+    /// Reads the beginning of conversations and answers nothing: requests that begin with these messages go on from there. Returns an
+    /// answer without tokens. `cancel` as in [`GenerateOptions`].
+    ///
+    /// # Errors
+    /// As [`Session::chat`].
+    pub async fn prepare_chat(&mut self, messages: &[Message], cancel: Option<&dyn Fn() -> bool>) -> Result<Generated> {
+        let engine = self.engine.clone();
+        let rendering = template_of(&engine)?.beginning(&engine.tokenizer, messages)?;
+        self.settle();
+        let whole = rendering.ids(&engine.tokenizer)?;
+        self.fits(whole.len() as u64 + 1)?;
+        let cached = self.begin_chat(&rendering, &whole).await?;
+        self.only_read(cached, cancel).await
+    }
+
+    /// The same with a text given as tokens \[T\].
+    ///
+    /// # Errors
+    /// As [`Session::complete`].
+    pub async fn prepare(&mut self, ids: &[u32], cancel: Option<&dyn Fn() -> bool>) -> Result<Generated> {
+        self.settle();
+        let cached = self.begin_text(ids).await?;
+        self.only_read(cached, cancel).await
+    }
+
+    async fn only_read(&mut self, cached_tokens: u32, cancel: Option<&dyn Fn() -> bool>) -> Result<Generated> {
+        let start = Instant::now();
+        let finished = self.catch_up(cancel).await?;
+        let finish = if finished { Finish::Length } else { Finish::Cancelled };
+        let prompt_tokens = self.ids.len() as u32;
+        Ok(Generated {
+            prefill_seconds: Instant::now().since(start),
+            ..Generated::new(finish, prompt_tokens, cached_tokens)
+        })
+    }
+
+    /// Goes to where the least of a conversation is to be read, which is pending then. Returns how many of its tokens had been read.
+    async fn begin_chat(&mut self, rendering: &Rendering, whole: &[u32]) -> Result<u32> {
+        let engine = self.engine.clone();
+        check_range(whole, engine.config())?;
+        let after = |ids: &[u32], pending, consumed: Option<&Transcript>, logits: &[f32]| {
+            rest_of(&engine.tokenizer, rendering, whole, (ids, pending, consumed, logits))
+        };
+        let rest = match after(&self.ids, self.pending, self.consumed.as_ref(), &self.logits) {
+            Some(rest) if self.is_known() => {
+                self.keep_border()?;
+                rest
+            }
+            _ => {
+                let rest = self.go_back(|s| after(&s.ids, s.pending, s.consumed.as_ref(), &s.logits)).await?;
+                rest.unwrap_or_else(|| whole.to_vec())
+            }
+        };
+        self.fits((self.ids.len() + rest.len()) as u64 + 1)?;
+        let cached = (self.ids.len() - self.pending) as u32;
+        self.push(&rest);
+        self.consumed = Some(rendering.transcript().clone());
+        Ok(cached)
+    }
+
+    /// The same for a text.
+    async fn begin_text(&mut self, ids: &[u32]) -> Result<u32> {
         self.fits(ids.len() as u64 + 1)?;
         check_range(ids, self.engine.config())?;
         let after = |read: &[u32], pending, logits: &[f32]| tokens_after(ids, read, pending, logits);
         if after(&self.ids, self.pending, &self.logits).is_some() && self.is_known() {
             self.keep_border()?;
         } else {
-            self.go_back(|s| after(&s.ids, s.pending, &s.logits))?;
+            self.go_back(|s| after(&s.ids, s.pending, &s.logits)).await?;
         }
         let cached = (self.ids.len() - self.pending) as u32;
         self.push(&ids[self.ids.len()..]);
         self.consumed = None;
-        self.answer(options, cached, ids.len() as u32, on_piece).await
+        Ok(cached)
     }
 
+    /// `conversation`: what may be shortened where the answer fills the context.
     pub(super) async fn answer(
         &mut self,
         options: &GenerateOptions,
+        conversation: Option<(&ChatTemplate, &[Message])>,
         cached_tokens: u32,
         prompt_tokens: u32,
         on_piece: &mut dyn FnMut(Piece) -> bool,
@@ -89,16 +139,7 @@ impl Session {
         let mut draw = self.draw(options)?;
         let mut stream = TextStream::new(&engine.tokenizer);
         let mut scan = StopScan::new(&options.stop);
-        let mut answer = Generated {
-            text: String::new(),
-            ids: Vec::new(),
-            finish: Finish::Length,
-            prompt_tokens,
-            cached_tokens,
-            dropped_messages: 0,
-            prefill_seconds: 0.0,
-            decode_seconds: 0.0,
-        };
+        let mut answer = Generated::new(Finish::Length, prompt_tokens, cached_tokens);
         // All text that the session has read, with a stop text and what came with its last token.
         let mut written = String::new();
         let start = Instant::now();
@@ -109,8 +150,15 @@ impl Session {
         }
         while (answer.ids.len() as u32) < options.max_tokens {
             if self.ids.len() as u64 > u64::from(self.state.context_length) {
-                answer.finish = Finish::Context;
-                break;
+                let shed = match conversation {
+                    Some((template, messages)) => self.shed(template, messages, &answer.ids).await?,
+                    None => None,
+                };
+                let Some(dropped) = shed else {
+                    answer.finish = Finish::Context;
+                    break;
+                };
+                answer.dropped_messages = dropped as u32;
             }
             let more = (answer.ids.len() as u32) + 1 < options.max_tokens;
             let Some(token) = self.next_token(&mut draw, more, options.cancel.as_deref()).await? else {
@@ -160,8 +208,14 @@ impl Session {
     }
 }
 
+fn template_of(engine: &Engine) -> Result<&ChatTemplate> {
+    engine.template.as_ref().ok_or_else(|| Error::Template {
+        detail: "the file has none, so it is not a chat model: use `generate`".into(),
+    })
+}
+
 /// What is to be read of `whole` after `read`; `None` where that is no beginning of it, or nothing would tell the next token.
-fn tokens_after(whole: &[u32], read: &[u32], pending: usize, logits: &[f32]) -> Option<Vec<u32>> {
+pub(super) fn tokens_after(whole: &[u32], read: &[u32], pending: usize, logits: &[f32]) -> Option<Vec<u32>> {
     let rest = whole.strip_prefix(read)?;
     (!rest.is_empty() || pending > 0 || !logits.is_empty()).then(|| rest.to_vec())
 }

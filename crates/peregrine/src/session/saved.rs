@@ -1,7 +1,7 @@
 //! A session as a file: what it has read, and all states, so that it goes on elsewhere without reading anything again.
 //!
 //! Layout, little-endian: `PGSTATE\0`; version, u32; bytes of the header, u32; the header, JSON ([`Header`]); then layer by layer:
-//! keys \[position, nkv, hd\] and values, f16 or f32 as the header says, the ring of the convolution \[conv_dim, K\] and the SSM
+//! keys \[position, nkv, hd\] and values, f16, f32 or blocks of 8 bits as the header says ([`KvType`](crate::state::KvType)), the ring of the convolution \[conv_dim, K\] and the SSM
 //! state \[H, P, N\], f32; the logits \[V\], f32, where nothing is pending; and the SHA-256 of everything before it. All lengths follow from the header and the model's configuration,
 //! and are checked before anything is read.
 
@@ -26,7 +26,7 @@ const PIECE: u64 = 4 << 20;
 struct Header {
     /// [`Model::fingerprint`](crate::model::Model::fingerprint).
     model: String,
-    /// How keys and values are kept: f16 or f32.
+    /// [`KvType::name`](crate::state::KvType::name)
     kv: String,
     ids: Vec<u32>,
     /// How many at the end of `ids` the model has not run.

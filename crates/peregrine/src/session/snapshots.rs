@@ -5,18 +5,18 @@
 //! repeated request is then read from the nearest of them on. Keys and values are not copied but shared
 //! ([`Arena`](crate::state::Arena)). What a snapshot costs is the recurrent state, 4 bytes for each of
 //! layers x (d_ssm x d_state + conv_dim x d_conv) values, and the pages that only it still needs.
+//!
+//! The copies lie on the GPU; when its budget is full, those that are worth least move to the host's memory, which has a budget of its
+//! own, and from there they are forgotten.
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
+use super::copies::{Copies, Readable};
+use super::kept::Kept;
 use super::{Engine, Session};
 use crate::chat::Transcript;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
-use crate::state::{LayerState, Page, State};
-
-/// Bytes on the GPU that a session spends on snapshots unless told otherwise.
-const DEFAULT_BUDGET: u64 = 256 << 20;
+use crate::state::Page;
 
 /// A prompt of at least so many new tokens is worth a snapshot behind it.
 const LONG_PROMPT: usize = 64;
@@ -24,11 +24,9 @@ const LONG_PROMPT: usize = 64;
 /// Tokens between the snapshots inside a longer one.
 const DISTANCE: u32 = 512;
 
-/// Most bytes of a buffer of copies, if one layer is not more.
-const COPIES: u64 = 64 << 20;
-
 /// A place of a conversation: what had been read there, and the states. A session of the same engine can go to it. Cheap in
 /// memory for keys and values, which are shared; the recurrent states are a copy.
+#[derive(Clone)]
 pub struct Snapshot {
     engine: Rc<Engine>,
     /// What the session had read, and what of it the model had not run yet.
@@ -37,9 +35,8 @@ pub struct Snapshot {
     pub(super) consumed: Option<Transcript>,
     /// Empty where they will not be looked at: something is pending, or the place is inside a prompt.
     pub(super) logits: Vec<f32>,
-    pages: Vec<Page>,
-    /// conv and SSM states, several layers a buffer.
-    copies: Vec<wgpu::Buffer>,
+    pub(super) pages: Vec<Page>,
+    pub(super) copies: Copies,
 }
 
 impl Snapshot {
@@ -48,114 +45,10 @@ impl Snapshot {
         (self.ids.len() - self.pending) as u32
     }
 
-    /// Bytes of its copies on the GPU; its pages are shared with others.
+    /// Bytes of its copies; its pages are shared with others.
     pub fn bytes(&self) -> u64 {
-        self.copies.iter().map(wgpu::Buffer::size).sum()
+        self.copies.bytes()
     }
-}
-
-/// A snapshot that a session keeps by itself.
-struct Kept {
-    id: u64,
-    /// The one that its line went on from.
-    parent: Option<u64>,
-    /// The clock when it was last of use.
-    used: u64,
-    snapshot: Snapshot,
-}
-
-/// The snapshots of one session, in the order in which they were taken.
-///
-/// When there are too many, the one goes whose tokens since its parent are the fewest, and those of long ago sooner: each counts from
-/// the clock of its last use, and the clock is at what went last ("greedy dual"). So a long prompt is thinned out evenly.
-pub(super) struct Snapshots {
-    kept: Vec<Kept>,
-    budget: u64,
-    clock: u64,
-    taken: u64,
-    /// The one that the session goes on from.
-    here: Option<u64>,
-    /// The one that the session is about to go back to: it stays.
-    wanted: Option<u64>,
-}
-
-impl Snapshots {
-    /// None yet, and at most `budget` bytes of them.
-    pub fn new(budget: Option<u64>) -> Self {
-        Self {
-            kept: Vec::new(),
-            budget: budget.unwrap_or(DEFAULT_BUDGET),
-            clock: 0,
-            taken: 0,
-            here: None,
-            wanted: None,
-        }
-    }
-
-    /// Forgets all of them.
-    pub fn clear(&mut self) {
-        self.kept.clear();
-        self.here = None;
-    }
-
-    /// The session is at the beginning.
-    pub fn leave(&mut self) {
-        self.here = None;
-    }
-
-    fn position_of(&self, id: Option<u64>) -> u64 {
-        let found = self.kept.iter().find(|kept| Some(kept.id) == id);
-        found.map_or(0, |kept| kept.snapshot.position().into())
-    }
-
-    /// Bytes of copies, and of the pages that `state` does not have anyway.
-    fn bytes(&self, state: &State) -> u64 {
-        let live: HashSet<u32> = state.pages.held().iter().map(|page| page.index()).collect();
-        let pages = self.kept.iter().flat_map(|kept| &kept.snapshot.pages).map(|page| page.index());
-        let pages: HashSet<u32> = pages.filter(|page| !live.contains(page)).collect();
-        let copies: u64 = self.kept.iter().map(|kept| kept.snapshot.bytes()).sum();
-        copies + pages.len() as u64 * state.pages.arena().bytes_of_page()
-    }
-
-    /// Drops the one that is worth least: never the wanted one, and where none is wanted the newest only as the last. Its buffers can
-    /// be used again; `None` where there is none to drop.
-    fn evict(&mut self) -> Option<Vec<wgpu::Buffer>> {
-        let worth = |kept: &Kept| {
-            let position = u64::from(kept.snapshot.position());
-            kept.used + position.saturating_sub(self.position_of(kept.parent))
-        };
-        let newest = if self.wanted.is_some() { 0 } else { 1 };
-        let older = self.kept.len().saturating_sub(newest).max(1);
-        let others = self.kept.iter().take(older).enumerate().filter(|(_, kept)| Some(kept.id) != self.wanted);
-        let least = others.map(|(at, kept)| (worth(kept), at)).min();
-        let (worth, at) = least?;
-        self.clock = self.clock.max(worth);
-        let Kept { id, parent, snapshot, .. } = self.kept.remove(at);
-        for link in self.kept.iter_mut().map(|kept| &mut kept.parent).chain([&mut self.here]) {
-            if *link == Some(id) {
-                *link = parent;
-            }
-        }
-        Some(snapshot.copies)
-    }
-}
-
-/// Layers in a buffer of copies, and bytes of one.
-fn layout(gpu: &Gpu, state: &State) -> (usize, u64) {
-    let layer = state.layers.first().map_or(1, |layer| layer.conv.size() + layer.ssm.size());
-    let count = (COPIES.min(gpu.max_binding()) / layer).max(1) as usize;
-    (count, layer)
-}
-
-/// Where each layer's copy begins.
-fn places<'a>(
-    gpu: &Gpu,
-    state: &'a State,
-    copies: &'a [wgpu::Buffer],
-) -> impl Iterator<Item = (&'a LayerState, &'a wgpu::Buffer, u64)> {
-    let (count, bytes) = layout(gpu, state);
-    let place = move |(i, layer)| (layer, &copies[i / count], (i % count) as u64 * bytes);
-    state.layers.iter().enumerate().map(place)
 }
 
 impl Session {
@@ -166,13 +59,29 @@ impl Session {
         self.keep_budget();
     }
 
+    /// Sets how many bytes of the host's memory snapshots may take that the GPU has no more room for; 0 keeps none there. Before, it is
+    /// what the model was loaded with ([`LoadOptions::snapshot_host_budget`](crate::model::LoadOptions::snapshot_host_budget)).
+    pub fn set_snapshot_host_budget(&mut self, bytes: u64) {
+        self.snapshots.host_budget = bytes;
+        while self.snapshots.copies(true) > bytes && self.snapshots.forget(Copies::on_host).is_some() {}
+    }
+
     fn keep_budget(&mut self) {
-        while self.snapshots.bytes(&self.state) > self.snapshots.budget && self.snapshots.evict().is_some() {}
+        if self.snapshots.budget == 0 {
+            self.snapshots.clear();
+        }
+        self.snapshots.shrink(self.engine.model.gpu(), &self.state, 0);
     }
 
     /// How many there are, and their bytes on the GPU: copies of recurrent states, and pages that nothing else needs.
     pub fn snapshots(&self) -> (usize, u64) {
         (self.snapshots.kept.len(), self.snapshots.bytes(&self.state))
+    }
+
+    /// How many of them have their copies in the host's memory, and the bytes of these.
+    pub fn snapshots_on_host(&self) -> (usize, u64) {
+        let there = self.snapshots.kept.iter().filter(|kept| kept.snapshot.copies.on_host());
+        (there.count(), self.snapshots.copies(true))
     }
 
     /// The place where the session is, to go back to with [`Session::go_to`]. The session keeps places by itself, too, for
@@ -186,20 +95,8 @@ impl Session {
     }
 
     /// `inside`: of the part of the prompt that has been run. `spare`: the buffers of another one.
-    fn take(&self, inside: bool, spare: Option<Vec<wgpu::Buffer>>) -> Result<Snapshot> {
-        let gpu = self.engine.model.gpu();
-        let (count, bytes) = layout(gpu, &self.state);
-        let room = |layers: &[LayerState]| gpu.storage("snapshot", layers.len() as u64 * bytes);
-        let copies = match spare {
-            Some(copies) => copies,
-            None => self.state.layers.chunks(count).map(room).collect::<Result<Vec<_>>>()?,
-        };
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        for (layer, copy, at) in places(gpu, &self.state, &copies) {
-            encoder.copy_buffer_to_buffer(&layer.conv, 0, copy, at, layer.conv.size());
-            encoder.copy_buffer_to_buffer(&layer.ssm, 0, copy, at + layer.conv.size(), layer.ssm.size());
-        }
-        gpu.queue().submit([encoder.finish()]);
+    fn take(&self, inside: bool, spare: Option<Copies>) -> Result<Snapshot> {
+        let copies = Copies::of(self.engine.model.gpu(), &self.state, spare)?;
         let read = self.ids.len() - if inside { self.pending } else { 0 };
         let pending = if inside { 0 } else { self.pending };
         Ok(Snapshot {
@@ -225,19 +122,13 @@ impl Session {
                 found: "one of another".into(),
             });
         }
+        self.become_that(snapshot, &snapshot.copies.on_gpu())?;
         self.snapshots.here = None;
-        self.become_that(snapshot);
         Ok(())
     }
 
-    fn become_that(&mut self, snapshot: &Snapshot) {
-        let gpu = self.engine.model.gpu();
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        for (layer, copy, at) in places(gpu, &self.state, &snapshot.copies) {
-            encoder.copy_buffer_to_buffer(copy, at, &layer.conv, 0, layer.conv.size());
-            encoder.copy_buffer_to_buffer(copy, at + layer.conv.size(), &layer.ssm, 0, layer.ssm.size());
-        }
-        gpu.queue().submit([encoder.finish()]);
+    fn become_that(&mut self, snapshot: &Snapshot, copies: &Readable<'_>) -> Result<()> {
+        copies.put_back(self.engine.model.gpu(), &self.state)?;
         self.state.position = snapshot.position();
         self.state.pages.become_those(&snapshot.pages);
         self.ids.clone_from(&snapshot.ids);
@@ -245,6 +136,7 @@ impl Session {
         self.consumed.clone_from(&snapshot.consumed);
         self.logits.clone_from(&snapshot.logits);
         self.ahead = 0;
+        Ok(())
     }
 
     /// Keeps the place where the session is, unless it is kept already.
@@ -268,18 +160,15 @@ impl Session {
             return Ok(());
         }
         // Room first, so that memory stays within the budget all the time.
-        let mut spare = None;
-        while self.snapshots.bytes(&self.state) + each > self.snapshots.budget && !self.snapshots.kept.is_empty() {
-            spare = self.snapshots.evict();
-            if spare.is_none() {
-                return Ok(()); // only the wanted one is left, and fills the budget
-            }
+        let (fits, spare) = self.snapshots.shrink(self.engine.model.gpu(), &self.state, each);
+        if !fits {
+            return Ok(()); // only the wanted one is left, and fills the budget
         }
         let snapshot = self.take(inside, spare)?;
         let all = &mut self.snapshots;
         all.taken += 1;
         let (id, parent) = (all.taken, all.here);
-        all.kept.push(Kept { id, parent, used: all.clock, snapshot });
+        all.kept.push(Kept { id, parent, used: all.clock, inside, snapshot });
         all.here = Some(id);
         Ok(())
     }
@@ -316,7 +205,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    pub(super) fn go_back(&mut self, rest: impl Fn(&Snapshot) -> Option<Vec<u32>>) -> Result<Option<Vec<u32>>> {
+    pub(super) async fn go_back(&mut self, rest: impl Fn(&Snapshot) -> Option<Vec<u32>>) -> Result<Option<Vec<u32>>> {
         let found = self.snapshots.kept.iter().filter_map(|kept| rest(&kept.snapshot).map(|rest| (kept, rest)));
         let found = found.max_by_key(|(kept, _)| kept.snapshot.position()).map(|(kept, rest)| (kept.id, rest));
         self.snapshots.wanted = found.as_ref().map(|(id, _)| *id);
@@ -328,11 +217,11 @@ impl Session {
             self.forget();
             return Ok(None);
         };
-        let mut kept = self.snapshots.kept.remove(at);
-        self.become_that(&kept.snapshot);
-        kept.used = self.snapshots.clock;
-        self.snapshots.here = Some(kept.id);
-        self.snapshots.kept.insert(at, kept);
+        let (id, snapshot) = (self.snapshots.kept[at].id, self.snapshots.kept[at].snapshot.clone());
+        let copies = snapshot.copies.ready(self.engine.model.gpu()).await?;
+        self.become_that(&snapshot, &copies)?;
+        self.snapshots.kept[at].used = self.snapshots.clock;
+        self.snapshots.here = Some(id);
         self.keep_budget();
         Ok(Some(rest))
     }
@@ -341,7 +230,7 @@ impl Session {
     pub(super) fn make_room(&mut self, tokens: u32) -> Result<()> {
         loop {
             match self.state.reserve(tokens) {
-                Err(Error::OutOfMemory { .. }) if self.snapshots.evict().is_some() => {}
+                Err(Error::OutOfMemory { .. }) if self.snapshots.forget(|_| true).is_some() => {}
                 Err(error) => return Err(error),
                 Ok(changed) => {
                     // What the session has left, snapshots may keep.
@@ -376,6 +265,7 @@ impl Session {
         fork.consumed.clone_from(&self.consumed);
         fork.logits.clone_from(&self.logits);
         fork.snapshots.budget = self.snapshots.budget;
+        fork.snapshots.host_budget = self.snapshots.host_budget;
         Ok(fork)
     }
 }

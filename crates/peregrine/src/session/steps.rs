@@ -1,21 +1,26 @@
 //! Steps of a session: what is queued on the GPU, and how the next token comes back.
 //!
-//! Greedy answers are drawn on the GPU: the token is the next step's input without leaving it, and the host queues that step
-//! before it has read the token. Only an end token must not be read by the model, and `shaders/sample.wgsl` sees to that: it
-//! halts what is queued, which then leaves the states as they are, bit by bit.
+//! Answers are drawn on the GPU, the likeliest token or at a temperature: the token is the next step's input without leaving it,
+//! and the host queues that step before it has read the token. Only an end token must not be read by the model, and
+//! `shaders/next_token.wgsl` sees to that: it halts what is queued, which then leaves the states as they are, bit by bit. A draw
+//! depends on the seed and its number alone, so one that is taken back leaves nothing behind.
+//!
+//! Penalties, biases and log-probabilities look at every logit with what the answer has so far: such answers are drawn on the
+//! host, which reads the logits of every token back; so are all at a temperature where the CPU computes, to which a read-back
+//! costs nothing. Both draw the same tokens.
 
 use super::{GenerateOptions, Session, rope_table};
 use crate::error::{Error, Result};
 use crate::gpu::{Reading, ShapeClass};
-use crate::plan::Step;
+use crate::plan::{self, Step};
 use crate::sampling::Sampler;
 use crate::state::{Ends, MAX_ENDS, splits};
 
 /// How the tokens of an answer are drawn.
 pub(super) struct Draw {
     sampler: Sampler,
-    /// On the GPU, where it can: greedy, and nothing that looks back.
-    on_gpu: bool,
+    /// On the GPU, where nothing looks back.
+    by: plan::Draw,
     /// The token that is on its way.
     reading: Option<Reading>,
     /// A buffer to read the next one with.
@@ -66,16 +71,20 @@ impl Session {
         let sampler = Sampler::new(options.sampling.clone())?;
         let tokenizer = &self.engine.tokenizer;
         let ends: &[u32] = if options.ignore_end { &[] } else { tokenizer.end_tokens() };
-        let greedy = options.sampling.temperature == 0.0 && options.sampling.is_plain();
-        let on_gpu = greedy && options.logprobs.is_none() && ends.len() <= MAX_ENDS;
-        if on_gpu {
-            let mut table =
-                Ends { count: ends.len() as u32, vocab_size: self.engine.config().vocab_size, ..Ends::default() };
+        let vocab_size = self.engine.config().vocab_size;
+        let on_gpu = options.sampling.is_plain() && options.logprobs.is_none() && ends.len() <= MAX_ENDS;
+        let by = match options.sampling.is_greedy() {
+            true if on_gpu => plan::Draw::Likeliest,
+            false if on_gpu && self.engine.model.draws_at_temperatures() => plan::Draw::Weighted,
+            _ => plan::Draw::Host,
+        };
+        if by != plan::Draw::Host {
+            let mut table = Ends { count: ends.len() as u32, vocab_size, ..Ends::default() };
             table.id.iter_mut().zip(ends).for_each(|(to, end)| *to = *end);
             let gpu = self.engine.model.gpu();
             gpu.write(&self.state.next.ends, 0, bytemuck::bytes_of(&table));
         }
-        Ok(Draw { sampler, on_gpu, reading: None, spare: None, drawn: false })
+        Ok(Draw { sampler, by, reading: None, spare: None, drawn: false })
     }
 
     /// The next token, or `None` when cancelled. `more`: another one will be wanted unless this one ends the answer.
@@ -85,7 +94,7 @@ impl Session {
         more: bool,
         cancel: Option<&dyn Fn() -> bool>,
     ) -> Result<Option<u32>> {
-        if !draw.on_gpu || (self.pending == 0 && draw.reading.is_none()) {
+        if draw.by == plan::Draw::Host || (self.pending == 0 && draw.reading.is_none()) {
             if !self.catch_up(cancel).await? {
                 return Ok(None);
             }
@@ -107,14 +116,14 @@ impl Session {
                 return Ok(None);
             }
             let newest = self.ids[self.ids.len() - self.pending..].to_vec();
-            draw.reading = Some(self.step_and_draw(Some(&newest), draw.spare.take())?);
+            draw.reading = Some(self.step_and_draw(draw, Some(&newest))?);
             self.pending = 0;
         }
         draw.drawn = true;
         let room = self.state.position < self.state.context_length;
         let next = if more && room {
             self.ahead = 1;
-            Some(self.step_and_draw(None, draw.spare.take())?)
+            Some(self.step_and_draw(draw, None)?)
         } else {
             None
         };
@@ -176,11 +185,14 @@ impl Session {
 
     /// Queues one step whose last token's successor is drawn on the GPU, and a read-back of that token. Without `ids`, the step
     /// runs on the token that was drawn last.
-    fn step_and_draw(&mut self, ids: Option<&[u32]>, spare: Option<wgpu::Buffer>) -> Result<Reading> {
+    fn step_and_draw(&mut self, draw: &mut Draw, ids: Option<&[u32]>) -> Result<Reading> {
         let step = self.begin(ids.map_or(1, <[u32]>::len) as u32, ids, 1)?;
         let gpu = &self.engine.model.gpu;
-        let staging = spare.unwrap_or_else(|| gpu.staging(16));
-        let mut encoder = self.encode(&step, true);
+        let staging = draw.spare.take().unwrap_or_else(|| gpu.staging(16));
+        if draw.by == plan::Draw::Weighted {
+            gpu.write(&self.state.next.drawing, 0, bytemuck::bytes_of(&draw.sampler.next_drawing()));
+        }
+        let mut encoder = self.encode(&step, draw.by);
         encoder.copy_buffer_to_buffer(&self.state.next.control, 0, &staging, 0, 16);
         let reading = gpu.submit_reading(encoder, staging);
         self.end_step(&step);
@@ -190,13 +202,13 @@ impl Session {
     /// Queues one step over `ids` with logits for the last `rows` tokens.
     pub(super) fn step(&mut self, ids: &[u32], rows: u32) -> Result<()> {
         let step = self.begin_step(ids, rows)?;
-        let encoder = self.encode(&step, false);
+        let encoder = self.encode(&step, plan::Draw::Host);
         self.engine.model.gpu.queue().submit([encoder.finish()]);
         self.end_step(&step);
         Ok(())
     }
 
-    fn encode(&self, step: &Step, draw: bool) -> wgpu::CommandEncoder {
+    fn encode(&self, step: &Step, draw: plan::Draw) -> wgpu::CommandEncoder {
         let plan = if step.tokens > 1 { &self.prefill } else { &self.decode };
         let mut encoder = self.engine.model.gpu.device().create_command_encoder(&Default::default());
         plan.encode(&mut encoder, step, draw, 0..plan.dispatches().len(), self.engine.model.kv());

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::state::KvType;
 
 /// Positions of a page: `PAGE` of `shaders/kv.wgsl`.
 pub const PAGE: u32 = 128;
@@ -24,52 +25,6 @@ pub const MAX_PAGES: u32 = 2048;
 
 /// Pages of a fresh arena.
 const FIRST_PAGES: u32 = 2;
-
-/// How keys and values are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum KvType {
-    /// 2 bytes a value, rounded to nearest, at most 65,504.
-    #[default]
-    F16,
-    /// 4 bytes a value, as they were computed.
-    F32,
-}
-
-impl KvType {
-    /// Bytes of a value.
-    pub fn bytes(self) -> u64 {
-        match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
-        }
-    }
-
-    /// Its name on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F16 => "f16",
-            Self::F32 => "f32",
-        }
-    }
-
-    /// What a value is after it has been kept.
-    pub fn keep(self, value: f32) -> f32 {
-        match self {
-            Self::F16 => half::f16::from_f32(value.clamp(-65504.0, 65504.0)).to_f32(),
-            Self::F32 => value,
-        }
-    }
-
-    /// Bytes of a page in a layer's buffer: keys and values of its positions.
-    pub fn page_bytes(self, config: &Config) -> u64 {
-        2 * u64::from(PAGE) * self.row_bytes(config)
-    }
-
-    /// Bytes of the keys, or of the values, of a position in a layer.
-    pub fn row_bytes(self, config: &Config) -> u64 {
-        self.bytes() * u64::from(config.kv_dim())
-    }
-}
 
 /// Pages of an arena that has `before` and needs `needed`; up to `context` pages, which one full sequence needs, it doubles.
 fn larger(before: u32, needed: u32, context: u32) -> u32 {
@@ -94,6 +49,7 @@ pub struct Arena {
     kv: KvType,
     layers: usize,
     page_bytes: u64,
+    head_dim: u32,
     /// Pages of one full sequence.
     context_pages: u32,
     buffers: RefCell<Vec<wgpu::Buffer>>,
@@ -137,6 +93,7 @@ impl Arena {
             kv,
             layers: config.num_hidden_layers as usize,
             page_bytes: kv.page_bytes(config),
+            head_dim: config.head_dim,
             context_pages: full(context_length).0,
             buffers: RefCell::default(),
             capacity: Cell::new(0),
@@ -149,6 +106,11 @@ impl Arena {
     /// How keys and values are kept.
     pub fn kv(&self) -> KvType {
         self.kv
+    }
+
+    /// hd
+    pub(crate) fn head_dim(&self) -> u32 {
+        self.head_dim
     }
 
     /// Bytes on the GPU.

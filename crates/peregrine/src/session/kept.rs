@@ -1,0 +1,161 @@
+//! The snapshots that a session keeps by itself: which of them stay, on the GPU and on the host.
+
+use std::collections::HashSet;
+
+use super::copies::Copies;
+use super::snapshots::Snapshot;
+use crate::gpu::Gpu;
+use crate::model::Model;
+use crate::state::State;
+
+/// Bytes on the GPU that a session spends on snapshots unless told otherwise.
+const DEFAULT_BUDGET: u64 = 256 << 20;
+
+/// And in the host's memory: in a browser the app says how many.
+const DEFAULT_HOST_BUDGET: u64 = if cfg!(target_arch = "wasm32") { 0 } else { 1 << 30 };
+
+/// A snapshot that a session keeps by itself.
+pub(super) struct Kept {
+    pub id: u64,
+    /// The one that its line went on from.
+    pub parent: Option<u64>,
+    /// The clock when it was last of use.
+    pub used: u64,
+    /// Inside a prompt, and not at its end.
+    pub inside: bool,
+    pub snapshot: Snapshot,
+}
+
+/// The snapshots of one session, in the order in which they were taken.
+///
+/// When there are too many, the one goes whose tokens since its parent are the fewest, and those of long ago sooner: each counts from
+/// the clock of its last use, and the clock is at what went last ("greedy dual"). So a long prompt is thinned out evenly.
+pub(super) struct Snapshots {
+    pub kept: Vec<Kept>,
+    pub budget: u64,
+    pub host_budget: u64,
+    pub clock: u64,
+    pub taken: u64,
+    /// The one that the session goes on from.
+    pub here: Option<u64>,
+    /// The one that the session is about to go back to: it stays.
+    pub wanted: Option<u64>,
+}
+
+impl Snapshots {
+    /// None yet, and at most as many bytes of them as the model was loaded with.
+    pub fn new(model: &Model) -> Self {
+        Self {
+            kept: Vec::new(),
+            budget: model.snapshot_budget.unwrap_or(DEFAULT_BUDGET),
+            host_budget: model.snapshot_host_budget.unwrap_or(DEFAULT_HOST_BUDGET),
+            clock: 0,
+            taken: 0,
+            here: None,
+            wanted: None,
+        }
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        self.kept.clear();
+        self.here = None;
+    }
+
+    /// The session is at the beginning.
+    pub fn leave(&mut self) {
+        self.here = None;
+    }
+
+    fn position_of(&self, id: Option<u64>) -> u64 {
+        let found = self.kept.iter().find(|kept| Some(kept.id) == id);
+        found.map_or(0, |kept| kept.snapshot.position().into())
+    }
+
+    /// Bytes of the copies on the host (or on the GPU).
+    pub fn copies(&self, on_host: bool) -> u64 {
+        let all = self.kept.iter().map(|kept| &kept.snapshot.copies);
+        all.filter(|copies| copies.on_host() == on_host).map(Copies::bytes).sum()
+    }
+
+    /// Bytes on the GPU of pages that `state` does not have anyway.
+    pub fn pages(&self, state: &State) -> u64 {
+        let live: HashSet<u32> = state.pages.held().iter().map(|page| page.index()).collect();
+        let pages = self.kept.iter().flat_map(|kept| &kept.snapshot.pages).map(|page| page.index());
+        let pages: HashSet<u32> = pages.filter(|page| !live.contains(page)).collect();
+        pages.len() as u64 * state.pages.arena().bytes_of_page()
+    }
+
+    /// Bytes on the GPU.
+    pub fn bytes(&self, state: &State) -> u64 {
+        self.copies(false) + self.pages(state)
+    }
+
+    /// Makes room for `more` bytes on the GPU. Whether there is room, and copies there that nobody needs any more.
+    pub fn shrink(&mut self, gpu: &Gpu, state: &State, more: u64) -> (bool, Option<Copies>) {
+        let mut spare = None;
+        while self.bytes(state) + more > self.budget {
+            // Pages lie on the GPU wherever the copies are, so long branches are forgotten and not moved.
+            let freed = match self.pages(state) > self.budget / 2 {
+                true => self.forget(|_| true),
+                false => self.move_out(gpu),
+            };
+            match freed {
+                None => return (false, spare),
+                Some(copies) if copies.on_host() => {}
+                on_gpu => spare = on_gpu,
+            }
+        }
+        (true, spare)
+    }
+
+    /// Of those that `of` takes, the one that is worth least, and what: never the place that is about to be gone back to, and where there
+    /// is none the newest only as the last.
+    fn least(&self, of: impl Fn(&Copies) -> bool) -> Option<(u64, usize)> {
+        let worth = |kept: &Kept| {
+            let position = u64::from(kept.snapshot.position());
+            kept.used + position.saturating_sub(self.position_of(kept.parent))
+        };
+        let others = self.kept.iter().enumerate();
+        let mut others: Vec<_> = others
+            .filter(|(_, kept)| Some(kept.id) != self.wanted && of(&kept.snapshot.copies))
+            .map(|(at, kept)| (worth(kept), at))
+            .collect();
+        if self.wanted.is_none() && others.len() > 1 {
+            others.pop();
+        }
+        others.into_iter().min()
+    }
+
+    /// Moves the one on the GPU that is worth least to the host, if there is room or can be made, and else forgets it. Places inside a
+    /// prompt are always forgotten: while it is read there is no time for a move, and the next one comes soon.
+    fn move_out(&mut self, gpu: &Gpu) -> Option<Copies> {
+        let (worth, at) = self.least(|copies| !copies.on_host())?;
+        let (id, bytes) = (self.kept[at].id, self.kept[at].snapshot.bytes());
+        if self.kept[at].inside {
+            return self.forget(|copies| !copies.on_host());
+        }
+        while self.copies(true) + bytes > self.host_budget {
+            if bytes > self.host_budget || self.forget(Copies::on_host).is_none() {
+                return self.forget(|copies| !copies.on_host());
+            }
+        }
+        self.clock = self.clock.max(worth);
+        let copies = &mut self.kept.iter_mut().find(|kept| kept.id == id)?.snapshot.copies;
+        let there = copies.to_host(gpu);
+        Some(std::mem::replace(copies, there))
+    }
+
+    /// Forgets the one that is worth least of those that `of` takes.
+    pub fn forget(&mut self, of: impl Fn(&Copies) -> bool) -> Option<Copies> {
+        let (worth, at) = self.least(of)?;
+        self.clock = self.clock.max(worth);
+        let Kept { id, parent, snapshot, .. } = self.kept.remove(at);
+        for link in self.kept.iter_mut().map(|kept| &mut kept.parent).chain([&mut self.here]) {
+            if *link == Some(id) {
+                *link = parent;
+            }
+        }
+        Some(snapshot.copies)
+    }
+}

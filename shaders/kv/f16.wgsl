@@ -1,0 +1,13 @@
+// Keys and values in f16: four of them are two words.
+alias KvWord = vec2<u32>;
+const KV_FOURS: u32 = 1u;
+
+fn kv_4(at: u32) -> vec4<f32> {
+  let words = kv[at];
+  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+}
+
+// Value i of the row that begins at `at`.
+fn kv_1(at: u32, i: u32) -> f32 {
+  return unpack2x16float(kv[at + i / 4u][(i / 2u) % 2u])[i % 2u];
+}

@@ -1,0 +1,246 @@
+//! Draws of the GPU against the host's sampler: the same token for the same logits, options and number, whatever they are.
+
+use std::rc::Rc;
+
+use peregrine::Error;
+use peregrine::checkpoint::{Checkpoint, MemorySource};
+use peregrine::format::Format;
+use peregrine::gpu::{GpuOptions, ShapeClass};
+use peregrine::model::LoadOptions;
+use peregrine::sampling::{Sampler, SamplingOptions};
+use peregrine::session::Session;
+use peregrine_tests::{gguf_header, gpu, session};
+use pollster::block_on;
+
+/// The largest vocabulary of the family.
+const LARGEST: u32 = 261_120;
+
+/// One small layer of zeros under a large vocabulary: only its room for logits is used.
+fn wide() -> Checkpoint {
+    let sizes = [
+        ("context_length", 128),
+        ("embedding_length", 32),
+        ("feed_forward_length", 32),
+        ("block_count", 1),
+        ("attention.head_count", 1),
+        ("attention.head_count_kv", 1),
+        ("attention.key_length", 32),
+        ("attention.value_length", 32),
+        ("ssm.conv_kernel", 4),
+        ("ssm.inner_size", 32),
+        ("ssm.state_size", 16),
+        ("ssm.time_step_rank", 1),
+        ("ssm.group_count", 1),
+    ];
+    let mut header = gguf_header(&sizes, LARGEST);
+    let mut data = Vec::new();
+    let mut push = |name: &str, dims: &[u64], format: Format| {
+        let bytes = header.tensor(name, dims, format).unwrap() as usize;
+        let minus_one = if name.ends_with("ssm_a") { (-1f32).to_le_bytes() } else { [0; 4] };
+        data.extend(minus_one.iter().cycle().take(bytes));
+        data.resize(data.len().next_multiple_of(32), 0);
+    };
+    push("token_embd.weight", &[32, LARGEST.into()], Format::Q8_0);
+    push("output_norm.weight", &[32], Format::F32);
+    for (name, dims) in [
+        ("attn_q.weight", &[32, 32][..]),
+        ("attn_k.weight", &[32, 32]),
+        ("attn_v.weight", &[32, 32]),
+        ("ssm_in.weight", &[32, 32 + 64 + 1]),
+        ("attn_output.weight", &[32, 32]),
+        ("ssm_out.weight", &[32, 32]),
+        ("ffn_gate.weight", &[32, 32]),
+        ("ffn_up.weight", &[32, 32]),
+        ("ffn_down.weight", &[32, 32]),
+        ("attn_norm.weight", &[32]),
+        ("ffn_norm", &[32]),
+        ("ssm_conv1d.weight", &[4, 64]),
+        ("ssm_conv1d.bias", &[64]),
+        ("ssm_dt.bias", &[1]),
+        ("ssm_a", &[1, 1]),
+        ("ssm_d", &[1, 1]),
+    ] {
+        push(&format!("blk.0.{name}"), dims, Format::F32);
+    }
+    let source = MemorySource::new("wide", [header.bytes(), data].concat());
+    block_on(Checkpoint::open_gguf(Rc::new(source))).unwrap()
+}
+
+fn open(shapes: ShapeClass) -> Session {
+    let options = GpuOptions { shapes: Some(shapes), ..GpuOptions::default() };
+    session(&gpu(&options), &wide(), &LoadOptions { chunk: Some(1), ..LoadOptions::default() })
+}
+
+/// Random numbers that differ from run to run: what fails prints the seed.
+struct Noise(u64);
+
+impl Noise {
+    fn fresh() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        Self(now.as_nanos() as u64)
+    }
+
+    fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 32) as u32
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        ((u64::from(self.next()) * n as u64) >> 32) as usize
+    }
+
+    /// In [0, 1).
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 8) as f32 / (1 << 24) as f32
+    }
+
+    fn normal(&mut self) -> f32 {
+        (0..12).map(|_| self.unit()).sum::<f32>() - 6.0
+    }
+
+    fn pick<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+
+    /// Logits of one of several kinds.
+    fn logits(&mut self, len: usize) -> (&'static str, Vec<f32>) {
+        let spread = self.pick(&[0.01f32, 1.0, 3.0, 30.0]);
+        let mut logits: Vec<f32> = (0..len).map(|_| spread * self.normal()).collect();
+        let kind = self.pick(&["normal", "equal", "few values", "peaked", "forbidden", "tiny", "huge"]);
+        for (i, logit) in logits.iter_mut().enumerate() {
+            match kind {
+                "equal" => *logit = 1.5,
+                "few values" => *logit = (*logit * 2.0).round() / 2.0,
+                "peaked" if i % 977 == 5 => *logit += 12.0 * spread,
+                "forbidden" if i % 3 > 0 => *logit = f32::NEG_INFINITY,
+                // Around the smallest normal number, on both sides of it and of zero.
+                "tiny" => *logit *= 1e-38,
+                "huge" => *logit *= 1.8e36,
+                _ => {}
+            }
+        }
+        if kind == "forbidden" {
+            logits[0] = 0.0;
+        }
+        (kind, logits)
+    }
+
+    fn options(&mut self) -> SamplingOptions {
+        let any = self.unit();
+        SamplingOptions {
+            temperature: self.pick(&[
+                0.7,
+                1.0,
+                1.0,
+                0.3 + 2.0 * any,
+                1e-3,
+                100.0,
+                1e-30,
+                1e30,
+                f32::MIN_POSITIVE / 8.0,
+            ]),
+            top_k: self.pick(&[0, 0, 1, 2, 5, 40, 1000, 60_000, u32::MAX]),
+            top_p: self.pick(&[1.0, 1.0, 0.9, 0.95, 0.5, any.max(1e-6), 1e-30, 0.999_999_9]),
+            min_p: self.pick(&[0.0, 0.0, 0.05, any, 1e-6, 1.0]),
+            seed: u64::from(self.next()) << 32 | u64::from(self.next()),
+            ..SamplingOptions::default()
+        }
+    }
+}
+
+/// Draw number `n` of the host.
+fn host(options: &SamplingOptions, logits: &[f32], n: u64) -> u32 {
+    let mut sampler = Sampler::new(options.clone()).unwrap();
+    (0..=n).map(|_| sampler.sample(logits, &[]).unwrap()).last().unwrap()
+}
+
+#[test]
+fn the_gpu_draws_what_the_host_draws() {
+    let mut session = open(ShapeClass::Hardware);
+    let mut noise = Noise::fresh();
+    let mut different = 0;
+    for round in 0..400 {
+        let start = noise.0;
+        let len = noise.pick(&[1, 2, 63, 64, 65, 1000, 4097, 6144, 32_784, 65_537, LARGEST as usize]);
+        // The largest are slow, and as many would show no more.
+        let len = if round % 8 == 0 { len } else { len.min(5000 + noise.below(3000)) };
+        let (kind, logits) = noise.logits(len);
+        for n in 0..3 {
+            let options = noise.options();
+            let found = block_on(session.draw_on_gpu(&logits, &options, n)).unwrap();
+            let expected = host(&options, &logits, n);
+            assert_eq!(found, expected, "noise {start}: {len} {kind} logits, draw {n}, {options:?}");
+            different += u32::from(found != host(&SamplingOptions::greedy(), &logits, 0));
+        }
+    }
+    // What is compared are not only the likeliest tokens.
+    assert!(different > 200, "{different}");
+}
+
+#[test]
+fn the_comparison_with_the_host_can_fail() {
+    let mut session = open(ShapeClass::Hardware);
+    let mut noise = Noise(1);
+    let logits: Vec<f32> = (0..5000).map(|_| noise.normal()).collect();
+    let options = SamplingOptions { temperature: 1.0, top_p: 1.0, ..SamplingOptions::default() };
+    let draws = |session: &mut Session, options: &SamplingOptions| -> Vec<u32> {
+        (0..20).map(|n| block_on(session.draw_on_gpu(&logits, options, n)).unwrap()).collect()
+    };
+    let expected: Vec<u32> = (0..20).map(|n| host(&options, &logits, n)).collect();
+    assert_eq!(draws(&mut session, &options), expected);
+    for other in [
+        SamplingOptions { seed: 1, ..options.clone() },
+        SamplingOptions { temperature: 1.5, ..options.clone() },
+        SamplingOptions { top_p: 0.5, ..options.clone() },
+        SamplingOptions { top_k: 50, ..options.clone() },
+        SamplingOptions { min_p: 0.5, ..options.clone() },
+    ] {
+        assert_ne!(draws(&mut session, &other), expected, "{other:?}");
+    }
+}
+
+#[test]
+fn draws_of_the_gpu_follow_the_probabilities() {
+    let mut session = open(ShapeClass::Hardware);
+    let logits = [1.0, -0.5, 2.5, 0.0, 2.0, -1.5, 0.25, 1.5f32];
+    let options = SamplingOptions { temperature: 1.0, top_p: 1.0, ..SamplingOptions::default() };
+    const DRAWS: u32 = 3000;
+    let mut counts = [0u32; 8];
+    for n in 0..DRAWS {
+        counts[block_on(session.draw_on_gpu(&logits, &options, n.into())).unwrap() as usize] += 1;
+    }
+    let chi_square = |temperature: f64| {
+        let weights = logits.map(|l| (f64::from(l) / temperature).exp());
+        let total: f64 = weights.iter().sum();
+        let expected = weights.map(|w| w / total * f64::from(DRAWS));
+        counts.iter().zip(expected).map(|(found, e)| (f64::from(*found) - e).powi(2) / e).sum::<f64>() / 7.0
+    };
+    // Five standard deviations; and the measure sees a temperature that is a fifth off.
+    let most = 1.0 + 5.0 * (2.0f64 / 7.0).sqrt();
+    assert!(chi_square(1.0) < most, "{}", chi_square(1.0));
+    assert!(chi_square(1.2) > most, "{}", chi_square(1.2));
+}
+
+#[test]
+fn what_is_no_number_is_seen_on_the_gpu() {
+    let mut session = open(ShapeClass::Hardware);
+    let options = SamplingOptions::default();
+    let mut draw = |logits: &[f32], options: &SamplingOptions| block_on(session.draw_on_gpu(logits, options, 0));
+    for options in [options.clone(), SamplingOptions::greedy()] {
+        for bad in [
+            vec![f32::NEG_INFINITY; 3000],
+            [vec![0.0; 2999], vec![f32::NAN]].concat(),
+            [vec![0.0; 2999], vec![-f32::NAN]].concat(),
+            [vec![f32::INFINITY], vec![0.0; 2999]].concat(),
+        ] {
+            assert!(matches!(draw(&bad, &options), Err(Error::Sampling { field, .. }) if field == "logits"));
+        }
+        assert!(matches!(draw(&[], &options), Err(Error::Argument { .. })));
+        assert!(matches!(draw(&vec![0.0; LARGEST as usize + 1], &options), Err(Error::Argument { .. })));
+        assert!(draw(&[0.0; 3000], &options).is_ok(), "and what follows is drawn again");
+    }
+    let mut software = open(ShapeClass::Software);
+    let refused = block_on(software.draw_on_gpu(&[0.0; 3000], &options, 0));
+    assert!(matches!(refused, Err(Error::Unsupported { .. })), "the host draws there");
+    block_on(software.draw_on_gpu(&[0.0; 3000], &SamplingOptions::greedy(), 0)).unwrap();
+}
