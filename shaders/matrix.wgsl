@@ -82,6 +82,10 @@ fn strip_dot(w: Strip, v: Strip) -> f32 {
     + dot(w.e, v.e) + dot(w.f, v.f) + dot(w.g, v.g) + dot(w.h, v.h);
 }
 
+fn sum_of(v: vec4<f32>) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+
 fn raised(w: Strip, m: f32) -> Strip {
   let by = vec4<f32>(m);
   return Strip(w.a + by, w.b + by, w.c + by, w.d + by, w.e + by, w.f + by, w.g + by, w.h + by);
@@ -126,15 +130,23 @@ fn high_nibbles(word: u32) -> vec4<u32> {
 // Codes become floats without a conversion, which costs a GPU as much as several additions: put into the top bits of the mantissa
 // of 16 (64 for six bits), a code q is 16 + q (64 + q), exactly.
 fn sixteens(mantissa: vec4<u32>) -> vec4<f32> {
-  return bitcast<vec4<f32>>((mantissa & vec4<u32>(0x780000u)) | vec4<u32>(0x41800000u)) - vec4<f32>(16.0);
+  return bitcast<vec4<f32>>((mantissa & vec4<u32>(0x780000u)) | vec4<u32>(0x41800000u));
 }
 
-fn low_codes(word: u32) -> vec4<f32> {
+fn low_sixteens(word: u32) -> vec4<f32> {
   return sixteens(vec4<u32>(word << 19u, word << 11u, word << 3u, word >> 5u));
 }
 
-fn high_codes(word: u32) -> vec4<f32> {
+fn high_sixteens(word: u32) -> vec4<f32> {
   return sixteens(vec4<u32>(word << 15u, word << 7u, word >> 1u, word >> 9u));
+}
+
+fn low_codes(word: u32) -> vec4<f32> {
+  return low_sixteens(word) - vec4<f32>(16.0);
+}
+
+fn high_codes(word: u32) -> vec4<f32> {
+  return high_sixteens(word) - vec4<f32>(16.0);
 }
 
 // The 32 four-bit codes of a vec4.
@@ -238,6 +250,15 @@ fn decode(raw: Raw, part: Part, row: u32, s: u32) -> Strip {
   if (has(IQ4_NL) && format == IQ4_NL) { return strip_iq4_nl(raw, scales, i); }
   if (has(IQ4_XS) && format == IQ4_XS) { return strip_iq4_xs(raw); }
   return strip_f32(raw);
+}
+
+// A loaded strip times v. The formats that most files have do without the weights' own values.
+fn dot_with(raw: Raw, part: Part, row: u32, s: u32, v: Strip) -> f32 {
+  let i = row * part.strips + s;
+  let format = format_of(part);
+  if (has(Q4_K) && format == Q4_K) { return dot_q4_k(raw, i, v); }
+  if (has(Q6_K) && format == Q6_K) { return dot_q6_k(raw, i, v); }
+  return strip_dot(decode(raw, part, row, s), v);
 }
 
 fn strip(part: Part, row: u32, s: u32) -> Strip {

@@ -9,6 +9,7 @@
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<storage, read> norm: array<vec4<f32>>;      // weight of the norm; anything where there is none
+@group(0) @binding(5) var<uniform> now: Step;
 
 const NEVER: u32 = 0xffffffffu;
 // What is the same in all layers is a constant and not in the matrix's table: reading a table is a step more in the chain.
@@ -33,6 +34,10 @@ override ROW_7: u32 = NEVER;  override QUANTS_7: u32 = 0u;  override SCALES_7: u
 override NORM_STRIP: u32 = NEVER;       // strips from here on are normalised, together
 override NORM_WIDTH: u32 = 1u;          // values under the norm
 override NORM_EPS: f32 = 0.0;
+// Where attention's pieces begin in x, in vec4s; see mixer_step.wgsl. Vec4s of all heads, and of one.
+override PIECES: u32 = NEVER;
+override ATTENTION: u32 = 0u;
+override HEAD: u32 = 1u;
 
 // vec4 j of strip s of the span at 8 s + j ^ (s % 8): neighbours meet different banks.
 var<workgroup> tile: array<vec4<f32>, 8u * SPAN>;
@@ -77,7 +82,24 @@ fn loaded(below: u32, row: u32, s: u32) -> Loaded {
 }
 
 fn dot_of(w: Loaded, v: Strip) -> f32 {
-  return w.part.scale * strip_dot(decode(w.raw, w.part, w.row, w.s), v);
+  return w.part.scale * dot_with(w.raw, w.part, w.row, w.s, v);
+}
+
+// Vec4 `column` of the input. Attention over two pieces of the context is put together here: a dispatch in between would take longer.
+fn input(column: u32) -> vec4<f32> {
+  if (PIECES == NEVER || column >= ATTENTION || now.splits != 2u) {
+    return x[column];
+  }
+  let first = PIECES + column / HEAD * 2u * (HEAD + 1u);
+  let second = first + HEAD + 1u;
+  let a = x[first];
+  let b = x[second];
+  let a_output = x[first + 1u + column % HEAD];
+  let b_output = x[second + 1u + column % HEAD];
+  let top = max(a.x, b.x);
+  let a_share = exp(a.x - top);
+  let b_share = exp(b.x - top);
+  return (a_share * a_output + b_share * b_output) / (a_share * a.y + b_share * b.y);
 }
 
 @compute @workgroup_size(THREADS)
@@ -109,11 +131,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var sums = vec4<f32>(0.0);
   for (var span = 0u; span < SPANS; span++) {
     let begin = span * SPAN;
-    // The weights of a round are on their way while the round before is summed, and those of the first while the input is staged.
+    // The weights of two rounds are on their way while the input is staged, later those of the next two while one is summed.
     var w = loaded(below, row, min(begin + local, STRIPS - 1u));
     var w_2: Loaded;
     if (seconds) {
       w_2 = loaded(below_2, row_2, min(begin + local, STRIPS - 1u));
+    }
+    var next: Loaded;
+    var next_2: Loaded;
+    if (ROUNDS > 1u) {
+      let s = min(begin + local + THREADS / ROWS, STRIPS - 1u);
+      next = loaded(below, row, s);
+      if (seconds) {
+        next_2 = loaded(below_2, row_2, s);
+      }
     }
     if (span > 0u) {
       workgroupBarrier();
@@ -121,7 +152,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = index; i < 8u * SPAN; i += THREADS) {
       let s = begin + i / 8u;
       let column = 8u * min(s, STRIPS - 1u) + i % 8u;
-      var v = select(vec4<f32>(0.0), x[column], s < STRIPS);
+      var v = select(vec4<f32>(0.0), input(column), s < STRIPS);
       if (NORM_STRIP != NEVER) {
         let under_norm = s >= NORM_STRIP;
         sums.w += select(0.0, dot(v, v), under_norm);
@@ -145,15 +176,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       } else {
         sums.x += sum;
       }
-      let next = min(begin + strip_in + THREADS / ROWS, STRIPS - 1u);
+      let after = min(begin + strip_in + 2u * (THREADS / ROWS), STRIPS - 1u);
       if (seconds) {
         sums.z += select(0.0, dot_of(w_2, v), is_in);
         if (round + 1u < ROUNDS) {
-          w_2 = loaded(below_2, row_2, next);
+          w_2 = next_2;
+          if (round + 2u < ROUNDS) {
+            next_2 = loaded(below_2, row_2, after);
+          }
         }
       }
       if (round + 1u < ROUNDS) {
-        w = loaded(below, row, next);
+        w = next;
+        if (round + 2u < ROUNDS) {
+          next = loaded(below, row, after);
+        }
       }
     }
   }

@@ -1,7 +1,7 @@
-// Puts the pieces of a long context together (decode): each piece of mixer_step.wgsl has its own maximum, sum and output.
+// Puts the pieces of a long context together (decode; matvec_team.wgsl does it where there are two): each piece of mixer_step.wgsl has its own maximum, sum and output.
 // A workgroup is one query head. Grid: (nh, 1).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read_write> mixed: array<f32>;  // [ attention | SSM ], pieces [nh, splits, maximum total output (hd)]
+@group(0) @binding(1) var<storage, read_write> mixed: array<f32>;  // [ attention | SSM ], pieces [nh, splits, maximum total - - output (hd)]
 
 override THREADS: u32 = 64u;
 override PIECES: u32;
@@ -15,7 +15,7 @@ var<workgroup> sums: array<f32, THREADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-  let row = HEAD_DIM + 2u;
+  let row = HEAD_DIM + 4u;
   let first = PIECES + group.x * now.splits * row;
   for (var i = index; i < now.splits; i += THREADS) {
     shares[i] = mixed[first + i * row];
@@ -39,7 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let d = begin + index % width;
     var sum = 0.0;
     for (var i = slice; i < now.splits && d < HEAD_DIM; i += slices) {
-      sum += shares[i] * mixed[first + i * row + 2u + d];
+      sum += shares[i] * mixed[first + i * row + 4u + d];
     }
     sums[index] = sum;
     workgroupBarrier();

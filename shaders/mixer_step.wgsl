@@ -14,7 +14,7 @@
 @group(1) @binding(0) var<storage, read_write> kv: array<KvWord>;              // see kv.wgsl
 
 override SSM_OFFSET: u32;
-override PIECES: u32;     // where the pieces begin: [nh, splits, maximum total output (hd)]
+override PIECES: u32;     // where the pieces begin: [nh, splits, maximum total - - output (hd)]
 override Q_DIM: u32;      // nh hd
 override HEAD_DIM: u32;
 override Q_PER_KV: u32;   // nh / nkv
@@ -225,8 +225,8 @@ fn attention(head: u32, split: u32, index: u32) {
   if (now.splits == 1u) {
     sum = sum / total;
   }
-  let piece = PIECES + (head * now.splits + split) * (HEAD_DIM + 2u);
-  let to_row = select(piece + 2u, head * HEAD_DIM, now.splits == 1u) + 4u * index;
+  let piece = PIECES + (head * now.splits + split) * (HEAD_DIM + 4u);
+  let to_row = select(piece + 4u, head * HEAD_DIM, now.splits == 1u) + 4u * index;
   mixed[to_row] = sum.x;
   mixed[to_row + 1u] = sum.y;
   mixed[to_row + 2u] = sum.z;

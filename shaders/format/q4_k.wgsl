@@ -13,6 +13,17 @@ fn scale_and_least(unit: vec4<u32>, j: u32) -> vec2<f32> {
   return unpack2x16float(unit.x) * vec2<f32>(f32(s), f32(m));
 }
 
+// The same times v, with the scales applied to sums: sum w v = d (sum (16 + q) v - 16 sum v) - least sum v.
+fn dot_q4_k(raw: Raw, i: u32, v: Strip) -> f32 {
+  let pair = scale_and_least(raw.b, i % 8u);
+  let w = raw.a;
+  let low = fma(low_sixteens(w.x), v.a, low_sixteens(w.y) * v.b) + fma(low_sixteens(w.z), v.c, low_sixteens(w.w) * v.d);
+  let high = fma(high_sixteens(w.x), v.e, high_sixteens(w.y) * v.f) + fma(high_sixteens(w.z), v.g, high_sixteens(w.w) * v.h);
+  let codes = sum_of(low + high);
+  let ones = sum_of(((v.a + v.b) + (v.c + v.d)) + ((v.e + v.f) + (v.g + v.h)));
+  return pair.x * (codes - 16.0 * ones) - pair.y * ones;
+}
+
 fn load_q4_k(quants: u32, scales: u32, i: u32) -> Raw {
   return Raw(weights[quants / 4u + i], weights[scales / 8u + i / 8u], 0u);
 }

@@ -7,7 +7,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::model::Strides;
-use crate::plan::{Draw, Stage, Step};
+use crate::plan::{Dispatch, Draw, Needed, Stage, Step};
 use crate::reference::kernels::{self, LayerState};
 use crate::reference::model::{self, Layer, Trace};
 use crate::session::Session;
@@ -327,7 +327,14 @@ impl Runner<'_> {
         }
         let plan = self.session.plan(self.many);
         let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
-        plan.encode(&mut encoder, &self.step, Draw::Host, self.next..self.next + count, model.kv());
+        // Pieces of attention are put together in any case, to be compared; project_out puts two together once more.
+        let seen =
+            |d: &&Dispatch| d.is_needed(&self.step, Draw::Host) || (d.needed == Needed::Splits && self.step.splits > 1);
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for dispatch in plan.dispatches()[self.next..self.next + count].iter().filter(seen) {
+            dispatch.encode(&mut pass, &self.step, model.kv());
+        }
+        drop(pass);
         model.gpu.queue().submit([encoder.finish()]);
         self.next += count;
         Ok(true)

@@ -24,6 +24,7 @@ struct Inner {
     shapes: ShapeClass,
     cooperative: bool,
     max_binding: u64,
+    max_invocations: u32,
     failure: Arc<Mutex<Option<Error>>>,
 }
 
@@ -75,6 +76,9 @@ impl Gpu {
             // NVIDIA's drivers name 2^32 - 1 or so; a binding of exactly 2 GiB fails there.
             limits.max_storage_buffer_binding_size = offered.max_storage_buffer_binding_size.min((1 << 31) - 4);
             limits.max_buffer_size = offered.max_buffer_size;
+            // Rows of up to 96 strips in one round of `matvec_team`; larger workgroups were slower.
+            limits.max_compute_invocations_per_workgroup = offered.max_compute_invocations_per_workgroup.min(384);
+            limits.max_compute_workgroup_size_x = offered.max_compute_workgroup_size_x.min(384);
             features |= adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY);
         }
         if options.cooperative {
@@ -82,6 +86,7 @@ impl Gpu {
             features |= cooperative::FEATURES;
             limits.max_compute_workgroup_storage_size = offered.max_compute_workgroup_storage_size;
         }
+        let max_invocations = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
         let max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let max_binding = max_binding.min(options.max_binding.unwrap_or(u64::MAX));
         let (device, queue) = adapter
@@ -133,6 +138,7 @@ impl Gpu {
             shapes,
             cooperative: options.cooperative,
             max_binding,
+            max_invocations,
             failure,
         })))
     }
@@ -187,6 +193,11 @@ impl Gpu {
     /// The largest storage binding, bytes: no matrix slab and no cache is larger.
     pub fn max_binding(&self) -> u64 {
         self.0.max_binding
+    }
+
+    /// Most invocations of a workgroup.
+    pub(crate) fn max_invocations(&self) -> u32 {
+        self.0.max_invocations
     }
 
     pub(crate) fn device(&self) -> &wgpu::Device {

@@ -98,7 +98,7 @@ pub static KERNELS: &[Kernel] = &[
     Kernel { name: "embed", pieces: &[STEP, MATRIX], reduces: false, body: shader!("embed") },
     Kernel { name: "rmsnorm", pieces: &[STEP], reduces: true, body: shader!("rmsnorm") },
     Kernel { name: "matvec", pieces: TWO_ROWS, reduces: false, body: shader!("matvec") },
-    Kernel { name: "matvec_team", pieces: &[MATRIX, EPILOGUE], reduces: true, body: shader!("matvec_team") },
+    Kernel { name: "matvec_team", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec_team") },
     Kernel { name: "matmul", pieces: TWO_ROWS, reduces: false, body: shader!("matmul") },
     Kernel {
         name: "matmul_tile",
@@ -209,6 +209,7 @@ impl Team {
 pub struct Shapes {
     class: ShapeClass,
     most_lanes: u32,
+    most_threads: u32,
 }
 
 impl Shapes {
@@ -219,7 +220,7 @@ impl Shapes {
         };
         // A size that is no power of two does not exist, but a driver's word is not ours.
         let most_lanes = if most_lanes.is_power_of_two() { most_lanes } else { 1 };
-        Self { class: gpu.shapes(), most_lanes }
+        Self { class: gpu.shapes(), most_lanes, most_threads: gpu.max_invocations() }
     }
 
     /// Invocations of `matvec` and `matmul`, the kernels of software adapters; each has two rows.
@@ -237,7 +238,7 @@ impl Shapes {
         let mut spans = 1;
         loop {
             let span = strips.div_ceil(spans);
-            let rounds = (rows * span).div_ceil(MOST_THREADS);
+            let rounds = (rows * span).div_ceil(self.most_threads);
             let threads = (rows * span.div_ceil(rounds)).next_multiple_of(lanes);
             // The staged input, the lanes' sums, and what a reduction through workgroup memory needs, in vec4s.
             if 8 * span + rows * (threads / lanes) + threads <= MOST_WORKGROUP_MEMORY / 16 {
@@ -279,9 +280,7 @@ impl Shapes {
     }
 }
 
-/// What every WebGPU device allows in a workgroup.
-const MOST_THREADS: u32 = 256;
-/// And of workgroup memory, bytes.
+/// What every WebGPU device allows of workgroup memory, bytes.
 const MOST_WORKGROUP_MEMORY: u32 = 16384;
 
 type Key = (&'static str, Reduction, Vec<(&'static str, u64)>);

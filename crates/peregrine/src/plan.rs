@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-pub use recorder::{Input, Norm, Recorder, lanes};
+pub use recorder::{Input, Norm, Pieces, Recorder, lanes};
 
 use crate::state::Arena;
 
@@ -59,7 +59,7 @@ pub enum Needed {
     Always,
     /// When logits are wanted.
     Logits,
-    /// When the context is cut into several pieces.
+    /// When the context is cut into more pieces than the linear layer that reads them puts together.
     Splits,
     /// When the next token is drawn on the GPU.
     Token,
@@ -158,7 +158,7 @@ impl Dispatch {
         match self.needed {
             Needed::Always => true,
             Needed::Logits => step.logit_rows() > 0,
-            Needed::Splits => step.splits > 1,
+            Needed::Splits => step.splits > 2,
             Needed::Token => draw != Draw::Host,
             Needed::Likeliest => draw == Draw::Likeliest,
             Needed::Weighted => draw == Draw::Weighted,

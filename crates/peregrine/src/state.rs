@@ -111,10 +111,10 @@ pub struct State {
 /// Most pieces that the context is cut into in decode: `MOST_SPLITS` of `shaders/merge.wgsl`.
 const MAX_SPLITS: u32 = 128;
 
-/// Pieces for a context of so many positions: one workgroup is enough for a short one, and each has at least a block of
-/// `shaders/mixer_step.wgsl` to do.
+/// Pieces for a context of so many positions, each at least a block of `shaders/mixer_step.wgsl`. Two are put together by the
+/// linear layer that reads them, more by a dispatch of their own.
 pub fn splits(positions: u32) -> u32 {
-    if positions <= 256 { 1 } else { positions.div_ceil(128).min(MAX_SPLITS) }
+    positions.div_ceil(PAGE).clamp(1, MAX_SPLITS)
 }
 
 impl State {

@@ -154,7 +154,7 @@ impl ScratchBytes {
         // Room for the pieces of the longest context.
         let pieces = match splits(context_length) {
             1 => 0,
-            most => 4 * u64::from(strides.mixed + c.num_attention_heads * most * (c.head_dim + 2)),
+            most => 4 * u64::from(strides.mixed + c.num_attention_heads * most * (c.head_dim + 4)),
         };
         Self {
             chunk,

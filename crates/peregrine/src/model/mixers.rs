@@ -4,7 +4,7 @@
 use super::{Layer, Model};
 use crate::config::Config;
 use crate::gpu::Reduction;
-use crate::plan::{Grid, Input, Needed, Norm, Recorder, Step, lanes};
+use crate::plan::{Grid, Input, Needed, Norm, Pieces, Recorder, Step, lanes};
 use crate::state::{KvType, State};
 
 /// Tokens of a chunk: `CHUNK` in `shaders/ssd.wgsl`.
@@ -132,13 +132,16 @@ impl Model {
 
     pub(super) fn gated_norm<'a>(&'a self, r: &mut Recorder<'_>, layer: &'a Layer) -> Input<'a> {
         let (c, s) = (&self.config, &self.scratch);
+        let (first, q_dim, head_dim) = (self.strides.mixed, c.q_dim(), c.head_dim);
+        let pieces = r.fused().then_some(Pieces { first, q_dim, head_dim });
+        let mixed = Input { pieces, ..Input::of(&s.mixed) };
         let Some(weight) = &layer.mamba_norm else {
-            return Input::of(&s.mixed);
+            return mixed;
         };
         let (groups, width, offset) = (c.mamba_n_groups, c.mamba_d_ssm / c.mamba_n_groups, self.strides.ssm);
         let norm = Norm { weight, offset, width, stride: self.strides.mixed, eps: c.rms_norm_eps };
         if r.fused() && groups == 1 {
-            return Input { x: &s.mixed, norm: Some(norm) };
+            return Input { norm: Some(norm), ..mixed };
         }
         let mut constants = lanes(r.shapes().norm(width));
         constants.extend([
@@ -150,7 +153,7 @@ impl Model {
         let grid = Box::new(move |step: &Step| [step.tokens, groups, 1]);
         let buffers = [weight, &s.mixed];
         r.kernel("gated_norm", "gated_norm", Reduction::Workgroup, &constants, &buffers, Needed::Always, grid);
-        Input::of(&s.mixed)
+        mixed
     }
 
     fn kv_sizes(&self) -> Vec<(&'static str, f64)> {

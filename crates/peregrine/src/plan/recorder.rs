@@ -69,7 +69,7 @@ impl<'a> Recorder<'a> {
         rows: Rows,
     ) -> Input<'b> {
         if self.fused() {
-            return Input { x, norm: Some(norm) };
+            return Input { norm: Some(norm), ..Input::of(x) };
         }
         let shape = self.shapes().norm(norm.width);
         let mut constants = lanes(shape);
@@ -88,7 +88,7 @@ impl<'a> Recorder<'a> {
             needed(rows),
             Box::new(move |step| [rows.count(step), 1, 1]),
         );
-        Input { x: y, norm: None }
+        Input::of(y)
     }
 
     /// y = W x, y += W x or y = silu(W_gate x) (W_up x).
@@ -126,7 +126,10 @@ impl<'a> Recorder<'a> {
                             ("NORM_EPS", norm.eps.into()),
                         ]);
                     }
-                    buffers.push(input.norm.map_or(input.x, |norm| norm.weight));
+                    if let Some(pieces) = input.pieces {
+                        constants.extend(pieces.constants());
+                    }
+                    buffers.extend([input.norm.map_or(input.x, |norm| norm.weight), self.step]);
                     ("matvec_team", (team.rows * if team.paired { 2 } else { 1 }, 1))
                 }
                 (many, false) => {
@@ -231,12 +234,33 @@ pub struct Input<'a> {
     pub x: &'a wgpu::Buffer,
     /// The norm that is still to be applied to it.
     pub norm: Option<Norm<'a>>,
+    /// Pieces of attention in decode that are still to be put together, where the context is cut into two.
+    pub pieces: Option<Pieces>,
+}
+
+/// Where `shaders/mixer_step.wgsl` leaves the pieces of attention, in floats.
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces {
+    /// The first of them.
+    pub first: u32,
+    /// nh hd
+    pub q_dim: u32,
+    /// hd
+    pub head_dim: u32,
+}
+
+impl Pieces {
+    /// The override constants, in vec4s.
+    fn constants(self) -> [(&'static str, f64); 3] {
+        [("PIECES", self.first), ("ATTENTION", self.q_dim), ("HEAD", self.head_dim)]
+            .map(|(name, n)| (name, (n / 4).into()))
+    }
 }
 
 impl<'a> Input<'a> {
-    /// Without a norm.
+    /// As it is.
     pub fn of(x: &'a wgpu::Buffer) -> Self {
-        Self { x, norm: None }
+        Self { x, norm: None, pieces: None }
     }
 }
 
