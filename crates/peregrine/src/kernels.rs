@@ -115,6 +115,12 @@ pub static KERNELS: &[Kernel] = &[
     Kernel { name: "prepare", pieces: &[STEP, KV_APPEND], reduces: false, body: shader!("prepare") },
     Kernel { name: "attention", pieces: &[STEP, KV], reduces: false, body: shader!("attention") },
     Kernel { name: "attention_tile", pieces: &[STEP, KV], reduces: false, body: shader!("attention_tile") },
+    Kernel {
+        name: "attention_cooperative",
+        pieces: &[COOPERATIVE, STEP, KV],
+        reduces: false,
+        body: shader!("attention_cooperative"),
+    },
     Kernel { name: "selective_scan", pieces: &[STEP, COLUMNS], reduces: false, body: shader!("selective_scan") },
     Kernel { name: "ssd_states", pieces: &[STEP, SSD], reduces: false, body: shader!("ssd_states") },
     Kernel { name: "ssd_pass", pieces: &[STEP, COLUMNS], reduces: false, body: shader!("ssd_pass") },

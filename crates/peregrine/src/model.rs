@@ -18,7 +18,7 @@ use crate::plan::{Epilogue, Input, Needed, Norm, Plan, Recorder, Rows, Step};
 use crate::sampling::MOST_TOKENS;
 use crate::state::{Arena, CANDIDATES, KvType, State};
 use crate::weights::{Matrix, padded};
-pub use mixers::{QUERIES, SSD_CHUNK};
+pub use mixers::{COOPERATIVE_QUERIES, QUERIES, SSD_CHUNK};
 
 pub(crate) use load::mamba_values;
 

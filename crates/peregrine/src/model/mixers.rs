@@ -11,6 +11,8 @@ use crate::state::{KvType, State};
 pub const SSD_CHUNK: u32 = 64;
 /// Queries of a workgroup: `QUERIES` in `shaders/attention_tile.wgsl`.
 pub const QUERIES: u32 = 32;
+/// The same in `shaders/attention_cooperative.wgsl`.
+pub const COOPERATIVE_QUERIES: u32 = 64;
 
 impl Model {
     pub(super) fn prepare(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
@@ -84,8 +86,12 @@ impl Model {
             ("Q_PER_KV", (c.num_attention_heads / c.num_key_value_heads).into()),
         ]);
         let (heads, slices) = (c.num_attention_heads, c.head_dim.div_ceil(128));
-        let tiled = s.ssd.is_some();
-        let (kernel, queries, slices) = if tiled { ("attention_tile", QUERIES, slices) } else { ("attention", 1, 1) };
+        let fits = c.head_dim <= 128 && c.head_dim.is_multiple_of(16);
+        let (kernel, queries, slices) = match (s.ssd.is_some(), self.gpu.cooperative() && fits) {
+            (true, true) => ("attention_cooperative", COOPERATIVE_QUERIES, 1),
+            (true, false) => ("attention_tile", QUERIES, slices),
+            (false, _) => ("attention", 1, 1),
+        };
         let grid = Box::new(move |step: &Step| [heads * step.tokens.div_ceil(queries), slices, 1]);
         let buffers = [r.step(), &s.ready, state.pages.table(), &s.mixed];
         r.kernel("attention", kernel, Reduction::Workgroup, &constants, &buffers, Needed::Always, grid);
