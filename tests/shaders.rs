@@ -18,7 +18,8 @@ use peregrine_tests::gpu;
 use pollster::block_on;
 
 /// The kernels that need more than the baseline: [`GpuOptions::cooperative`] asks for it.
-const COOPERATIVE: [&str; 2] = ["matmul_cooperative", "attention_cooperative"];
+const COOPERATIVE: [&str; 4] =
+    ["matmul_cooperative", "attention_cooperative", "ssd_states_cooperative", "ssd_output_cooperative"];
 
 fn validate(source: &str) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
@@ -234,6 +235,8 @@ fn constants_are_the_same_on_both_sides() {
         ("ssd_states", "CHUNK", chunk),
         ("ssd_pass", "CHUNK", chunk),
         ("ssd_output", "CHUNK", chunk),
+        ("ssd_states_cooperative", "CHUNK", chunk),
+        ("ssd_output_cooperative", "CHUNK", chunk),
     ];
     for (kernel, name, value) in constants {
         let source = Kernel::named(kernel).unwrap().source(Reduction::Workgroup, KvType::F16, false);

@@ -1,12 +1,11 @@
-//! Cooperative matrices: whether an adapter has those that `shaders/matmul_cooperative.wgsl` and `attention_cooperative.wgsl` are
-//! written for.
+//! Cooperative matrices: whether an adapter has those that the kernels of `shaders/*_cooperative.wgsl` are written for.
 
 use crate::error::{Error, Result};
 
 /// What the device must be asked for.
 pub const FEATURES: wgpu::Features =
     wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
-/// Workgroup memory of the larger one, `attention_cooperative`: a tile, the scores, the shares and eight words. (`matmul_cooperative`
+/// Workgroup memory of the largest one, `attention_cooperative`: a tile, the scores, the shares and eight words. (`matmul_cooperative`
 /// has two tiles and the sums: 36,864 bytes.)
 pub const COOPERATIVE_WORKGROUP_BYTES: u32 = 64 * 34 * 8 + 64 * 18 * 16 + 64 * 18 * 8 + 8 * 4;
 /// The kernels count on subgroups of this size.

@@ -119,12 +119,21 @@ impl Model {
             let buffers = [step, &s.proj, &s.ready, mamba, &l.conv, &l.ssm, &s.mixed];
             return run("selective_scan", &constants, &buffers, Box::new(move |_| [groups, 1, 1]));
         };
-        let (heads, p_tiles, n_tiles) = (c.mamba_n_heads, c.mamba_d_head.div_ceil(64), c.mamba_d_state.div_ceil(64));
+        // Whole tiles, in rows that begin at fours.
+        let fits =
+            c.mamba_d_head.is_multiple_of(64) && c.mamba_d_state.is_multiple_of(128) && c.q_dim().is_multiple_of(4);
+        let (states, n_tile, output) = if self.gpu.cooperative() && fits {
+            ("ssd_states_cooperative", 128, "ssd_output_cooperative")
+        } else {
+            ("ssd_states", 64, "ssd_output")
+        };
+        let (heads, p_tiles) = (c.mamba_n_heads, c.mamba_d_head.div_ceil(64));
+        let n_tiles = c.mamba_d_state.div_ceil(n_tile);
         let chunks = |step: &Step| step.tokens.div_ceil(SSD_CHUNK);
         let constants: Vec<_> = sizes().chain([ready, conv]).collect();
         let groups = heads * p_tiles * n_tiles + c.mamba_n_groups;
         let buffers = [step, &s.ready, mamba, &ssd.states, &ssd.products, &ssd.decays];
-        run("ssd_states", &constants, &buffers, Box::new(move |step| [groups, chunks(step), 1]));
+        run(states, &constants, &buffers, Box::new(move |step| [groups, chunks(step), 1]));
         let constants: Vec<_> =
             sizes().filter(|(name, _)| !["G", "D_SSM"].contains(name)).chain([proj, columns, conv]).collect();
         let groups = (c.mamba_d_ssm * c.mamba_d_state / 4).div_ceil(64);
@@ -133,7 +142,7 @@ impl Model {
         let constants: Vec<_> = sizes().chain([proj, ready, columns, conv]).chain(mixed).collect();
         let groups = heads * p_tiles;
         let buffers = [step, &s.ready, mamba, &ssd.states, &ssd.products, &ssd.decays, &s.proj, &s.mixed];
-        run("ssd_output", &constants, &buffers, Box::new(move |step| [groups, chunks(step), 1]));
+        run(output, &constants, &buffers, Box::new(move |step| [groups, chunks(step), 1]));
     }
 
     pub(super) fn gated_norm<'a>(&'a self, r: &mut Recorder<'_>, layer: &'a Layer) -> Input<'a> {
