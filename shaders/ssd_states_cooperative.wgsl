@@ -1,7 +1,7 @@
 // What each chunk of a prompt adds to the state of each head, and C . B of its tokens, with cooperative matrices: ssd_states where
-// the device has them. A subgroup makes 16 x 64 of a state from all 64 tokens, or 16 x 32 of C . B.
-// Workgroups 0 .. n tiles - 1: a tile of 64 x 128 of a head's state. The rest: C . B of one group.
-// Grid: (n P / 64 N / 128 + G, ceil(T / 64)).
+// the device has them. Workgroups 0 .. n tiles - 1: a tile of 64 x 128 of a head's state, or of 64 x 64 where N is no multiple of 128; a
+// subgroup makes 16 channels and half of the columns from all 64 tokens. The rest: C . B of one group, 16 x 32 a subgroup.
+// Grid: (n P / 64 N / 128 + G, ceil(T / 64)), or N / 64.
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> ready: array<vec4<f32>>;         // [T, READY_STRIDE / 4], see prepare.wgsl
 @group(0) @binding(2) var<storage, read> mamba: array<f32>;               // see prepare.wgsl
@@ -62,7 +62,8 @@ fn products_of(group: u32, chunk: u32, index: u32) {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let chunk = group.y;
-  let n_tiles = N / 128u;
+  let wide = select(64u, 128u, N % 128u == 0u);
+  let n_tiles = N / wide;
   let tiles = P / 64u * n_tiles;
   if (group.x >= SSM_HEADS * tiles) {
     products_of(group.x - SSM_HEADS * tiles, chunk, index);
@@ -70,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let head = group.x / tiles;
   let tile = group.x % tiles;
-  let first_n = 128u * (tile % n_tiles);
+  let first_n = wide * (tile % n_tiles);
   let first_p = 64u * (tile / n_tiles);
   let t = CHUNK * chunk;
   let warp = index / 32u;
@@ -84,7 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let x_2 = ready[x_of(t + row + 32u) + x];
   let x_3 = ready[x_of(t + row + 48u) + x];
   let of_group = head / (SSM_HEADS / G);
-  let b = first_n / 4u + lane;
+  let b = first_n / 4u + min(lane, wide / 4u - 1u);
   let b_0 = ready[b_of(t + warp, of_group) + b];
   let b_1 = ready[b_of(t + warp + 8u, of_group) + b];
   let b_2 = ready[b_of(t + warp + 16u, of_group) + b];
@@ -130,7 +131,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   workgroupBarrier();
 
   let p = 16u * (warp % 4u);   // the subgroup's channels of the tile, and its n
-  let n = 64u * (warp / 4u);
+  let n = wide / 2u * (warp / 4u);
   var sum_0 = coop_mat16x16<f32, C>();
   var sum_1 = coop_mat16x16<f32, C>();
   var sum_2 = coop_mat16x16<f32, C>();
@@ -141,12 +142,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at = j * WIDE_ROW + n / 4u;
     sum_0 = coopMultiplyAdd(x, coopLoadT<coop_mat16x16<f16, B>>(&b_tile[at], WIDE_ROW), sum_0);
     sum_1 = coopMultiplyAdd(x, coopLoadT<coop_mat16x16<f16, B>>(&b_tile[at + 4u], WIDE_ROW), sum_1);
-    sum_2 = coopMultiplyAdd(x, coopLoadT<coop_mat16x16<f16, B>>(&b_tile[at + 8u], WIDE_ROW), sum_2);
-    sum_3 = coopMultiplyAdd(x, coopLoadT<coop_mat16x16<f16, B>>(&b_tile[at + 12u], WIDE_ROW), sum_3);
+    if (N % 128u == 0u) {
+      sum_2 = coopMultiplyAdd(x, coopLoadT<coop_mat16x16<f16, B>>(&b_tile[at + 8u], WIDE_ROW), sum_2);
+      sum_3 = coopMultiplyAdd(x, coopLoadT<coop_mat16x16<f16, B>>(&b_tile[at + 12u], WIDE_ROW), sum_3);
+    }
   }
   let first = ((chunk * SSM_HEADS + head) * P + first_p + p) * N + first_n + n;
   coopStoreT(sum_0, &states[first], N);
   coopStoreT(sum_1, &states[first + 16u], N);
-  coopStoreT(sum_2, &states[first + 32u], N);
-  coopStoreT(sum_3, &states[first + 48u], N);
+  if (N % 128u == 0u) {
+    coopStoreT(sum_2, &states[first + 32u], N);
+    coopStoreT(sum_3, &states[first + 48u], N);
+  }
 }

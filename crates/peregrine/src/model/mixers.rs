@@ -121,9 +121,13 @@ impl Model {
         };
         // Whole tiles, in rows that begin at fours.
         let fits =
-            c.mamba_d_head.is_multiple_of(64) && c.mamba_d_state.is_multiple_of(128) && c.q_dim().is_multiple_of(4);
+            c.mamba_d_head.is_multiple_of(64) && c.mamba_d_state.is_multiple_of(64) && c.q_dim().is_multiple_of(4);
         let (states, n_tile, output) = if self.gpu.cooperative() && fits {
-            ("ssd_states_cooperative", 128, "ssd_output_cooperative")
+            (
+                "ssd_states_cooperative",
+                if c.mamba_d_state.is_multiple_of(128) { 128 } else { 64 },
+                "ssd_output_cooperative",
+            )
         } else {
             ("ssd_states", 64, "ssd_output")
         };
