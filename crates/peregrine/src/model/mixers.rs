@@ -119,20 +119,15 @@ impl Model {
             let buffers = [step, &s.proj, &s.ready, mamba, &l.conv, &l.ssm, &s.mixed];
             return run("selective_scan", &constants, &buffers, Box::new(move |_| [groups, 1, 1]));
         };
-        // Whole tiles, in rows that begin at fours.
-        let fits =
-            c.mamba_d_head.is_multiple_of(64) && c.mamba_d_state.is_multiple_of(64) && c.q_dim().is_multiple_of(4);
-        let (states, n_tile, output) = if self.gpu.cooperative() && fits {
-            (
-                "ssd_states_cooperative",
-                if c.mamba_d_state.is_multiple_of(128) { 128 } else { 64 },
-                "ssd_output_cooperative",
-            )
-        } else {
-            ("ssd_states", 64, "ssd_output")
-        };
         let (heads, p_tiles) = (c.mamba_n_heads, c.mamba_d_head.div_ceil(64));
-        let n_tiles = c.mamba_d_state.div_ceil(n_tile);
+        // Whole tiles, in rows that begin at fours.
+        let whole = [c.mamba_d_head % 64, c.mamba_d_state % 64, c.q_dim() % 4] == [0; 3];
+        let cooperative = self.gpu.cooperative() && whole;
+        let (states, output) = match cooperative {
+            true => ("ssd_states_cooperative", "ssd_output_cooperative"),
+            false => ("ssd_states", "ssd_output"),
+        };
+        let n_tiles = c.mamba_d_state.div_ceil(if cooperative && c.mamba_d_state % 128 == 0 { 128 } else { 64 });
         let chunks = |step: &Step| step.tokens.div_ceil(SSD_CHUNK);
         let constants: Vec<_> = sizes().chain([ready, conv]).collect();
         let groups = heads * p_tiles * n_tiles + c.mamba_n_groups;
