@@ -31,13 +31,18 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   }
   let head = id.x / (P * (N / 4u));
   var state = ssm_state[id.x];
-  for (var t = 0u; t < now.tokens; t += CHUNK) {
-    let chunk = t / CHUNK;
+  let last = (now.tokens - 1u) / CHUNK;
+  // What the next two chunks add is on its way; of the last one several times, before it is overwritten.
+  var added = states[id.x];
+  var next = states[min(1u, last) * all + id.x];
+  for (var chunk = 0u; chunk <= last; chunk++) {
+    let after = states[min(chunk + 2u, last) * all + id.x];
     // Behind the last token a stays what it is.
     let decay = exp(decays[(chunk * SSM_HEADS + head) * CHUNK + CHUNK - 1u]);
-    let added = states[chunk * all + id.x];
     states[chunk * all + id.x] = state;
     state = decay * state + added;
+    added = next;
+    next = after;
   }
   if (!halted) {
     ssm_state[id.x] = state;

@@ -17,8 +17,9 @@ use peregrine::weights::{GpuMatrix, GpuPart};
 use peregrine_tests::gpu;
 use pollster::block_on;
 
-/// The one kernel that needs more than the baseline: [`GpuOptions::cooperative`] asks for it.
-const COOPERATIVE: &str = "matmul_cooperative";
+/// The kernels that need more than the baseline: [`GpuOptions::cooperative`] asks for it.
+const COOPERATIVE: [&str; 4] =
+    ["matmul_cooperative", "attention_cooperative", "ssd_states_cooperative", "ssd_output_cooperative"];
 
 fn validate(source: &str) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
@@ -76,7 +77,7 @@ fn a_broken_source_is_seen() {
 fn only_browsers_are_told_to_enable_subgroups() {
     for kernel in KERNELS {
         for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
-            if kernel.name == COOPERATIVE {
+            if COOPERATIVE.contains(&kernel.name) {
                 // Natively only, and its features go by no other name.
                 assert!(
                     kernel
@@ -162,17 +163,20 @@ fn workgroups_keep_the_baselines_limits() {
         ("OFFSET", 2048.0),
         ("EPS", 1e-5),
     ];
-    let mut largest = 0;
+    let (mut largest, mut most_cooperative) = (0, 0);
     for (kernel, reduction, source) in sources() {
         let (module, info) = validate(&source).unwrap();
         let known = |name: &&str| module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
         let constants: Vec<(&str, f64)> = sizes.iter().copied().filter(|(name, _)| known(name)).collect();
         let (bytes, invocations) = workgroup(&module, &info, &constants);
-        let most = if kernel.name == COOPERATIVE { COOPERATIVE_WORKGROUP_BYTES } else { 16384 };
+        let cooperative = COOPERATIVE.contains(&kernel.name);
+        let most = if cooperative { COOPERATIVE_WORKGROUP_BYTES } else { 16384 };
         assert!(bytes <= most, "{}, {reduction:?}: {bytes} bytes of workgroup memory", kernel.name);
         assert!((1..=256).contains(&invocations), "{}: {invocations} invocations", kernel.name);
         largest = largest.max(bytes);
+        most_cooperative = most_cooperative.max(if cooperative { bytes } else { 0 });
     }
+    assert_eq!(most_cooperative, COOPERATIVE_WORKGROUP_BYTES);
     assert!(largest > 8192, "the sizes of arrays are not counted: {largest}");
 }
 
@@ -227,9 +231,12 @@ fn constants_are_the_same_on_both_sides() {
         ("merge", "MOST_SPLITS", most_splits),
         ("attention_tile", "PAGE", peregrine::state::PAGE),
         ("attention_tile", "QUERIES", peregrine::model::QUERIES),
+        ("attention_cooperative", "QUERIES", peregrine::model::COOPERATIVE_QUERIES),
         ("ssd_states", "CHUNK", chunk),
         ("ssd_pass", "CHUNK", chunk),
         ("ssd_output", "CHUNK", chunk),
+        ("ssd_states_cooperative", "CHUNK", chunk),
+        ("ssd_output_cooperative", "CHUNK", chunk),
     ];
     for (kernel, name, value) in constants {
         let source = Kernel::named(kernel).unwrap().source(Reduction::Workgroup, KvType::F16, false);

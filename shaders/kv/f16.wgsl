@@ -1,6 +1,7 @@
 // Keys and values in f16: four of them are two words.
 alias KvWord = vec2<u32>;
 const KV_FOURS: u32 = 1u;
+const KV_IN_F16: bool = true;  // whether f16 holds whatever is read
 
 fn kv_4(at: u32) -> vec4<f32> {
   let words = kv[at];

@@ -1,6 +1,7 @@
 // Keys and values in f32.
 alias KvWord = vec4<f32>;
 const KV_FOURS: u32 = 1u;
+const KV_IN_F16: bool = false;
 
 fn kv_4(at: u32) -> vec4<f32> {
   return kv[at];

@@ -2,6 +2,7 @@
 // them. A value is its quant, -127 to 127, times the scale, which is a 127th of the block's largest magnitude.
 alias KvWord = u32;
 override KV_FOURS: u32;
+const KV_IN_F16: bool = false;
 
 // The word of a four; its block's scale is in the word `kv_scale_word`.
 fn kv_word(at: u32) -> u32 {

@@ -38,6 +38,7 @@ fn variants(all: bool) -> Vec<(&'static str, GpuOptions, KvType)> {
     if all {
         let f16 = KvType::F16;
         let software = || shaped(ShapeClass::Software, Reduction::Workgroup);
+        let cooperative = || GpuOptions { cooperative: true, ..options.clone() };
         let hardware = || shaped(ShapeClass::Hardware, Reduction::Workgroup);
         variants.extend([
             ("baseline limits, no features", GpuOptions { baseline: true, ..options.clone() }, f16),
@@ -48,7 +49,9 @@ fn variants(all: bool) -> Vec<(&'static str, GpuOptions, KvType)> {
             ("GPU shapes, keys and values in f32", hardware(), KvType::F32),
             ("GPU shapes, keys and values in 8 bits", hardware(), KvType::Q8),
             ("GPU shapes, subgroup sums", shaped(ShapeClass::Hardware, Reduction::Subgroup), f16),
-            ("cooperative matrices", GpuOptions { cooperative: true, ..options.clone() }, f16),
+            ("cooperative matrices", cooperative(), f16),
+            ("cooperative matrices, keys and values in f32", cooperative(), KvType::F32),
+            ("cooperative matrices, keys and values in 8 bits", cooperative(), KvType::Q8),
         ]);
     }
     variants

@@ -86,6 +86,7 @@ const SCAN: Piece = Piece::Same(&[shader!("scan")]);
 const NEXT_TOKEN: Piece = Piece::Same(&[shader!("next_token")]);
 const COLUMNS: Piece = Piece::Same(&[shader!("columns")]);
 const SSD: Piece = Piece::Same(&[shader!("ssd")]);
+const SSD_COOPERATIVE: Piece = Piece::Same(&[shader!("ssd_cooperative")]);
 /// Natively only: see `GpuOptions::cooperative`.
 const COOPERATIVE: Piece = Piece::Same(&["enable f16;\nenable wgpu_cooperative_matrix;\n"]);
 const EPILOGUE: Piece = Piece::Same(&[shader!("epilogue")]);
@@ -115,10 +116,28 @@ pub static KERNELS: &[Kernel] = &[
     Kernel { name: "prepare", pieces: &[STEP, KV_APPEND], reduces: false, body: shader!("prepare") },
     Kernel { name: "attention", pieces: &[STEP, KV], reduces: false, body: shader!("attention") },
     Kernel { name: "attention_tile", pieces: &[STEP, KV], reduces: false, body: shader!("attention_tile") },
+    Kernel {
+        name: "attention_cooperative",
+        pieces: &[COOPERATIVE, STEP, KV],
+        reduces: false,
+        body: shader!("attention_cooperative"),
+    },
     Kernel { name: "selective_scan", pieces: &[STEP, COLUMNS], reduces: false, body: shader!("selective_scan") },
     Kernel { name: "ssd_states", pieces: &[STEP, SSD], reduces: false, body: shader!("ssd_states") },
     Kernel { name: "ssd_pass", pieces: &[STEP, COLUMNS], reduces: false, body: shader!("ssd_pass") },
     Kernel { name: "ssd_output", pieces: &[STEP, SSD], reduces: false, body: shader!("ssd_output") },
+    Kernel {
+        name: "ssd_states_cooperative",
+        pieces: &[COOPERATIVE, STEP, SSD_COOPERATIVE],
+        reduces: false,
+        body: shader!("ssd_states_cooperative"),
+    },
+    Kernel {
+        name: "ssd_output_cooperative",
+        pieces: &[COOPERATIVE, STEP, SSD_COOPERATIVE],
+        reduces: false,
+        body: shader!("ssd_output_cooperative"),
+    },
     Kernel { name: "mixer_step", pieces: &[STEP, KV_APPEND], reduces: true, body: shader!("mixer_step") },
     Kernel { name: "merge", pieces: &[STEP], reduces: false, body: shader!("merge") },
     Kernel { name: "candidates", pieces: &[CANDIDATE], reduces: false, body: shader!("candidates") },

@@ -18,7 +18,7 @@ use crate::plan::{Epilogue, Input, Needed, Norm, Plan, Recorder, Rows, Step};
 use crate::sampling::MOST_TOKENS;
 use crate::state::{Arena, CANDIDATES, KvType, State};
 use crate::weights::{Matrix, padded};
-pub use mixers::{QUERIES, SSD_CHUNK};
+pub use mixers::{COOPERATIVE_QUERIES, QUERIES, SSD_CHUNK};
 
 pub(crate) use load::mamba_values;
 
@@ -152,7 +152,8 @@ impl Strides {
         Self {
             hidden: padded(c.hidden_size),
             proj: c.q_dim() + 2 * c.kv_dim() + c.in_proj_rows(),
-            ready: c.q_dim() + c.conv_dim() + 2 * c.mamba_n_heads + 1,
+            // So that rows can be read by fours.
+            ready: (c.q_dim() + c.conv_dim() + 2 * c.mamba_n_heads + 1).next_multiple_of(4),
             mixed: padded(c.q_dim()) + padded(c.mamba_d_ssm),
             ssm: padded(c.q_dim()),
             ff: padded(c.intermediate_size),

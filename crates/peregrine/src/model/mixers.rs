@@ -11,6 +11,8 @@ use crate::state::{KvType, State};
 pub const SSD_CHUNK: u32 = 64;
 /// Queries of a workgroup: `QUERIES` in `shaders/attention_tile.wgsl`.
 pub const QUERIES: u32 = 32;
+/// The same in `shaders/attention_cooperative.wgsl`.
+pub const COOPERATIVE_QUERIES: u32 = 64;
 
 impl Model {
     pub(super) fn prepare(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
@@ -84,8 +86,12 @@ impl Model {
             ("Q_PER_KV", (c.num_attention_heads / c.num_key_value_heads).into()),
         ]);
         let (heads, slices) = (c.num_attention_heads, c.head_dim.div_ceil(128));
-        let tiled = s.ssd.is_some();
-        let (kernel, queries, slices) = if tiled { ("attention_tile", QUERIES, slices) } else { ("attention", 1, 1) };
+        let fits = c.head_dim <= 128 && c.head_dim.is_multiple_of(16);
+        let (kernel, queries, slices) = match (s.ssd.is_some(), self.gpu.cooperative() && fits) {
+            (true, true) => ("attention_cooperative", COOPERATIVE_QUERIES, 1),
+            (true, false) => ("attention_tile", QUERIES, slices),
+            (false, _) => ("attention", 1, 1),
+        };
         let grid = Box::new(move |step: &Step| [heads * step.tokens.div_ceil(queries), slices, 1]);
         let buffers = [r.step(), &s.ready, state.pages.table(), &s.mixed];
         r.kernel("attention", kernel, Reduction::Workgroup, &constants, &buffers, Needed::Always, grid);
@@ -113,12 +119,20 @@ impl Model {
             let buffers = [step, &s.proj, &s.ready, mamba, &l.conv, &l.ssm, &s.mixed];
             return run("selective_scan", &constants, &buffers, Box::new(move |_| [groups, 1, 1]));
         };
-        let (heads, p_tiles, n_tiles) = (c.mamba_n_heads, c.mamba_d_head.div_ceil(64), c.mamba_d_state.div_ceil(64));
+        let (heads, p_tiles) = (c.mamba_n_heads, c.mamba_d_head.div_ceil(64));
+        // Whole tiles, in rows that begin at fours.
+        let whole = [c.mamba_d_head % 64, c.mamba_d_state % 64, c.q_dim() % 4] == [0; 3];
+        let cooperative = self.gpu.cooperative() && whole;
+        let (states, output) = match cooperative {
+            true => ("ssd_states_cooperative", "ssd_output_cooperative"),
+            false => ("ssd_states", "ssd_output"),
+        };
+        let n_tiles = c.mamba_d_state.div_ceil(if cooperative && c.mamba_d_state % 128 == 0 { 128 } else { 64 });
         let chunks = |step: &Step| step.tokens.div_ceil(SSD_CHUNK);
         let constants: Vec<_> = sizes().chain([ready, conv]).collect();
         let groups = heads * p_tiles * n_tiles + c.mamba_n_groups;
         let buffers = [step, &s.ready, mamba, &ssd.states, &ssd.products, &ssd.decays];
-        run("ssd_states", &constants, &buffers, Box::new(move |step| [groups, chunks(step), 1]));
+        run(states, &constants, &buffers, Box::new(move |step| [groups, chunks(step), 1]));
         let constants: Vec<_> =
             sizes().filter(|(name, _)| !["G", "D_SSM"].contains(name)).chain([proj, columns, conv]).collect();
         let groups = (c.mamba_d_ssm * c.mamba_d_state / 4).div_ceil(64);
@@ -127,7 +141,7 @@ impl Model {
         let constants: Vec<_> = sizes().chain([proj, ready, columns, conv]).chain(mixed).collect();
         let groups = heads * p_tiles;
         let buffers = [step, &s.ready, mamba, &ssd.states, &ssd.products, &ssd.decays, &s.proj, &s.mixed];
-        run("ssd_output", &constants, &buffers, Box::new(move |step| [groups, chunks(step), 1]));
+        run(output, &constants, &buffers, Box::new(move |step| [groups, chunks(step), 1]));
     }
 
     pub(super) fn gated_norm<'a>(&'a self, r: &mut Recorder<'_>, layer: &'a Layer) -> Input<'a> {
