@@ -5,9 +5,8 @@ const SWIGLU: u32 = 2u;
 
 override EPILOGUE: u32 = 0u;
 
-// `before`: what stood there, as the kernel loaded it; only ADD wants it.
-fn finish(row: u32, t: u32, sum: f32, second: f32, before: f32) {
-  let i = t * matrix.y_stride + row;
+// `i`: where in y; `before`: what stood there, as the kernel loaded it; only ADD wants it.
+fn finish(i: u32, sum: f32, second: f32, before: f32) {
   switch (EPILOGUE) {
     case ADD: { y[i] = before + sum; }
     case SWIGLU: { y[i] = sum / (1.0 + exp(-sum)) * second; }
@@ -15,9 +14,9 @@ fn finish(row: u32, t: u32, sum: f32, second: f32, before: f32) {
   }
 }
 
-fn standing(row: u32, t: u32) -> f32 {
+fn standing(i: u32) -> f32 {
   if (EPILOGUE != ADD) {
     return 0.0;
   }
-  return y[t * matrix.y_stride + row];
+  return y[i];
 }

@@ -33,9 +33,9 @@ fn finish_tile(at: u32, lane: u32, inside: u32, t: u32) {
     let r = i % width;
     let token = t + i / width;
     if (inside + r < matrix.rows && token < tokens_in()) {
-      let row = matrix.first_row + inside + r;
+      let to = token * matrix.y_stride + matrix.first_row + inside + r;
       let place = at + i / width * 32u + r;
-      finish(row, token, sums[place], sums[place + select(0u, 16u, EPILOGUE == SWIGLU)], standing(row, token));
+      finish(to, sums[place], sums[place + select(0u, 16u, EPILOGUE == SWIGLU)], standing(to));
     }
   }
 }

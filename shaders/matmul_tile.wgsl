@@ -27,8 +27,8 @@ fn finish_4(inside: u32, t: u32, sum: vec4<f32>, second: vec4<f32>) {
   }
   for (var j = 0u; j < 4u; j++) {
     if (t + 16u * j < tokens_in()) {
-      let row = matrix.first_row + inside;
-      finish(row, t + 16u * j, sum[j], second[j], standing(row, t + 16u * j));
+      let to = (t + 16u * j) * matrix.y_stride + matrix.first_row + inside;
+      finish(to, sum[j], second[j], standing(to));
     }
   }
 }

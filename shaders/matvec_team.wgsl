@@ -4,12 +4,11 @@
 // Grid: (row groups folded at 32768, folds).
 //
 // The norm costs no dispatch: W (weight x / rms) = (W (weight x)) / rms, and the squares are summed while x is loaded.
-@group(0) @binding(0) var<uniform> matrix: Matrix;
-@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
-@group(0) @binding(4) var<storage, read> norm: array<vec4<f32>>;      // weight of the norm; anything where there is none
-@group(0) @binding(5) var<uniform> now: Step;
+// Few bindings: each costs a browser time in every dispatch.
+@group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read> norm: array<vec4<f32>>;      // weight of the norm; anything where there is none
 
 const NEVER: u32 = 0xffffffffu;
 // What is the same in all layers is a constant and not in the matrix's table: reading a table is a step more in the chain.
@@ -86,9 +85,11 @@ fn dot_of(w: Loaded, v: Strip) -> f32 {
 }
 
 // Vec4 `column` of the input. Attention over two pieces of the context is put together here: a dispatch in between would take longer.
+// All of them are loaded in any case, so that no load waits for another.
 fn input(column: u32) -> vec4<f32> {
-  if (PIECES == NEVER || column >= ATTENTION || now.splits != 2u) {
-    return x[column];
+  let v = x[column];
+  if (PIECES == NEVER || column >= ATTENTION) {
+    return v;
   }
   let first = PIECES + column / HEAD * 2u * (HEAD + 1u);
   let second = first + HEAD + 1u;
@@ -99,7 +100,8 @@ fn input(column: u32) -> vec4<f32> {
   let top = max(a.x, b.x);
   let a_share = exp(a.x - top);
   let b_share = exp(b.x - top);
-  return (a_share * a_output + b_share * b_output) / (a_share * a.y + b_share * b.y);
+  let whole = (a_share * a_output + b_share * b_output) / (a_share * a.y + b_share * b.y);
+  return select(v, whole, a.z == 2.0);
 }
 
 @compute @workgroup_size(THREADS)
@@ -123,10 +125,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var before = 0.0;
   var before_2 = 0.0;
   if (writes) {
-    before = standing(first_row + index, 0u);
+    before = standing(first_row + index);
   }
   if (writes_2) {
-    before_2 = standing(first_row + ROWS + index, 0u);
+    before_2 = standing(first_row + ROWS + index);
   }
   var sums = vec4<f32>(0.0);
   for (var span = 0u; span < SPANS; span++) {
@@ -215,8 +217,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     total.x += scale * total.y;
     total.z *= scale;
   }
-  finish(first_row + index, 0u, total.x, total.z, before);
+  finish(first_row + index, total.x, total.z, before);
   if (writes_2) {
-    finish(first_row + ROWS + index, 0u, total.z, 0.0, before_2);
+    finish(first_row + ROWS + index, total.z, 0.0, before_2);
   }
 }

@@ -24,11 +24,11 @@ fn input_at(i: u32) -> Strip {
 }
 
 fn finish_two(first: u32, t: u32, sum: vec2<f32>, second: vec2<f32>) {
-  let row = matrix.first_row + first;
+  let i = t * matrix.y_stride + matrix.first_row + first;
   if (first < matrix.rows) {
-    finish(row, t, sum.x, second.x, standing(row, t));
+    finish(i, sum.x, second.x, standing(i));
   }
   if (first + 1u < matrix.rows) {
-    finish(row + 1u, t, sum.y, second.y, standing(row + 1u, t));
+    finish(i + 1u, sum.y, second.y, standing(i + 1u));
   }
 }

@@ -105,7 +105,6 @@ impl<'a> Recorder<'a> {
         for slab in &matrix.slabs {
             let mut constants = formats(matrix);
             constants.push(("EPILOGUE", f64::from(epilogue as u32)));
-            let mut buffers = vec![&slab.uniform, &slab.weights, input.x, y];
             // Rows and tokens of a workgroup.
             let (kernel, tile) = match (self.many, hardware) {
                 (true, _) if self.gpu.cooperative() && rows == Rows::All => {
@@ -129,7 +128,6 @@ impl<'a> Recorder<'a> {
                     if let Some(pieces) = input.pieces {
                         constants.extend(pieces.constants());
                     }
-                    buffers.extend([input.norm.map_or(input.x, |norm| norm.weight), self.step]);
                     ("matvec_team", (team.rows * if team.paired { 2 } else { 1 }, 1))
                 }
                 (many, false) => {
@@ -138,10 +136,12 @@ impl<'a> Recorder<'a> {
                     (if many { "matmul" } else { "matvec" }, (2 * threads, if many { 8 } else { 1 }))
                 }
             };
-            if kernel != "matvec_team" {
+            let buffers = if kernel == "matvec_team" {
+                vec![&slab.weights, input.x, y, input.norm.map_or(input.x, |norm| norm.weight)]
+            } else {
                 constants.push(("FINAL", f64::from(u8::from(rows == Rows::Logits))));
-                buffers.insert(0, self.step);
-            }
+                vec![self.step, &slab.uniform, &slab.weights, input.x, y]
+            };
             let groups = slab.table.rows.div_ceil(tile.0);
             let grid =
                 move |step: &Step| [groups.min(32768), groups.div_ceil(32768), rows.count(step).div_ceil(tile.1)];
