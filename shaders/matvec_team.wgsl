@@ -4,7 +4,6 @@
 // Grid: (row groups folded at 32768, folds).
 //
 // The norm costs no dispatch: W (weight x / rms) = (W (weight x)) / rms, and the squares are summed while x is loaded.
-// Few bindings: each costs a browser time in every dispatch.
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
