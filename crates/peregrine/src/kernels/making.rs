@@ -98,13 +98,16 @@ impl Making {
         Self { wanted, threads }
     }
 
-    /// Puts them into the cache, and gives the seconds that were spent on them, of all threads together.
+    /// Puts them into the cache, and gives the seconds that were spent on them, of all threads together. `progress` hears how many
+    /// are there, and how many there will be: one by one in a browser, which makes each while the next has not been asked for.
     ///
     /// # Errors
     /// As [`Pipelines::finish`].
     #[cfg_attr(target_arch = "wasm32", expect(unused_mut, reason = "there are no threads"))]
-    pub(crate) async fn finish(mut self, pipelines: &Pipelines) -> Result<f64> {
+    pub(crate) async fn finish(mut self, pipelines: &Pipelines, progress: &mut dyn FnMut(u32, u32)) -> Result<f64> {
         let mut seconds = 0.0;
+        let total = self.wanted.len() as u32;
+        progress(0, total);
         #[cfg(not(target_arch = "wasm32"))]
         for thread in std::mem::take(&mut self.threads) {
             let made = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -114,13 +117,14 @@ impl Making {
             }
         }
         let start = Instant::now();
-        for (name, reduction, constants) in &self.wanted {
+        for (done, (name, reduction, constants)) in (1..).zip(&self.wanted) {
             let constants: Vec<_> = constants.iter().map(|(n, v)| (*n, f64::from_bits(*v))).collect();
             if let Some(kernel) = Kernel::named(name) {
                 pipelines.get(kernel, *reduction, &constants);
             }
+            pipelines.finish().await?;
+            progress(done, total);
         }
-        pipelines.finish().await?;
         Ok(seconds + Instant::now().since(start))
     }
 }

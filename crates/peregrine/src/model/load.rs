@@ -120,9 +120,8 @@ impl Model {
         let digest = Sha256::digest(format!("{:?} {:016x}", model.config, uploads.fingerprint()).as_bytes());
         model.fingerprint = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         model.load_times = uploads.times();
-        progress(Progress::Compile { done: 0, total: 1 });
-        model.load_times.pipelines = making.finish(&model.pipelines).await?;
-        progress(Progress::Compile { done: 1, total: 1 });
+        let mut compile = |done, total| progress(Progress::Compile { done, total });
+        model.load_times.pipelines = making.finish(&model.pipelines, &mut compile).await?;
         Ok(model)
     }
 }
