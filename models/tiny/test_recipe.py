@@ -15,6 +15,8 @@ import pack
 from grammar import expand, knowledge, stories
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "train"))
+import export  # noqa: E402
+import model  # noqa: E402
 import train  # noqa: E402
 
 WORDS = {"m": {"he", "him", "his", "himself"}, "w": {"she", "her", "hers", "herself"}}
@@ -104,6 +106,41 @@ class Data(unittest.TestCase):
         self.assertTrue(torch.allclose(train.round_q4_0(q), q, atol=2e-3), "rounded again, it stays")
         self.assertGreater((q - w).abs().max(), 1e-3)
         self.assertTrue(all(len(set(block.tolist())) <= 16 for block in q.reshape(-1, 32)))
+
+
+class Model(unittest.TestCase):
+    """`model.py` on random weights, narrow and in f32."""
+
+    def setUp(self):
+        self.c = dict(model.CONFIG, vocab_size=96, num_hidden_layers=2, hidden_size=64, mamba_d_ssm=128, mamba_n_heads=2,
+                      intermediate_size=64, num_attention_heads=2, num_key_value_heads=1)
+        self.p = model.init(self.c, seed=5)
+        g = torch.Generator().manual_seed(6)
+        self.p["conv_bias"] = torch.randn(self.p["conv_bias"].shape, generator=g) * 0.3
+        self.docs = [torch.cat([torch.tensor([1]), torch.randint(5, 96, (n,), generator=g)]) for n in (40, 101, 30)]
+
+    @torch.no_grad()
+    def logits(self, ids):
+        return export.ours(self.c, self.p, ids[None])
+
+    def test_the_same_logits_as_transformers(self):
+        from transformers import FalconH1Config, FalconH1ForCausalLM
+
+        theirs = FalconH1ForCausalLM(FalconH1Config(**model.hf_config(self.c))).float().eval()
+        missing = theirs.load_state_dict(model.export(self.c, self.p))
+        self.assertFalse(missing.missing_keys or missing.unexpected_keys)
+        with torch.no_grad():
+            want = theirs(self.docs[1][None]).logits[0]
+        got = self.logits(self.docs[1])
+        self.assertLess((got - want).abs().max().item(), 1e-4 * want.std().item())
+
+    def test_packed_documents_do_not_see_each_other(self):
+        packed = self.logits(torch.cat(self.docs))
+        alone = torch.cat([self.logits(doc) for doc in self.docs])
+        self.assertLess((packed - alone).abs().max().item(), 1e-4 * alone.std().item())
+        joined = torch.cat(self.docs)
+        joined[len(self.docs[0])] = 7  # without its begin-of-text token the second document sees the first
+        self.assertGreater((self.logits(joined) - alone)[len(self.docs[0]) + 1 :].abs().max().item(), 0.05 * alone.std().item())
 
 
 if __name__ == "__main__":

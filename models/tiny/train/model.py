@@ -2,7 +2,7 @@
 
 Weights are kept stacked over the layers (one tensor of shape [layers, rows, columns] for each matrix), so that the
 optimizer can treat all layers at once. `export` gives them the names and shapes of `FalconH1ForCausalLM`;
-`check_hf.py` checks that both give the same logits.
+`export.py` and `test_recipe.py` check that both give the same logits.
 
 Letters in shapes: B rows of a batch, T tokens of a row, H heads, P width of a head, N state size, C chunks, Q tokens
 of a chunk.
