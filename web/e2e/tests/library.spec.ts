@@ -147,6 +147,7 @@ test("a conversation goes on after a reload, and after another one, without bein
   expect(await answerText(page, 0)).toBe(sum.answer);
   expect((await read(0)).cached).toBe(0);
   await titles(page).nth(1).click();
+  await expect(answers(page).nth(1)).toContainText("Paris");
   await say(page, "What is 7 plus 5?");
   expect(await answerText(page, 2)).toContain("12");
   expect((await read(2)).cached, "what was read before the other chat").toBeGreaterThanOrEqual(after.all);
