@@ -8,6 +8,7 @@
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<storage, read> norm: array<vec4<f32>>;      // weight of the norm; anything where there is none
+@group(0) @binding(4) var<uniform> now: Step;
 
 const NEVER: u32 = 0xffffffffu;
 // What is the same in all layers is a constant and not in the matrix's table: reading a table is a step more in the chain.
@@ -84,11 +85,9 @@ fn dot_of(w: Loaded, v: Strip) -> f32 {
 }
 
 // Vec4 `column` of the input. Attention over two pieces of the context is put together here: a dispatch in between would take longer.
-// All of them are loaded in any case, so that no load waits for another.
 fn input(column: u32) -> vec4<f32> {
-  let v = x[column];
-  if (PIECES == NEVER || column >= ATTENTION) {
-    return v;
+  if (PIECES == NEVER || column >= ATTENTION || now.splits != 2u) {
+    return x[column];
   }
   let first = PIECES + column / HEAD * 2u * (HEAD + 1u);
   let second = first + HEAD + 1u;
@@ -99,8 +98,7 @@ fn input(column: u32) -> vec4<f32> {
   let top = max(a.x, b.x);
   let a_share = exp(a.x - top);
   let b_share = exp(b.x - top);
-  let whole = (a_share * a_output + b_share * b_output) / (a_share * a.y + b_share * b.y);
-  return select(v, whole, a.z == 2.0);
+  return (a_share * a_output + b_share * b_output) / (a_share * a.y + b_share * b.y);
 }
 
 @compute @workgroup_size(THREADS)

@@ -14,7 +14,7 @@
 @group(1) @binding(0) var<storage, read_write> kv: array<KvWord>;              // see kv.wgsl
 
 override SSM_OFFSET: u32;
-override PIECES: u32;     // where the pieces begin: [nh, splits, maximum total - - output (hd)]; see `mark`
+override PIECES: u32;     // where the pieces begin: [nh, splits, maximum total - - output (hd)]
 override Q_DIM: u32;      // nh hd
 override HEAD_DIM: u32;
 override Q_PER_KV: u32;   // nh / nkv
@@ -81,11 +81,6 @@ fn value_at(first: u32, i: u32, block: u32, fresh: u32, d: u32) -> vec4<f32> {
 // The weight of row i of a block, less the maximum's exponent; nothing after the block's end.
 fn weight_at(i: u32, block: u32, maximum: f32) -> f32 {
   return select(0.0, exp(scores[min(i, BLOCK - 1u)] - maximum), i < block);
-}
-
-// Tells matvec_team.wgsl how many pieces a head has, where the first of two would have it: that place is no other piece's value.
-fn mark(head: u32) {
-  mixed[PIECES + 2u * head * (HEAD_DIM + 4u) + 2u] = f32(now.splits);
 }
 
 // Softmax attention of one query over positions [first, last), online over blocks.
@@ -218,9 +213,6 @@ fn attention(head: u32, split: u32, index: u32) {
     parts[slice] = total;
   }
   workgroupBarrier();
-  if (index == 0u && split == 0u) {
-    mark(head);
-  }
   if (index >= quads) {
     return;
   }

@@ -99,7 +99,7 @@ pub static KERNELS: &[Kernel] = &[
     Kernel { name: "embed", pieces: &[STEP, MATRIX], reduces: false, body: shader!("embed") },
     Kernel { name: "rmsnorm", pieces: &[STEP], reduces: true, body: shader!("rmsnorm") },
     Kernel { name: "matvec", pieces: TWO_ROWS, reduces: false, body: shader!("matvec") },
-    Kernel { name: "matvec_team", pieces: &[MATRIX, EPILOGUE], reduces: true, body: shader!("matvec_team") },
+    Kernel { name: "matvec_team", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec_team") },
     Kernel { name: "matmul", pieces: TWO_ROWS, reduces: false, body: shader!("matmul") },
     Kernel {
         name: "matmul_tile",

@@ -151,9 +151,11 @@ impl ScratchBytes {
         let wanted = options.logit_rows.unwrap_or(LOGIT_ROWS).clamp(1, chunk);
         let logit_rows = (device.max_binding / (4 * u64::from(c.vocab_size))).clamp(1, wanted.into()) as u32;
         let floats = |width: u32| 4 * u64::from(width) * u64::from(chunk);
-        // Room for the pieces of the longest context; two are read in any case.
-        let splits = splits(context_length).max(2);
-        let pieces = 4 * u64::from(strides.mixed + c.num_attention_heads * splits * (c.head_dim + 4));
+        // Room for the pieces of the longest context.
+        let pieces = match splits(context_length) {
+            1 => 0,
+            most => 4 * u64::from(strides.mixed + c.num_attention_heads * most * (c.head_dim + 4)),
+        };
         Self {
             chunk,
             logit_rows,

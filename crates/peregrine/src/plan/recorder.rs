@@ -137,7 +137,7 @@ impl<'a> Recorder<'a> {
                 }
             };
             let buffers = if kernel == "matvec_team" {
-                vec![&slab.weights, input.x, y, input.norm.map_or(input.x, |norm| norm.weight)]
+                vec![&slab.weights, input.x, y, input.norm.map_or(input.x, |norm| norm.weight), self.step]
             } else {
                 constants.push(("FINAL", f64::from(u8::from(rows == Rows::Logits))));
                 vec![self.step, &slab.uniform, &slab.weights, input.x, y]
