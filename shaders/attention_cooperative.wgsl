@@ -31,12 +31,7 @@ var<workgroup> scores: array<vec4<f32>, QUERIES * SPAN>;  // [queries][keys]; su
 var<workgroup> shares: array<vec4<f16>, QUERIES * SPAN>;  // [queries][keys]
 var<workgroup> grown: array<u32, 8>;                      // of each subgroup: whether a query has a new reference
 
-// What is beyond f16's range is cut to it: an infinity would make NaN of a whole row.
-fn halves(v: vec4<f32>) -> vec4<f16> {
-  return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
-}
-
-// The same of keys and values, which may have been cut when they were kept.
+// `halves` of keys and values, which may have been cut when they were kept.
 fn kept(v: vec4<f32>) -> vec4<f16> {
   if (KV_IN_F16) {
     return vec4<f16>(v);

@@ -16,11 +16,6 @@ var<workgroup> w_tile: array<vec4<f16>, 128u * STRIDE>;
 var<workgroup> x_tile: array<vec4<f16>, 128u * STRIDE>;
 var<workgroup> sums: array<f32, 8u * 512u>;   // [16][32] of each subgroup: 16 tokens, 32 rows
 
-// Inputs beyond f16's range are cut to it: an infinity would make NaN of a whole row.
-fn halves(v: vec4<f32>) -> vec4<f16> {
-  return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
-}
-
 // Vec4 i of a strip of the tokens' tile.
 fn input(first_token: u32, tokens: u32, column: u32, i: u32) -> vec4<f32> {
   return x[min(first_token + i / 8u, tokens - 1u) * matrix.x_stride + column + i % 8u];

@@ -14,11 +14,6 @@ override G: u32;          // mamba_n_groups
 const CHUNK: u32 = 64u;
 const ROW: u32 = 18u;     // vec4s from row to row of a tile of 64 columns: 16 and two, so that rows begin in different banks
 
-// What is beyond f16's range is cut to it: an infinity would make NaN of a whole row.
-fn halves(v: vec4<f32>) -> vec4<f16> {
-  return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
-}
-
 // Where x, B and C of a token begin in `ready`, in fours; behind the last token those of the last.
 fn x_of(t: u32) -> u32 {
   return (min(t, now.tokens - 1u) * READY_STRIDE + Q_DIM) / 4u;

@@ -88,7 +88,7 @@ const COLUMNS: Piece = Piece::Same(&[shader!("columns")]);
 const SSD: Piece = Piece::Same(&[shader!("ssd")]);
 const SSD_COOPERATIVE: Piece = Piece::Same(&[shader!("ssd_cooperative")]);
 /// Natively only: see `GpuOptions::cooperative`.
-const COOPERATIVE: Piece = Piece::Same(&["enable f16;\nenable wgpu_cooperative_matrix;\n"]);
+const COOPERATIVE: Piece = Piece::Same(&[shader!("cooperative")]);
 const EPILOGUE: Piece = Piece::Same(&[shader!("epilogue")]);
 /// Linear layers where the CPU computes.
 const TWO_ROWS: &[Piece] = &[STEP, TOKENS, MATRIX, EPILOGUE, Piece::Same(&[shader!("two_rows")])];

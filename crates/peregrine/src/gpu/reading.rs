@@ -135,7 +135,7 @@ impl Gpu {
 
     async fn mapped(&self, reading: Reading) -> Result<wgpu::Buffer> {
         let Reading { staging, submission, receiver } = reading;
-        self.wait(Some(submission))?;
+        self.wait(submission)?;
         let outcome = receiver.await;
         self.check()?;
         match outcome {
@@ -160,7 +160,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::check`].
     pub async fn passed(&self, fence: Fence) -> Result<()> {
-        self.wait(Some(fence.submission))?;
+        self.wait(fence.submission)?;
         let _ = fence.receiver.await;
         self.check()
     }
@@ -170,19 +170,12 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::check`].
     pub async fn sync(&self) -> Result<()> {
-        self.0.queue.submit([]);
-        let (sender, receiver) = oneshot::channel();
-        self.0.queue.on_submitted_work_done(move || {
-            let _ = sender.send(());
-        });
-        self.wait(None)?;
-        let _ = receiver.await;
-        self.check()
+        self.passed(self.fence()).await
     }
 
-    /// Natively somebody must turn the crank, until that submission is done or all are; a browser does by itself.
-    fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        match self.0.device.poll(wgpu::PollType::Wait { submission_index, timeout: None }) {
+    /// Natively somebody must turn the crank until that submission is done; a browser does by itself.
+    fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        match self.0.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None }) {
             Ok(_) => Ok(()),
             Err(e) => {
                 self.check()?;
