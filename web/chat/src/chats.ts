@@ -60,6 +60,10 @@ export function startAnew(): void {
   void refresh();
 }
 
+/** Done when the chat that was chosen last is on the page. */
+let showing: Promise<void> = Promise.resolve();
+export const shown = (): Promise<void> => showing;
+
 async function show(id: string): Promise<void> {
   if (id === current?.id) return hidePanel();
   leave();
@@ -123,7 +127,7 @@ function rename(chat: Chat, item: HTMLElement): void {
 function row(chat: Chat): HTMLElement {
   const open = make("button", { type: "button", className: "chat-title", textContent: chat.title, title: chat.title });
   if (chat.id === current?.id) open.setAttribute("aria-current", "true");
-  open.addEventListener("click", () => void show(chat.id));
+  open.addEventListener("click", () => (showing = show(chat.id)));
   const menu = make("div", { className: "menu" });
   const more = make("details", { className: "more" }, make("summary", { ariaLabel: `More for “${chat.title}”`, textContent: "⋯" }), menu);
   const item = make("li", {}, open, more);
@@ -206,6 +210,6 @@ export async function watchChats(onLeave: () => void, onRegenerate: () => void, 
   } catch {
     // Nothing to go on with.
   }
-  if (last && conversation.messages.length === 0) await show(last);
+  if (last && conversation.messages.length === 0) await (showing = show(last));
   await refresh();
 }

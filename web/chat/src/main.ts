@@ -2,7 +2,7 @@
 
 import { createEngine, ModelFileError, PeregrineError, type Engine } from "peregrine";
 import "peregrine/embedded";
-import { currentChat, startAnew, watchChats } from "./chats.js";
+import { currentChat, shown, startAnew, watchChats } from "./chats.js";
 import * as conversation from "./conversation.js";
 import { announce, byId, make } from "./dom.js";
 import { lastChoice, nameOf, rememberChoice, showFacts, watchModels, type Choice } from "./models.js";
@@ -199,7 +199,9 @@ function resize(): void {
   update();
 }
 
-function submit(): void {
+async function submit(): Promise<void> {
+  // What is sent right after a click on another chat is meant for that one.
+  await shown().catch(() => undefined);
   if (!engine || answering || prompt.value.trim() === "") return;
   const text = prompt.value;
   prompt.value = "";
@@ -212,12 +214,12 @@ prompt.addEventListener("keydown", (event) => {
   // While an input method composes a character, Enter chooses it.
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
-    submit();
+    void submit();
   }
 });
 byId("composer").addEventListener("submit", (event) => {
   event.preventDefault();
-  submit();
+  void submit();
 });
 stop.addEventListener("click", () => {
   answering?.abort();

@@ -112,6 +112,28 @@ test("a question is edited: the new branch goes on, the old chat stays", async (
   await expect(answers(page).nth(1)).toContainText("Paris");
 });
 
+test("what is sent right after a click on another chat is that chat's", async ({ page, site }) => {
+  await page.setViewportSize({ width: 1300, height: 800 });
+  await openReady(page, await site.start());
+  await beGreedy(page);
+  await say(page, golden("capital").messages[0]!.content);
+  await answerText(page, 0);
+  await page.getByRole("button", { name: "New chat" }).first().click();
+  await say(page, golden("sum").messages[0]!.content);
+  await answerText(page, 0);
+  // At once, so that the chat cannot be there yet.
+  await page.evaluate(() => {
+    document.querySelectorAll<HTMLElement>("#chat-list .chat-title")[1]!.click();
+    document.querySelector<HTMLTextAreaElement>("#prompt")!.value = "What is the capital of France?";
+    document.querySelector<HTMLFormElement>("#composer")!.requestSubmit();
+  });
+  expect(await answerText(page, 1)).toContain("Paris");
+  await expect(answers(page).first()).toHaveText(/Rome/);
+  await titles(page).nth(1).click();
+  await expect(answers(page).first()).toContainText("12");
+  await expect(answers(page)).toHaveCount(1);
+});
+
 test("a conversation goes on after a reload, and after another one, without being read again", async ({ page, site }) => {
   await page.setViewportSize({ width: 1300, height: 800 });
   await openReady(page, await site.start());
