@@ -4,6 +4,9 @@
 //! and not in all that follow. Before a dispatch runs, its output is overwritten with NaN where it does not add to what is
 //! there: what a kernel forgets to write cannot look right by accident. One layer's weights are on the CPU at a time.
 
+mod neighbours;
+
+use self::neighbours::kept;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::model::Strides;
@@ -11,7 +14,6 @@ use crate::plan::{Dispatch, Draw, Needed, Stage, Step};
 use crate::reference::kernels::{self, LayerState};
 use crate::reference::model::{self, Layer, Trace};
 use crate::session::Session;
-use crate::state::KvType;
 
 /// One comparison.
 #[derive(Clone, Debug)]
@@ -132,9 +134,10 @@ async fn check_step(
             }
         }
         let cache = runner.cache(i).await?;
-        let kv = runner.session.engine().model().kv().kv();
+        let model = runner.session.engine().model();
+        let (kv, cooperative) = (model.kv().kv(), model.gpu().cooperative());
         let keep = |values: bool, at: usize, row: &mut [f32]| {
-            kept(kv, c.head_dim, cache[usize::from(values)].get(at..at + row.len()), row);
+            kept(kv, c.head_dim, cooperative, cache[usize::from(values)].get(at..at + row.len()), row);
         };
         let state = &mut states[i as usize];
         let trace = layer.forward(c, &input, step.position, state, &keep);
@@ -160,24 +163,6 @@ async fn check_step(
     session.end_step(&step);
     session.remember(ids);
     Ok(())
-}
-
-/// What the twin keeps of a row of keys or values. Rounded, two values that differ by an ulp can become neighbours, which is no error but
-/// would look like one and go on through attention: then it is the GPU's.
-fn kept(kv: KvType, head_dim: u32, found: Option<&[f32]>, row: &mut [f32]) {
-    let exact = row.to_vec();
-    kv.keep(row, head_dim);
-    let block = KvType::block(head_dim) as usize;
-    let half_a_step = |at: usize| match kv {
-        KvType::F32 => 0.0,
-        KvType::F16 => exact[at].abs().max(6.2e-5) / 2048.0,
-        KvType::Q8 => KvType::scale(&exact[at / block * block..][..block]) / 2.0,
-    };
-    for (at, found) in found.unwrap_or_default().iter().enumerate().filter(|_| kv != KvType::F32) {
-        if (found - exact[at]).abs() <= 1.01 * half_a_step(at) + TOLERANCE * exact[at].abs().max(0.1) {
-            row[at] = *found;
-        }
-    }
 }
 
 /// The stages of a layer in order, as `Model::record` names them. A plan has no dispatch for one that is fused into the next.
