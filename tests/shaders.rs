@@ -124,6 +124,27 @@ fn bindings_keep_the_baselines_limits() {
     }
 }
 
+/// Local variables that are declared without a value, as "name: type".
+fn without_a_value(source: &str) -> Vec<String> {
+    let code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let statements: Vec<String> =
+        code.collect::<Vec<_>>().join(" ").split([';', '{', '}']).map(str::to_string).collect();
+    let declared = statements.iter().filter_map(|s| s.trim().strip_prefix("var "));
+    declared.filter(|rest| !rest.contains('=')).map(|rest| rest.trim().to_string()).collect()
+}
+
+/// In a loop such a variable begins each pass as zero, says WGSL; in the translations of Tint and of some versions of naga it keeps
+/// the value of the pass before. `var x = Type();` is the same everywhere.
+#[test]
+fn every_local_variable_begins_with_a_value() {
+    let with = "var<workgroup> a: array<u32, 4>; fn f() { for (var i = 0u; i < 4u; i++) { var x: f32; x = 1.0; } }";
+    assert_eq!(without_a_value(with), ["x: f32"], "this test can fail");
+    for (kernel, reduction, source) in sources() {
+        let found = without_a_value(&source);
+        assert!(found.is_empty(), "{}, {reduction:?}: {found:?}", kernel.name);
+    }
+}
+
 /// Bytes of workgroup memory and invocations of a kernel with these constants, where everything else is as large as it gets.
 fn workgroup(module: &Module, info: &ModuleInfo, constants: &[(&str, f64)]) -> (u32, u32) {
     let constants = constants.iter().map(|(name, value)| ((*name).to_string(), *value)).collect();
