@@ -6,7 +6,7 @@
 
 mod neighbours;
 
-use self::neighbours::kept;
+pub(crate) use self::neighbours::kept;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::model::Strides;
@@ -116,8 +116,7 @@ async fn check_step(
 ) -> Result<()> {
     let c = &checkpoint.config;
     let step = session.begin_step(ids, 1)?;
-    let many = step.tokens > 1;
-    let mut runner = Runner { session, step, next: 0, many };
+    let mut runner = Runner::new(session, step);
 
     let h: Vec<f32> = model::embeddings(checkpoint, ids).await?;
     runner.must_run("embed").await?;
@@ -195,7 +194,7 @@ fn line<'a>(trace: &'a Trace, name: &str) -> &'a [f32] {
 }
 
 /// Runs the plan stage by stage.
-struct Runner<'a> {
+pub(crate) struct Runner<'a> {
     session: &'a mut Session,
     step: Step,
     next: usize,
@@ -232,7 +231,34 @@ impl Output<'_> {
     }
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
+    /// Before the first dispatch of a step that has begun.
+    pub(crate) fn new(session: &'a mut Session, step: Step) -> Self {
+        Self { many: step.tokens > 1, session, step, next: 0 }
+    }
+
+    /// The step.
+    pub(crate) fn step(&self) -> &Step {
+        &self.step
+    }
+
+    /// The session that takes it.
+    pub(crate) fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// Runs all that is left of a layer, or of what comes before it, and looks at nothing.
+    pub(crate) fn run_layer(&mut self, layer: u32) {
+        let plan = self.session.plan(self.many);
+        let model = self.session.engine().model();
+        let rest = &plan.dispatches()[self.next..];
+        let count = rest.iter().take_while(|d| d.stage.layer.is_some_and(|l| l <= layer)).count();
+        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
+        plan.encode(&mut encoder, &self.step, Draw::Host, self.next..self.next + count, model.kv());
+        model.gpu.queue().submit([encoder.finish()]);
+        self.next += count;
+    }
+
     fn describe(&self, name: &str) -> Output<'_> {
         let model = self.session.engine().model();
         let (c, s, b, t) = (&model.config, Strides::of(&model.config), &model.scratch, self.step.tokens);
@@ -284,15 +310,20 @@ impl Runner<'_> {
         output
     }
 
-    async fn must_run(&mut self, name: &'static str) -> Result<()> {
-        match self.run(name, None).await? {
+    pub(crate) async fn must_run(&mut self, name: &'static str) -> Result<()> {
+        self.expect(name, None).await
+    }
+
+    /// Runs a stage that every plan has.
+    pub(crate) async fn expect(&mut self, name: &'static str, layer: Option<u32>) -> Result<()> {
+        match self.run(name, layer).await? {
             true => Ok(()),
             false => Err(Error::Gpu { detail: format!("the plan has no {name} where the CPU twin has it") }),
         }
     }
 
     /// Poisons the stage's output and runs its dispatches (one a slab). False where the plan goes on with another stage.
-    async fn run(&mut self, name: &'static str, layer: Option<u32>) -> Result<bool> {
+    pub(crate) async fn run(&mut self, name: &'static str, layer: Option<u32>) -> Result<bool> {
         let stage = Stage { layer, name };
         let plan = self.session.plan(self.many);
         let count = plan.dispatches()[self.next..].iter().take_while(|d| d.stage == stage).count();
@@ -326,7 +357,7 @@ impl Runner<'_> {
     }
 
     /// Everything that the stage's output buffer holds, sections after each other, token by token.
-    async fn output(&self, name: &str) -> Result<Vec<f32>> {
+    pub(crate) async fn output(&self, name: &str) -> Result<Vec<f32>> {
         let output = self.describe(name);
         let all = self.read_rows(&output).await?;
         let rows = all.chunks_exact(output.stride as usize);
@@ -379,7 +410,7 @@ impl Runner<'_> {
     }
 
     /// Keys and values of a layer with those of this step.
-    async fn cache(&self, layer: u32) -> Result<[Vec<f32>; 2]> {
+    pub(crate) async fn cache(&self, layer: u32) -> Result<[Vec<f32>; 2]> {
         let gpu = &self.session.engine().model().gpu;
         let end = self.step.position + self.step.tokens;
         self.session.state().keys_and_values(gpu, layer as usize, 0, end).await
