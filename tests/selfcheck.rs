@@ -73,7 +73,7 @@ fn faults_in_kernels_of_gpus_are_found() {
         strip,
         fault!("embed", "h[y + 7u] = w.h;", ""),
         fault!("rmsnorm", "+ EPS", "+ 0.03"),
-        fault!("matvec_team", "sums.z += ", "sums.z = "),
+        fault!("matvec_team", "total.z *= scale;", "total.z *= 1.01 * scale;"),
         fault!("matvec_team", "+ NORM_EPS", "+ 1000.0 * NORM_EPS"),
         fault!("prepare", "exp(delta *", "exp(1.001 * delta *"),
         fault!("attention_tile", "let fade = exp(", "let fade = exp(0.5 + "),

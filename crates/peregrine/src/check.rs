@@ -68,11 +68,58 @@ impl Comparison {
         worst
     }
 
+    /// The difference as a share of the largest value.
+    pub fn relative(&self) -> f32 {
+        self.difference / self.magnitude.max(1e-3)
+    }
+
+    /// The name of the stage without its layer.
+    pub fn kind(&self) -> &str {
+        self.stage.split_once(", ").map_or(self.stage.as_str(), |(_, kind)| kind)
+    }
+
+    /// In words: where, and what was found instead of what.
+    pub fn describe(&self) -> String {
+        format!(
+            "{}: at index {} GPU {:e}, CPU {:e}, largest value {:.3e}",
+            self.stage, self.index, self.found, self.expected, self.magnitude
+        )
+    }
+
     /// Whether the difference is rounding.
     pub fn is_close(&self) -> bool {
         // An infinite magnitude would excuse anything.
         self.difference.is_finite() && self.difference <= self.tolerance * self.magnitude.max(1e-3)
     }
+}
+
+/// The worst comparison of each kind of stage and how many there were, in the order of the model.
+pub fn worst(results: &[Comparison]) -> Vec<(&Comparison, usize)> {
+    let mut worst: Vec<(&Comparison, usize)> = Vec::new();
+    for r in results {
+        match worst.iter_mut().find(|(w, _)| w.kind() == r.kind()) {
+            Some((w, count)) => {
+                *count += 1;
+                if r.relative() > w.relative() || !r.difference.is_finite() {
+                    *w = r;
+                }
+            }
+            None => worst.push((r, 1)),
+        }
+    }
+    worst
+}
+
+/// `tokens` ids spread over the vocabulary, the same every time.
+pub fn spread_ids(vocab_size: u32, tokens: u32) -> Vec<u32> {
+    (1..=u64::from(tokens)).map(|i| (i * 2_654_435_761 % u64::from(vocab_size)) as u32).collect()
+}
+
+/// The steps that `check` takes by default: half of the tokens at once, then the rest one by one.
+pub fn halves(tokens: u32) -> Vec<u32> {
+    let mut steps = vec![tokens / 2];
+    steps.extend(std::iter::repeat_n(1, (tokens - tokens / 2) as usize));
+    steps
 }
 
 /// Reads `ids` in the given steps, comparing everything on the way; `on_result` hears of each comparison as it is made.

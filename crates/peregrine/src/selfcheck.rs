@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use self::stages::Stages;
 use self::variants::variants;
-use crate::check::{Comparison, TOLERANCE_F16};
+use crate::check::{Comparison, TOLERANCE_F16, spread_ids};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuOptions, Instant};
@@ -163,8 +163,7 @@ fn lengths(session: &Session) -> (u32, u32) {
 
 async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Option<Comparison>> {
     let (prompt, steps) = lengths(session);
-    let vocab_size = u64::from(checkpoint.config.vocab_size);
-    let ids: Vec<u32> = (1..=u64::from(prompt + steps)).map(|i| (i * 2_654_435_761 % vocab_size) as u32).collect();
+    let ids = spread_ids(checkpoint.config.vocab_size, prompt + steps);
     let (read, one_by_one) = ids.split_at(prompt as usize);
 
     // Far enough into the context that decode puts more than two pieces of it together, and attention goes on over many blocks.
