@@ -38,8 +38,8 @@ async function golden(world, name) {
 }
 
 /** A model of which the native program has computed the logits of the last tokens, with keys and values in f32. */
-async function native(world, { name, model, ids, logits }) {
-  return { name, model: await world.read(model), ids, logits: npy(await world.read(logits)), tolerance: () => EXACT };
+async function native(world, { name, model, ids, logits, steps }) {
+  return { name, model: await world.read(model), ids, steps, logits: npy(await world.read(logits)), tolerance: () => EXACT };
 }
 
 /** How far the states are from those expected, after the prompt was read. */
@@ -81,10 +81,15 @@ async function compare(world, expected, mode) {
     // As many rows of logits as one step makes: with more of them the prompt would be read in smaller pieces.
     await logitsOf("whole", { last: end.length / vocab }, end);
     await logitsOf("chunks", { last, chunk: 7 }, logits);
-    await logitsOf("steps", { last, oneByOne: expected.config ? ids.length : last }, logits);
+    const steps = expected.steps ?? last;
+    await logitsOf("steps", { last: steps, oneByOne: steps }, logits.subarray(-steps * vocab));
     if (expected.states && kv === "f32") {
       differences.states = await states(engine, expected);
       const { choices } = await engine.completions.create({ prompt: ids, max_tokens: 16, temperature: 0, ignore_eos: true, return_token_ids: true });
+      // Between the layers: every dispatch and every state beside the CPU twin.
+      const report = await engine.check();
+      if (report.first) throw new Error(`check: ${report.first}`);
+      differences.check = report.ok && report.comparisons > 0 ? 0 : Infinity;
       differences.greedy = JSON.stringify(choices[0].token_ids) === JSON.stringify(expected.greedy) ? 0 : Infinity;
     }
     return { differences, device };
