@@ -4,7 +4,7 @@
 //   read(path)     bytes of a file of the repository, as an ArrayBuffer
 //   log(line)      hears how far it is
 
-import { EXACT, nameOf, ROUNDED } from "./plan.mjs";
+import { EXACT, MODES, nameOf, ROUNDED } from "./plan.mjs";
 import { npy, safetensors, savedState } from "./tensors.mjs";
 
 /** The largest difference; infinite where a value is none or one is missing. */
@@ -135,7 +135,8 @@ export function told(row) {
 
 /** Models by modes: the largest difference of each, as a table in Markdown. A wrong one has a mark; "-" was not read. */
 export function table(rows) {
-  const [names, modes] = [[...new Set(rows.map((row) => row.name))], [...new Set(rows.map((row) => row.mode))]];
+  const names = [...new Set(rows.map((row) => row.name))];
+  const modes = MODES.map(nameOf).filter((mode) => rows.some((row) => row.mode === mode));
   const cell = (mode, name) => {
     const row = rows.find((row) => row.name === name && row.mode === mode);
     if (!row) return "-";

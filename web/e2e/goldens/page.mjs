@@ -1,6 +1,7 @@
 // The goldens in a page whose server gives out the repository.
 
 import { createEngine } from "/web/package/dist/index.js";
+import { differences } from "./compilers.mjs";
 import { run } from "./harness.mjs";
 
 const read = async (path) => {
@@ -9,5 +10,9 @@ const read = async (path) => {
   return response.arrayBuffer();
 };
 
-/** Reads all of the plan in this page, each model in a worker of its own. */
-export const runHere = (plan) => run({ createEngine, options: {}, read, log: (line) => console.log(line) }, plan);
+/** Runs the small programs and reads all of the plan in this page, each model in a worker of its own. */
+export async function runHere(plan) {
+  const compiler = await differences(navigator.gpu);
+  const rows = await run({ createEngine, options: {}, read, log: (line) => console.log(line) }, plan);
+  return { compiler, rows };
+}

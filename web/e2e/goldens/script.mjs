@@ -3,6 +3,7 @@
 
 import { readFile } from "node:fs/promises";
 import process from "node:process";
+import { differences } from "./compilers.mjs";
 import { run, verdict } from "./harness.mjs";
 import { planted } from "./plant.mjs";
 
@@ -11,6 +12,9 @@ if (!("Deno" in globalThis)) {
   Object.assign(globalThis, globals);
   Object.defineProperty(globalThis, "navigator", { value: { gpu: create([]) }, configurable: true });
 }
+const { programs, wrong } = await differences(navigator.gpu);
+console.log(`${programs} small programs compiled and run, ${wrong.length} differ`);
+wrong.forEach((difference) => console.log(difference));
 const { createEngine } = await import("../../package/dist/index.js");
 
 const root = new URL("../../../", import.meta.url);
@@ -21,7 +25,7 @@ const read = async (path) => {
 const { plan, plant } = JSON.parse(await readFile(process.argv[2], "utf8"));
 const wasmUrl = await WebAssembly.compile(planted(await read("web/package/wasm/peregrine_bg.wasm"), plant));
 const rows = await run({ createEngine, options: { worker: "here", wasmUrl }, read, log: console.error }, plan);
-let code = 0;
+let code = wrong.length ? 1 : 0;
 try {
   console.log(verdict(rows));
 } catch (error) {

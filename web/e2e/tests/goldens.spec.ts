@@ -46,17 +46,20 @@ test("goldens in Chromium", async ({ page, address }) => {
   page.on("console", (message) => console.log(message.text()));
   await page.goto(address);
   const plan = [hardware("odd", "subgroup"), hardware("gate2", "workgroup")];
-  const rows = await page.evaluate(async (plan) => {
+  const { compiler, rows } = await page.evaluate(async (plan) => {
     const module = "/web/e2e/goldens/page.mjs";
     return (await import(module)).runHere(plan);
   }, plan);
   console.log(verdict(rows));
+  expect(compiler.wrong).toEqual([]);
 });
 
 test("the goldens in Firefox", async ({ address }) => {
   const plan = GOLDENS.map((golden: string) => hardware(golden, "workgroup"));
-  const rows = await inFirefox(address, `import("/web/e2e/goldens/page.mjs").then(({ runHere }) => runHere(${JSON.stringify(plan)}))`, console.log);
+  const here = `import("/web/e2e/goldens/page.mjs").then(({ runHere }) => runHere(${JSON.stringify(plan)}))`;
+  const { compiler, rows } = await inFirefox(address, here, console.log);
   console.log(verdict(rows));
+  expect(compiler.wrong).toEqual([]);
 });
 
 /** Reads models that the native program has made and read. */
