@@ -20,4 +20,5 @@ mod shaders;
 mod snapshots;
 mod synth;
 mod text;
+mod unchanged;
 mod vocabulary;

@@ -12,9 +12,9 @@ use std::rc::Rc;
 
 use self::making::{Making, module, pipeline};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Reduction, ShapeClass, translate};
+use crate::gpu::{Gpu, Reduction, translate};
+use crate::plan::Call;
 use crate::state::KvType;
-use crate::weights::GpuMatrix;
 
 macro_rules! shader {
     ($name:literal) => {
@@ -181,140 +181,16 @@ impl Kernel {
     }
 }
 
-/// Invocations in a workgroup, and how many of them share one sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Invocations in a workgroup.
-    pub threads: u32,
-    /// Invocations that share a sum; a power of two that divides `threads`.
-    pub lanes: u32,
-}
-
-/// How a workgroup of `matvec_team` shares its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Team {
-    /// Invocations.
-    pub shape: Shape,
-    /// Rows of the matrix.
-    pub rows: u32,
-    /// Whether each invocation has a second row, so that the workgroup has twice as many.
-    pub paired: bool,
-    /// Strips of the input in workgroup memory at a time.
-    pub span: u32,
-    /// How often.
-    pub spans: u32,
-    /// Strips of a span that an invocation multiplies.
-    pub rounds: u32,
-}
-
-impl Team {
-    /// The override constants.
-    pub fn constants(&self) -> [(&'static str, f64); 7] {
-        let Shape { threads, lanes } = self.shape;
-        [
-            ("THREADS", threads.into()),
-            ("LANES", lanes.into()),
-            ("ROWS", self.rows.into()),
-            ("PAIRED", f64::from(u8::from(self.paired))),
-            ("SPAN", self.span.into()),
-            ("SPANS", self.spans.into()),
-            ("ROUNDS", self.rounds.into()),
-        ]
-    }
-}
-
-/// The workgroup shapes for one device.
-#[derive(Clone, Copy, Debug)]
-pub struct Shapes {
-    class: ShapeClass,
-    most_lanes: u32,
-    most_threads: u32,
-}
-
-impl Shapes {
-    fn new(gpu: &Gpu) -> Self {
-        let most_lanes = match gpu.reduction() {
-            Reduction::Subgroup => gpu.subgroup_min_size().unwrap_or(4).min(32),
-            Reduction::Workgroup => 32,
-        };
-        // A size that is no power of two does not exist, but a driver's word is not ours.
-        let most_lanes = if most_lanes.is_power_of_two() { most_lanes } else { 1 };
-        Self { class: gpu.shapes(), most_lanes, most_threads: gpu.max_invocations() }
-    }
-
-    /// Invocations of `matvec` and `matmul`, the kernels of software adapters; each has two rows.
-    pub fn linear(&self) -> u32 {
-        16
-    }
-
-    /// For `matvec_team`. `together`: rows of the matrix that a workgroup may share; `pairs`: whether an invocation may have two.
-    pub fn team(&self, matrix: &GpuMatrix, together: u32, pairs: bool) -> Team {
-        let lanes = self.most_lanes;
-        let strips = matrix.row_strips();
-        let rows = together.min(4).min(lanes);
-        // A pair halves what is read of the input, and the workgroups: where enough of them are left.
-        let paired = pairs && together >= 2 * rows && matrix.rows >= 4096;
-        let mut spans = 1;
-        loop {
-            let span = strips.div_ceil(spans);
-            let rounds = (rows * span).div_ceil(self.most_threads);
-            let threads = (rows * span.div_ceil(rounds)).next_multiple_of(lanes);
-            // The staged input, the lanes' sums, and what a reduction through workgroup memory needs, in vec4s.
-            if 8 * span + rows * (threads / lanes) + threads <= MOST_WORKGROUP_MEMORY / 16 {
-                let rounds = span.div_ceil(threads / rows);
-                return Team { shape: Shape { threads, lanes }, rows, paired, span, spans, rounds };
-            }
-            spans += 1;
-        }
-    }
-
-    /// For a norm over `width` values: one sum a workgroup, always through workgroup memory.
-    pub fn norm(&self, width: u32) -> Shape {
-        let lanes = match self.class {
-            ShapeClass::Software => 1,
-            ShapeClass::Hardware => 128.min((width / 8).max(1).next_power_of_two()),
-        };
-        Shape { threads: lanes, lanes }
-    }
-
-    /// For the mixers of one token on a GPU, with `d_state` N.
-    pub fn step(&self, d_state: u32) -> Shape {
-        Shape { threads: 256, lanes: self.most_lanes.min((d_state / 4).next_power_of_two()) }
-    }
-
-    /// For `candidates`.
-    pub fn candidates(&self) -> u32 {
-        match self.class {
-            ShapeClass::Software => 16,
-            ShapeClass::Hardware => 256,
-        }
-    }
-
-    /// For kernels that work element by element.
-    pub fn elements(&self) -> u32 {
-        match self.class {
-            ShapeClass::Software => 32,
-            ShapeClass::Hardware => 64,
-        }
-    }
-}
-
-/// What every WebGPU device allows of workgroup memory, bytes.
-const MOST_WORKGROUP_MEMORY: u32 = 16384;
-
 type Key = (&'static str, Reduction, Vec<(&'static str, u64)>);
 type Scope = std::pin::Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
 
 /// Pipelines of one device, each made once.
 pub struct Pipelines {
     gpu: Gpu,
-    shapes: Shapes,
     kv: KvType,
     made: RefCell<HashMap<Key, Rc<wgpu::ComputePipeline>>>,
     modules: RefCell<HashMap<(&'static str, Reduction), wgpu::ShaderModule>>,
     unheard: RefCell<Vec<(&'static str, Scope)>>,
-    /// Those that will be needed, in order; `None` while they are made when they are asked for.
-    wanted: RefCell<Option<Vec<Key>>>,
 }
 
 impl Pipelines {
@@ -322,18 +198,11 @@ impl Pipelines {
     pub fn new(gpu: &Gpu, kv: KvType) -> Self {
         Self {
             gpu: gpu.clone(),
-            shapes: Shapes::new(gpu),
             kv,
             made: RefCell::default(),
             modules: RefCell::default(),
             unheard: RefCell::default(),
-            wanted: RefCell::default(),
         }
-    }
-
-    /// The shapes that suit the device.
-    pub fn shapes(&self) -> &Shapes {
-        &self.shapes
     }
 
     /// How many pipelines have been made.
@@ -341,32 +210,16 @@ impl Pipelines {
         self.made.borrow().len()
     }
 
-    /// Notes the pipelines that `record` would ask for, and makes none of them: [`Pipelines::make_collected`] does.
-    pub(crate) fn collect<T>(&self, record: impl FnOnce() -> T) {
-        let before = self.wanted.borrow_mut().take().unwrap_or_default();
-        *self.wanted.borrow_mut() = Some(before);
-        record();
-    }
-
-    /// Whether pipelines are only noted; then this one is.
-    pub(crate) fn collects(
-        &self,
-        kernel: &'static Kernel,
-        reduction: Reduction,
-        constants: &[(&'static str, f64)],
-    ) -> bool {
-        let mut wanted = self.wanted.borrow_mut();
-        let Some(wanted) = wanted.as_mut() else { return false };
-        let key = key(kernel, reduction, constants);
-        if !wanted.contains(&key) {
-            wanted.push(key);
+    /// Makes the pipelines of these calls, each once and in this order: natively in threads of its own from now on, in a browser when
+    /// [`Making::finish`] is called.
+    pub(crate) fn make<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Making {
+        let mut wanted = Vec::new();
+        for call in calls {
+            let key = key(call.kernel, call.reduction, &call.constants);
+            if !wanted.contains(&key) {
+                wanted.push(key);
+            }
         }
-        true
-    }
-
-    /// Makes what was collected: natively in threads of its own from now on, in a browser when [`Making::finish`] is called.
-    pub(crate) fn make_collected(&self) -> Making {
-        let wanted = self.wanted.borrow_mut().take().unwrap_or_default();
         Making::start(&self.gpu, self.kv, wanted)
     }
 

@@ -66,6 +66,7 @@ pub mod sampling;
 pub mod session;
 pub mod state;
 pub mod synth;
+pub mod target;
 pub mod text;
 pub mod tokenizer;
 pub mod weights;

@@ -11,7 +11,7 @@
 
 use super::{GenerateOptions, Session, rope_table};
 use crate::error::{Error, Result};
-use crate::gpu::{Reading, ShapeClass};
+use crate::gpu::Reading;
 use crate::plan::{self, Step};
 use crate::sampling::Sampler;
 use crate::state::{Ends, MAX_ENDS, splits};
@@ -234,7 +234,7 @@ impl Session {
             // What the host gives is to be read, whatever was drawn before it.
             model.gpu.write(&self.state.next.control, 0, &[0; 16]);
         }
-        let fused = tokens == 1 && model.gpu.shapes() == ShapeClass::Hardware;
+        let fused = model.target.tokens(tokens > 1).fused();
         model.gpu.write(if fused { &model.scratch.turns } else { &model.scratch.rope }, 0, bytemuck::cast_slice(&rope));
         Ok(step)
     }
