@@ -49,104 +49,104 @@ pub struct Kernel {
     pub body: &'static str,
 }
 
-const STEP: Piece = Piece::Same(&[shader!("step")]);
+const STEP: Piece = Piece::Same(&[shader!("common/step")]);
 /// A matrix of weights in any block format.
 const MATRIX: Piece = Piece::Same(&[
-    shader!("matrix"),
-    shader!("format/f32"),
-    shader!("format/f16"),
-    shader!("format/bf16"),
-    shader!("format/q4_0"),
-    shader!("format/q4_1"),
-    shader!("format/q5_0"),
-    shader!("format/q5_1"),
-    shader!("format/q8_0"),
-    shader!("format/q2_k"),
-    shader!("format/q3_k"),
-    shader!("format/q4_k"),
-    shader!("format/q5_k"),
-    shader!("format/q6_k"),
-    shader!("format/iq4_nl"),
-    shader!("format/iq4_xs"),
+    shader!("linear/matrix"),
+    shader!("formats/f32"),
+    shader!("formats/f16"),
+    shader!("formats/bf16"),
+    shader!("formats/q4_0"),
+    shader!("formats/q4_1"),
+    shader!("formats/q5_0"),
+    shader!("formats/q5_1"),
+    shader!("formats/q8_0"),
+    shader!("formats/q2_k"),
+    shader!("formats/q3_k"),
+    shader!("formats/q4_k"),
+    shader!("formats/q5_k"),
+    shader!("formats/q6_k"),
+    shader!("formats/iq4_nl"),
+    shader!("formats/iq4_xs"),
 ]);
 /// The KV cache: read, and also written.
 const KV: Piece = Piece::Cache {
-    f16: &[shader!("kv"), shader!("kv/f16")],
-    f32: &[shader!("kv"), shader!("kv/f32")],
-    q8: &[shader!("kv"), shader!("kv/q8")],
+    f16: &[shader!("kv/kv"), shader!("kv/f16")],
+    f32: &[shader!("kv/kv"), shader!("kv/f32")],
+    q8: &[shader!("kv/kv"), shader!("kv/q8")],
 };
 const KV_APPEND: Piece = Piece::Cache {
-    f16: &[shader!("kv"), shader!("kv/f16"), shader!("kv/f16_append")],
-    f32: &[shader!("kv"), shader!("kv/f32"), shader!("kv/f32_append")],
-    q8: &[shader!("kv"), shader!("kv/q8"), shader!("kv/q8_append")],
+    f16: &[shader!("kv/kv"), shader!("kv/f16"), shader!("kv/f16_append")],
+    f32: &[shader!("kv/kv"), shader!("kv/f32"), shader!("kv/f32_append")],
+    q8: &[shader!("kv/kv"), shader!("kv/q8"), shader!("kv/q8_append")],
 };
-const CANDIDATE: Piece = Piece::Same(&[shader!("candidate")]);
-const DRAWING: Piece = Piece::Same(&[shader!("drawing")]);
-const SCAN: Piece = Piece::Same(&[shader!("scan")]);
-const NEXT_TOKEN: Piece = Piece::Same(&[shader!("next_token")]);
-const COLUMNS: Piece = Piece::Same(&[shader!("columns")]);
-const SSD: Piece = Piece::Same(&[shader!("ssd")]);
-const SSD_COOPERATIVE: Piece = Piece::Same(&[shader!("ssd_cooperative")]);
+const CANDIDATE: Piece = Piece::Same(&[shader!("sample/candidate")]);
+const DRAWING: Piece = Piece::Same(&[shader!("sample/drawing")]);
+const SCAN: Piece = Piece::Same(&[shader!("sample/scan")]);
+const NEXT_TOKEN: Piece = Piece::Same(&[shader!("sample/next_token")]);
+const COLUMNS: Piece = Piece::Same(&[shader!("ssm/columns")]);
+const SSD: Piece = Piece::Same(&[shader!("ssm/ssd")]);
+const SSD_COOPERATIVE: Piece = Piece::Same(&[shader!("ssm/ssd_cooperative")]);
 /// Natively only: see `GpuOptions::cooperative`.
-const COOPERATIVE: Piece = Piece::Same(&[shader!("cooperative")]);
-const EPILOGUE: Piece = Piece::Same(&[shader!("epilogue")]);
+const COOPERATIVE: Piece = Piece::Same(&[shader!("common/cooperative")]);
+const EPILOGUE: Piece = Piece::Same(&[shader!("linear/epilogue")]);
 /// Linear layers where the CPU computes.
-const TWO_ROWS: &[Piece] = &[STEP, TOKENS, MATRIX, EPILOGUE, Piece::Same(&[shader!("two_rows")])];
-const TOKENS: Piece = Piece::Same(&[shader!("tokens")]);
+const TWO_ROWS: &[Piece] = &[STEP, TOKENS, MATRIX, EPILOGUE, Piece::Same(&[shader!("linear/two_rows")])];
+const TOKENS: Piece = Piece::Same(&[shader!("common/tokens")]);
 
 /// Every kernel there is.
 pub static KERNELS: &[Kernel] = &[
-    Kernel { name: "embed", pieces: &[STEP, MATRIX], reduces: false, body: shader!("embed") },
-    Kernel { name: "rmsnorm", pieces: &[STEP], reduces: true, body: shader!("rmsnorm") },
-    Kernel { name: "matvec", pieces: TWO_ROWS, reduces: false, body: shader!("matvec") },
-    Kernel { name: "matvec_team", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("matvec_team") },
-    Kernel { name: "matmul", pieces: TWO_ROWS, reduces: false, body: shader!("matmul") },
+    Kernel { name: "embed", pieces: &[STEP, MATRIX], reduces: false, body: shader!("embed/embed") },
+    Kernel { name: "rmsnorm", pieces: &[STEP], reduces: true, body: shader!("norm/rmsnorm") },
+    Kernel { name: "matvec", pieces: TWO_ROWS, reduces: false, body: shader!("linear/matvec") },
+    Kernel { name: "matvec_team", pieces: &[STEP, MATRIX, EPILOGUE], reduces: true, body: shader!("linear/matvec_team") },
+    Kernel { name: "matmul", pieces: TWO_ROWS, reduces: false, body: shader!("linear/matmul") },
     Kernel {
         name: "matmul_tile",
         pieces: &[STEP, TOKENS, MATRIX, EPILOGUE],
         reduces: false,
-        body: shader!("matmul_tile"),
+        body: shader!("linear/matmul_tile"),
     },
     Kernel {
         name: "matmul_cooperative",
         pieces: &[COOPERATIVE, STEP, TOKENS, MATRIX, EPILOGUE],
         reduces: false,
-        body: shader!("matmul_cooperative"),
+        body: shader!("linear/matmul_cooperative"),
     },
-    Kernel { name: "prepare", pieces: &[STEP, KV_APPEND], reduces: false, body: shader!("prepare") },
-    Kernel { name: "attention", pieces: &[STEP, KV], reduces: false, body: shader!("attention") },
-    Kernel { name: "attention_tile", pieces: &[STEP, KV], reduces: false, body: shader!("attention_tile") },
+    Kernel { name: "prepare", pieces: &[STEP, KV_APPEND], reduces: false, body: shader!("mixers/prepare") },
+    Kernel { name: "attention", pieces: &[STEP, KV], reduces: false, body: shader!("attention/attention") },
+    Kernel { name: "attention_tile", pieces: &[STEP, KV], reduces: false, body: shader!("attention/attention_tile") },
     Kernel {
         name: "attention_cooperative",
         pieces: &[COOPERATIVE, STEP, KV],
         reduces: false,
-        body: shader!("attention_cooperative"),
+        body: shader!("attention/attention_cooperative"),
     },
-    Kernel { name: "selective_scan", pieces: &[STEP, COLUMNS], reduces: false, body: shader!("selective_scan") },
-    Kernel { name: "ssd_states", pieces: &[STEP, SSD], reduces: false, body: shader!("ssd_states") },
-    Kernel { name: "ssd_pass", pieces: &[STEP, COLUMNS], reduces: false, body: shader!("ssd_pass") },
-    Kernel { name: "ssd_output", pieces: &[STEP, SSD], reduces: false, body: shader!("ssd_output") },
+    Kernel { name: "selective_scan", pieces: &[STEP, COLUMNS], reduces: false, body: shader!("ssm/selective_scan") },
+    Kernel { name: "ssd_states", pieces: &[STEP, SSD], reduces: false, body: shader!("ssm/ssd_states") },
+    Kernel { name: "ssd_pass", pieces: &[STEP, COLUMNS], reduces: false, body: shader!("ssm/ssd_pass") },
+    Kernel { name: "ssd_output", pieces: &[STEP, SSD], reduces: false, body: shader!("ssm/ssd_output") },
     Kernel {
         name: "ssd_states_cooperative",
         pieces: &[COOPERATIVE, STEP, SSD_COOPERATIVE],
         reduces: false,
-        body: shader!("ssd_states_cooperative"),
+        body: shader!("ssm/ssd_states_cooperative"),
     },
     Kernel {
         name: "ssd_output_cooperative",
         pieces: &[COOPERATIVE, STEP, SSD_COOPERATIVE],
         reduces: false,
-        body: shader!("ssd_output_cooperative"),
+        body: shader!("ssm/ssd_output_cooperative"),
     },
-    Kernel { name: "mixer_step", pieces: &[STEP, KV_APPEND], reduces: true, body: shader!("mixer_step") },
-    Kernel { name: "merge", pieces: &[STEP], reduces: false, body: shader!("merge") },
-    Kernel { name: "candidates", pieces: &[CANDIDATE], reduces: false, body: shader!("candidates") },
-    Kernel { name: "sample", pieces: &[CANDIDATE, NEXT_TOKEN], reduces: false, body: shader!("sample") },
-    Kernel { name: "weigh", pieces: &[CANDIDATE, DRAWING], reduces: false, body: shader!("weigh") },
-    Kernel { name: "gather", pieces: &[CANDIDATE, DRAWING, SCAN], reduces: false, body: shader!("gather") },
-    Kernel { name: "draw", pieces: &[CANDIDATE, DRAWING, SCAN, NEXT_TOKEN], reduces: false, body: shader!("draw") },
-    Kernel { name: "probe", pieces: &[], reduces: false, body: shader!("probe") },
-    Kernel { name: "gated_norm", pieces: &[], reduces: true, body: shader!("gated_norm") },
+    Kernel { name: "mixer_step", pieces: &[STEP, KV_APPEND], reduces: true, body: shader!("mixers/mixer_step") },
+    Kernel { name: "merge", pieces: &[STEP], reduces: false, body: shader!("attention/merge") },
+    Kernel { name: "candidates", pieces: &[CANDIDATE], reduces: false, body: shader!("sample/candidates") },
+    Kernel { name: "sample", pieces: &[CANDIDATE, NEXT_TOKEN], reduces: false, body: shader!("sample/sample") },
+    Kernel { name: "weigh", pieces: &[CANDIDATE, DRAWING], reduces: false, body: shader!("sample/weigh") },
+    Kernel { name: "gather", pieces: &[CANDIDATE, DRAWING, SCAN], reduces: false, body: shader!("sample/gather") },
+    Kernel { name: "draw", pieces: &[CANDIDATE, DRAWING, SCAN, NEXT_TOKEN], reduces: false, body: shader!("sample/draw") },
+    Kernel { name: "probe", pieces: &[], reduces: false, body: shader!("common/probe") },
+    Kernel { name: "gated_norm", pieces: &[], reduces: true, body: shader!("norm/gated_norm") },
 ];
 
 impl Kernel {
@@ -163,8 +163,8 @@ impl Kernel {
         }
         if self.reduces {
             source.push_str(match reduction {
-                Reduction::Workgroup => shader!("reduce_workgroup"),
-                Reduction::Subgroup => shader!("reduce_subgroup"),
+                Reduction::Workgroup => shader!("common/reduce_workgroup"),
+                Reduction::Subgroup => shader!("common/reduce_subgroup"),
             });
         }
         for piece in self.pieces {
