@@ -110,7 +110,7 @@ pub struct Scratch {
     pub proj: wgpu::Buffer,
     /// \[T, q | x | B | C | delta | exp(delta A) | halted\]
     pub ready: wgpu::Buffer,
-    /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see `shaders/merge.wgsl`
+    /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see `shaders/attention/merge.wgsl`
     pub mixed: wgpu::Buffer,
     /// What prompts need for the SSM heads on a GPU.
     pub ssd: Option<Ssd>,
@@ -120,7 +120,7 @@ pub struct Scratch {
     pub logits: wgpu::Buffer,
 }
 
-/// What `shaders/ssd.wgsl` keeps of each chunk of [`SSD_CHUNK`] tokens. Software adapters go token by token and need none of it.
+/// What `shaders/ssm/ssd.wgsl` keeps of each chunk of [`SSD_CHUNK`] tokens. Software adapters go token by token and need none of it.
 pub struct Ssd {
     /// \[chunks, n, P, N\]: what the chunk adds to the state, then the state before it.
     pub states: wgpu::Buffer,

@@ -12,7 +12,7 @@ use crate::gpu::{Gpu, Reduction};
 use crate::kernels::{Kernel, Pipelines};
 use crate::state::Arena;
 
-/// `Step` of `shaders/step.wgsl`, same layout: the only uniform that changes from step to step.
+/// `Step` of `shaders/common/step.wgsl`, same layout: the only uniform that changes from step to step.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Step {
@@ -119,7 +119,7 @@ pub struct Dispatch {
     grid: Grid,
 }
 
-/// What a finished row of a linear layer becomes: `shaders/epilogue.wgsl`.
+/// What a finished row of a linear layer becomes: `shaders/linear/epilogue.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epilogue {
     /// y = W x

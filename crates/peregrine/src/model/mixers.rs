@@ -7,11 +7,11 @@ use crate::gpu::Reduction;
 use crate::plan::{Grid, Input, Needed, Norm, Pieces, Recorder, Step, lanes};
 use crate::state::{KvType, State};
 
-/// Tokens of a chunk: `CHUNK` in `shaders/ssd.wgsl`.
+/// Tokens of a chunk: `CHUNK` in `shaders/ssm/ssd.wgsl`.
 pub const SSD_CHUNK: u32 = 64;
-/// Queries of a workgroup: `QUERIES` in `shaders/attention_tile.wgsl`.
+/// Queries of a workgroup: `QUERIES` in `shaders/attention/attention_tile.wgsl`.
 pub const QUERIES: u32 = 32;
-/// The same in `shaders/attention_cooperative.wgsl`.
+/// The same in `shaders/attention/attention_cooperative.wgsl`.
 pub const COOPERATIVE_QUERIES: u32 = 64;
 
 impl Model {

@@ -218,7 +218,7 @@ pub struct Input<'a> {
     pub pieces: Option<Pieces>,
 }
 
-/// Where `shaders/mixer_step.wgsl` leaves the pieces of attention, in floats.
+/// Where `shaders/mixers/mixer_step.wgsl` leaves the pieces of attention, in floats.
 #[derive(Clone, Copy, Debug)]
 pub struct Pieces {
     /// The first of them.
