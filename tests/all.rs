@@ -21,4 +21,5 @@ mod shaders;
 mod snapshots;
 mod synth;
 mod text;
+mod unchanged;
 mod vocabulary;

@@ -68,6 +68,7 @@ pub mod selfcheck;
 pub mod session;
 pub mod state;
 pub mod synth;
+pub mod target;
 pub mod text;
 pub mod tokenizer;
 pub mod weights;

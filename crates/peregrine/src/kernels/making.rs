@@ -69,7 +69,7 @@ impl Making {
         use std::sync::atomic::{AtomicUsize, Ordering};
         use std::sync::{Arc, Mutex, OnceLock};
 
-        type Modules = HashMap<(&'static str, Reduction), Arc<OnceLock<wgpu::ShaderModule>>>;
+        type Modules = HashMap<(&'static Kernel, Reduction), Arc<OnceLock<wgpu::ShaderModule>>>;
         let most = std::thread::available_parallelism().map_or(1, |threads| threads.get());
         let next = Arc::new(AtomicUsize::new(0));
         let modules = Arc::new(Mutex::new(Modules::new()));
@@ -82,17 +82,16 @@ impl Making {
                     let mut made = Vec::new();
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((name, reduction, constants)) = keys.get(at) else { return made };
+                        let Some((kernel, reduction, constants)) = keys.get(at) else { return made };
                         let start = Instant::now();
                         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-                        let Some(kernel) = Kernel::named(name) else { continue };
                         let slot = match modules.lock() {
-                            Ok(mut modules) => modules.entry((name, *reduction)).or_default().clone(),
+                            Ok(mut modules) => modules.entry((*kernel, *reduction)).or_default().clone(),
                             Err(_) => return made,
                         };
                         let module = slot.get_or_init(|| module(&device, kernel, *reduction, kv, alter));
                         let constants: Vec<_> = constants.iter().map(|(n, v)| (*n, f64::from_bits(*v))).collect();
-                        let pipeline = pipeline(&device, name, module, &constants);
+                        let pipeline = pipeline(&device, kernel.name, module, &constants);
                         if !heard(scope.pop()) {
                             made.push((at, pipeline, Instant::now().since(start)));
                         }
@@ -122,11 +121,9 @@ impl Making {
             }
         }
         let start = Instant::now();
-        for (done, (name, reduction, constants)) in (1..).zip(&self.wanted) {
+        for (done, (kernel, reduction, constants)) in (1..).zip(&self.wanted) {
             let constants: Vec<_> = constants.iter().map(|(n, v)| (*n, f64::from_bits(*v))).collect();
-            if let Some(kernel) = Kernel::named(name) {
-                pipelines.get(kernel, *reduction, &constants);
-            }
+            pipelines.get(kernel, *reduction, &constants);
             pipelines.finish().await?;
             progress(done, total);
         }
