@@ -114,7 +114,8 @@ export class Reader {
   readonly #lexer: Lexer;
 
   constructor(more: boolean) {
-    this.#lexer = new Lexer({ ...marked.defaults, streaming: more } as ConstructorParameters<typeof Lexer>[0]);
+    const options = { ...marked.defaults, streaming: more };
+    this.#lexer = new Lexer<string, string>(options);
   }
 
   /** The addresses that the blocks read so far define. */
