@@ -203,6 +203,8 @@ fn synth_makes_a_model() {
     fails(&["synth", "--size", "2b", "-o", "x.gguf"], "1.5b-deep");
     fails(&["synth", "--size", "7b", "--type", "Q9", "-o", "x.gguf"], "Q4_K_M");
     fails(&["synth", "--size", "7b", "--layers", "0", "-o", out], "1 to 1024");
+    fails(&["synth", "--size", "7b", "--set", "head_dim", "-o", out], "hidden_size=96");
+    fails(&["synth", "--size", "7b", "--set", "heads=3", "-o", out], "config.json");
     fails(&["synth", "--size", "7b"], "--output");
     let nowhere = folder.path().join("no/such/folder.gguf");
     let output = run(&["synth", "--size", "7b", "-o", nowhere.to_str().unwrap()]);

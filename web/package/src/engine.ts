@@ -83,11 +83,11 @@ export class Engine implements AsyncDisposable {
 
   /**
    * The model's raw output, for comparison with other implementations: the logits after each of the last `last` of the given tokens, one row of
-   * `info.model.vocabSize` numbers after the other. Tokens are read in chunks, the last `oneByOne` of them one by one as in an answer. The
-   * open conversation is not touched.
+   * `info.model.vocabSize` numbers after the other. Tokens are read in chunks of `chunk` (default: as many as the model takes at once), the last
+   * `oneByOne` of them one by one as in an answer. The open conversation is not touched.
    */
-  logits(ids: readonly number[], { last = 1, oneByOne = 0 }: { last?: number; oneByOne?: number } = {}): Promise<Float32Array> {
-    return this.#link.call("logits", { ids: [...ids], last, oneByOne }).result;
+  logits(ids: readonly number[], { last = 1, oneByOne = 0, chunk = 0 }: { last?: number; oneByOne?: number; chunk?: number } = {}): Promise<Float32Array> {
+    return this.#link.call("logits", { ids: [...ids], last, oneByOne, chunk }).result;
   }
 
   /**
