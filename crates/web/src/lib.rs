@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use js_sys::{Array, Function};
 use peregrine::checkpoint::{Checkpoint, Source};
-use peregrine::gpu::{Gpu, Reduction, ShapeClass};
+use peregrine::gpu::{Access, Gpu, Reduction, ShapeClass};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::session::{Engine, GenerateOptions, Session};
 use sha2::{Digest, Sha256};
@@ -26,6 +26,20 @@ use source::JsSource;
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();
+}
+
+/// A way to the GPU: by the `navigator.gpu` of the moment in which it is made, which happens without a pause.
+#[wasm_bindgen]
+pub struct WebAccess(Access);
+
+#[wasm_bindgen]
+impl WebAccess {
+    /// There must be a `navigator.gpu`, in a page or in a worker.
+    #[wasm_bindgen(constructor)]
+    #[expect(clippy::new_without_default, reason = "JavaScript has no such thing")]
+    pub fn new() -> Self {
+        Self(Access::new())
+    }
 }
 
 /// A model on the GPU; sessions share it.
@@ -48,9 +62,14 @@ fn formats(checkpoint: &Checkpoint) -> String {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads a model from GGUF files: `files` are objects `{ name, size, read(offset, length) }`, in order; `report` hears the
+    /// Loads a model onto the GPU that `access` leads to, from GGUF files: `files` are objects `{ name, size, read(offset, length) }`, in order; `report` hears the
     /// progress.
-    pub async fn load(files: Array, options: JsValue, report: Function) -> Result<WebEngine, JsValue> {
+    pub async fn load(
+        access: WebAccess,
+        files: Array,
+        options: JsValue,
+        report: Function,
+    ) -> Result<WebEngine, JsValue> {
         let options: LoadOptions = serde_wasm_bindgen::from_value(options)?;
         let gpu = options.gpu().map_err(to_js_error)?;
         let load = options.load().map_err(to_js_error)?;
@@ -60,9 +79,9 @@ impl WebEngine {
             .collect::<Result<Vec<Rc<dyn Source>>, JsValue>>()?;
         let bytes: u64 = sources.iter().map(|source| source.len()).sum();
         let checkpoint = Checkpoint::open_gguf_parts(sources).await.map_err(to_js_error)?;
-        let gpu = Gpu::new(&gpu).await.map_err(to_js_error)?;
+        let gpu = Gpu::open(&access.0, &gpu).await.map_err(to_js_error)?;
         // Before the first byte of weights: whether it fits.
-        let needed = Footprint::fit(&checkpoint, &load, Device::of(&gpu)).map_err(to_js_error)?.total() as f64;
+        let needed = Footprint::fit(&checkpoint, &load, Device::of(&gpu)).map_err(to_js_error)?;
         let mut progress = |now: peregrine::model::Progress| {
             // A page that throws in its progress bar does not stop the loading.
             let _ = to_js(&Progress::from(now)).and_then(|value| report.call1(&JsValue::NULL, &value));
@@ -90,7 +109,12 @@ impl WebEngine {
                     ShapeClass::Hardware => "hardware",
                 },
             },
-            memory: MemoryInfo { weights: engine.model().weight_bytes() as f64, needed },
+            memory: MemoryInfo {
+                weights: engine.model().weight_bytes() as f64,
+                needed: needed.total() as f64,
+                snapshots: needed.snapshots as f64,
+                snapshots_host: load.snapshot_host_budget.unwrap_or(0) as f64,
+            },
         };
         Ok(Self { engine, info })
     }
