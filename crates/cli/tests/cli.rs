@@ -102,6 +102,10 @@ fn info_tells_the_memory() {
         ["weights", "kv_cache", "kv_growth", "states", "scratch"].map(|k| all[k].as_u64().unwrap()).iter().sum();
     assert_eq!((all["total"].as_u64(), &all["context"]), (Some(sum), &4096.into()));
     assert!(all["fits"].is_null());
+    assert_eq!(all["snapshots"].as_u64(), Some(256 << 20));
+    // What a budget leaves is theirs.
+    let exact = memory(&["--memory-budget", &(sum + 1000).to_string()]);
+    assert_eq!((exact["fits"].as_bool(), exact["snapshots"].as_u64()), (Some(true), Some(1000)));
     let some = memory(&["--context", "256", "--memory-budget", "1GB"]);
     assert_eq!((some["kv_cache"].as_u64(), some["fits"].as_bool()), (Some(8 * 2 * 256 * 128 * 2), Some(true)));
     assert_eq!(memory(&["--context", "256", "--kv", "f32"])["kv_cache"].as_u64(), Some(8 * 2 * 256 * 128 * 4));
