@@ -69,11 +69,6 @@ impl Hash for Kernel {
 }
 
 impl Kernel {
-    /// The kernel of that name.
-    pub fn named(name: &str) -> Option<&'static Self> {
-        KERNELS.iter().copied().find(|kernel| kernel.name == name)
-    }
-
     /// The whole source. `web`: for Tint, which wants `enable subgroups;` in front where naga rejects the line.
     pub fn source(&self, reduction: Reduction, cache: impl Into<Cache>, web: bool) -> String {
         let cache = cache.into();

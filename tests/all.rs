@@ -17,6 +17,7 @@ mod sampling;
 mod saved;
 mod session;
 mod shaders;
+mod signatures;
 mod snapshots;
 mod synth;
 mod text;

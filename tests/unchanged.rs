@@ -8,9 +8,9 @@ use std::fmt::Write;
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::kernels::KERNELS;
 use peregrine::model::{LoadOptions, Model};
+use peregrine::ops::target::Target;
 use peregrine::plan::{Call, Step};
 use peregrine::state::KvType;
-use peregrine::target::Target;
 use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model};
 use sha2::{Digest, Sha256};
 

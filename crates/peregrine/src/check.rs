@@ -6,13 +6,15 @@
 
 mod neighbours;
 
+use std::ops::Range;
+
 use self::neighbours::kept;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::model::Strides;
+use crate::ops::Op;
 use crate::plan::{Dispatch, Draw, Needed, Stage, Step};
 use crate::reference::kernels::{self, LayerState};
-use crate::reference::model::{self, Layer, Trace};
+use crate::reference::model::{self, Layer};
 use crate::session::Session;
 
 /// One comparison.
@@ -88,7 +90,7 @@ pub async fn check(
     on_result: &mut dyn FnMut(&Comparison),
 ) -> Result<()> {
     session.reset();
-    let cooperative = session.engine().model().gpu().cooperative();
+    let cooperative = session.engine().model().target().cooperative;
     let c = checkpoint.config.clone();
     if let Some(token) = ids.iter().find(|id| **id >= c.vocab_size) {
         return Err(Error::TokenOutOfRange { token: *token, vocab_size: c.vocab_size });
@@ -114,193 +116,115 @@ async fn check_step(
     states: &mut [LayerState],
     on_result: &mut dyn FnMut(&Comparison),
 ) -> Result<()> {
-    let c = &checkpoint.config;
     let step = session.begin_step(ids, 1)?;
-    let many = step.tokens > 1;
-    let mut runner = Runner { session, step, next: 0, many };
-
-    let h: Vec<f32> = model::embeddings(checkpoint, ids).await?;
-    runner.must_run("embed").await?;
-    runner.compare("embed", None, &h, on_result).await?;
-
-    for i in 0..c.num_hidden_layers {
-        let layer = Layer::load(checkpoint, i).await?;
-        // The twin goes on from the GPU's own residual stream, and from the keys and values that the GPU keeps.
-        let input = runner.output("embed").await?;
-        let mut found = Vec::new();
-        for name in STAGES {
-            if runner.run(name, Some(i)).await? {
-                found.push((name, runner.read_rows(&runner.describe(name)).await?));
-            }
+    let stages = session.plan(step.tokens > 1).stages();
+    let mut walk = Walk { session, checkpoint, ids, step, normed: None, on_result };
+    for stages in stages.chunk_by(|a, b| a.0.layer == b.0.layer) {
+        match stages[0].0.layer {
+            Some(layer) => walk.layer(layer, stages, &mut states[layer as usize]).await?,
+            None => walk.around(stages).await?,
         }
-        let cache = runner.cache(i).await?;
-        let model = runner.session.engine().model();
-        let (kv, cooperative) = (model.kv().kv(), model.gpu().cooperative());
-        let keep = |values: bool, at: usize, row: &mut [f32]| {
-            kept(kv, c.head_dim, cooperative, cache[usize::from(values)].get(at..at + row.len()), row);
-        };
-        let state = &mut states[i as usize];
-        let trace = layer.forward(c, &input, step.position, state, &keep);
-        for (name, all) in found {
-            runner.compare_rows(name, Some(i), &all, line(&trace, name), on_result);
-        }
-        runner.compare_states(i, &cache, state, on_result).await?;
     }
-
-    let last = runner.output("embed").await?;
-    let last = &last[last.len() - c.hidden_size as usize..];
-    let norm = checkpoint.read_f32("model.final_layernorm.weight", &[c.hidden_size.into()]).await?;
-    let expected = kernels::rmsnorm(last, &norm, c.rms_norm_eps);
-    let input = if runner.run("final_layernorm", None).await? {
-        runner.compare("final_layernorm", None, &expected, on_result).await?;
-        runner.output("final_layernorm").await?
-    } else {
-        expected
-    };
-    let logits = model::lm_head(checkpoint, &input).await?;
-    runner.must_run("lm_head").await?;
-    runner.compare("lm_head", None, &logits, on_result).await?;
+    // A plan that leaves out a layer shows in the next comparison; these two nothing would follow.
+    for op in [Op::Embed, Op::LmHead] {
+        if !stages.iter().any(|(stage, _)| stage.op == op) {
+            return Err(Error::Gpu { detail: format!("the plan has no {} where the CPU twin has it", op.name()) });
+        }
+    }
     session.end_step(&step);
     session.remember(ids);
     Ok(())
 }
 
-/// The stages of a layer in order, as `Model::record` names them. A plan has no dispatch for one that is fused into the next.
-const STAGES: [&str; 11] = [
-    "input_layernorm",
-    "project_in",
-    "prepare",
-    "mixer",
-    "attention",
-    "ssm",
-    "gated_norm",
-    "project_out",
-    "pre_ff_layernorm",
-    "mlp_in",
-    "mlp_out",
-];
-
-fn line<'a>(trace: &'a Trace, name: &str) -> &'a [f32] {
-    match name {
-        "input_layernorm" => &trace.input_layernorm,
-        "project_in" => &trace.project_in,
-        "prepare" => &trace.prepare,
-        "mixer" | "attention" | "ssm" => &trace.mixer,
-        "gated_norm" => &trace.gated_norm,
-        "project_out" => &trace.project_out,
-        "pre_ff_layernorm" => &trace.pre_ff_layernorm,
-        "mlp_in" => &trace.mlp_in,
-        _ => &trace.mlp_out,
-    }
-}
+/// Some stages of a plan, with the indices of their dispatches.
+type Stages = [(Stage, Range<usize>)];
 
 /// Runs the plan stage by stage.
-struct Runner<'a> {
+struct Walk<'a> {
     session: &'a mut Session,
+    checkpoint: &'a Checkpoint,
+    ids: &'a [u32],
     step: Step,
-    next: usize,
-    many: bool,
+    /// The last row of the residual stream after the final norm, the GPU's where that is a stage.
+    normed: Option<Vec<f32>>,
+    on_result: &'a mut dyn FnMut(&Comparison),
 }
 
-/// A stage's output: its buffer, and the sections of a row that mean something.
-struct Output<'a> {
-    buffer: &'a wgpu::Buffer,
-    rows: u32,
-    stride: u32,
-    sections: Vec<Section>,
-    /// Whether the stage adds to what is there.
-    adds: bool,
-}
-
-/// Values of one kind in a row: compared by themselves, since a small thing beside a large one could hide.
-struct Section {
-    name: &'static str,
-    first: u32,
-    /// Where it begins in the twin's row, which has no gaps.
-    twin: u32,
-    len: u32,
-}
-
-impl Output<'_> {
-    /// The sections, laid one after the other.
-    fn row(&mut self, sections: &[(&'static str, u32)]) {
-        let mut first = 0;
-        for (name, len) in sections {
-            self.sections.push(Section { name, first, twin: first, len: *len });
-            first += len;
-        }
-    }
-}
-
-impl Runner<'_> {
-    fn describe(&self, name: &str) -> Output<'_> {
-        let model = self.session.engine().model();
-        let (c, s, b, t) = (&model.config, Strides::of(&model.config), &model.scratch, self.step.tokens);
-        let (d, q, kv, ssm) = (c.hidden_size, c.q_dim(), c.kv_dim(), c.mamba_d_ssm);
-        let (state, heads) = (c.mamba_n_groups * c.mamba_d_state, c.mamba_n_heads);
-        let (buffer, rows, stride) = match name {
-            "embed" | "project_out" | "mlp_out" => (&b.h, t, s.hidden),
-            "input_layernorm" | "pre_ff_layernorm" => (&b.u, t, s.hidden),
-            "project_in" => (&b.proj, t, s.proj),
-            "prepare" => (&b.ready, t, s.ready),
-            "mixer" | "attention" | "ssm" | "gated_norm" => (&b.mixed, t, s.mixed),
-            "mlp_in" => (&b.ff, t, s.ff),
-            "final_layernorm" => (&b.u, 1, s.hidden),
-            _ => (&b.logits, 1, c.vocab_size),
-        };
-        let adds = matches!(name, "project_out" | "mlp_out" | "gated_norm");
-        let mut output = Output { buffer, rows, stride, sections: Vec::new(), adds };
-        match name {
-            "project_in" => output.row(&[
-                ("q", q),
-                ("k", kv),
-                ("v", kv),
-                ("z", ssm),
-                ("x", ssm),
-                ("B", state),
-                ("C", state),
-                ("dt", heads),
-            ]),
-            "prepare" => output.row(&[
-                ("q", q),
-                ("x", ssm),
-                ("B", state),
-                ("C", state),
-                ("delta", heads),
-                ("exp(delta A)", heads),
-            ]),
-            "mixer" | "attention" | "ssm" | "gated_norm" => {
-                if name != "ssm" {
-                    output.sections.push(Section { name: "attention", first: 0, twin: 0, len: q });
+impl Walk<'_> {
+    /// What comes before the layers, or after them.
+    async fn around(&mut self, stages: &Stages) -> Result<()> {
+        let checkpoint = self.checkpoint;
+        let c = &checkpoint.config;
+        for (stage, dispatches) in stages {
+            let expected = match stage.op {
+                Op::Embed => model::embeddings(checkpoint, self.ids).await?,
+                Op::FinalNorm => self.final_norm().await?,
+                Op::LmHead => {
+                    let input = match self.normed.take() {
+                        Some(normed) => normed,
+                        None => self.final_norm().await?,
+                    };
+                    model::lm_head(checkpoint, &input).await?
                 }
-                if name != "attention" {
-                    output.sections.push(Section { name: "SSM", first: s.ssm, twin: q, len: ssm });
-                }
+                // Drawn by the host here; `tests/drawing.rs` compares it.
+                Op::Sample => continue,
+                Op::InputNorm
+                | Op::ProjectIn
+                | Op::Prepare
+                | Op::Mixer
+                | Op::Attention
+                | Op::Ssm
+                | Op::GatedNorm
+                | Op::ProjectOut
+                | Op::MlpNorm
+                | Op::MlpIn
+                | Op::MlpOut => return Err(misplaced(*stage)),
+            };
+            self.run(*stage, dispatches).await?;
+            let found = self.rows(*stage).await?;
+            self.compare(*stage, &found, &expected);
+            if stage.op == Op::FinalNorm {
+                self.normed = Some(found[..c.hidden_size as usize].to_vec());
             }
-            "mlp_in" => output.row(&[("", c.intermediate_size)]),
-            "lm_head" => output.row(&[("", c.vocab_size)]),
-            _ => output.row(&[("", d)]),
         }
-        output
+        Ok(())
     }
 
-    async fn must_run(&mut self, name: &'static str) -> Result<()> {
-        match self.run(name, None).await? {
-            true => Ok(()),
-            false => Err(Error::Gpu { detail: format!("the plan has no {name} where the CPU twin has it") }),
-        }
+    /// The final norm of the GPU's own last row.
+    async fn final_norm(&self) -> Result<Vec<f32>> {
+        let c = &self.checkpoint.config;
+        let stream = self.residual().await?;
+        let norm = self.checkpoint.read_f32("model.final_layernorm.weight", &[c.hidden_size.into()]).await?;
+        Ok(kernels::rmsnorm(&stream[stream.len() - c.hidden_size as usize..], &norm, c.rms_norm_eps))
     }
 
-    /// Poisons the stage's output and runs its dispatches (one a slab). False where the plan goes on with another stage.
-    async fn run(&mut self, name: &'static str, layer: Option<u32>) -> Result<bool> {
-        let stage = Stage { layer, name };
-        let plan = self.session.plan(self.many);
-        let count = plan.dispatches()[self.next..].iter().take_while(|d| d.stage == stage).count();
-        if count == 0 {
-            return Ok(false);
+    async fn layer(&mut self, i: u32, stages: &Stages, state: &mut LayerState) -> Result<()> {
+        let c = &self.checkpoint.config;
+        let layer = Layer::load(self.checkpoint, i).await?;
+        // The twin goes on from the GPU's own residual stream, and from the keys and values that the GPU keeps.
+        let input = self.residual().await?;
+        let mut found = Vec::new();
+        for (stage, dispatches) in stages {
+            self.run(*stage, dispatches).await?;
+            found.push((*stage, self.rows(*stage).await?));
         }
-        let output = self.describe(name);
+        let cache = self.cache(i).await?;
+        let target = *self.session.engine().model().target();
+        let keep = |values: bool, at: usize, row: &mut [f32]| {
+            let found = cache[usize::from(values)].get(at..at + row.len());
+            kept(target.kv, c.head_dim, target.cooperative, found, row);
+        };
+        let trace = layer.forward(c, &input, self.step.position, state, &keep);
+        for (stage, rows) in found {
+            self.compare(stage, &rows, trace.of(stage.op).ok_or_else(|| misplaced(stage))?);
+        }
+        self.compare_states(i, &cache, state).await
+    }
+
+    /// Poisons the stage's output and runs its dispatches.
+    async fn run(&self, stage: Stage, dispatches: &Range<usize>) -> Result<()> {
         let model = self.session.engine().model();
+        let output = model.written(stage.op, self.step.tokens).ok_or_else(|| misplaced(stage))?;
         if !output.adds {
             for row in 0..output.rows {
                 for section in &output.sections {
@@ -310,71 +234,51 @@ impl Runner<'_> {
                 }
             }
         }
-        let plan = self.session.plan(self.many);
+        let plan = self.session.plan(self.step.tokens > 1);
         let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
         // Pieces of attention are put together in any case, to be compared; project_out puts two together once more.
         let seen =
             |d: &&Dispatch| d.is_needed(&self.step, Draw::Host) || (d.needed == Needed::Splits && self.step.splits > 1);
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for dispatch in plan.dispatches()[self.next..self.next + count].iter().filter(seen) {
+        for dispatch in plan.dispatches()[dispatches.clone()].iter().filter(seen) {
             dispatch.encode(&mut pass, &self.step, model.kv());
         }
         drop(pass);
         model.gpu.queue().submit([encoder.finish()]);
-        self.next += count;
-        Ok(true)
-    }
-
-    /// Everything that the stage's output buffer holds, sections after each other, token by token.
-    async fn output(&self, name: &str) -> Result<Vec<f32>> {
-        let output = self.describe(name);
-        let all = self.read_rows(&output).await?;
-        let rows = all.chunks_exact(output.stride as usize);
-        Ok(rows.flat_map(|row| output.sections.iter().flat_map(|s| cut(row, s.first, s.len))).copied().collect())
-    }
-
-    async fn read_rows(&self, output: &Output<'_>) -> Result<Vec<f32>> {
-        let gpu = &self.session.engine().model().gpu;
-        gpu.read(output.buffer, 0, u64::from(output.rows) * u64::from(output.stride)).await
-    }
-
-    /// Compares the stage's output with `expected`, whose rows have the same sections without gaps.
-    async fn compare(
-        &self,
-        name: &'static str,
-        layer: Option<u32>,
-        expected: &[f32],
-        on_result: &mut dyn FnMut(&Comparison),
-    ) -> Result<()> {
-        let all = self.read_rows(&self.describe(name)).await?;
-        self.compare_rows(name, layer, &all, expected, on_result);
         Ok(())
     }
 
-    /// The same for rows that have been read.
-    fn compare_rows(
-        &self,
-        name: &'static str,
-        layer: Option<u32>,
-        all: &[f32],
-        expected: &[f32],
-        on_result: &mut dyn FnMut(&Comparison),
-    ) {
-        let output = self.describe(name);
+    /// The residual stream \[T, D\], as the GPU has it.
+    async fn residual(&self) -> Result<Vec<f32>> {
+        let model = self.session.engine().model();
+        let (width, stride) = (model.config.hidden_size as usize, model.strides.hidden);
+        let all = model.gpu.read(&model.scratch.h, 0, u64::from(self.step.tokens) * u64::from(stride)).await?;
+        Ok(all.chunks_exact(stride as usize).flat_map(|row| &row[..width]).copied().collect())
+    }
+
+    /// The rows that a stage has written, gaps included.
+    async fn rows(&self, stage: Stage) -> Result<Vec<f32>> {
+        let model = self.session.engine().model();
+        let output = model.written(stage.op, self.step.tokens).ok_or_else(|| misplaced(stage))?;
+        model.gpu.read(output.buffer, 0, u64::from(output.rows) * u64::from(output.stride)).await
+    }
+
+    /// Compares rows with `expected`, whose rows have the same sections without gaps.
+    fn compare(&mut self, stage: Stage, all: &[f32], expected: &[f32]) {
+        let Some(output) = self.session.engine().model().written(stage.op, self.step.tokens) else { return };
         let width = expected.len() / output.rows as usize;
         for section in &output.sections {
-            let found: Vec<f32> = all
-                .chunks_exact(output.stride as usize)
-                .flat_map(|row| cut(row, section.first, section.len))
-                .copied()
-                .collect();
-            let expected: Vec<f32> =
-                expected.chunks_exact(width).flat_map(|row| cut(row, section.twin, section.len)).copied().collect();
-            let mut stage = Stage { layer, name }.to_string();
+            let cut = |rows: &[f32], width: usize, first: u32| -> Vec<f32> {
+                let range = first as usize..(first + section.len) as usize;
+                rows.chunks_exact(width).flat_map(|row| &row[range.clone()]).copied().collect()
+            };
+            let found = cut(all, output.stride as usize, section.first);
+            let expected = cut(expected, width, section.twin);
+            let mut name = stage.to_string();
             if !section.name.is_empty() {
-                stage += &format!(" ({})", section.name);
+                name += &format!(" ({})", section.name);
             }
-            on_result(&Comparison::of(stage, output.rows, &found, &expected));
+            (self.on_result)(&Comparison::of(name, output.rows, &found, &expected));
         }
     }
 
@@ -385,30 +289,28 @@ impl Runner<'_> {
         self.session.state().keys_and_values(gpu, layer as usize, 0, end).await
     }
 
-    async fn compare_states(
-        &self,
-        layer: u32,
-        [keys, values]: &[Vec<f32>; 2],
-        expected: &LayerState,
-        on_result: &mut dyn FnMut(&Comparison),
-    ) -> Result<()> {
+    async fn compare_states(&mut self, layer: u32, cache: &[Vec<f32>; 2], expected: &LayerState) -> Result<()> {
+        let [keys, values] = cache;
         let model = self.session.engine().model();
         let state = self.session.state();
         let ssm = &state.layers[layer as usize].ssm;
         let ssm = model.gpu.read(ssm, 0, expected.ssm.len() as u64).await?;
-        for (name, found, expected) in
-            [("keys", keys, &expected.keys), ("values", values, &expected.values), ("SSM state", &ssm, &expected.ssm)]
-        {
-            on_result(&Comparison::of(format!("layer {layer}, {name}"), self.step.tokens, found, expected));
-        }
         let end = self.step.position + self.step.tokens;
-        let found = state.conv_columns(&model.gpu, &model.config, layer as usize, end).await?;
-        let stage = format!("layer {layer}, convolution state");
-        on_result(&Comparison::of(stage, self.step.tokens, &found, &expected.conv));
+        let conv = state.conv_columns(&model.gpu, &model.config, layer as usize, end).await?;
+        for (name, found, expected) in [
+            ("keys", keys, &expected.keys),
+            ("values", values, &expected.values),
+            ("SSM state", &ssm, &expected.ssm),
+            ("convolution state", &conv, &expected.conv),
+        ] {
+            let stage = format!("layer {layer}, {name}");
+            (self.on_result)(&Comparison::of(stage, self.step.tokens, found, expected));
+        }
         Ok(())
     }
 }
 
-fn cut(row: &[f32], first: u32, len: u32) -> &[f32] {
-    &row[first as usize..(first + len) as usize]
+/// A stage that the twin does not have where the plan has it.
+fn misplaced(stage: Stage) -> Error {
+    Error::Gpu { detail: format!("the plan has \"{stage}\" where the CPU twin has no such line") }
 }

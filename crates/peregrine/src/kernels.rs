@@ -1,12 +1,15 @@
 //! The cache of pipelines: each is made once, from a kernel of `shaders/` and its override constants.
 
 mod making;
+mod typed;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use peregrine_shaders::{KERNELS, Kernel};
+pub use typed::{Atomic, Binding, Constant, Constants, Signature, Space, Typed, Value, Wgsl, declare, push};
+pub(crate) use typed::{constants, kernel, wgsl};
 
 use self::making::{Making, module, pipeline};
 use crate::error::{Error, Result};
@@ -79,6 +82,27 @@ impl Pipelines {
         self.unheard.borrow_mut().push((kernel.name, Box::pin(scope.pop())));
         self.made.borrow_mut().insert(key, pipeline.clone());
         pipeline
+    }
+
+    /// The pipeline with its buffers as bind group 0.
+    pub(crate) fn bound(
+        &self,
+        kernel: &'static Kernel,
+        reduction: Reduction,
+        constants: &[(&'static str, f64)],
+        buffers: &[wgpu::Buffer],
+    ) -> (Rc<wgpu::ComputePipeline>, wgpu::BindGroup) {
+        let pipeline = self.get(kernel, reduction, constants);
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+            .zip(buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let bind_group = self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        (pipeline, bind_group)
     }
 
     /// Hears what the device says of the pipelines made since the last call.

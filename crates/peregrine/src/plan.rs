@@ -1,15 +1,12 @@
 //! A plan: dispatches with ready-made pipelines and bind groups, recorded once and replayed for every step.
 
-mod recorder;
-
 use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-pub use recorder::{Input, Norm, Pieces, Recorder, lanes};
-
-use crate::gpu::{Gpu, Reduction};
-use crate::kernels::{Kernel, Pipelines};
+use crate::gpu::Reduction;
+use crate::kernels::{Kernel, Pipelines, wgsl};
+use crate::ops::Op;
 use crate::state::Arena;
 
 /// `Step` of `shaders/common/step.wgsl`, same layout: the only uniform that changes from step to step.
@@ -33,20 +30,24 @@ impl Step {
     }
 }
 
+wgsl! {
+    Step: "Step";
+}
+
 /// Where in the model a dispatch belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage {
     /// The layer, or `None` before the first and after the last.
     pub layer: Option<u32>,
     /// The line of the page in `model.rs`.
-    pub name: &'static str,
+    pub op: Op,
 }
 
 impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.layer {
-            Some(layer) => write!(f, "layer {layer}, {}", self.name),
-            None => f.write_str(self.name),
+            Some(layer) => write!(f, "layer {layer}, {}", self.op.name()),
+            None => f.write_str(self.op.name()),
         }
     }
 }
@@ -119,35 +120,6 @@ pub struct Dispatch {
     grid: Grid,
 }
 
-/// What a finished row of a linear layer becomes: `shaders/linear/epilogue.wgsl`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Epilogue {
-    /// y = W x
-    Store = 0,
-    /// y += W x
-    Add = 1,
-    /// y = silu(W_gate x) (W_up x)
-    SwiGlu = 2,
-}
-
-/// Which tokens a dispatch works on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// All T of the step.
-    All,
-    /// Those whose logits are wanted.
-    Logits,
-}
-
-impl Rows {
-    fn count(self, step: &Step) -> u32 {
-        match self {
-            Self::All => step.tokens,
-            Self::Logits => step.logit_rows(),
-        }
-    }
-}
-
 /// A recorded plan.
 pub struct Plan {
     dispatches: Vec<Dispatch>,
@@ -155,14 +127,26 @@ pub struct Plan {
 
 impl Plan {
     /// The calls with their pipelines and bind groups.
-    pub fn new(gpu: &Gpu, pipelines: &Pipelines, calls: Vec<Call>) -> Self {
-        let dispatches = calls.into_iter().map(|call| Dispatch::new(gpu, pipelines, call));
+    pub fn new(pipelines: &Pipelines, calls: Vec<Call>) -> Self {
+        let dispatches = calls.into_iter().map(|call| Dispatch::new(pipelines, call));
         Self { dispatches: dispatches.collect() }
     }
 
     /// The dispatches in order.
     pub fn dispatches(&self) -> &[Dispatch] {
         &self.dispatches
+    }
+
+    /// The stages in order, each with the indices of its dispatches.
+    pub fn stages(&self) -> Vec<(Stage, std::ops::Range<usize>)> {
+        let mut stages: Vec<(Stage, std::ops::Range<usize>)> = Vec::new();
+        for (at, dispatch) in self.dispatches.iter().enumerate() {
+            match stages.last_mut() {
+                Some((stage, range)) if *stage == dispatch.stage => range.end = at + 1,
+                _ => stages.push((dispatch.stage, at..at + 1)),
+            }
+        }
+        stages
     }
 
     /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need. `draw`: who draws
@@ -183,17 +167,8 @@ impl Plan {
 }
 
 impl Dispatch {
-    fn new(gpu: &Gpu, pipelines: &Pipelines, call: Call) -> Self {
-        let pipeline = pipelines.get(call.kernel, call.reduction, &call.constants);
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-            .zip(&call.buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
-            .collect();
-        let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(call.stage.name),
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
+    fn new(pipelines: &Pipelines, call: Call) -> Self {
+        let (pipeline, bind_group) = pipelines.bound(call.kernel, call.reduction, &call.constants, &call.buffers);
         let Call { stage, needed, weight_bytes, kv, grid, .. } = call;
         Self { stage, needed, weight_bytes, kv, pipeline, bind_group, grid }
     }
