@@ -15,6 +15,7 @@ mod mixes;
 mod model;
 mod sampling;
 mod saved;
+mod selfcheck;
 mod session;
 mod shaders;
 mod signatures;

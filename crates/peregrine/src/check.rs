@@ -5,14 +5,14 @@
 //! there: what a kernel forgets to write cannot look right by accident. One layer's weights are on the CPU at a time.
 
 mod neighbours;
+mod runner;
 
-use std::ops::Range;
-
-use self::neighbours::kept;
+pub(crate) use self::neighbours::kept;
+pub(crate) use self::runner::Runner;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::ops::Op;
-use crate::plan::{Dispatch, Draw, Needed, Stage, Step};
+use crate::plan::Stage;
 use crate::reference::kernels::{self, LayerState};
 use crate::reference::model::{self, Layer};
 use crate::session::Session;
@@ -70,11 +70,58 @@ impl Comparison {
         worst
     }
 
+    /// The difference as a share of the largest value.
+    pub fn relative(&self) -> f32 {
+        self.difference / self.magnitude.max(1e-3)
+    }
+
+    /// The name of the stage without its layer.
+    pub fn kind(&self) -> &str {
+        self.stage.split_once(", ").map_or(self.stage.as_str(), |(_, kind)| kind)
+    }
+
+    /// In words: where, and what was found instead of what.
+    pub fn describe(&self) -> String {
+        format!(
+            "{}: at index {} GPU {:e}, CPU {:e}, largest value {:.3e}",
+            self.stage, self.index, self.found, self.expected, self.magnitude
+        )
+    }
+
     /// Whether the difference is rounding.
     pub fn is_close(&self) -> bool {
         // An infinite magnitude would excuse anything.
         self.difference.is_finite() && self.difference <= self.tolerance * self.magnitude.max(1e-3)
     }
+}
+
+/// The worst comparison of each kind of stage and how many there were, in the order of the model.
+pub fn worst(results: &[Comparison]) -> Vec<(&Comparison, usize)> {
+    let mut worst: Vec<(&Comparison, usize)> = Vec::new();
+    for r in results {
+        match worst.iter_mut().find(|(w, _)| w.kind() == r.kind()) {
+            Some((w, count)) => {
+                *count += 1;
+                if r.relative() > w.relative() || !r.difference.is_finite() {
+                    *w = r;
+                }
+            }
+            None => worst.push((r, 1)),
+        }
+    }
+    worst
+}
+
+/// `tokens` ids spread over the vocabulary, the same every time.
+pub fn spread_ids(vocab_size: u32, tokens: u32) -> Vec<u32> {
+    (1..=u64::from(tokens)).map(|i| (i * 2_654_435_761 % u64::from(vocab_size)) as u32).collect()
+}
+
+/// The steps that `check` takes by default: half of the tokens at once, then the rest one by one.
+pub fn halves(tokens: u32) -> Vec<u32> {
+    let mut steps = vec![tokens / 2];
+    steps.extend(std::iter::repeat_n(1, (tokens - tokens / 2) as usize));
+    steps
 }
 
 /// Reads `ids` in the given steps, comparing everything on the way; `on_result` hears of each comparison as it is made.
@@ -118,17 +165,17 @@ async fn check_step(
 ) -> Result<()> {
     let step = session.begin_step(ids, 1)?;
     let stages = session.plan(step.tokens > 1).stages();
-    let mut walk = Walk { session, checkpoint, ids, step, normed: None, on_result };
-    for stages in stages.chunk_by(|a, b| a.0.layer == b.0.layer) {
-        match stages[0].0.layer {
+    let mut walk = Walk { runner: Runner::new(session, step), checkpoint, ids, normed: None, on_result };
+    for stages in stages.chunk_by(|a, b| a.layer == b.layer) {
+        match stages[0].layer {
             Some(layer) => walk.layer(layer, stages, &mut states[layer as usize]).await?,
             None => walk.around(stages).await?,
         }
     }
-    // A plan that leaves out a layer shows in the next comparison; these two nothing would follow.
+    // A plan that leaves out a line of a layer shows in the next comparison; these two nothing would follow.
     for op in [Op::Embed, Op::LmHead] {
-        if !stages.iter().any(|(stage, _)| stage.op == op) {
-            return Err(Error::Gpu { detail: format!("the plan has no {} where the CPU twin has it", op.name()) });
+        if !stages.iter().any(|stage| stage.op == op) {
+            return Err(runner::missing(op));
         }
     }
     session.end_step(&step);
@@ -136,15 +183,11 @@ async fn check_step(
     Ok(())
 }
 
-/// Some stages of a plan, with the indices of their dispatches.
-type Stages = [(Stage, Range<usize>)];
-
-/// Runs the plan stage by stage.
+/// Runs the plan stage by stage, and compares each with its twin.
 struct Walk<'a> {
-    session: &'a mut Session,
+    runner: Runner<'a>,
     checkpoint: &'a Checkpoint,
     ids: &'a [u32],
-    step: Step,
     /// The last row of the residual stream after the final norm, the GPU's where that is a stage.
     normed: Option<Vec<f32>>,
     on_result: &'a mut dyn FnMut(&Comparison),
@@ -152,21 +195,19 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// What comes before the layers, or after them.
-    async fn around(&mut self, stages: &Stages) -> Result<()> {
-        let checkpoint = self.checkpoint;
-        let c = &checkpoint.config;
-        for (stage, dispatches) in stages {
+    async fn around(&mut self, stages: &[Stage]) -> Result<()> {
+        for stage in stages {
             let expected = match stage.op {
-                Op::Embed => model::embeddings(checkpoint, self.ids).await?,
+                Op::Embed => model::embeddings(self.checkpoint, self.ids).await?,
                 Op::FinalNorm => self.final_norm().await?,
                 Op::LmHead => {
                     let input = match self.normed.take() {
                         Some(normed) => normed,
                         None => self.final_norm().await?,
                     };
-                    model::lm_head(checkpoint, &input).await?
+                    model::lm_head(self.checkpoint, &input).await?
                 }
-                // Drawn by the host here; `tests/drawing.rs` compares it.
+                // The host draws here; `tests/drawing.rs` compares what the GPU draws.
                 Op::Sample => continue,
                 Op::InputNorm
                 | Op::ProjectIn
@@ -178,13 +219,13 @@ impl Walk<'_> {
                 | Op::ProjectOut
                 | Op::MlpNorm
                 | Op::MlpIn
-                | Op::MlpOut => return Err(misplaced(*stage)),
+                | Op::MlpOut => return Err(runner::misplaced(*stage)),
             };
-            self.run(*stage, dispatches).await?;
-            let found = self.rows(*stage).await?;
-            self.compare(*stage, &found, &expected);
+            self.runner.run(stage.op, stage.layer)?;
+            let found = self.runner.rows(stage.op).await?;
+            self.compare(*stage, &found, &expected)?;
             if stage.op == Op::FinalNorm {
-                self.normed = Some(found[..c.hidden_size as usize].to_vec());
+                self.normed = Some(self.runner.output(stage.op).await?);
             }
         }
         Ok(())
@@ -193,79 +234,38 @@ impl Walk<'_> {
     /// The final norm of the GPU's own last row.
     async fn final_norm(&self) -> Result<Vec<f32>> {
         let c = &self.checkpoint.config;
-        let stream = self.residual().await?;
+        let stream = self.runner.output(Op::MlpOut).await?;
         let norm = self.checkpoint.read_f32("model.final_layernorm.weight", &[c.hidden_size.into()]).await?;
         Ok(kernels::rmsnorm(&stream[stream.len() - c.hidden_size as usize..], &norm, c.rms_norm_eps))
     }
 
-    async fn layer(&mut self, i: u32, stages: &Stages, state: &mut LayerState) -> Result<()> {
+    async fn layer(&mut self, i: u32, stages: &[Stage], state: &mut LayerState) -> Result<()> {
         let c = &self.checkpoint.config;
         let layer = Layer::load(self.checkpoint, i).await?;
         // The twin goes on from the GPU's own residual stream, and from the keys and values that the GPU keeps.
-        let input = self.residual().await?;
+        let input = self.runner.output(Op::Embed).await?;
         let mut found = Vec::new();
-        for (stage, dispatches) in stages {
-            self.run(*stage, dispatches).await?;
-            found.push((*stage, self.rows(*stage).await?));
+        for stage in stages {
+            self.runner.run(stage.op, stage.layer)?;
+            found.push((*stage, self.runner.rows(stage.op).await?));
         }
-        let cache = self.cache(i).await?;
-        let target = *self.session.engine().model().target();
+        let cache = self.runner.cache(i).await?;
+        let target = *self.runner.session().engine().model().target();
         let keep = |values: bool, at: usize, row: &mut [f32]| {
             let found = cache[usize::from(values)].get(at..at + row.len());
             kept(target.kv, c.head_dim, target.cooperative, found, row);
         };
-        let trace = layer.forward(c, &input, self.step.position, state, &keep);
+        let trace = layer.forward(c, &input, self.runner.step().position, state, &keep);
         for (stage, rows) in found {
-            self.compare(stage, &rows, trace.of(stage.op).ok_or_else(|| misplaced(stage))?);
+            let expected = trace.of(stage.op).ok_or_else(|| runner::misplaced(stage))?;
+            self.compare(stage, &rows, expected)?;
         }
         self.compare_states(i, &cache, state).await
     }
 
-    /// Poisons the stage's output and runs its dispatches.
-    async fn run(&self, stage: Stage, dispatches: &Range<usize>) -> Result<()> {
-        let model = self.session.engine().model();
-        let output = model.written(stage.op, self.step.tokens).ok_or_else(|| misplaced(stage))?;
-        if !output.adds {
-            for row in 0..output.rows {
-                for section in &output.sections {
-                    let poison = vec![f32::NAN; section.len as usize];
-                    let at = 4 * (u64::from(row) * u64::from(output.stride) + u64::from(section.first));
-                    model.gpu.write(output.buffer, at, bytemuck::cast_slice(&poison));
-                }
-            }
-        }
-        let plan = self.session.plan(self.step.tokens > 1);
-        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
-        // Pieces of attention are put together in any case, to be compared; project_out puts two together once more.
-        let seen =
-            |d: &&Dispatch| d.is_needed(&self.step, Draw::Host) || (d.needed == Needed::Splits && self.step.splits > 1);
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for dispatch in plan.dispatches()[dispatches.clone()].iter().filter(seen) {
-            dispatch.encode(&mut pass, &self.step, model.kv());
-        }
-        drop(pass);
-        model.gpu.queue().submit([encoder.finish()]);
-        Ok(())
-    }
-
-    /// The residual stream \[T, D\], as the GPU has it.
-    async fn residual(&self) -> Result<Vec<f32>> {
-        let model = self.session.engine().model();
-        let (width, stride) = (model.config.hidden_size as usize, model.strides.hidden);
-        let all = model.gpu.read(&model.scratch.h, 0, u64::from(self.step.tokens) * u64::from(stride)).await?;
-        Ok(all.chunks_exact(stride as usize).flat_map(|row| &row[..width]).copied().collect())
-    }
-
-    /// The rows that a stage has written, gaps included.
-    async fn rows(&self, stage: Stage) -> Result<Vec<f32>> {
-        let model = self.session.engine().model();
-        let output = model.written(stage.op, self.step.tokens).ok_or_else(|| misplaced(stage))?;
-        model.gpu.read(output.buffer, 0, u64::from(output.rows) * u64::from(output.stride)).await
-    }
-
     /// Compares rows with `expected`, whose rows have the same sections without gaps.
-    fn compare(&mut self, stage: Stage, all: &[f32], expected: &[f32]) {
-        let Some(output) = self.session.engine().model().written(stage.op, self.step.tokens) else { return };
+    fn compare(&mut self, stage: Stage, all: &[f32], expected: &[f32]) -> Result<()> {
+        let output = self.runner.written(stage)?;
         let width = expected.len() / output.rows as usize;
         for section in &output.sections {
             let cut = |rows: &[f32], width: usize, first: u32| -> Vec<f32> {
@@ -280,22 +280,15 @@ impl Walk<'_> {
             }
             (self.on_result)(&Comparison::of(name, output.rows, &found, &expected));
         }
-    }
-
-    /// Keys and values of a layer with those of this step.
-    async fn cache(&self, layer: u32) -> Result<[Vec<f32>; 2]> {
-        let gpu = &self.session.engine().model().gpu;
-        let end = self.step.position + self.step.tokens;
-        self.session.state().keys_and_values(gpu, layer as usize, 0, end).await
+        Ok(())
     }
 
     async fn compare_states(&mut self, layer: u32, cache: &[Vec<f32>; 2], expected: &LayerState) -> Result<()> {
         let [keys, values] = cache;
-        let model = self.session.engine().model();
-        let state = self.session.state();
-        let ssm = &state.layers[layer as usize].ssm;
-        let ssm = model.gpu.read(ssm, 0, expected.ssm.len() as u64).await?;
-        let end = self.step.position + self.step.tokens;
+        let (session, step) = (self.runner.session(), *self.runner.step());
+        let (model, state) = (session.engine().model(), session.state());
+        let ssm = model.gpu.read(&state.layers[layer as usize].ssm, 0, expected.ssm.len() as u64).await?;
+        let end = step.position + step.tokens;
         let conv = state.conv_columns(&model.gpu, &model.config, layer as usize, end).await?;
         for (name, found, expected) in [
             ("keys", keys, &expected.keys),
@@ -303,14 +296,8 @@ impl Walk<'_> {
             ("SSM state", &ssm, &expected.ssm),
             ("convolution state", &conv, &expected.conv),
         ] {
-            let stage = format!("layer {layer}, {name}");
-            (self.on_result)(&Comparison::of(stage, self.step.tokens, found, expected));
+            (self.on_result)(&Comparison::of(format!("layer {layer}, {name}"), step.tokens, found, expected));
         }
         Ok(())
     }
-}
-
-/// A stage that the twin does not have where the plan has it.
-fn misplaced(stage: Stage) -> Error {
-    Error::Gpu { detail: format!("the plan has \"{stage}\" where the CPU twin has no such line") }
 }

@@ -76,7 +76,7 @@ impl Pipelines {
             .modules
             .borrow_mut()
             .entry((kernel, reduction))
-            .or_insert_with(|| module(self.gpu.device(), kernel, reduction, self.kv))
+            .or_insert_with(|| module(self.gpu.device(), kernel, reduction, self.kv, self.gpu.alter()))
             .clone();
         let pipeline = Rc::new(pipeline(self.gpu.device(), kernel.name, &module, constants));
         self.unheard.borrow_mut().push((kernel.name, Box::pin(scope.pop())));

@@ -137,15 +137,10 @@ impl Plan {
         &self.dispatches
     }
 
-    /// The stages in order, each with the indices of its dispatches.
-    pub fn stages(&self) -> Vec<(Stage, std::ops::Range<usize>)> {
-        let mut stages: Vec<(Stage, std::ops::Range<usize>)> = Vec::new();
-        for (at, dispatch) in self.dispatches.iter().enumerate() {
-            match stages.last_mut() {
-                Some((stage, range)) if *stage == dispatch.stage => range.end = at + 1,
-                _ => stages.push((dispatch.stage, at..at + 1)),
-            }
-        }
+    /// The stages in order: where one or several dispatches belong.
+    pub fn stages(&self) -> Vec<Stage> {
+        let mut stages: Vec<Stage> = self.dispatches.iter().map(|dispatch| dispatch.stage).collect();
+        stages.dedup();
         stages
     }
 

@@ -3,6 +3,7 @@
 mod answer;
 mod copies;
 mod drawing;
+mod garbled;
 mod kept;
 mod overflow;
 mod requests;

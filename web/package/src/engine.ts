@@ -6,7 +6,7 @@ import { Link } from "./link.js";
 import { dedicated, lineFor, type WorkerChoice } from "./lines.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
 import type { ChatMessage, Usage } from "./openai.js";
-import type { EngineInfo, GpuPreferences, LoadRequest, ProfileStage, Progress } from "./protocol.js";
+import type { CheckReport, EngineInfo, GpuPreferences, LoadRequest, ProfileStage, Progress } from "./protocol.js";
 
 /** What {@link downloadModel} takes. */
 export interface DownloadOptions extends SourceOptions {
@@ -88,6 +88,15 @@ export class Engine implements AsyncDisposable {
    */
   logits(ids: readonly number[], { last = 1, oneByOne = 0 }: { last?: number; oneByOne?: number } = {}): Promise<Float32Array> {
     return this.#link.call("logits", { ids: [...ids], last, oneByOne }).result;
+  }
+
+  /**
+   * Compares every stage of the model and every state on this device with a computation on the CPU, while `tokens` tokens are read: half
+   * of them at once, the rest one by one. Takes from seconds to minutes, by the model's size; `onProgress` hears the number of
+   * comparisons. A difference is not an error: the report names the first stage that differs.
+   */
+  check({ tokens = 12, onProgress }: { tokens?: number; onProgress?: (comparisons: number) => void } = {}): Promise<CheckReport> {
+    return this.#link.call("check", { tokens }, onProgress).result;
   }
 
   /**

@@ -25,7 +25,7 @@ export type {
   TokenLogprob,
   Usage,
 } from "./openai.js";
-export type { EngineInfo, GpuPreferences, ProfileStage, Progress } from "./protocol.js";
+export type { CheckReport, EngineInfo, GpuPreferences, ProfileStage, Progress } from "./protocol.js";
 export {
   AbortError,
   DeviceLostError,

@@ -58,6 +58,7 @@ impl Session {
             self.keep_distance(before)?;
             if rows == 1 {
                 self.logits = self.read_logits(1).await?;
+                self.expect_numbers().await?;
             } else {
                 // A chunk at a time, so that the caller can stop it and a page stays alive.
                 self.engine.model.gpu().sync().await?;
@@ -134,11 +135,11 @@ impl Session {
         draw.spare = Some(staging);
         match found.first() {
             Some([_, token, 0, _]) => Ok(Some(*token)),
-            // The host's sampler has the words for what is wrong with these logits.
             _ => {
                 self.take_back();
                 self.logits = self.kept_logits().await?;
-                draw.sampler.sample(&self.logits, &self.ids).map(Some)
+                self.expect_numbers().await?;
+                Err(Error::Gpu { detail: "the token could not be drawn, though all logits are numbers".into() })
             }
         }
     }
