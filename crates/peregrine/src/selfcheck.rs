@@ -155,7 +155,7 @@ fn describe(c: &Comparison) -> String {
 /// CPU computes, more than the eight tokens that its kernels take at a time.
 fn lengths(session: &Session) -> (u32, u32) {
     let model = session.engine().model();
-    let (prompt, steps) = if model.gpu().is_software() { (9, 1) } else { (67, 3) };
+    let (prompt, steps) = if model.target().is_software() { (9, 1) } else { (67, 3) };
     let context = model.context_length();
     let steps = steps.min(context.saturating_sub(1)).max(1);
     (prompt.min(model.chunk()).min(context.saturating_sub(steps)).max(1), steps)
