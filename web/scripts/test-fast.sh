@@ -1,0 +1,20 @@
+#!/bin/sh
+# What needs neither a GPU nor a browser: formatting, lints, types, and the tests that only compute. Stops at the first failure.
+. "$(dirname "$0")/common.sh"
+
+sh web/scripts/system.sh native
+make --no-print-directory web/node_modules/.package-lock.json
+
+step "formatting"
+cargo fmt --all --check
+sh web/scripts/lint.sh
+step "tests without a GPU"
+# Modules of tests/all.rs; `shaders` has one test that opens a device.
+cargo test --release -p peregrine-shaders -p peregrine --lib
+cargo test --release -p peregrine-tests --test all -- \
+    chat:: checkpoint:: family:: fuzz:: sampling:: shaders:: signatures:: text:: vocabulary:: \
+    --skip a_pipeline_that_fails_is_reported_by_name
+cargo test --release -p peregrine-cli --test cli --test hub
+step "types"
+(cd web && for part in package chat e2e; do node_modules/.bin/tsc -p "$part"; done)
+(cd web && npm run --silent test:unit)
