@@ -1,5 +1,5 @@
-//! What Rust declares of each kernel, compared with every composed source: names, types and order of bindings, sizes, override
-//! constants. Without a GPU.
+//! What Rust declares of each kernel, compared with every composed source: names, types and order
+//! of bindings, sizes, override constants. Without a GPU.
 
 use std::collections::{HashMap, HashSet};
 
@@ -57,7 +57,8 @@ fn bindings(module: &Module) -> Vec<Found> {
     found
 }
 
-/// Says the first thing in which a signature differs from a source. `unmet`: constants that no source has had yet.
+/// Says the first thing in which a signature differs from a source. `unmet`: constants that no
+/// source has had yet.
 fn compare(signature: &Signature, module: &Module, unmet: &mut Vec<&'static str>) -> Result<(), String> {
     let (own, cache): (Vec<_>, Vec<_>) = bindings(module).into_iter().partition(|found| found.0 == 0);
     let declared = (0..).zip(&signature.bindings);

@@ -1,4 +1,5 @@
-//! The cache of pipelines: each is made once, from a kernel of `shaders/` and its override constants.
+//! The cache of pipelines: each is made once, from a kernel of `shaders/` and its override
+//! constants.
 
 mod making;
 mod typed;
@@ -47,8 +48,8 @@ impl Pipelines {
         self.made.borrow().len()
     }
 
-    /// Makes the pipelines of these calls, each once and in this order: natively in threads of its own from now on, in a browser when
-    /// [`Making::finish`] is called.
+    /// Makes the pipelines of these calls, each once and in this order: natively in threads of its
+    /// own from now on, in a browser when [`Making::finish`] is called.
     pub(crate) fn make<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Making {
         let mut wanted = Vec::new();
         for call in calls {
@@ -60,7 +61,8 @@ impl Pipelines {
         Making::start(&self.gpu, self.kv, wanted)
     }
 
-    /// The pipeline of a kernel with these override constants. What is wrong with it is told by [`Pipelines::finish`].
+    /// The pipeline of a kernel with these override constants. What is wrong with it is told by
+    /// [`Pipelines::finish`].
     pub fn get(
         &self,
         kernel: &'static Kernel,
@@ -108,7 +110,8 @@ impl Pipelines {
     /// Hears what the device says of the pipelines made since the last call.
     ///
     /// # Errors
-    /// [`Error::Gpu`] with the kernel's name: a browser would otherwise say nothing, and outputs would stay zero.
+    /// [`Error::Gpu`] with the kernel's name: a browser would otherwise say nothing, and outputs
+    /// would stay zero.
     pub async fn finish(&self) -> Result<()> {
         let unheard = std::mem::take(&mut *self.unheard.borrow_mut());
         for (name, scope) in unheard {

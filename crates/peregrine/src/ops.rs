@@ -1,5 +1,6 @@
-//! The operations: a folder each. Its module declares the kernels with their constants, bindings and workgroups, and records them;
-//! `reference.rs` beside it is the twin on the CPU. Which of its kernels a step uses is decided in [`target`], once.
+//! The operations: a folder each. Its module declares the kernels with their constants, bindings
+//! and workgroups, and records them; `reference.rs` beside it is the twin on the CPU. Which of its
+//! kernels a step uses is decided in [`target`], once.
 
 pub mod attention;
 pub mod embed;

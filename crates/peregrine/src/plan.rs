@@ -1,4 +1,5 @@
-//! A plan: dispatches with ready-made pipelines and bind groups, recorded once and replayed for every step.
+//! A plan: dispatches with ready-made pipelines and bind groups, recorded once and replayed for
+//! every step.
 
 use std::rc::Rc;
 
@@ -9,7 +10,8 @@ use crate::kernels::{Kernel, Pipelines, wgsl};
 use crate::ops::Op;
 use crate::state::Arena;
 
-/// `Step` of `shaders/common/step.wgsl`, same layout: the only uniform that changes from step to step.
+/// `Step` of `shaders/common/step.wgsl`, same layout: the only uniform that changes from step to
+/// step.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Step {
@@ -62,7 +64,8 @@ pub enum Needed {
     Always,
     /// When logits are wanted.
     Logits,
-    /// When the context is cut into more pieces than the linear layer that reads them puts together.
+    /// When the context is cut into more pieces than the linear layer that reads them puts
+    /// together.
     Splits,
     /// When the next token is drawn on the GPU.
     Token,
@@ -144,8 +147,8 @@ impl Plan {
         stages
     }
 
-    /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need. `draw`: who draws
-    /// the next token. `kv`: where keys and values lie.
+    /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need.
+    /// `draw`: who draws the next token. `kv`: where keys and values lie.
     pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,

@@ -41,7 +41,8 @@ impl<'a> Runner<'a> {
         self.next += count;
     }
 
-    /// Poisons the stage's output and runs its dispatches. False where the plan goes on with another stage.
+    /// Poisons the stage's output and runs its dispatches. False where the plan goes on with
+    /// another stage.
     ///
     /// # Errors
     /// [`Error::Gpu`] for a stage that writes no rows.
@@ -64,7 +65,8 @@ impl<'a> Runner<'a> {
             }
         }
         let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
-        // Pieces of attention are put together in any case, to be compared; project_out puts two together once more.
+        // Pieces of attention are put together in any case, to be compared; project_out puts two
+        // together once more.
         let seen =
             |d: &&Dispatch| d.is_needed(&self.step, Draw::Host) || (d.needed == Needed::Splits && self.step.splits > 1);
         let mut pass = encoder.begin_compute_pass(&Default::default());

@@ -1,6 +1,6 @@
-//! Kernels by type: a struct whose fields are the override constants and the bindings of a kernel, under their names in WGSL. A test
-//! compares the declarations with every composed source, so a constant that is renamed or a buffer that moves does not compile or is
-//! named there.
+//! Kernels by type: a struct whose fields are the override constants and the bindings of a kernel,
+//! under their names in WGSL. A test compares the declarations with every composed source, so a
+//! constant that is renamed or a buffer that moves does not compile or is named there.
 
 use peregrine_shaders::{Kernel, Reduction};
 
@@ -200,8 +200,10 @@ macro_rules! constants {
 }
 pub(crate) use constants;
 
-/// A kernel's struct: `Name = SOURCE { constants; groups of constants } cache (bindings)`. A binding is `uniform`, `read`, `write`, or
-/// `weights`, which is read as a whole; with `through workgroup` it never sums by subgroups; with `cache read` or `cache write` the field `kv` is the layer whose keys and values are group 1.
+/// A kernel's struct: `Name = SOURCE { constants; groups of constants } cache (bindings)`. A
+/// binding is `uniform`, `read`, `write`, or
+/// `weights`, which is read as a whole; with `through workgroup` it never sums by subgroups; with
+/// `cache read` or `cache write` the field `kv` is the layer whose keys and values are group 1.
 macro_rules! kernel {
     (
         $(#[$meta:meta])*

@@ -1,4 +1,5 @@
-//! What a plan is recorded for: here, and nowhere else, is decided which kernels an operation uses and which workgroups suit them.
+//! What a plan is recorded for: here, and nowhere else, is decided which kernels an operation uses
+//! and which workgroups suit them.
 
 use super::attention::{self, AttentionCooperative};
 use super::linear::{self, Team};
@@ -19,7 +20,8 @@ constants! {
     }
 }
 
-/// What a plan is recorded for: how many tokens, on which kind of device, how keys and values are kept.
+/// What a plan is recorded for: how many tokens, on which kind of device, how keys and values are
+/// kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Many tokens at once, or one.
@@ -68,13 +70,15 @@ impl Target {
         self.class == ShapeClass::Software
     }
 
-    /// Whether norms and what prepares the mixers are part of the dispatches that follow them: one token, on a GPU. Software
-    /// adapters would repeat that work in every workgroup and save nothing, since their dispatches cost nothing.
+    /// Whether norms and what prepares the mixers are part of the dispatches that follow them: one
+    /// token, on a GPU. Software adapters would repeat that work in every workgroup and save
+    /// nothing, since their dispatches cost nothing.
     pub fn fused(&self) -> bool {
         !self.many && !self.is_software()
     }
 
-    /// Whether the norm of the SSM heads' output, in so many groups, is part of the linear layer that follows.
+    /// Whether the norm of the SSM heads' output, in so many groups, is part of the linear layer
+    /// that follows.
     pub fn fuses_gated_norm(&self, groups: u32) -> bool {
         self.fused() && groups == 1
     }
@@ -111,7 +115,8 @@ impl Target {
         }
     }
 
-    /// Whether the GPU draws at a temperature, too: not where the CPU computes, which reads the logits for nothing.
+    /// Whether the GPU draws at a temperature, too: not where the CPU computes, which reads the
+    /// logits for nothing.
     pub fn draws_at_temperatures(&self) -> bool {
         !self.is_software()
     }
@@ -130,19 +135,22 @@ impl Target {
         16
     }
 
-    /// For `matvec_team`. `together`: rows of the matrix that a workgroup may share; `pairs`: whether an invocation may have two.
+    /// For `matvec_team`. `together`: rows of the matrix that a workgroup may share; `pairs`:
+    /// whether an invocation may have two.
     pub fn team(&self, matrix: &GpuMatrix, together: u32, pairs: bool) -> Team {
         let lanes = self.most_lanes;
         let strips = matrix.row_strips();
         let rows = together.min(4).min(lanes);
-        // A pair halves what is read of the input, and the workgroups: where enough of them are left.
+        // A pair halves what is read of the input, and the workgroups: where enough of them are
+        // left.
         let paired = pairs && together >= 2 * rows && matrix.rows >= 4096;
         let mut spans = 1;
         loop {
             let span = strips.div_ceil(spans);
             let rounds = (rows * span).div_ceil(self.most_threads);
             let threads = (rows * span.div_ceil(rounds)).next_multiple_of(lanes);
-            // The staged input, the lanes' sums, and what a reduction through workgroup memory needs, in vec4s.
+            // The staged input, the lanes' sums, and what a reduction through workgroup memory
+            // needs, in vec4s.
             if 8 * span + rows * (threads / lanes) + threads <= MOST_WORKGROUP_MEMORY / 16 {
                 let rounds = span.div_ceil(threads / rows);
                 return Team {

@@ -17,7 +17,8 @@ pub struct Written<'a> {
     pub adds: bool,
 }
 
-/// Values of one kind in a row: compared by themselves, since a small thing beside a large one could hide.
+/// Values of one kind in a row: compared by themselves, since a small thing beside a large one
+/// could hide.
 pub struct Section {
     /// What they are; empty where a row has only these.
     pub name: &'static str,
@@ -40,8 +41,8 @@ fn row(sections: &[(&'static str, u32)]) -> Vec<Section> {
 }
 
 impl Model {
-    /// What `op` writes in a step of so many tokens with one row of logits; `None` where the next token is drawn, which is no row of
-    /// floats.
+    /// What `op` writes in a step of so many tokens with one row of logits; `None` where the next
+    /// token is drawn, which is no row of floats.
     pub fn written(&self, op: Op, tokens: u32) -> Option<Written<'_>> {
         let (c, s, b) = (&self.config, &self.strides, &self.scratch);
         let (q, kv, ssm) = (c.q_dim(), c.kv_dim(), c.mamba_d_ssm);

@@ -1,5 +1,6 @@
-//! Attention heads: causal, over the keys and values of all positions before. For one token on a GPU they are part of
-//! [`super::mixers`], and [`Merge`] puts the pieces of a long context together.
+//! Attention heads: causal, over the keys and values of all positions before. For one token on a
+//! GPU they are part of [`super::mixers`], and [`Merge`] puts the pieces of a long context
+//! together.
 
 pub mod reference;
 

@@ -5,7 +5,8 @@ use crate::ops::linear::reference::dot;
 use crate::ops::mixers::reference::{LayerState, Sections};
 use crate::reference::{Real, each};
 
-/// Causal attention of the last tokens in the cache, those of `ready`, over what is before them. Result \[T, nh hd\].
+/// Causal attention of the last tokens in the cache, those of `ready`, over what is before them.
+/// Result \[T, nh hd\].
 pub fn attention<T: Real>(c: &Config, ready: &[T], state: &LayerState<T>) -> Vec<T> {
     let sections = Sections::of(c);
     let (head_dim, kv) = (c.head_dim as usize, sections.kv);

@@ -1,5 +1,5 @@
-//! Linear layers: a matrix in parts of any block format, times one token or many; what is read may still want its norm, and what is
-//! written is stored, added, or the SwiGLU of two sums.
+//! Linear layers: a matrix in parts of any block format, times one token or many; what is read may
+//! still want its norm, and what is written is stored, added, or the SwiGLU of two sums.
 
 pub mod reference;
 mod team;
@@ -93,7 +93,8 @@ pub struct Input<'a> {
     pub x: &'a wgpu::Buffer,
     /// The norm that is still to be applied to it.
     pub norm: Option<Norm<'a>>,
-    /// Pieces of attention in decode that are still to be put together, where the context is cut into two.
+    /// Pieces of attention in decode that are still to be put together, where the context is cut
+    /// into two.
     pub pieces: Option<Pieces>,
 }
 

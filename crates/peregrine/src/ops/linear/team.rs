@@ -1,5 +1,6 @@
-//! One token on a GPU: a workgroup's invocations share a few rows, norm what they read on the way, and put two pieces of attention
-//! together. The table of the matrix's parts is in the pipeline's constants.
+//! One token on a GPU: a workgroup's invocations share a few rows, norm what they read on the way,
+//! and put two pieces of attention together. The table of the matrix's parts is in the pipeline's
+//! constants.
 
 use super::{Formats, Linear};
 use crate::kernels::{Constant, Constants, constants, kernel};

@@ -1,5 +1,6 @@
-//! The mixers of a layer, side by side: what lies between `project_in` and `project_out` on the page in `model.rs`. One token is one
-//! dispatch on a GPU; many tokens are [`Prepare`], then attention heads and SSM heads, each in dispatches of their own.
+//! The mixers of a layer, side by side: what lies between `project_in` and `project_out` on the
+//! page in `model.rs`. One token is one dispatch on a GPU; many tokens are [`Prepare`], then
+//! attention heads and SSM heads, each in dispatches of their own.
 
 pub mod reference;
 
@@ -64,7 +65,8 @@ kernel! {
 }
 
 kernel! {
-    /// All mixers of one token: one attention head over a piece of the context, or rows of one SSM head.
+    /// All mixers of one token: one attention head over a piece of the context, or rows of one SSM
+    /// head.
     MixerStep = MIXER_STEP {
         SSM_OFFSET: u32, PIECES: u32, HEAD_DIM: u32, Q_PER_KV: u32, D_CONV: u32;
         sizes: KvSizes, widths: ReadySizes, state: StateSizes, shape: Shape,
@@ -76,7 +78,8 @@ kernel! {
 }
 
 impl Model {
-    /// RoPE, KV append, convolution, softplus of many tokens. For one token on a GPU they are part of [`MixerStep`].
+    /// RoPE, KV append, convolution, softplus of many tokens. For one token on a GPU they are part
+    /// of [`MixerStep`].
     pub(crate) fn prepare(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
         if r.target().fused() {
             return;

@@ -1,5 +1,5 @@
-//! The twin of `shaders/mixers/prepare.wgsl`, and what a layer keeps between tokens. That of `mixer_step.wgsl` is it with those of
-//! attention and SSM heads.
+//! The twin of `shaders/mixers/prepare.wgsl`, and what a layer keeps between tokens. That of
+//! `mixer_step.wgsl` is it with those of attention and SSM heads.
 
 use crate::config::Config;
 use crate::ops::linear::reference::{dot, silu};
@@ -10,7 +10,8 @@ pub fn softplus<T: Real>(v: T) -> T {
     if v > T::of(20.0) { v } else { v.exp().ln_1p() }
 }
 
-/// The heads of `x`, turned by the angle of `position`: the pair (i, i + hd/2) by position theta^(-2i/hd), all in f64.
+/// The heads of `x`, turned by the angle of `position`: the pair (i, i + hd/2) by position
+/// theta^(-2i/hd), all in f64.
 pub fn rope<T: Real>(x: &[T], head_dim: usize, theta: f64, position: u32) -> Vec<T> {
     let mut y = x.to_vec();
     let half = head_dim / 2;
@@ -93,13 +94,14 @@ impl Sections {
     }
 }
 
-/// What a row \[nkv, hd\] becomes in the cache: whether it is of the values (or of the keys), the index of its first among all of
-/// them, and the row.
+/// What a row \[nkv, hd\] becomes in the cache: whether it is of the values (or of the keys), the
+/// index of its first among all of them, and the row.
 pub type Keep<'a, T> = dyn Fn(bool, usize, &mut [T]) + 'a;
 
 /// RoPE, KV append, convolution with SiLU, softplus and decay, for tokens from `position` on.
-/// `proj` \[T, q | k | v | z | x | B | C | dt\]. Result \[T, q | x | B | C | delta | exp(delta A)\]. The convolution's columns move on
-/// here; on the GPU that is the mixer's part. `keep`: how the cache keeps keys and values.
+/// `proj` \[T, q | k | v | z | x | B | C | dt\]. Result \[T, q | x | B | C | delta | exp(delta A)\].
+/// The convolution's columns move on here; on the GPU that is the mixer's part. `keep`: how the cache
+/// keeps keys and values.
 pub fn prepare<T: Real>(
     c: &Config,
     mamba: &Mamba,

@@ -37,8 +37,9 @@ pub struct Norm<'a> {
 }
 
 impl Recorder<'_> {
-    /// weight x / rms(x), as the input of a linear layer: a dispatch of its own that fills `y`, or fused into that layer. Where only
-    /// some tokens' logits are wanted, the final norm writes theirs from row 0 on.
+    /// weight x / rms(x), as the input of a linear layer: a dispatch of its own that fills `y`, or
+    /// fused into that layer. Where only some tokens' logits are wanted, the final norm writes
+    /// theirs from row 0 on.
     pub fn rmsnorm<'b>(&mut self, op: Op, norm: Norm<'b>, x: &'b wgpu::Buffer, y: &'b wgpu::Buffer) -> Input<'b> {
         if self.target().fused() {
             return Input { norm: Some(norm), ..Input::of(x) };
@@ -61,7 +62,8 @@ impl Recorder<'_> {
 }
 
 impl Model {
-    /// What the mixers leave, with the model's norm of the SSM heads' part where it has one: a dispatch, or fused into what reads it.
+    /// What the mixers leave, with the model's norm of the SSM heads' part where it has one: a
+    /// dispatch, or fused into what reads it.
     pub(crate) fn gated_norm<'a>(&'a self, r: &mut Recorder<'_>, layer: &'a Layer) -> Input<'a> {
         let (c, s) = (&self.config, &self.scratch);
         let pieces = r.target().fused().then(|| Pieces::of(self.strides.mixed, c));

@@ -40,7 +40,8 @@ kernel! {
 }
 
 kernel! {
-    /// The same piece: which bins top-k and top-p cut, the tokens in them, the weight of those before.
+    /// The same piece: which bins top-k and top-p cut, the tokens in them, the weight of those
+    /// before.
     Gather = GATHER { THREADS: u32, PIECES: u32 }
     (
         ends: uniform Ends, drawing: uniform Drawing, kept: read f32, control: read u32, found: read Candidate,

@@ -1,5 +1,5 @@
-//! SSM heads (Mamba-2) of many tokens: chunk by chunk on a GPU, token by token where the CPU computes. For one token on a GPU they
-//! are part of [`super::mixers`].
+//! SSM heads (Mamba-2) of many tokens: chunk by chunk on a GPU, token by token where the CPU
+//! computes. For one token on a GPU they are part of [`super::mixers`].
 
 pub mod reference;
 

@@ -5,7 +5,8 @@ use crate::ops::linear::reference::{dot, silu};
 use crate::ops::mixers::reference::{LayerState, Mamba, Sections};
 use crate::reference::{Real, each};
 
-/// Mamba-2's recurrence for every head, with D skip and gate: S = exp(delta A) S + delta x Bᵀ; y = S C + D x; result y silu(z) \[T, d\].
+/// Mamba-2's recurrence for every head, with D skip and gate: S = exp(delta A) S + delta x Bᵀ; y =
+/// S C + D x; result y silu(z) \[T, d\].
 pub fn selective_scan<T: Real>(
     c: &Config,
     mamba: &Mamba,
