@@ -138,7 +138,11 @@ export class Server {
   }
 
   async #open(request: LoadRequest): Promise<Loaded> {
-    const report = (progress: Progress) => this.#clients.forEach((client) => client.report?.(progress));
+    const report = (progress: Progress) => {
+      // The device on which something was wrong is given up next; that it is lost then is no news.
+      if (progress.phase === "check" && progress.failed !== undefined) forgetDevice();
+      this.#clients.forEach((client) => client.report?.(progress));
+    };
     const facts = await examineAdapter(request.gpu);
     watchDevices(
       () => request.gpu.baseline ?? false,
