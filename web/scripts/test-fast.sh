@@ -9,12 +9,13 @@ step "formatting"
 cargo fmt --all --check
 sh web/scripts/lint.sh
 step "tests without a GPU"
-# Modules of tests/all.rs; `shaders` has one test that opens a device.
-cargo test --release -p peregrine-shaders -p peregrine --lib
-cargo test --release -p peregrine-tests --test all -- \
-    chat:: checkpoint:: family:: fuzz:: sampling:: shaders:: signatures:: text:: vocabulary:: \
+# The same packages as in `make test`: others would be built anew with other features.
+tests="cargo test --release --workspace --exclude peregrine-web"
+$tests --lib
+# Modules of tests/all.rs; one test of `shaders` opens a device.
+$tests --test all -- chat:: checkpoint:: family:: fuzz:: sampling:: shaders:: signatures:: text:: vocabulary:: \
     --skip a_pipeline_that_fails_is_reported_by_name
-cargo test --release -p peregrine-cli --test cli --test hub
+$tests --test cli --test hub
 step "types"
 (cd web && for part in package chat e2e; do node_modules/.bin/tsc -p "$part"; done)
 (cd web && npm run --silent test:unit)
