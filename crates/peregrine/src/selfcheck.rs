@@ -197,7 +197,7 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
         session.prefill(part).await?;
     }
     let model = session.engine().model();
-    let tolerance = match (model.gpu().cooperative(), model.kv().kv()) {
+    let tolerance = match (model.target().cooperative, model.target().kv) {
         (true, _) => 16.0 * TOLERANCE_F16,
         (false, KvType::F32) => 1e-3,
         (false, KvType::F16) => 1e-2,

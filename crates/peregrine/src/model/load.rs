@@ -10,9 +10,9 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Pipelines;
+use crate::ops::target::Target;
 use crate::plan::{Call, Step};
 use crate::state::{Arena, State};
-use crate::target::Target;
 use crate::weights::{Matrix, MatrixSpec, Uploads, padded};
 
 impl Model {
