@@ -1,5 +1,7 @@
 //! `check`: the GPU against the CPU twin, dispatch by dispatch, on any model.
 
+use std::io::Write;
+
 use peregrine::check::{Comparison, check};
 use peregrine::checkpoint::Checkpoint;
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
@@ -11,6 +13,7 @@ use serde_json::json;
 
 use crate::common::open;
 use crate::failure::{Failure, Outcome};
+use crate::terminal::{self, line, note};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -69,7 +72,7 @@ pub fn run(args: &Args) -> Outcome {
     for (name, options, kv) in variants(args.all_variants) {
         let gpu = match block_on(Gpu::new(&GpuOptions { adapter: args.adapter.clone(), ..options.clone() })) {
             Err(error) if options.reduction == Some(Reduction::Subgroup) || options.cooperative => {
-                eprintln!("{name}: {error}");
+                note(&format!("{name}: {error}"));
                 continue;
             }
             gpu => gpu?,
@@ -89,13 +92,13 @@ pub fn run(args: &Args) -> Outcome {
         reports.push(if args.json {
             report_json(name, &gpu, &results, differs)
         } else {
-            print_table(name, &gpu, &results);
+            print_table(name, &gpu, &results)?;
             serde_json::Value::Null
         });
     }
     if args.json {
         let report = json!({ "model": args.model, "tokens": args.tokens, "ok": first_difference.is_none(), "variants": reports });
-        println!("{report:#}");
+        writeln!(terminal::stdout(), "{}", terminal::json(&report))?;
     }
     match first_difference {
         Some(what) => Err(Failure::run(format!("first stage that differs: {what}"))),
@@ -142,16 +145,17 @@ fn worst(results: &[Comparison]) -> Vec<(&Comparison, usize)> {
     worst
 }
 
-fn print_table(name: &str, gpu: &Gpu, results: &[Comparison]) {
-    println!("{} ({name}; {:?} shapes, {:?} sums)", gpu.name(), gpu.shapes(), gpu.reduction());
-    println!("  {:<28} {:>6}  {:>10}  {:>10}  worst at", "stage", "times", "difference", "of largest");
+fn print_table(name: &str, gpu: &Gpu, results: &[Comparison]) -> std::io::Result<()> {
+    let mut out = terminal::stdout();
+    writeln!(out, "{} ({name}; {:?} shapes, {:?} sums)", line(gpu.name()), gpu.shapes(), gpu.reduction())?;
+    writeln!(out, "  {:<28} {:>6}  {:>10}  {:>10}  worst at", "stage", "times", "difference", "of largest")?;
     for (r, count) in worst(results) {
         let mark = if r.is_close() { "" } else { "  DIFFERS" };
         let place = if r.stage == kind(r) { "" } else { r.stage.split(", ").next().unwrap_or("") };
-        println!("  {:<28} {count:>6}  {:>10.2e}  {:>10.2e}  {place}{mark}", kind(r), r.difference, relative(r));
+        writeln!(out, "  {:<28} {count:>6}  {:>10.2e}  {:>10.2e}  {place}{mark}", kind(r), r.difference, relative(r))?;
     }
     let differ = results.iter().filter(|r| !r.is_close()).count();
-    println!("  {} comparisons, {differ} differ\n", results.len());
+    writeln!(out, "  {} comparisons, {differ} differ\n", results.len())
 }
 
 fn report_json(name: &str, gpu: &Gpu, results: &[Comparison], differs: Option<&Comparison>) -> serde_json::Value {
