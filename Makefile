@@ -78,9 +78,9 @@ $(modules): web/package.json web/package-lock.json
 $(wasm): $(rust) $(modules) web/scripts/wasm.sh
 	@sh web/scripts/wasm.sh build
 
-$(package): $(wasm) $(modules) $(model) web/package/tsconfig.json $(wildcard web/package/src/*)
+$(package): $(wasm) $(modules) $(model) web/package/tsconfig.json web/package/commonjs.mjs $(wildcard web/package/src/*)
 	@rm -rf web/package/dist web/package/models
-	@cd web && node_modules/.bin/tsc -p package
+	@cd web && npm run --silent build -w peregrine
 	@mkdir -p web/package/models && cp $(model) web/package/models/
 	@touch $@
 

@@ -1,8 +1,11 @@
 //! `check`: the GPU against the CPU twin, dispatch by dispatch, on any model.
 
+use std::time::Instant;
+
 use peregrine::check::{Comparison, check, halves, spread_ids, worst};
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
+use peregrine::selfcheck::self_check;
 use peregrine::session::{Engine, Session};
 use peregrine::state::KvType;
 use pollster::block_on;
@@ -21,6 +24,9 @@ pub struct Args {
     /// Check every kernel variant that this device can run, not only the one it uses
     #[arg(long)]
     all_variants: bool,
+    /// Only the quick comparison that runs before the first answer on a device, and how long it takes
+    #[arg(long)]
+    quick: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -74,6 +80,19 @@ pub fn run(args: &Args) -> Outcome {
         // A chunk must hold the first step.
         let load = LoadOptions { chunk: Some(args.tokens), kv, ..LoadOptions::default() };
         let engine = block_on(Engine::load(&gpu, &checkpoint, &load, &mut |_| {}))?;
+        if args.quick {
+            let start = Instant::now();
+            let failed = block_on(self_check(&engine, &checkpoint))?;
+            let seconds = start.elapsed().as_secs_f64();
+            let outcome = failed.as_deref().unwrap_or("results are right");
+            if args.json {
+                reports.push(json!({ "variant": name, "gpu": gpu.name(), "failed": failed, "seconds": seconds }));
+            } else {
+                println!("{} ({name}): {outcome}; {seconds:.3} s", gpu.name());
+            }
+            first_difference = first_difference.or(failed.map(|what| format!("{what} ({name})")));
+            continue;
+        }
         let mut session = Session::new(&engine)?;
         let mut results: Vec<Comparison> = Vec::new();
         block_on(check(&mut session, &checkpoint, &ids, &steps, &mut |r| results.push(r.clone())))?;

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use peregrine::Error;
 use peregrine::checkpoint::hub::HubId;
 use peregrine::checkpoint::{Checkpoint, Container};
-use peregrine::gpu::{Gpu, GpuOptions};
+use peregrine::gpu::{Access, Gpu, GpuOptions};
 use peregrine::model::{LoadOptions, Progress};
 use peregrine::sampling::SamplingOptions;
 use peregrine::selfcheck::{self, Verdict};
@@ -104,8 +104,8 @@ impl GpuArgs {
                     let _ = writeln!(std::io::stderr(), "{line}");
                 }
             };
-            let gpu = self.gpu_options();
-            let loading = selfcheck::load(&gpu, checkpoint, options, &mut outcomes, report, &mut tell);
+            let (access, gpu) = (Access::new(), self.gpu_options());
+            let loading = selfcheck::load(&access, &gpu, checkpoint, options, &mut outcomes, report, &mut tell);
             block_on(loading).map(|checked| checked.engine)
         });
         if outcomes.len() > before {

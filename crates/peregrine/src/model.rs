@@ -6,6 +6,7 @@
 
 pub mod footprint;
 mod load;
+mod pace;
 mod recipe;
 
 use std::rc::Rc;
@@ -23,6 +24,7 @@ use crate::state::{Arena, KvType, State};
 use crate::weights::{Matrix, padded};
 
 pub(crate) use load::mamba_values;
+use pace::Pace;
 
 /// What to do otherwise than by default when a model is loaded.
 #[derive(Clone, Debug, Default)]
@@ -33,12 +35,12 @@ pub struct LoadOptions {
     pub chunk: Option<u32>,
     /// Most rows of logits that a step makes, at most a chunk; `None`: 8. For whoever looks at all of them.
     pub logit_rows: Option<u32>,
-    /// Bytes that the model and one conversation may take on the GPU. A context that is asked for and does not fit is an error;
-    /// otherwise the context is as large as fits.
+    /// Bytes that the model and one conversation may take on the GPU, its snapshots included. A context that is asked for and does not
+    /// fit is an error; otherwise the context is as large as fits. Snapshots get what is left, or what is asked for.
     pub memory_budget: Option<u64>,
     /// How keys and values are kept: in f16 unless told otherwise.
     pub kv: KvType,
-    /// Bytes on the GPU that each session may spend on places to go back to; `None`: 256 MiB.
+    /// Bytes on the GPU that each session may spend on places to go back to; `None`: 256 MiB, or what a budget leaves.
     pub snapshot_budget: Option<u64>,
     /// Bytes of the host's memory that each session may spend on them when the GPU's are used up; `None`: 1 GiB, in a browser 0.
     pub snapshot_host_budget: Option<u64>,
@@ -183,8 +185,11 @@ pub struct Model {
     fingerprint: String,
     kv: Rc<Arena>,
     load_times: LoadTimes,
-    pub(crate) snapshot_budget: Option<u64>,
+    pub(crate) snapshot_budget: u64,
+    /// What a session may set its budget to.
+    pub(crate) snapshot_limit: u64,
     pub(crate) snapshot_host_budget: Option<u64>,
+    pub(crate) pace: Pace,
 }
 
 impl Model {

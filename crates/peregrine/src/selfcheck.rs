@@ -20,7 +20,7 @@ use self::variants::variants;
 use crate::check::{Comparison, TOLERANCE_F16, spread_ids};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuOptions, Instant};
+use crate::gpu::{Access, Gpu, GpuOptions, Instant};
 use crate::model::{LoadOptions, Progress};
 use crate::sampling::{Sampler, SamplingOptions};
 use crate::session::{Engine, Session};
@@ -57,8 +57,9 @@ pub struct Checked {
 /// way as it is judged.
 ///
 /// # Errors
-/// [`Error::SelfCheck`] where nothing passes; what [`Gpu::new`] and [`Engine::load`] say.
+/// [`Error::SelfCheck`] where nothing passes; what [`Gpu::open`] and [`Engine::load`] say.
 pub async fn load(
+    access: &Access,
     options: &GpuOptions,
     checkpoint: &Checkpoint,
     load: &LoadOptions,
@@ -66,7 +67,7 @@ pub async fn load(
     progress: &mut dyn FnMut(Progress),
     on_verdict: &mut dyn FnMut(&Verdict),
 ) -> Result<Checked> {
-    let first = Gpu::new(options).await?;
+    let first = Gpu::open(access, options).await?;
     let ways = variants(options, &first);
     let mut opened = Some(first);
     let mut verdicts: Vec<Verdict> = Vec::new();
@@ -75,7 +76,7 @@ pub async fn load(
     for way in ways {
         let gpu = match opened.take() {
             Some(gpu) => gpu,
-            None => match Gpu::new(&way).await {
+            None => match Gpu::open(access, &way).await {
                 Ok(gpu) => gpu,
                 // It lacks what this way needs.
                 Err(Error::NoGpu { .. }) => continue,
@@ -155,7 +156,7 @@ fn describe(c: &Comparison) -> String {
 /// the eight tokens that its kernels take at a time. Then two tokens, which find states that are not zero, then some one by one.
 fn steps(session: &Session) -> Vec<u32> {
     let model = session.engine().model();
-    let whole: &[u32] = if model.gpu().is_software() { &[9, 2, 1] } else { &[67, 2, 1, 1, 1] };
+    let whole: &[u32] = if model.target().is_software() { &[9, 2, 1] } else { &[67, 2, 1, 1, 1] };
     let mut left = model.context_length();
     let mut steps = Vec::new();
     for tokens in whole.iter().map(|tokens| (*tokens).min(model.chunk())) {

@@ -61,6 +61,10 @@ impl NextToken {
         })
     }
 
+    fn buffers(&self) -> [&wgpu::Buffer; 8] {
+        [&self.ids, &self.control, &self.kept, &self.candidates, &self.ends, &self.drawing, &self.bins, &self.pieces]
+    }
+
     /// ids, control, kept, candidates, bins, pieces
     fn storage_bytes(vocab_size: u32, chunk: u32) -> [u64; 6] {
         let pieces = u64::from(CANDIDATES);
@@ -213,14 +217,20 @@ impl State {
 
     /// Bytes on the GPU of all that does not grow: recurrent states, the table of pages, and what the next token is drawn from.
     pub fn fixed_bytes(&self) -> u64 {
-        let n = &self.next;
-        let next = [&n.ids, &n.control, &n.kept, &n.candidates, &n.ends, &n.drawing, &n.bins, &n.pieces];
-        self.recurrent_bytes() + pages::TABLE_BYTES + next.map(wgpu::Buffer::size).iter().sum::<u64>()
+        self.recurrent_bytes() + pages::TABLE_BYTES + self.next.buffers().map(wgpu::Buffer::size).iter().sum::<u64>()
     }
 
     /// Bytes on the GPU: recurrent states, and the pages it has, shared or not.
     pub fn bytes(&self) -> u64 {
         self.recurrent_bytes() + self.pages.held().len() as u64 * self.pages.arena().bytes_of_page()
+    }
+}
+
+impl Drop for State {
+    /// A browser gives the memory of a buffer back when the collector has found it, which may be never: it knows nothing of a GPU's.
+    fn drop(&mut self) {
+        let recurrent = self.layers.iter().flat_map(|layer| [&layer.conv, &layer.ssm]);
+        recurrent.chain(self.next.buffers()).for_each(wgpu::Buffer::destroy);
     }
 }
 

@@ -4,6 +4,7 @@ use super::footprint::{Device, Footprint, ScratchBytes};
 use super::recipe::Recipe;
 use sha2::{Digest, Sha256};
 
+use super::pace::Pace;
 use super::{Layer, LoadOptions, LoadTimes, Model, Progress, Scratch, Ssd};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -146,9 +147,11 @@ impl Model {
             chunk,
             logit_rows,
             context_length,
-            kv: Arena::new(gpu, c, target.kv, context_length),
-            snapshot_budget: options.snapshot_budget,
+            kv: Arena::new(gpu, c, target.kv, context_length, options.memory_budget.is_some()),
+            snapshot_budget: footprint.snapshots,
+            snapshot_limit: options.memory_budget.map_or(u64::MAX, |budget| budget - footprint.least()),
             snapshot_host_budget: options.snapshot_host_budget,
+            pace: Pace::of(&target),
             fingerprint: String::new(),
             load_times: LoadTimes::default(),
             config,
