@@ -1,4 +1,7 @@
-/** Files to text: PDF with its layout, Word, web pages, texts in every encoding, and clear errors for the others. */
+/**
+ * Files to text: PDF with its layout, Word, web pages, texts in every encoding, and clear errors
+ * for the others.
+ */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -208,6 +211,7 @@ describe("texts", () => {
     const cases = [
       ["a.txt", "x", "text"], ["a.md", "# x", "markdown"], ["a.csv", "a,b\n1,2", "csv"], ["a.json", "{}", "json"], ["a.rs", "fn main() {}", "code", "rust"], ["Makefile", "all:", "code", "makefile"],
       ["unknown.xyz", "x", "text"], ["script", "#!/usr/bin/env python3\nx", "code", "python"], ["data", '{"a": [1]}', "json"], ["not", "{ not json", "text"], ["a.svg", "<svg/>", "code", "xml"], ["MZ.txt", "MZ is a text", "text"],
+      ["constructor", "x", "text"], ["a.constructor", "x", "text"], ["a.__proto__", "x", "text"],
     ];
     for (const [name, content, kind, language] of cases) {
       const document = await read(content, name);

@@ -1,9 +1,18 @@
-/** The text of HTML. It is parsed into a document that runs and loads nothing, and only text is taken out. */
+/**
+ * The text of HTML. It is parsed into a document that runs and loads nothing, and only text is
+ * taken out.
+ */
 
 const BLOCKS = new Set(
-  "address article aside blockquote body caption dd details div dl dt fieldset figcaption figure footer form header hgroup hr legend main menu nav ol p section summary table ul".split(" "),
+  "address article aside blockquote body caption dd details div dl dt fieldset figcaption figure footer form header hgroup hr legend main menu nav ol p section summary table ul".split(
+    " ",
+  ),
 );
-const UNSEEN = new Set("audio button canvas datalist dialog embed head iframe input link map math meta noscript object option script select style svg template textarea title video".split(" "));
+const UNSEEN = new Set(
+  "audio button canvas datalist dialog embed head iframe input link map math meta noscript object option script select style svg template textarea title video".split(
+    " ",
+  ),
+);
 
 /** The encoding that a page names in its first bytes. */
 export function charsetOf(bytes: Uint8Array): string | undefined {
@@ -17,7 +26,10 @@ export function charsetOf(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** Text with the marks of Markdown for headings, lists and tables, which say what was where. Needs DOMParser. */
+/**
+ * Text with the marks of Markdown for headings, lists and tables, which say what was where. Needs
+ * DOMParser.
+ */
 export function textOfHtml(html: string): string {
   const parsed = new DOMParser().parseFromString(html, "text/html");
   const writer = new Writer();
@@ -33,7 +45,10 @@ class Writer {
   #preformatted = false;
 
   done(): string {
-    return this.#out.replace(/[ \t]+\n/g, "\n").replace(/\n{3,}/g, "\n\n").trim();
+    return this.#out
+      .replace(/[ \t]+\n/g, "\n")
+      .replace(/\n{3,}/g, "\n\n")
+      .trim();
   }
 
   text(text: string): void {
@@ -113,7 +128,10 @@ class Writer {
     const indent = "  ".repeat(Math.max(0, this.#lists.length - 1));
     const start = this.#out.length;
     this.#inside(element);
-    const inner = this.#out.slice(start).trim().replace(/\n{2,}/g, "\n");
+    const inner = this.#out
+      .slice(start)
+      .trim()
+      .replace(/\n{2,}/g, "\n");
     this.#out = this.#out.slice(0, start) + indent + mark + inner;
     this.#line(1);
   }

@@ -1,6 +1,12 @@
-/** The text of a page from where its pieces stand: columns one after another, lines, paragraphs, cells of a row apart. */
+/**
+ * The text of a page from where its pieces stand: columns one after another, lines, paragraphs,
+ * cells of a row apart.
+ */
 
-/** A piece of text on a page. Places are in points from the top left, `y` is the line that letters stand on. */
+/**
+ * A piece of text on a page. Places are in points from the top left, `y` is the line that letters
+ * stand on.
+ */
 export interface Piece {
   readonly text: string;
   readonly x: number;
@@ -43,7 +49,8 @@ function withoutDoubles(pieces: readonly Piece[]): Piece[] {
   return pieces.filter((piece) => {
     if (piece.text.trim() === "") return true;
     const same = seen.get(piece.text) ?? [];
-    if (same.some((other) => Math.abs(other.x - piece.x) < piece.size * 0.12 && Math.abs(other.y - piece.y) < piece.size * 0.12)) return false;
+    if (same.some((other) => Math.abs(other.x - piece.x) < piece.size * 0.12 && Math.abs(other.y - piece.y) < piece.size * 0.12))
+      return false;
     seen.set(piece.text, [...same, piece]);
     return true;
   });
@@ -51,14 +58,18 @@ function withoutDoubles(pieces: readonly Piece[]): Piece[] {
 
 /** Turned and vertical text, as the file has it. */
 function inOrder(pieces: readonly Piece[]): string {
-  return pieces.map((piece) => piece.text + (piece.ends ? "\n" : "")).join("").trim();
+  return pieces
+    .map((piece) => piece.text + (piece.ends ? "\n" : ""))
+    .join("")
+    .trim();
 }
 
 /** Lines of things that stand at about the same height, from the top. */
 function linesOf<T extends { x: number; y: number; size: number }>(things: readonly T[]): T[][] {
   const lines: { y: number; size: number; things: T[] }[] = [];
   for (const thing of [...things].sort((a, b) => a.y - b.y || a.x - b.x)) {
-    // Raised and lowered letters are smaller and stand a little off; they may come before the line that they belong to.
+    // Raised and lowered letters are smaller and stand a little off; they may come before the line
+    // that they belong to.
     const line = lines.slice(-3).find((one) => {
       const small = Math.min(one.size, thing.size) < 0.85 * Math.max(one.size, thing.size);
       return Math.abs(thing.y - one.y) <= (small ? 0.5 : 0.3) * Math.max(one.size, thing.size);
@@ -119,7 +130,10 @@ function runOf(group: readonly Piece[]): Run {
   };
 }
 
-/** Blocks in the order they are read: what spans the page, then its columns from the side where reading begins. */
+/**
+ * Blocks in the order they are read: what spans the page, then its columns from the side where
+ * reading begins.
+ */
 function columns(runs: readonly Run[]): Run[][] {
   const gutter = gutterOf(runs);
   if (gutter === undefined) return runs.length > 0 ? [[...runs]] : [];
@@ -152,7 +166,10 @@ function columns(runs: readonly Run[]): Run[][] {
   return blocks;
 }
 
-/** Where the gap between two columns of prose is; a table's columns are narrow, and its rows are read across. */
+/**
+ * Where the gap between two columns of prose is; a table's columns are narrow, and its rows are
+ * read across.
+ */
 function gutterOf(runs: readonly Run[]): number | undefined {
   if (runs.length < 8) return undefined;
   const size = median(runs.map((run) => run.size));
@@ -200,7 +217,9 @@ function textOfBlock(runs: readonly Run[]): string {
     if (!before || !line) continue;
     const step = line.y - before.y;
     // Among few lines there is no usual distance; a page may be set with wide ones.
-    const apart = step > Math.max(steps.length < 4 ? Math.min(1.35 * usual, 1.6 * line.size) : 1.35 * usual, 1.25 * line.size) || Math.abs(line.size - before.size) > 0.15 * before.size;
+    const apart =
+      step > Math.max(steps.length < 4 ? Math.min(1.35 * usual, 1.6 * line.size) : 1.35 * usual, 1.25 * line.size) ||
+      Math.abs(line.size - before.size) > 0.15 * before.size;
     const indented = line.x - left > 0.8 * line.size && line.x - left < 4 * line.size && before.x - left < 0.5 * line.size;
     const begins = indented && !BULLET.test(before.text) && after !== undefined && after.x - left < 0.5 * line.size;
     // A hyphen that was put in only because the line ends there.

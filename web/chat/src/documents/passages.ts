@@ -1,4 +1,7 @@
-/** Which part of a document goes along with a question: all of it if there is room, else the passages that matter. */
+/**
+ * Which part of a document goes along with a question: all of it if there is room, else the
+ * passages that matter.
+ */
 
 import MiniSearch from "minisearch";
 import { compose } from "./compose.js";
@@ -6,7 +9,10 @@ import { fold, words } from "./terms.js";
 import { type Piece, split } from "./split.js";
 import type { ReadDocument } from "./types.js";
 
-/** Why a passage was chosen: words of the question, its neighbour was, it is the beginning, or one of an even spread. */
+/**
+ * Why a passage was chosen: words of the question, its neighbour was, it is the beginning, or one
+ * of an even spread.
+ */
 export type Reason = "match" | "near" | "opening" | "overview";
 
 export interface Passage {
@@ -42,7 +48,10 @@ export interface PassageOptions {
   tokens: number;
   countTokens: (text: string) => number | Promise<number>;
   signal?: AbortSignal;
-  /** Choose passages even if the whole document fits, or refuse to: "passages", or "auto" if left out. */
+  /**
+   * Choose passages even if the whole document fits, or refuse to: "passages", or "auto" if left
+   * out.
+   */
   mode?: "auto" | "passages";
 }
 
@@ -67,7 +76,11 @@ function search(pieces: readonly Piece[], question: string): Hit[] {
   const common = Math.max(4, pieces.length * 0.4);
   const asked = [...new Set(words(question))].filter((word) => (frequency.get(word) ?? 0) <= common);
   if (asked.length === 0) return [];
-  const index = new MiniSearch<{ id: number; words: string }>({ fields: ["words"], tokenize: (text) => text.split("\n"), processTerm: (term) => term });
+  const index = new MiniSearch<{ id: number; words: string }>({
+    fields: ["words"],
+    tokenize: (text) => text.split("\n"),
+    processTerm: (term) => term,
+  });
   index.addAll(found.map((list, id) => ({ id, words: list.join("\n") })));
   const isLong = (term: string, length: number) => /^\p{L}+$/u.test(term) && [...term].length >= length;
   const hits = index.search(asked.join("\n"), {
@@ -76,7 +89,12 @@ function search(pieces: readonly Piece[], question: string): Hit[] {
     weights: { prefix: 0.5, fuzzy: 0.3 },
   });
   return hits
-    .map((hit) => ({ index: hit.id as number, score: hit.score, sum: hit.score / Math.max(1, hit.terms.length), terms: [...new Set(hit.queryTerms)].sort() }))
+    .map((hit) => ({
+      index: hit.id as number,
+      score: hit.score,
+      sum: hit.score / Math.max(1, hit.terms.length),
+      terms: [...new Set(hit.queryTerms)].sort(),
+    }))
     .sort((a, b) => b.score - a.score || a.index - b.index);
 }
 
@@ -153,7 +171,10 @@ class Choice {
   }
 }
 
-/** Takes pieces from the whole length of a document, as many as there is room for, at even distances. */
+/**
+ * Takes pieces from the whole length of a document, as many as there is room for, at even
+ * distances.
+ */
 async function spread(choice: Choice, count: number, tokens: number): Promise<void> {
   let sum = 0;
   const sample = [0, Math.floor(count / 3), Math.floor((2 * count) / 3), count - 1];
@@ -171,7 +192,8 @@ export async function passages(document: ReadDocument, question: string, options
   if (wholeTokens <= tokens && options.mode !== "passages") {
     return { document, question, whole: true, passages: [], of: 0, tokens: wholeTokens, wholeTokens };
   }
-  // How many characters a token has depends on the language and the tokenizer: it has just been measured.
+  // How many characters a token has depends on the language and the tokenizer: it has just been
+  // measured.
   const characters = document.text.length / Math.max(1, wholeTokens);
   const pieces = split(document, characters * Math.min(300, Math.max(40, tokens / 8)));
   const choice = new Choice(document, pieces, options);
