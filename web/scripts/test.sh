@@ -3,7 +3,7 @@
 # A check (formatting, lints, types, build) that fails counts as one failed test; one that succeeds is not counted.
 . "$(dirname "$0")/common.sh"
 
-sh web/scripts/system.sh native vulkan browser
+sh web/scripts/system.sh native vulkan browser firefox
 make --no-print-directory web/node_modules/.package-lock.json
 
 logs=target/test-logs

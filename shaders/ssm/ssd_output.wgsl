@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let of_group = head / (SSM_HEADS / G);
   let t = CHUNK * chunk;
   let a = (chunk * SSM_HEADS + head) * CHUNK;
-  var sums: Sums;
+  var sums = Sums();
 
   // Tokens of the chunk: columns of the product are i, its rows channels.
   let channel = first_p + index % 64u;

@@ -101,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var j = 0u; j < D_CONV; j++) {
       // Tap j multiplies the column of D_CONV - 1 - j tokens ago: in this step, or in the state from before it.
       let source = t + j;
-      var c: f32;
+      var c = 0.0;
       if (source < D_CONV - 1u) {
         c = conv_state[i * D_CONV + (now.position + source + 1u) % D_CONV];
       } else {

@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       if (index < 64u) {
         let part = matrix.part[p + select(0u, index / 32u, EPILOGUE == SWIGLU)];
         let row = first_row + index % rows;
-        var w: Strip;
+        var w = Strip();
         if (row >= part.first_row && row - part.first_row < part.rows) {
           w = strip(part, row - part.first_row, s);
         }

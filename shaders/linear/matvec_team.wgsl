@@ -132,12 +132,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let begin = span * SPAN;
     // The weights of two rounds are on their way while the input is staged, later those of the next two while one is summed.
     var w = loaded(below, row, min(begin + local, STRIPS - 1u));
-    var w_2: Loaded;
+    var w_2 = Loaded();
     if (seconds) {
       w_2 = loaded(below_2, row_2, min(begin + local, STRIPS - 1u));
     }
-    var next: Loaded;
-    var next_2: Loaded;
+    var next = Loaded();
+    var next_2 = Loaded();
     if (ROUNDS > 1u) {
       let s = min(begin + local + THREADS / ROWS, STRIPS - 1u);
       next = loaded(below, row, s);

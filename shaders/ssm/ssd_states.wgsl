@@ -14,7 +14,7 @@ var<workgroup> sums_of_a: array<f32, 2u * CHUNK>;
 fn products_of(group: u32, chunk: u32, index: u32) {
   let t = CHUNK * chunk;
   let token = min(t + index / QUADS, now.tokens - 1u);
-  var sums: Sums;
+  var sums = Sums();
   let quad = 4u * (index % QUADS);
   var b = state_4(b_of(token, group), quad);
   var c = state_4(c_of(token, group), quad);
@@ -75,7 +75,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var row = across(t + token, b, first_n + i < N);
   var x = x_4(t + token, head, first_p + i);
   var delta = delta_4(t + token, head);
-  var sums: Sums;
+  var sums = Sums();
   for (var j = 0u; j < CHUNK; j += 4u * QUADS) {
     let at = half + min(token, CHUNK - 4u);
     let a_4 = vec4<f32>(sums_of_a[at], sums_of_a[at + 1u], sums_of_a[at + 2u], sums_of_a[at + 3u]);
