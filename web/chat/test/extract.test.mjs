@@ -61,6 +61,13 @@ describe("PDF", () => {
     assert.equal(text.split("\n").length, 9);
   });
 
+  test("a page of very many pieces, and letters that are twice there", async () => {
+    const many = Array.from({ length: 6000 }, (_, i) => [`${i % 10}`, 20 + (i % 100) * 5.7, 780 - Math.floor(i / 100) * 12, 5]);
+    assert.equal((await read(await makePdf([many]), "a.pdf")).text.replace(/\s/g, "").length, 6000);
+    const bold = [["Bold", 50, 700], ["Bold", 50.3, 700], ["not", 80, 700], ["not", 50, 680]];
+    assert.equal((await read(await makePdf([bold]), "a.pdf")).text.replace(/\n+/, "\n"), "Bold not\nnot");
+  });
+
   test("first lines that stand in begin a paragraph", async () => {
     const made = await makePdf([[["Some first words.", 50, 700], ["They go on here.", 50, 688], ["A paragraph begins", 65, 676], ["and goes on", 50, 664], ["to its end.", 50, 652]]]);
     assert.equal((await read(made, "a.pdf")).text, "Some first words.\nThey go on here.\n\nA paragraph begins\nand goes on\nto its end.");
@@ -198,6 +205,12 @@ describe("web pages", () => {
     assert.equal(text, "# Title\n\nOne two & three\nfour\n\n[picture: A cat]\n\n- a\n  - b\n- c\n\n3. x\n\n  a\n b\n\n| h | i |\n| 1 | 2 |");
     assert.equal(window.hacked, undefined);
     assert.equal((await read("<html><body><p>x</p></body></html>", "page")).kind, "html", "by what it says");
+  });
+
+  test("a large page, and one that is nested without end", async () => {
+    const large = await read(`<html>${"<p>A paragraph <b>with</b> words</p>".repeat(2000)}`, "a.html");
+    assert.equal(large.text.split("\n\n").length, 2000);
+    await read(`<html>${"<div>".repeat(6000)}x`, "a.html").catch((error) => assert.equal(error.code, "damaged"));
   });
 
   test("the encoding that the page names", async () => {

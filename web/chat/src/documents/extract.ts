@@ -123,7 +123,16 @@ function ole(bytes: Uint8Array, name: string, extension: string): DocumentError 
 
 function fromDecoded(text: string, name: string, warnings: readonly Warning[]): ReadDocument {
   const { kind, language } = kindOf(name, text);
-  return { name, kind, ...(language === undefined ? {} : { language }), text: kind === "html" ? textOfHtml(text) : text, warnings };
+  return { name, kind, ...(language === undefined ? {} : { language }), text: kind === "html" ? textOfPage(text, name) : text, warnings };
+}
+
+function textOfPage(html: string, name: string): string {
+  try {
+    return textOfHtml(html);
+  } catch (cause) {
+    const message = `"${name}" is nested too deeply to be read. Open it in a browser, copy its text and paste that.`;
+    throw new DocumentError("damaged", message, undefined, { cause });
+  }
 }
 
 /** A document from a text that was pasted. */

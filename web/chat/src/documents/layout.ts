@@ -45,13 +45,15 @@ export function textOfPage(pieces: readonly Piece[]): string {
 
 /** Bold letters are at times the same letters twice, a hair apart. */
 function withoutDoubles(pieces: readonly Piece[]): Piece[] {
-  const seen = new Map<string, Piece[]>();
+  const seen = new Set<string>();
+  const near = [-1, 0, 1].flatMap((dx) => [-1, 0, 1].map((dy) => [dx, dy] as const));
   return pieces.filter((piece) => {
     if (piece.text.trim() === "") return true;
-    const same = seen.get(piece.text) ?? [];
-    if (same.some((other) => Math.abs(other.x - piece.x) < piece.size * 0.12 && Math.abs(other.y - piece.y) < piece.size * 0.12))
-      return false;
-    seen.set(piece.text, [...same, piece]);
+    const step = piece.size * 0.12;
+    const [x, y] = [Math.round(piece.x / step), Math.round(piece.y / step)];
+    const key = (dx: number, dy: number) => `${x + dx} ${y + dy} ${piece.text}`;
+    if (near.some(([dx, dy]) => seen.has(key(dx, dy)))) return false;
+    seen.add(key(0, 0));
     return true;
   });
 }
@@ -176,7 +178,13 @@ function gutterOf(runs: readonly Run[]): number | undefined {
   const left = Math.min(...runs.map((run) => run.x));
   const right = Math.max(...runs.map((run) => run.right));
   let best: { at: number; crossing: number; gap: number } | undefined;
+  // Edges that are nearly the same are one: a page of many thousand pieces has no more places than others.
+  const edges = new Map<number, number>();
   for (const { right: edge } of runs) {
+    const place = Math.floor((2 * edge) / size);
+    edges.set(place, Math.max(edge, edges.get(place) ?? edge));
+  }
+  for (const edge of edges.values()) {
     if (edge < left + 8 * size || edge > right - 8 * size) continue;
     const before = runs.filter((run) => run.right <= edge);
     const after = runs.filter((run) => run.x > edge);

@@ -67,9 +67,23 @@ interface Hit {
   readonly terms: readonly string[];
 }
 
+/** Does something for each of a list, and lets the page draw and listen now and then. */
+async function inTurns<From, To>(list: readonly From[], make: (one: From, index: number) => To, signal?: AbortSignal): Promise<To[]> {
+  const made: To[] = [];
+  let begun = performance.now();
+  for (const [index, one] of list.entries()) {
+    made.push(make(one, index));
+    if (performance.now() - begun < 12) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    signal?.throwIfAborted();
+    begun = performance.now();
+  }
+  return made;
+}
+
 /** Pieces that have words of the question, the best first. */
-function search(pieces: readonly Piece[], question: string): Hit[] {
-  const found = pieces.map((piece) => words(piece.text));
+async function search(pieces: readonly Piece[], question: string, signal: AbortSignal | undefined): Promise<Hit[]> {
+  const found = await inTurns(pieces, (piece) => words(piece.text), signal);
   const frequency = new Map<string, number>();
   for (const list of found) for (const word of new Set(list)) frequency.set(word, (frequency.get(word) ?? 0) + 1);
   // A word that stands nearly everywhere, such as "the" in any language, finds nothing.
@@ -81,7 +95,7 @@ function search(pieces: readonly Piece[], question: string): Hit[] {
     tokenize: (text) => text.split("\n"),
     processTerm: (term) => term,
   });
-  index.addAll(found.map((list, id) => ({ id, words: list.join("\n") })));
+  await inTurns(found, (list, id) => index.add({ id, words: list.join("\n") }), signal);
   const isLong = (term: string, length: number) => /^\p{L}+$/u.test(term) && [...term].length >= length;
   const hits = index.search(asked.join("\n"), {
     prefix: (term) => isLong(term, 4),
@@ -198,7 +212,7 @@ export async function passages(document: ReadDocument, question: string, options
   const pieces = split(document, characters * Math.min(300, Math.max(40, tokens / 8)));
   const choice = new Choice(document, pieces, options);
   await choice.begin();
-  const hits = ABOUT_ALL.test(fold(question)) || ABOUT_ALL.test(question) ? [] : search(pieces, question);
+  const hits = ABOUT_ALL.test(fold(question)) || ABOUT_ALL.test(question) ? [] : await search(pieces, question, signal);
   if (hits.length === 0) {
     if (pieces.length > 0) await spread(choice, pieces.length, tokens);
   } else {
