@@ -4,6 +4,7 @@
 # make bench-table   speed of random models of official shapes on this GPU, checked in the same run
 # make fidelity   how exact the logits are in each format, and what the formats cost
 # make check   formatting and lints only
+# make hashes  writes anew what tests/unchanged.rs compares shaders and plans with
 # Whatever is missing on this machine is installed first (Debian packages through apt-get, with sudo when not root).
 
 PORT ?= 8317
@@ -17,11 +18,11 @@ modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
 page := web/chat/dist/index.html
 
-.PHONY: help chat test bench bench-table bench-compare fidelity check fmt native wasm page clean
+.PHONY: help chat test bench bench-table bench-compare fidelity check hashes fmt native wasm page clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//; 1,7p' Makefile
+	@sed -n 's/^# \{0,1\}//; 1,8p' Makefile
 
 chat: tools native $(page)
 	@node web/scripts/chat.mjs --port $(PORT)
@@ -50,6 +51,9 @@ check: tools $(modules)
 	@cargo fmt --all --check
 	@sh web/scripts/lint.sh
 	@sh web/scripts/wasm.sh check
+
+hashes: tools
+	@UPDATE_HASHES=1 cargo test --release -p peregrine-tests --test all -- sources_and_plans
 
 fmt:
 	@cargo fmt --all

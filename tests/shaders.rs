@@ -47,7 +47,7 @@ fn sources() -> impl Iterator<Item = (&'static Kernel, Reduction, String)> {
     let kinds = [Reduction::Workgroup, Reduction::Subgroup];
     let variants = kinds.into_iter().flat_map(|reduction| KvType::ALL.map(|kv| (reduction, kv)));
     let variants: Vec<_> = variants.collect();
-    KERNELS.iter().flat_map(move |kernel| {
+    KERNELS.iter().copied().flat_map(move |kernel| {
         let source = move |(reduction, kv)| (kernel, reduction, kernel.source(reduction, kv, false));
         variants.clone().into_iter().map(source)
     })
@@ -271,7 +271,7 @@ fn every_file_is_part_of_a_kernel() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
     let sources: Vec<String> = sources().map(|(_, _, source)| source).collect();
     let mut files = 0;
-    for folder in [folder.clone(), folder.join("format"), folder.join("kv")] {
+    for folder in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "wgsl") {

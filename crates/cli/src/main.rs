@@ -18,6 +18,7 @@ mod logits;
 mod perplexity;
 mod prefill;
 mod quantize;
+mod self_checks;
 mod state;
 mod synth;
 mod tokenize;

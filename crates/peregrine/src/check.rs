@@ -6,7 +6,7 @@
 
 mod neighbours;
 
-use self::neighbours::kept;
+pub(crate) use self::neighbours::kept;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::model::Strides;
@@ -68,11 +68,58 @@ impl Comparison {
         worst
     }
 
+    /// The difference as a share of the largest value.
+    pub fn relative(&self) -> f32 {
+        self.difference / self.magnitude.max(1e-3)
+    }
+
+    /// The name of the stage without its layer.
+    pub fn kind(&self) -> &str {
+        self.stage.split_once(", ").map_or(self.stage.as_str(), |(_, kind)| kind)
+    }
+
+    /// In words: where, and what was found instead of what.
+    pub fn describe(&self) -> String {
+        format!(
+            "{}: at index {} GPU {:e}, CPU {:e}, largest value {:.3e}",
+            self.stage, self.index, self.found, self.expected, self.magnitude
+        )
+    }
+
     /// Whether the difference is rounding.
     pub fn is_close(&self) -> bool {
         // An infinite magnitude would excuse anything.
         self.difference.is_finite() && self.difference <= self.tolerance * self.magnitude.max(1e-3)
     }
+}
+
+/// The worst comparison of each kind of stage and how many there were, in the order of the model.
+pub fn worst(results: &[Comparison]) -> Vec<(&Comparison, usize)> {
+    let mut worst: Vec<(&Comparison, usize)> = Vec::new();
+    for r in results {
+        match worst.iter_mut().find(|(w, _)| w.kind() == r.kind()) {
+            Some((w, count)) => {
+                *count += 1;
+                if r.relative() > w.relative() || !r.difference.is_finite() {
+                    *w = r;
+                }
+            }
+            None => worst.push((r, 1)),
+        }
+    }
+    worst
+}
+
+/// `tokens` ids spread over the vocabulary, the same every time.
+pub fn spread_ids(vocab_size: u32, tokens: u32) -> Vec<u32> {
+    (1..=u64::from(tokens)).map(|i| (i * 2_654_435_761 % u64::from(vocab_size)) as u32).collect()
+}
+
+/// The steps that `check` takes by default: half of the tokens at once, then the rest one by one.
+pub fn halves(tokens: u32) -> Vec<u32> {
+    let mut steps = vec![tokens / 2];
+    steps.extend(std::iter::repeat_n(1, (tokens - tokens / 2) as usize));
+    steps
 }
 
 /// Reads `ids` in the given steps, comparing everything on the way; `on_result` hears of each comparison as it is made.
@@ -116,8 +163,7 @@ async fn check_step(
 ) -> Result<()> {
     let c = &checkpoint.config;
     let step = session.begin_step(ids, 1)?;
-    let many = step.tokens > 1;
-    let mut runner = Runner { session, step, next: 0, many };
+    let mut runner = Runner::new(session, step);
 
     let h: Vec<f32> = model::embeddings(checkpoint, ids).await?;
     runner.must_run("embed").await?;
@@ -195,7 +241,7 @@ fn line<'a>(trace: &'a Trace, name: &str) -> &'a [f32] {
 }
 
 /// Runs the plan stage by stage.
-struct Runner<'a> {
+pub(crate) struct Runner<'a> {
     session: &'a mut Session,
     step: Step,
     next: usize,
@@ -232,7 +278,34 @@ impl Output<'_> {
     }
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
+    /// Before the first dispatch of a step that has begun.
+    pub(crate) fn new(session: &'a mut Session, step: Step) -> Self {
+        Self { many: step.tokens > 1, session, step, next: 0 }
+    }
+
+    /// The step.
+    pub(crate) fn step(&self) -> &Step {
+        &self.step
+    }
+
+    /// The session that takes it.
+    pub(crate) fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// Runs all that is left of a layer, or of what comes before it, and looks at nothing.
+    pub(crate) fn run_layer(&mut self, layer: u32) {
+        let plan = self.session.plan(self.many);
+        let model = self.session.engine().model();
+        let rest = &plan.dispatches()[self.next..];
+        let count = rest.iter().take_while(|d| d.stage.layer.is_some_and(|l| l <= layer)).count();
+        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
+        plan.encode(&mut encoder, &self.step, Draw::Host, self.next..self.next + count, model.kv());
+        model.gpu.queue().submit([encoder.finish()]);
+        self.next += count;
+    }
+
     fn describe(&self, name: &str) -> Output<'_> {
         let model = self.session.engine().model();
         let (c, s, b, t) = (&model.config, Strides::of(&model.config), &model.scratch, self.step.tokens);
@@ -284,15 +357,20 @@ impl Runner<'_> {
         output
     }
 
-    async fn must_run(&mut self, name: &'static str) -> Result<()> {
-        match self.run(name, None).await? {
+    pub(crate) async fn must_run(&mut self, name: &'static str) -> Result<()> {
+        self.expect(name, None).await
+    }
+
+    /// Runs a stage that every plan has.
+    pub(crate) async fn expect(&mut self, name: &'static str, layer: Option<u32>) -> Result<()> {
+        match self.run(name, layer).await? {
             true => Ok(()),
             false => Err(Error::Gpu { detail: format!("the plan has no {name} where the CPU twin has it") }),
         }
     }
 
     /// Poisons the stage's output and runs its dispatches (one a slab). False where the plan goes on with another stage.
-    async fn run(&mut self, name: &'static str, layer: Option<u32>) -> Result<bool> {
+    pub(crate) async fn run(&mut self, name: &'static str, layer: Option<u32>) -> Result<bool> {
         let stage = Stage { layer, name };
         let plan = self.session.plan(self.many);
         let count = plan.dispatches()[self.next..].iter().take_while(|d| d.stage == stage).count();
@@ -326,7 +404,7 @@ impl Runner<'_> {
     }
 
     /// Everything that the stage's output buffer holds, sections after each other, token by token.
-    async fn output(&self, name: &str) -> Result<Vec<f32>> {
+    pub(crate) async fn output(&self, name: &str) -> Result<Vec<f32>> {
         let output = self.describe(name);
         let all = self.read_rows(&output).await?;
         let rows = all.chunks_exact(output.stride as usize);
@@ -379,7 +457,7 @@ impl Runner<'_> {
     }
 
     /// Keys and values of a layer with those of this step.
-    async fn cache(&self, layer: u32) -> Result<[Vec<f32>; 2]> {
+    pub(crate) async fn cache(&self, layer: u32) -> Result<[Vec<f32>; 2]> {
         let gpu = &self.session.engine().model().gpu;
         let end = self.step.position + self.step.tokens;
         self.session.state().keys_and_values(gpu, layer as usize, 0, end).await

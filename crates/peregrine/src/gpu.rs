@@ -11,13 +11,15 @@ mod options;
 mod reading;
 
 pub use cooperative::COOPERATIVE_WORKGROUP_BYTES;
-pub use options::{AdapterSummary, GpuOptions, Reduction, ShapeClass};
+pub use options::{AdapterSummary, Alter, GpuOptions, Reduction, ShapeClass};
 pub use reading::{Fence, Reading};
 
 struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     name: String,
+    identity: String,
+    alter: Option<Alter>,
     software: bool,
     subgroup_min_size: Option<u32>,
     reduction: Reduction,
@@ -145,10 +147,14 @@ impl Gpu {
         let name = options.name.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| {
             if info.name.is_empty() { "GPU (the browser does not say which)".into() } else { info.name.clone() }
         });
+        let identity = [&name, &info.driver, &info.driver_info].map(|s| s.trim()).join(" ");
+        let identity = options.identity.clone().unwrap_or_else(|| format!("{} {:?}", identity.trim(), info.backend));
         Ok(Self(Rc::new(Inner {
             device,
             queue,
             name,
+            identity,
+            alter: options.alter,
             software,
             subgroup_min_size: subgroups.then_some(info.subgroup_min_size),
             reduction,
@@ -180,6 +186,16 @@ impl Gpu {
     /// The adapter's name.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Adapter, driver and interface, as far as they are told: what a self-check holds for.
+    pub fn identity(&self) -> &str {
+        &self.0.identity
+    }
+
+    /// What tests do to the source of a kernel.
+    pub(crate) fn alter(&self) -> Option<Alter> {
+        self.0.alter
     }
 
     /// Whether the CPU computes.

@@ -31,6 +31,7 @@
 //! | [`state`], [`session`] | what a conversation leaves behind; prefill, decode, stopping |
 //! | [`tokenizer`], [`text`], [`chat`], [`sampling`] | text in and out |
 //! | [`mod@reference`], [`check`], [`fidelity`], [`perplexity`], [`profile`] | the CPU twin, and two comparisons with it; how well a text is foretold; where a GPU's time goes |
+//! | [`selfcheck`] | the pipelines that a model will use, tried on the device before the first answer |
 //! | [`quantize`], [`synth`] | making GGUF files: from other files, from random numbers |
 //!
 //! # Five ideas
@@ -63,9 +64,11 @@ pub mod profile;
 pub mod quantize;
 pub mod reference;
 pub mod sampling;
+pub mod selfcheck;
 pub mod session;
 pub mod state;
 pub mod synth;
+pub mod target;
 pub mod text;
 pub mod tokenizer;
 pub mod weights;

@@ -13,11 +13,12 @@ mod recipe;
 use std::rc::Rc;
 
 use crate::config::Config;
-use crate::gpu::{Gpu, Reduction, ShapeClass};
+use crate::gpu::{Gpu, Reduction};
 use crate::kernels::Pipelines;
-use crate::plan::{Epilogue, Input, Needed, Norm, Plan, Recorder, Rows, Step};
+use crate::plan::{Call, Epilogue, Input, Needed, Norm, Plan, Recorder, Rows, Step};
 use crate::sampling::MOST_TOKENS;
 use crate::state::{Arena, CANDIDATES, KvType, State};
+use crate::target::Target;
 use crate::weights::{Matrix, padded};
 pub use mixers::{COOPERATIVE_QUERIES, QUERIES, SSD_CHUNK};
 
@@ -111,7 +112,7 @@ pub struct Scratch {
     pub proj: wgpu::Buffer,
     /// \[T, q | x | B | C | delta | exp(delta A) | halted\]
     pub ready: wgpu::Buffer,
-    /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see `shaders/merge.wgsl`
+    /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see `shaders/attention/merge.wgsl`
     pub mixed: wgpu::Buffer,
     /// What prompts need for the SSM heads on a GPU.
     pub ssd: Option<Ssd>,
@@ -121,7 +122,7 @@ pub struct Scratch {
     pub logits: wgpu::Buffer,
 }
 
-/// What `shaders/ssd.wgsl` keeps of each chunk of [`SSD_CHUNK`] tokens. Software adapters go token by token and need none of it.
+/// What `shaders/ssm/ssd.wgsl` keeps of each chunk of [`SSD_CHUNK`] tokens. Software adapters go token by token and need none of it.
 pub struct Ssd {
     /// \[chunks, n, P, N\]: what the chunk adds to the state, then the state before it.
     pub states: wgpu::Buffer,
@@ -175,6 +176,8 @@ pub struct Model {
     pub(crate) scratch: Scratch,
     pub(crate) step: wgpu::Buffer,
     pub(crate) pipelines: Pipelines,
+    /// Steps of many tokens; a plan for one has the same otherwise.
+    pub(crate) target: Target,
     chunk: u32,
     logit_rows: u32,
     context_length: u32,
@@ -190,11 +193,11 @@ pub struct Model {
 
 impl Model {
     /// The forward pass. D hidden, F feed-forward, V vocabulary, H SSM heads, P, N, G their sizes, T tokens.
-    pub fn record(&self, state: &State, many: bool) -> Plan {
+    pub fn record(&self, state: &State, many: bool) -> Vec<Call> {
         use Epilogue::{Add, Store, SwiGlu};
         use Rows::{All, Logits};
         let s = &self.scratch;
-        let mut r = Recorder::new(&self.gpu, &self.pipelines, &self.step, many);
+        let mut r = Recorder::new(self.target.tokens(many), &self.step);
 
         r.embed(&self.embed_tokens, &state.next.ids, &s.h); //                           h [T, D] = E[ids]
         for (i, layer) in self.layers.iter().enumerate() {
@@ -216,6 +219,11 @@ impl Model {
         r.finish()
     }
 
+    /// The page, ready to run for steps of many tokens or of one.
+    pub fn plan(&self, state: &State, many: bool) -> Plan {
+        Plan::new(&self.gpu, &self.pipelines, self.record(state, many))
+    }
+
     fn norm<'a>(&self, weight: &'a wgpu::Buffer) -> Norm<'a> {
         let c = &self.config;
         Norm { weight, offset: 0, width: c.hidden_size, stride: self.strides.hidden, eps: c.rms_norm_eps }
@@ -225,7 +233,7 @@ impl Model {
         use Needed::{Likeliest, Token, Weighted};
         let (n, logits) = (&state.next, &self.scratch.logits);
         let pieces = ("PIECES", CANDIDATES.into());
-        let threads = r.shapes().candidates();
+        let threads = r.target().candidates();
         let mut push = |kernel, threads: Option<u32>, buffers: &[&wgpu::Buffer], groups: u32, needed| {
             let constants: Vec<_> = threads.map(|t| ("THREADS", t.into())).into_iter().chain([pieces]).collect();
             let grid = Box::new(move |_: &Step| [groups, 1, 1]);
@@ -274,7 +282,7 @@ impl Model {
 
     /// Whether the GPU draws at a temperature, too: not where the CPU computes, which reads the logits for nothing.
     pub fn draws_at_temperatures(&self) -> bool {
-        self.gpu.shapes() == ShapeClass::Hardware && self.config.vocab_size <= MOST_TOKENS
+        !self.target.is_software() && self.config.vocab_size <= MOST_TOKENS
     }
 
     /// Bytes of weights on the GPU.

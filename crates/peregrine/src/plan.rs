@@ -8,9 +8,11 @@ use bytemuck::{Pod, Zeroable};
 
 pub use recorder::{Input, Norm, Pieces, Recorder, lanes};
 
+use crate::gpu::{Gpu, Reduction};
+use crate::kernels::{Kernel, Pipelines};
 use crate::state::Arena;
 
-/// `Step` of `shaders/step.wgsl`, same layout: the only uniform that changes from step to step.
+/// `Step` of `shaders/common/step.wgsl`, same layout: the only uniform that changes from step to step.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Step {
@@ -80,6 +82,28 @@ pub enum Draw {
     Weighted,
 }
 
+/// One dispatch as it is recorded: all that it is made of, before there is a pipeline.
+pub struct Call {
+    /// Where it belongs.
+    pub stage: Stage,
+    /// When.
+    pub needed: Needed,
+    /// Bytes of weights that it reads.
+    pub weight_bytes: u64,
+    /// The layer whose keys and values it reads or writes: bind group 1.
+    pub kv: Option<usize>,
+    /// What runs.
+    pub kernel: &'static Kernel,
+    /// How it sums over lanes.
+    pub reduction: Reduction,
+    /// Its override constants.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Bind group 0, in the order of the bindings.
+    pub buffers: Vec<wgpu::Buffer>,
+    /// Its workgroups.
+    pub grid: Grid,
+}
+
 /// One dispatch.
 pub struct Dispatch {
     /// Where it belongs.
@@ -95,7 +119,7 @@ pub struct Dispatch {
     grid: Grid,
 }
 
-/// What a finished row of a linear layer becomes: `shaders/epilogue.wgsl`.
+/// What a finished row of a linear layer becomes: `shaders/linear/epilogue.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epilogue {
     /// y = W x
@@ -130,6 +154,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The calls with their pipelines and bind groups.
+    pub fn new(gpu: &Gpu, pipelines: &Pipelines, calls: Vec<Call>) -> Self {
+        let dispatches = calls.into_iter().map(|call| Dispatch::new(gpu, pipelines, call));
+        Self { dispatches: dispatches.collect() }
+    }
+
     /// The dispatches in order.
     pub fn dispatches(&self) -> &[Dispatch] {
         &self.dispatches
@@ -153,6 +183,21 @@ impl Plan {
 }
 
 impl Dispatch {
+    fn new(gpu: &Gpu, pipelines: &Pipelines, call: Call) -> Self {
+        let pipeline = pipelines.get(call.kernel, call.reduction, &call.constants);
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+            .zip(&call.buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(call.stage.name),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        let Call { stage, needed, weight_bytes, kv, grid, .. } = call;
+        Self { stage, needed, weight_bytes, kv, pipeline, bind_group, grid }
+    }
+
     /// Whether a step needs it.
     pub fn is_needed(&self, step: &Step, draw: Draw) -> bool {
         match self.needed {

@@ -3,6 +3,7 @@
 mod answer;
 mod copies;
 mod drawing;
+mod garbled;
 mod kept;
 mod overflow;
 mod requests;
@@ -120,8 +121,8 @@ impl Session {
         let half = c.head_dim / 2;
         let frequencies = (0..half).map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim))).collect();
         Ok(Self {
-            decode: model.record(&state, false),
-            prefill: model.record(&state, true),
+            decode: model.plan(&state, false),
+            prefill: model.plan(&state, true),
             engine: engine.clone(),
             state,
             frequencies,

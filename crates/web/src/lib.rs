@@ -10,15 +10,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use js_sys::{Array, Function};
+use peregrine::check::{Comparison, check, halves, spread_ids};
 use peregrine::checkpoint::{Checkpoint, Source};
-use peregrine::gpu::{Access, Gpu, Reduction, ShapeClass};
+use peregrine::gpu::{Access, Reduction, ShapeClass};
 use peregrine::model::footprint::{Device, Footprint};
+use peregrine::selfcheck::{self, Outcomes};
 use peregrine::session::{Engine, GenerateOptions, Session};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
 
 use convert::{
-    Answer, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Piece, Progress, Request, Stage, to_js, to_js_error,
+    Answer, CheckReport, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Piece, Progress, Request, Stage,
+    Verdict, to_js, to_js_error, to_js_object,
 };
 use source::JsSource;
 
@@ -47,6 +50,12 @@ impl WebAccess {
 pub struct WebEngine {
     engine: Rc<Engine>,
     info: Info,
+    outcomes: Outcomes,
+}
+
+/// The files `{ name, size, read(offset, length) }`, in order.
+fn sources_of(files: &Array) -> Result<Vec<Rc<dyn Source>>, JsValue> {
+    files.iter().map(|file| Ok(Rc::new(JsSource::new(&file)?) as Rc<dyn Source>)).collect()
 }
 
 /// "Q4_0 ×56, Q6_K ×1": the formats of the matrices, the most frequent first.
@@ -73,20 +82,28 @@ impl WebEngine {
         let options: LoadOptions = serde_wasm_bindgen::from_value(options)?;
         let gpu = options.gpu().map_err(to_js_error)?;
         let load = options.load().map_err(to_js_error)?;
-        let sources = files
-            .iter()
-            .map(|file| Ok(Rc::new(JsSource::new(&file)?) as _))
-            .collect::<Result<Vec<Rc<dyn Source>>, JsValue>>()?;
+        let sources = sources_of(&files)?;
         let bytes: u64 = sources.iter().map(|source| source.len()).sum();
         let checkpoint = Checkpoint::open_gguf_parts(sources).await.map_err(to_js_error)?;
-        let gpu = Gpu::open(&access.0, &gpu).await.map_err(to_js_error)?;
-        // Before the first byte of weights: whether it fits.
-        let needed = Footprint::fit(&checkpoint, &load, Device::of(&gpu)).map_err(to_js_error)?;
-        let mut progress = |now: peregrine::model::Progress| {
-            // A page that throws in its progress bar does not stop the loading.
-            let _ = to_js(&Progress::from(now)).and_then(|value| report.call1(&JsValue::NULL, &value));
+        // A page that throws in its progress bar does not stop the loading.
+        let tell = |now: Progress| {
+            let _ = to_js(&now).and_then(|value| report.call1(&JsValue::NULL, &value));
         };
-        let engine = Engine::load(&gpu, &checkpoint, &load, &mut progress).await.map_err(to_js_error)?;
+        let mut outcomes = options.outcomes.unwrap_or_default();
+        let checked = selfcheck::load_by(
+            &access.0,
+            &gpu,
+            &checkpoint,
+            &load,
+            &mut outcomes,
+            &mut |now| tell(Progress::from(now)),
+            &mut |verdict| tell(Progress::Check(verdict.into())),
+        )
+        .await
+        .map_err(to_js_error)?;
+        let engine = checked.engine;
+        let gpu = engine.model().gpu().clone();
+        let needed = Footprint::fit(&checkpoint, &load, Device::of(&gpu)).map_err(to_js_error)?;
         let info = Info {
             model: ModelInfo {
                 name: checkpoint.name.clone(),
@@ -115,8 +132,30 @@ impl WebEngine {
                 snapshots: needed.snapshots as f64,
                 snapshots_host: load.snapshot_host_budget.unwrap_or(0) as f64,
             },
+            self_check: checked.verdicts.iter().map(Verdict::from).collect(),
         };
-        Ok(Self { engine, info })
+        Ok(Self { engine, info, outcomes })
+    }
+
+    /// Outcomes of self-checks, those of earlier runs included: to be kept for the next one.
+    pub fn outcomes(&self) -> Result<JsValue, JsValue> {
+        to_js_object(&self.outcomes)
+    }
+
+    /// Compares every dispatch and every state with the CPU while `tokens` tokens are read, half of them at once and the rest one by one.
+    /// `files` are those of the model; `report` hears how many comparisons there were after each.
+    pub async fn check(&self, files: Array, tokens: u32, report: Function) -> Result<JsValue, JsValue> {
+        let checkpoint = Checkpoint::open_gguf_parts(sources_of(&files)?).await.map_err(to_js_error)?;
+        let mut session = Session::new(&self.engine).map_err(to_js_error)?;
+        let tokens = tokens.clamp(2, 2 * self.engine.model().chunk());
+        let ids = spread_ids(checkpoint.config.vocab_size, tokens);
+        let mut results = Vec::new();
+        let mut hear = |comparison: &Comparison| {
+            results.push(comparison.clone());
+            let _ = report.call1(&JsValue::NULL, &JsValue::from(results.len() as u32));
+        };
+        check(&mut session, &checkpoint, &ids, &halves(tokens), &mut hear).await.map_err(to_js_error)?;
+        to_js(&CheckReport::new(&results))
     }
 
     /// What is loaded, and where it runs.

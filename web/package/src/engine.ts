@@ -8,8 +8,8 @@ import { anyLine, checkShared, lineFor, type WorkerChoice } from "./lines.js";
 import { DEFAULT_LEVEL, logTo, type Logger, type LogLevel } from "./log.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
 import type { ChatMessage, Usage } from "./openai.js";
-import { boolean, checkLoading, count, fields, ids as checkIds, text as checkText, wrong } from "./options.js";
-import type { EngineInfo, GpuPreferences, LoadRequest, ProfileStage, Progress } from "./protocol.js";
+import { boolean, callable, checkLoading, count, fields, ids as checkIds, text as checkText, wrong } from "./options.js";
+import type { CheckReport, EngineInfo, GpuPreferences, LoadRequest, ProfileStage, Progress } from "./protocol.js";
 
 /** What {@link downloadModel} takes. */
 export interface DownloadOptions extends SourceOptions {
@@ -104,6 +104,17 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
+   * Compares every stage of the model and every state on this device with a computation on the CPU, while `tokens` tokens are read: half
+   * of them at once, the rest one by one. Takes from seconds to minutes, by the model's size; `onProgress` hears the number of
+   * comparisons. A difference is not an error: the report names the first stage that differs.
+   */
+  async check(options: { tokens?: number; onProgress?: (comparisons: number) => void } = {}): Promise<CheckReport> {
+    CHECK(options, "");
+    const { tokens = 12, onProgress } = options;
+    return this.#link.call("check", { tokens }, onProgress).result;
+  }
+
+  /**
    * Reads the beginning of conversations (a system message, or earlier turns), a text, or token ids, and answers nothing: requests that
    * begin so cost only the rest. With {@link saveState} it becomes a file that is shipped with an app.
    * @throws as `chat.completions.create`
@@ -139,6 +150,7 @@ export class Engine implements AsyncDisposable {
   }
 }
 
+const CHECK = fields({ tokens: count(1), onProgress: callable }, "check");
 const PROFILE = fields({ tokens: count(1) }, "profile");
 const LOGITS = fields({ last: count(0), oneByOne: count(0) }, "logits");
 const ENCODE = fields({ addBos: boolean }, "encode");

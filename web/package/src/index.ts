@@ -26,7 +26,7 @@ export type {
   Usage,
 } from "./openai.js";
 export type { Logger, LogLevel } from "./log.js";
-export type { EngineInfo, GpuPreferences, ProfileStage, Progress } from "./protocol.js";
+export type { CheckReport, EngineInfo, GpuPreferences, ProfileStage, Progress } from "./protocol.js";
 export {
   AbortError,
   DeviceLostError,

@@ -77,7 +77,8 @@ const typed =
 export const boolean: Check = typed("boolean", "true or false");
 /** A text. */
 export const text: Check = typed("string", "a text");
-const callable = typed("function", "a function");
+/** A function. */
+export const callable: Check = typed("function", "a function");
 const anything: Check = () => {};
 
 const address: Check = (value, field) => {

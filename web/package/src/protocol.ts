@@ -77,6 +77,16 @@ export type Progress =
   | { phase: "verify"; /** bytes whose checksum is made */ loaded: number; total: number }
   | { phase: "upload"; /** bytes on the GPU */ loaded: number; /** bytes in all */ total: number }
   | { phase: "compile"; /** GPU programs ready */ done: number; total: number }
+  | {
+      /** One way to drive the GPU has been compared with the CPU, as happens before the first answer on a device. */
+      phase: "check";
+      /** As "GPU shapes, subgroup sums". */
+      variant: string;
+      /** What it computes wrong: it is not used, and the next way is tried. */
+      failed?: string;
+      /** What the comparison took; missing where the outcome was known. */
+      seconds?: number;
+    }
   | { phase: "ready" };
 
 /** What is loaded, and where it runs. */
@@ -107,8 +117,8 @@ export interface EngineInfo {
     reduction: "workgroup" | "subgroup";
     /** Kernels made for GPUs, or for adapters that compute on the CPU. */
     shapes: "software" | "hardware";
-    /** Why these were chosen. */
-    why: { reduction: string; shapes: string };
+    /** Why these were chosen, and what the comparison with the CPU said before the first answer. */
+    why: { reduction: string; shapes: string; selfCheck: string };
   };
   memory: {
     /** Bytes of weights on the GPU. */
@@ -203,6 +213,26 @@ export interface ProfileStage {
   weightBytes: number;
 }
 
+/** What {@link Engine.check} found. */
+export interface CheckReport {
+  /** Nothing differs. */
+  ok: boolean;
+  comparisons: number;
+  /** The first stage that differs, and how. */
+  first?: string;
+  /** The worst comparison of each kind of stage, in the order of the model. */
+  stages: {
+    stage: string;
+    count: number;
+    /** The largest difference, and that as a share of the largest value. */
+    difference: number;
+    relative: number;
+    /** Where it is. */
+    worst: string;
+    ok: boolean;
+  }[];
+}
+
 /** The calls the worker answers: what it is given, what it answers, what it reports on the way. */
 export interface Calls {
   load: { request: LoadRequest; result: EngineInfo; event: Progress };
@@ -215,6 +245,7 @@ export interface Calls {
   save: { request: null; result: Blob; event: never };
   restore: { request: { state: Blob }; result: null; event: never };
   logits: { request: { ids: number[]; last: number; oneByOne: number }; result: Float32Array; event: never };
+  check: { request: { tokens: number }; result: CheckReport; event: number };
   profile: { request: { tokens: number }; result: ProfileStage[]; event: never };
   dispose: { request: null; result: null; event: never };
 }

@@ -4,7 +4,8 @@ import { Hasher, WebAccess, WebEngine, type WebSession } from "../wasm/peregrine
 import { GpuWay, type AdapterFacts } from "./device.js";
 import { makeError, toWire, type PeregrineError } from "./errors.js";
 import { isTold, type Log } from "./log.js";
-import { sharedBy, type AnswerRequest, type AnswerResult, type EngineInfo, type FromWorker, type LoadRequest, type Piece, type Port, type Progress, type ToWorker } from "./protocol.js";
+import { readOutcomes, writeOutcomes, type Outcomes } from "./outcomes.js";
+import { sharedBy, type AnswerRequest, type AnswerResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Piece, type Port, type Progress, type ToWorker } from "./protocol.js";
 import { blobSource, openSources, type Sources } from "./source.js";
 import { begin } from "./wasm.js";
 
@@ -100,6 +101,8 @@ export class Server {
         const { ids, last, oneByOne } = message.request;
         return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne));
       }
+      case "check":
+        return this.#enqueue({ refuseWhenBusy: false }, () => this.#check(message.request.tokens, report));
       case "profile":
         return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).profile(message.request.tokens));
       case "encode":
@@ -147,19 +150,31 @@ export class Server {
   }
 
   async #open(request: LoadRequest): Promise<Loaded> {
-    const report = (progress: Progress) => this.#clients.forEach((client) => client.report?.(progress));
     const begun = performance.now();
     const gpu = await GpuWay.find(request.gpu, request.onPage ?? false, (error) => this.#onDeviceError(error), this.#log);
     this.#gpu = gpu;
     const { facts } = gpu;
     this.#log("info", `${facts.name}${facts.software ? ", where the CPU computes" : ""}`);
+    const report = (progress: Progress) => {
+      if (progress.phase === "check" && progress.failed !== undefined) {
+        // The device on which something was wrong is given up next; that it is lost then is no news.
+        gpu.forget();
+        this.#log("warn", `${progress.variant} is not used: ${progress.failed}`);
+      }
+      this.#clients.forEach((client) => client.report?.(progress));
+    };
     const { memory } = await begin(request.wasm);
     const sources = await openSources(request.source, report, () => new Hasher());
     if (!sources.storage.kept) this.#log("info", `the model is not kept: ${sources.storage.why}`);
     try {
       const { contextLength, kvType, memoryBudget } = request;
-      const options = { ...request.gpu, contextLength, kvType, memoryBudget, ...snapshotBudgets(request), ...facts };
+      // Of which driver it is a browser says nothing: what was right may be wrong with the next version of the browser.
+      const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
+      const outcomes = await readOutcomes();
+      const options = { ...request.gpu, contextLength, kvType, memoryBudget, ...snapshotBudgets(request), ...facts, identity, outcomes };
       const engine = await throughSources(sources, (files) => WebEngine.load(gpu.within(() => new WebAccess()), files, options, report));
+      const known = engine.outcomes() as Outcomes;
+      if (Object.keys(known).length > Object.keys(outcomes).length) await writeOutcomes(known);
       try {
         // A model whose bytes are not all right is not handed out.
         await sources.complete;
@@ -230,6 +245,16 @@ export class Server {
         if (!lost) throw error;
         await this.#recover(lost);
       }
+    }
+  }
+
+  async #check(tokens: number, report: (comparisons: number) => void): Promise<CheckReport> {
+    const engine = await this.#ready();
+    const sources = await openSources(this.#request!.source, () => {}, () => new Hasher());
+    try {
+      return await throughSources(sources, (files) => engine.check(files, tokens, report) as Promise<CheckReport>);
+    } finally {
+      sources.close();
     }
   }
 
@@ -346,16 +371,28 @@ async function throughSources<T>(sources: Sources, load: (files: unknown[]) => P
 function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"], wasm: number): EngineInfo {
   const { vendor, architecture, subgroups } = facts;
   const { baseline, reduction, shapes } = request.gpu;
-  const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & { device: Omit<EngineInfo["device"], "vendor" | "architecture" | "subgroups" | "why"> };
+  const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & {
+    device: Omit<EngineInfo["device"], "vendor" | "architecture" | "subgroups" | "why">;
+    selfCheck: { variant: string; failed?: string }[];
+  };
+  const OTHERS_FAIL = "the other way fails its self-check";
+  const changed = (what: "reduction" | "shapes") => failed.length > 0 && request.gpu[what] !== info.device[what];
+  const failed = info.selfCheck.filter((tried) => tried.failed !== undefined);
   const why = {
-    reduction: reduction
+    reduction: changed("reduction")
+      ? OTHERS_FAIL
+      : reduction
       ? "the app asked for it"
       : info.device.reduction === "subgroup"
         ? "the GPU has subgroups of at least 8 lanes"
         : baseline || !subgroups
           ? "there are no subgroups"
           : "subgroups gain nothing on this adapter",
-    shapes: shapes ? "the app asked for it" : info.device.software ? "the CPU computes" : "a GPU computes",
+    shapes: changed("shapes") ? OTHERS_FAIL : shapes ? "the app asked for it" : info.device.software ? "the CPU computes" : "a GPU computes",
+    selfCheck:
+      failed.length === 0
+        ? "results are right, compared with the CPU"
+        : `not used, since they compute wrong results on this device: ${failed.map((tried) => `${tried.variant} (${tried.failed})`).join("; ")}`,
   };
   const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
   return { model: info.model, device, memory: { ...info.memory, wasm }, storage };

@@ -8,9 +8,10 @@ use super::{LoadOptions, SSD_CHUNK, Strides};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, ShapeClass};
+use crate::gpu::Gpu;
 use crate::plan::Step;
-use crate::state::{self, StateBytes, splits};
+use crate::state::{self, KvType, StateBytes, splits};
+use crate::target::Target;
 use crate::weights::padded;
 
 /// Most tokens in a step.
@@ -43,13 +44,12 @@ impl Default for Device {
 impl Device {
     /// This one.
     pub fn of(gpu: &Gpu) -> Self {
-        let ssd = gpu.shapes() == ShapeClass::Hardware;
-        let chunk = match (ssd, gpu.cooperative()) {
-            (false, _) => 32,
-            (true, false) => 256,
-            (true, true) => 1024,
-        };
-        Self { max_binding: gpu.max_binding(), chunk, ssd }
+        Self::at(gpu, &Target::of(gpu, KvType::default()))
+    }
+
+    /// This one, with plans for `target`.
+    pub(super) fn at(gpu: &Gpu, target: &Target) -> Self {
+        Self { max_binding: gpu.max_binding(), chunk: target.chunk(), ssd: !target.is_software() }
     }
 }
 

@@ -7,20 +7,20 @@ use crate::gpu::Reduction;
 use crate::plan::{Grid, Input, Needed, Norm, Pieces, Recorder, Step, lanes};
 use crate::state::{KvType, State};
 
-/// Tokens of a chunk: `CHUNK` in `shaders/ssd.wgsl`.
+/// Tokens of a chunk: `CHUNK` in `shaders/ssm/ssd.wgsl`.
 pub const SSD_CHUNK: u32 = 64;
-/// Queries of a workgroup: `QUERIES` in `shaders/attention_tile.wgsl`.
+/// Queries of a workgroup: `QUERIES` in `shaders/attention/attention_tile.wgsl`.
 pub const QUERIES: u32 = 32;
-/// The same in `shaders/attention_cooperative.wgsl`.
+/// The same in `shaders/attention/attention_cooperative.wgsl`.
 pub const COOPERATIVE_QUERIES: u32 = 64;
 
 impl Model {
     pub(super) fn prepare(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
-        if r.fused() {
+        if r.target().fused() {
             return; // part of the mixers
         }
         let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
-        let threads = r.shapes().elements();
+        let threads = r.target().elements();
         let elements = c.q_dim() / 2 + c.kv_dim() / 2 + c.conv_dim() + c.mamba_n_heads + 1;
         let groups = elements.div_ceil(threads);
         let mut constants = self.kv_sizes();
@@ -40,7 +40,7 @@ impl Model {
     }
 
     pub(super) fn mixers(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
-        if r.fused() {
+        if r.target().fused() {
             return self.step(r, state, layer);
         }
         self.attention(r, state, layer);
@@ -50,7 +50,7 @@ impl Model {
     /// One token.
     fn step(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
         let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
-        let shape = r.shapes().step(c.mamba_d_state);
+        let shape = r.target().step(c.mamba_d_state);
         let attention = c.num_attention_heads;
         let ssm = c.mamba_n_heads * c.mamba_d_head.div_ceil(shape.threads / shape.lanes);
         let pieces = ("PIECES", self.strides.mixed.into());
@@ -68,7 +68,7 @@ impl Model {
         let (mamba, pages, control) = (&self.layers[layer].mamba, state.pages.table(), &state.next.control);
         let buffers = [r.step(), &s.proj, &s.turns, &l.conv, mamba, pages, &l.ssm, &s.mixed, control];
         let grid = Box::new(move |step: &Step| [attention * step.splits + ssm, 1, 1]);
-        r.kernel("mixer", "mixer_step", self.gpu.reduction(), &constants, &buffers, Needed::Always, grid);
+        r.kernel("mixer", "mixer_step", self.target.reduction, &constants, &buffers, Needed::Always, grid);
         r.with_kv(layer);
         let constants = [("THREADS", 256.0), pieces, ("HEAD_DIM", c.head_dim.into())];
         let grid = Box::new(move |_: &Step| [attention, 1, 1]);
@@ -87,7 +87,7 @@ impl Model {
         ]);
         let (heads, slices) = (c.num_attention_heads, c.head_dim.div_ceil(128));
         let fits = c.head_dim <= 128 && c.head_dim.is_multiple_of(16);
-        let (kernel, queries, slices) = match (s.ssd.is_some(), self.gpu.cooperative() && fits) {
+        let (kernel, queries, slices) = match (s.ssd.is_some(), self.target.cooperative && fits) {
             (true, true) => ("attention_cooperative", COOPERATIVE_QUERIES, 1),
             (true, false) => ("attention_tile", QUERIES, slices),
             (false, _) => ("attention", 1, 1),
@@ -122,7 +122,7 @@ impl Model {
         let (heads, p_tiles) = (c.mamba_n_heads, c.mamba_d_head.div_ceil(64));
         // Whole tiles, in rows that begin at fours.
         let whole = [c.mamba_d_head % 64, c.mamba_d_state % 64, c.q_dim() % 4] == [0; 3];
-        let cooperative = self.gpu.cooperative() && whole;
+        let cooperative = self.target.cooperative && whole;
         let (states, output) = match cooperative {
             true => ("ssd_states_cooperative", "ssd_output_cooperative"),
             false => ("ssd_states", "ssd_output"),
@@ -147,17 +147,17 @@ impl Model {
     pub(super) fn gated_norm<'a>(&'a self, r: &mut Recorder<'_>, layer: &'a Layer) -> Input<'a> {
         let (c, s) = (&self.config, &self.scratch);
         let (first, q_dim, head_dim) = (self.strides.mixed, c.q_dim(), c.head_dim);
-        let pieces = r.fused().then_some(Pieces { first, q_dim, head_dim });
+        let pieces = r.target().fused().then_some(Pieces { first, q_dim, head_dim });
         let mixed = Input { pieces, ..Input::of(&s.mixed) };
         let Some(weight) = &layer.mamba_norm else {
             return mixed;
         };
         let (groups, width, offset) = (c.mamba_n_groups, c.mamba_d_ssm / c.mamba_n_groups, self.strides.ssm);
         let norm = Norm { weight, offset, width, stride: self.strides.mixed, eps: c.rms_norm_eps };
-        if r.fused() && groups == 1 {
+        if r.target().fused() && groups == 1 {
             return Input { norm: Some(norm), ..mixed };
         }
-        let mut constants = lanes(r.shapes().norm(width));
+        let mut constants = lanes(r.target().norm(width));
         constants.extend([
             ("WIDTH", width.into()),
             ("STRIDE", norm.stride.into()),
@@ -172,7 +172,7 @@ impl Model {
 
     fn kv_sizes(&self) -> Vec<(&'static str, f64)> {
         let mut sizes = vec![("KV_DIM", self.config.kv_dim().into())];
-        if self.kv.kv() == KvType::Q8 {
+        if self.target.kv == KvType::Q8 {
             sizes.push(("KV_FOURS", (KvType::block(self.config.head_dim) / 4).into()));
         }
         sizes

@@ -1,41 +1,39 @@
 //! Recording a plan: the vocabulary that the page in `model.rs` is written in.
 
-use super::{Dispatch, Epilogue, Grid, Needed, Plan, Rows, Stage, Step};
-use crate::gpu::{Gpu, Reduction, ShapeClass};
-use crate::kernels::{Kernel, Pipelines, Shape};
+use super::{Call, Epilogue, Grid, Needed, Rows, Stage, Step};
+use crate::gpu::Reduction;
+use crate::kernels::Kernel;
+use crate::target::{Shape, Target};
 use crate::weights::Matrix;
 
 /// Records the dispatches of a plan; the methods are the vocabulary that `model.rs` is written in.
 pub struct Recorder<'a> {
-    gpu: &'a Gpu,
-    pipelines: &'a Pipelines,
+    target: Target,
     step: &'a wgpu::Buffer,
-    /// Many tokens at once (matmul) or one (matvec).
-    many: bool,
     /// The layer that is being recorded.
     pub layer: Option<u32>,
-    dispatches: Vec<Dispatch>,
+    calls: Vec<Call>,
 }
 
 impl<'a> Recorder<'a> {
     /// An empty plan. `step` is the uniform buffer of [`Step`].
-    pub fn new(gpu: &'a Gpu, pipelines: &'a Pipelines, step: &'a wgpu::Buffer, many: bool) -> Self {
-        Self { gpu, pipelines, step, many, layer: None, dispatches: Vec::new() }
+    pub fn new(target: Target, step: &'a wgpu::Buffer) -> Self {
+        Self { target, step, layer: None, calls: Vec::new() }
     }
 
-    /// The plan.
-    pub fn finish(self) -> Plan {
-        Plan { dispatches: self.dispatches }
+    /// What was recorded.
+    pub fn finish(self) -> Vec<Call> {
+        self.calls
     }
 
-    /// The shapes that suit the device.
-    pub fn shapes(&self) -> &crate::kernels::Shapes {
-        self.pipelines.shapes()
+    /// What it is recorded for.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// h\[t\] = scale E\[id_t\]
     pub fn embed(&mut self, embed: &Matrix, ids: &wgpu::Buffer, h: &wgpu::Buffer) {
-        let threads = self.shapes().elements();
+        let threads = self.target.elements();
         let groups = embed.strips.div_ceil(threads);
         for slab in &embed.slabs {
             let mut constants = formats(embed);
@@ -52,12 +50,6 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Whether norms and what prepares the mixers are part of the dispatches that follow them: one token, on a GPU. Software
-    /// adapters would repeat that work in every workgroup and save nothing, since their dispatches cost nothing.
-    pub fn fused(&self) -> bool {
-        !self.many && self.gpu.shapes() == ShapeClass::Hardware
-    }
-
     /// weight x / rms(x), as the input of a linear layer: a dispatch of its own that fills `y`, or fused into that layer. With
     /// `Rows::Logits` from token `step.first` on, written from row 0 on.
     pub fn rmsnorm<'b>(
@@ -68,10 +60,10 @@ impl<'a> Recorder<'a> {
         y: &'b wgpu::Buffer,
         rows: Rows,
     ) -> Input<'b> {
-        if self.fused() {
+        if self.target.fused() {
             return Input { norm: Some(norm), ..Input::of(x) };
         }
-        let shape = self.shapes().norm(norm.width);
+        let shape = self.target.norm(norm.width);
         let mut constants = lanes(shape);
         constants.extend([
             ("WIDTH", norm.width.into()),
@@ -101,13 +93,13 @@ impl<'a> Recorder<'a> {
         epilogue: Epilogue,
         rows: Rows,
     ) {
-        let hardware = self.gpu.shapes() == ShapeClass::Hardware;
+        let hardware = !self.target.is_software();
         for slab in &matrix.slabs {
             let mut constants = formats(matrix);
             constants.push(("EPILOGUE", f64::from(epilogue as u32)));
             // Rows and tokens of a workgroup.
-            let (kernel, tile) = match (self.many, hardware) {
-                (true, _) if self.gpu.cooperative() && rows == Rows::All => {
+            let (kernel, tile) = match (self.target.many, hardware) {
+                (true, _) if self.target.cooperative && rows == Rows::All => {
                     ("matmul_cooperative", (if epilogue == Epilogue::SwiGlu { 64 } else { 128 }, 128))
                 }
                 (true, true) => ("matmul_tile", (if epilogue == Epilogue::SwiGlu { 32 } else { 64 }, 64)),
@@ -115,7 +107,7 @@ impl<'a> Recorder<'a> {
                     let together = [8, 4, 2].into_iter().find(|rows| matrix.in_groups_of(*rows)).unwrap_or(1);
                     let two_rows = epilogue == Epilogue::SwiGlu;
                     let mixed = input.norm.is_some_and(|norm| norm.offset > 0);
-                    let team = self.shapes().team(&slab.table, together, !two_rows && !mixed);
+                    let team = self.target.team(&slab.table, together, !two_rows && !mixed);
                     constants.extend(team.constants());
                     constants.extend(slab.table.constants());
                     if let Some(norm) = input.norm {
@@ -131,7 +123,7 @@ impl<'a> Recorder<'a> {
                     ("matvec_team", (team.rows * if team.paired { 2 } else { 1 }, 1))
                 }
                 (many, false) => {
-                    let threads = self.shapes().linear();
+                    let threads = self.target.linear();
                     constants.push(("THREADS", threads.into()));
                     (if many { "matmul" } else { "matvec" }, (2 * threads, if many { 8 } else { 1 }))
                 }
@@ -148,14 +140,14 @@ impl<'a> Recorder<'a> {
             self.push(
                 name,
                 Kernel::named(kernel),
-                self.gpu.reduction(),
+                self.target.reduction,
                 &constants,
                 &buffers,
                 needed(rows),
                 Box::new(grid),
             );
-            if let Some(dispatch) = self.dispatches.last_mut() {
-                dispatch.weight_bytes = slab.weights.size();
+            if let Some(call) = self.calls.last_mut() {
+                call.weight_bytes = slab.weights.size();
             }
         }
     }
@@ -177,8 +169,8 @@ impl<'a> Recorder<'a> {
 
     /// The last dispatch has the keys and values of a layer as bind group 1.
     pub fn with_kv(&mut self, layer: usize) {
-        if let Some(dispatch) = self.dispatches.last_mut() {
-            dispatch.kv = Some(layer);
+        if let Some(call) = self.calls.last_mut() {
+            call.kv = Some(layer);
         }
     }
 
@@ -196,27 +188,15 @@ impl<'a> Recorder<'a> {
         let Some(kernel) = kernel else {
             unreachable!("kernel {name} is not in KERNELS");
         };
-        if self.pipelines.collects(kernel, reduction, constants) {
-            return;
-        }
-        let pipeline = self.pipelines.get(kernel, reduction, constants);
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
-            .iter()
-            .enumerate()
-            .map(|(i, buffer)| wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() })
-            .collect();
-        let bind_group = self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(name),
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
-        self.dispatches.push(Dispatch {
+        self.calls.push(Call {
             stage: Stage { layer: self.layer, name },
             needed,
             weight_bytes: 0,
             kv: None,
-            pipeline,
-            bind_group,
+            kernel,
+            reduction,
+            constants: constants.to_vec(),
+            buffers: buffers.iter().map(|buffer| (*buffer).clone()).collect(),
             grid,
         });
     }
@@ -238,7 +218,7 @@ pub struct Input<'a> {
     pub pieces: Option<Pieces>,
 }
 
-/// Where `shaders/mixer_step.wgsl` leaves the pieces of attention, in floats.
+/// Where `shaders/mixers/mixer_step.wgsl` leaves the pieces of attention, in floats.
 #[derive(Clone, Copy, Debug)]
 pub struct Pieces {
     /// The first of them.

@@ -48,6 +48,27 @@ pub struct Trace<T = f32> {
     pub mlp_out: Vec<T>,
 }
 
+impl Mamba {
+    /// Those of layer `i` of a checkpoint.
+    ///
+    /// # Errors
+    /// What the checkpoint says.
+    pub async fn load(checkpoint: &Checkpoint, i: u32) -> Result<Self> {
+        let c = &checkpoint.config;
+        let values = mamba_values(checkpoint, i).await?;
+        let (channels, k, n) = (c.conv_dim() as usize, c.mamba_d_conv as usize, c.mamba_n_heads as usize);
+        let (conv_weight, rest) = values.split_at(channels * k);
+        let (conv_bias, rest) = rest.split_at(channels);
+        Ok(Self {
+            conv_weight: conv_weight.to_vec(),
+            conv_bias: conv_bias.to_vec(),
+            dt_bias: rest[..n].to_vec(),
+            a: rest[n..2 * n].to_vec(),
+            d: rest[2 * n..].to_vec(),
+        })
+    }
+}
+
 impl Layer {
     /// Layer `i` of a checkpoint, dequantised.
     ///
@@ -60,17 +81,7 @@ impl Layer {
             let shape: Vec<u64> = shape.iter().map(|n| u64::from(*n)).collect();
             checkpoint.read_f32(&format!("model.layers.{i}.{suffix}"), &shape).await
         };
-        let values = mamba_values(checkpoint, i).await?;
-        let (channels, k, n) = (c.conv_dim() as usize, c.mamba_d_conv as usize, c.mamba_n_heads as usize);
-        let (conv_weight, rest) = values.split_at(channels * k);
-        let (conv_bias, rest) = rest.split_at(channels);
-        let mamba = Mamba {
-            conv_weight: conv_weight.to_vec(),
-            conv_bias: conv_bias.to_vec(),
-            dt_bias: rest[..n].to_vec(),
-            a: rest[n..2 * n].to_vec(),
-            d: rest[2 * n..].to_vec(),
-        };
+        let mamba = Mamba::load(checkpoint, i).await?;
         Ok(Self {
             input_layernorm: read("input_layernorm.weight", &[d]).await?,
             q_proj: read("self_attn.q_proj.weight", &[q, d]).await?,

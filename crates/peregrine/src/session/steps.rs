@@ -2,7 +2,7 @@
 //!
 //! Answers are drawn on the GPU, the likeliest token or at a temperature: the token is the next step's input without leaving it,
 //! and the host queues that step before it has read the token. Only an end token must not be read by the model, and
-//! `shaders/next_token.wgsl` sees to that: it halts what is queued, which then leaves the states as they are, bit by bit. A draw
+//! `shaders/sample/next_token.wgsl` sees to that: it halts what is queued, which then leaves the states as they are, bit by bit. A draw
 //! depends on the seed and its number alone, so one that is taken back leaves nothing behind.
 //!
 //! Penalties, biases and log-probabilities look at every logit with what the answer has so far: such answers are drawn on the
@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::{GenerateOptions, Session, rope_table};
 use crate::error::{Error, Result};
-use crate::gpu::{Instant, Reading, ShapeClass};
+use crate::gpu::{Instant, Reading};
 use crate::plan::{self, Step};
 use crate::sampling::Sampler;
 use crate::state::{Ends, MAX_ENDS, splits};
@@ -66,6 +66,7 @@ impl Session {
             self.keep_distance(before)?;
             if rows == 1 {
                 self.logits = self.read_logits(1).await?;
+                self.expect_numbers().await?;
             } else {
                 // A chunk at a time, so that the caller can stop it and a page stays alive.
                 self.engine.model.gpu().sync().await?;
@@ -149,11 +150,11 @@ impl Session {
         draw.spare = Some(staging);
         match found.first() {
             Some([_, token, 0, _]) => Ok(Some(*token)),
-            // The host's sampler has the words for what is wrong with these logits.
             _ => {
                 self.take_back();
                 self.logits = self.kept_logits().await?;
-                draw.sampler.sample(&self.logits, &self.ids).map(Some)
+                self.expect_numbers().await?;
+                Err(Error::Gpu { detail: "the token could not be drawn, though all logits are numbers".into() })
             }
         }
     }
@@ -284,7 +285,7 @@ impl Session {
             // What the host gives is to be read, whatever was drawn before it.
             model.gpu.write(&self.state.next.control, 0, &[0; 16]);
         }
-        let fused = tokens == 1 && model.gpu.shapes() == ShapeClass::Hardware;
+        let fused = model.target.tokens(tokens > 1).fused();
         model.gpu.write(if fused { &model.scratch.turns } else { &model.scratch.rope }, 0, bytemuck::cast_slice(&rope));
         Ok(step)
     }

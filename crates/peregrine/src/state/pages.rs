@@ -1,7 +1,7 @@
 //! The KV cache: pages of [`PAGE`] positions in one arena a model, shared by all its sessions and snapshots.
 //!
 //! A page is a slot of the arena, the same in every layer's buffer, so a sequence is a list of slots, which the kernels read from a
-//! small uniform buffer (`shaders/kv.wgsl`). Rows are only ever appended. Whoever holds a page at row r may append to it where nobody
+//! small uniform buffer (`shaders/kv/kv.wgsl`). Rows are only ever appended. Whoever holds a page at row r may append to it where nobody
 //! has gone beyond r yet, or where nobody else holds it; otherwise the rows before r are first copied to a page of its own. So a
 //! snapshot, a fork or a way back costs no copy of keys and values, and a branch at most a part of one page.
 //!
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::state::KvType;
 
-/// Positions of a page: `PAGE` of `shaders/kv.wgsl`.
+/// Positions of a page: `PAGE` of `shaders/kv/kv.wgsl`.
 pub const PAGE: u32 = 128;
 
 /// Most pages of a sequence: the length of `pages` in the kernels.
