@@ -41,13 +41,20 @@ impl Drop for Inner {
 #[derive(Clone)]
 pub struct Gpu(Rc<Inner>);
 
-fn instance() -> wgpu::Instance {
-    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+/// A way to adapters. In a browser it is the `navigator.gpu` of the moment in which it was made.
+pub struct Access(wgpu::Instance);
+
+impl Access {
+    /// To those of this machine, or of this page or worker. A browser must have WebGPU.
+    #[expect(clippy::new_without_default, reason = "in a browser it asks for something that may be missing")]
+    pub fn new() -> Self {
+        Self(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))
+    }
 }
 
 /// The adapters of this machine (native). In a browser there is one, which [`Gpu::new`] asks for.
 pub async fn adapters() -> Vec<AdapterSummary> {
-    let all = instance().enumerate_adapters(wgpu::Backends::all()).await;
+    let all = Access::new().0.enumerate_adapters(wgpu::Backends::all()).await;
     all.iter()
         .map(|a| {
             let info = a.get_info();
@@ -66,8 +73,15 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoGpu`] when there is none, none of that name, or it refuses the device.
     pub async fn new(options: &GpuOptions) -> Result<Self> {
-        let instance = instance();
-        let adapter = Self::choose(&instance, options).await?;
+        Self::open(&Access::new(), options).await
+    }
+
+    /// [`Gpu::new`] by a way that is there already.
+    ///
+    /// # Errors
+    /// As [`Gpu::new`].
+    pub async fn open(access: &Access, options: &GpuOptions) -> Result<Self> {
+        let adapter = Self::choose(&access.0, options).await?;
         let info = adapter.get_info();
         let software = options.software.unwrap_or_else(|| is_software(&info));
 

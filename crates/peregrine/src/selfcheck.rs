@@ -20,7 +20,7 @@ use self::variants::variants;
 use crate::check::{Comparison, TOLERANCE_F16, spread_ids};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuOptions, Instant};
+use crate::gpu::{Access, Gpu, GpuOptions, Instant};
 use crate::model::{LoadOptions, Progress};
 use crate::sampling::{Sampler, SamplingOptions};
 use crate::session::{Engine, Session};
@@ -57,8 +57,9 @@ pub struct Checked {
 /// way as it is judged.
 ///
 /// # Errors
-/// [`Error::SelfCheck`] where nothing passes; what [`Gpu::new`] and [`Engine::load`] say.
+/// [`Error::SelfCheck`] where nothing passes; what [`Gpu::open`] and [`Engine::load`] say.
 pub async fn load(
+    access: &Access,
     options: &GpuOptions,
     checkpoint: &Checkpoint,
     load: &LoadOptions,
@@ -66,7 +67,7 @@ pub async fn load(
     progress: &mut dyn FnMut(Progress),
     on_verdict: &mut dyn FnMut(&Verdict),
 ) -> Result<Checked> {
-    let first = Gpu::new(options).await?;
+    let first = Gpu::open(access, options).await?;
     let ways = variants(options, &first);
     let mut opened = Some(first);
     let mut verdicts: Vec<Verdict> = Vec::new();
@@ -75,7 +76,7 @@ pub async fn load(
     for way in ways {
         let gpu = match opened.take() {
             Some(gpu) => gpu,
-            None => match Gpu::new(&way).await {
+            None => match Gpu::open(access, &way).await {
                 Ok(gpu) => gpu,
                 // It lacks what this way needs.
                 Err(Error::NoGpu { .. }) => continue,
@@ -151,34 +152,40 @@ fn describe(c: &Comparison) -> String {
     format!("{}: the device computes {:e} where the CPU has {:e}", c.stage, c.found, c.expected)
 }
 
-/// Tokens of the prompt, and those read one by one after it. On a GPU more than a tile and more than a chunk of the SSM heads; where the
-/// CPU computes, more than the eight tokens that its kernels take at a time.
-fn lengths(session: &Session) -> (u32, u32) {
+/// Tokens of each step. First a prompt: on a GPU more than a tile and more than a chunk of the SSM heads, where the CPU computes more than
+/// the eight tokens that its kernels take at a time. Then two tokens, which find states that are not zero, then some one by one.
+fn steps(session: &Session) -> Vec<u32> {
     let model = session.engine().model();
-    let (prompt, steps) = if model.gpu().is_software() { (9, 1) } else { (67, 3) };
-    let context = model.context_length();
-    let steps = steps.min(context.saturating_sub(1)).max(1);
-    (prompt.min(model.chunk()).min(context.saturating_sub(steps)).max(1), steps)
+    let whole: &[u32] = if model.target().is_software() { &[9, 2, 1] } else { &[67, 2, 1, 1, 1] };
+    let mut left = model.context_length();
+    let mut steps = Vec::new();
+    for tokens in whole.iter().map(|tokens| (*tokens).min(model.chunk())) {
+        // In a context of a few tokens a shorter prompt, so that one of each kind is left.
+        let tokens = if steps.is_empty() { tokens.min(left.saturating_sub(3).max(1)) } else { tokens };
+        if tokens <= left {
+            steps.push(tokens);
+            left -= tokens;
+        }
+    }
+    steps
 }
 
 async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Option<Comparison>> {
-    let (prompt, steps) = lengths(session);
-    let ids = spread_ids(checkpoint.config.vocab_size, prompt + steps);
-    let (read, one_by_one) = ids.split_at(prompt as usize);
+    let steps = steps(session);
+    let total: u32 = steps.iter().sum();
+    let ids = spread_ids(checkpoint.config.vocab_size, total);
+    let mut rest = ids.as_slice();
+    let parts: Vec<&[u32]> = steps.iter().filter_map(|tokens| rest.split_off(..*tokens as usize)).collect();
 
     // Far enough into the context that decode puts more than two pieces of it together, and attention goes on over many blocks.
     let context = session.engine().model().context_length();
-    let start = if context >= 300 + prompt + steps { 300 } else { 0 };
+    let start = if context >= 300 + total { 300 } else { 0 };
     session.start_at(start)?;
     let mut stages = Stages::new(session, checkpoint, start).await?;
-    let mut first = stages.step(read).await?;
-    for id in one_by_one {
-        if first.is_none() {
-            first = stages.step(&[*id]).await?;
+    for part in &parts {
+        if let Some(first) = stages.step(part).await? {
+            return Ok(Some(first));
         }
-    }
-    if first.is_some() {
-        return Ok(first);
     }
 
     // Every row of every layer: kernels for many tokens against kernels for one.
@@ -186,18 +193,17 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     session.prefill(&ids).await?;
     let at_once = session.logits().to_vec();
     session.reset();
-    session.prefill(read).await?;
-    for id in one_by_one {
-        session.prefill(&[*id]).await?;
+    for part in &parts {
+        session.prefill(part).await?;
     }
     let model = session.engine().model();
-    let tolerance = match (model.gpu().cooperative(), model.kv().kv()) {
+    let tolerance = match (model.target().cooperative, model.target().kv) {
         (true, _) => 16.0 * TOLERANCE_F16,
         (false, KvType::F32) => 1e-3,
         (false, KvType::F16) => 1e-2,
         (false, KvType::Q8) => 1e-1,
     };
-    let both = Comparison::of("a prompt at once and one by one, logits", prompt + steps, &at_once, session.logits());
+    let both = Comparison::of("a prompt at once and one by one, logits", total, &at_once, session.logits());
     let both = Comparison { tolerance, ..both };
     session.reset();
     if !both.is_close() {

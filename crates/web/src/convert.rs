@@ -347,10 +347,15 @@ pub struct DeviceInfo {
 
 /// What lies on the GPU.
 #[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MemoryInfo {
     pub weights: f64,
-    /// With activations, and states and caches of a conversation that is full.
+    /// With activations, and states, caches and snapshots of a conversation that is full.
     pub needed: f64,
+    /// Most of it that may be snapshots.
+    pub snapshots: f64,
+    /// And of the browser's own memory.
+    pub snapshots_host: f64,
 }
 
 /// One stage of the profile.

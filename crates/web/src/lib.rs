@@ -12,7 +12,7 @@ use std::rc::Rc;
 use js_sys::{Array, Function};
 use peregrine::check::{Comparison, check, halves, spread_ids};
 use peregrine::checkpoint::{Checkpoint, Source};
-use peregrine::gpu::{Reduction, ShapeClass};
+use peregrine::gpu::{Access, Reduction, ShapeClass};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::selfcheck::{self, Outcomes};
 use peregrine::session::{Engine, GenerateOptions, Session};
@@ -29,6 +29,20 @@ use source::JsSource;
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();
+}
+
+/// A way to the GPU: by the `navigator.gpu` of the moment in which it is made, which happens without a pause.
+#[wasm_bindgen]
+pub struct WebAccess(Access);
+
+#[wasm_bindgen]
+impl WebAccess {
+    /// There must be a `navigator.gpu`, in a page or in a worker.
+    #[wasm_bindgen(constructor)]
+    #[expect(clippy::new_without_default, reason = "JavaScript has no such thing")]
+    pub fn new() -> Self {
+        Self(Access::new())
+    }
 }
 
 /// A model on the GPU; sessions share it.
@@ -57,9 +71,14 @@ fn formats(checkpoint: &Checkpoint) -> String {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads a model from GGUF files: `files` are objects `{ name, size, read(offset, length) }`, in order; `report` hears the
+    /// Loads a model onto the GPU that `access` leads to, from GGUF files: `files` are objects `{ name, size, read(offset, length) }`, in order; `report` hears the
     /// progress.
-    pub async fn load(files: Array, options: JsValue, report: Function) -> Result<WebEngine, JsValue> {
+    pub async fn load(
+        access: WebAccess,
+        files: Array,
+        options: JsValue,
+        report: Function,
+    ) -> Result<WebEngine, JsValue> {
         let options: LoadOptions = serde_wasm_bindgen::from_value(options)?;
         let gpu = options.gpu().map_err(to_js_error)?;
         let load = options.load().map_err(to_js_error)?;
@@ -72,6 +91,7 @@ impl WebEngine {
         };
         let mut outcomes = options.outcomes.unwrap_or_default();
         let checked = selfcheck::load(
+            &access.0,
             &gpu,
             &checkpoint,
             &load,
@@ -83,7 +103,7 @@ impl WebEngine {
         .map_err(to_js_error)?;
         let engine = checked.engine;
         let gpu = engine.model().gpu().clone();
-        let needed = Footprint::fit(&checkpoint, &load, Device::of(&gpu)).map_err(to_js_error)?.total() as f64;
+        let needed = Footprint::fit(&checkpoint, &load, Device::of(&gpu)).map_err(to_js_error)?;
         let info = Info {
             model: ModelInfo {
                 name: checkpoint.name.clone(),
@@ -106,7 +126,12 @@ impl WebEngine {
                     ShapeClass::Hardware => "hardware",
                 },
             },
-            memory: MemoryInfo { weights: engine.model().weight_bytes() as f64, needed },
+            memory: MemoryInfo {
+                weights: engine.model().weight_bytes() as f64,
+                needed: needed.total() as f64,
+                snapshots: needed.snapshots as f64,
+                snapshots_host: load.snapshot_host_budget.unwrap_or(0) as f64,
+            },
             self_check: checked.verdicts.iter().map(Verdict::from).collect(),
         };
         Ok(Self { engine, info, outcomes })

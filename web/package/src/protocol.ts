@@ -1,6 +1,7 @@
 /** What the page and the worker say to each other. Every message is plain data; the worker never starts a conversation. */
 
 import type { WireError } from "./errors.js";
+import type { LogLevel } from "./log.js";
 
 /** One file at an address. */
 export interface RemoteFile {
@@ -18,7 +19,7 @@ export interface RemoteFile {
 /** Where the worker reads the model from. Several files are the parts of one model, in order. */
 export type SourceSpec =
   | { kind: "blobs"; files: { name: string; blob: Blob }[] }
-  | { kind: "urls"; model: string; files: RemoteFile[]; cache: boolean }
+  | { kind: "urls"; model: string; files: RemoteFile[]; cache: boolean; /** Why it is not kept, where nobody asked for that. */ why?: string }
   | { kind: "hub"; model: string; base: string; cache: boolean };
 
 /** What the engine may use of the GPU. Everything is chosen by adapter when left out. */
@@ -49,6 +50,15 @@ export interface LoadRequest {
   memoryBudget?: number;
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
   wasm?: string | BufferSource | WebAssembly.Module;
+  /** The page has WebGPU itself. */
+  onPage?: boolean;
+  /** What the page wants to be told. */
+  logLevel?: LogLevel;
+}
+
+/** What must be equal for two pages to have one engine. */
+export function sharedBy({ source, gpu, contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget }: LoadRequest): string {
+  return JSON.stringify([source, gpu, ...[contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget].map((value) => value ?? null)]);
 }
 
 /** Progress of loading. The phases overlap: bytes go on to the GPU and are verified while others still arrive. */
@@ -113,8 +123,12 @@ export interface EngineInfo {
   memory: {
     /** Bytes of weights on the GPU. */
     weights: number;
-    /** Bytes on the GPU in all, once a conversation of `contextLength` tokens is full. */
+    /** Bytes on the GPU in all, once a conversation of `contextLength` tokens and its snapshots are full. */
     needed: number;
+    /** Most of these that snapshots take: places of the conversation to go back to. */
+    snapshots: number;
+    /** Most bytes of the browser's own memory that snapshots take for which the GPU has no more room. */
+    snapshotsHost: number;
     /** Bytes of the wasm heap after loading; it never shrinks, so this is its largest size. */
     wasm: number;
   };
@@ -248,8 +262,13 @@ export type ToWorker =
   | { type: "abort"; id: number }
   | { type: "hello"; lock: string };
 
-/** Worker to page. `broken`: the engine cannot go on (lost device, GPU error, crash); every open call fails with it. */
+/**
+ * Worker to page. `hello` is the answer to the first call: the worker is there. `broken`: the engine cannot go on (lost device, GPU
+ * error, crash); every open call fails with it.
+ */
 export type FromWorker =
+  | { type: "hello" }
+  | { type: "log"; level: Exclude<LogLevel, "off">; text: string }
   | { type: "event"; id: number; event: unknown }
   | { type: "result"; id: number; result: unknown }
   | { type: "error"; id: number; error: WireError }

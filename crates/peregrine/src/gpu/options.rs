@@ -1,5 +1,7 @@
 //! What can be asked of a device, and what is told of adapters.
 
+pub use peregrine_shaders::Reduction;
+
 /// Changes the source of the kernel of that name: for tests, which plant faults.
 pub type Alter = fn(&str, String) -> String;
 
@@ -53,15 +55,6 @@ impl Default for GpuOptions {
     }
 }
 
-/// How a sum over neighbouring invocations is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reduction {
-    /// Through workgroup memory: every device can.
-    Workgroup,
-    /// By subgroup shuffles: needs the feature, and lanes that fit the smallest subgroup.
-    Subgroup,
-}
-
 /// Which adapters a kernel's workgroup shape is meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShapeClass {
@@ -71,7 +64,7 @@ pub enum ShapeClass {
     Hardware,
 }
 
-/// An adapter as [`adapters`] lists it.
+/// An adapter as [`super::adapters`] lists it.
 #[derive(Clone, Debug)]
 pub struct AdapterSummary {
     /// Name as the driver says it.
