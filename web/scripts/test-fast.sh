@@ -15,7 +15,7 @@ $tests --lib
 # Modules of tests/all.rs; one test of `shaders` opens a device.
 $tests --test all -- chat:: checkpoint:: family:: fuzz:: sampling:: shaders:: signatures:: text:: vocabulary:: \
     --skip a_pipeline_that_fails_is_reported_by_name
-$tests --test cli --test hub
+$tests --test cli --test hub --test net
 step "types"
 (cd web && for part in package chat e2e; do node_modules/.bin/tsc -p "$part"; done)
 (cd web && npm run --silent test:unit)
