@@ -10,16 +10,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use peregrine::Error;
 use peregrine::checkpoint::hub::HubId;
 use peregrine::checkpoint::{Checkpoint, Container};
-use peregrine::gpu::{Gpu, GpuOptions};
+use peregrine::gpu::{Access, Gpu, GpuOptions};
 use peregrine::model::{LoadOptions, Progress};
 use peregrine::sampling::SamplingOptions;
+use peregrine::selfcheck::{self, Verdict};
 use peregrine::session::Engine;
 use peregrine::state::KvType;
 use pollster::block_on;
 
 use crate::failure::{Failure, Outcome};
-use crate::hub;
 use crate::terminal::{line, note};
+use crate::{hub, self_checks};
 
 /// Where and how to run.
 #[derive(clap::Args)]
@@ -78,23 +79,51 @@ impl GpuArgs {
         Ok(checkpoint)
     }
 
-    /// The device.
-    pub fn device(&self) -> Outcome<Gpu> {
-        Ok(block_on(Gpu::new(&GpuOptions {
+    fn gpu_options(&self) -> GpuOptions {
+        GpuOptions {
             adapter: self.adapter.clone(),
             baseline: self.baseline,
             cooperative: self.cooperative,
             ..GpuOptions::default()
-        }))?)
+        }
     }
 
-    /// The checkpoint on the GPU, with a progress bar on a terminal.
+    /// The device.
+    pub fn device(&self) -> Outcome<Gpu> {
+        Ok(block_on(Gpu::new(&self.gpu_options()))?)
+    }
+
+    /// The checkpoint on the GPU, with a progress bar on a terminal: driven in the best way that passes the self-check.
     pub fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
-        self.load_on(&self.device()?, checkpoint, options)
+        let mut outcomes = self_checks::read();
+        let before = outcomes.len();
+        let engine = self.with_bar(checkpoint, options, |options, report| {
+            let mut tell = |verdict: &Verdict| {
+                if let Some(reason) = &verdict.failed {
+                    note(&format!("{} is not used, since it computes wrong results here: {reason}", verdict.variant));
+                }
+            };
+            let (access, gpu) = (Access::new(), self.gpu_options());
+            let loading = selfcheck::load(&access, &gpu, checkpoint, options, &mut outcomes, report, &mut tell);
+            block_on(loading).map(|checked| checked.engine)
+        });
+        if outcomes.len() > before {
+            self_checks::write(&outcomes);
+        }
+        engine
     }
 
-    /// The same on a device that is open.
+    /// The same on a device that is open, and as it is: for benchmarks.
     pub fn load_on(&self, gpu: &Gpu, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
+        self.with_bar(checkpoint, options, |options, report| block_on(Engine::load(gpu, checkpoint, options, report)))
+    }
+
+    fn with_bar(
+        &self,
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        load: impl FnOnce(&LoadOptions, &mut dyn FnMut(Progress)) -> Result<Rc<Engine>, Error>,
+    ) -> Outcome<Rc<Engine>> {
         let options =
             LoadOptions { memory_budget: self.memory_budget, kv: self.kv.unwrap_or(options.kv), ..options.clone() };
         let bar = bytes_bar("loading");
@@ -105,7 +134,7 @@ impl GpuArgs {
             }
             Progress::Compile { .. } => bar.set_message("compiling shaders"),
         };
-        let engine = block_on(Engine::load(gpu, checkpoint, &options, &mut report));
+        let engine = load(&options, &mut report);
         bar.finish_and_clear();
         let engine = engine?;
         let (context, wanted) = (engine.model().context_length(), checkpoint.config.max_position_embeddings);

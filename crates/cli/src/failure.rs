@@ -77,6 +77,8 @@ impl From<Error> for Failure {
         match error {
             Error::NoGpu { .. }
             | Error::Gpu { .. }
+            | Error::NotFinite { .. }
+            | Error::SelfCheck { .. }
             | Error::DeviceLost { .. }
             | Error::OutOfMemory { .. }
             | Error::DoesNotFit { .. }

@@ -87,18 +87,20 @@ fn describe(checkpoint: &Checkpoint) -> Value {
 fn memory(checkpoint: &Checkpoint, args: &Args) -> Outcome<Value> {
     let options = LoadOptions { context_length: args.context, kv: args.kv, ..LoadOptions::default() };
     let need = Footprint::of(checkpoint, &options, Device::default())?;
+    let need = need.within(args.memory_budget.unwrap_or(u64::MAX));
     let mut memory = json!({
         "context": need.context_length,
-        "total": need.total(),
+        "total": need.least(),
         "weights": need.weights,
         "kv_cache": need.kv_cache,
         "kv_growth": need.kv_growth,
         "states": need.states,
         "scratch": need.scratch,
+        "snapshots": need.snapshots,
     });
     if let Some(budget) = args.memory_budget {
         memory["budget"] = budget.into();
-        memory["fits"] = (need.total() <= budget).into();
+        memory["fits"] = (need.least() <= budget).into();
         memory["largest_context"] = json!(Footprint::largest_context(checkpoint, &options, Device::default(), budget)?);
     }
     Ok(memory)
@@ -179,6 +181,7 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
         ("  while they grow", "kv_growth"),
         ("  states", "states"),
         ("  activations", "scratch"),
+        ("and for snapshots, at most", "snapshots"),
     ] {
         row(name, bytes(&memory[key]))?;
     }

@@ -20,6 +20,7 @@ mod logits;
 mod perplexity;
 mod prefill;
 mod quantize;
+mod self_checks;
 mod signals;
 mod state;
 mod synth;

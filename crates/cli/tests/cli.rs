@@ -102,6 +102,10 @@ fn info_tells_the_memory() {
         ["weights", "kv_cache", "kv_growth", "states", "scratch"].map(|k| all[k].as_u64().unwrap()).iter().sum();
     assert_eq!((all["total"].as_u64(), &all["context"]), (Some(sum), &4096.into()));
     assert!(all["fits"].is_null());
+    assert_eq!(all["snapshots"].as_u64(), Some(256 << 20));
+    // What a budget leaves is theirs.
+    let exact = memory(&["--memory-budget", &(sum + 1000).to_string()]);
+    assert_eq!((exact["fits"].as_bool(), exact["snapshots"].as_u64()), (Some(true), Some(1000)));
     let some = memory(&["--context", "256", "--memory-budget", "1GB"]);
     assert_eq!((some["kv_cache"].as_u64(), some["fits"].as_bool()), (Some(8 * 2 * 256 * 128 * 2), Some(true)));
     assert_eq!(memory(&["--context", "256", "--kv", "f32"])["kv_cache"].as_u64(), Some(8 * 2 * 256 * 128 * 4));
@@ -203,6 +207,8 @@ fn synth_makes_a_model() {
     fails(&["synth", "--size", "2b", "-o", "x.gguf"], "1.5b-deep");
     fails(&["synth", "--size", "7b", "--type", "Q9", "-o", "x.gguf"], "Q4_K_M");
     fails(&["synth", "--size", "7b", "--layers", "0", "-o", out], "1 to 1024");
+    fails(&["synth", "--size", "7b", "--set", "head_dim", "-o", out], "hidden_size=96");
+    fails(&["synth", "--size", "7b", "--set", "heads=3", "-o", out], "config.json");
     fails(&["synth", "--size", "7b"], "--output");
     let nowhere = folder.path().join("no/such/folder.gguf");
     let output = run(&["synth", "--size", "7b", "-o", nowhere.to_str().unwrap()]);

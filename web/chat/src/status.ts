@@ -54,6 +54,9 @@ export function showLoading(name: string, onStop: () => void): (progress: Progre
 const TITLES: Partial<Record<PeregrineError["code"], string>> = {
   "no-webgpu": "This browser cannot run the model: it has no WebGPU.",
   "no-gpu": "This browser has WebGPU, but no graphics card for it.",
+  "no-worker": "This page may not start the worker that runs the model.",
+  "no-wasm": "This page may not run WebAssembly, which the engine is made of.",
+  "engine-file": "The engine's own code could not be loaded.",
   "device-lost": "The connection to the graphics card was lost.",
   "out-of-memory": "The graphics card has not enough memory for this.",
   gpu: "The graphics driver reported an error, so the answer cannot be trusted.",
