@@ -74,6 +74,7 @@ fn targets() -> impl Iterator<Item = (&'static str, Target)> {
     .into_iter()
 }
 
+#[expect(clippy::mutable_key_type, reason = "a buffer's identity does not change")]
 /// Everything about a plan but its pipelines. Buffers are numbered as they come.
 fn describe(calls: &[Call]) -> String {
     let steps = [(1, 0, 1), (1, 300, 2), (1, 700, 3), (2, 5, 1), (70, 64, 1), (256, 0, 1)];

@@ -210,6 +210,8 @@ fn list(folder: &Path, prefix: &str, names: &mut Vec<String>) {
 
 #[cfg(all(test, unix))]
 mod tests {
+    #![allow(clippy::unwrap_used)] // helpers of tests may unwrap like tests
+
     use serde_json::{Value, json};
 
     use super::*;
