@@ -340,27 +340,3 @@ fn an_answer_does_nothing_to_a_terminal() {
     let first: String = raw.chars().take_while(|c| !acts(*c)).collect();
     assert!(seen.starts_with(&first) && seen.len() > raw.len(), "{seen:?}");
 }
-
-#[test]
-fn a_prompt_from_a_file_is_read_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("prompt");
-    let prompt = "  What is the capital of France?\n";
-    std::fs::write(&file, prompt).unwrap();
-    let with = |args: &[&str]| generate(&[args, &["--temperature", "0", "--max-tokens", "6", "--json"]].concat());
-    let of = |output: Output| -> Value { serde_json::from_str(&text(&output)).unwrap() };
-    let plain = of(with(&["--prompt", prompt]).output().unwrap());
-    let from_file = of(with(&["--prompt-file", file.to_str().unwrap()]).output().unwrap());
-    let from_pipe = of(with(&["--prompt-file", "-"]).stdin(File::open(&file).unwrap()).output().unwrap());
-    for other in [&from_file, &from_pipe] {
-        assert_eq!((&other["ids"], &other["prompt_tokens"]), (&plain["ids"], &plain["prompt_tokens"]));
-    }
-    // More than fits an argument: told by the context, not by the system.
-    std::fs::write(&file, "one two three four ".repeat(12_000)).unwrap();
-    let output = with(&["--prompt-file", file.to_str().unwrap()]).output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(2) && error.contains("the context is full"), "{error}");
-    // A stop text that looks like an option.
-    let stopped = of(with(&["--prompt", prompt, "--stop", "---", "--seed", "-1"]).output().unwrap());
-    assert_eq!(stopped["ids"], plain["ids"]);
-}
