@@ -38,9 +38,13 @@ struct Chat {
 impl Chat {
     /// `script` is what a shell does first.
     fn start(state: &Path, script: &str, args: &[&str]) -> Self {
+        Self::with(&model(), state, script, args)
+    }
+
+    fn with(model: &Path, state: &Path, script: &str, args: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{script} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_peregrine")]);
-        command.args(["chat", model().to_str().unwrap(), "--state", state.to_str().unwrap()]);
+        command.args(["chat", model.to_str().unwrap(), "--state", state.to_str().unwrap()]);
         let mut command =
             prepared(command, if args.contains(&"--temperature") { &[] } else { &["--temperature", "0"] });
         command.args(args);
@@ -209,6 +213,30 @@ fn a_message_that_does_not_fit() {
     let (status, notes) = chat.ends();
     assert!(status == Some(2) && notes.contains("UTF-8"), "{notes}");
     assert_eq!(questions(&state), ["Hi", "Hello"]);
+}
+
+/// An error that nobody expects, here the template's.
+#[test]
+fn an_error_of_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("a.state");
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/hf-folder")).unwrap()
+    {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    let template = "{% for m in messages %}{% if m.content == 'no' %}{{ raise_exception('never') }}{% endif %}\
+                    {{ m.role + ': ' + m.content }}{% endfor %}";
+    std::fs::write(model.join("chat_template.jinja"), template).unwrap();
+    let mut chat = Chat::with(&model, &state, "", &["--max-tokens", "2"]);
+    chat.say("Hi");
+    chat.answered();
+    chat.say("no");
+    let (status, notes) = chat.ends();
+    assert!(status == Some(2) && notes.contains("never"), "{notes}");
+    assert_eq!(questions(&state), ["Hi"]);
 }
 
 #[test]
