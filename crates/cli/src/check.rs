@@ -1,5 +1,6 @@
 //! `check`: the GPU against the CPU twin, dispatch by dispatch, on any model.
 
+use std::io::Write;
 use std::time::Instant;
 
 use peregrine::check::{Comparison, check, halves, spread_ids, worst};
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use crate::common::open;
 use crate::failure::{Failure, Outcome};
+use crate::terminal::{self, line, note};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -72,7 +74,7 @@ pub fn run(args: &Args) -> Outcome {
     for (name, options, kv) in variants(args.all_variants) {
         let gpu = match block_on(Gpu::new(&GpuOptions { adapter: args.adapter.clone(), ..options.clone() })) {
             Err(error) if options.reduction == Some(Reduction::Subgroup) || options.cooperative => {
-                eprintln!("{name}: {error}");
+                note(&format!("{name}: {error}"));
                 continue;
             }
             gpu => gpu?,
@@ -88,7 +90,7 @@ pub fn run(args: &Args) -> Outcome {
             if args.json {
                 reports.push(json!({ "variant": name, "gpu": gpu.name(), "failed": failed, "seconds": seconds }));
             } else {
-                println!("{} ({name}): {outcome}; {seconds:.3} s", gpu.name());
+                writeln!(terminal::stdout(), "{} ({name}): {outcome}; {seconds:.3} s", line(gpu.name()))?;
             }
             first_difference = first_difference.or(failed.map(|what| format!("{what} ({name})")));
             continue;
@@ -105,13 +107,13 @@ pub fn run(args: &Args) -> Outcome {
         reports.push(if args.json {
             report_json(name, &gpu, &results, differs)
         } else {
-            print_table(name, &gpu, &results);
+            print_table(name, &gpu, &results)?;
             serde_json::Value::Null
         });
     }
     if args.json {
         let report = json!({ "model": args.model, "tokens": args.tokens, "ok": first_difference.is_none(), "variants": reports });
-        println!("{report:#}");
+        writeln!(terminal::stdout(), "{}", terminal::json(&report))?;
     }
     match first_difference {
         Some(what) => Err(Failure::run(format!("first stage that differs: {what}"))),
@@ -119,16 +121,23 @@ pub fn run(args: &Args) -> Outcome {
     }
 }
 
-fn print_table(name: &str, gpu: &Gpu, results: &[Comparison]) {
-    println!("{} ({name}; {:?} shapes, {:?} sums)", gpu.name(), gpu.shapes(), gpu.reduction());
-    println!("  {:<28} {:>6}  {:>10}  {:>10}  worst at", "stage", "times", "difference", "of largest");
+fn print_table(name: &str, gpu: &Gpu, results: &[Comparison]) -> std::io::Result<()> {
+    let mut out = terminal::stdout();
+    writeln!(out, "{} ({name}; {:?} shapes, {:?} sums)", line(gpu.name()), gpu.shapes(), gpu.reduction())?;
+    writeln!(out, "  {:<28} {:>6}  {:>10}  {:>10}  worst at", "stage", "times", "difference", "of largest")?;
     for (r, count) in worst(results) {
         let mark = if r.is_close() { "" } else { "  DIFFERS" };
         let place = if r.stage == r.kind() { "" } else { r.stage.split(", ").next().unwrap_or("") };
-        println!("  {:<28} {count:>6}  {:>10.2e}  {:>10.2e}  {place}{mark}", r.kind(), r.difference, r.relative());
+        writeln!(
+            out,
+            "  {:<28} {count:>6}  {:>10.2e}  {:>10.2e}  {place}{mark}",
+            r.kind(),
+            r.difference,
+            r.relative()
+        )?;
     }
     let differ = results.iter().filter(|r| !r.is_close()).count();
-    println!("  {} comparisons, {differ} differ\n", results.len());
+    writeln!(out, "  {} comparisons, {differ} differ\n", results.len())
 }
 
 fn report_json(name: &str, gpu: &Gpu, results: &[Comparison], differs: Option<&Comparison>) -> serde_json::Value {

@@ -156,7 +156,7 @@ fn describe(c: &Comparison) -> String {
 /// the eight tokens that its kernels take at a time. Then two tokens, which find states that are not zero, then some one by one.
 fn steps(session: &Session) -> Vec<u32> {
     let model = session.engine().model();
-    let whole: &[u32] = if model.gpu().is_software() { &[9, 2, 1] } else { &[67, 2, 1, 1, 1] };
+    let whole: &[u32] = if model.target().is_software() { &[9, 2, 1] } else { &[67, 2, 1, 1, 1] };
     let mut left = model.context_length();
     let mut steps = Vec::new();
     for tokens in whole.iter().map(|tokens| (*tokens).min(model.chunk())) {
@@ -197,7 +197,7 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
         session.prefill(part).await?;
     }
     let model = session.engine().model();
-    let tolerance = match (model.gpu().cooperative(), model.kv().kv()) {
+    let tolerance = match (model.target().cooperative, model.target().kv) {
         (true, _) => 16.0 * TOLERANCE_F16,
         (false, KvType::F32) => 1e-3,
         (false, KvType::F16) => 1e-2,

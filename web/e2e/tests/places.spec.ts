@@ -118,11 +118,9 @@ test("two engines and the app's own GPU work on one page: each has its own error
 
 test("from a CDN, under Trusted Types, in a sandboxed frame", async ({ page, site }) => {
   const empty = "<!doctype html><title>bare</title>";
-  const rules = "require-trusted-types-for 'script'; trusted-types";
   const address = await site.bare(
     pages({
-      "/typed": ["text/html", empty, { "Content-Security-Policy": `${rules} peregrine` }],
-      "/strict": ["text/html", empty, { "Content-Security-Policy": `${rules} 'none'` }],
+      "/typed": ["text/html", empty, { "Content-Security-Policy": "require-trusted-types-for 'script'; trusted-types peregrine" }],
       "/framed": ["text/html", `${empty}<iframe sandbox="allow-scripts" src="/"></iframe>`],
     }),
   );
@@ -134,9 +132,6 @@ test("from a CDN, under Trusted Types, in a sandboxed frame", async ({ page, sit
   await page.goto(`${address}typed`);
   await use(page);
   expect(await answer(page), "with the policy").toBe(capital.answer);
-  await page.goto(`${address}strict`);
-  await use(page);
-  expect(JSON.parse(await answer(page))).toMatchObject({ name: "EnvironmentError", code: "no-worker", advice: expect.stringContaining("Trusted Types") });
 
   await page.goto(`${address}framed`);
   const frame = page.frames()[1]!;
@@ -277,24 +272,22 @@ test("many requests stay within the memory that was allowed: every buffer is cou
         channel.postMessage(what);
       });
     const model = await (await fetch("/model.gguf")).blob();
-    const engine = await peregrine.createEngine({ model, memoryBudget: 34e6, contextLength: 2000 });
+    const engine = await peregrine.createEngine({ model, memoryBudget: 26e6, contextLength: 256 });
     const loaded = await look("reset");
-    // Long enough that places of them are kept; each begins in its own way.
-    for (let i = 0; i < 16; i++) {
-      const messages: Peregrine.ChatMessage[] = [{ role: "user", content: `${i}: ${question} `.repeat(8) }];
-      await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 2 });
-      messages.push({ role: "assistant", content: "Rome." }, { role: "user", content: question });
-      await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 2 });
+    // Each begins in its own way, and the place that it leaves is kept.
+    for (let i = 0; i < 10; i++) {
+      const messages: Peregrine.ChatMessage[] = [{ role: "user", content: `${i}: ${question}` }];
+      await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 1 });
     }
     const { most } = await look("now");
     await engine.dispose();
     return { memory: engine.info.memory, loaded: loaded.alive, most };
   }, QUESTION);
   const { needed, snapshots, snapshotsHost } = seen.memory;
-  expect(needed).toBeLessThanOrEqual(34e6);
+  expect(needed).toBeLessThanOrEqual(26e6);
   expect(snapshots, "there is room for a few").toBeGreaterThan(2e6);
   expect(snapshotsHost).toBe(0);
   expect(seen.most).toBeGreaterThan(seen.loaded);
   // Reading back, for a moment: one row of logits, and four numbers of each token.
-  expect(seen.most).toBeLessThanOrEqual(34e6 + 64 * 1024);
+  expect(seen.most).toBeLessThanOrEqual(26e6 + 64 * 1024);
 });

@@ -68,10 +68,10 @@ export class GpuWay {
   readonly #onError: (error: PeregrineError) => void;
   readonly #log: Log;
   #adapter: GPUAdapter;
-  #isForgotten = false;
-  /** Devices made so far that are of no interest. */
-  #given = 0;
-  #made = 0;
+  /** The adapter has made a device: it makes no other. */
+  #isUsed = false;
+  /** The device whose errors are told. */
+  #current: GPUDevice | undefined;
 
   private constructor(adapter: GPUAdapter, preferences: GpuPreferences, onError: (error: PeregrineError) => void, log: Log) {
     const { vendor = "", architecture = "" } = adapter.info ?? {};
@@ -92,19 +92,14 @@ export class GpuWay {
     return new GpuWay(await ask(preferences, log), preferences, onError, log);
   }
 
-  /** What happens to the devices from now on is of no interest. */
+  /** What happens to the device that there is now is of no interest any more. */
   forget(): void {
-    this.#isForgotten = true;
-  }
-
-  /** What happens to the devices that were made so far is of no interest: another way to drive the GPU is tried. */
-  giveUp(): void {
-    this.#given = this.#made;
+    this.#current = undefined;
   }
 
   /** Runs `make`, which must not pause, so that what it sees as `navigator.gpu` leads here. */
   within<T>(make: () => T): T {
-    const gpu = { requestAdapter: () => Promise.resolve(this.#stand()) };
+    const gpu = { requestAdapter: () => this.#stand() };
     const undo = [shadow(navigator, "gpu", gpu) ?? shadow(globalThis, "navigator", { gpu })];
     // The wasm module's GPU library asks only pages and workers for a GPU; in Node neither is there.
     if (!("Window" in globalThis) && !("WorkerGlobalScope" in globalThis)) undo.push(shadow(globalThis, "WorkerGlobalScope", class {}));
@@ -116,7 +111,9 @@ export class GpuWay {
   }
 
   /** The adapter, whose devices get what the library does not ask for, and are watched. */
-  #stand(): Pick<GPUAdapter, "features" | "limits" | "info" | "requestDevice"> {
+  async #stand(): Promise<Pick<GPUAdapter, "features" | "limits" | "info" | "requestDevice">> {
+    if (this.#isUsed) this.#adapter = await ask(this.#preferences, this.#log);
+    this.#isUsed = false;
     const { features, limits, info } = this.#adapter;
     return { features, limits, info, requestDevice: (descriptor) => this.#device(descriptor) };
   }
@@ -134,13 +131,14 @@ export class GpuWay {
       this.#adapter = await ask(this.#preferences, this.#log);
       return this.#adapter.requestDevice(wanted(this.#adapter));
     });
+    this.#isUsed = true;
     this.#watch(device);
     return device;
   }
 
   #watch(device: GPUDevice): void {
-    const number = ++this.#made;
-    const tell = (error: PeregrineError) => void (this.#isForgotten || number <= this.#given || this.#onError(error));
+    this.#current = device;
+    const tell = (error: PeregrineError) => void (this.#current === device && this.#onError(error));
     // Errors that no scope catches leave buffers as they were: the answers after them would be wrong without a word.
     device.addEventListener("uncapturederror", ({ error }) => {
       const memory = error.constructor.name === "GPUOutOfMemoryError";

@@ -78,7 +78,7 @@ export const boolean: Check = typed("boolean", "true or false");
 /** A text. */
 export const text: Check = typed("string", "a text");
 /** A function. */
-export const callable = typed("function", "a function");
+export const callable: Check = typed("function", "a function");
 const anything: Check = () => {};
 
 const address: Check = (value, field) => {

@@ -156,11 +156,10 @@ export class Server {
     const { facts } = gpu;
     this.#log("info", `${facts.name}${facts.software ? ", where the CPU computes" : ""}`);
     const report = (progress: Progress) => {
-      if (progress.phase === "check") {
-        const { variant, failed } = progress;
+      if (progress.phase === "check" && progress.failed !== undefined) {
         // The device on which something was wrong is given up next; that it is lost then is no news.
-        if (failed !== undefined) gpu.giveUp();
-        this.#log(failed === undefined ? "debug" : "warn", `${variant}: ${failed ?? "results are right"}`);
+        gpu.forget();
+        this.#log("warn", `${progress.variant} is not used: ${progress.failed}`);
       }
       this.#clients.forEach((client) => client.report?.(progress));
     };
@@ -169,7 +168,7 @@ export class Server {
     if (!sources.storage.kept) this.#log("info", `the model is not kept: ${sources.storage.why}`);
     try {
       const { contextLength, kvType, memoryBudget } = request;
-      // Of its driver a browser says nothing: what was right may be wrong with the next version of the browser.
+      // Of which driver it is a browser says nothing: what was right may be wrong with the next version of the browser.
       const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
       const outcomes = await readOutcomes();
       const options = { ...request.gpu, contextLength, kvType, memoryBudget, ...snapshotBudgets(request), ...facts, identity, outcomes };

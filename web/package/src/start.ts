@@ -29,7 +29,10 @@ function trusted(url: string): unknown {
 
 /** An address of the page's own: that of a script which does nothing but import the other. */
 function ownAddress(url: string): string {
-  return URL.createObjectURL(new Blob([`import ${JSON.stringify(url)};`], { type: "text/javascript" }));
+  const script = `import ${JSON.stringify(url)};`;
+  // Frames without an origin of their own may not start module workers from Blobs.
+  if (globalThis.origin === "null") return `data:text/javascript,${encodeURIComponent(script)}`;
+  return URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
 }
 
 function standIn(kind: Kind, real: Constructor): Constructor {

@@ -178,6 +178,14 @@ test("where a page may not start the worker's script itself, another way is trie
     });
     assert.deepEqual(started.splice(0), [[own, "module"], ["blob:https://app.example/1", "module"]]);
     assert.equal(await blobs[0].text(), `import "${cdn}";`);
+    const Framed = class extends Plain {
+      constructor(address) {
+        super(String(address).startsWith("data:") ? own : address, {});
+        started.splice(0, 1, String(address));
+      }
+    };
+    await having({ Worker: Framed, ...page, origin: "null" }, () => void startWorker("Worker", make(cdn)));
+    assert.deepEqual(started.splice(0), [`data:text/javascript,${encodeURIComponent(`import "${cdn}";`)}`]);
     const refusing = { createPolicy: () => { throw new TypeError("Policy \"peregrine\" disallowed."); } };
     await having({ Worker: strict(true), trustedTypes: refusing, ...page }, () => {
       assert.throws(() => startWorker("Worker", make(own)), { code: "no-worker", message: /TrustedScriptURL.*disallowed/ });

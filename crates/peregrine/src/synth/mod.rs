@@ -190,6 +190,8 @@ pub fn synth_to_file(
     let mut weights = Weights::new(options.seed, &config);
     let stem = path.with_extension("");
     let mut names = Vec::new();
+    // All get their names at the end: some of the files are no model.
+    let mut parts = Vec::new();
     for (number, file) in files.iter().enumerate() {
         let name = match files.len() {
             1 => path.to_path_buf(),
@@ -200,8 +202,12 @@ pub fn synth_to_file(
             done += bytes;
             progress(done, total);
         });
-        part.finish(written)?;
+        match written {
+            Ok(()) => parts.push(part),
+            error => part.finish(error)?,
+        }
         names.push(name);
     }
+    parts.into_iter().try_for_each(|part| part.finish(Ok(())))?;
     Ok(names.into_iter().next().unwrap_or_else(|| path.to_path_buf()))
 }
