@@ -1,5 +1,6 @@
 # make chat    builds everything and serves the chat page
 # make test    runs every test, native and in a browser
+# make test-fast   formatting, lints, types, and all tests that need neither GPU nor browser
 # make bench   speed of the embedded model, natively and in the browser; make bench-compare BASE=COMMIT: ratios to a commit
 # make bench-table   speed of random models of official shapes on this GPU, checked in the same run
 # make fidelity   how exact the logits are in each format, and what the formats cost
@@ -18,17 +19,20 @@ modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
 page := web/chat/dist/index.html
 
-.PHONY: help chat test bench bench-table bench-compare fidelity check hashes fmt native wasm page clean
+.PHONY: help chat test test-fast bench bench-table bench-compare fidelity check hashes fmt native wasm page clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//; 1,8p' Makefile
+	@sed -n 's/^# \{0,1\}//; 1,9p' Makefile
 
 chat: tools native $(page)
 	@node web/scripts/chat.mjs --port $(PORT)
 
 test:
 	@sh web/scripts/test.sh
+
+test-fast:
+	@sh web/scripts/test-fast.sh
 
 bench: native $(page)
 	@sh web/scripts/system.sh browser

@@ -1,8 +1,9 @@
 //! The WGSL of Peregrine: the table of its files, and the kernels that they are put together to.
 //!
-//! A kernel's source is its pieces, one file after the other, and then its own file. Numbers in them are `override`s; how lanes are
-//! summed is one of two pieces with the same function, how keys and values are kept one of three; all block formats are in the source of
-//! a kernel that reads weights. The rules for the files stand in README.md beside them.
+//! A kernel's source is its pieces, one file after the other, and then its own file. Numbers in
+//! them are `override`s; how lanes are summed is one of two pieces with the same function, how keys
+//! and values are kept one of three; all block formats are in the source of a kernel that reads
+//! weights. The rules for the files stand in README.md beside them.
 
 use std::hash::{Hash, Hasher};
 
@@ -69,12 +70,8 @@ impl Hash for Kernel {
 }
 
 impl Kernel {
-    /// The kernel of that name.
-    pub fn named(name: &str) -> Option<&'static Self> {
-        KERNELS.iter().copied().find(|kernel| kernel.name == name)
-    }
-
-    /// The whole source. `web`: for Tint, which wants `enable subgroups;` in front where naga rejects the line.
+    /// The whole source. `web`: for Tint, which wants `enable subgroups;` in front where naga
+    /// rejects the line.
     pub fn source(&self, reduction: Reduction, cache: impl Into<Cache>, web: bool) -> String {
         let cache = cache.into();
         let mut source = String::new();
@@ -144,7 +141,8 @@ const DRAWING: Piece = Piece::Same(&[shader!("sample/drawing")]);
 const SCAN: Piece = Piece::Same(&[shader!("sample/scan")]);
 const NEXT_TOKEN: Piece = Piece::Same(&[shader!("sample/next_token")]);
 
-/// A line each: its constant, folder / name, `sums` where it sums over lanes, and the pieces before it.
+/// A line each: its constant, folder / name, `sums` where it sums over lanes, and the pieces before
+/// it.
 macro_rules! kernels {
     ($($id:ident = $folder:literal / $name:literal $($sums:ident)?: $($piece:ident)*;)*) => {
         $(

@@ -18,6 +18,7 @@ mod saved;
 mod selfcheck;
 mod session;
 mod shaders;
+mod signatures;
 mod snapshots;
 mod synth;
 mod text;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use peregrine::Error;
-use peregrine::gpu::{Alter, GpuOptions, Reduction, ShapeClass};
+use peregrine::gpu::{Access, Alter, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::selfcheck::{Outcomes, Verdict, load, self_check};
 use peregrine::session::Session;
@@ -121,6 +121,7 @@ fn tried(options: &GpuOptions, outcomes: &mut Outcomes) -> Result<(Vec<Verdict>,
     let checkpoint = checkpoint(&golden_path("norm1.gguf"));
     let heard = RefCell::new(Vec::new());
     let checked = block_on(load(
+        &Access::new(),
         options,
         &checkpoint,
         &LoadOptions { kv: KvType::F32, ..LoadOptions::default() },

@@ -10,6 +10,7 @@ use peregrine::Error;
 use peregrine::format::FORMATS;
 use peregrine::gpu::{COOPERATIVE_WORKGROUP_BYTES, GpuOptions, Reduction};
 use peregrine::kernels::{KERNELS, Kernel, Pipelines};
+use peregrine::ops::attention::{AttentionCooperative, AttentionTile};
 use peregrine::plan::Step;
 use peregrine::sampling::Drawing;
 use peregrine::state::{Ends, KvType};
@@ -17,11 +18,15 @@ use peregrine::weights::{GpuMatrix, GpuPart};
 use peregrine_tests::gpu;
 use pollster::block_on;
 
+fn named(name: &str) -> Option<&'static Kernel> {
+    KERNELS.iter().copied().find(|kernel| kernel.name == name)
+}
+
 /// The kernels that need more than the baseline: [`GpuOptions::cooperative`] asks for it.
 const COOPERATIVE: [&str; 4] =
     ["matmul_cooperative", "attention_cooperative", "ssd_states_cooperative", "ssd_output_cooperative"];
 
-fn validate(source: &str) -> Result<(Module, ModuleInfo), String> {
+pub(crate) fn validate(source: &str) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
     // unpack2x16float is plain WGSL; naga counts it as a capability all the same.
     let capabilities = Capabilities::SUBGROUP
@@ -35,7 +40,7 @@ fn validate(source: &str) -> Result<(Module, ModuleInfo), String> {
     Ok((module, info))
 }
 
-fn all() -> impl Iterator<Item = (&'static Kernel, Reduction, Module)> {
+pub(crate) fn all() -> impl Iterator<Item = (&'static Kernel, Reduction, Module)> {
     sources().map(|(kernel, reduction, source)| {
         let (module, _) = validate(&source).unwrap_or_else(|e| panic!("{}, {reduction:?}: {e}", kernel.name));
         (kernel, reduction, module)
@@ -62,7 +67,7 @@ fn every_kernel_is_valid_in_every_variant() {
 
 #[test]
 fn a_broken_source_is_seen() {
-    let norm = Kernel::named("rmsnorm").unwrap();
+    let norm = named("rmsnorm").unwrap();
     let source = norm.source(Reduction::Workgroup, KvType::F16, false);
     assert!(validate(&source).is_ok());
     let broken = source.replacen("let scale = 1.0", "let scale = group", 1);
@@ -222,8 +227,7 @@ macro_rules! assert_layout {
 
 #[test]
 fn structs_lie_as_rust_writes_them() {
-    let module =
-        |name| validate(&Kernel::named(name).unwrap().source(Reduction::Workgroup, KvType::F16, false)).unwrap().0;
+    let module = |name| validate(&named(name).unwrap().source(Reduction::Workgroup, KvType::F16, false)).unwrap().0;
     let matvec = module("matvec");
     assert_layout!(&matvec, "Step", Step, [tokens, position, first, splits]);
     assert_layout!(&matvec, "Part", GpuPart, [first_row, rows, strips, x, quants, scales, kind, scale]);
@@ -234,7 +238,7 @@ fn structs_lie_as_rust_writes_them() {
 
 #[test]
 fn formats_have_ggufs_numbers() {
-    let source = Kernel::named("matvec").unwrap().source(Reduction::Workgroup, KvType::F16, false);
+    let source = named("matvec").unwrap().source(Reduction::Workgroup, KvType::F16, false);
     for spec in FORMATS {
         let line = format!("const {}: u32 = {}u;", spec.name, spec.gguf_id);
         assert!(source.contains(&line), "{line}");
@@ -247,12 +251,12 @@ fn formats_have_ggufs_numbers() {
 #[test]
 fn constants_are_the_same_on_both_sides() {
     let most_splits = peregrine::state::splits(u32::MAX - 128);
-    let chunk = peregrine::model::SSD_CHUNK;
+    let chunk = peregrine::ops::ssm::CHUNK;
     let constants = [
         ("merge", "MOST_SPLITS", most_splits),
         ("attention_tile", "PAGE", peregrine::state::PAGE),
-        ("attention_tile", "QUERIES", peregrine::model::QUERIES),
-        ("attention_cooperative", "QUERIES", peregrine::model::COOPERATIVE_QUERIES),
+        ("attention_tile", "QUERIES", AttentionTile::QUERIES),
+        ("attention_cooperative", "QUERIES", AttentionCooperative::QUERIES),
         ("ssd_states", "CHUNK", chunk),
         ("ssd_pass", "CHUNK", chunk),
         ("ssd_output", "CHUNK", chunk),
@@ -260,7 +264,7 @@ fn constants_are_the_same_on_both_sides() {
         ("ssd_output_cooperative", "CHUNK", chunk),
     ];
     for (kernel, name, value) in constants {
-        let source = Kernel::named(kernel).unwrap().source(Reduction::Workgroup, KvType::F16, false);
+        let source = named(kernel).unwrap().source(Reduction::Workgroup, KvType::F16, false);
         let line = format!("const {name}: u32 = {value}u;");
         assert!(source.contains(&line), "{kernel}: {line}");
     }
@@ -288,7 +292,7 @@ fn every_file_is_part_of_a_kernel() {
 fn a_pipeline_that_fails_is_reported_by_name() {
     let gpu = gpu(&GpuOptions::default());
     let pipelines = Pipelines::new(&gpu, KvType::F16);
-    let norm = Kernel::named("rmsnorm").unwrap();
+    let norm = named("rmsnorm").unwrap();
     let sizes = [("WIDTH", 64.0), ("STRIDE", 64.0), ("EPS", 1e-5)];
     pipelines.get(norm, Reduction::Workgroup, &sizes);
     block_on(pipelines.finish()).unwrap();

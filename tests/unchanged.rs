@@ -1,6 +1,8 @@
-//! Hashes of every composed WGSL source, and of every dispatch that is recorded for the golden models: kernel, override constants,
-//! bindings, workgroups. Code that is moved changes none of them; what changes them on purpose writes the file anew:
-//! `make hashes`. With `HASHES=FOLDER` what is hashed is written there as text, to be compared with diff.
+//! Hashes of every composed WGSL source, and of every dispatch that is recorded for the golden
+//! models: kernel, override constants, bindings, workgroups. Code that is moved changes none of
+//! them; what changes them on purpose writes the file anew:
+//! `make hashes`. With `HASHES=FOLDER` what is hashed is written there as text, to be compared with
+//! diff.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -8,9 +10,9 @@ use std::fmt::Write;
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::kernels::KERNELS;
 use peregrine::model::{LoadOptions, Model};
+use peregrine::ops::target::Target;
 use peregrine::plan::{Call, Step};
 use peregrine::state::KvType;
-use peregrine::target::Target;
 use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model};
 use sha2::{Digest, Sha256};
 
@@ -47,7 +49,8 @@ fn sources(lines: &mut String) {
     }
 }
 
-/// Devices as plans see them: software, GPUs with and without subgroups, cooperative matrices. None of them need be there.
+/// Devices as plans see them: software, GPUs with and without subgroups, cooperative matrices. None
+/// of them need be there.
 fn targets() -> impl Iterator<Item = (&'static str, Target)> {
     use Reduction::{Subgroup, Workgroup};
     use ShapeClass::{Hardware, Software};
@@ -71,6 +74,7 @@ fn targets() -> impl Iterator<Item = (&'static str, Target)> {
     .into_iter()
 }
 
+#[expect(clippy::mutable_key_type, reason = "a buffer's identity does not change")]
 /// Everything about a plan but its pipelines. Buffers are numbered as they come.
 fn describe(calls: &[Call]) -> String {
     let steps = [(1, 0, 1), (1, 300, 2), (1, 700, 3), (2, 5, 1), (70, 64, 1), (256, 0, 1)];

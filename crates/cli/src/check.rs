@@ -1,8 +1,12 @@
 //! `check`: the GPU against the CPU twin, dispatch by dispatch, on any model.
 
+use std::io::Write;
+use std::time::Instant;
+
 use peregrine::check::{Comparison, check, halves, spread_ids, worst};
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
+use peregrine::selfcheck::self_check;
 use peregrine::session::{Engine, Session};
 use peregrine::state::KvType;
 use pollster::block_on;
@@ -10,6 +14,7 @@ use serde_json::json;
 
 use crate::common::open;
 use crate::failure::{Failure, Outcome};
+use crate::terminal::{self, line, note};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -21,6 +26,9 @@ pub struct Args {
     /// Check every kernel variant that this device can run, not only the one it uses
     #[arg(long)]
     all_variants: bool,
+    /// Only the quick comparison that runs before the first answer on a device, and how long it takes
+    #[arg(long)]
+    quick: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -66,7 +74,7 @@ pub fn run(args: &Args) -> Outcome {
     for (name, options, kv) in variants(args.all_variants) {
         let gpu = match block_on(Gpu::new(&GpuOptions { adapter: args.adapter.clone(), ..options.clone() })) {
             Err(error) if options.reduction == Some(Reduction::Subgroup) || options.cooperative => {
-                eprintln!("{name}: {error}");
+                note(&format!("{name}: {error}"));
                 continue;
             }
             gpu => gpu?,
@@ -74,6 +82,19 @@ pub fn run(args: &Args) -> Outcome {
         // A chunk must hold the first step.
         let load = LoadOptions { chunk: Some(args.tokens), kv, ..LoadOptions::default() };
         let engine = block_on(Engine::load(&gpu, &checkpoint, &load, &mut |_| {}))?;
+        if args.quick {
+            let start = Instant::now();
+            let failed = block_on(self_check(&engine, &checkpoint))?;
+            let seconds = start.elapsed().as_secs_f64();
+            let outcome = failed.as_deref().unwrap_or("results are right");
+            if args.json {
+                reports.push(json!({ "variant": name, "gpu": gpu.name(), "failed": failed, "seconds": seconds }));
+            } else {
+                writeln!(terminal::stdout(), "{} ({name}): {outcome}; {seconds:.3} s", line(gpu.name()))?;
+            }
+            first_difference = first_difference.or(failed.map(|what| format!("{what} ({name})")));
+            continue;
+        }
         let mut session = Session::new(&engine)?;
         let mut results: Vec<Comparison> = Vec::new();
         block_on(check(&mut session, &checkpoint, &ids, &steps, &mut |r| results.push(r.clone())))?;
@@ -86,13 +107,13 @@ pub fn run(args: &Args) -> Outcome {
         reports.push(if args.json {
             report_json(name, &gpu, &results, differs)
         } else {
-            print_table(name, &gpu, &results);
+            print_table(name, &gpu, &results)?;
             serde_json::Value::Null
         });
     }
     if args.json {
         let report = json!({ "model": args.model, "tokens": args.tokens, "ok": first_difference.is_none(), "variants": reports });
-        println!("{report:#}");
+        writeln!(terminal::stdout(), "{}", terminal::json(&report))?;
     }
     match first_difference {
         Some(what) => Err(Failure::run(format!("first stage that differs: {what}"))),
@@ -100,16 +121,23 @@ pub fn run(args: &Args) -> Outcome {
     }
 }
 
-fn print_table(name: &str, gpu: &Gpu, results: &[Comparison]) {
-    println!("{} ({name}; {:?} shapes, {:?} sums)", gpu.name(), gpu.shapes(), gpu.reduction());
-    println!("  {:<28} {:>6}  {:>10}  {:>10}  worst at", "stage", "times", "difference", "of largest");
+fn print_table(name: &str, gpu: &Gpu, results: &[Comparison]) -> std::io::Result<()> {
+    let mut out = terminal::stdout();
+    writeln!(out, "{} ({name}; {:?} shapes, {:?} sums)", line(gpu.name()), gpu.shapes(), gpu.reduction())?;
+    writeln!(out, "  {:<28} {:>6}  {:>10}  {:>10}  worst at", "stage", "times", "difference", "of largest")?;
     for (r, count) in worst(results) {
         let mark = if r.is_close() { "" } else { "  DIFFERS" };
         let place = if r.stage == r.kind() { "" } else { r.stage.split(", ").next().unwrap_or("") };
-        println!("  {:<28} {count:>6}  {:>10.2e}  {:>10.2e}  {place}{mark}", r.kind(), r.difference, r.relative());
+        writeln!(
+            out,
+            "  {:<28} {count:>6}  {:>10.2e}  {:>10.2e}  {place}{mark}",
+            r.kind(),
+            r.difference,
+            r.relative()
+        )?;
     }
     let differ = results.iter().filter(|r| !r.is_close()).count();
-    println!("  {} comparisons, {differ} differ\n", results.len());
+    writeln!(out, "  {} comparisons, {differ} differ\n", results.len())
 }
 
 fn report_json(name: &str, gpu: &Gpu, results: &[Comparison], differs: Option<&Comparison>) -> serde_json::Value {

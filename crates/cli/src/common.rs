@@ -1,7 +1,7 @@
 //! What several commands share: opening a model, loading it on the GPU, sampling flags, lists of ids.
 
 use std::borrow::Cow;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use peregrine::Error;
 use peregrine::checkpoint::hub::HubId;
 use peregrine::checkpoint::{Checkpoint, Container};
-use peregrine::gpu::{Gpu, GpuOptions};
+use peregrine::gpu::{Access, Gpu, GpuOptions};
 use peregrine::model::{LoadOptions, Progress};
 use peregrine::sampling::SamplingOptions;
 use peregrine::selfcheck::{self, Verdict};
@@ -19,6 +19,7 @@ use peregrine::state::KvType;
 use pollster::block_on;
 
 use crate::failure::{Failure, Outcome};
+use crate::terminal::{line, note};
 use crate::{hub, self_checks};
 
 /// Where and how to run.
@@ -99,13 +100,11 @@ impl GpuArgs {
         let engine = self.with_bar(checkpoint, options, |options, report| {
             let mut tell = |verdict: &Verdict| {
                 if let Some(reason) = &verdict.failed {
-                    let line =
-                        format!("{} is not used, since it computes wrong results here: {reason}", verdict.variant);
-                    let _ = writeln!(std::io::stderr(), "{line}");
+                    note(&format!("{} is not used, since it computes wrong results here: {reason}", verdict.variant));
                 }
             };
-            let gpu = self.gpu_options();
-            let loading = selfcheck::load(&gpu, checkpoint, options, &mut outcomes, report, &mut tell);
+            let (access, gpu) = (Access::new(), self.gpu_options());
+            let loading = selfcheck::load(&access, &gpu, checkpoint, options, &mut outcomes, report, &mut tell);
             block_on(loading).map(|checked| checked.engine)
         });
         if outcomes.len() > before {
@@ -141,10 +140,7 @@ impl GpuArgs {
         let (context, wanted) = (engine.model().context_length(), checkpoint.config.max_position_embeddings);
         if context < options.context_length.unwrap_or(wanted) {
             // Not an error: a shorter conversation is possible.
-            let _ = writeln!(
-                std::io::stderr(),
-                "the context has {context} tokens: more does not fit, or is not in the model"
-            );
+            note(&format!("the context has {context} tokens: more does not fit, or is not in the model"));
         }
         Ok(engine)
     }
@@ -152,7 +148,8 @@ impl GpuArgs {
 
 /// A bar over bytes; it shows on terminals only.
 pub fn bytes_bar(message: impl Into<Cow<'static, str>>) -> ProgressBar {
-    let bar = ProgressBar::new(0).with_message(message);
+    let message: Cow<'static, str> = message.into();
+    let bar = ProgressBar::new(0).with_message(line(&message).into_owned());
     let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
@@ -185,9 +182,18 @@ pub struct SamplingArgs {
     /// Take X off a token's logit for each time that the answer has it already (0: off)
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     frequency_penalty: Option<f32>,
-    /// The same seed gives the same text
-    #[arg(long, value_name = "N")]
+    /// The same seed gives the same text; -1 gives another every time
+    #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
+}
+
+/// A seed, or -1 for one that nobody knows before.
+fn seed(text: &str) -> Result<u64, String> {
+    use std::hash::{BuildHasher, Hasher};
+    if text == "-1" {
+        return Ok(std::collections::hash_map::RandomState::new().build_hasher().finish());
+    }
+    text.parse().map_err(|_| "a whole number is needed, or -1 for another every time".into())
 }
 
 impl SamplingArgs {
@@ -213,7 +219,8 @@ impl SamplingArgs {
 pub fn open(model: &str) -> Outcome<Checkpoint> {
     let id = HubId::parse(model).filter(|_| !Path::new(model).exists());
     let Some(id) = id else {
-        return Ok(block_on(Checkpoint::open(model))?);
+        let is_address = model.starts_with("http://") || model.starts_with("https://");
+        return if is_address { hub::open_address(model) } else { Ok(block_on(Checkpoint::open(model))?) };
     };
     let path = hub::fetch(&id)?;
     let text = path.to_str().ok_or_else(|| Failure::input(format!("{}: the path is not UTF-8", path.display())))?;

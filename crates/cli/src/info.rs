@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::common::open;
 use crate::failure::Outcome;
+use crate::terminal::{self, line};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -47,9 +48,9 @@ pub fn run(args: &Args) -> Outcome {
             json!({"adapters": adapters.iter().map(describe).collect::<Vec<_>>()})
         }
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = terminal::stdout();
     match (args.json, &args.model) {
-        (true, _) => writeln!(out, "{info:#}")?,
+        (true, _) => writeln!(out, "{}", terminal::json(&info))?,
         (false, None) => adapters_table(&mut out, &info)?,
         (false, Some(_)) => model_table(&mut out, &info)?,
     }
@@ -200,7 +201,7 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
     row(
         "tokenizer",
         match tokenizer["error"].as_str() {
-            Some(error) => format!("unusable: {error}"),
+            Some(error) => format!("unusable: {}", line(error)),
             None => format!(
                 "{} tokens, {} of them special; begin {}, end {}",
                 tokenizer["tokens"], tokenizer["special"], tokenizer["bos"], tokenizer["end"]
@@ -212,5 +213,5 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
 
 /// Without the quotes of JSON.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+    value.as_str().map_or_else(|| line(&value.to_string()).into_owned(), |text| line(text).into_owned())
 }

@@ -1,12 +1,16 @@
-//! The cache of pipelines: each is made once, from a kernel of `shaders/` and its override constants.
+//! The cache of pipelines: each is made once, from a kernel of `shaders/` and its override
+//! constants.
 
 mod making;
+mod typed;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use peregrine_shaders::{KERNELS, Kernel};
+pub use typed::{Atomic, Binding, Constant, Constants, Signature, Space, Typed, Value, Wgsl, declare, push};
+pub(crate) use typed::{constants, kernel, wgsl};
 
 use self::making::{Making, module, pipeline};
 use crate::error::{Error, Result};
@@ -44,8 +48,8 @@ impl Pipelines {
         self.made.borrow().len()
     }
 
-    /// Makes the pipelines of these calls, each once and in this order: natively in threads of its own from now on, in a browser when
-    /// [`Making::finish`] is called.
+    /// Makes the pipelines of these calls, each once and in this order: natively in threads of its
+    /// own from now on, in a browser when [`Making::finish`] is called.
     pub(crate) fn make<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Making {
         let mut wanted = Vec::new();
         for call in calls {
@@ -57,7 +61,8 @@ impl Pipelines {
         Making::start(&self.gpu, self.kv, wanted)
     }
 
-    /// The pipeline of a kernel with these override constants. What is wrong with it is told by [`Pipelines::finish`].
+    /// The pipeline of a kernel with these override constants. What is wrong with it is told by
+    /// [`Pipelines::finish`].
     pub fn get(
         &self,
         kernel: &'static Kernel,
@@ -81,10 +86,32 @@ impl Pipelines {
         pipeline
     }
 
+    /// The pipeline with its buffers as bind group 0.
+    pub(crate) fn bound(
+        &self,
+        kernel: &'static Kernel,
+        reduction: Reduction,
+        constants: &[(&'static str, f64)],
+        buffers: &[wgpu::Buffer],
+    ) -> (Rc<wgpu::ComputePipeline>, wgpu::BindGroup) {
+        let pipeline = self.get(kernel, reduction, constants);
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+            .zip(buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let bind_group = self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        (pipeline, bind_group)
+    }
+
     /// Hears what the device says of the pipelines made since the last call.
     ///
     /// # Errors
-    /// [`Error::Gpu`] with the kernel's name: a browser would otherwise say nothing, and outputs would stay zero.
+    /// [`Error::Gpu`] with the kernel's name: a browser would otherwise say nothing, and outputs
+    /// would stay zero.
     pub async fn finish(&self) -> Result<()> {
         let unheard = std::mem::take(&mut *self.unheard.borrow_mut());
         for (name, scope) in unheard {

@@ -27,6 +27,7 @@
 //! |---|---|
 //! | [`checkpoint`], [`config`], [`mod@format`] | files: byte sources, GGUF, HF folders; sizes and multipliers; block formats |
 //! | [`gpu`], [`kernels`], [`weights`], [`plan`] | the device; pipelines; matrices in parts; recorded dispatches |
+//! | [`ops`] | the operations: kernels with typed constants and bindings, their variants, their twins |
 //! | [`model`] | **the page**: the forward pass, one line a dispatch |
 //! | [`state`], [`session`] | what a conversation leaves behind; prefill, decode, stopping |
 //! | [`tokenizer`], [`text`], [`chat`], [`sampling`] | text in and out |
@@ -58,6 +59,7 @@ pub mod format;
 pub mod gpu;
 pub mod kernels;
 pub mod model;
+pub mod ops;
 pub mod perplexity;
 pub mod plan;
 pub mod profile;
@@ -68,7 +70,6 @@ pub mod selfcheck;
 pub mod session;
 pub mod state;
 pub mod synth;
-pub mod target;
 pub mod text;
 pub mod tokenizer;
 pub mod weights;

@@ -1,18 +1,17 @@
-//! A plan: dispatches with ready-made pipelines and bind groups, recorded once and replayed for every step.
-
-mod recorder;
+//! A plan: dispatches with ready-made pipelines and bind groups, recorded once and replayed for
+//! every step.
 
 use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-pub use recorder::{Input, Norm, Pieces, Recorder, lanes};
-
-use crate::gpu::{Gpu, Reduction};
-use crate::kernels::{Kernel, Pipelines};
+use crate::gpu::Reduction;
+use crate::kernels::{Kernel, Pipelines, wgsl};
+use crate::ops::Op;
 use crate::state::Arena;
 
-/// `Step` of `shaders/common/step.wgsl`, same layout: the only uniform that changes from step to step.
+/// `Step` of `shaders/common/step.wgsl`, same layout: the only uniform that changes from step to
+/// step.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Step {
@@ -33,20 +32,24 @@ impl Step {
     }
 }
 
+wgsl! {
+    Step: "Step";
+}
+
 /// Where in the model a dispatch belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage {
     /// The layer, or `None` before the first and after the last.
     pub layer: Option<u32>,
     /// The line of the page in `model.rs`.
-    pub name: &'static str,
+    pub op: Op,
 }
 
 impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.layer {
-            Some(layer) => write!(f, "layer {layer}, {}", self.name),
-            None => f.write_str(self.name),
+            Some(layer) => write!(f, "layer {layer}, {}", self.op.name()),
+            None => f.write_str(self.op.name()),
         }
     }
 }
@@ -61,7 +64,8 @@ pub enum Needed {
     Always,
     /// When logits are wanted.
     Logits,
-    /// When the context is cut into more pieces than the linear layer that reads them puts together.
+    /// When the context is cut into more pieces than the linear layer that reads them puts
+    /// together.
     Splits,
     /// When the next token is drawn on the GPU.
     Token,
@@ -119,35 +123,6 @@ pub struct Dispatch {
     grid: Grid,
 }
 
-/// What a finished row of a linear layer becomes: `shaders/linear/epilogue.wgsl`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Epilogue {
-    /// y = W x
-    Store = 0,
-    /// y += W x
-    Add = 1,
-    /// y = silu(W_gate x) (W_up x)
-    SwiGlu = 2,
-}
-
-/// Which tokens a dispatch works on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// All T of the step.
-    All,
-    /// Those whose logits are wanted.
-    Logits,
-}
-
-impl Rows {
-    fn count(self, step: &Step) -> u32 {
-        match self {
-            Self::All => step.tokens,
-            Self::Logits => step.logit_rows(),
-        }
-    }
-}
-
 /// A recorded plan.
 pub struct Plan {
     dispatches: Vec<Dispatch>,
@@ -155,8 +130,8 @@ pub struct Plan {
 
 impl Plan {
     /// The calls with their pipelines and bind groups.
-    pub fn new(gpu: &Gpu, pipelines: &Pipelines, calls: Vec<Call>) -> Self {
-        let dispatches = calls.into_iter().map(|call| Dispatch::new(gpu, pipelines, call));
+    pub fn new(pipelines: &Pipelines, calls: Vec<Call>) -> Self {
+        let dispatches = calls.into_iter().map(|call| Dispatch::new(pipelines, call));
         Self { dispatches: dispatches.collect() }
     }
 
@@ -165,8 +140,15 @@ impl Plan {
         &self.dispatches
     }
 
-    /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need. `draw`: who draws
-    /// the next token. `kv`: where keys and values lie.
+    /// The stages in order: where one or several dispatches belong.
+    pub fn stages(&self) -> Vec<Stage> {
+        let mut stages: Vec<Stage> = self.dispatches.iter().map(|dispatch| dispatch.stage).collect();
+        stages.dedup();
+        stages
+    }
+
+    /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need.
+    /// `draw`: who draws the next token. `kv`: where keys and values lie.
     pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -183,17 +165,8 @@ impl Plan {
 }
 
 impl Dispatch {
-    fn new(gpu: &Gpu, pipelines: &Pipelines, call: Call) -> Self {
-        let pipeline = pipelines.get(call.kernel, call.reduction, &call.constants);
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-            .zip(&call.buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
-            .collect();
-        let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(call.stage.name),
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
+    fn new(pipelines: &Pipelines, call: Call) -> Self {
+        let (pipeline, bind_group) = pipelines.bound(call.kernel, call.reduction, &call.constants, &call.buffers);
         let Call { stage, needed, weight_bytes, kv, grid, .. } = call;
         Self { stage, needed, weight_bytes, kv, pipeline, bind_group, grid }
     }

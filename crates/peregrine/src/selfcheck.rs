@@ -59,21 +59,6 @@ pub struct Checked {
 /// # Errors
 /// [`Error::SelfCheck`] where nothing passes; what [`Gpu::open`] and [`Engine::load`] say.
 pub async fn load(
-    options: &GpuOptions,
-    checkpoint: &Checkpoint,
-    load: &LoadOptions,
-    outcomes: &mut Outcomes,
-    progress: &mut dyn FnMut(Progress),
-    on_verdict: &mut dyn FnMut(&Verdict),
-) -> Result<Checked> {
-    load_by(&Access::new(), options, checkpoint, load, outcomes, progress, on_verdict).await
-}
-
-/// [`load`] by a way to adapters that is there already.
-///
-/// # Errors
-/// As [`load`].
-pub async fn load_by(
     access: &Access,
     options: &GpuOptions,
     checkpoint: &Checkpoint,
@@ -171,7 +156,7 @@ fn describe(c: &Comparison) -> String {
 /// the eight tokens that its kernels take at a time. Then two tokens, which find states that are not zero, then some one by one.
 fn steps(session: &Session) -> Vec<u32> {
     let model = session.engine().model();
-    let whole: &[u32] = if model.gpu().is_software() { &[9, 2, 1] } else { &[67, 2, 1, 1, 1] };
+    let whole: &[u32] = if model.target().is_software() { &[9, 2, 1] } else { &[67, 2, 1] };
     let mut left = model.context_length();
     let mut steps = Vec::new();
     for tokens in whole.iter().map(|tokens| (*tokens).min(model.chunk())) {
@@ -212,7 +197,7 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
         session.prefill(part).await?;
     }
     let model = session.engine().model();
-    let tolerance = match (model.gpu().cooperative(), model.kv().kv()) {
+    let tolerance = match (model.target().cooperative, model.target().kv) {
         (true, _) => 16.0 * TOLERANCE_F16,
         (false, KvType::F32) => 1e-3,
         (false, KvType::F16) => 1e-2,

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::sampling::Drawing;
 pub use kv_type::KvType;
-pub use pages::{Arena, MAX_PAGES, PAGE};
+pub use pages::{Arena, MAX_PAGES, PAGE, PageTable};
 pub(crate) use pages::{Page, Pages};
 
 /// The recurrent states of one layer.

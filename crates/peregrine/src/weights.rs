@@ -15,6 +15,7 @@ use crate::gpu::Gpu;
 mod table;
 mod uploads;
 
+pub(crate) use table::PART_CONSTANTS;
 pub use table::{GpuMatrix, GpuPart, MAX_PARTS};
 pub use uploads::Uploads;
 

@@ -78,7 +78,7 @@ impl WebEngine {
             let _ = to_js(&now).and_then(|value| report.call1(&JsValue::NULL, &value));
         };
         let mut outcomes = options.outcomes.unwrap_or_default();
-        let checked = selfcheck::load_by(
+        let checked = selfcheck::load(
             access.way(),
             &gpu,
             &checkpoint,
@@ -174,14 +174,15 @@ impl WebEngine {
     }
 
     /// Logits after each of the last `last` of `ids`, one row after the other, from a session of its own. The last `one_by_one` tokens are
-    /// read one by one, as in an answer, those before them in chunks.
-    pub async fn logits(&self, ids: Vec<u32>, last: u32, one_by_one: u32) -> Result<Vec<f32>, JsValue> {
+    /// read one by one, as in an answer, those before them in chunks of `chunk`; with 0 of as many as the model takes.
+    pub async fn logits(&self, ids: Vec<u32>, last: u32, one_by_one: u32, chunk: u32) -> Result<Vec<f32>, JsValue> {
         let mut session = Session::new(&self.engine).map_err(to_js_error)?;
         let (one_by_one, last) = ((one_by_one as usize).min(ids.len()), (last as usize).min(ids.len()));
         let (chunked, stepped) = ids.split_at(ids.len() - one_by_one);
+        let most = self.engine.model().chunk();
         let mut rows = Vec::new();
         for (ids, chunk, last) in [
-            (chunked, self.engine.model().chunk(), last.saturating_sub(one_by_one)),
+            (chunked, if chunk == 0 { most } else { chunk.min(most) }, last.saturating_sub(one_by_one)),
             (stepped, 1, last.min(one_by_one)),
         ] {
             if !ids.is_empty() {

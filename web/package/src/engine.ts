@@ -8,7 +8,7 @@ import { anyLine, checkShared, lineFor, type WorkerChoice } from "./lines.js";
 import { DEFAULT_LEVEL, logTo, type Logger, type LogLevel } from "./log.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
 import type { ChatMessage, Usage } from "./openai.js";
-import { boolean, callable, checkLoading, count, fields, ids as checkIds, text as checkText, wrong } from "./options.js";
+import { boolean, callable, checkLoading, count, fields, number, ids as checkIds, text as checkText, wrong } from "./options.js";
 import type { CheckReport, EngineInfo, GpuPreferences, LoadRequest, ProfileStage, Progress } from "./protocol.js";
 
 /** What {@link downloadModel} takes. */
@@ -93,14 +93,14 @@ export class Engine implements AsyncDisposable {
 
   /**
    * The model's raw output, for comparison with other implementations: the logits after each of the last `last` of the given tokens, one row of
-   * `info.model.vocabSize` numbers after the other. Tokens are read in chunks, the last `oneByOne` of them one by one as in an answer. The
-   * open conversation is not touched.
+   * `info.model.vocabSize` numbers after the other. Tokens are read in chunks of `chunk` (default: as many as the model takes at once), the last
+   * `oneByOne` of them one by one as in an answer. The open conversation is not touched.
    */
-  async logits(ids: readonly number[], options: { last?: number; oneByOne?: number } = {}): Promise<Float32Array> {
+  async logits(ids: readonly number[], options: { last?: number; oneByOne?: number; chunk?: number } = {}): Promise<Float32Array> {
     checkIds(ids, "ids");
     LOGITS(options, "");
-    const { last = 1, oneByOne = 0 } = options;
-    return this.#link.call("logits", { ids: [...ids], last, oneByOne }).result;
+    const { last = 1, oneByOne = 0, chunk = 0 } = options;
+    return this.#link.call("logits", { ids: [...ids], last, oneByOne, chunk }).result;
   }
 
   /**
@@ -150,9 +150,9 @@ export class Engine implements AsyncDisposable {
   }
 }
 
-const CHECK = fields({ tokens: count(1), onProgress: callable }, "check");
 const PROFILE = fields({ tokens: count(1) }, "profile");
-const LOGITS = fields({ last: count(0), oneByOne: count(0) }, "logits");
+const LOGITS = fields({ last: count(0), oneByOne: count(0), chunk: count(0) }, "logits");
+const CHECK = fields({ tokens: number(2, 512, true), onProgress: callable }, "check");
 const ENCODE = fields({ addBos: boolean }, "encode");
 
 /** `engine.tokenizer`. */

@@ -244,7 +244,7 @@ export interface Calls {
   /** The conversation's state as a file, and back. */
   save: { request: null; result: Blob; event: never };
   restore: { request: { state: Blob }; result: null; event: never };
-  logits: { request: { ids: number[]; last: number; oneByOne: number }; result: Float32Array; event: never };
+  logits: { request: { ids: number[]; last: number; oneByOne: number; chunk: number }; result: Float32Array; event: never };
   check: { request: { tokens: number }; result: CheckReport; event: number };
   profile: { request: { tokens: number }; result: ProfileStage[]; event: never };
   dispose: { request: null; result: null; event: never };

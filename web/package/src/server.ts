@@ -99,8 +99,8 @@ export class Server {
       case "restore":
         return this.#enqueue({ refuseWhenBusy: false }, () => this.#restore(client, message.request.state));
       case "logits": {
-        const { ids, last, oneByOne } = message.request;
-        return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne));
+        const { ids, last, oneByOne, chunk } = message.request;
+        return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne, chunk));
       }
       case "check":
         return this.#enqueue({ refuseWhenBusy: false }, () => this.#check(message.request.tokens, report));

@@ -64,7 +64,7 @@ pub enum ShapeClass {
     Hardware,
 }
 
-/// An adapter as [`adapters`] lists it.
+/// An adapter as [`super::adapters`] lists it.
 #[derive(Clone, Debug)]
 pub struct AdapterSummary {
     /// Name as the driver says it.

@@ -20,10 +20,11 @@ pub(super) fn module(
     let descriptor =
         wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
     #[expect(unsafe_code, reason = "checks on every access cost half of a token's time")]
-    // SAFETY: the sources are our own and the same for every model. Indices come from override constants, the part
-    // tables and the grids, which are made from shapes that the checkpoint's reader has compared with its bytes; token
-    // ids are compared with the vocabulary before a step. Every loop's bound is one of these numbers, no divisor is
-    // zero. In a browser the call is `create_shader_module`: there the checks stay.
+    // SAFETY: the sources are our own and the same for every model. Indices come from override
+    // constants, the part tables and the grids, which are made from shapes that the checkpoint's
+    // reader has compared with its bytes; token ids are compared with the vocabulary before a step.
+    // Every loop's bound is one of these numbers, no divisor is zero. In a browser the call is
+    // `create_shader_module`: there the checks stay.
     unsafe {
         device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
     }
@@ -62,7 +63,8 @@ impl Making {
         Self { wanted }
     }
 
-    /// Threads of their own. What goes wrong in them is not told there: [`Making::finish`] makes those pipelines again to hear it.
+    /// Threads of their own. What goes wrong in them is not told there: [`Making::finish`] makes
+    /// those pipelines again to hear it.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn start(gpu: &Gpu, kv: KvType, wanted: Vec<Key>) -> Self {
         use std::collections::HashMap;
@@ -102,8 +104,9 @@ impl Making {
         Self { wanted, threads }
     }
 
-    /// Puts them into the cache, and gives the seconds that were spent on them, of all threads together. `progress` hears how many
-    /// are there, and how many there will be: one by one in a browser, which makes each while the next has not been asked for.
+    /// Puts them into the cache, and gives the seconds that were spent on them, of all threads
+    /// together. `progress` hears how many are there, and how many there will be: one by one in a
+    /// browser, which makes each while the next has not been asked for.
     ///
     /// # Errors
     /// As [`Pipelines::finish`].

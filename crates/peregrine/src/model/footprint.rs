@@ -4,14 +4,16 @@
 //! spend on snapshots. On top of it come, for a moment, writes on their way while loading (at most 16 MiB) and read-backs of logits.
 
 use super::recipe::Recipe;
-use super::{LoadOptions, SSD_CHUNK, Strides};
+use super::{LoadOptions, Strides};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::ops::ssm::CHUNK as SSD_CHUNK;
+use crate::ops::target::Target;
 use crate::plan::Step;
 use crate::state::{self, KvType, StateBytes, splits};
-use crate::target::Target;
+
 use crate::weights::padded;
 
 /// Most tokens in a step.

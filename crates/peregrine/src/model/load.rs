@@ -10,9 +10,9 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Pipelines;
+use crate::ops::target::Target;
 use crate::plan::{Call, Step};
 use crate::state::{Arena, State};
-use crate::target::Target;
 use crate::weights::{Matrix, MatrixSpec, Uploads, padded};
 
 impl Model {
@@ -151,7 +151,7 @@ impl Model {
             snapshot_budget: footprint.snapshots,
             snapshot_limit: options.memory_budget.map_or(u64::MAX, |budget| budget - footprint.least()),
             snapshot_host_budget: options.snapshot_host_budget,
-            pace: Pace::of(gpu),
+            pace: Pace::of(&target),
             fingerprint: String::new(),
             load_times: LoadTimes::default(),
             config,

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::gpu::{Gpu, ShapeClass};
+use crate::ops::target::Target;
 
 /// What is on the device when the caller stops should not take longer, seconds.
 const PATIENCE: f64 = 0.1;
@@ -17,8 +17,8 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub fn of(gpu: &Gpu) -> Self {
-        Self { found: Cell::new(None), is_software: gpu.shapes() == ShapeClass::Software }
+    pub fn of(target: &Target) -> Self {
+        Self { found: Cell::new(None), is_software: target.is_software() }
     }
 
     /// Dispatches to submit at once, of a step of so many tokens. A GPU gets all of the first.

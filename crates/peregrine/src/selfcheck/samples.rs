@@ -23,8 +23,7 @@ pub(super) fn rows(rows: u32, borders: &[u32]) -> Vec<Range<u32>> {
 
 /// Tokens of a step: those at the borders of what kernels take at a time.
 pub(super) fn tokens(count: u32) -> Vec<u32> {
-    let mut all: Vec<u32> =
-        [0, 1, 7, 8, 31, 32, 63, 64, count - 1].into_iter().filter(|token| *token < count).collect();
+    let mut all: Vec<u32> = [0, 7, 8, 32, 64, count - 1].into_iter().filter(|token| *token < count).collect();
     all.dedup();
     all
 }

@@ -7,6 +7,7 @@ use crate::check::{Comparison, Runner, TOLERANCE_F16, kept};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::Result;
+use crate::ops::Op;
 use crate::reference::kernels::{self, LayerState, Mamba};
 use crate::session::Session;
 
@@ -110,10 +111,11 @@ impl<'a> Stages<'a> {
     pub async fn step(&mut self, ids: &[u32]) -> Result<Option<Comparison>> {
         let c = &self.checkpoint.config;
         let step = self.session.begin_step(ids, 1)?;
-        let cooperative = self.session.engine().model().gpu().cooperative() && step.tokens > 1;
+        // What a prompt leaves in the states is as exact as the prompt.
+        let cooperative = self.session.engine().model().target().cooperative;
         let mut first = First { tolerance: if cooperative { TOLERANCE_F16 } else { TOLERANCE }, found: None };
         let mut runner = Runner::new(self.session, step);
-        runner.must_run("embed").await?;
+        runner.must_run(Op::Embed, None)?;
         embedding(&runner, self.checkpoint, ids, &mut first).await?;
         for layer in 0..c.num_hidden_layers {
             match self.layers.get_mut(&layer) {
@@ -133,7 +135,7 @@ impl<'a> Stages<'a> {
 
 async fn embedding(runner: &Runner<'_>, checkpoint: &Checkpoint, ids: &[u32], first: &mut First) -> Result<()> {
     let width = checkpoint.config.hidden_size as usize;
-    let found = runner.output("embed").await?;
+    let found = runner.output(Op::Embed).await?;
     for t in samples::tokens(ids.len() as u32) {
         let expected: Vec<f32> = crate::reference::model::embeddings(checkpoint, &ids[t as usize..][..1]).await?;
         first.hear(Comparison::of("embed", 1, &found[t as usize * width..][..width], &expected));
@@ -143,16 +145,16 @@ async fn embedding(runner: &Runner<'_>, checkpoint: &Checkpoint, ids: &[u32], fi
 
 async fn lm_head(runner: &mut Runner<'_>, checkpoint: &Checkpoint, first: &mut First) -> Result<()> {
     let c = &checkpoint.config;
-    let h = runner.output("mlp_out").await?;
+    let h = runner.output(Op::MlpOut).await?;
     let norm = checkpoint.read_f32("model.final_layernorm.weight", &[c.hidden_size.into()]).await?;
     let mut x = kernels::rmsnorm(&h[h.len() - c.hidden_size as usize..], &norm, c.rms_norm_eps);
-    if runner.run("final_layernorm", None).await? {
-        let found = runner.output("final_layernorm").await?;
+    if runner.run(Op::FinalNorm, None)? {
+        let found = runner.output(Op::FinalNorm).await?;
         first.hear(Comparison::of("final_layernorm", 1, &found, &x));
         x = found;
     }
-    runner.must_run("lm_head").await?;
-    let found = runner.output("lm_head").await?;
+    runner.must_run(Op::LmHead, None)?;
+    let found = runner.output(Op::LmHead).await?;
     let name = if c.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
     let expected = products(checkpoint, name, &samples::rows(c.vocab_size, &[]), &x, |_| c.lm_head_multiplier).await?;
     let found: Vec<f32> = expected.rows.iter().map(|row| found[*row as usize]).collect();
@@ -175,13 +177,13 @@ impl Layer<'_, '_> {
         let some = |all: &[f32], width: u32| samples::pick(all, width as usize, &tokens);
         let (q, d) = (c.q_dim(), c.mamba_d_ssm);
 
-        let h = self.runner.output("embed").await?;
-        let u = self.norm("input_layernorm", &h, &looked.input_layernorm).await?;
-        let proj = self.must("project_in").await?;
+        let h = self.runner.output(Op::Embed).await?;
+        let u = self.norm(Op::InputNorm, &h, &looked.input_layernorm).await?;
+        let proj = self.must(Op::ProjectIn).await?;
         self.project_in(&some(&u, c.hidden_size), &some(&proj, q + 2 * c.kv_dim() + c.in_proj_rows())).await?;
         let (mixed, normed) = self.mixers(looked, &proj).await?;
 
-        let h1 = self.must("project_out").await?;
+        let h1 = self.must(Op::ProjectOut).await?;
         let (before, after) = (some(&h, c.hidden_size), some(&h1, c.hidden_size));
         let out = samples::rows(c.hidden_size, &[]);
         let inputs = (some(&mixed, q), some(&normed, d));
@@ -189,8 +191,8 @@ impl Layer<'_, '_> {
         let ssm = self.rows("mamba.out_proj.weight", &out, &inputs.1, |_| c.ssm_out_multiplier).await?;
         self.added("project_out", &before, &after, &[&attention, &ssm]);
 
-        let u = self.norm("pre_ff_layernorm", &h1, &looked.pre_ff_layernorm).await?;
-        let ff = self.must("mlp_in").await?;
+        let u = self.norm(Op::MlpNorm, &h1, &looked.pre_ff_layernorm).await?;
+        let ff = self.must(Op::MlpIn).await?;
         let u = some(&u, c.hidden_size);
         let inner = samples::rows(c.intermediate_size, &[]);
         let gate = self.rows("feed_forward.gate_proj.weight", &inner, &u, |_| c.mlp_multipliers[0]).await?;
@@ -198,7 +200,7 @@ impl Layer<'_, '_> {
         let values = kernels::swiglu(&gate.values, &up.values);
         self.selected("mlp_in", &some(&ff, c.intermediate_size), 0, &Products { values, ..gate });
 
-        let h2 = self.must("mlp_out").await?;
+        let h2 = self.must(Op::MlpOut).await?;
         let down = self
             .rows("feed_forward.down_proj.weight", &out, &some(&ff, c.intermediate_size), |_| c.mlp_multipliers[1])
             .await?;
@@ -239,18 +241,18 @@ impl Layer<'_, '_> {
     async fn mixers(&mut self, looked: &mut Looked, proj: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
         let c = &self.checkpoint.config;
         let step = *self.runner.step();
-        let prepared = self.maybe("prepare").await?;
-        let both = self.maybe("mixer").await?;
+        let prepared = self.maybe(Op::Prepare).await?;
+        let both = self.maybe(Op::Mixer).await?;
         let (attention, ssm) = match both {
             Some(mixed) => split(&mixed, c),
-            None => (self.must("attention").await?, self.must("ssm").await?),
+            None => (self.must(Op::Attention).await?, self.must(Op::Ssm).await?),
         };
-        let normed = self.maybe("gated_norm").await?.map(|mixed| split(&mixed, c).1);
+        let normed = self.maybe(Op::GatedNorm).await?.map(|mixed| split(&mixed, c).1);
 
         let cache = self.runner.cache(self.layer).await?;
         let engine = self.runner.session().engine().clone();
         let model = engine.model();
-        let (kv, cooperative) = (model.kv().kv(), model.gpu().cooperative());
+        let (kv, cooperative) = (model.kv().kv(), model.target().cooperative);
         let keep = |values: bool, at: usize, row: &mut [f32]| {
             kept(kv, c.head_dim, cooperative, cache[usize::from(values)].get(at..at + row.len()), row);
         };
@@ -297,23 +299,23 @@ impl Layer<'_, '_> {
     }
 
     /// A norm's output: the GPU's where it is a stage of its own, else the CPU's.
-    async fn norm(&mut self, name: &'static str, x: &[f32], weight: &[f32]) -> Result<Vec<f32>> {
+    async fn norm(&mut self, op: Op, x: &[f32], weight: &[f32]) -> Result<Vec<f32>> {
         let expected = kernels::rmsnorm(x, weight, self.checkpoint.config.rms_norm_eps);
-        let Some(found) = self.maybe(name).await? else { return Ok(expected) };
-        self.hear(name, &found, &expected);
+        let Some(found) = self.maybe(op).await? else { return Ok(expected) };
+        self.hear(op.name(), &found, &expected);
         Ok(found)
     }
 
     /// Runs a stage that every plan has; its output.
-    async fn must(&mut self, name: &'static str) -> Result<Vec<f32>> {
-        self.runner.expect(name, Some(self.layer)).await?;
-        self.runner.output(name).await
+    async fn must(&mut self, op: Op) -> Result<Vec<f32>> {
+        self.runner.must_run(op, Some(self.layer))?;
+        self.runner.output(op).await
     }
 
     /// Runs a stage, where the plan has it.
-    async fn maybe(&mut self, name: &'static str) -> Result<Option<Vec<f32>>> {
-        match self.runner.run(name, Some(self.layer)).await? {
-            true => Ok(Some(self.runner.output(name).await?)),
+    async fn maybe(&mut self, op: Op) -> Result<Option<Vec<f32>>> {
+        match self.runner.run(op, Some(self.layer))? {
+            true => Ok(Some(self.runner.output(op).await?)),
             false => Ok(None),
         }
     }

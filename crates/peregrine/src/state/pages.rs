@@ -23,6 +23,13 @@ pub const PAGE: u32 = 128;
 /// Most pages of a sequence: the length of `pages` in the kernels.
 pub const MAX_PAGES: u32 = 2048;
 
+/// `pages` in the kernels: the slots of a sequence.
+pub type PageTable = [[u32; 4]; MAX_PAGES as usize / 4];
+
+crate::kernels::wgsl! {
+    PageTable: format!("array<vec4<u32>, {}>", MAX_PAGES / 4);
+}
+
 /// Pages of a fresh arena.
 const FIRST_PAGES: u32 = 2;
 

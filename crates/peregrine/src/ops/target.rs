@@ -1,52 +1,27 @@
-//! What a plan is recorded for, and the workgroup shapes that suit it.
+//! What a plan is recorded for: here, and nowhere else, is decided which kernels an operation uses
+//! and which workgroups suit them.
 
+use super::attention::{self, AttentionCooperative};
+use super::linear::{self, Team};
+use super::{Op, Rows, ssm};
+use crate::config::Config;
 use crate::gpu::{Gpu, Reduction, ShapeClass};
+use crate::kernels::constants;
 use crate::state::KvType;
 use crate::weights::GpuMatrix;
 
-/// Invocations in a workgroup, and how many of them share one sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Invocations in a workgroup.
-    pub threads: u32,
-    /// Invocations that share a sum; a power of two that divides `threads`.
-    pub lanes: u32,
-}
-
-/// How a workgroup of `matvec_team` shares its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Team {
-    /// Invocations.
-    pub shape: Shape,
-    /// Rows of the matrix.
-    pub rows: u32,
-    /// Whether each invocation has a second row, so that the workgroup has twice as many.
-    pub paired: bool,
-    /// Strips of the input in workgroup memory at a time.
-    pub span: u32,
-    /// How often.
-    pub spans: u32,
-    /// Strips of a span that an invocation multiplies.
-    pub rounds: u32,
-}
-
-impl Team {
-    /// The override constants.
-    pub fn constants(&self) -> [(&'static str, f64); 7] {
-        let Shape { threads, lanes } = self.shape;
-        [
-            ("THREADS", threads.into()),
-            ("LANES", lanes.into()),
-            ("ROWS", self.rows.into()),
-            ("PAIRED", f64::from(u8::from(self.paired))),
-            ("SPAN", self.span.into()),
-            ("SPANS", self.spans.into()),
-            ("ROUNDS", self.rounds.into()),
-        ]
+constants! {
+    /// Invocations in a workgroup, and how many of them share one sum.
+    Shape {
+        /// Invocations in a workgroup.
+        THREADS: u32,
+        /// Invocations that share a sum; a power of two that divides `THREADS`.
+        LANES: u32,
     }
 }
 
-/// What a plan is recorded for: how many tokens, on which kind of device, how keys and values are kept.
+/// What a plan is recorded for: how many tokens, on which kind of device, how keys and values are
+/// kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Many tokens at once, or one.
@@ -95,10 +70,55 @@ impl Target {
         self.class == ShapeClass::Software
     }
 
-    /// Whether norms and what prepares the mixers are part of the dispatches that follow them: one token, on a GPU. Software
-    /// adapters would repeat that work in every workgroup and save nothing, since their dispatches cost nothing.
+    /// Whether norms and what prepares the mixers are part of the dispatches that follow them: one
+    /// token, on a GPU. Software adapters would repeat that work in every workgroup and save
+    /// nothing, since their dispatches cost nothing.
     pub fn fused(&self) -> bool {
         !self.many && !self.is_software()
+    }
+
+    /// Whether the norm of the SSM heads' output, in so many groups, is part of the linear layer
+    /// that follows.
+    pub fn fuses_gated_norm(&self, groups: u32) -> bool {
+        self.fused() && groups == 1
+    }
+
+    /// The kernel of a linear layer. Only whole chunks are worth cooperative matrices.
+    pub fn linear(&self, op: Op) -> linear::Variant {
+        use linear::Variant::{Cooperative, Rows as OneToken, Team, Tile, Tokens};
+        match (self.many, self.class) {
+            (true, _) if self.cooperative && op.rows() == Rows::All => Cooperative,
+            (true, ShapeClass::Hardware) => Tile,
+            (true, ShapeClass::Software) => Tokens,
+            (false, ShapeClass::Hardware) => Team,
+            (false, ShapeClass::Software) => OneToken,
+        }
+    }
+
+    /// The kernel of many tokens' attention.
+    pub fn attention(&self, c: &Config) -> attention::Variant {
+        match self.class {
+            ShapeClass::Software => attention::Variant::Head,
+            ShapeClass::Hardware if self.cooperative && AttentionCooperative::fits(c) => {
+                attention::Variant::Cooperative
+            }
+            ShapeClass::Hardware => attention::Variant::Tile,
+        }
+    }
+
+    /// The kernels of many tokens' SSM heads.
+    pub fn ssm(&self, c: &Config) -> ssm::Variant {
+        match self.class {
+            ShapeClass::Software => ssm::Variant::Scan,
+            ShapeClass::Hardware if self.cooperative && ssm::Variant::cooperative_fits(c) => ssm::Variant::Cooperative,
+            ShapeClass::Hardware => ssm::Variant::Chunks,
+        }
+    }
+
+    /// Whether the GPU draws at a temperature, too: not where the CPU computes, which reads the
+    /// logits for nothing.
+    pub fn draws_at_temperatures(&self) -> bool {
+        !self.is_software()
     }
 
     /// Tokens read at a time in prefill unless the options say otherwise.
@@ -111,26 +131,37 @@ impl Target {
     }
 
     /// Invocations of `matvec` and `matmul`, the kernels of software adapters; each has two rows.
-    pub fn linear(&self) -> u32 {
+    pub fn linear_threads(&self) -> u32 {
         16
     }
 
-    /// For `matvec_team`. `together`: rows of the matrix that a workgroup may share; `pairs`: whether an invocation may have two.
+    /// For `matvec_team`. `together`: rows of the matrix that a workgroup may share; `pairs`:
+    /// whether an invocation may have two.
     pub fn team(&self, matrix: &GpuMatrix, together: u32, pairs: bool) -> Team {
         let lanes = self.most_lanes;
         let strips = matrix.row_strips();
         let rows = together.min(4).min(lanes);
-        // A pair halves what is read of the input, and the workgroups: where enough of them are left.
+        // A pair halves what is read of the input, and the workgroups: where enough of them are
+        // left.
         let paired = pairs && together >= 2 * rows && matrix.rows >= 4096;
         let mut spans = 1;
         loop {
             let span = strips.div_ceil(spans);
             let rounds = (rows * span).div_ceil(self.most_threads);
             let threads = (rows * span.div_ceil(rounds)).next_multiple_of(lanes);
-            // The staged input, the lanes' sums, and what a reduction through workgroup memory needs, in vec4s.
+            // The staged input, the lanes' sums, and what a reduction through workgroup memory
+            // needs, in vec4s.
             if 8 * span + rows * (threads / lanes) + threads <= MOST_WORKGROUP_MEMORY / 16 {
                 let rounds = span.div_ceil(threads / rows);
-                return Team { shape: Shape { threads, lanes }, rows, paired, span, spans, rounds };
+                return Team {
+                    THREADS: threads,
+                    LANES: lanes,
+                    ROWS: rows,
+                    PAIRED: paired,
+                    SPAN: span,
+                    SPANS: spans,
+                    ROUNDS: rounds,
+                };
             }
             spans += 1;
         }
@@ -142,12 +173,12 @@ impl Target {
             ShapeClass::Software => 1,
             ShapeClass::Hardware => 128.min((width / 8).max(1).next_power_of_two()),
         };
-        Shape { threads: lanes, lanes }
+        Shape { THREADS: lanes, LANES: lanes }
     }
 
     /// For the mixers of one token on a GPU, with `d_state` N.
-    pub fn step(&self, d_state: u32) -> Shape {
-        Shape { threads: 256, lanes: self.most_lanes.min((d_state / 4).next_power_of_two()) }
+    pub fn mixer_step(&self, d_state: u32) -> Shape {
+        Shape { THREADS: 256, LANES: self.most_lanes.min((d_state / 4).next_power_of_two()) }
     }
 
     /// For `candidates`.
