@@ -59,8 +59,8 @@ fn formats(checkpoint: &Checkpoint) -> String {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads a model onto the GPU that `access` leads to, from GGUF files: `files` are objects `{ name, size, read(offset, length) }`, in order; `report` hears the
-    /// progress.
+    /// Loads a model onto the GPU that `access` leads to, from GGUF files: `files` are objects
+    /// `{ name, size, read(offset, length) }`, in order; `report` hears the progress.
     pub async fn load(
         access: WebAccess,
         files: Array,
