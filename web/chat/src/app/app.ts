@@ -50,7 +50,7 @@ export class App {
     db.on("versionchange", ({ newVersion }) => {
       if (newVersion) tell(t("app.outdated"), { stays: true, action: { label: t("app.reload"), go: () => location.reload() } });
     });
-    db.on("close", () => setTimeout(() => void this.talk.check().catch(() => undefined)));
+    db.on("close", () => (console.log("on close"), 0) || setTimeout(() => void this.talk.check().catch((e) => console.log("check failed", String(e)))));
     void store.recover().then(() => store.purgeOld());
     return store;
   }
