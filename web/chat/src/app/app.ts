@@ -7,7 +7,8 @@ import { t } from "../i18n/index.js";
 import { Locks } from "../store/liveness.js";
 import { openDatabase, type Opened } from "../store/open.js";
 import { Store } from "../store/store.js";
-import { Models } from "./models.js";
+import { Documents } from "./documents.js";
+import { beginsLikeModel, Models } from "./models.js";
 import { nameOf } from "./offers.js";
 import { tell } from "./notices.js";
 import { keptSettings, type Settings } from "./settings.js";
@@ -27,6 +28,15 @@ export class App {
   readonly store: Promise<Store>;
   readonly models: Models;
   readonly talk: Talk;
+  readonly documents: Documents;
+  /** A model is loaded; whatever else comes goes along with the next question, and never takes the place of a model. */
+  async take(files: readonly File[]): Promise<void> {
+    for (const file of files) {
+      if (/\.gguf$/i.test(file.name) || (await beginsLikeModel(file))) return void this.models.load({ kind: "file", file });
+    }
+    await this.documents.attach(files);
+  }
+
   /** Opens the chooser for model files; the page puts it there. */
   openFile: () => void = () => {};
 
@@ -41,6 +51,8 @@ export class App {
       openFile: () => this.openFile(),
     });
     this.talk = new Talk({ store: this.store, locks, models: this.models, settings: this.settings });
+    const db = this.store.then(({ db }) => db);
+    this.documents = new Documents(db, this.talk, this.models, this.settings);
   }
 
   #opened({ db, kept }: Opened, locks: Locks): Store {
@@ -50,7 +62,7 @@ export class App {
     db.on("versionchange", ({ newVersion }) => {
       if (newVersion) tell(t("app.outdated"), { stays: true, action: { label: t("app.reload"), go: () => location.reload() } });
     });
-    db.on("close", () => (console.log("on close"), 0) || setTimeout(() => void this.talk.check().catch((e) => console.log("check failed", String(e)))));
+    db.on("close", () => setTimeout(() => void this.talk.check().catch(() => undefined)));
     void store.recover().then(() => store.purgeOld());
     return store;
   }

@@ -6,8 +6,7 @@ import type { Settings } from "./settings.js";
 
 /** What the model reads of a message: documents come before the question. */
 export function contentOf({ content, attachments = [] }: Pick<Message, "content" | "attachments">): string {
-  const documents = attachments.map(({ name, text }) => `Document “${name}”:\n\n${text}\n\n`);
-  return documents.join("") + content;
+  return attachments.map(({ text }) => `${text}\n\n`).join("") + content;
 }
 
 /** A branch as the engine gets it, after the instructions. */

@@ -1,7 +1,7 @@
 /** The database: IndexedDB through Dexie, whose live queries tell every tab what another one has changed. */
 
 import Dexie, { type EntityTable, type Transaction } from "dexie";
-import { newId, type Chat, type Gone, type KeptState, type Message, type Role } from "./types.js";
+import { newId, type Chat, type Draft, type Gone, type KeptState, type Message, type Role } from "./types.js";
 
 /** Where the database lives, where that is not the browser's own place. */
 export interface Place {
@@ -50,12 +50,13 @@ export class Database extends Dexie {
   declare messages: EntityTable<Message, "id">;
   declare states: EntityTable<KeptState, "id">;
   declare gone: EntityTable<Gone, "id">;
+  declare drafts: EntityTable<Draft, "id">;
 
   constructor(place?: Place, name = "peregrine") {
     super(name, place ?? {});
     // Version 1 was made without Dexie; its number there is ten times ours.
     this.version(2)
-      .stores({ chats: "id, updated", messages: "id, chat, ending", states: "id, updated", gone: "id" })
+      .stores({ chats: "id, updated", messages: "id, chat, ending", states: "id, updated", gone: "id", drafts: "id" })
       .upgrade(fromFirst);
   }
 }

@@ -178,11 +178,12 @@ export class Store {
   /** Deletes chats for good. */
   purge(chats: readonly string[]): Promise<void> {
     const { db } = this;
-    return db.transaction("rw", db.chats, db.messages, db.gone, db.states, async () => {
+    return db.transaction("rw", [db.chats, db.messages, db.gone, db.states, db.drafts], async () => {
       for (const id of chats) {
         await db.messages.where("chat").equals(id).delete();
         await db.chats.delete(id);
         await db.states.delete(id);
+        await db.drafts.delete(id);
         await db.gone.put({ id, at: this.#now() });
       }
     });

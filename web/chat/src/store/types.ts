@@ -1,5 +1,7 @@
 /** What is kept of conversations. A chat is a tree: every answer and every edited question is a branch of its own. */
 
+import type { ReadDocument } from "../documents/types.js";
+
 /** Who wrote a message. */
 export type Role = "system" | "user" | "assistant";
 
@@ -98,6 +100,19 @@ export interface KeptState {
 export interface Gone {
   id: string;
   at: number;
+}
+
+/** A document that was attached and is not sent yet. */
+export interface DraftDocument {
+  id: string;
+  document: ReadDocument;
+  tokens: number;
+}
+
+/** The documents beside the message box of a chat; "new" for one that has not begun. */
+export interface Draft {
+  id: string;
+  documents: DraftDocument[];
 }
 
 /** A chat with all of its messages. */

@@ -3,6 +3,7 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
+import { LONG_PASTE, type Pending } from "../app/documents.js";
 import { draftOf, keepDraft } from "../app/local.js";
 import { announce, tell } from "../app/notices.js";
 import { number, t } from "../i18n/index.js";
@@ -36,10 +37,51 @@ function Speed() {
   return speed > 0 ? <span class="speed">{t("talk.speed", { speed: number(speed, 1) })}</span> : null;
 }
 
+/** A document beside the message box. */
+function Chip({ one }: { one: Pending }) {
+  const { documents } = useApp();
+  const { name, read, kept } = one;
+  const pages = kept?.document.pages?.length;
+  const facts = kept
+    ? [pages !== undefined && t("document.pageCount", { count: pages }), t("document.tokens", { count: kept.tokens })].filter(Boolean).join(" · ")
+    : read && read.total > 0
+      ? t("document.readPart", { done: number(read.done), total: number(read.total) })
+      : t("document.reading");
+  const remove = () => {
+    documents.remove(one.id);
+    document.getElementById("prompt")?.focus();
+  };
+  return (
+    <li>
+      <Icon name="file" />
+      <span class="name" dir="auto">
+        {name}
+      </span>
+      <span class="facts">{facts}</span>
+      <button type="button" class="small" aria-label={t("document.remove", { name })} onClick={remove}>
+        <Icon name="close" />
+      </button>
+    </li>
+  );
+}
+
+function Attached() {
+  const { documents } = useApp();
+  if (documents.pending.value.length === 0) return null;
+  return (
+    <ul class="attached" aria-label={t("document.list")}>
+      {documents.pending.value.map((one) => (
+        <Chip key={one.id} one={one} />
+      ))}
+    </ul>
+  );
+}
+
 export function Composer() {
   const app = useApp();
-  const { talk, models } = app;
+  const { talk, models, documents } = app;
   const box = useRef<HTMLTextAreaElement>(null);
+  const chooser = useRef<HTMLInputElement>(null);
   const blank = useSignal(true);
   const writing = talk.writing.value;
   const canSend = models.engine.value !== undefined || models.loading.value !== undefined;
@@ -66,14 +108,18 @@ export function Composer() {
 
   const submit = async () => {
     const text = box.current?.value ?? "";
-    if (text.trim() === "") return;
+    const { pending } = documents;
+    if (text.trim() === "" && pending.value.length === 0) return;
+    if (pending.value.some(({ kept }) => !kept)) return tell(t("document.wait"));
     if (!canSend) return tell(t("composer.noModel"));
     if (talk.elsewhere.value) return tell(t("composer.elsewhere"));
     if (talk.writing.value && !talk.writing.value.signal.aborted) return announce(t("talk.answering"));
     const chat = talk.chat.value;
     fill("");
     try {
-      await talk.ask(text);
+      const attachments = await documents.attachments(text);
+      await talk.ask(text, attachments);
+      if (attachments.length > 0) await documents.sent(chat, attachments);
       // What is written meanwhile stays.
       if (draftOf(chat) === text) keepDraft(chat, "");
     } catch {
@@ -95,12 +141,22 @@ export function Composer() {
       talk.editing.value = question.id;
     }
   };
+  const onPaste = (event: ClipboardEvent) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    const text = event.clipboardData?.getData("text/plain") ?? "";
+    if (files.length === 0 && text.length < LONG_PASTE) return;
+    event.preventDefault();
+    void (files.length > 0 ? app.take(files) : documents.paste(text));
+  };
   const stop = () => {
     writing?.stop();
     box.current?.focus();
   };
   return (
     <footer>
+      <div class="column">
+        <Attached />
+      </div>
       <form class="composer column" id="composer" onSubmit={(event) => (event.preventDefault(), void submit())}>
         <textarea
           id="prompt"
@@ -116,8 +172,26 @@ export function Composer() {
             changed();
           }}
           onKeyDown={onKeyDown}
+          onPaste={onPaste}
         />
-        <button type="submit" class="send" id="send" aria-label={t("composer.send")} disabled={!canSend || blank.value} hidden={writing !== undefined}>
+        <button type="button" class="attach icon" id="attach" aria-label={t("document.attach")} title={t("document.attach")} onClick={() => chooser.current?.click()}>
+          <Icon name="clip" />
+        </button>
+        <input
+          type="file"
+          id="documents"
+          multiple
+          hidden
+          aria-label={t("document.file")}
+          ref={chooser}
+          onChange={(event) => {
+            const files = [...(event.currentTarget.files ?? [])];
+            event.currentTarget.value = "";
+            void app.take(files);
+            box.current?.focus();
+          }}
+        />
+        <button type="submit" class="send" id="send" aria-label={t("composer.send")} disabled={!canSend || (blank.value && documents.pending.value.length === 0)} hidden={writing !== undefined}>
           <Icon name="up" />
         </button>
         <button type="button" class="send stop" id="stop" aria-label={t("composer.stop")} hidden={writing === undefined} onClick={stop}>

@@ -3,8 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { Page, type App } from "../app/app.js";
-import { beginsLikeModel } from "../app/models.js";
-import { notice, tell } from "../app/notices.js";
+import { notice } from "../app/notices.js";
 import { t } from "../i18n/index.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
@@ -41,15 +40,6 @@ function Toast() {
   );
 }
 
-/** A model is loaded; whatever else comes never takes the place of one. */
-async function take(app: App, files: readonly File[]): Promise<void> {
-  for (const file of files) {
-    if (/\.gguf$/i.test(file.name) || (await beginsLikeModel(file))) return void app.models.load({ kind: "file", file });
-  }
-  const [first] = files;
-  if (first) tell(t("drop.notModel", { name: first.name }));
-}
-
 function Drop({ app }: { app: App }) {
   const over = useSignal(false);
   useEffect(() => {
@@ -66,7 +56,7 @@ function Drop({ app }: { app: App }) {
       const files = [...(event.dataTransfer?.files ?? [])];
       if (files.length === 0) return;
       event.preventDefault();
-      void take(app, files);
+      void app.take(files);
     };
     document.addEventListener("dragover", onOver);
     document.addEventListener("dragleave", onLeave);

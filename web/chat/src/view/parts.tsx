@@ -26,19 +26,17 @@ export function Dialog({ name, title, close, children }: { name: DialogName; tit
       onClose={() => dialog.value === name && (dialog.value = undefined)}
       onClick={(event) => event.target === element.current && element.current?.close()}
     >
-      {open && (
-        <div class="sheet">
-          <div class="dialog-head">
-            <h2 id={`${name}-title`} tabIndex={-1}>
-              {title}
-            </h2>
-            <button type="button" class="icon" aria-label={close} onClick={() => element.current?.close()}>
-              <Icon name="close" />
-            </button>
-          </div>
-          {children}
+      <div class="sheet">
+        <div class="dialog-head">
+          <h2 id={`${name}-title`} tabIndex={-1}>
+            {title}
+          </h2>
+          <button type="button" class="icon" aria-label={close} onClick={() => element.current?.close()}>
+            <Icon name="close" />
+          </button>
         </div>
-      )}
+        {open && children}
+      </div>
     </dialog>
   );
 }

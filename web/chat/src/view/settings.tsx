@@ -20,7 +20,6 @@ function Field({ field, step, optional }: { field: Exclude<NumberField, "tempera
     const value = input.value.trim() === "" ? undefined : within(field, Number(input.value));
     const fallback = optional ? null : SAMPLING[field as keyof typeof SAMPLING];
     settings.value = { ...settings.value, [field]: value ?? fallback };
-    input.value = String(settings.value[field] ?? "");
   };
   const hasHelp = field !== "maxTokens";
   return (
@@ -35,8 +34,9 @@ function Field({ field, step, optional }: { field: Exclude<NumberField, "tempera
           step={step}
           inputMode={step >= 1 ? "numeric" : "decimal"}
           aria-describedby={hasHelp ? `${id}-help` : undefined}
-          value={settings.value[field] ?? ""}
-          onChange={(event) => set(event.currentTarget)}
+          defaultValue={String(settings.value[field] ?? "")}
+          onInput={(event) => set(event.currentTarget)}
+          onBlur={(event) => (event.currentTarget.value = String(settings.value[field] ?? ""))}
         />
       </label>
       {hasHelp && (

@@ -1,0 +1,314 @@
+/** Answers as elements: what Markdown becomes, that it grows without being drawn anew, and that nothing hostile survives. */
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import { browser, load } from "./support.mjs";
+
+const window = browser();
+const { render, settled, forget, plainText } = await load("text/index.ts");
+const [formulas, codes] = [await load("text/formula.ts"), await load("text/colours.ts")];
+const libraries = { math: async () => formulas, code: async () => codes };
+
+const box = () => window.document.body.appendChild(window.document.createElement("div"));
+/** An element with this Markdown, formulas and colours done. */
+async function drawn(markdown, options = {}) {
+  const target = box();
+  render(markdown, target, { libraries, ...options });
+  await settled(target);
+  return target;
+}
+const formulasOf = (target) => [...target.querySelectorAll(".math")].map((math) => math.dataset.tex);
+
+const TAGS = new Set(
+  "a blockquote br button code del div em h1 h2 h3 h4 h5 h6 hr li ol p pre span strong sup table tbody td th thead tr ul".split(" "),
+);
+const ATTRIBUTES = new Set("aria-label class data-language data-note data-noteref data-tex dir href rel role scope start tabindex target type".split(" "));
+const MATHML = /^(m[a-z]+|math)$/;
+const MATH_ATTRIBUTES = /^(?!on|href|style|id|src|xlink)[a-z-]+$/;
+
+/** Looks at every element for what no answer may have. */
+function assertInert(target, what) {
+  for (const element of target.querySelectorAll("*")) {
+    const math = element.namespaceURI === "http://www.w3.org/1998/Math/MathML";
+    const name = element.localName;
+    assert.ok(math ? MATHML.test(name) : TAGS.has(name), `${what}: element <${name}>`);
+    for (const { name: attribute, value } of element.attributes) {
+      assert.ok(math ? MATH_ATTRIBUTES.test(attribute) : ATTRIBUTES.has(attribute), `${what}: attribute ${attribute} of <${name}>`);
+      if (attribute === "href") assert.match(value, /^(https?:\/\/|mailto:)/i, what);
+    }
+    if (name === "a" && element.hasAttribute("href")) assert.equal(element.getAttribute("rel"), "noopener noreferrer nofollow");
+  }
+  assert.equal(window.hacked, undefined, what);
+}
+
+describe("blocks", () => {
+  test("headings, lists, quotes, tables and code are elements", async () => {
+    const target = await drawn("# Title\n\nSome *soft* and **hard** ~~old~~ words.\n\n3. one\n4. two\n\n> said\n\n---\n\n| a | b |\n|:--|--:|\n| 1 | 2 |\n");
+    assert.equal(target.querySelector("h1").textContent, "Title");
+    assert.equal(target.querySelector("em").textContent, "soft");
+    assert.equal(target.querySelector("ol").getAttribute("start"), "3");
+    assert.equal(target.querySelector("blockquote").textContent, "said");
+    assert.equal(target.querySelectorAll("hr, del").length, 2);
+    const frame = target.querySelector("table").parentElement;
+    assert.deepEqual([frame.className, frame.tabIndex, frame.getAttribute("aria-label")], ["table", 0, "Table"]);
+    assert.equal(target.querySelector("td:last-child").className, "align-right");
+    assert.equal(target.querySelector("th").getAttribute("scope"), "col");
+  });
+
+  test("done and open tasks differ and are said, in tight and loose lists", async () => {
+    for (const markdown of ["- [x] one\n- [ ] two", "- [x] one\n\n- [ ] two\n\n- plain"]) {
+      const target = await drawn(markdown, { labels: { done: "Erledigt", open: "Offen" } });
+      const marks = [...target.querySelectorAll("li.task .task-box")];
+      assert.deepEqual(marks.map((mark) => [mark.getAttribute("role"), mark.getAttribute("aria-label"), mark.classList.contains("done")]), [["img", "Erledigt", true], ["img", "Offen", false]]);
+      assert.deepEqual([...target.querySelectorAll("li.task")].map((item) => item.textContent.trim()), ["one", "two"]);
+    }
+  });
+
+  test("text takes its direction from its letters, code is always left to right", async () => {
+    const target = await drawn("# عنوان\n\nنص `code`\n\n- بند\n- item\n\n> اقتباس\n>\n> Quote\n\n1. فقرة\n\n   أخرى\n\n| عمود | b |\n|---|---|\n| خلية | 2 |\n\n```py\nx = 1\n```\n\n$x$");
+    for (const selector of ["h1", "p", "ul", "li", "blockquote", "th", "td"]) assert.equal(target.querySelector(selector).dir, "auto", selector);
+    for (const selector of ["code", "pre", ".code", ".math"]) assert.equal(target.querySelector(selector).dir, "ltr", selector);
+    assert.equal(target.querySelector("table").dir, "rtl", "columns run from right to left");
+    // dir=auto does not look into elements that have a direction: the first block within takes that of the outer one.
+    for (const outer of target.querySelectorAll("blockquote, ol > li")) {
+      assert.equal(outer.firstElementChild.hasAttribute("dir"), false);
+      assert.equal(outer.lastElementChild.dir, "auto");
+    }
+  });
+
+  test("entities are characters, in code they are what was written", async () => {
+    const target = await drawn("caf&eacute; &#8364; &lt;b&gt; &nosuch; `&amp;`\n\n```\n&lt;\n```");
+    assert.equal(target.querySelector("p").textContent, "café € <b> &nosuch; &amp;");
+    assert.equal(target.querySelector("pre").textContent, "&lt;");
+    assert.equal(plainText("**caf&eacute;** `&amp;`"), "café &amp;");
+  });
+
+  test("footnotes lead to their text", async () => {
+    const target = await drawn("Said[^1] so[^b].\n\n[^1]: A *note*\n  of two lines\n[^b]: another");
+    assert.deepEqual([...target.querySelectorAll("p.footnote")].map((note) => note.textContent), ["1 A noteof two lines", "b another"]);
+    let seen = 0;
+    target.querySelectorAll("p.footnote")[1].scrollIntoView = () => seen++;
+    target.querySelector("[data-noteref=b]").click();
+    assert.equal(seen, 1);
+    assert.equal(window.document.activeElement, target.querySelectorAll("p.footnote")[1]);
+  });
+
+  test("code has a language, a place for buttons, and its text as it is", async () => {
+    const blocks = [];
+    const copy = (block) => (blocks.push(block), Object.assign(window.document.createElement("button"), { textContent: "Copy" }));
+    const target = await drawn("```js\nlet x = '<b>';\n```\n\n~~~\nplain\n~~~\n\n    indented", { codeActions: copy });
+    assert.deepEqual([...target.querySelectorAll(".code-language")].map((language) => language.textContent), ["js", "Code", "Code"]);
+    assert.equal(target.querySelectorAll(".code-actions > button").length, 3);
+    assert.deepEqual(blocks.map((block) => [block.text(), block.language()]), [["let x = '<b>';", "js"], ["plain", ""], ["indented", ""]]);
+    assert.ok(target.querySelector("code.language-js .hljs-keyword"), "coloured");
+    assert.equal(target.querySelectorAll(".code")[1].querySelector("span[class^=hljs]"), null);
+  });
+});
+
+describe("formulas", () => {
+  const cases = [
+    ["$x$ and $$y$$ and \\(z\\) and \\[w\\]", ["x", "y", "z", "w"]],
+    ["$a_1*b$ and $c*d_2$, *so $e*f$ is*", ["a_1*b", "c*d_2", "e*f"]],
+    ["It is $5 and $10.", []],
+    ["From $5 to $10, US$5 or NZ$7, $100-$200, ($5/mo) vs ($8/mo), between $5 and 10$.", []],
+    ["R$ 5 e R$ 10, **$5** and **$6**, $5, which is less than 6$", []],
+    ["$ x $ and \\$x\\$ and `$x$`", []],
+    ["$\\text{two long words}$, $2 x + 3$, $5 \\times 3$, 公式$x$是", ["\\text{two long words}", "2 x + 3", "5 \\times 3", "x"]],
+    ["Text:\n$$\na\n= b\n$$\nmore\n\\[ c \\]\nend", ["a\n= b", "c"]],
+    ["- item\n  \\[ x \\]\n- $$y$$", ["x", "y"]],
+    ["```math\nx^2\n```", ["x^2"]],
+    ["| $a$ | b |\n|---|---|\n| \\(c\\) | 2 |", ["a", "c"]],
+    ["$$a\n\nb$$ and $c\n\nd$ and \\(e", []],
+  ];
+  for (const [markdown, expected] of cases) {
+    test(JSON.stringify(markdown), async () => {
+      const target = await drawn(markdown);
+      assert.deepEqual(formulasOf(target), expected);
+      if (expected.length === 0) assert.match(target.textContent, /[$(]/, "stays text");
+      assert.equal(target.querySelectorAll("math").length, expected.length);
+    });
+  }
+
+  test("they are MathML without styles, source or fonts", async () => {
+    const target = await drawn("$$\\frac{1}{\\sqrt{2}} \\color{red}{x} \\boxed{y} \\cancel{z} \\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}$$ and $<b>\"'$");
+    assert.ok(target.querySelector("math[display=block] mfrac msqrt"));
+    assert.equal(target.querySelectorAll("[style], annotation, semantics, menclose").length, 0);
+    assert.ok(target.querySelector(".enclose.box") && target.querySelector(".enclose.struck"));
+    assert.doesNotMatch(target.querySelector("math").textContent, /\\frac/);
+    assertInert(target, "formulas");
+  });
+
+  test("what KaTeX cannot read stays as written", async () => {
+    const target = await drawn("$\\nosuch{x}$ and $x^$");
+    assert.equal(target.textContent, "\\nosuch{x} and x^");
+  });
+
+  test("an unfinished formula is text while more is coming", () => {
+    const whole = "So $x_1^2$ is\n\n$$\n\\frac{a_1 * b_1}{c}\n$$\n\nand \\(d_1 * e * f\\).";
+    const target = box();
+    for (let length = 1; length <= whole.length; length++) {
+      render(whole.slice(0, length), target, { streaming: true, libraries });
+      assert.equal(target.querySelector("em"), null, whole.slice(0, length));
+    }
+    assert.deepEqual(formulasOf(target), ["x_1^2", "\\frac{a_1 * b_1}{c}", "d_1 * e * f"]);
+    render("So \\[ a *b* c", target, { streaming: true, libraries });
+    assert.equal(target.textContent, "So \\[ a *b* c");
+  });
+});
+
+const PIECES = [
+  "word ", "two words ", "\n", "\n\n", "\n\n\n", "# ", "## H\n", "- ", "- [x] ", "- [ ] ", "  - ", "1. ", "2. ", "10) ", "> ", "    ", "  ", "```js\n", "```\n", "```", "~~~\n",
+  "**", "*", "_", "~~", "`", "[a]", "[a](https://e.com/)", "[a]: https://e.com/x\n", "[^1]", "[^1]: note\n", "![i](http://e.com/i.png)", "<b>", "</b>", "<br>", "<!-- c", "-->",
+  "<script>alert(1)</script>\n", "$", "$$", "\\(", "\\)", "\\[", "\\]", "x^2", "|", "| a | b |\n", "|---|---|\n", "---\n", "===\n", "&amp;", "&lt;", "\\", "https://e.com/?a=b ", "\t", "عربي ", "漢字", "\r\n", "e@e.com ",
+];
+const markdown = fc.array(fc.constantFrom(...PIECES), { maxLength: 40 }).map((pieces) => pieces.join(""));
+const shown = (text, streaming) => {
+  const target = window.document.createElement("div");
+  render(text, target, { streaming, libraries });
+  return target.innerHTML;
+};
+
+describe("while an answer streams", () => {
+  test("what grew is what would be drawn at once", () => {
+    fc.assert(
+      fc.property(markdown, fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 8 }), (text, steps) => {
+        const target = window.document.createElement("div");
+        for (let at = 0, i = 0; at < text.length; i++) {
+          at = Math.min(text.length, at + steps[i % steps.length]);
+          render(text.slice(0, at), target, { streaming: true, libraries });
+          assert.equal(target.innerHTML, shown(text.slice(0, at), true), JSON.stringify(text.slice(0, at)));
+        }
+        render(text, target, { libraries });
+        assert.equal(target.innerHTML, shown(text, false));
+      }),
+      { numRuns: 150, seed: 20 },
+    );
+  });
+
+  test("a text that changed anywhere is drawn right", () => {
+    fc.assert(
+      fc.property(markdown, markdown, (one, other) => {
+        const target = window.document.createElement("div");
+        render(one, target, { libraries });
+        render(other, target, { libraries });
+        assert.equal(target.innerHTML, shown(other, false));
+        render(other.slice(0, 5) + one, target, { libraries });
+        assert.equal(target.innerHTML, shown(other.slice(0, 5) + one, false));
+      }),
+      { numRuns: 150, seed: 21 },
+    );
+  });
+
+  test("finished elements are the same ones later, and a growing text grows in its place", () => {
+    const target = box();
+    const first = "# Title\n\nA paragraph.\n\n- one\n- two **bold** and";
+    render(first, target, { streaming: true, libraries });
+    const [heading, paragraph, list] = target.children;
+    const [one, two] = list.children;
+    const text = two.lastChild;
+    render(`${first} more\n- three\n\nEnd.`, target, { streaming: true, libraries });
+    assert.ok(target.children[0] === heading && target.children[1] === paragraph && target.children[2] === list);
+    assert.ok(list.children[0] === one && list.children[1] === two && two.lastChild === text);
+    assert.equal(text.data, " and more");
+  });
+
+  test("a selection stays: before new text, in growing code, and when its colours come", async () => {
+    const target = box();
+    const start = "Some words here\n\n```js\nlet x = 1;\n";
+    render(start, target, { streaming: true, libraries });
+    const selection = window.document.getSelection();
+    selection.setBaseAndExtent(target.querySelector("p").firstChild, 5, target.querySelector("pre code").firstChild, 5);
+    const selected = selection.toString();
+    render(`${start}let y = 2;\n\`\`\`\n\nMore`, target, { streaming: true, libraries });
+    assert.equal(selection.toString(), selected);
+    await settled(target);
+    assert.ok(target.querySelector(".hljs-keyword"));
+    assert.equal(selection.toString(), selected);
+    assert.match(selected, /words here[\s\S]*let x$/);
+  });
+
+  test("a list goes on behind a blank line, however it comes in", () => {
+    for (const whole of ["1. one\n\n2. two\n\n3. three", "- a\n\n  b\n\n- c", "    code\n\n    more", "word \n\n[a]: https://e.com/x\n[a]: https://e.com/y\n\n[a] b", "text\n***strong***\n\n***\n\n- a\n\n***b***"]) {
+      const target = box();
+      for (let at = 1; at <= whole.length; at++) {
+        render(whole.slice(0, at), target, { streaming: true, libraries });
+        assert.equal(target.innerHTML, shown(whole.slice(0, at), true), whole.slice(0, at));
+      }
+    }
+  });
+
+  test("an address that is given at the end makes links above", () => {
+    const target = box();
+    render("See [a].\n\nText.\n\n", target, { streaming: true, libraries });
+    assert.equal(target.querySelector("a"), null);
+    render("See [a].\n\nText.\n\n[a]: https://e.com/\n", target, { streaming: true, libraries });
+    assert.equal(target.querySelector("a").href, "https://e.com/");
+  });
+
+  test("forget gives the element back", () => {
+    const target = box();
+    render("text", target, { libraries });
+    forget(target);
+    assert.equal(target.childNodes.length, 0);
+    render("again", target, { libraries });
+    assert.equal(target.textContent, "again");
+  });
+});
+
+describe("hostile input", () => {
+  const VECTORS = [
+    "<script>window.hacked = 1</script>", "<img src=x onerror='window.hacked = 1'>", "<svg onload='window.hacked = 1'></svg>", "<svg><script>window.hacked=1</script></svg>",
+    "<iframe srcdoc='<script>parent.hacked=1</script>'></iframe>", "<style>*{display:none}</style>", "<form action=http://e.com><input name=q><button formaction=javascript:hacked=1>",
+    "<p style='position:fixed' id=send onclick='window.hacked = 1'>", "<a href='javascript:window.hacked=1'>x</a>", "<base href=//e.com>", "<meta http-equiv=refresh content='0;url=//e.com'>",
+    "<object data=x><embed src=x>", "<math><mtext><table><mglyph><style><img src=x onerror=window.hacked=1>", "<noscript><p title='</noscript><img src=x onerror=hacked=1>'>", "<template><img src=x onerror=hacked=1>",
+    "<details open ontoggle=window.hacked=1>", "<textarea></textarea><script>window.hacked=1</script>", "</textarea><script>window.hacked=1</script>", "<!--><img src=x onerror=window.hacked=1>-->", "<![CDATA[<img src=x onerror=window.hacked=1>]]>",
+    "[x](javascript:window.hacked=1)", "[x](JaVaScRiPt:window.hacked=1)", "[x](javascript&colon;window.hacked=1)", "[x](&#106;avascript:window.hacked=1)", "[x](&#x6A;avascript&#58;window.hacked=1)", "[x](java\tscript:x)",
+    "[x](<java\nscript:x>)", "[x](\u0001javascript:x)", "[x](data:text/html,<script>window.hacked=1</script>)", "[x](vbscript:x)", "[x](blob:https://page.example/1)", "[x](file:///etc/passwd)", "[x](//e.com/)", "[x](/send)", "[x](#send)",
+    "[x](https://e.com/\"onmouseover=\"window.hacked=1)", "[x](https://e.com/ \"t' onclick='window.hacked=1\")", "[x]: javascript:window.hacked=1\n\n[x]", "<javascript:window.hacked=1>", "<https://e.com/\"><img>",
+    "![x](http://e.com/pixel.png)", "![x\"onerror=\"window.hacked=1](x)", "![x](javascript:x)", "[![x](http://e.com/p.png)](javascript:x)", "![<img src=x onerror=window.hacked=1>](x)",
+    "```js\"onload=\"window.hacked=1\n</code></pre><script>window.hacked=1</script>\n```", "```<img src=x onerror=window.hacked=1>\nx\n```", "```html\n<img src=x onerror=window.hacked=1><script>hacked=1</script>\n```", "```xml\n<a b=\"]]><script>\">\n```", "`<img src=x onerror=window.hacked=1>`",
+    "$\\href{javascript:window.hacked=1}{x}$", "$\\url{javascript:x}$", "$\\htmlStyle{position:fixed}{x}$", "$\\htmlId{send}{x}$", "$\\htmlData{x=1}{x}$", "$\\includegraphics{http://e.com/x.png}$", "$\\text{<img src=x onerror=window.hacked=1>}$",
+    "$\\text{</annotation></semantics></math><script>window.hacked=1</script>}$", "$\\text{\" style=\"x\" onclick=\"window.hacked=1}$", "$$\\def\\a{\\a\\a}\\a$$", "$\\color{red;background:url(http://e.com)}{x}$", "$\\rule{1000em}{1000em}$",
+    "| <img src=x onerror=window.hacked=1> | b |\n|---|---|\n| <script>window.hacked=1</script> | [x](javascript:x) |", "- [x] <img src=x onerror=window.hacked=1>", "> <script>window.hacked=1</script>", "# <img src=x onerror=window.hacked=1>",
+    "[^<img>]: x\n[^\"onclick=hacked=1]\n\n[^\"onclick=hacked=1]: <script>window.hacked=1</script>", "[__proto__]\n\n[__proto__]: https://e.com/", "[constructor][toString]", "\0<script>\0</script>", "&lt;script&gt;window.hacked=1&lt;/script&gt;", "&#60;img src=x onerror=window.hacked=1&#62;",
+  ];
+
+  for (const vector of VECTORS) {
+    test(JSON.stringify(vector), async () => {
+      for (const text of [vector, `a ${vector} b`, `${vector}\n\n${vector}`]) {
+        const target = await drawn(text);
+        assertInert(target, text);
+        // Also when the same words stream in piece by piece.
+        for (let at = 0; at < text.length; at += 3) render(text.slice(0, at), target, { streaming: true, libraries });
+        await settled(target);
+        assertInert(target, text);
+      }
+    });
+  }
+
+  test("links that are allowed work and tell nothing", async () => {
+    const target = await drawn("[a](https://e.com/?a=1&amp;b=2) <mailto:a@e.com> https://e.com/x [b](javascript:x)");
+    assert.deepEqual([...target.querySelectorAll("a[href]")].map((link) => [link.getAttribute("href"), link.target]), [["https://e.com/?a=1&b=2", "_blank"], ["mailto:a@e.com", "_blank"], ["https://e.com/x", "_blank"]]);
+  });
+
+  test("random Markdown with hostile pieces is inert, and never throws", async () => {
+    const hostile = fc.array(fc.oneof(fc.constantFrom(...PIECES, ...VECTORS), fc.string({ maxLength: 6 }), fc.string({ unit: "binary", maxLength: 4 })), { maxLength: 25 });
+    await fc.assert(
+      fc.asyncProperty(hostile, async (pieces) => {
+        const text = pieces.join("");
+        assertInert(await drawn(text), JSON.stringify(text));
+        plainText(text);
+        window.document.body.replaceChildren();
+      }),
+      { numRuns: 300, seed: 22 },
+    );
+  });
+});
+
+test("plain text is what would be read aloud", () => {
+  assert.equal(
+    plainText("# Title\n\nSome **bold** [link](https://e.com/) and `code`[^1].\n\n1. one\n2. two\n   - [x] sub\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```js\nx\n```\n\n[^1]: note"),
+    "Title\n\nSome bold link and code.\n\n1. one\n2. two\n  • ☑ sub\n\na\tb\n1\t2\n\nx\n\n1. note",
+  );
+});
