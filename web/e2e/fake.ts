@@ -4,11 +4,12 @@
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Page } from "@playwright/test";
 import { sendBytes } from "./support.js";
 
 /**
  * Questions may say: [slow] a word every 40 ms, 400 of them; [never] nothing until it is stopped; [fail] an error after some words;
- * [full] the context is too short; [say TEXT] exactly that. Whatever else is asked is answered with its own words and a number.
+ * [full] the context is too short; [told] what the instructions are; [say TEXT] exactly that. Whatever else is asked is answered with its own words and a number.
  */
 const WORKER = `
   let serial = 0;
@@ -31,8 +32,9 @@ const WORKER = `
     if (request.maxTokens === 0) return result("length", written);
     if (asked.includes("[full]") && !request.dropOldest) return tell({ type: "error", error: { code: "context-full", message: "5000 tokens; 4096 fit" } });
     const told = /\\[say ([^]*)\\]$/.exec(asked)?.[1];
+    const system = request.messages?.find(({ role }) => role === "system")?.content ?? "nothing";
     const slow = asked.includes("[slow]");
-    const words = told ? [told] : slow ? Array.from({ length: 400 }, (_, i) => "word" + i + " ") : ("Answer " + ++serial + " to: " + asked.replace(/[^\\w ]/g, "")).match(/\\S+\\s*/g);
+    const words = asked.includes("[told]") ? ["I was told: " + system] : told ? [told] : slow ? Array.from({ length: 400 }, (_, i) => "word" + i + " ") : ("Answer " + ++serial + " to: " + asked.replace(/[^\\w ]/g, "")).match(/\\S+\\s*/g);
     while (asked.includes("[never]") && !open.get(id)?.stopped) await wait(10);
     for (const word of words) {
       if (open.get(id)?.stopped) return result("cancelled", written);
@@ -54,9 +56,8 @@ const WORKER = `
       const { source } = request;
       const name = source.kind === "urls" ? "Fake Model" : source.kind === "hub" ? source.model : source.files[0].name;
       if (/broken/.test(source.model ?? name)) return self.postMessage({ type: "error", id, error: { code: "http", message: "404: " + (source.model ?? name) } });
-      if (/tight/.test(name) && self.name !== "alone") return self.postMessage({ type: "error", id, error: { code: "malformed", message: "no" } });
-      const { hold } = self;
-      if (hold) await hold;
+      // Until the test says so.
+      if (self.hold || /held/.test(name)) await new Promise((go) => (new BroadcastChannel("go").onmessage = go));
       self.postMessage({ type: "event", id, event: { phase: "compile", done: 1, total: 2 } });
       result(info(name));
     } else if (call === "answer") await answer(id, request);
@@ -67,8 +68,11 @@ const WORKER = `
   });
 `;
 
-/** A fault: the worker is the playing one; `first` runs in it before. */
+/** A fault: the worker is the playing one; `first` runs in it before. With `self.hold = true` nothing loads before {@link release}. */
 export function fakeEngine(first = "") {
   return (request: IncomingMessage, response: ServerResponse): boolean =>
     /^\/assets\/worker-[\w-]+\.js$/.test(request.url ?? "") && sendBytes(request, response, "text/javascript", Buffer.from(`${first}\n${WORKER}`));
 }
+
+/** Lets held models load. */
+export const release = (page: Page) => page.evaluate(() => new BroadcastChannel("go").postMessage("go"));

@@ -1,9 +1,9 @@
 /** What the page consists of, apart from how it looks. */
 
-import { signal, type Signal } from "@preact/signals";
+import { effect, signal, type Signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
-import { t } from "../i18n/index.js";
+import { speak, t, wantedLanguage } from "../i18n/index.js";
 import { Locks } from "../store/liveness.js";
 import { openDatabase, type Opened } from "../store/open.js";
 import { Store } from "../store/store.js";
@@ -42,6 +42,7 @@ export class App {
 
   constructor() {
     const locks = new Locks();
+    effect(() => void speak(wantedLanguage(this.settings.value.language)));
     this.store = openDatabase(() => tell(t("app.blocked"), { stays: true })).then((opened) => this.#opened(opened, locks));
     this.models = new Models({
       settings: this.settings,
@@ -55,6 +56,16 @@ export class App {
     this.documents = new Documents(db, this.talk, this.models, this.settings);
   }
 
+  /** Looks whether what is on the page is still kept; while a browser clears its data, the database cannot be opened for a moment. */
+  async #check(tries: number): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    try {
+      await this.talk.check();
+    } catch {
+      if (tries > 1) await this.#check(tries - 1);
+    }
+  }
+
   #opened({ db, kept }: Opened, locks: Locks): Store {
     const store = new Store(db, locks);
     this.kept.value = kept;
@@ -62,7 +73,7 @@ export class App {
     db.on("versionchange", ({ newVersion }) => {
       if (newVersion) tell(t("app.outdated"), { stays: true, action: { label: t("app.reload"), go: () => location.reload() } });
     });
-    db.on("close", () => setTimeout(() => void this.talk.check().catch(() => undefined)));
+    db.on("close", () => void this.#check(10));
     void store.recover().then(() => store.purgeOld());
     return store;
   }

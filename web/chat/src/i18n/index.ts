@@ -8,14 +8,39 @@ import en from "./en.json";
 export type Key = StripForm<keyof typeof en>;
 type StripForm<K extends string> = K extends `${infer Base}_${"zero" | "one" | "two" | "few" | "many" | "other"}` ? Base : K;
 
-/** Languages in which the page speaks, by their own names. */
-export const LANGUAGES: Record<string, string> = { en: "English" };
+/** Catalogues of the other languages, each a chunk that is loaded when it is chosen. */
+const CATALOGUES = import.meta.glob<Record<string, string>>(["./*.json", "!./en.json"], { import: "default" });
+
+const codeOf = (path: string) => path.slice(2, -5);
+
+/** The languages of the page, English and those that have a catalogue, by their own names. */
+export const LANGUAGES: Record<string, string> = Object.fromEntries(
+  ["en", ...Object.keys(CATALOGUES).map(codeOf)]
+    .map((code): [string, string] => [code, new Intl.DisplayNames([code], { type: "language" }).of(code) ?? code])
+    .sort(([, a], [, b]) => a.localeCompare(b)),
+);
 
 /** Languages that are written from right to left. */
 const RIGHT_TO_LEFT = new Set(["ar", "ur"]);
 
 /** The language that is shown; what draws itself with {@link t} is drawn again when it changes. */
 export const language = signal("en");
+
+/** The language that a browser asks for, of those that the page has. */
+export function wantedLanguage(chosen: string | null, asked: readonly string[] = navigator.languages): string {
+  const known = [chosen, ...asked].flatMap((code) => (code === null ? [] : [code, code.split("-")[0] as string]));
+  return known.find((code) => code in LANGUAGES) ?? "en";
+}
+
+/** Shows the page in a language, once its catalogue is there; without a network the one before stays. */
+export async function speak(code: string): Promise<void> {
+  if (code !== "en" && !i18next.hasResourceBundle(code, "translation")) {
+    const catalogue = await CATALOGUES[`./${code}.json`]?.().catch(() => undefined);
+    if (!catalogue) return;
+    i18next.addResourceBundle(code, "translation", catalogue);
+  }
+  language.value = code;
+}
 
 void i18next.init({
   lng: "en",

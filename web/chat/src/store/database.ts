@@ -53,7 +53,8 @@ export class Database extends Dexie {
   declare drafts: EntityTable<Draft, "id">;
 
   constructor(place?: Place, name = "peregrine") {
-    super(name, place ?? {});
+    // What another process has cleared must not be read from memory.
+    super(name, { ...place, cache: "disabled" });
     // Version 1 was made without Dexie; its number there is ten times ours.
     this.version(2)
       .stores({ chats: "id, updated", messages: "id, chat, ending", states: "id, updated", gone: "id", drafts: "id" })

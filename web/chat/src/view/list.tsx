@@ -109,6 +109,8 @@ function Row({ chat, message, wanted, hide }: Found & { wanted: string; hide: ()
     },
     { label: t("list.saveMarkdown"), go: () => void app.store.then((store) => saveChat(store, chat.id, "md")) },
     { label: t("list.saveJson"), go: () => void app.store.then((store) => saveChat(store, chat.id, "json")) },
+    // Only what is on the page can be printed.
+    ...(current ? [{ label: t("list.print"), go: () => setTimeout(print) }] : []),
     {
       label: t("list.delete"),
       danger: true,
