@@ -171,6 +171,18 @@ test("an answer whose tab is gone is kept, and told to be interrupted; one witho
   assert.equal(chat.head, first.id);
 });
 
+test("an answer is gone on with by one tab only", async () => {
+  const store = await profile().tab();
+  const { answered } = await turn(store, "x", null, "one", "half");
+  const cut = { ...answered, content: "half" };
+  delete cut.ending;
+  assert.equal(await store.resume({ ...cut, ending: "writing" }, "half"), true);
+  assert.equal(await store.resume({ ...cut, ending: "writing" }, "half"), false, "another is at it");
+  await store.endAnswer({ ...cut, content: "half and half" }, undefined, null);
+  assert.equal(await store.resume({ ...cut, ending: "writing" }, "half"), false, "it is longer by now");
+  assert.equal((await store.db.messages.get(cut.id)).content, "half and half");
+});
+
 test("stopping a new version before its first word goes back to the version before", async () => {
   const store = await profile().tab();
   const { asked, answered } = await turn(store, "x", null, "one", "1");

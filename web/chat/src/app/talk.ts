@@ -1,6 +1,6 @@
 /** The chat on the page: what is read of its tree, what is asked, and the answer that is being written. */
 
-import { batch, computed, effect, signal, type Signal } from "@preact/signals";
+import { batch, computed, effect, signal, untracked, type Signal } from "@preact/signals";
 import type { Subscription } from "dexie";
 import { t } from "../i18n/index.js";
 import type { Locks } from "../store/liveness.js";
@@ -56,8 +56,10 @@ export class Talk {
     effect(() => {
       const id = this.waiting.value;
       if (!needs.models.engine.value || id === undefined) return;
-      this.waiting.value = undefined;
-      if (this.branch.peek().at(-1)?.id === id) void this.answer(id);
+      untracked(() => {
+        this.waiting.value = undefined;
+        if (this.branch.value.at(-1)?.id === id) void this.answer(id);
+      });
     });
   }
 
@@ -291,7 +293,7 @@ export class Talk {
     announce(t("talk.answering"));
     const store = await this.#needs.store;
     const means: Means = { store, locks, states: this.#states, settings, known: this.#known };
-    const end = write(means, engine, writing).then(({ ending, error, unkept }) => {
+    const end = write(means, engine, writing).then(({ ending, error, unkept, refused }) => {
       batch(() => {
         const row = { ...writing.row.value };
         delete row.ending;
@@ -302,7 +304,7 @@ export class Talk {
         const empty = row.content.trim() === "";
         const here = this.chat.value === what.chat;
         if (empty && here && this.#leaf.value === writing.id) this.#leaf.value = what.before ?? last.id;
-        else if (here && unkept === undefined) this.#replace(row);
+        else if (here && unkept === undefined && !refused) this.#replace(row);
         if (here && error !== undefined && models.engine.value === engine) this.#failed(error, last.id, row.content.trim() === "");
         if (here) announce(`${ending ? `${t(`talk.ended.${ending}`)} ` : ""}${plain(row.content)}`);
       });

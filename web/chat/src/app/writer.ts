@@ -75,6 +75,8 @@ export interface Means {
 /** How an answer ended. */
 export interface Outcome {
   ending: Ending | undefined;
+  /** Nothing was done: another tab has gone on with the answer. */
+  refused?: true;
   /** What went wrong with the engine. */
   error?: unknown;
   /** What went wrong with the store: then the answer is only on the page. */
@@ -86,15 +88,21 @@ export async function write(means: Means, engine: Engine, writing: Writing): Pro
   const { store, locks } = means;
   const { row, task } = writing;
   await locks.hold(writing.id);
-  const keep = new Keeper(means, writing);
+  let began = false;
+  let keep: Keeper | undefined;
   let outcome: Outcome;
   try {
-    const began = task.continued ? await store.writeAnswer(row.value, means.known(task.chat)) : await begin(means, writing);
-    outcome = began === false ? { ending: "stopped" } : { ending: await stream(means, engine, writing) };
+    began = await begin(means, writing);
+    keep = new Keeper(means, writing);
+    outcome = began ? { ending: await stream(means, engine, writing) } : { ending: task.continued?.ending, refused: true };
   } catch (error) {
     outcome = writing.signal.aborted || asOurs(error).code === "cancelled" ? { ending: "stopped" } : { ending: "failed", error };
   }
-  await keep.end();
+  await keep?.end();
+  if (outcome.refused) {
+    locks.release(writing.id);
+    return outcome;
+  }
   const { continued } = task;
   // Not a word more came: it stands as it stood.
   if (continued && row.value.content === continued.content) outcome.ending = continued.ending;
@@ -107,9 +115,11 @@ export async function write(means: Means, engine: Engine, writing: Writing): Pro
   return outcome;
 }
 
-async function begin({ store, known }: Means, { row, task, id }: Writing): Promise<void> {
+async function begin({ store, known }: Means, { row, task, id }: Writing): Promise<boolean> {
   const { chat, parent, model } = row.value;
+  if (task.continued) return store.resume(row.value, task.continued.content, known(task.chat));
   row.value = await store.beginAnswer(chat, parent as string, model ?? "", known(task.chat), id);
+  return true;
 }
 
 async function stream(means: Means, engine: Engine, writing: Writing): Promise<Ending | undefined> {

@@ -126,6 +126,17 @@ export class Store {
     return this.#append({ id, chat, parent, role: "assistant", content: "", created: this.#now(), ending: "writing", model }, "", known);
   }
 
+  /** Begins to go on with an answer. False where it is not any more what the page has: another tab has gone on with it. */
+  resume(answer: Message, content: string, known?: Conversation): Promise<boolean> {
+    return this.#write(async () => {
+      const here = await this.db.messages.get(answer.id);
+      if (here && (here.content !== content || here.ending === "writing")) return false;
+      if (!here && known) await this.#putBack(known);
+      await this.db.messages.put(answer);
+      return true;
+    });
+  }
+
   /** Keeps what is written so far. False where the chat was deleted for good meanwhile. */
   writeAnswer(answer: Message, known?: Conversation): Promise<boolean> {
     return this.#put(answer, known);

@@ -1,7 +1,7 @@
 /** The list of chats: by date, with search over everything that was said. */
 
 import { useSignal, useSignalEffect } from "@preact/signals";
-import { useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { importChats, saveAll, saveChat } from "../app/files.js";
 import { tell } from "../app/notices.js";
 import { useApp } from "../app/app.js";
@@ -50,6 +50,8 @@ function pieceOf({ content }: Message, wanted: string): string {
 function Rename({ chat, done }: { chat: Chat; done: () => void }) {
   const { store } = useApp();
   const over = useRef(false);
+  const box = useRef<HTMLInputElement>(null);
+  useEffect(() => box.current?.select(), []);
   const end = async (field: HTMLInputElement, accept: boolean) => {
     if (over.current) return;
     over.current = true;
@@ -64,7 +66,7 @@ function Rename({ chat, done }: { chat: Chat; done: () => void }) {
       defaultValue={chat.title}
       maxLength={120}
       aria-label={t("list.renameLabel")}
-      ref={(field) => field?.select()}
+      ref={box}
       onBlur={(event) => void end(event.currentTarget, true)}
       onKeyDown={(event) => {
         if ((event.key !== "Enter" && event.key !== "Escape") || event.isComposing) return;

@@ -92,10 +92,12 @@ function OfferRow({ offer, stored, recommended, choose }: { offer: Offer; stored
 
 /** Asks before much is downloaded. */
 function Ask({ offer, room, answer }: { offer: Offer; room: number | undefined; answer: (yes: boolean) => void }) {
+  const title = useRef<HTMLHeadingElement>(null);
+  useEffect(() => title.current?.focus(), []);
   const tight = room !== undefined && room < offer.bytes * 1.1;
   return (
     <section class="ask" aria-labelledby="ask-title">
-      <h3 id="ask-title" tabIndex={-1} ref={(title) => title?.focus()}>
+      <h3 id="ask-title" tabIndex={-1} ref={title}>
         {t("models.ask", { size: bytes(offer.bytes) })}
       </h3>
       <p>{t("models.askText", { name: offer.name })}</p>
