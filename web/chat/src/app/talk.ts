@@ -1,17 +1,15 @@
-/** The chat on the page: what is read of its tree, what is asked, and the answer that is being written. */
+/** What is asked in the chat on the page, and the answers that come. */
 
-import { batch, computed, effect, signal, untracked, type Signal } from "@preact/signals";
-import type { Subscription } from "dexie";
+import { batch, effect, untracked, type Signal } from "@preact/signals";
 import { t } from "../i18n/index.js";
 import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
-import { Tree } from "../store/tree.js";
-import { newId, titleOf, type Attachment, type Chat, type Conversation, type Message } from "../store/types.js";
-import { addressOf, chatOfAddress } from "./address.js";
-import { asOurs, faultOf, type Fault } from "./faults.js";
-import { keepDraft, lastChat, rememberChat } from "./local.js";
+import { newId, type Attachment, type Message } from "../store/types.js";
+import { asOurs, faultOf } from "./faults.js";
+import { keepDraft } from "./local.js";
 import type { Models } from "./models.js";
-import { announce, tell } from "./notices.js";
+import { announce } from "./notices.js";
+import { OpenChat } from "./open-chat.js";
 import type { Settings } from "./settings.js";
 import { States } from "./states.js";
 import { write, Writing, type Means, type Task } from "./writer.js";
@@ -24,35 +22,16 @@ export interface Needs {
   settings: Signal<Settings>;
 }
 
-/** The chat on the page. */
-export class Talk {
-  /** Which chat; null: one that begins with its first message. */
-  readonly chat = signal<string | null>(null);
-  readonly #conversation = signal<Conversation | undefined>(undefined);
-  /** The message that one reads to the end of. */
-  readonly #leaf = signal<string | null>(null);
-  /** The answer that this tab writes. */
-  readonly writing = signal<Writing | undefined>(undefined);
-  /** An answer that could not be kept: it stays on the page. */
-  readonly #unkept = signal<Writing | undefined>(undefined);
-  /** The question that is answered as soon as there is a model. */
-  readonly waiting = signal<string | undefined>(undefined);
-  /** The question that is being edited. */
-  readonly editing = signal<string | undefined>(undefined);
-  readonly fault = signal<Fault | undefined>(undefined);
-  /** Done when the chat that was chosen last is here. */
-  loaded: Promise<void> = Promise.resolve();
+/** The chat on the page, and what is asked in it. */
+export class Talk extends OpenChat {
   readonly #needs: Needs;
   readonly #states: States;
-  #subscription: Subscription | undefined;
   #idle: Promise<void> = Promise.resolve();
-  /** Answers of other tabs whose end is awaited. */
-  readonly #watched = new Set<string>();
 
   constructor(needs: Needs) {
+    super(needs.store, needs.locks);
     this.#needs = needs;
     this.#states = new States(needs.store.then(({ db }) => db));
-    addEventListener("popstate", () => this.open(chatOfAddress(location.hash), "none", true));
     effect(() => {
       const id = this.waiting.value;
       if (!needs.models.engine.value || id === undefined) return;
@@ -63,143 +42,10 @@ export class Talk {
     });
   }
 
-  /** The row of the chat, once it has one. */
-  readonly row = computed((): Chat | undefined => this.#conversation.value?.chat);
-
-  /** All versions of everything, the words that have just come included. */
-  readonly tree = computed(() => {
-    const messages = [...(this.#conversation.value?.messages ?? [])];
-    for (const writing of [this.writing.value, this.#unkept.value]) {
-      if (writing?.chat !== this.chat.value || !writing) continue;
-      const { value } = writing.row;
-      const at = messages.findIndex(({ id }) => id === value.id);
-      if (at >= 0) messages[at] = value;
-      else messages.push(value);
-    }
-    return new Tree(messages);
-  });
-
-  /** What is read: from the first message to the last of this branch. */
-  readonly branch = computed(() => this.tree.value.branch(this.#leaf.value, this.row.value?.head ?? null));
-
   /** Resolves when no answer is being written. */
   idle(): Promise<void> {
     return this.#idle;
   }
-
-  /** The address bar's chat, or the one that was open last. */
-  begin(): void {
-    const asked = chatOfAddress(location.hash);
-    this.open(asked ?? (location.hash === "" ? lastChat() : null), asked === null ? "replace" : "none", asked !== null);
-  }
-
-  /** Another chat, or a new one. */
-  open(id: string | null, how: "push" | "replace" | "none" = "push", must = false): void {
-    if (id === this.chat.value) {
-      if (how !== "none" && location.hash !== addressOf(id)) history.replaceState(null, "", addressOf(id));
-      return;
-    }
-    this.leave();
-    this.#subscription?.unsubscribe();
-    this.#subscription = undefined;
-    batch(() => {
-      this.chat.value = id;
-      this.#conversation.value = undefined;
-      this.#leaf.value = null;
-      this.waiting.value = undefined;
-      this.editing.value = undefined;
-      this.fault.value = undefined;
-    });
-    rememberChat(id);
-    if (how === "push") history.pushState(null, "", addressOf(id));
-    else if (how === "replace") history.replaceState(null, "", id === null ? location.pathname + location.search : addressOf(id));
-    this.loaded = id === null ? Promise.resolve() : this.#follow(id, must);
-  }
-
-  /** Ends the answer that is being written, with what is there of it. */
-  leave(): void {
-    this.writing.value?.stop();
-  }
-
-  async #follow(id: string, must: boolean): Promise<void> {
-    const store = await this.#needs.store;
-    if (this.chat.value !== id) return;
-    await new Promise<void>((resolve) => {
-      let first = true;
-      this.#subscription = store
-        .live(() => store.conversation(id))
-        .subscribe((found) => {
-          if (this.chat.value !== id) return resolve();
-          void this.#came(found, first ? must : undefined);
-          if (first && found) announce(t("list.opened", { title: found.chat.title, count: found.messages.length }));
-          first = false;
-          resolve();
-        });
-    });
-  }
-
-  /** What the store says about the chat; `must`: it was asked for by its address, just now. */
-  async #came(found: Conversation | undefined, must?: boolean): Promise<void> {
-    const store = await this.#needs.store;
-    const known = this.#conversation.value;
-    if (!found) {
-      if (must === true) return this.#close(t("app.noChat"));
-      // A chat that is about to begin has no known messages.
-      return known && this.#lost(known);
-    }
-    if (found.chat.deleted !== undefined) {
-      const { id } = found.chat;
-      const back = () => void store.undelete(id).then(() => this.open(id));
-      return this.#close(t("list.deleted"), { action: { label: t("app.undo"), go: back } });
-    }
-    batch(() => {
-      this.#conversation.value = found;
-      // From now on this tab stays where it is, whatever branch another one opens.
-      this.#leaf.value = this.branch.value.at(-1)?.id ?? null;
-    });
-    for (const message of found.messages) if (message.ending === "writing" && message.id !== this.writing.value?.id) void this.#watch(message.id);
-  }
-
-  #close(text: string, more?: Parameters<typeof tell>[1]): void {
-    this.open(null, "replace");
-    tell(text, more);
-  }
-
-  /** The chat is not in the database any more: deleted for good in another tab, or cleared by the browser. */
-  async #lost(known: Conversation): Promise<void> {
-    const store = await this.#needs.store;
-    if (await store.isGone(known.chat.id)) return this.#close(t("list.deleted"));
-    const { value: tree } = this.tree;
-    await store.restore({ chat: known.chat, messages: known.messages.map((message) => tree.get(message.id) ?? message) });
-    tell(t("app.cleared"));
-  }
-
-  /** Looks whether the database still has what is on the page. */
-  async check(): Promise<void> {
-    const id = this.chat.value;
-    if (id === null || !this.#conversation.value) return;
-    const store = await this.#needs.store;
-    if (!(await store.conversation(id))) await this.#came(undefined);
-    this.#subscription?.unsubscribe();
-    if (this.chat.value === id) await this.#follow(id, false);
-  }
-
-  /** Waits for the end of an answer that another tab writes: if that tab is closed, what is there of it can be gone on with. */
-  async #watch(id: string): Promise<void> {
-    if (this.#watched.has(id)) return;
-    this.#watched.add(id);
-    await this.#needs.locks.whenFree(id);
-    this.#watched.delete(id);
-    await (await this.#needs.store).recover();
-  }
-
-  #known = (chat: string): Conversation | undefined => (this.chat.value === chat ? this.#conversation.value : undefined);
-
-  /** Whether another tab is writing at the end of this branch. */
-  readonly elsewhere = computed(() => {
-    const last = this.branch.value.at(-1);
-    return last?.ending === "writing" && last.id !== this.writing.value?.id;
-  });
 
   /** Asks a question at the end of the branch; done when it is kept. @throws what the store throws; then nothing was asked */
   async ask(content: string, attachments: Attachment[] = []): Promise<void> {
@@ -211,25 +57,16 @@ export class Talk {
 
   async #say(branch: readonly Message[], content: string, attachments: Attachment[]): Promise<void> {
     const chat = this.chat.value as string;
-    const store = await this.#needs.store;
+    const store = await this.store;
     await this.#settled();
-    const message = await store.ask({ chat, parent: branch.at(-1)?.id ?? null, content, attachments }, this.#known(chat));
+    const message = await store.ask({ chat, parent: branch.at(-1)?.id ?? null, content, attachments }, this.known(chat));
     if (this.chat.value !== chat) return;
     batch(() => {
       this.fault.value = undefined;
       this.editing.value = undefined;
-      this.#add(message);
+      this.add(message);
     });
     void this.#write({ chat, branch: [...branch, message], before: null });
-  }
-
-  /** Shows a message before the store tells of it. */
-  #add(message: Message): void {
-    const { chat: id, created } = message;
-    const known = this.#conversation.value ?? { chat: { id, title: titleOf(message.content), created, updated: created, head: message.id }, messages: [] };
-    const there = known.messages.some((one) => one.id === message.id);
-    this.#conversation.value = there ? known : { ...known, messages: [...known.messages, message] };
-    this.#leaf.value = message.id;
   }
 
   /** An edited question: a version beside the old one. */
@@ -259,14 +96,6 @@ export class Talk {
     if (cut) await this.#write({ chat: cut.chat, branch: this.tree.value.upTo(cut.parent), before: null, continued: cut });
   }
 
-  /** Shows another version. */
-  show(id: string): void {
-    const chat = this.chat.value;
-    const leaf = this.tree.value.leafBelow(id, this.row.value?.head ?? null);
-    this.#leaf.value = leaf;
-    if (chat !== null) void this.#needs.store.then((store) => store.show(chat, leaf));
-  }
-
   /** An answer that was stopped ends before the next begins. */
   async #settled(): Promise<void> {
     if (this.writing.value?.signal.aborted) await this.#idle;
@@ -288,12 +117,14 @@ export class Talk {
     batch(() => {
       this.fault.value = undefined;
       this.writing.value = writing;
-      this.#leaf.value = writing.id;
+      this.leaf.value = writing.id;
     });
     announce(t("talk.answering"));
-    const store = await this.#needs.store;
-    const means: Means = { store, locks, states: this.#states, settings, known: this.#known };
-    const end = write(means, engine, writing).then(({ ending, error, unkept, refused }) => {
+    const written = this.store.then((store) => {
+      const means: Means = { store, locks, states: this.#states, settings, known: this.known };
+      return write(means, engine, writing);
+    });
+    const end = written.then(({ ending, error, unkept, refused }) => {
       batch(() => {
         const row = { ...writing.row.value };
         delete row.ending;
@@ -303,20 +134,14 @@ export class Talk {
         if (unkept !== undefined) this.#keepLater(writing, unkept);
         const empty = row.content.trim() === "";
         const here = this.chat.value === what.chat;
-        if (empty && here && this.#leaf.value === writing.id) this.#leaf.value = what.before ?? last.id;
-        else if (here && unkept === undefined && !refused) this.#replace(row);
+        if (empty && here && this.leaf.value === writing.id) this.leaf.value = what.before ?? last.id;
+        else if (here && unkept === undefined && !refused) this.replace(row);
         if (here && error !== undefined && models.engine.value === engine) this.#failed(error, last.id, row.content.trim() === "");
         if (here) announce(`${ending ? `${t(`talk.ended.${ending}`)} ` : ""}${plain(row.content)}`);
       });
     });
     this.#idle = end;
     await end;
-  }
-
-  /** Shows an answer as it ended before the store tells of it. */
-  #replace(row: Message): void {
-    const known = this.#conversation.value;
-    if (known) this.#conversation.value = { ...known, messages: [...known.messages.filter(({ id }) => id !== row.id), row] };
   }
 
   #failed(error: unknown, question: string, empty: boolean): void {
@@ -330,14 +155,14 @@ export class Talk {
 
   /** The store would not take an answer: it stays on the page, and the person may try again. */
   #keepLater(writing: Writing, error: unknown): void {
-    this.#unkept.value = writing;
+    this.unkept.value = writing;
     const { ending } = writing.row.value;
     const again = async () => {
-      const store = await this.#needs.store;
+      const store = await this.store;
       try {
-        await store.endAnswer(writing.row.value, ending, writing.task.before, this.#known(writing.chat));
+        await store.endAnswer(writing.row.value, ending, writing.task.before, this.known(writing.chat));
         batch(() => {
-          this.#unkept.value = undefined;
+          this.unkept.value = undefined;
           this.fault.value = undefined;
         });
       } catch (error) {
