@@ -322,6 +322,37 @@ test("drawing a long answer while it comes, and scrolling a long conversation", 
   expect(frames.moved).toBe(true);
 });
 
+test("what another app shares waits in the box of a new chat", async ({ page, site }) => {
+  const address = await site.start(fakeEngine());
+  await openReady(page, `${address}?title=Herons&text=Where+do+they+live%3F`);
+  await expect(messageBox(page)).toHaveValue("Herons\nWhere do they live?");
+  expect(page.url()).not.toContain("Herons");
+  const manifest = await page.evaluate(async () => (await fetch(document.querySelector<HTMLLinkElement>("link[rel=manifest]")!.href)).json());
+  expect(manifest).toMatchObject({ name: "Peregrine", display: "standalone" });
+});
+
+test("the page speaks another language, from right to left too", async ({ page, site }) => {
+  await openReady(page, await site.start(fakeEngine()));
+  await page.locator("#open-settings").click();
+  await page.getByLabel("Language").selectOption("ar");
+  await expect(page.locator("html")).toHaveAttribute("dir", "rtl");
+  await expect(page.locator("html")).toHaveAttribute("lang", "ar");
+  await expect(page.getByRole("heading", { name: "الإعدادات" })).toBeVisible();
+  await page.keyboard.press("Escape");
+  await page.locator("#prompt").fill("ما هي عاصمة إيطاليا؟");
+  await page.locator("#prompt").press("Enter");
+  await expect(page.locator("article.assistant .regenerate")).toBeVisible();
+  const places = await page.evaluate(() => {
+    const left = (query: string) => document.querySelector(query)!.getBoundingClientRect().left;
+    return { list: left("#chats"), conversation: left("#scroller"), send: left("#send"), box: left("#prompt"), wide: document.documentElement.scrollWidth };
+  });
+  expect(places.list).toBeGreaterThan(places.conversation);
+  expect(places.send - places.box).toBeLessThan(60);
+  expect(places.wide).toBeLessThanOrEqual(1300);
+  await page.reload();
+  await expect(page.locator("html"), "it is remembered").toHaveAttribute("dir", "rtl");
+});
+
 for (const scheme of ["light", "dark"] as const) {
   test(`no violation that axe knows, in any state: ${scheme}`, async ({ page, site }) => {
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });

@@ -15,3 +15,10 @@ export function chatOfAddress(hash: string): string | null {
 
 /** The address of a chat. */
 export const addressOf = (chat: string | null): string => (chat === null ? "#/" : `#/chat/${encodeURIComponent(chat)}`);
+
+/** What another app has shared with the page: the manifest says that it comes so. */
+export function sharedText(search: string): string {
+  const params = new URLSearchParams(search);
+  const parts = ["title", "text", "url"].map((name) => params.get(name)?.trim() ?? "");
+  return [...new Set(parts)].filter(Boolean).join("\n");
+}

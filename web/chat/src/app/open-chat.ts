@@ -7,9 +7,9 @@ import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
 import { Tree } from "../store/tree.js";
 import { titleOf, type Chat, type Conversation, type Message } from "../store/types.js";
-import { addressOf, chatOfAddress } from "./address.js";
+import { addressOf, chatOfAddress, sharedText } from "./address.js";
 import type { Fault } from "./faults.js";
-import { lastChat, rememberChat } from "./local.js";
+import { draftOf, keepDraft, lastChat, rememberChat } from "./local.js";
 import { announce, tell } from "./notices.js";
 import type { Writing } from "./writer.js";
 
@@ -64,6 +64,12 @@ export class OpenChat {
 
   /** The address bar's chat, or the one that was open last. */
   begin(): void {
+    const shared = sharedText(location.search);
+    if (shared !== "") {
+      // What another app shares waits in the box of a new chat; the address forgets it.
+      keepDraft(null, [draftOf(null), shared].filter(Boolean).join("\n"));
+      history.replaceState(null, "", `${location.pathname}#/`);
+    }
     const asked = chatOfAddress(location.hash);
     this.open(asked ?? (location.hash === "" ? lastChat() : null), asked === null ? "replace" : "none", asked !== null);
   }
