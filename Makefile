@@ -1,9 +1,11 @@
 # make chat    builds everything and serves the chat page
 # make test    runs every test, native and in a browser
+# make test-fast   formatting, lints, types, and all tests that need neither GPU nor browser
 # make bench   speed of the embedded model, natively and in the browser; make bench-compare BASE=COMMIT: ratios to a commit
 # make bench-table   speed of random models of official shapes on this GPU, checked in the same run
 # make fidelity   how exact the logits are in each format, and what the formats cost
 # make check   formatting and lints only
+# make hashes  writes anew what tests/unchanged.rs compares shaders and plans with
 # Whatever is missing on this machine is installed first (Debian packages through apt-get, with sudo when not root).
 
 PORT ?= 8317
@@ -17,17 +19,20 @@ modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
 page := web/chat/dist/index.html
 
-.PHONY: help chat test bench bench-table bench-compare fidelity check fmt native wasm page clean
+.PHONY: help chat test test-fast bench bench-table bench-compare fidelity check hashes fmt native wasm page clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//; 1,7p' Makefile
+	@sed -n 's/^# \{0,1\}//; 1,9p' Makefile
 
 chat: tools native $(page)
 	@node web/scripts/chat.mjs --port $(PORT)
 
 test:
 	@sh web/scripts/test.sh
+
+test-fast:
+	@sh web/scripts/test-fast.sh
 
 bench: native $(page)
 	@sh web/scripts/system.sh browser
@@ -51,6 +56,9 @@ check: tools $(modules)
 	@sh web/scripts/lint.sh
 	@sh web/scripts/wasm.sh check
 
+hashes: tools
+	@UPDATE_HASHES=1 cargo test --release -p peregrine-tests --test all -- sources_and_plans
+
 fmt:
 	@cargo fmt --all
 
@@ -70,9 +78,9 @@ $(modules): web/package.json web/package-lock.json
 $(wasm): $(rust) $(modules) web/scripts/wasm.sh
 	@sh web/scripts/wasm.sh build
 
-$(package): $(wasm) $(modules) $(model) web/package/tsconfig.json $(wildcard web/package/src/*)
+$(package): $(wasm) $(modules) $(model) web/package/tsconfig.json web/package/commonjs.mjs $(wildcard web/package/src/*)
 	@rm -rf web/package/dist web/package/models
-	@cd web && node_modules/.bin/tsc -p package
+	@cd web && npm run --silent build -w peregrine
 	@mkdir -p web/package/models && cp $(model) web/package/models/
 	@touch $@
 

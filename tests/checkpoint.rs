@@ -1,5 +1,6 @@
 //! Formats, readers, the writer: all without a GPU.
 
+mod addresses;
 pub mod allocation;
 mod file;
 mod flips;

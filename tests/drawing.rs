@@ -112,7 +112,7 @@ impl Noise {
                 "equal" => *logit = 1.5,
                 "few values" => *logit = (*logit * 2.0).round() / 2.0,
                 "peaked" if i % 977 == 5 => *logit += 12.0 * spread,
-                "forbidden" if i % 3 > 0 => *logit = f32::NEG_INFINITY,
+                "forbidden" if i % 3 > 0 => *logit = f32::MIN,
                 // Around the smallest normal number, on both sides of it and of zero.
                 "tiny" => *logit *= 1e-38,
                 "huge" => *logit *= 1.8e36,
@@ -229,6 +229,7 @@ fn what_is_no_number_is_seen_on_the_gpu() {
     for options in [options.clone(), SamplingOptions::greedy()] {
         for bad in [
             vec![f32::NEG_INFINITY; 3000],
+            [vec![0.0; 2999], vec![f32::NEG_INFINITY]].concat(),
             [vec![0.0; 2999], vec![f32::NAN]].concat(),
             [vec![0.0; 2999], vec![-f32::NAN]].concat(),
             [vec![f32::INFINITY], vec![0.0; 2999]].concat(),

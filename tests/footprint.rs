@@ -5,6 +5,7 @@ use peregrine::Error;
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::model::{LoadOptions, Model};
+use peregrine::session::GenerateOptions;
 use peregrine::state::{KvType, PAGE, State};
 use peregrine_tests::{checkpoint, golden_path, gpu, session, tiny_model};
 use pollster::block_on;
@@ -114,7 +115,7 @@ fn the_driver_counts_the_same() {
     let model = block_on(Model::load(&gpu, &file, &options, &mut |_| {})).unwrap();
     let state = full_state(&gpu, &model);
     block_on(gpu.sync()).unwrap();
-    let (found, expected) = (gpu.allocated_bytes().unwrap() - before, said.total() - said.kv_growth);
+    let (found, expected) = (gpu.allocated_bytes().unwrap() - before, said.least() - said.kv_growth);
     println!("said {expected}, given out {found}");
     assert!((expected..expected + expected / 20 + (1 << 20)).contains(&found), "said {expected}, given out {found}");
     drop(state);
@@ -134,12 +135,12 @@ fn a_budget_is_kept() {
     let load = |options: &LoadOptions| block_on(Model::load(&gpu, &file, options, &mut |_| {}));
 
     // To the byte.
-    assert_eq!(load(&budget(Some(2000), all.total())).unwrap().context_length(), 2000);
-    let error = load(&budget(Some(2000), all.total() - 1)).err().unwrap();
+    assert_eq!(load(&budget(Some(2000), all.least())).unwrap().context_length(), 2000);
+    let error = load(&budget(Some(2000), all.least() - 1)).err().unwrap();
     let Error::DoesNotFit { needed, budget: allowed, context_length, largest_context: Some(largest) } = error else {
         panic!("{error}");
     };
-    assert_eq!((needed, allowed, context_length), (all.total(), all.total() - 1, 2000));
+    assert_eq!((needed, allowed, context_length), (all.least(), all.least() - 1, 2000));
     // In whole pages of 128: 2000 tokens need 16, and 15 of them are 1920.
     assert_eq!(largest, 1920);
     assert_eq!(error.code(), "out-of-memory");
@@ -163,6 +164,66 @@ fn a_budget_is_kept() {
         assert!(matches!(error, Error::DoesNotFit { largest_context: None, .. }), "{error}");
         assert!(error.to_string().contains("no context is small enough"));
     }
+}
+
+/// Snapshots are part of a budget: by default they get what it leaves, and what is asked for them is not there for the context.
+#[test]
+fn snapshots_count() {
+    let file = checkpoint(&tiny_model());
+    let device = Device::of(&gpu(&GpuOptions::default()));
+    let with = |snapshots: Option<u64>, context: Option<u32>, bytes: Option<u64>| {
+        let options = LoadOptions {
+            snapshot_budget: snapshots,
+            context_length: context,
+            memory_budget: bytes,
+            ..LoadOptions::default()
+        };
+        Footprint::fit(&file, &options, device)
+    };
+    let free = with(None, Some(2000), None).unwrap();
+    assert_eq!((free.snapshots, free.total()), (256 << 20, free.least() + (256 << 20)));
+    let tight = with(None, Some(2000), Some(free.least() + 5000)).unwrap();
+    assert_eq!((tight.snapshots, tight.total()), (5000, free.least() + 5000));
+    let asked = with(Some(1 << 20), Some(2000), Some(free.least() + (1 << 20))).unwrap();
+    assert_eq!(asked.total(), free.least() + (1 << 20));
+    let error = with(Some(2 << 20), Some(2000), Some(free.least() + (1 << 20))).unwrap_err();
+    assert!(matches!(error, Error::DoesNotFit { needed, .. } if needed == free.least() + (2 << 20)), "{error}");
+    let smaller = with(Some(2 << 20), None, Some(free.least() + (1 << 20))).unwrap();
+    assert!(smaller.context_length < 2000 && smaller.snapshots == 2 << 20);
+    assert!(smaller.total() <= free.least() + (1 << 20));
+}
+
+/// Whatever is asked of a session, its snapshots and all its pages stay within what the model was allowed.
+#[test]
+fn sixty_requests_stay_within_a_budget() {
+    let file = checkpoint(&golden_path("norm1.gguf"));
+    let gpu = gpu(&GpuOptions::default());
+    let plain = options(700, 8);
+    let least = Footprint::of(&file, &plain, Device::of(&gpu)).unwrap().least();
+    let probe = session(&gpu, &file, &plain);
+    let (copy, fixed) = (probe.state().recurrent_bytes(), probe.state().fixed_bytes());
+    drop(probe);
+    let budget = least + 3 * copy;
+    let mut session = session(&gpu, &file, &LoadOptions { memory_budget: Some(budget), ..plain });
+    session.set_snapshot_budget(u64::MAX);
+    let model = session.engine().clone();
+    for request in 0..60_u32 {
+        let prompt: Vec<u32> = (0..100 + 7 * request).map(|i| (i * (request % 5 + 1)) % 40).collect();
+        block_on(session.complete(
+            &prompt,
+            &GenerateOptions { max_tokens: 2, ..GenerateOptions::default() },
+            &mut |_| true,
+        ))
+        .unwrap();
+        let pages = model.model().kv().bytes();
+        let snapshots = session.snapshots().1;
+        assert!(snapshots <= 3 * copy, "request {request}: {snapshots} bytes of snapshots");
+        // The pages of snapshots are in the arena.
+        let copies = (session.snapshots().0 - session.snapshots_on_host().0) as u64 * copy;
+        let all = model.model().bytes() + fixed + pages + copies;
+        assert!(all <= budget, "request {request}: {all} of {budget} bytes");
+    }
+    assert!(session.snapshots().0 > 0, "there are snapshots");
 }
 
 /// A conversation in a context that a budget or a binding has made smaller ends, and does not fail.

@@ -140,6 +140,9 @@ fn with_rounded_keys_and_values_nothing_is_lost_but_the_rounding() {
     let gpus = [ShapeClass::Software, ShapeClass::Hardware]
         .map(|shapes| gpu(&GpuOptions { shapes: Some(shapes), ..Default::default() }));
     assert_eq!(LoadOptions::default().kv, KvType::F16);
+    // What browsers are measured by (web/e2e/goldens), which have no CPU twin at hand.
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(golden_path("rounding.json")).unwrap()).unwrap();
     for kv in [KvType::F16, KvType::Q8] {
         let mut worst = 0.0_f32;
         for case in CASES {
@@ -150,6 +153,12 @@ fn with_rounded_keys_and_values_nothing_is_lost_but_the_rounding() {
             let rounded: Vec<f32> = ids.iter().flat_map(|id| twin.forward(*id).logits).collect();
             let lost = farthest(&rounded, &expected);
             assert!(lost > LOGITS, "{case}: {} loses something, or it is not {0}", kv.name());
+            let told = written[case.trim_end_matches(".gguf")][kv.name()].as_f64().unwrap_or(0.0) as f32;
+            assert!(
+                (told / lost - 1.0).abs() < 0.01,
+                "rounding.json, {case}, {}: {lost:.3e}, not {told:.3e}",
+                kv.name()
+            );
             for gpu in &gpus {
                 let mut session = session(gpu, &file, &LoadOptions { kv, ..exact() });
                 for chunk in [1, 7, 32] {

@@ -123,3 +123,27 @@ fn the_state_of_another_model_is_refused() {
         "{text}"
     );
 }
+
+/// What is kept when the device, and with it all that was read, is lost.
+#[test]
+fn words_are_kept_without_a_device() {
+    let model = checkpoint(&tiny_model());
+    let gpu = gpu(&Default::default());
+    let mut first = session(&gpu, &model, &LoadOptions::default());
+    let messages = [Message::new("user", "Tell me a short story about a cat.")];
+    let expected = ask(&mut first, &messages);
+    first.set_note(Some("what was said".into()));
+    let mut bytes = Vec::new();
+    first
+        .save_note(&mut |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })
+        .unwrap();
+    let mut second = session(&gpu, &model, &LoadOptions::default());
+    restored(&mut second, &bytes).unwrap();
+    assert_eq!((second.note(), second.position()), (Some("what was said"), 0));
+    assert_eq!(saved(&mut second), bytes, "the same as of a session that has read nothing");
+    let again = ask(&mut second, &messages);
+    assert_eq!((again.ids, again.cached_tokens), (expected.ids, 0));
+}

@@ -286,22 +286,47 @@ fn a_stopped_answer_goes_on_as_if_it_had_not_been() {
 
 #[test]
 fn prefill_can_be_stopped_between_chunks() {
-    let mut session = open(&GpuOptions::default(), &LoadOptions { chunk: Some(4), ..LoadOptions::default() });
-    let whole = ask(&mut session, &user(FIRST), &greedy(8));
-    session.reset();
-    let calls = Rc::new(Cell::new(0));
-    let count = calls.clone();
-    let cancel = move || {
-        count.set(count.get() + 1);
-        count.get() > 2
-    };
-    let options = GenerateOptions { cancel: Some(Rc::new(cancel)), ..greedy(8) };
-    let stopped = ask(&mut session, &user(FIRST), &options);
-    assert_eq!((stopped.finish, stopped.ids.len()), (Finish::Cancelled, 0));
-    let read = session.position();
-    assert!(read > 0 && read < whole.prompt_tokens, "{read} tokens read");
+    let mut session = open(&hardware(), &LoadOptions { chunk: Some(4), ..LoadOptions::default() });
+    // A GPU gets the first chunk as a whole, whatever it turns out to be.
+    let stopped = ask(&mut session, &user(FIRST), &stopped_at(3, greedy(8)));
+    assert_eq!((stopped.finish, stopped.ids.len(), session.position()), (Finish::Cancelled, 0, 4));
     let rest = block_on(session.generate(&greedy(8), &mut |_| true)).unwrap();
-    assert_eq!(rest.ids, whole.ids);
+    assert_eq!(rest.ids, ask(&mut beside(&session), &user(FIRST), &greedy(8)).ids);
+}
+
+/// Is cancelled when it asks for the `nth` time.
+fn stopped_at(nth: u32, options: GenerateOptions) -> GenerateOptions {
+    let calls = Cell::new(0);
+    let cancel = move || {
+        calls.set(calls.get() + 1);
+        calls.get() >= nth
+    };
+    GenerateOptions { cancel: Some(Rc::new(cancel)), ..options }
+}
+
+#[test]
+fn prefill_can_be_stopped_inside_a_chunk_where_it_takes_long() {
+    let software = GpuOptions { shapes: Some(ShapeClass::Software), ..GpuOptions::default() };
+    for options in [greedy(8), greedy_on_the_host(8)] {
+        // A model that has not shown yet how fast it is: after a few dispatches it asks again.
+        let mut session = open(&software, &LoadOptions::default());
+        let stopped = ask(&mut session, &user(FIRST), &stopped_at(2, options.clone()));
+        assert_eq!((stopped.finish, stopped.ids.len(), session.position()), (Finish::Cancelled, 0, 0));
+        let whole = ask(&mut beside(&session), &user(FIRST), &options);
+        assert_eq!(block_on(session.generate(&options, &mut |_| true)).unwrap().ids, whole.ids);
+
+        // In the second turn, however far it had come: back to the border between the turns, and on from there.
+        let messages = then(user(FIRST), &whole, SECOND);
+        let expected = ask(&mut session, &messages, &options);
+        for nth in 2..6 {
+            let mut other = beside(&session);
+            ask(&mut other, &user(FIRST), &options);
+            ask(&mut other, &messages, &stopped_at(nth, options.clone()));
+            let answer = ask(&mut other, &messages, &options);
+            assert_eq!(answer.ids, expected.ids, "stopped at {nth}");
+            assert!(answer.cached_tokens > 10, "stopped at {nth}: {} tokens were kept", answer.cached_tokens);
+        }
+    }
 }
 
 #[test]

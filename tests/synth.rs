@@ -63,6 +63,31 @@ fn a_file_has_the_shape_it_was_made_for() {
 }
 
 #[test]
+fn a_shape_of_ones_own() {
+    let shape = |sizes: &[(&str, u32)]| {
+        let sizes = sizes.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+        make(&SynthOptions { sizes, ..SynthOptions::new(Size::Toy, QuantType::F16, 1) })
+    };
+    let file =
+        open(shape(&[("hidden_size", 80), ("mamba_n_heads", 3), ("mamba_n_groups", 3), ("vocab_size", 331)]).unwrap());
+    let c = &file.config;
+    assert_eq!((c.hidden_size, c.mamba_d_ssm, c.mamba_n_groups, c.vocab_size), (80, 96, 3, 331));
+    let rows = values(&file, "lm_head.weight");
+    assert_eq!(rows.len(), 331 * 80);
+    assert!(rows.chunks_exact(80).all(|row| row.iter().any(|v| *v != 0.0)));
+    for (sizes, told) in [
+        (&[("hidden", 80)][..], "hidden=80"),
+        (&[("mamba_rms_norm", 2)], "mamba_rms_norm=2"),
+        (&[("vocab_size", 280)], "at least 281"),
+        (&[("mamba_n_groups", 3)], "a divisor of the 8 SSM heads"),
+        (&[("head_dim", 0)], "2 to 1024"),
+    ] {
+        let error = shape(sizes).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[test]
 fn the_seed_makes_the_bytes() {
     let first = make(&tiny(1, 1)).unwrap();
     assert!(make(&tiny(1, 1)).unwrap() == first, "the same seed");

@@ -4,4 +4,5 @@
 step "npm packages"
 cd web
 PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-progress --loglevel=error
+(cd package/test/types && npm ci --no-progress --loglevel=error)
 touch node_modules/.package-lock.json

@@ -3,6 +3,7 @@
 #   native   compiler, linker, Rust, Node
 #   vulkan   a Vulkan driver, software if need be
 #   browser  Chromium
+#   firefox  Firefox, for tests
 . "$(dirname "$0")/common.sh"
 
 for what in "$@"; do
@@ -28,6 +29,10 @@ for what in "$@"; do
         ;;
     browser)
         [ -n "$(sh web/scripts/browser.sh)" ] || apt_install chromium
+        ;;
+    firefox)
+        mac=/Applications/Firefox.app/Contents/MacOS/firefox
+        [ -n "${FIREFOX:-}" ] || command -v firefox-esr >/dev/null || command -v firefox >/dev/null || [ -x $mac ] || apt_install firefox-esr
         ;;
     *) die "system.sh: unknown part $what" ;;
     esac

@@ -3,7 +3,7 @@
 # A check (formatting, lints, types, build) that fails counts as one failed test; one that succeeds is not counted.
 . "$(dirname "$0")/common.sh"
 
-sh web/scripts/system.sh native vulkan browser
+sh web/scripts/system.sh native vulkan browser firefox
 make --no-print-directory web/node_modules/.package-lock.json
 
 logs=target/test-logs
@@ -38,7 +38,9 @@ check() {
 
 check fmt cargo fmt --all --check
 check clippy sh web/scripts/lint.sh
-run cargo-test cargo test --release --workspace --exclude peregrine-web --no-fail-fast
+# Each test with its time, for the list at the end.
+host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+run cargo-test env "CARGO_TARGET_${host}_RUNNER=sh $root/web/scripts/timed.sh" cargo test --release --workspace --exclude peregrine-web --no-fail-fast
 count "$(sum '^test result: .* \([0-9]*\) passed;.*')" "$(sum '^test result: .* \([0-9]*\) failed;.*')"
 
 check clippy-wasm sh web/scripts/wasm.sh check
@@ -50,6 +52,8 @@ count "$(sum '^[^a-z]*pass \([0-9]*\)$')" "$(sum '^[^a-z]*fail \([0-9]*\)$')"
 run browser sh -c 'cd web && npm run --silent test:e2e'
 count "$(sum '^ *\([0-9]*\) passed.*')" "$(sum '^ *\([0-9]*\) \(failed\|flaky\|did not run\|interrupted\|skipped\)$')"
 
+step "the ten slowest tests"
+node web/scripts/slowest.mjs "$logs/cargo-test" "$logs/node-test" "$logs/browser"
 say
 say "$passed passed, $failed failed"
 [ "$failed" = 0 ]

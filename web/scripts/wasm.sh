@@ -7,7 +7,8 @@
 # WASM_TOOLCHAIN=rustup or =debian insists on one.
 . "$(dirname "$0")/common.sh"
 target=wasm32-unknown-unknown
-bindgen_version=$(sed -n 's/^wasm-bindgen = "=\(.*\)"/\1/p' Cargo.toml)
+# The program must be of the very version of the crate.
+bindgen_version=$(sed -n '/^name = "wasm-bindgen"$/{n;s/^version = "\(.*\)"/\1/p;}' Cargo.lock)
 
 have_target() { [ "${WASM_TOOLCHAIN:-}" != debian ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; }
 

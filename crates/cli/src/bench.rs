@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::common::GpuArgs;
 use crate::failure::Outcome;
+use crate::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -97,9 +98,9 @@ pub fn run(args: &Args) -> Outcome {
     if args.profile {
         report["profile"] = profile(args, &mut session)?;
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = terminal::stdout();
     if args.json {
-        writeln!(out, "{report:#}")?;
+        writeln!(out, "{}", terminal::json(&report))?;
         return Ok(());
     }
     table(&mut out, &report)?;
@@ -284,7 +285,7 @@ fn report(
 fn table(out: &mut impl Write, report: &serde_json::Value) -> Outcome {
     let number = |path: &str| report.pointer(path).and_then(serde_json::Value::as_f64).unwrap_or(0.0);
     let megabytes = |path: &str| number(path) / 1e6;
-    writeln!(out, "adapter          {}", report["adapter"].as_str().unwrap_or_default())?;
+    writeln!(out, "adapter          {}", terminal::line(report["adapter"].as_str().unwrap_or_default()))?;
     writeln!(
         out,
         "loading          {:.2} s to the first token: open {:.2}, device {:.2}, model {:.2}, first prompt {:.2}",

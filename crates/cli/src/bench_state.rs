@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::bench::{Args, ids};
 use crate::failure::{Failure, Outcome};
+use crate::terminal::{self, note};
 
 /// Tokens of the turn that is edited.
 const TURN: u32 = 32;
@@ -34,7 +35,7 @@ pub fn run(args: &Args) -> Outcome {
     for context in &args.contexts {
         if *context + TURN > engine.model().context_length() {
             // The table has the others.
-            writeln!(std::io::stderr(), "a context of {context} tokens does not fit this model here, it is left out")?;
+            note(&format!("a context of {context} tokens does not fit this model here, it is left out"));
             continue;
         }
         rows.push(measure(&engine, *context, args.repeat)?);
@@ -52,9 +53,9 @@ pub fn run(args: &Args) -> Outcome {
         "runs": args.repeat,
         "contexts": rows,
     });
-    let mut out = std::io::stdout().lock();
+    let mut out = terminal::stdout();
     if args.json {
-        writeln!(out, "{report:#}")?;
+        writeln!(out, "{}", terminal::json(&report))?;
         return Ok(());
     }
     table(&mut out, &report)
@@ -63,7 +64,7 @@ pub fn run(args: &Args) -> Outcome {
 fn table(out: &mut impl Write, report: &Value) -> Outcome {
     let megabytes = |value: &Value| format!("{:.1} MB", value.as_f64().unwrap_or(0.0) / 1e6);
     let milliseconds = |value: &Value| format!("{:.1} ms", value.as_f64().unwrap_or(0.0) * 1e3);
-    writeln!(out, "adapter          {}", report["adapter"].as_str().unwrap_or_default())?;
+    writeln!(out, "adapter          {}", terminal::line(report["adapter"].as_str().unwrap_or_default()))?;
     writeln!(
         out,
         "keys and values  {} bytes a token ({}); recurrent states {}\n",

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::bench::{ids, percentile, timed};
 use crate::common::GpuArgs;
 use crate::failure::{Failure, Outcome};
+use crate::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -77,7 +78,7 @@ pub fn run(args: &Args) -> Outcome {
     let (Some(last), Some(first)) = (args.sizes.last(), args.types.first()) else {
         return Err(Failure::input("--sizes, --types: at least one of each"));
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = terminal::stdout();
     let mut report = json!({ "adapter": gpu.name(), "software": gpu.is_software() });
     let mut wrong = Vec::new();
     if wanted("check") {
@@ -110,7 +111,7 @@ pub fn run(args: &Args) -> Outcome {
     }
     report["seconds"] = start.elapsed().as_secs_f64().into();
     match args.json {
-        true => writeln!(out, "{report:#}")?,
+        true => writeln!(out, "{}", terminal::json(&report))?,
         false => tables(&mut out, args, &report)?,
     }
     match wrong.is_empty() {

@@ -1,10 +1,12 @@
 //! `chat`: a conversation on the terminal, or line by line from a pipe.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use peregrine::chat::Message;
 use peregrine::checkpoint::FileSource;
@@ -12,11 +14,13 @@ use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Overflow, Session};
 use pollster::block_on;
-use rustyline::error::ReadlineError;
 
-use crate::common::{GpuArgs, SamplingArgs, bytes};
+use crate::common::{GpuArgs, SamplingArgs, bytes, read_text};
 use crate::failure::{Failure, Outcome};
-use crate::state;
+use crate::input::{Event, Input};
+use crate::signals::{self, Signal};
+use crate::state::{self, Kept};
+use crate::terminal::{self, note};
 
 const HELP: &str = "/reset  begin a new conversation\n/quit   end (or Ctrl-D)\n/help   this\nCtrl-C  stop an answer";
 
@@ -27,6 +31,9 @@ pub struct Args {
     /// What the model is told before the conversation
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
+    /// The same from a file, UTF-8, as it is
+    #[arg(long, value_name = "FILE", conflicts_with = "system")]
+    system_file: Option<String>,
     /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_tokens: u32,
@@ -55,28 +62,29 @@ pub fn run(args: &Args) -> Outcome {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let defaults = SamplingOptions { seed: now.map_or(0, |now| now.as_secs()), ..SamplingOptions::default() };
     let sampling = args.sampling.options(defaults)?;
+    let system = args.system_file.as_deref().map(read_text).transpose()?.or_else(|| args.system.clone());
     let checkpoint = args.gpu.open(&args.model)?;
     if checkpoint.chat_template.is_none() {
         let message = "has no chat template, so it is not a chat model; `generate` continues texts";
         return Err(Failure::input(format!("{}: {message}", args.model)));
     }
+    if let Some(path) = &args.state {
+        // It would be too late at the end.
+        state::check(path)?;
+    }
     let interrupt = Arc::new(Interrupt::default());
-    let handler = interrupt.clone();
-    ctrlc::set_handler(move || handler.pressed())
-        .map_err(|error| Failure::run(format!("Ctrl-C cannot be caught: {error}")))?;
-
     let engine = args.gpu.load(&checkpoint, &LoadOptions { context_length: args.context, ..LoadOptions::default() })?;
     let asked = interrupt.clone();
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
         sampling,
         overflow: if args.drop_oldest { Overflow::DropOldest } else { Overflow::Error },
-        cancel: Some(Rc::new(move || asked.stop.load(Ordering::Relaxed))),
+        cancel: Some(Rc::new(move || asked.stops())),
         ..GenerateOptions::default()
     };
     let mut conversation = Conversation {
         session: Session::new(&engine)?,
-        system: args.system.as_ref().map(|text| Message::new("system", text)),
+        system: system.map(|text| Message::new("system", &text)),
         messages: Vec::new(),
         options,
         interrupt,
@@ -91,51 +99,98 @@ pub fn run(args: &Args) -> Outcome {
     if let Some(path) = args.state.as_deref().filter(|path| path.exists()) {
         conversation.restore(path)?;
     }
-    let mut input = Input::new()?;
+    let input = Input::new();
+    let (handler, events) = (conversation.interrupt.clone(), input.sender());
+    signals::on(move |signal| handler.receive(signal, &events));
     if input.interactive() {
         note(&format!("{} on {}. /help lists the commands.", args.model, engine.gpu_name()));
     }
-    while let Some(line) = input.line()? {
+    // Whatever ends the talk, it is kept; a fault of this program included.
+    let talked = catch_unwind(AssertUnwindSafe(|| talk(&mut conversation, &input)));
+    drop(input);
+    let kept = args.state.as_deref().map_or(Ok(()), |path| conversation.save(path));
+    match (talked.unwrap_or_else(|panic| resume_unwind(panic)), kept) {
+        (talked, Ok(())) => talked,
+        (Ok(()) | Err(Failure::ClosedPipe | Failure::Signal(_)), kept) => kept,
+        (Err(failure), Err(kept)) => Err(failure.with(&format!("; {}", kept.message()))),
+    }
+}
+
+fn talk(conversation: &mut Conversation, input: &Input) -> Outcome {
+    loop {
+        if let Some(signal) = conversation.interrupt.ended() {
+            return Err(Failure::Signal(signal));
+        }
+        let line = match input.next() {
+            Event::Signal(signal) => return Err(Failure::Signal(signal)),
+            Event::Line(line) => match line? {
+                Some(line) => line,
+                None => return Ok(()),
+            },
+        };
         match line.trim() {
             "" => {}
-            "/quit" | "/exit" => break,
+            "/quit" | "/exit" => return Ok(()),
             "/help" => note(HELP),
             "/reset" => conversation.reset(),
-            line if line.starts_with('/') && !line.contains(' ') && input.interactive() => {
-                note(&format!("{line} is no command; /help lists them"));
+            command if command.starts_with('/') && !command.contains(' ') && input.interactive() => {
+                note(&format!("{command} is no command; /help lists them"));
             }
-            line => match conversation.answer(line) {
+            // As it was typed: what stands before and after is a person's own.
+            _ => match conversation.answer(&line) {
                 // At a terminal a turn that fails (too long, say) does not end the conversation.
                 Err(Failure::Input(message)) if input.interactive() => note(&message),
                 result => result?,
             },
         }
     }
-    args.state.as_deref().map_or(Ok(()), |path| conversation.save(path))
 }
 
-/// What Ctrl-C means: during an answer its end, otherwise the program's.
+/// What Ctrl-C means: during an answer its end, otherwise the program's. Other signals end the program. All of them leave it the time
+/// to keep the conversation.
 #[derive(Default)]
 struct Interrupt {
     answering: AtomicBool,
     stop: AtomicBool,
+    /// Ctrl-C, so many times during this answer, or since the program is ending.
+    pressed: AtomicU32,
+    end: Mutex<Option<Signal>>,
 }
 
 impl Interrupt {
     fn begin(&self) {
         self.stop.store(false, Ordering::Relaxed);
+        self.pressed.store(0, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
     }
 
-    fn end(&self) {
+    fn finish(&self) {
         self.answering.store(false, Ordering::Relaxed);
     }
 
-    fn pressed(&self) {
-        // Twice during one answer: it does not end, and the user means it.
-        if !self.answering.load(Ordering::Relaxed) || self.stop.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+    /// Whether the answer is to end.
+    fn stops(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.ended().is_some()
+    }
+
+    /// Whether the program is to end.
+    fn ended(&self) -> Option<Signal> {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn receive(&self, signal: Signal, events: &Sender<Event>) {
+        if signal == Signal::Interrupt {
+            let pressed = self.pressed.fetch_add(1, Ordering::Relaxed);
+            match (self.ended().is_some(), self.answering.load(Ordering::Relaxed), pressed) {
+                (false, true, 0) => return self.stop.store(true, Ordering::Relaxed),
+                // The answer does not end, or it is not kept in time: the user means it.
+                (true, ..) | (_, _, 2..) => signals::end(signal),
+                _ => {}
+            }
         }
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(signal);
+        // Nobody may be waiting any more.
+        let _ = events.send(Event::Signal(signal));
     }
 }
 
@@ -172,36 +227,35 @@ impl Conversation {
     fn save(&mut self, path: &Path) -> Outcome {
         let messages = serde_json::to_string(&self.messages).map_err(|error| Failure::run(error.to_string()))?;
         self.session.set_note(Some(messages));
-        state::write(&mut self.session, path)
+        if state::write(&mut self.session, path)? == Kept::Words {
+            note(&format!("{}: the GPU is lost; the words are kept, and will be read again", path.display()));
+        }
+        Ok(())
     }
 
     fn answer(&mut self, question: &str) -> Outcome {
         self.interrupt.begin();
         self.messages.push(Message::new("user", question));
-        let mut out = std::io::stdout().lock();
+        let mut out = terminal::stdout();
         let mut written = Ok(());
-        let mut told = 0;
+        let mut told = String::new();
         let answered = block_on(self.session.chat(&self.messages, &self.options, &mut |piece| {
-            told += piece.text.len();
+            told.push_str(&piece.text);
             written = write!(out, "{}", piece.text).and_then(|()| out.flush());
             written.is_ok()
         }));
-        self.interrupt.end();
-        let answer = match answered {
-            Ok(answer) => answer,
-            Err(error) => {
-                // As if the question had not been asked.
-                self.messages.pop();
-                return Err(error.into());
-            }
-        };
-        written?;
-        writeln!(out, "{}", &answer.text[told..])?;
-        note(&statistics(&answer));
-        match answer.text.is_empty() && answer.finish == Finish::Cancelled {
+        self.interrupt.finish();
+        let stopped = !answered.as_ref().is_ok_and(|answer| answer.finish != Finish::Cancelled);
+        let text = answered.as_ref().map_or(&told, |answer| &answer.text);
+        match text.is_empty() && stopped {
+            // As if the question had not been asked.
             true => drop(self.messages.pop()),
-            false => self.messages.push(Message::new("assistant", &answer.text)),
+            false => self.messages.push(Message::new("assistant", text)),
         }
+        let answer = answered?;
+        written?;
+        writeln!(out, "{}", &answer.text[told.len()..])?;
+        note(&statistics(&answer));
         // Each answer has draws of its own.
         self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
         Ok(())
@@ -227,60 +281,4 @@ fn statistics(answer: &Generated) -> String {
         answer.cached_tokens,
         answer.prompt_tokens,
     )
-}
-
-/// For people, beside the answers on stdout.
-fn note(text: &str) {
-    let mut err = std::io::stderr();
-    let dim = err.is_terminal();
-    let (on, off) = if dim { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-    // Without stderr there is nobody to tell.
-    let _ = writeln!(err, "{on}{text}{off}");
-}
-
-/// Lines from a terminal with editing and history, or from a pipe.
-enum Input {
-    Terminal(Box<rustyline::DefaultEditor>),
-    Pipe,
-}
-
-impl Input {
-    fn new() -> Outcome<Self> {
-        if !std::io::stdin().is_terminal() {
-            return Ok(Self::Pipe);
-        }
-        match rustyline::DefaultEditor::new() {
-            Ok(editor) => Ok(Self::Terminal(Box::new(editor))),
-            Err(error) => Err(Failure::run(format!("terminal: {error}"))),
-        }
-    }
-
-    fn interactive(&self) -> bool {
-        matches!(self, Self::Terminal(_))
-    }
-
-    /// The next line, `None` at the end.
-    fn line(&mut self) -> Outcome<Option<String>> {
-        let editor = match self {
-            Self::Terminal(editor) => editor,
-            Self::Pipe => {
-                let mut bytes = Vec::new();
-                let read = std::io::stdin().lock().read_until(b'\n', &mut bytes);
-                let read = read.map_err(|error| Failure::input(format!("standard input: {error}")))?;
-                return Ok((read > 0).then(|| String::from_utf8_lossy(&bytes).into_owned()));
-            }
-        };
-        loop {
-            match editor.readline("> ") {
-                Ok(line) => {
-                    // A line that cannot be remembered is still a line.
-                    let _ = editor.add_history_entry(&line);
-                    return Ok(Some(line));
-                }
-                Err(ReadlineError::Interrupted) => note("Ctrl-D or /quit ends"),
-                Err(ReadlineError::Eof) => return Ok(None),
-                Err(error) => return Err(Failure::run(format!("terminal: {error}"))),
-            }
-        }
-    }
 }

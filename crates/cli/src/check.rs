@@ -1,9 +1,12 @@
 //! `check`: the GPU against the CPU twin, dispatch by dispatch, on any model.
 
-use peregrine::check::{Comparison, check};
-use peregrine::checkpoint::Checkpoint;
+use std::io::Write;
+use std::time::Instant;
+
+use peregrine::check::{Comparison, check, halves, spread_ids, worst};
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
+use peregrine::selfcheck::self_check;
 use peregrine::session::{Engine, Session};
 use peregrine::state::KvType;
 use pollster::block_on;
@@ -11,6 +14,7 @@ use serde_json::json;
 
 use crate::common::open;
 use crate::failure::{Failure, Outcome};
+use crate::terminal::{self, line, note};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,6 +26,9 @@ pub struct Args {
     /// Check every kernel variant that this device can run, not only the one it uses
     #[arg(long)]
     all_variants: bool,
+    /// Only the quick comparison that runs before the first answer on a device, and how long it takes
+    #[arg(long)]
+    quick: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -59,17 +66,15 @@ fn variants(all: bool) -> Vec<(&'static str, GpuOptions, KvType)> {
 
 pub fn run(args: &Args) -> Outcome {
     let checkpoint = open(&args.model)?;
-    let ids = ids(&checkpoint, args.tokens);
-    let half = args.tokens / 2;
-    let mut steps = vec![half];
-    steps.extend(std::iter::repeat_n(1, (args.tokens - half) as usize));
+    let ids = spread_ids(checkpoint.config.vocab_size, args.tokens);
+    let steps = halves(args.tokens);
 
     let mut reports = Vec::new();
     let mut first_difference = None;
     for (name, options, kv) in variants(args.all_variants) {
         let gpu = match block_on(Gpu::new(&GpuOptions { adapter: args.adapter.clone(), ..options.clone() })) {
             Err(error) if options.reduction == Some(Reduction::Subgroup) || options.cooperative => {
-                eprintln!("{name}: {error}");
+                note(&format!("{name}: {error}"));
                 continue;
             }
             gpu => gpu?,
@@ -77,6 +82,19 @@ pub fn run(args: &Args) -> Outcome {
         // A chunk must hold the first step.
         let load = LoadOptions { chunk: Some(args.tokens), kv, ..LoadOptions::default() };
         let engine = block_on(Engine::load(&gpu, &checkpoint, &load, &mut |_| {}))?;
+        if args.quick {
+            let start = Instant::now();
+            let failed = block_on(self_check(&engine, &checkpoint))?;
+            let seconds = start.elapsed().as_secs_f64();
+            let outcome = failed.as_deref().unwrap_or("results are right");
+            if args.json {
+                reports.push(json!({ "variant": name, "gpu": gpu.name(), "failed": failed, "seconds": seconds }));
+            } else {
+                writeln!(terminal::stdout(), "{} ({name}): {outcome}; {seconds:.3} s", line(gpu.name()))?;
+            }
+            first_difference = first_difference.or(failed.map(|what| format!("{what} ({name})")));
+            continue;
+        }
         let mut session = Session::new(&engine)?;
         let mut results: Vec<Comparison> = Vec::new();
         block_on(check(&mut session, &checkpoint, &ids, &steps, &mut |r| results.push(r.clone())))?;
@@ -84,18 +102,18 @@ pub fn run(args: &Args) -> Outcome {
         if let Some(r) = differs
             && first_difference.is_none()
         {
-            first_difference = Some(format!("{} ({name}, step of {} tokens)", describe(r), r.tokens));
+            first_difference = Some(format!("{} ({name}, step of {} tokens)", r.describe(), r.tokens));
         }
         reports.push(if args.json {
             report_json(name, &gpu, &results, differs)
         } else {
-            print_table(name, &gpu, &results);
+            print_table(name, &gpu, &results)?;
             serde_json::Value::Null
         });
     }
     if args.json {
         let report = json!({ "model": args.model, "tokens": args.tokens, "ok": first_difference.is_none(), "variants": reports });
-        println!("{report:#}");
+        writeln!(terminal::stdout(), "{}", terminal::json(&report))?;
     }
     match first_difference {
         Some(what) => Err(Failure::run(format!("first stage that differs: {what}"))),
@@ -103,62 +121,30 @@ pub fn run(args: &Args) -> Outcome {
     }
 }
 
-/// Ids spread over the vocabulary, the same every time.
-fn ids(checkpoint: &Checkpoint, tokens: u32) -> Vec<u32> {
-    let vocab_size = u64::from(checkpoint.config.vocab_size);
-    (1..=u64::from(tokens)).map(|i| (i * 2_654_435_761 % vocab_size) as u32).collect()
-}
-
-fn describe(r: &Comparison) -> String {
-    format!(
-        "{}: at index {} GPU {:e}, CPU {:e}, largest value {:.3e}",
-        r.stage, r.index, r.found, r.expected, r.magnitude
-    )
-}
-
-fn relative(r: &Comparison) -> f32 {
-    r.difference / r.magnitude.max(1e-3)
-}
-
-/// The name of a stage without its layer.
-fn kind(r: &Comparison) -> &str {
-    r.stage.split_once(", ").map_or(r.stage.as_str(), |(_, kind)| kind)
-}
-
-/// The worst comparison of each kind of stage, in the order of the model.
-fn worst(results: &[Comparison]) -> Vec<(&Comparison, usize)> {
-    let mut worst: Vec<(&Comparison, usize)> = Vec::new();
-    for r in results {
-        match worst.iter_mut().find(|(w, _)| kind(w) == kind(r)) {
-            Some((w, count)) => {
-                *count += 1;
-                if relative(r) > relative(w) || !r.difference.is_finite() {
-                    *w = r;
-                }
-            }
-            None => worst.push((r, 1)),
-        }
-    }
-    worst
-}
-
-fn print_table(name: &str, gpu: &Gpu, results: &[Comparison]) {
-    println!("{} ({name}; {:?} shapes, {:?} sums)", gpu.name(), gpu.shapes(), gpu.reduction());
-    println!("  {:<28} {:>6}  {:>10}  {:>10}  worst at", "stage", "times", "difference", "of largest");
+fn print_table(name: &str, gpu: &Gpu, results: &[Comparison]) -> std::io::Result<()> {
+    let mut out = terminal::stdout();
+    writeln!(out, "{} ({name}; {:?} shapes, {:?} sums)", line(gpu.name()), gpu.shapes(), gpu.reduction())?;
+    writeln!(out, "  {:<28} {:>6}  {:>10}  {:>10}  worst at", "stage", "times", "difference", "of largest")?;
     for (r, count) in worst(results) {
         let mark = if r.is_close() { "" } else { "  DIFFERS" };
-        let place = if r.stage == kind(r) { "" } else { r.stage.split(", ").next().unwrap_or("") };
-        println!("  {:<28} {count:>6}  {:>10.2e}  {:>10.2e}  {place}{mark}", kind(r), r.difference, relative(r));
+        let place = if r.stage == r.kind() { "" } else { r.stage.split(", ").next().unwrap_or("") };
+        writeln!(
+            out,
+            "  {:<28} {count:>6}  {:>10.2e}  {:>10.2e}  {place}{mark}",
+            r.kind(),
+            r.difference,
+            r.relative()
+        )?;
     }
     let differ = results.iter().filter(|r| !r.is_close()).count();
-    println!("  {} comparisons, {differ} differ\n", results.len());
+    writeln!(out, "  {} comparisons, {differ} differ\n", results.len())
 }
 
 fn report_json(name: &str, gpu: &Gpu, results: &[Comparison], differs: Option<&Comparison>) -> serde_json::Value {
     let stages: Vec<_> = worst(results)
         .into_iter()
         .map(|(r, count)| {
-            json!({ "stage": kind(r), "count": count, "difference": r.difference, "relative": relative(r), "worst": r.stage })
+            json!({ "stage": r.kind(), "count": count, "difference": r.difference, "relative": r.relative(), "worst": r.stage })
         })
         .collect();
     json!({
@@ -166,7 +152,7 @@ fn report_json(name: &str, gpu: &Gpu, results: &[Comparison], differs: Option<&C
         "gpu": gpu.name(),
         "comparisons": results.len(),
         "differ": results.iter().filter(|r| !r.is_close()).count(),
-        "first": differs.map(describe),
+        "first": differs.map(Comparison::describe),
         "stages": stages,
     })
 }

@@ -1,7 +1,7 @@
 //! What several commands share: opening a model, loading it on the GPU, sampling flags, lists of ids.
 
 use std::borrow::Cow;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,15 +10,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use peregrine::Error;
 use peregrine::checkpoint::hub::HubId;
 use peregrine::checkpoint::{Checkpoint, Container};
-use peregrine::gpu::{Gpu, GpuOptions};
+use peregrine::gpu::{Access, Gpu, GpuOptions};
 use peregrine::model::{LoadOptions, Progress};
 use peregrine::sampling::SamplingOptions;
+use peregrine::selfcheck::{self, Verdict};
 use peregrine::session::Engine;
 use peregrine::state::KvType;
 use pollster::block_on;
 
 use crate::failure::{Failure, Outcome};
-use crate::hub;
+use crate::terminal::{line, note};
+use crate::{hub, self_checks};
 
 /// Where and how to run.
 #[derive(clap::Args)]
@@ -77,23 +79,51 @@ impl GpuArgs {
         Ok(checkpoint)
     }
 
-    /// The device.
-    pub fn device(&self) -> Outcome<Gpu> {
-        Ok(block_on(Gpu::new(&GpuOptions {
+    fn gpu_options(&self) -> GpuOptions {
+        GpuOptions {
             adapter: self.adapter.clone(),
             baseline: self.baseline,
             cooperative: self.cooperative,
             ..GpuOptions::default()
-        }))?)
+        }
     }
 
-    /// The checkpoint on the GPU, with a progress bar on a terminal.
+    /// The device.
+    pub fn device(&self) -> Outcome<Gpu> {
+        Ok(block_on(Gpu::new(&self.gpu_options()))?)
+    }
+
+    /// The checkpoint on the GPU, with a progress bar on a terminal: driven in the best way that passes the self-check.
     pub fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
-        self.load_on(&self.device()?, checkpoint, options)
+        let mut outcomes = self_checks::read();
+        let before = outcomes.len();
+        let engine = self.with_bar(checkpoint, options, |options, report| {
+            let mut tell = |verdict: &Verdict| {
+                if let Some(reason) = &verdict.failed {
+                    note(&format!("{} is not used, since it computes wrong results here: {reason}", verdict.variant));
+                }
+            };
+            let (access, gpu) = (Access::new(), self.gpu_options());
+            let loading = selfcheck::load(&access, &gpu, checkpoint, options, &mut outcomes, report, &mut tell);
+            block_on(loading).map(|checked| checked.engine)
+        });
+        if outcomes.len() > before {
+            self_checks::write(&outcomes);
+        }
+        engine
     }
 
-    /// The same on a device that is open.
+    /// The same on a device that is open, and as it is: for benchmarks.
     pub fn load_on(&self, gpu: &Gpu, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
+        self.with_bar(checkpoint, options, |options, report| block_on(Engine::load(gpu, checkpoint, options, report)))
+    }
+
+    fn with_bar(
+        &self,
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        load: impl FnOnce(&LoadOptions, &mut dyn FnMut(Progress)) -> Result<Rc<Engine>, Error>,
+    ) -> Outcome<Rc<Engine>> {
         let options =
             LoadOptions { memory_budget: self.memory_budget, kv: self.kv.unwrap_or(options.kv), ..options.clone() };
         let bar = bytes_bar("loading");
@@ -104,16 +134,13 @@ impl GpuArgs {
             }
             Progress::Compile { .. } => bar.set_message("compiling shaders"),
         };
-        let engine = block_on(Engine::load(gpu, checkpoint, &options, &mut report));
+        let engine = load(&options, &mut report);
         bar.finish_and_clear();
         let engine = engine?;
         let (context, wanted) = (engine.model().context_length(), checkpoint.config.max_position_embeddings);
         if context < options.context_length.unwrap_or(wanted) {
             // Not an error: a shorter conversation is possible.
-            let _ = writeln!(
-                std::io::stderr(),
-                "the context has {context} tokens: more does not fit, or is not in the model"
-            );
+            note(&format!("the context has {context} tokens: more does not fit, or is not in the model"));
         }
         Ok(engine)
     }
@@ -121,7 +148,8 @@ impl GpuArgs {
 
 /// A bar over bytes; it shows on terminals only.
 pub fn bytes_bar(message: impl Into<Cow<'static, str>>) -> ProgressBar {
-    let bar = ProgressBar::new(0).with_message(message);
+    let message: Cow<'static, str> = message.into();
+    let bar = ProgressBar::new(0).with_message(line(&message).into_owned());
     let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
@@ -154,9 +182,18 @@ pub struct SamplingArgs {
     /// Take X off a token's logit for each time that the answer has it already (0: off)
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     frequency_penalty: Option<f32>,
-    /// The same seed gives the same text
-    #[arg(long, value_name = "N")]
+    /// The same seed gives the same text; -1 gives another every time
+    #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
+}
+
+/// A seed, or -1 for one that nobody knows before.
+fn seed(text: &str) -> Result<u64, String> {
+    use std::hash::{BuildHasher, Hasher};
+    if text == "-1" {
+        return Ok(std::collections::hash_map::RandomState::new().build_hasher().finish());
+    }
+    text.parse().map_err(|_| "a whole number is needed, or -1 for another every time".into())
 }
 
 impl SamplingArgs {
@@ -182,7 +219,8 @@ impl SamplingArgs {
 pub fn open(model: &str) -> Outcome<Checkpoint> {
     let id = HubId::parse(model).filter(|_| !Path::new(model).exists());
     let Some(id) = id else {
-        return Ok(block_on(Checkpoint::open(model))?);
+        let is_address = model.starts_with("http://") || model.starts_with("https://");
+        return if is_address { hub::open_address(model) } else { Ok(block_on(Checkpoint::open(model))?) };
     };
     let path = hub::fetch(&id)?;
     let text = path.to_str().ok_or_else(|| Failure::input(format!("{}: the path is not UTF-8", path.display())))?;

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use peregrine::Error;
 
+use crate::signals::Signal;
+use crate::terminal::line;
+
 /// What every command returns.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
@@ -17,6 +20,8 @@ pub enum Failure {
     Run(String),
     /// Whoever read our output has gone (`| head`): nothing to say.
     ClosedPipe,
+    /// A signal has ended it: nothing to say, either.
+    Signal(Signal),
 }
 
 impl Failure {
@@ -33,7 +38,16 @@ impl Failure {
         match self {
             Self::Input(message) => Self::Input(message + more),
             Self::Run(message) => Self::Run(message + more),
-            Self::ClosedPipe => Self::ClosedPipe,
+            quiet => quiet,
+        }
+    }
+
+    /// What there is to say.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Input(message) | Self::Run(message) => message,
+            Self::ClosedPipe => "standard output was closed",
+            Self::Signal(_) => "stopped by a signal",
         }
     }
 
@@ -48,10 +62,11 @@ impl Failure {
             Self::Input(message) => (message, 2),
             Self::Run(message) => (message, 1),
             Self::ClosedPipe => return ExitCode::SUCCESS,
+            Self::Signal(signal) => return ExitCode::from(signal.status()),
         };
-        let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         // With stderr closed there is nobody to tell.
-        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("error: {line}\n"));
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("error: {}\n", line(&message)));
         ExitCode::from(code)
     }
 }
@@ -62,6 +77,8 @@ impl From<Error> for Failure {
         match error {
             Error::NoGpu { .. }
             | Error::Gpu { .. }
+            | Error::NotFinite { .. }
+            | Error::SelfCheck { .. }
             | Error::DeviceLost { .. }
             | Error::OutOfMemory { .. }
             | Error::DoesNotFit { .. }

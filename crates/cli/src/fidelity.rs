@@ -1,10 +1,12 @@
 //! `fidelity`: the GPU's logits against the CPU twin in f64.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use peregrine::checkpoint::Checkpoint;
+use peregrine::Error;
+use peregrine::checkpoint::{Checkpoint, PartFile};
 use peregrine::fidelity::{
     Difference, Fidelity, FidelityOptions, TOLERANCE, TOLERANCE_F16, TOLERANCE_Q8, compare, exact as exact_logits,
 };
@@ -19,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::common::GpuArgs;
 use crate::failure::{Failure, Outcome};
+use crate::terminal::{self, line, note};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -97,9 +100,9 @@ pub fn run(args: &Args) -> Outcome {
         }
     }
     if args.json {
-        println!("{:#}", json(&adapter, args, &rows));
+        writeln!(terminal::stdout(), "{}", terminal::json(&json(&adapter, args, &rows)))?;
     } else {
-        print(&adapter, args, &rows);
+        print(&adapter, args, &rows)?;
     }
     match rows.iter().find(|row| !row.fidelity.is_within(row.tolerance())) {
         None => Ok(()),
@@ -201,19 +204,20 @@ fn measure<T: Real>(
                 let expected = block_on(exact_logits::<T>(checkpoint, &options, &mut |n| bar.set_position(n.into())))?;
                 bar.finish_and_clear();
                 if !args.json {
-                    eprintln!("{name}: {:.1} s for the CPU", start.elapsed().as_secs_f64());
+                    note(&format!("{name}: {:.1} s for the CPU", start.elapsed().as_secs_f64()));
                 }
                 if let Some(path) = &args.exact {
-                    let name = path.display().to_string();
-                    let failed = Failure::writing(&name);
-                    std::fs::write(path, bytes_of(&expected, args.single)).map_err(failed)?;
+                    let mut file = PartFile::create(path)?;
+                    let written = file.out().write_all(&bytes_of(&expected, args.single));
+                    file.finish(written.map_err(|source| Error::Io { name: "the output".into(), source }))?;
                 }
                 expected
             }
         };
         let fidelity = block_on(compare(&mut Session::new(&engine)?, &options, &expected))?;
         if !args.json {
-            eprintln!("{name}, keys and values in {}: {:.1} s in all", kv.name(), start.elapsed().as_secs_f64());
+            let seconds = start.elapsed().as_secs_f64();
+            note(&format!("{name}, keys and values in {}: {seconds:.1} s in all", kv.name()));
         }
         rows.push(Row { name: name.into(), kv: *kv, fidelity });
         adapter = engine.gpu_name().into();
@@ -232,16 +236,18 @@ fn title(adapter: &str, args: &Args) -> String {
 }
 
 /// As Markdown.
-fn print(adapter: &str, args: &Args, rows: &[Row]) {
-    println!("{}\n", title(adapter, args));
-    println!("| | keys, values | | largest difference | mean | KL, nats | same argmax | standard deviation |");
-    println!("|---|---|---|---|---|---|---|---|");
+fn print(adapter: &str, args: &Args, rows: &[Row]) -> std::io::Result<()> {
+    let mut out = terminal::stdout();
+    writeln!(out, "{}\n", line(&title(adapter, args)))?;
+    writeln!(out, "| | keys, values | | largest difference | mean | KL, nats | same argmax | standard deviation |")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|")?;
     for row in rows {
         for (kind, d) in [("prefill", &row.fidelity.prefill), ("decode", &row.fidelity.decode)] {
             let mark = if d.is_within(row.tolerance()) { "" } else { " **differs**" };
-            println!(
+            writeln!(
+                out,
                 "| {} | {} | {kind} | {:.1e}{mark} | {:.1e} | {:.1e} | {} of {} | {:.2} |",
-                row.name,
+                line(&row.name),
                 row.kv.name(),
                 d.largest,
                 d.mean,
@@ -249,9 +255,10 @@ fn print(adapter: &str, args: &Args, rows: &[Row]) {
                 d.same_argmax,
                 d.rows,
                 d.deviation
-            );
+            )?;
         }
     }
+    Ok(())
 }
 
 fn json(adapter: &str, args: &Args, rows: &[Row]) -> Value {

@@ -10,17 +10,21 @@ use peregrine::session::{Finish, GenerateOptions, Generated, Session};
 use pollster::block_on;
 use serde_json::json;
 
-use crate::common::{GpuArgs, SamplingArgs, read_ids};
+use crate::common::{GpuArgs, SamplingArgs, read_ids, read_text};
 use crate::failure::Outcome;
+use crate::terminal;
 
 #[derive(clap::Args)]
-#[command(group(clap::ArgGroup::new("input").required(true).args(["prompt", "ids"])))]
+#[command(group(clap::ArgGroup::new("input").required(true).args(["prompt", "prompt_file", "ids"])))]
 pub struct Args {
     /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
     model: String,
     /// The text to continue; control tokens in it are recognised
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
+    /// The text from a file, UTF-8, as it is; - for standard input. An argument has at most 128 KiB on Linux, a file any length
+    #[arg(long, value_name = "FILE")]
+    prompt_file: Option<String>,
     /// Token ids instead, taken as they are: integers separated by white space; - for standard input
     #[arg(long, value_name = "FILE")]
     ids: Option<String>,
@@ -34,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// End the answer before this text (may be given several times)
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
     /// One JSON object instead of a stream of text
     #[arg(long)]
@@ -47,11 +51,12 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Outcome {
     let sampling = args.sampling.options(SamplingOptions { top_p: 1.0, ..SamplingOptions::default() })?;
+    let prompt = args.prompt_file.as_deref().map(read_text).transpose()?.or_else(|| args.prompt.clone());
     let checkpoint = args.gpu.open(&args.model)?;
     let vocab_size = checkpoint.config.vocab_size;
     let given = args.ids.as_deref().map(|path| read_ids(path, vocab_size)).transpose()?;
     let engine = args.gpu.load(&checkpoint, &LoadOptions::default())?;
-    let ids = match (given, &args.prompt) {
+    let ids = match (given, &prompt) {
         (Some(ids), _) => ids,
         (None, prompt) => {
             let tokenizer = engine.tokenizer();
@@ -74,7 +79,7 @@ pub fn run(args: &Args) -> Outcome {
     block_on(session.prefill(&ids))?;
     let prefill_seconds = start.elapsed().as_secs_f64();
 
-    let mut out = std::io::stdout().lock();
+    let mut out = terminal::stdout();
     let mut written = Ok(());
     let mut told = 0;
     let answer = block_on(session.generate(&options, &mut |piece| {
@@ -87,7 +92,7 @@ pub fn run(args: &Args) -> Outcome {
     written?;
     if args.json {
         let prefill_seconds = prefill_seconds + answer.prefill_seconds;
-        writeln!(out, "{:#}", describe(&answer, prefill_seconds, engine.gpu_name()))?;
+        writeln!(out, "{}", terminal::json(&describe(&answer, prefill_seconds, engine.gpu_name())))?;
     } else {
         writeln!(out, "{}", &answer.text[told..])?;
     }

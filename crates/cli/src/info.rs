@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::common::open;
 use crate::failure::Outcome;
+use crate::terminal::{self, line};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -47,9 +48,9 @@ pub fn run(args: &Args) -> Outcome {
             json!({"adapters": adapters.iter().map(describe).collect::<Vec<_>>()})
         }
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = terminal::stdout();
     match (args.json, &args.model) {
-        (true, _) => writeln!(out, "{info:#}")?,
+        (true, _) => writeln!(out, "{}", terminal::json(&info))?,
         (false, None) => adapters_table(&mut out, &info)?,
         (false, Some(_)) => model_table(&mut out, &info)?,
     }
@@ -86,18 +87,20 @@ fn describe(checkpoint: &Checkpoint) -> Value {
 fn memory(checkpoint: &Checkpoint, args: &Args) -> Outcome<Value> {
     let options = LoadOptions { context_length: args.context, kv: args.kv, ..LoadOptions::default() };
     let need = Footprint::of(checkpoint, &options, Device::default())?;
+    let need = need.within(args.memory_budget.unwrap_or(u64::MAX));
     let mut memory = json!({
         "context": need.context_length,
-        "total": need.total(),
+        "total": need.least(),
         "weights": need.weights,
         "kv_cache": need.kv_cache,
         "kv_growth": need.kv_growth,
         "states": need.states,
         "scratch": need.scratch,
+        "snapshots": need.snapshots,
     });
     if let Some(budget) = args.memory_budget {
         memory["budget"] = budget.into();
-        memory["fits"] = (need.total() <= budget).into();
+        memory["fits"] = (need.least() <= budget).into();
         memory["largest_context"] = json!(Footprint::largest_context(checkpoint, &options, Device::default(), budget)?);
     }
     Ok(memory)
@@ -178,6 +181,7 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
         ("  while they grow", "kv_growth"),
         ("  states", "states"),
         ("  activations", "scratch"),
+        ("and for snapshots, at most", "snapshots"),
     ] {
         row(name, bytes(&memory[key]))?;
     }
@@ -197,7 +201,7 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
     row(
         "tokenizer",
         match tokenizer["error"].as_str() {
-            Some(error) => format!("unusable: {error}"),
+            Some(error) => format!("unusable: {}", line(error)),
             None => format!(
                 "{} tokens, {} of them special; begin {}, end {}",
                 tokenizer["tokens"], tokenizer["special"], tokenizer["bos"], tokenizer["end"]
@@ -209,5 +213,5 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
 
 /// Without the quotes of JSON.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+    value.as_str().map_or_else(|| line(&value.to_string()).into_owned(), |text| line(text).into_owned())
 }

@@ -1,10 +1,9 @@
 //! `logits`: the model's output for given tokens, for comparison with other implementations.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::PathBuf;
 
 use npyz::WriterBuilder;
+use peregrine::checkpoint::PartFile;
 use peregrine::model::LoadOptions;
 use peregrine::session::Session;
 use pollster::block_on;
@@ -48,14 +47,16 @@ pub fn run(args: &Args) -> Outcome {
 
     // The file gets its name only when it is complete.
     let name = args.out.display().to_string();
-    let failed = Failure::writing(&name);
-    let mut part = args.out.clone().into_os_string();
-    part.push(".part");
-    let file = BufWriter::new(File::create(&part).map_err(&failed)?);
+    let failed = |source| peregrine::Error::Io { name: name.clone(), source };
+    let told = |error| match error {
+        error @ peregrine::Error::Io { .. } => Failure::run(error.to_string()),
+        error => error.into(),
+    };
+    let mut file = PartFile::create(&args.out).map_err(told)?;
     let shape = [u64::from(rows), u64::from(vocab_size)];
     let written = (|| {
         let options = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape);
-        let mut writer = options.writer(file).begin_nd().map_err(&failed)?;
+        let mut writer = options.writer(file.out()).begin_nd().map_err(&failed)?;
         let mut result = Ok(());
         let chunk = engine.model().chunk();
         block_on(session.forward(&ids, chunk, rows, &mut |row| {
@@ -66,12 +67,5 @@ pub fn run(args: &Args) -> Outcome {
         result.map_err(&failed)?;
         writer.finish().map_err(&failed)
     })();
-    match written {
-        Ok(()) => std::fs::rename(&part, &args.out).map_err(&failed),
-        Err(failure) => {
-            // The first failure is the one to tell.
-            let _ = std::fs::remove_file(&part);
-            Err(failure)
-        }
-    }
+    file.finish(written).map_err(told)
 }

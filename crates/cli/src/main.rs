@@ -9,23 +9,28 @@ mod bench_table;
 mod chat;
 mod check;
 mod common;
+mod environment;
 mod failure;
 mod fidelity;
 mod generate;
 mod hub;
 mod info;
+mod input;
 mod logits;
 mod perplexity;
 mod prefill;
 mod quantize;
+mod self_checks;
+mod signals;
 mod state;
 mod synth;
+mod terminal;
 mod tokenize;
 
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Outcome};
 
@@ -90,7 +95,15 @@ fn run(command: Command) -> Outcome {
 
 /// The arguments, or what to say instead of running.
 fn parse() -> Result<Command, ExitCode> {
-    let error = match Cli::try_parse() {
+    // A negative number is a value wherever there are values, if only to be told that it is out of range.
+    let takes_numbers = |command: clap::Command| {
+        command.mut_args(|arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        })
+    };
+    let parsed = Cli::command().mut_subcommands(takes_numbers).try_get_matches();
+    let error = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => return Ok(cli.command),
         Err(error) => error,
     };
@@ -120,6 +133,7 @@ fn main() -> ExitCode {
         let at = info.location().map(|at| format!(" at {at}")).unwrap_or_default();
         Failure::run(format!("internal error, please report it: {text}{at}")).report();
     }));
+    signals::catch();
     let outcome = std::panic::catch_unwind(|| match parse() {
         Ok(command) => match run(command) {
             Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::common::{GpuArgs, read_text};
 use crate::failure::{Failure, Outcome};
+use crate::terminal::{self, line};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -51,7 +52,7 @@ pub fn run(args: &Args) -> Outcome {
     let text = read_text(&args.text)?;
     let tokenizer = Tokenizer::new(&checkpoint.tokenizer, checkpoint.config.vocab_size)?;
     let ids = tokenizer.encode(&text, true)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = terminal::stdout();
     if !args.json {
         writeln!(out, "| | MB | tokens | nats | perplexity |\n|---|---|---|---|---|")?;
     }
@@ -61,7 +62,13 @@ pub fn run(args: &Args) -> Outcome {
         if !args.json {
             let Row { name, bytes, found } = &row;
             let (megabytes, perplexity) = (*bytes as f64 / 1e6, found.perplexity());
-            writeln!(out, "| {name} | {megabytes:.1} | {} | {:.2} | {perplexity:.4} |", found.tokens, found.nats)?;
+            writeln!(
+                out,
+                "| {} | {megabytes:.1} | {} | {:.2} | {perplexity:.4} |",
+                line(name),
+                found.tokens,
+                found.nats
+            )?;
             out.flush()?;
         }
         rows.push(row);
@@ -83,7 +90,7 @@ pub fn run(args: &Args) -> Outcome {
                     "perplexity": found.perplexity()})
             })
             .collect();
-        writeln!(out, "{:#}", json!({"text": args.text, "window": args.window, "models": models}))?;
+        writeln!(out, "{}", terminal::json(&json!({"text": args.text, "window": args.window, "models": models})))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use pollster::block_on;
 
 use crate::common::{GpuArgs, read_text};
 use crate::failure::{Failure, Outcome};
-use crate::state;
+use crate::{state, terminal};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -26,6 +26,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Outcome {
+    state::check(&args.output)?;
     let text = read_text(&args.prompt_file)?;
     let checkpoint = args.gpu.open(&args.model)?;
     let engine = args.gpu.load(&checkpoint, &LoadOptions::default())?;
@@ -37,7 +38,7 @@ pub fn run(args: &Args) -> Outcome {
     let mut session = Session::new(&engine)?;
     block_on(session.prefill(&ids))?;
     state::write(&mut session, &args.output)?;
-    let bytes = std::fs::metadata(&args.output)?.len();
-    writeln!(std::io::stdout(), "{} tokens, {bytes} bytes", ids.len())?;
+    let bytes = std::fs::metadata(&args.output).map_or(0, |file| file.len());
+    writeln!(terminal::stdout(), "{} tokens, {bytes} bytes", ids.len())?;
     Ok(())
 }

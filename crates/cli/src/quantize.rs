@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long = "type", value_name = "TYPE")]
     quant_type: String,
     /// The model's name in the file
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     name: Option<String>,
 }
 

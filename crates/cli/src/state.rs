@@ -1,28 +1,52 @@
 //! Files of saved states: what `prefill` and `chat --state` write.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use peregrine::Error;
+use peregrine::checkpoint::PartFile;
 use peregrine::session::Session;
 use pollster::block_on;
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 
-/// Writes a session's state. The file has its name only when it is complete.
-pub fn write(session: &mut Session, path: &Path) -> Outcome {
-    let io = |source| Error::Io { name: path.display().to_string(), source };
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let mut out = BufWriter::new(File::create(&part).map_err(io)?);
-    let saved = block_on(session.save(&mut |bytes| out.write_all(bytes).map_err(io)));
-    let written = saved.and_then(|()| out.flush().map_err(io));
-    drop(out);
-    if let Err(error) = written.and_then(|()| std::fs::rename(&part, path).map_err(io)) {
-        // The first error is the one to tell.
-        let _ = std::fs::remove_file(&part);
-        return Err(error.into());
+/// What was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// The whole state.
+    State,
+    /// The words only: the device that had the rest is lost.
+    Words,
+}
+
+/// Whether a file can be written there, before there is anything to lose.
+pub fn check(path: &Path) -> Outcome {
+    // It goes away again.
+    PartFile::create(path).map(drop).map_err(Failure::from)
+}
+
+/// Writes a session's state. The file has its name only when it is complete; until then an older one keeps it.
+pub fn write(session: &mut Session, path: &Path) -> Outcome<Kept> {
+    let whole = save(path, |sink| block_on(session.save(sink)));
+    let lost = matches!(whole, Err(Error::DeviceLost { .. } | Error::Gpu { .. } | Error::OutOfMemory { .. }));
+    if lost && session.note().is_some() && save(path, |sink| session.save_note(sink)).is_ok() {
+        return Ok(Kept::Words);
     }
-    Ok(())
+    match whole {
+        Ok(()) => Ok(Kept::State),
+        // A disk is no argument.
+        Err(error @ Error::Io { .. }) => Err(Failure::run(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn save(
+    path: &Path,
+    write: impl FnOnce(&mut dyn FnMut(&[u8]) -> peregrine::Result<()>) -> peregrine::Result<()>,
+) -> peregrine::Result<()> {
+    let mut file = PartFile::create(path)?;
+    let written = write(&mut |bytes| {
+        file.out().write_all(bytes).map_err(|source| Error::Io { name: "the output".into(), source })
+    });
+    file.finish(written)
 }

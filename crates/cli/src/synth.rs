@@ -21,6 +21,9 @@ pub struct Args {
     /// Layers, where not the shape's own
     #[arg(long, value_name = "N")]
     layers: Option<u32>,
+    /// Another size than the shape's own, by its name in config.json, as hidden_size=96; may be given several times
+    #[arg(long = "set", value_name = "FIELD=N", value_parser = size)]
+    sizes: Vec<(String, u32)>,
     /// Every matrix in the type's own format, not in the usual mix
     #[arg(long)]
     pure: bool,
@@ -32,9 +35,15 @@ pub struct Args {
     output: PathBuf,
 }
 
+fn size(text: &str) -> Result<(String, u32), String> {
+    let parsed = text.split_once('=').and_then(|(name, value)| Some((name.to_string(), value.parse().ok()?)));
+    parsed.ok_or_else(|| "expected FIELD=N, as in hidden_size=96".into())
+}
+
 pub fn run(args: &Args) -> Outcome {
     let options = SynthOptions {
         layers: args.layers,
+        sizes: args.sizes.clone(),
         pure: args.pure,
         files: args.files,
         ..SynthOptions::new(args.size.parse()?, args.quant_type.parse()?, args.seed)

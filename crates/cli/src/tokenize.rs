@@ -6,6 +6,7 @@ use peregrine::tokenizer::Tokenizer;
 
 use crate::common::{open, read_text};
 use crate::failure::Outcome;
+use crate::terminal;
 
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("input").required(true).args(["text", "file"])))]
@@ -41,6 +42,6 @@ pub fn run(args: &Args) -> Outcome {
         ids.splice(0..0, tokenizer.bos());
     }
     let words: Vec<String> = ids.iter().map(u32::to_string).collect();
-    writeln!(std::io::stdout().lock(), "{}", words.join(" "))?;
+    writeln!(terminal::stdout(), "{}", words.join(" "))?;
     Ok(())
 }

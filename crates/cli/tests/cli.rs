@@ -102,6 +102,10 @@ fn info_tells_the_memory() {
         ["weights", "kv_cache", "kv_growth", "states", "scratch"].map(|k| all[k].as_u64().unwrap()).iter().sum();
     assert_eq!((all["total"].as_u64(), &all["context"]), (Some(sum), &4096.into()));
     assert!(all["fits"].is_null());
+    assert_eq!(all["snapshots"].as_u64(), Some(256 << 20));
+    // What a budget leaves is theirs.
+    let exact = memory(&["--memory-budget", &(sum + 1000).to_string()]);
+    assert_eq!((exact["fits"].as_bool(), exact["snapshots"].as_u64()), (Some(true), Some(1000)));
     let some = memory(&["--context", "256", "--memory-budget", "1GB"]);
     assert_eq!((some["kv_cache"].as_u64(), some["fits"].as_bool()), (Some(8 * 2 * 256 * 128 * 2), Some(true)));
     assert_eq!(memory(&["--context", "256", "--kv", "f32"])["kv_cache"].as_u64(), Some(8 * 2 * 256 * 128 * 4));
@@ -203,6 +207,8 @@ fn synth_makes_a_model() {
     fails(&["synth", "--size", "2b", "-o", "x.gguf"], "1.5b-deep");
     fails(&["synth", "--size", "7b", "--type", "Q9", "-o", "x.gguf"], "Q4_K_M");
     fails(&["synth", "--size", "7b", "--layers", "0", "-o", out], "1 to 1024");
+    fails(&["synth", "--size", "7b", "--set", "head_dim", "-o", out], "hidden_size=96");
+    fails(&["synth", "--size", "7b", "--set", "heads=3", "-o", out], "config.json");
     fails(&["synth", "--size", "7b"], "--output");
     let nowhere = folder.path().join("no/such/folder.gguf");
     let output = run(&["synth", "--size", "7b", "-o", nowhere.to_str().unwrap()]);
@@ -262,9 +268,138 @@ fn bad_arguments_are_one_line() {
     fails(&["generate", model, "--prompt", "x", "--top-p", "0"], "top_p");
     fails(&["generate", model, "--prompt", "x", "--top-k", "many"], "many");
     fails(&["generate", model, "--prompt", "x", "--max-tokens", "-5"], "-5");
+    for option in ["--max-tokens", "--top-k", "--seed"] {
+        fails(&["generate", model, "--prompt", "x", option, "-7"], "-7");
+    }
+    fails(&["generate", model, "--prompt", "x", "--prompt-file", "y"], "cannot be used with");
+    fails(&["generate", model, "--prompt-file", "/no/such/prompt"], "/no/such/prompt");
+    fails(&["chat", model, "--system-file", "/no/such/system"], "/no/such/system");
+    fails(&["chat", model, "--state", "/no/such/folder/a.state"], "/no/such/folder/a.state");
     fails(&["logits", model, "--ids", "x", "--out", "y", "--step", "--chunk", "4"], "--chunk");
     fails(&["logits", model, "--ids", "x", "--out", "y", "--chunk", "0"], "0");
     fails(&["bench", model, "--gen-tokens", "0"], "0");
+}
+
+/// What looks like an option is a value where a text belongs: the file that is missing is what is wrong.
+#[test]
+fn values_may_begin_with_a_hyphen() {
+    let generate = ["generate", "nowhere.gguf", "--prompt"];
+    for rest in [
+        &["-x"][..],
+        &["--json"],
+        &["x", "--stop", "---", "--stop", "-", "--stop", "--json", "--stop", "-1"],
+        &["x", "--seed", "-1"],
+        &["x", "--temperature", "-0"],
+    ] {
+        fails(&[&generate[..], rest].concat(), "nowhere.gguf");
+    }
+    fails(&["chat", "nowhere.gguf", "--system", "--- be brief ---", "--seed", "-1"], "nowhere.gguf");
+    fails(&["tokenize", "nowhere.gguf", "--text", "-"], "nowhere.gguf");
+    fails(&["quantize", "nowhere.gguf", "x.gguf", "--type", "F16", "--name", "-- x"], "nowhere.gguf");
+}
+
+/// A colour, the clipboard, a row that is none, a C1 command and an override of direction.
+const HOSTILE: &str = "a\u{1b}[31mred\u{1b}]52;c;eA==\u{7}\nweights  0 bytes\u{9b}2J\u{202e}z";
+
+#[test]
+fn text_from_files_is_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.gguf");
+    let (model, out) = (model(), out.to_str().unwrap());
+    ok(&["quantize", model.to_str().unwrap(), out, "--type", "Q4_0", "--name", HOSTILE]);
+    let acts = |text: &str| text.contains(|c: char| c.is_control() && c != '\n') || text.contains('\u{202e}');
+    let table = ok(&["info", out]);
+    assert!(!acts(&table), "{table}");
+    let name = "a\\x1b[31mred\\x1b]52;c;eA==\\x07\\nweights  0 bytes\\x9b2J\\u{202e}z";
+    assert_eq!(table.lines().next().unwrap().split_once(' ').unwrap().1.trim(), name);
+    assert_eq!(table.lines().filter(|line| line.starts_with("weights")).count(), 1, "{table}");
+    let json = ok(&["info", out, "--json"]);
+    assert!(!acts(&json), "{json}");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["name"], HOSTILE);
+    // In an error: a name from the command line, and one from a file.
+    for (model, word) in [(HOSTILE, "\\x1b[31mred"), ("nowhere\u{9b}.gguf", "nowhere\\x9b.gguf")] {
+        let output = run(&["info", model]);
+        told(&output, Some(2), word).unwrap();
+        assert!(!acts(&text(&output.stderr)));
+    }
+    let forged = model_bytes_with(&folder, "falcon-h1", "\u{1b}]0;forged");
+    let output = run(&["info", forged.to_str().unwrap()]);
+    told(&output, Some(2), "]0;forg").unwrap();
+    assert!(!acts(&text(&output.stderr)));
+}
+
+/// The tiny model with another word of the same length in its header.
+fn model_bytes_with(folder: &tempfile::TempDir, word: &str, other: &str) -> PathBuf {
+    let mut bytes = std::fs::read(model()).unwrap();
+    let at = bytes.windows(word.len()).position(|w| w == word.as_bytes()).unwrap();
+    bytes[at..at + word.len()].copy_from_slice(&other.as_bytes()[..word.len()]);
+    let path = folder.path().join("forged.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// Files of results: there whole, or as they were.
+#[cfg(unix)]
+#[test]
+fn results_are_whole_or_not_there() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (out, link) = (at("out.gguf"), at("link.gguf"));
+    std::fs::write(&out, "the old file").unwrap();
+    std::fs::set_permissions(&out, PermissionsExt::from_mode(0o640)).unwrap();
+    symlink("out.gguf", &link).unwrap();
+    let count = || std::fs::read_dir(folder.path()).unwrap().count();
+    let model = model();
+    let make = [
+        &["quantize", model.to_str().unwrap(), "OUT", "--type", "Q4_0"][..],
+        &["synth", "--size", "tiny-90m", "--type", "Q4_0", "-o", "OUT"],
+    ];
+    // A disk that is full after 64 KiB or so.
+    for args in make {
+        let args: Vec<&str> = args.iter().map(|arg| if *arg == "OUT" { link.to_str().unwrap() } else { arg }).collect();
+        let script = "ulimit -f 64; exec \"$0\" \"$@\"";
+        let limited = Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_peregrine")]).args(&args).output();
+        told(&limited.unwrap(), Some(1), "link.gguf").unwrap();
+        assert_eq!((std::fs::read(&out).unwrap(), count()), (b"the old file".to_vec(), 2));
+    }
+    // Through a link, with the permissions that it had.
+    ok(&["quantize", model.to_str().unwrap(), link.to_str().unwrap(), "--type", "Q4_0"]);
+    assert_eq!((std::fs::read_link(&link).unwrap(), count()), ("out.gguf".into(), 2));
+    assert_eq!(&std::fs::read(&out).unwrap()[..4], b"GGUF");
+    assert_eq!(std::fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o640);
+    // A device stays one.
+    let full = at("full");
+    symlink("/dev/full", &full).unwrap();
+    let output = run(&["quantize", model.to_str().unwrap(), full.to_str().unwrap(), "--type", "Q4_0"]);
+    told(&output, Some(1), "full: ").unwrap();
+    assert_eq!(std::fs::read_link(&full).unwrap(), Path::new("/dev/full"));
+}
+
+/// Killed in the middle: nothing stays, and whoever waits knows by what it was killed.
+#[cfg(unix)]
+#[test]
+fn a_signal_leaves_nothing_behind() {
+    use std::os::unix::process::ExitStatusExt;
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    for (signal, number) in [(Signal::SIGINT, 2), (Signal::SIGTERM, 15), (Signal::SIGHUP, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out.gguf");
+        let args = ["synth", "--size", "34b", "--type", "Q8_0", "-o", out.to_str().unwrap()];
+        let mut child = command(&args).spawn().unwrap();
+        let begun = || std::fs::read_dir(folder.path()).unwrap().count() > 0;
+        while !begun() {
+            assert!(child.try_wait().unwrap().is_none());
+            std::thread::yield_now();
+        }
+        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(number));
+        assert!(!begun(), "{signal}");
+    }
 }
 
 #[test]

@@ -2,202 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+#[path = "hub/server.rs"]
+mod server;
 
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-
-fn here(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
-}
-
-fn tiny() -> Vec<u8> {
-    std::fs::read(here("models/tiny/peregrine-tiny-chat-Q4_0.gguf")).unwrap()
-}
-
-/// What the server does besides what it should.
-#[derive(Clone, Copy, PartialEq)]
-enum Manner {
-    Honest,
-    /// Half of every body, until told otherwise.
-    Cuts,
-    /// 200 and everything, whatever is asked.
-    IgnoresRange,
-    /// A name that would lie outside the cache.
-    EvilEtag,
-    OtherCommit,
-    NoLocation,
-    RedirectsForEver,
-    /// Large files are on another host, at this port.
-    Elsewhere(u16),
-    Fails,
-    /// One byte of every body is another.
-    Spoils,
-    /// Names that are no digests.
-    OwnNames,
-}
-
-type Files = HashMap<String, Vec<u8>>;
-
-struct Hub {
-    address: String,
-    manner: Arc<Mutex<Manner>>,
-    log: Arc<Mutex<Vec<String>>>,
-    home: tempfile::TempDir,
-}
-
-impl Hub {
-    /// A hub with one repository, `org/repo`.
-    fn new(files: Files) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let (manner, log) = (Arc::new(Mutex::new(Manner::Honest)), Arc::new(Mutex::new(Vec::new())));
-        let (shared, seen) = (manner.clone(), log.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let manner = *shared.lock().unwrap();
-                // The client may have gone.
-                let _ = answer(&stream.unwrap(), &files, manner, &seen);
-            }
-        });
-        Self { address, manner, log, home: tempfile::tempdir().unwrap() }
-    }
-
-    fn gguf(names: &[&str]) -> Self {
-        Self::new(names.iter().map(|name| (name.to_string(), tiny())).collect())
-    }
-
-    fn behaves(&self, manner: Manner) {
-        *self.manner.lock().unwrap() = manner;
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_peregrine"));
-        command.args(args).stdin(Stdio::null()).env("HF_ENDPOINT", &self.address).env("HF_HOME", self.home.path());
-        for name in ["HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
-        {
-            command.env_remove(name);
-        }
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn info(&self, model: &str) -> serde_json::Value {
-        let output = self.run(&["info", model, "--json"]);
-        assert_eq!(output.status.code(), Some(0), "{model}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn fails(&self, model: &str, status: i32, words: &[&str]) {
-        told(&self.run(&["info", model]), status, words);
-    }
-
-    /// The requests since the last call.
-    fn requests(&self) -> Vec<String> {
-        std::mem::take(&mut *self.log.lock().unwrap())
-    }
-}
-
-/// One line, with these words.
-fn told(output: &Output, status: i32, words: &[&str]) {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(status), "{stderr}");
-    assert!(stderr.starts_with("error: ") && stderr.lines().count() == 1 && !stderr.contains("internal"), "{stderr}");
-    words.iter().for_each(|word| assert!(stderr.contains(word), "{word:?} is not in: {stderr}"));
-}
-
-fn answer(mut stream: &TcpStream, files: &Files, manner: Manner, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
-    let path = request.split(' ').nth(1).unwrap_or_default().to_string();
-    let (mut range, mut token) = (None, false);
-    for line in lines {
-        let line = line?.to_ascii_lowercase();
-        if let Some(span) = line.strip_prefix("range: bytes=") {
-            range = span.split_once('-').map(|(a, b)| (a.parse().unwrap_or(0), b.parse().unwrap_or(usize::MAX)));
-        }
-        token |= line.starts_with("authorization: bearer secret");
-        if line.is_empty() {
-            break;
-        }
-    }
-    let span = range.map(|(a, b): (usize, usize)| format!(" {a}-{b}")).unwrap_or_default();
-    log.lock().unwrap().push(format!("{path}{span}{}", if token { " token" } else { "" }));
-    let mut send = |status: &str, headers: &str, body: &[u8], sent: usize| {
-        let length = body.len();
-        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");
-        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent]))
-    };
-    if manner == Manner::Fails {
-        return send("503 Service Unavailable", "", b"", 0);
-    }
-    if path == "/api/models/org/repo" {
-        let siblings: Vec<_> = files.keys().map(|name| serde_json::json!({"rfilename": name})).collect();
-        let list = serde_json::json!({"id": "org/repo", "sha": COMMIT, "siblings": siblings}).to_string();
-        return send("200 OK", "", list.as_bytes(), list.len());
-    }
-    let commit = if manner == Manner::OtherCommit { "feedbeef" } else { COMMIT };
-    let named = |name: &str| match manner {
-        Manner::EvilEtag => "../../../evil".into(),
-        Manner::OwnNames => format!("v1-{}", name.replace('.', "-")),
-        _ => etag(name, &files[name]),
-    };
-    // Large files are elsewhere, small ones here, as on the hub.
-    let resolve = path.strip_prefix("/org/repo/resolve/main/").filter(|name| files.contains_key(*name));
-    if let Some(name) = resolve.filter(|name| !name.ends_with(".json")) {
-        let etag = named(name);
-        let to = match manner {
-            Manner::NoLocation => String::new(),
-            Manner::RedirectsForEver => format!("Location: {path}\r\n"),
-            Manner::Elsewhere(port) => format!("Location: http://127.0.0.1:{port}/elsewhere/{name}?signed=1\r\n"),
-            _ => format!("Location: /elsewhere/{name}?signed=1\r\n"),
-        };
-        let headers = format!("X-Repo-Commit: {commit}\r\nX-Linked-Etag: \"{etag}\"\r\nETag: \"other\"\r\n{to}");
-        return send("302 Found", &headers, b"", 0);
-    }
-    let elsewhere = path.strip_prefix("/elsewhere/").and_then(|path| path.strip_suffix("?signed=1"));
-    let Some((name, bytes)) = resolve.or(elsewhere).and_then(|name| files.get_key_value(name)) else {
-        let status = if path.starts_with("/api/models/private/") { "401 Unauthorized" } else { "404 Not Found" };
-        return send(status, "", b"{}", 2);
-    };
-    let about = format!("X-Repo-Commit: {commit}\r\nETag: \"{}\"\r\n", named(name));
-    let mut bytes = bytes.clone();
-    if let (Manner::Spoils, Some(byte)) = (manner, bytes.last_mut()) {
-        *byte ^= 1;
-    }
-    match range.filter(|_| manner != Manner::IgnoresRange) {
-        None => send("200 OK", &about, &bytes, bytes.len()),
-        Some((first, _)) if first >= bytes.len() => {
-            let headers = format!("{about}Content-Range: bytes */{}\r\n", bytes.len());
-            send("416 Range Not Satisfiable", &headers, b"", 0)
-        }
-        Some((first, last)) => {
-            let body = &bytes[first..=last.min(bytes.len() - 1)];
-            let headers = format!("{about}Content-Range: bytes {first}-{}/{}\r\n", first + body.len() - 1, bytes.len());
-            let sent = if manner == Manner::Cuts && body.len() > 1 { body.len() / 2 } else { body.len() };
-            send("206 Partial Content", &headers, body, sent)
-        }
-    }
-}
-
-/// As the hub names files: large ones by SHA-256, the others as git does.
-fn etag(name: &str, bytes: &[u8]) -> String {
-    let hex = |digest: &[u8]| digest.iter().map(|b| format!("{b:02x}")).collect();
-    match name.ends_with(".json") {
-        true => hex(&Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize()),
-        false => hex(&Sha256::digest(bytes)),
-    }
-}
+use crate::server::{COMMIT, Files, Hub, Manner, etag, here, opened, tiny, told};
 
 #[test]
 fn the_names_of_files_are_those_of_git_and_sha256sum() {
@@ -286,7 +99,7 @@ fn a_cut_download_continues() {
     assert_eq!(std::fs::read(&blob).unwrap(), tiny());
 
     // A complete file that did not get its name, one that is too long, and a server that sends everything again.
-    let part = blob.with_file_name(format!("{}.part", etag("x-Q4_0.gguf", &tiny())));
+    let part = blob.with_file_name(format!("{}.incomplete", etag("x-Q4_0.gguf", &tiny())));
     for (bytes, manner) in [
         (tiny(), Manner::Honest),
         ([tiny(), vec![0]].concat(), Manner::Honest),
@@ -311,7 +124,7 @@ fn what_is_not_what_it_says_is_named_and_forgotten() {
     let blobs = hub.home.path().join("hub/models--org--repo/blobs");
     assert_eq!(std::fs::read_dir(&blobs).unwrap().count(), 0, "nothing of it stays");
     // A part that was spoiled on the disk: found at the end, and then everything is fetched again.
-    let part = blobs.join(format!("{right}.part"));
+    let part = blobs.join(format!("{right}.incomplete"));
     std::fs::write(&part, vec![7; 1000]).unwrap();
     hub.behaves(Manner::Honest);
     hub.fails("org/repo:Q4_0", 1, &["x-Q4_0.gguf", &right]);
@@ -342,6 +155,8 @@ fn what_goes_wrong_is_one_line() {
     hub.fails("org/repo", 2, &["Q4_K_M", "x-Q8_0.gguf"]);
     hub.fails("org/repo:../x.gguf", 2, &["org/repo:../x.gguf"]);
     for (manner, word) in [
+        (Manner::NoCommit, "X-Repo-Commit"),
+        (Manner::Busy, "17"),
         (Manner::EvilEtag, "ETag"),
         (Manner::OtherCommit, "feedbeef"),
         (Manner::RedirectsForEver, "redirects"),
@@ -374,11 +189,185 @@ fn a_path_comes_first() {
 #[test]
 fn the_token_is_for_the_hub() {
     let (hub, other) = (Hub::gguf(&["x-Q4_0.gguf"]), Hub::gguf(&["x-Q4_0.gguf"]));
-    let port = other.address.rsplit(':').next().unwrap().parse().unwrap();
-    hub.behaves(Manner::Elsewhere(port));
+    hub.behaves(Manner::Elsewhere(other.port));
     let output = hub.command(&["info", "org/repo:Q4_0"]).env("HF_TOKEN", "secret").output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let (here, there) = (hub.requests(), other.requests());
     assert!(here.len() == 2 && here.iter().all(|request| request.ends_with(" token")), "{here:?}");
     assert!(there.len() == 2 && !there.iter().any(|request| request.contains("token")), "{there:?}");
+}
+
+/// Everything below a folder, with lengths and times of change.
+fn everything(folder: &Path) -> Vec<(String, u64, std::time::SystemTime)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let about = std::fs::symlink_metadata(&path).unwrap();
+        found.push((path.display().to_string(), about.len(), about.modified().unwrap()));
+        if about.is_dir() {
+            found.extend(everything(&path));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A cache may be mounted read-only, or belong to somebody else.
+#[test]
+fn a_hit_writes_nothing() {
+    let hub = Hub::gguf(&["x-Q4_0.gguf"]);
+    hub.info("org/repo:Q4_0");
+    let before = everything(hub.home.path());
+    hub.info("org/repo:Q4_0");
+    opened(&hub.with("org/repo:Q4_0", &[("HF_HUB_OFFLINE", "1")]));
+    assert_eq!(everything(hub.home.path()), before);
+    // Another commit's reference is mended where it can be; where it cannot, that is no error.
+    let main = hub.home.path().join("hub/models--org--repo/refs/main");
+    std::fs::remove_file(&main).unwrap();
+    std::fs::create_dir(&main).unwrap();
+    hub.info("org/repo:Q4_0");
+    std::fs::remove_dir(&main).unwrap();
+    std::fs::write(&main, "another").unwrap();
+    hub.info("org/repo:Q4_0");
+    assert_eq!(std::fs::read_to_string(&main).unwrap(), COMMIT);
+    assert_eq!(std::fs::read_dir(main.parent().unwrap()).unwrap().count(), 1);
+    // What would have to be fetched says what to do.
+    let file = hub.home.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let output = hub.with("org/repo:Q4_0", &[("HF_HUB_CACHE", file.to_str().unwrap())]);
+    told(&output, 1, &["file"]);
+}
+
+#[test]
+fn only_the_names_of_what_is_fetched_count() {
+    let named = |name: &str| (name.to_string(), tiny());
+    let odd = ["eval/r_10:22:33.json", "a b?c.bin", "../../outside.txt", "/etc/passwd", "c:\\d"];
+    let hub = Hub::new(odd.into_iter().map(named).chain([named("x-Q4_0.gguf")]).collect());
+    hub.info("org/repo:Q4_0");
+    let hub = Hub::new([named("../../x-Q4_0.gguf")].into());
+    hub.fails("org/repo:Q4_0", 2, &["../../x-Q4_0.gguf", "inside the repository"]);
+}
+
+#[test]
+fn a_mirror_may_send_on_to_another_hub() {
+    let (mirror, hub) = (Hub::gguf(&["x-Q4_0.gguf"]), Hub::gguf(&["x-Q4_0.gguf"]));
+    mirror.behaves(Manner::MirrorOf(hub.port));
+    opened(&mirror.with("org/repo:Q4_0", &[("HF_TOKEN", "secret")]));
+    let (here, there) = (mirror.requests(), hub.requests());
+    assert!(here.iter().all(|request| request.ends_with(" token")), "{here:?}");
+    // Another host has no business with the token, whatever it is.
+    assert!(there.len() == 3 && !there.iter().any(|request| request.contains("token")), "{there:?}");
+    let blob = mirror.home.path().join("hub/models--org--repo/blobs").join(etag("x-Q4_0.gguf", &tiny()));
+    assert!(blob.exists(), "the hub's name of the content, not that of where it lies");
+}
+
+#[test]
+fn white_space_is_no_part_of_a_variable() {
+    let hub = Hub::gguf(&["x-Q4_0.gguf"]);
+    hub.behaves(Manner::Asks);
+    for token in ["secret", "secret\n", " secret\r\n", "\tsecret "] {
+        let home = tempfile::tempdir().unwrap();
+        let variables = [("HF_TOKEN", token), ("HF_HOME", home.path().to_str().unwrap())];
+        opened(&hub.with("org/repo:Q4_0", &variables));
+    }
+    let address = format!(" {}/\n", hub.address);
+    opened(&hub.with("org/repo:Q4_0", &[("HF_ENDPOINT", &address), ("HUGGING_FACE_HUB_TOKEN", "secret\n")]));
+    told(&hub.with("org/other", &[("HF_TOKEN", "se\u{e9}cret")]), 2, &["HF_TOKEN"]);
+}
+
+#[test]
+fn caches_and_tokens_are_where_the_environment_says() {
+    let hub = Hub::gguf(&["x-Q4_0.gguf"]);
+    hub.info("org/repo:Q4_0");
+    hub.requests();
+    let home = hub.home.path();
+    let at = |name: &str| home.join(name).to_str().unwrap().to_string();
+    std::fs::create_dir_all(home.join("xdg/huggingface")).unwrap();
+    std::fs::rename(home.join("hub"), home.join("xdg/huggingface/hub")).unwrap();
+    let cache = at("xdg/huggingface/hub");
+    for variables in [
+        [("XDG_CACHE_HOME", at("xdg")), ("HF_HOME", String::new())],
+        [("HUGGINGFACE_HUB_CACHE", cache.clone()), ("HF_HOME", at("none"))],
+        [("HF_HUB_CACHE", "~/xdg/huggingface/hub".into()), ("HUGGINGFACE_HUB_CACHE", at("none"))],
+        [("HF_HOME", "$BASE/huggingface".into()), ("BASE", at("xdg"))],
+    ] {
+        for offline in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"] {
+            let variables = variables.iter().map(|(name, value)| (*name, value.as_str()));
+            opened(&hub.with("org/repo:Q4_0", &variables.chain([(offline, "yes")]).collect::<Vec<_>>()));
+        }
+    }
+    told(
+        &hub.with("org/repo:Q4_0", &[("TRANSFORMERS_OFFLINE", "1")]),
+        2,
+        &["TRANSFORMERS_OFFLINE", "not in the cache"],
+    );
+    assert!(hub.requests().is_empty());
+
+    hub.behaves(Manner::Asks);
+    std::fs::write(home.join("token of mine"), "secret\n").unwrap();
+    let path = at("token of mine");
+    opened(&hub.with("org/repo:Q4_0", &[("HF_TOKEN_PATH", &path), ("HF_HUB_CACHE", &at("new"))]));
+    let none = [("HF_TOKEN_PATH", path.as_str()), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"), ("HF_HUB_CACHE", "/none")];
+    told(&hub.with("org/repo:Q4_0", &none), 2, &["401"]);
+    assert!(!hub.requests().pop().unwrap().contains("token"));
+    hub.agents();
+    opened(&hub.with(
+        "org/repo:Q4_0",
+        &[("HF_TOKEN", "secret"), ("HF_HUB_USER_AGENT_ORIGIN", "partner"), ("HF_HUB_CACHE", &cache)],
+    ));
+    let agent = hub.agents().pop().unwrap();
+    assert!(agent.starts_with("peregrine/") && agent.ends_with("; origin/partner"), "{agent}");
+}
+
+#[test]
+fn what_was_fetched_opens_whatever_the_hub_says() {
+    let hub = Hub::gguf(&["x-Q4_0.gguf"]);
+    hub.behaves(Manner::Gated);
+    hub.fails("org/repo:Q4_0", 2, &["terms", &format!("{}/org/repo", hub.address), "HF_TOKEN", "Access is restricted"]);
+    let refused = hub.with("org/repo:Q4_0", &[("HF_TOKEN", "secret")]);
+    told(&refused, 2, &["has no access", "terms", &format!("{}/org/repo", hub.address)]);
+    hub.behaves(Manner::Honest);
+    hub.info("org/repo:Q4_0");
+    for manner in [Manner::Gated, Manner::Asks, Manner::Fails, Manner::Busy] {
+        hub.behaves(manner);
+        hub.info("org/repo:Q4_0");
+    }
+}
+
+#[test]
+fn without_links_a_file_lies_in_its_snapshot() {
+    let hub = Hub::gguf(&["a/x-Q4_0.gguf"]);
+    opened(&hub.with("org/repo:Q4_0", &[("HF_HUB_DISABLE_SYMLINKS", "1")]));
+    let repo = hub.home.path().join("hub/models--org--repo");
+    let place = repo.join("snapshots").join(COMMIT).join("a/x-Q4_0.gguf");
+    assert!(std::fs::symlink_metadata(&place).unwrap().is_file());
+    assert_eq!(std::fs::read_dir(repo.join("blobs")).unwrap().count(), 0);
+    hub.requests();
+    hub.info("org/repo:Q4_0");
+    assert_eq!(hub.requests(), ["/api/models/org/repo"]);
+}
+
+/// Two programs that want the same file: the second waits, and takes what the first has fetched.
+#[test]
+fn whoever_fetches_holds_the_lock() {
+    let hub = Hub::gguf(&["x-Q4_0.gguf"]);
+    let etag = etag("x-Q4_0.gguf", &tiny());
+    let locks = hub.home.path().join("hub/.locks/models--org--repo");
+    std::fs::create_dir_all(&locks).unwrap();
+    let lock = File::create(locks.join(format!("{etag}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let child = hub.command(&["info", "org/repo:Q4_0"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // It has asked what the file is called.
+    let mut requests = Vec::new();
+    while requests.len() < 3 {
+        requests.extend(hub.requests());
+        std::thread::yield_now();
+    }
+    let blobs = hub.home.path().join("hub/models--org--repo/blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    std::fs::write(blobs.join(&etag), tiny()).unwrap();
+    lock.unlock().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(hub.requests(), [""; 0], "nothing was fetched twice");
 }

@@ -167,6 +167,24 @@ pub enum Error {
         /// What it said.
         detail: String,
     },
+    /// The model's logits hold something that is no number. Everything that the session had read is forgotten.
+    #[error(
+        "the GPU computed wrong results: the logit of token {token} is {found}; first wrong: {stage}; `peregrine check` compares every stage"
+    )]
+    NotFinite {
+        /// The first stage that is wrong, as far as the states tell.
+        stage: String,
+        /// The first token with such a logit.
+        token: u32,
+        /// NaN or an infinity.
+        found: f32,
+    },
+    /// This device computes wrong results in every way in which it can be used.
+    #[error("this device computes wrong results: {detail}")]
+    SelfCheck {
+        /// Each way that was tried, and the first stage that was wrong in it.
+        detail: String,
+    },
     /// The device went away (driver reset, sleep, unplugged).
     #[error("the GPU device was lost: {detail}")]
     DeviceLost {
@@ -226,6 +244,8 @@ impl Error {
             Self::Argument { .. } => "argument",
             Self::NoGpu { .. } => "no-gpu",
             Self::Gpu { .. } => "gpu",
+            Self::NotFinite { .. } => "not-finite",
+            Self::SelfCheck { .. } => "self-check",
             Self::DeviceLost { .. } => "device-lost",
             Self::OutOfMemory { .. } | Self::DoesNotFit { .. } => "out-of-memory",
             Self::Cancelled => "cancelled",

@@ -11,13 +11,15 @@ mod options;
 mod reading;
 
 pub use cooperative::COOPERATIVE_WORKGROUP_BYTES;
-pub use options::{AdapterSummary, GpuOptions, Reduction, ShapeClass};
+pub use options::{AdapterSummary, Alter, GpuOptions, Reduction, ShapeClass};
 pub use reading::{Fence, Reading};
 
 struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     name: String,
+    identity: String,
+    alter: Option<Alter>,
     software: bool,
     subgroup_min_size: Option<u32>,
     reduction: Reduction,
@@ -39,13 +41,20 @@ impl Drop for Inner {
 #[derive(Clone)]
 pub struct Gpu(Rc<Inner>);
 
-fn instance() -> wgpu::Instance {
-    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+/// A way to adapters. In a browser it is the `navigator.gpu` of the moment in which it was made.
+pub struct Access(wgpu::Instance);
+
+impl Access {
+    /// To those of this machine, or of this page or worker. A browser must have WebGPU.
+    #[expect(clippy::new_without_default, reason = "in a browser it asks for something that may be missing")]
+    pub fn new() -> Self {
+        Self(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))
+    }
 }
 
 /// The adapters of this machine (native). In a browser there is one, which [`Gpu::new`] asks for.
 pub async fn adapters() -> Vec<AdapterSummary> {
-    let all = instance().enumerate_adapters(wgpu::Backends::all()).await;
+    let all = Access::new().0.enumerate_adapters(wgpu::Backends::all()).await;
     all.iter()
         .map(|a| {
             let info = a.get_info();
@@ -64,8 +73,15 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoGpu`] when there is none, none of that name, or it refuses the device.
     pub async fn new(options: &GpuOptions) -> Result<Self> {
-        let instance = instance();
-        let adapter = Self::choose(&instance, options).await?;
+        Self::open(&Access::new(), options).await
+    }
+
+    /// [`Gpu::new`] by a way that is there already.
+    ///
+    /// # Errors
+    /// As [`Gpu::new`].
+    pub async fn open(access: &Access, options: &GpuOptions) -> Result<Self> {
+        let adapter = Self::choose(&access.0, options).await?;
         let info = adapter.get_info();
         let software = options.software.unwrap_or_else(|| is_software(&info));
 
@@ -131,10 +147,14 @@ impl Gpu {
         let name = options.name.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| {
             if info.name.is_empty() { "GPU (the browser does not say which)".into() } else { info.name.clone() }
         });
+        let identity = [&name, &info.driver, &info.driver_info].map(|s| s.trim()).join(" ");
+        let identity = options.identity.clone().unwrap_or_else(|| format!("{} {:?}", identity.trim(), info.backend));
         Ok(Self(Rc::new(Inner {
             device,
             queue,
             name,
+            identity,
+            alter: options.alter,
             software,
             subgroup_min_size: subgroups.then_some(info.subgroup_min_size),
             reduction,
@@ -166,6 +186,16 @@ impl Gpu {
     /// The adapter's name.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Adapter, driver and interface, as far as they are told: what a self-check holds for.
+    pub fn identity(&self) -> &str {
+        &self.0.identity
+    }
+
+    /// What tests do to the source of a kernel.
+    pub(crate) fn alter(&self) -> Option<Alter> {
+        self.0.alter
     }
 
     /// Whether the CPU computes.

@@ -27,10 +27,12 @@
 //! |---|---|
 //! | [`checkpoint`], [`config`], [`mod@format`] | files: byte sources, GGUF, HF folders; sizes and multipliers; block formats |
 //! | [`gpu`], [`kernels`], [`weights`], [`plan`] | the device; pipelines; matrices in parts; recorded dispatches |
+//! | [`ops`] | the operations: kernels with typed constants and bindings, their variants, their twins |
 //! | [`model`] | **the page**: the forward pass, one line a dispatch |
 //! | [`state`], [`session`] | what a conversation leaves behind; prefill, decode, stopping |
 //! | [`tokenizer`], [`text`], [`chat`], [`sampling`] | text in and out |
 //! | [`mod@reference`], [`check`], [`fidelity`], [`perplexity`], [`profile`] | the CPU twin, and two comparisons with it; how well a text is foretold; where a GPU's time goes |
+//! | [`selfcheck`] | the pipelines that a model will use, tried on the device before the first answer |
 //! | [`quantize`], [`synth`] | making GGUF files: from other files, from random numbers |
 //!
 //! # Five ideas
@@ -57,12 +59,14 @@ pub mod format;
 pub mod gpu;
 pub mod kernels;
 pub mod model;
+pub mod ops;
 pub mod perplexity;
 pub mod plan;
 pub mod profile;
 pub mod quantize;
 pub mod reference;
 pub mod sampling;
+pub mod selfcheck;
 pub mod session;
 pub mod state;
 pub mod synth;

@@ -6,21 +6,25 @@
 
 pub mod footprint;
 mod load;
-mod mixers;
+mod pace;
 mod recipe;
 
 use std::rc::Rc;
 
 use crate::config::Config;
-use crate::gpu::{Gpu, Reduction, ShapeClass};
+use crate::gpu::Gpu;
 use crate::kernels::Pipelines;
-use crate::plan::{Epilogue, Input, Needed, Norm, Plan, Recorder, Rows, Step};
+use crate::ops::linear::{Input, Output};
+use crate::ops::norm::Norm;
+use crate::ops::target::Target;
+use crate::ops::{Op, Recorder};
+use crate::plan::{Call, Plan};
 use crate::sampling::MOST_TOKENS;
-use crate::state::{Arena, CANDIDATES, KvType, State};
+use crate::state::{Arena, KvType, State};
 use crate::weights::{Matrix, padded};
-pub use mixers::{COOPERATIVE_QUERIES, QUERIES, SSD_CHUNK};
 
 pub(crate) use load::mamba_values;
+use pace::Pace;
 
 /// What to do otherwise than by default when a model is loaded.
 #[derive(Clone, Debug, Default)]
@@ -31,12 +35,12 @@ pub struct LoadOptions {
     pub chunk: Option<u32>,
     /// Most rows of logits that a step makes, at most a chunk; `None`: 8. For whoever looks at all of them.
     pub logit_rows: Option<u32>,
-    /// Bytes that the model and one conversation may take on the GPU. A context that is asked for and does not fit is an error;
-    /// otherwise the context is as large as fits.
+    /// Bytes that the model and one conversation may take on the GPU, its snapshots included. A context that is asked for and does not
+    /// fit is an error; otherwise the context is as large as fits. Snapshots get what is left, or what is asked for.
     pub memory_budget: Option<u64>,
     /// How keys and values are kept: in f16 unless told otherwise.
     pub kv: KvType,
-    /// Bytes on the GPU that each session may spend on places to go back to; `None`: 256 MiB.
+    /// Bytes on the GPU that each session may spend on places to go back to; `None`: 256 MiB, or what a budget leaves.
     pub snapshot_budget: Option<u64>,
     /// Bytes of the host's memory that each session may spend on them when the GPU's are used up; `None`: 1 GiB, in a browser 0.
     pub snapshot_host_budget: Option<u64>,
@@ -109,7 +113,7 @@ pub struct Scratch {
     pub proj: wgpu::Buffer,
     /// \[T, q | x | B | C | delta | exp(delta A) | halted\]
     pub ready: wgpu::Buffer,
-    /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see `shaders/merge.wgsl`
+    /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see `shaders/attention/merge.wgsl`
     pub mixed: wgpu::Buffer,
     /// What prompts need for the SSM heads on a GPU.
     pub ssd: Option<Ssd>,
@@ -119,7 +123,7 @@ pub struct Scratch {
     pub logits: wgpu::Buffer,
 }
 
-/// What `shaders/ssd.wgsl` keeps of each chunk of [`SSD_CHUNK`] tokens. Software adapters go token by token and need none of it.
+/// What `shaders/ssm/ssd.wgsl` keeps of each chunk of [`crate::ops::ssm::CHUNK`] tokens. Software adapters go token by token and need none of it.
 pub struct Ssd {
     /// \[chunks, n, P, N\]: what the chunk adds to the state, then the state before it.
     pub states: wgpu::Buffer,
@@ -173,73 +177,57 @@ pub struct Model {
     pub(crate) scratch: Scratch,
     pub(crate) step: wgpu::Buffer,
     pub(crate) pipelines: Pipelines,
+    /// Steps of many tokens; a plan for one has the same otherwise.
+    pub(crate) target: Target,
     chunk: u32,
     logit_rows: u32,
     context_length: u32,
     fingerprint: String,
     kv: Rc<Arena>,
     load_times: LoadTimes,
-    pub(crate) snapshot_budget: Option<u64>,
+    pub(crate) snapshot_budget: u64,
+    /// What a session may set its budget to.
+    pub(crate) snapshot_limit: u64,
     pub(crate) snapshot_host_budget: Option<u64>,
+    pub(crate) pace: Pace,
 }
 
 impl Model {
     /// The forward pass. D hidden, F feed-forward, V vocabulary, H SSM heads, P, N, G their sizes, T tokens.
-    pub fn record(&self, state: &State, many: bool) -> Plan {
-        use Epilogue::{Add, Store, SwiGlu};
-        use Rows::{All, Logits};
+    pub fn record(&self, state: &State, many: bool) -> Vec<Call> {
+        use Op::{FinalNorm, InputNorm, LmHead, MlpIn, MlpNorm, MlpOut, ProjectIn, ProjectOut};
+        use Output::{Add, Store, SwiGlu};
         let s = &self.scratch;
-        let mut r = Recorder::new(&self.gpu, &self.pipelines, &self.step, many);
+        let mut r = Recorder::new(self.target.tokens(many), &self.step);
 
         r.embed(&self.embed_tokens, &state.next.ids, &s.h); //                           h [T, D] = E[ids]
         for (i, layer) in self.layers.iter().enumerate() {
             r.layer = Some(i as u32);
-            let u = r.rmsnorm("input_layernorm", self.norm(&layer.input_layernorm), &s.h, &s.u, All); // for both mixers
-            r.linear("project_in", &layer.w_in, u, &s.proj, Store, All); //               q k v z x B C dt
+            let u = r.rmsnorm(InputNorm, self.norm(&layer.input_layernorm), &s.h, &s.u); // for both mixers
+            r.linear(ProjectIn, &layer.w_in, u, Store(&s.proj)); //                       q k v z x B C dt
             self.prepare(&mut r, state, i); //                                            RoPE, KV append, convolution, softplus
             self.mixers(&mut r, state, i); //                                             attention heads beside SSM heads
             let mixed = self.gated_norm(&mut r, layer); //                                in each of the G groups
-            r.linear("project_out", &layer.w_out, mixed, &s.h, Add, All); //              h += W_o attention + W_out ssm
-            let u = r.rmsnorm("pre_ff_layernorm", self.norm(&layer.pre_ff_layernorm), &s.h, &s.u, All);
-            r.linear("mlp_in", &layer.mlp_in, u, &s.ff, SwiGlu, All); //                  ff [T, F]
-            r.linear("mlp_out", &layer.mlp_out, Input::of(&s.ff), &s.h, Add, All); //     h += W_down ff
+            r.linear(ProjectOut, &layer.w_out, mixed, Add(&s.h)); //                      h += W_o attention + W_out ssm
+            let u = r.rmsnorm(MlpNorm, self.norm(&layer.pre_ff_layernorm), &s.h, &s.u);
+            r.linear(MlpIn, &layer.mlp_in, u, SwiGlu(&s.ff)); //                          ff [T, F]
+            r.linear(MlpOut, &layer.mlp_out, Input::of(&s.ff), Add(&s.h)); //             h += W_down ff
         }
         r.layer = None;
-        let last = r.rmsnorm("final_layernorm", self.norm(&self.final_layernorm), &s.h, &s.u, Logits);
-        r.linear("lm_head", &self.lm_head, last, &s.logits, Store, Logits); //            logits [rows, V]
+        let last = r.rmsnorm(FinalNorm, self.norm(&self.final_layernorm), &s.h, &s.u);
+        r.linear(LmHead, &self.lm_head, last, Store(&s.logits)); //                       logits [rows, V]
         self.sample(&mut r, state); //                                                    the next token stays on the GPU
         r.finish()
+    }
+
+    /// The page, ready to run for steps of many tokens or of one.
+    pub fn plan(&self, state: &State, many: bool) -> Plan {
+        Plan::new(&self.pipelines, self.record(state, many))
     }
 
     fn norm<'a>(&self, weight: &'a wgpu::Buffer) -> Norm<'a> {
         let c = &self.config;
         Norm { weight, offset: 0, width: c.hidden_size, stride: self.strides.hidden, eps: c.rms_norm_eps }
-    }
-
-    fn sample(&self, r: &mut Recorder<'_>, state: &State) {
-        use Needed::{Likeliest, Token, Weighted};
-        let (n, logits) = (&state.next, &self.scratch.logits);
-        let pieces = ("PIECES", CANDIDATES.into());
-        let threads = r.shapes().candidates();
-        let mut push = |kernel, threads: Option<u32>, buffers: &[&wgpu::Buffer], groups: u32, needed| {
-            let constants: Vec<_> = threads.map(|t| ("THREADS", t.into())).into_iter().chain([pieces]).collect();
-            let grid = Box::new(move |_: &Step| [groups, 1, 1]);
-            r.kernel("sample", kernel, Reduction::Workgroup, &constants, buffers, needed, grid);
-        };
-        let buffers = [&n.ends, logits, &n.kept, &n.control, &n.candidates, &n.bins];
-        push("candidates", Some(threads), &buffers, CANDIDATES, Token);
-        push("sample", None, &[&n.ends, &n.candidates, &n.ids, &n.control], 1, Likeliest);
-        if !self.draws_at_temperatures() {
-            return;
-        }
-        let threads = Some(256);
-        let buffers = [&n.ends, &n.drawing, &n.kept, &n.control, &n.candidates, &n.bins];
-        push("weigh", threads, &buffers, CANDIDATES, Weighted);
-        // The logits have been kept: their buffer has room for the list.
-        let buffers = [&n.ends, &n.drawing, &n.kept, &n.control, &n.candidates, &n.bins, &n.pieces, logits];
-        push("gather", threads, &buffers, CANDIDATES, Weighted);
-        let buffers = [&n.ends, &n.drawing, &n.kept, &n.candidates, &n.pieces, logits, &n.ids, &n.control];
-        push("draw", threads, &buffers, 1, Weighted);
     }
 
     /// The configuration.
@@ -267,9 +255,14 @@ impl Model {
         self.context_length
     }
 
+    /// What its plans are recorded for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// Whether the GPU draws at a temperature, too: not where the CPU computes, which reads the logits for nothing.
     pub fn draws_at_temperatures(&self) -> bool {
-        self.gpu.shapes() == ShapeClass::Hardware && self.config.vocab_size <= MOST_TOKENS
+        self.target.draws_at_temperatures() && self.config.vocab_size <= MOST_TOKENS
     }
 
     /// Bytes of weights on the GPU.

@@ -1,16 +1,17 @@
-//! A plan: dispatches with ready-made pipelines and bind groups, recorded once and replayed for every step.
-
-mod recorder;
+//! A plan: dispatches with ready-made pipelines and bind groups, recorded once and replayed for
+//! every step.
 
 use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
-pub use recorder::{Input, Norm, Pieces, Recorder, lanes};
-
+use crate::gpu::Reduction;
+use crate::kernels::{Kernel, Pipelines, wgsl};
+use crate::ops::Op;
 use crate::state::Arena;
 
-/// `Step` of `shaders/step.wgsl`, same layout: the only uniform that changes from step to step.
+/// `Step` of `shaders/common/step.wgsl`, same layout: the only uniform that changes from step to
+/// step.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Step {
@@ -31,20 +32,24 @@ impl Step {
     }
 }
 
+wgsl! {
+    Step: "Step";
+}
+
 /// Where in the model a dispatch belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage {
     /// The layer, or `None` before the first and after the last.
     pub layer: Option<u32>,
     /// The line of the page in `model.rs`.
-    pub name: &'static str,
+    pub op: Op,
 }
 
 impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.layer {
-            Some(layer) => write!(f, "layer {layer}, {}", self.name),
-            None => f.write_str(self.name),
+            Some(layer) => write!(f, "layer {layer}, {}", self.op.name()),
+            None => f.write_str(self.op.name()),
         }
     }
 }
@@ -59,7 +64,8 @@ pub enum Needed {
     Always,
     /// When logits are wanted.
     Logits,
-    /// When the context is cut into more pieces than the linear layer that reads them puts together.
+    /// When the context is cut into more pieces than the linear layer that reads them puts
+    /// together.
     Splits,
     /// When the next token is drawn on the GPU.
     Token,
@@ -80,6 +86,28 @@ pub enum Draw {
     Weighted,
 }
 
+/// One dispatch as it is recorded: all that it is made of, before there is a pipeline.
+pub struct Call {
+    /// Where it belongs.
+    pub stage: Stage,
+    /// When.
+    pub needed: Needed,
+    /// Bytes of weights that it reads.
+    pub weight_bytes: u64,
+    /// The layer whose keys and values it reads or writes: bind group 1.
+    pub kv: Option<usize>,
+    /// What runs.
+    pub kernel: &'static Kernel,
+    /// How it sums over lanes.
+    pub reduction: Reduction,
+    /// Its override constants.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Bind group 0, in the order of the bindings.
+    pub buffers: Vec<wgpu::Buffer>,
+    /// Its workgroups.
+    pub grid: Grid,
+}
+
 /// One dispatch.
 pub struct Dispatch {
     /// Where it belongs.
@@ -95,48 +123,32 @@ pub struct Dispatch {
     grid: Grid,
 }
 
-/// What a finished row of a linear layer becomes: `shaders/epilogue.wgsl`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Epilogue {
-    /// y = W x
-    Store = 0,
-    /// y += W x
-    Add = 1,
-    /// y = silu(W_gate x) (W_up x)
-    SwiGlu = 2,
-}
-
-/// Which tokens a dispatch works on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// All T of the step.
-    All,
-    /// Those whose logits are wanted.
-    Logits,
-}
-
-impl Rows {
-    fn count(self, step: &Step) -> u32 {
-        match self {
-            Self::All => step.tokens,
-            Self::Logits => step.logit_rows(),
-        }
-    }
-}
-
 /// A recorded plan.
 pub struct Plan {
     dispatches: Vec<Dispatch>,
 }
 
 impl Plan {
+    /// The calls with their pipelines and bind groups.
+    pub fn new(pipelines: &Pipelines, calls: Vec<Call>) -> Self {
+        let dispatches = calls.into_iter().map(|call| Dispatch::new(pipelines, call));
+        Self { dispatches: dispatches.collect() }
+    }
+
     /// The dispatches in order.
     pub fn dispatches(&self) -> &[Dispatch] {
         &self.dispatches
     }
 
-    /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need. `draw`: who draws
-    /// the next token. `kv`: where keys and values lie.
+    /// The stages in order: where one or several dispatches belong.
+    pub fn stages(&self) -> Vec<Stage> {
+        let mut stages: Vec<Stage> = self.dispatches.iter().map(|dispatch| dispatch.stage).collect();
+        stages.dedup();
+        stages
+    }
+
+    /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need.
+    /// `draw`: who draws the next token. `kv`: where keys and values lie.
     pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -153,6 +165,12 @@ impl Plan {
 }
 
 impl Dispatch {
+    fn new(pipelines: &Pipelines, call: Call) -> Self {
+        let (pipeline, bind_group) = pipelines.bound(call.kernel, call.reduction, &call.constants, &call.buffers);
+        let Call { stage, needed, weight_bytes, kv, grid, .. } = call;
+        Self { stage, needed, weight_bytes, kv, pipeline, bind_group, grid }
+    }
+
     /// Whether a step needs it.
     pub fn is_needed(&self, step: &Step, draw: Draw) -> bool {
         match self.needed {

@@ -5,9 +5,10 @@
 //! over the stages is therefore close to the time of the whole step, which is measured as well.
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Reduction};
-use crate::kernels::Kernel;
+use crate::gpu::Reduction;
+use crate::kernels::Typed;
 use crate::model::Model;
+use crate::ops::Probe;
 use crate::plan::{Dispatch, Draw, Step};
 use crate::session::Session;
 use crate::state::splits;
@@ -39,13 +40,13 @@ pub async fn profile(session: &mut Session, tokens: u32, repeat: u32) -> Result<
     let is_needed = |d: &&Dispatch| d.is_needed(&step, Draw::Likeliest);
     let mut names: Vec<&'static str> = Vec::new();
     for dispatch in plan.dispatches().iter().filter(is_needed) {
-        if !names.contains(&dispatch.stage.name) {
-            names.push(dispatch.stage.name);
+        if !names.contains(&dispatch.stage.op.name()) {
+            names.push(dispatch.stage.op.name());
         }
     }
     let mut times = Vec::new();
     for name in std::iter::once("step").chain(names) {
-        let of_stage = |d: &&Dispatch| name == "step" || d.stage.name == name;
+        let of_stage = |d: &&Dispatch| name == "step" || d.stage.op.name() == name;
         let stage: Vec<&Dispatch> = plan.dispatches().iter().filter(is_needed).filter(of_stage).collect();
         let mut seconds = Vec::new();
         for _ in 0..=repeat {
@@ -126,13 +127,12 @@ impl DeviceSpeed {
         let large = gpu.storage("probe", (256 << 20).min(gpu.max_binding() / 16 * 16))?;
         let small = gpu.storage("probe", 16)?;
         let to = gpu.storage("probe", 4 * u64::from(THREADS * GROUPS))?;
-        let Some(kernel) = Kernel::named("probe") else {
-            unreachable!("probe is not in KERNELS");
-        };
-        let pipeline = model.pipelines.get(kernel, Reduction::Workgroup, &[("THREADS", THREADS.into())]);
-        model.pipelines.finish().await?;
         let best = async |from: &wgpu::Buffer, groups: u32, times: u32| -> Result<Option<f64>> {
-            let bind_group = bind(gpu, &pipeline, from, &to);
+            let probe = Probe { THREADS, data: from, sums: &to };
+            let pipelines = &model.pipelines;
+            let (pipeline, bind_group) =
+                pipelines.bound(Probe::KERNEL, Reduction::Workgroup, &probe.constants(), &probe.buffers());
+            pipelines.finish().await?;
             let mut best = f64::INFINITY;
             // The clocks rise while it works.
             for _ in 0..10 {
@@ -156,15 +156,4 @@ impl DeviceSpeed {
     pub fn floor(&self, token: &TokenCost) -> f64 {
         token.bytes() as f64 / self.bytes_per_second + f64::from(token.dispatches) * self.dispatch_seconds
     }
-}
-
-fn bind(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, from: &wgpu::Buffer, to: &wgpu::Buffer) -> wgpu::BindGroup {
-    gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-        label: Some("probe"),
-        layout: &pipeline.get_bind_group_layout(0),
-        entries: &[
-            wgpu::BindGroupEntry { binding: 0, resource: from.as_entire_binding() },
-            wgpu::BindGroupEntry { binding: 1, resource: to.as_entire_binding() },
-        ],
-    })
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod copies;
 mod drawing;
+mod garbled;
 mod kept;
 mod overflow;
 mod requests;
@@ -96,6 +97,8 @@ pub struct Session {
     consumed: Option<Transcript>,
     /// Steps that run on a token that is not in `ids` yet: 1 while an answer is drawn on the GPU.
     ahead: u32,
+    /// A step is under way whose dispatches are not all submitted: the states are between two tokens.
+    halfway: bool,
     /// Logits after the last token that was run.
     logits: Vec<f32>,
     /// Places to go back to.
@@ -118,8 +121,8 @@ impl Session {
         let half = c.head_dim / 2;
         let frequencies = (0..half).map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim))).collect();
         Ok(Self {
-            decode: model.record(&state, false),
-            prefill: model.record(&state, true),
+            decode: model.plan(&state, false),
+            prefill: model.plan(&state, true),
             engine: engine.clone(),
             state,
             frequencies,
@@ -127,6 +130,7 @@ impl Session {
             pending: 0,
             consumed: None,
             ahead: 0,
+            halfway: false,
             logits: Vec::new(),
             snapshots: Snapshots::new(model),
             dropped: 0,
@@ -184,6 +188,7 @@ impl Session {
         self.pending = 0;
         self.consumed = None;
         self.ahead = 0;
+        self.halfway = false;
         self.logits.clear();
         self.snapshots.leave();
     }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::sampling::Drawing;
 pub use kv_type::KvType;
-pub use pages::{Arena, MAX_PAGES, PAGE};
+pub use pages::{Arena, MAX_PAGES, PAGE, PageTable};
 pub(crate) use pages::{Page, Pages};
 
 /// The recurrent states of one layer.
@@ -27,21 +27,21 @@ pub struct LayerState {
 
 /// How a step that is queued behind another learns the token that the other draws.
 pub struct NextToken {
-    /// Input of the next step \[T\], u32: written by the host, or by `shaders/next_token.wgsl` on the GPU.
+    /// Input of the next step \[T\], u32: written by the host, or by `shaders/sample/next_token.wgsl` on the GPU.
     pub ids: wgpu::Buffer,
-    /// Halted, token, failed: see `shaders/sample.wgsl` and `draw.wgsl`.
+    /// Halted, token, failed: see `shaders/sample/sample.wgsl` and `draw.wgsl`.
     pub control: wgpu::Buffer,
     /// \[V\]: the logits that the last token was drawn from.
     pub kept: wgpu::Buffer,
-    /// The likeliest token of each piece of the vocabulary: `Candidate` of `shaders/candidate.wgsl`.
+    /// The likeliest token of each piece of the vocabulary: `Candidate` of `shaders/sample/candidate.wgsl`.
     pub candidates: wgpu::Buffer,
     /// [`Ends`]: tokens that end an answer.
     pub ends: wgpu::Buffer,
     /// [`Drawing`]: how the next token is drawn at a temperature.
     pub drawing: wgpu::Buffer,
-    /// \[3, 1024\], u32: tokens, and what they weigh, by bins: see `shaders/weigh.wgsl`.
+    /// \[3, 1024\], u32: tokens, and what they weigh, by bins: see `shaders/sample/weigh.wgsl`.
     pub bins: wgpu::Buffer,
-    /// \[66, 4\], u32: the same of the pieces of the vocabulary, see `shaders/gather.wgsl`.
+    /// \[66, 4\], u32: the same of the pieces of the vocabulary, see `shaders/sample/gather.wgsl`.
     pub pieces: wgpu::Buffer,
 }
 
@@ -61,6 +61,10 @@ impl NextToken {
         })
     }
 
+    fn buffers(&self) -> [&wgpu::Buffer; 8] {
+        [&self.ids, &self.control, &self.kept, &self.candidates, &self.ends, &self.drawing, &self.bins, &self.pieces]
+    }
+
     /// ids, control, kept, candidates, bins, pieces
     fn storage_bytes(vocab_size: u32, chunk: u32) -> [u64; 6] {
         let pieces = u64::from(CANDIDATES);
@@ -77,7 +81,7 @@ impl NextToken {
 /// Pieces of the vocabulary, each a workgroup's.
 pub const CANDIDATES: u32 = 64;
 
-/// `Ends` of `shaders/candidate.wgsl`, same layout.
+/// `Ends` of `shaders/sample/candidate.wgsl`, same layout.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Ends {
@@ -108,10 +112,10 @@ pub struct State {
     pub next: NextToken,
 }
 
-/// Most pieces that the context is cut into in decode: `MOST_SPLITS` of `shaders/merge.wgsl`.
+/// Most pieces that the context is cut into in decode: `MOST_SPLITS` of `shaders/attention/merge.wgsl`.
 const MAX_SPLITS: u32 = 128;
 
-/// Pieces for a context of so many positions, each at least a block of `shaders/mixer_step.wgsl`. Two are put together by the
+/// Pieces for a context of so many positions, each at least a block of `shaders/mixers/mixer_step.wgsl`. Two are put together by the
 /// linear layer that reads them, more by a dispatch of their own.
 pub fn splits(positions: u32) -> u32 {
     positions.div_ceil(PAGE).clamp(1, MAX_SPLITS)
@@ -213,14 +217,20 @@ impl State {
 
     /// Bytes on the GPU of all that does not grow: recurrent states, the table of pages, and what the next token is drawn from.
     pub fn fixed_bytes(&self) -> u64 {
-        let n = &self.next;
-        let next = [&n.ids, &n.control, &n.kept, &n.candidates, &n.ends, &n.drawing, &n.bins, &n.pieces];
-        self.recurrent_bytes() + pages::TABLE_BYTES + next.map(wgpu::Buffer::size).iter().sum::<u64>()
+        self.recurrent_bytes() + pages::TABLE_BYTES + self.next.buffers().map(wgpu::Buffer::size).iter().sum::<u64>()
     }
 
     /// Bytes on the GPU: recurrent states, and the pages it has, shared or not.
     pub fn bytes(&self) -> u64 {
         self.recurrent_bytes() + self.pages.held().len() as u64 * self.pages.arena().bytes_of_page()
+    }
+}
+
+impl Drop for State {
+    /// A browser gives the memory of a buffer back when the collector has found it, which may be never: it knows nothing of a GPU's.
+    fn drop(&mut self) {
+        let recurrent = self.layers.iter().flat_map(|layer| [&layer.conv, &layer.ssm]);
+        recurrent.chain(self.next.buffers()).for_each(wgpu::Buffer::destroy);
     }
 }
 

@@ -15,10 +15,11 @@ use crate::gpu::Gpu;
 mod table;
 mod uploads;
 
+pub(crate) use table::PART_CONSTANTS;
 pub use table::{GpuMatrix, GpuPart, MAX_PARTS};
 pub use uploads::Uploads;
 
-/// Most block formats in one matrix: `FORMAT_0..3` in `shaders/matrix.wgsl`.
+/// Most block formats in one matrix: `FORMAT_0..3` in `shaders/linear/matrix.wgsl`.
 pub const MAX_FORMATS: usize = 4;
 /// Of every so many rows, the first bytes go into the fingerprint.
 const SAMPLED_ROWS: u64 = 32;

@@ -28,6 +28,10 @@ pub struct LoadOptions {
     pub name: String,
     pub software: bool,
     pub subgroups: bool,
+    /// Adapter and browser: what a self-check holds for.
+    identity: Option<String>,
+    /// Outcomes of earlier self-checks.
+    pub outcomes: Option<peregrine::selfcheck::Outcomes>,
 }
 
 impl LoadOptions {
@@ -78,6 +82,7 @@ impl LoadOptions {
             subgroups: self.subgroups,
             software: Some(self.software),
             name: Some(self.name.clone()),
+            identity: self.identity.clone(),
             low_power: self.power_preference.as_deref() == Some("low-power"),
             reduction,
             shapes,
@@ -228,6 +233,72 @@ pub enum Progress {
     Upload { loaded: f64, total: f64 },
     /// Pipelines made.
     Compile { done: u32, total: u32 },
+    /// A way to drive the device has been compared with the CPU.
+    Check(Verdict),
+}
+
+/// How a way to drive the device did in its self-check.
+#[derive(Clone, Serialize)]
+pub struct Verdict {
+    pub variant: String,
+    /// What was wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// Not there where the outcome was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+}
+
+impl From<&peregrine::selfcheck::Verdict> for Verdict {
+    fn from(verdict: &peregrine::selfcheck::Verdict) -> Self {
+        Self { variant: verdict.variant.clone(), failed: verdict.failed.clone(), seconds: verdict.seconds }
+    }
+}
+
+/// What the comparison of every stage with the CPU found.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckReport {
+    ok: bool,
+    comparisons: usize,
+    /// The first stage that differs, and how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<String>,
+    stages: Vec<CheckedStage>,
+}
+
+/// The worst comparison of a kind of stage.
+#[derive(Serialize)]
+struct CheckedStage {
+    stage: String,
+    count: usize,
+    difference: f32,
+    /// As a share of the largest value.
+    relative: f32,
+    /// Where.
+    worst: String,
+    ok: bool,
+}
+
+impl CheckReport {
+    /// Of all comparisons.
+    pub fn new(results: &[peregrine::check::Comparison]) -> Self {
+        let differs = results.iter().find(|r| !r.is_close());
+        let stages = peregrine::check::worst(results).into_iter().map(|(worst, count)| CheckedStage {
+            stage: worst.kind().to_string(),
+            count,
+            difference: worst.difference,
+            relative: worst.relative(),
+            worst: worst.stage.clone(),
+            ok: results.iter().all(|r| r.kind() != worst.kind() || r.is_close()),
+        });
+        Self {
+            ok: differs.is_none(),
+            comparisons: results.len(),
+            first: differs.map(peregrine::check::Comparison::describe),
+            stages: stages.collect(),
+        }
+    }
 }
 
 impl From<peregrine::model::Progress> for Progress {
@@ -243,10 +314,13 @@ impl From<peregrine::model::Progress> for Progress {
 
 /// What `info` answers.
 #[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Info {
     pub model: ModelInfo,
     pub device: DeviceInfo,
     pub memory: MemoryInfo,
+    /// What was tried, in order; the last one is used.
+    pub self_check: Vec<Verdict>,
 }
 
 /// The loaded model.
@@ -273,10 +347,15 @@ pub struct DeviceInfo {
 
 /// What lies on the GPU.
 #[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MemoryInfo {
     pub weights: f64,
-    /// With activations, and states and caches of a conversation that is full.
+    /// With activations, and states, caches and snapshots of a conversation that is full.
     pub needed: f64,
+    /// Most of it that may be snapshots.
+    pub snapshots: f64,
+    /// And of the browser's own memory.
+    pub snapshots_host: f64,
 }
 
 /// One stage of the profile.
@@ -303,6 +382,11 @@ impl From<&peregrine::profile::StageTime> for Stage {
 /// A JavaScript number. Exact up to 2^53: no file is longer.
 pub fn to_js_number(value: u64) -> JsValue {
     JsValue::from_f64(value as f64)
+}
+
+/// A plain object, also of a map.
+pub fn to_js_object(value: &impl Serialize) -> Result<JsValue, JsValue> {
+    Ok(value.serialize(&serde_wasm_bindgen::Serializer::json_compatible())?)
 }
 
 /// A plain object.

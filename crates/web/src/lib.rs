@@ -10,15 +10,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use js_sys::{Array, Function};
+use peregrine::check::{Comparison, check, halves, spread_ids};
 use peregrine::checkpoint::{Checkpoint, Source};
-use peregrine::gpu::{Gpu, Reduction, ShapeClass};
+use peregrine::gpu::{Access, Reduction, ShapeClass};
 use peregrine::model::footprint::{Device, Footprint};
+use peregrine::selfcheck::{self, Outcomes};
 use peregrine::session::{Engine, GenerateOptions, Session};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
 
 use convert::{
-    Answer, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Piece, Progress, Request, Stage, to_js, to_js_error,
+    Answer, CheckReport, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Piece, Progress, Request, Stage,
+    Verdict, to_js, to_js_error, to_js_object,
 };
 use source::JsSource;
 
@@ -28,11 +31,31 @@ pub fn start() {
     console_error_panic_hook::set_once();
 }
 
+/// A way to the GPU: by the `navigator.gpu` of the moment in which it is made, which happens without a pause.
+#[wasm_bindgen]
+pub struct WebAccess(Access);
+
+#[wasm_bindgen]
+impl WebAccess {
+    /// There must be a `navigator.gpu`, in a page or in a worker.
+    #[wasm_bindgen(constructor)]
+    #[expect(clippy::new_without_default, reason = "JavaScript has no such thing")]
+    pub fn new() -> Self {
+        Self(Access::new())
+    }
+}
+
 /// A model on the GPU; sessions share it.
 #[wasm_bindgen]
 pub struct WebEngine {
     engine: Rc<Engine>,
     info: Info,
+    outcomes: Outcomes,
+}
+
+/// The files `{ name, size, read(offset, length) }`, in order.
+fn sources_of(files: &Array) -> Result<Vec<Rc<dyn Source>>, JsValue> {
+    files.iter().map(|file| Ok(Rc::new(JsSource::new(&file)?) as Rc<dyn Source>)).collect()
 }
 
 /// "Q4_0 ×56, Q6_K ×1": the formats of the matrices, the most frequent first.
@@ -48,26 +71,39 @@ fn formats(checkpoint: &Checkpoint) -> String {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads a model from GGUF files: `files` are objects `{ name, size, read(offset, length) }`, in order; `report` hears the
+    /// Loads a model onto the GPU that `access` leads to, from GGUF files: `files` are objects `{ name, size, read(offset, length) }`, in order; `report` hears the
     /// progress.
-    pub async fn load(files: Array, options: JsValue, report: Function) -> Result<WebEngine, JsValue> {
+    pub async fn load(
+        access: WebAccess,
+        files: Array,
+        options: JsValue,
+        report: Function,
+    ) -> Result<WebEngine, JsValue> {
         let options: LoadOptions = serde_wasm_bindgen::from_value(options)?;
         let gpu = options.gpu().map_err(to_js_error)?;
         let load = options.load().map_err(to_js_error)?;
-        let sources = files
-            .iter()
-            .map(|file| Ok(Rc::new(JsSource::new(&file)?) as _))
-            .collect::<Result<Vec<Rc<dyn Source>>, JsValue>>()?;
+        let sources = sources_of(&files)?;
         let bytes: u64 = sources.iter().map(|source| source.len()).sum();
         let checkpoint = Checkpoint::open_gguf_parts(sources).await.map_err(to_js_error)?;
-        let gpu = Gpu::new(&gpu).await.map_err(to_js_error)?;
-        // Before the first byte of weights: whether it fits.
-        let needed = Footprint::fit(&checkpoint, &load, Device::of(&gpu)).map_err(to_js_error)?.total() as f64;
-        let mut progress = |now: peregrine::model::Progress| {
-            // A page that throws in its progress bar does not stop the loading.
-            let _ = to_js(&Progress::from(now)).and_then(|value| report.call1(&JsValue::NULL, &value));
+        // A page that throws in its progress bar does not stop the loading.
+        let tell = |now: Progress| {
+            let _ = to_js(&now).and_then(|value| report.call1(&JsValue::NULL, &value));
         };
-        let engine = Engine::load(&gpu, &checkpoint, &load, &mut progress).await.map_err(to_js_error)?;
+        let mut outcomes = options.outcomes.unwrap_or_default();
+        let checked = selfcheck::load(
+            &access.0,
+            &gpu,
+            &checkpoint,
+            &load,
+            &mut outcomes,
+            &mut |now| tell(Progress::from(now)),
+            &mut |verdict| tell(Progress::Check(verdict.into())),
+        )
+        .await
+        .map_err(to_js_error)?;
+        let engine = checked.engine;
+        let gpu = engine.model().gpu().clone();
+        let needed = Footprint::fit(&checkpoint, &load, Device::of(&gpu)).map_err(to_js_error)?;
         let info = Info {
             model: ModelInfo {
                 name: checkpoint.name.clone(),
@@ -90,9 +126,36 @@ impl WebEngine {
                     ShapeClass::Hardware => "hardware",
                 },
             },
-            memory: MemoryInfo { weights: engine.model().weight_bytes() as f64, needed },
+            memory: MemoryInfo {
+                weights: engine.model().weight_bytes() as f64,
+                needed: needed.total() as f64,
+                snapshots: needed.snapshots as f64,
+                snapshots_host: load.snapshot_host_budget.unwrap_or(0) as f64,
+            },
+            self_check: checked.verdicts.iter().map(Verdict::from).collect(),
         };
-        Ok(Self { engine, info })
+        Ok(Self { engine, info, outcomes })
+    }
+
+    /// Outcomes of self-checks, those of earlier runs included: to be kept for the next one.
+    pub fn outcomes(&self) -> Result<JsValue, JsValue> {
+        to_js_object(&self.outcomes)
+    }
+
+    /// Compares every dispatch and every state with the CPU while `tokens` tokens are read, half of them at once and the rest one by one.
+    /// `files` are those of the model; `report` hears how many comparisons there were after each.
+    pub async fn check(&self, files: Array, tokens: u32, report: Function) -> Result<JsValue, JsValue> {
+        let checkpoint = Checkpoint::open_gguf_parts(sources_of(&files)?).await.map_err(to_js_error)?;
+        let mut session = Session::new(&self.engine).map_err(to_js_error)?;
+        let tokens = tokens.clamp(2, 2 * self.engine.model().chunk());
+        let ids = spread_ids(checkpoint.config.vocab_size, tokens);
+        let mut results = Vec::new();
+        let mut hear = |comparison: &Comparison| {
+            results.push(comparison.clone());
+            let _ = report.call1(&JsValue::NULL, &JsValue::from(results.len() as u32));
+        };
+        check(&mut session, &checkpoint, &ids, &halves(tokens), &mut hear).await.map_err(to_js_error)?;
+        to_js(&CheckReport::new(&results))
     }
 
     /// What is loaded, and where it runs.
@@ -123,14 +186,15 @@ impl WebEngine {
     }
 
     /// Logits after each of the last `last` of `ids`, one row after the other, from a session of its own. The last `one_by_one` tokens are
-    /// read one by one, as in an answer, those before them in chunks.
-    pub async fn logits(&self, ids: Vec<u32>, last: u32, one_by_one: u32) -> Result<Vec<f32>, JsValue> {
+    /// read one by one, as in an answer, those before them in chunks of `chunk`; with 0 of as many as the model takes.
+    pub async fn logits(&self, ids: Vec<u32>, last: u32, one_by_one: u32, chunk: u32) -> Result<Vec<f32>, JsValue> {
         let mut session = Session::new(&self.engine).map_err(to_js_error)?;
         let (one_by_one, last) = ((one_by_one as usize).min(ids.len()), (last as usize).min(ids.len()));
         let (chunked, stepped) = ids.split_at(ids.len() - one_by_one);
+        let most = self.engine.model().chunk();
         let mut rows = Vec::new();
         for (ids, chunk, last) in [
-            (chunked, self.engine.model().chunk(), last.saturating_sub(one_by_one)),
+            (chunked, if chunk == 0 { most } else { chunk.min(most) }, last.saturating_sub(one_by_one)),
             (stepped, 1, last.min(one_by_one)),
         ] {
             if !ids.is_empty() {

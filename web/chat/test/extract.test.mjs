@@ -1,4 +1,7 @@
-/** Files to text: PDF with its layout, Word, web pages, texts in every encoding, and clear errors for the others. */
+/**
+ * Files to text: PDF with its layout, Word, web pages, texts in every encoding, and clear errors
+ * for the others.
+ */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -56,6 +59,13 @@ describe("PDF", () => {
     const { text } = await read(await makePdf([rows]), "a.pdf");
     assert.equal(text.split("\n")[3], "Item 3\t21\tEUR 3");
     assert.equal(text.split("\n").length, 9);
+  });
+
+  test("a page of very many pieces, and letters that are twice there", async () => {
+    const many = Array.from({ length: 6000 }, (_, i) => [`${i % 10}`, 20 + (i % 100) * 5.7, 780 - Math.floor(i / 100) * 12, 5]);
+    assert.equal((await read(await makePdf([many]), "a.pdf")).text.replace(/\s/g, "").length, 6000);
+    const bold = [["Bold", 50, 700], ["Bold", 50.3, 700], ["not", 80, 700], ["not", 50, 680]];
+    assert.equal((await read(await makePdf([bold]), "a.pdf")).text.replace(/\n+/, "\n"), "Bold not\nnot");
   });
 
   test("first lines that stand in begin a paragraph", async () => {
@@ -197,6 +207,12 @@ describe("web pages", () => {
     assert.equal((await read("<html><body><p>x</p></body></html>", "page")).kind, "html", "by what it says");
   });
 
+  test("a large page, and one that is nested without end", async () => {
+    const large = await read(`<html>${"<p>A paragraph <b>with</b> words</p>".repeat(2000)}`, "a.html");
+    assert.equal(large.text.split("\n\n").length, 2000);
+    await read(`<html>${"<div>".repeat(6000)}x`, "a.html").catch((error) => assert.equal(error.code, "damaged"));
+  });
+
   test("the encoding that the page names", async () => {
     const page = bytes("<meta charset=windows-1251><p>", [0xcf, 0xf0, 0xe8, 0xe2, 0xe5, 0xf2], "</p>");
     assert.equal((await read(page, "a.htm")).text, "Привет");
@@ -208,6 +224,7 @@ describe("texts", () => {
     const cases = [
       ["a.txt", "x", "text"], ["a.md", "# x", "markdown"], ["a.csv", "a,b\n1,2", "csv"], ["a.json", "{}", "json"], ["a.rs", "fn main() {}", "code", "rust"], ["Makefile", "all:", "code", "makefile"],
       ["unknown.xyz", "x", "text"], ["script", "#!/usr/bin/env python3\nx", "code", "python"], ["data", '{"a": [1]}', "json"], ["not", "{ not json", "text"], ["a.svg", "<svg/>", "code", "xml"], ["MZ.txt", "MZ is a text", "text"],
+      ["constructor", "x", "text"], ["a.constructor", "x", "text"], ["a.__proto__", "x", "text"],
     ];
     for (const [name, content, kind, language] of cases) {
       const document = await read(content, name);

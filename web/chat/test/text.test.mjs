@@ -1,46 +1,11 @@
-/** Answers as elements: what Markdown becomes, that it grows without being drawn anew, and that nothing hostile survives. */
+/** Answers as elements: what Markdown becomes, and that it grows without being drawn anew. */
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { browser, load } from "./support.mjs";
+import { box, drawn, forget, libraries, markdown, plainText, render, settled, shown, window } from "./markdown.mjs";
 
-const window = browser();
-const { render, settled, forget, plainText } = await load("text/index.ts");
-const [formulas, codes] = [await load("text/formula.ts"), await load("text/colours.ts")];
-const libraries = { math: async () => formulas, code: async () => codes };
-
-const box = () => window.document.body.appendChild(window.document.createElement("div"));
-/** An element with this Markdown, formulas and colours done. */
-async function drawn(markdown, options = {}) {
-  const target = box();
-  render(markdown, target, { libraries, ...options });
-  await settled(target);
-  return target;
-}
 const formulasOf = (target) => [...target.querySelectorAll(".math")].map((math) => math.dataset.tex);
-
-const TAGS = new Set(
-  "a blockquote br button code del div em h1 h2 h3 h4 h5 h6 hr li ol p pre span strong sup table tbody td th thead tr ul".split(" "),
-);
-const ATTRIBUTES = new Set("aria-label class data-language data-note data-noteref data-tex dir href rel role scope start tabindex target type".split(" "));
-const MATHML = /^(m[a-z]+|math)$/;
-const MATH_ATTRIBUTES = /^(?!on|href|style|id|src|xlink)[a-z-]+$/;
-
-/** Looks at every element for what no answer may have. */
-function assertInert(target, what) {
-  for (const element of target.querySelectorAll("*")) {
-    const math = element.namespaceURI === "http://www.w3.org/1998/Math/MathML";
-    const name = element.localName;
-    assert.ok(math ? MATHML.test(name) : TAGS.has(name), `${what}: element <${name}>`);
-    for (const { name: attribute, value } of element.attributes) {
-      assert.ok(math ? MATH_ATTRIBUTES.test(attribute) : ATTRIBUTES.has(attribute), `${what}: attribute ${attribute} of <${name}>`);
-      if (attribute === "href") assert.match(value, /^(https?:\/\/|mailto:)/i, what);
-    }
-    if (name === "a" && element.hasAttribute("href")) assert.equal(element.getAttribute("rel"), "noopener noreferrer nofollow");
-  }
-  assert.equal(window.hacked, undefined, what);
-}
 
 describe("blocks", () => {
   test("headings, lists, quotes, tables and code are elements", async () => {
@@ -70,7 +35,8 @@ describe("blocks", () => {
     for (const selector of ["h1", "p", "ul", "li", "blockquote", "th", "td"]) assert.equal(target.querySelector(selector).dir, "auto", selector);
     for (const selector of ["code", "pre", ".code", ".math"]) assert.equal(target.querySelector(selector).dir, "ltr", selector);
     assert.equal(target.querySelector("table").dir, "rtl", "columns run from right to left");
-    // dir=auto does not look into elements that have a direction: the first block within takes that of the outer one.
+    // dir=auto does not look into elements that have a direction: the first block within takes that
+    // of the outer one.
     for (const outer of target.querySelectorAll("blockquote, ol > li")) {
       assert.equal(outer.firstElementChild.hasAttribute("dir"), false);
       assert.equal(outer.lastElementChild.dir, "auto");
@@ -136,12 +102,11 @@ describe("formulas", () => {
     assert.equal(target.querySelectorAll("[style], annotation, semantics, menclose").length, 0);
     assert.ok(target.querySelector(".enclose.box") && target.querySelector(".enclose.struck"));
     assert.doesNotMatch(target.querySelector("math").textContent, /\\frac/);
-    assertInert(target, "formulas");
   });
 
   test("what KaTeX cannot read stays as written", async () => {
     const target = await drawn("$\\nosuch{x}$ and $x^$");
-    assert.equal(target.textContent, "\\nosuch{x} and x^");
+    assert.equal(target.textContent, "$\\nosuch{x}$ and $x^$");
   });
 
   test("an unfinished formula is text while more is coming", () => {
@@ -156,18 +121,6 @@ describe("formulas", () => {
     assert.equal(target.textContent, "So \\[ a *b* c");
   });
 });
-
-const PIECES = [
-  "word ", "two words ", "\n", "\n\n", "\n\n\n", "# ", "## H\n", "- ", "- [x] ", "- [ ] ", "  - ", "1. ", "2. ", "10) ", "> ", "    ", "  ", "```js\n", "```\n", "```", "~~~\n",
-  "**", "*", "_", "~~", "`", "[a]", "[a](https://e.com/)", "[a]: https://e.com/x\n", "[^1]", "[^1]: note\n", "![i](http://e.com/i.png)", "<b>", "</b>", "<br>", "<!-- c", "-->",
-  "<script>alert(1)</script>\n", "$", "$$", "\\(", "\\)", "\\[", "\\]", "x^2", "|", "| a | b |\n", "|---|---|\n", "---\n", "===\n", "&amp;", "&lt;", "\\", "https://e.com/?a=b ", "\t", "عربي ", "漢字", "\r\n", "e@e.com ",
-];
-const markdown = fc.array(fc.constantFrom(...PIECES), { maxLength: 40 }).map((pieces) => pieces.join(""));
-const shown = (text, streaming) => {
-  const target = window.document.createElement("div");
-  render(text, target, { streaming, libraries });
-  return target.innerHTML;
-};
 
 describe("while an answer streams", () => {
   test("what grew is what would be drawn at once", () => {
@@ -184,6 +137,17 @@ describe("while an answer streams", () => {
       }),
       { numRuns: 150, seed: 20 },
     );
+  });
+
+  test("a paragraph of any length is whole, and grows in parts", () => {
+    const text = "Some **bold** words and `code`. ".repeat(300) + "😀".repeat(3000);
+    const target = box();
+    for (const length of [1999, 2001, 4500, 9000, 9601, 12_000, text.length]) {
+      render(text.slice(0, length), target, { streaming: true, libraries });
+      assert.equal(target.innerHTML, shown(text.slice(0, length), true));
+    }
+    assert.equal(target.querySelectorAll("strong").length, 300);
+    assert.equal(target.textContent.match(/😀/gu).length, 3000);
   });
 
   test("a text that changed anywhere is drawn right", () => {
@@ -253,56 +217,6 @@ describe("while an answer streams", () => {
     assert.equal(target.childNodes.length, 0);
     render("again", target, { libraries });
     assert.equal(target.textContent, "again");
-  });
-});
-
-describe("hostile input", () => {
-  const VECTORS = [
-    "<script>window.hacked = 1</script>", "<img src=x onerror='window.hacked = 1'>", "<svg onload='window.hacked = 1'></svg>", "<svg><script>window.hacked=1</script></svg>",
-    "<iframe srcdoc='<script>parent.hacked=1</script>'></iframe>", "<style>*{display:none}</style>", "<form action=http://e.com><input name=q><button formaction=javascript:hacked=1>",
-    "<p style='position:fixed' id=send onclick='window.hacked = 1'>", "<a href='javascript:window.hacked=1'>x</a>", "<base href=//e.com>", "<meta http-equiv=refresh content='0;url=//e.com'>",
-    "<object data=x><embed src=x>", "<math><mtext><table><mglyph><style><img src=x onerror=window.hacked=1>", "<noscript><p title='</noscript><img src=x onerror=hacked=1>'>", "<template><img src=x onerror=hacked=1>",
-    "<details open ontoggle=window.hacked=1>", "<textarea></textarea><script>window.hacked=1</script>", "</textarea><script>window.hacked=1</script>", "<!--><img src=x onerror=window.hacked=1>-->", "<![CDATA[<img src=x onerror=window.hacked=1>]]>",
-    "[x](javascript:window.hacked=1)", "[x](JaVaScRiPt:window.hacked=1)", "[x](javascript&colon;window.hacked=1)", "[x](&#106;avascript:window.hacked=1)", "[x](&#x6A;avascript&#58;window.hacked=1)", "[x](java\tscript:x)",
-    "[x](<java\nscript:x>)", "[x](\u0001javascript:x)", "[x](data:text/html,<script>window.hacked=1</script>)", "[x](vbscript:x)", "[x](blob:https://page.example/1)", "[x](file:///etc/passwd)", "[x](//e.com/)", "[x](/send)", "[x](#send)",
-    "[x](https://e.com/\"onmouseover=\"window.hacked=1)", "[x](https://e.com/ \"t' onclick='window.hacked=1\")", "[x]: javascript:window.hacked=1\n\n[x]", "<javascript:window.hacked=1>", "<https://e.com/\"><img>",
-    "![x](http://e.com/pixel.png)", "![x\"onerror=\"window.hacked=1](x)", "![x](javascript:x)", "[![x](http://e.com/p.png)](javascript:x)", "![<img src=x onerror=window.hacked=1>](x)",
-    "```js\"onload=\"window.hacked=1\n</code></pre><script>window.hacked=1</script>\n```", "```<img src=x onerror=window.hacked=1>\nx\n```", "```html\n<img src=x onerror=window.hacked=1><script>hacked=1</script>\n```", "```xml\n<a b=\"]]><script>\">\n```", "`<img src=x onerror=window.hacked=1>`",
-    "$\\href{javascript:window.hacked=1}{x}$", "$\\url{javascript:x}$", "$\\htmlStyle{position:fixed}{x}$", "$\\htmlId{send}{x}$", "$\\htmlData{x=1}{x}$", "$\\includegraphics{http://e.com/x.png}$", "$\\text{<img src=x onerror=window.hacked=1>}$",
-    "$\\text{</annotation></semantics></math><script>window.hacked=1</script>}$", "$\\text{\" style=\"x\" onclick=\"window.hacked=1}$", "$$\\def\\a{\\a\\a}\\a$$", "$\\color{red;background:url(http://e.com)}{x}$", "$\\rule{1000em}{1000em}$",
-    "| <img src=x onerror=window.hacked=1> | b |\n|---|---|\n| <script>window.hacked=1</script> | [x](javascript:x) |", "- [x] <img src=x onerror=window.hacked=1>", "> <script>window.hacked=1</script>", "# <img src=x onerror=window.hacked=1>",
-    "[^<img>]: x\n[^\"onclick=hacked=1]\n\n[^\"onclick=hacked=1]: <script>window.hacked=1</script>", "[__proto__]\n\n[__proto__]: https://e.com/", "[constructor][toString]", "\0<script>\0</script>", "&lt;script&gt;window.hacked=1&lt;/script&gt;", "&#60;img src=x onerror=window.hacked=1&#62;",
-  ];
-
-  for (const vector of VECTORS) {
-    test(JSON.stringify(vector), async () => {
-      for (const text of [vector, `a ${vector} b`, `${vector}\n\n${vector}`]) {
-        const target = await drawn(text);
-        assertInert(target, text);
-        // Also when the same words stream in piece by piece.
-        for (let at = 0; at < text.length; at += 3) render(text.slice(0, at), target, { streaming: true, libraries });
-        await settled(target);
-        assertInert(target, text);
-      }
-    });
-  }
-
-  test("links that are allowed work and tell nothing", async () => {
-    const target = await drawn("[a](https://e.com/?a=1&amp;b=2) <mailto:a@e.com> https://e.com/x [b](javascript:x)");
-    assert.deepEqual([...target.querySelectorAll("a[href]")].map((link) => [link.getAttribute("href"), link.target]), [["https://e.com/?a=1&b=2", "_blank"], ["mailto:a@e.com", "_blank"], ["https://e.com/x", "_blank"]]);
-  });
-
-  test("random Markdown with hostile pieces is inert, and never throws", async () => {
-    const hostile = fc.array(fc.oneof(fc.constantFrom(...PIECES, ...VECTORS), fc.string({ maxLength: 6 }), fc.string({ unit: "binary", maxLength: 4 })), { maxLength: 25 });
-    await fc.assert(
-      fc.asyncProperty(hostile, async (pieces) => {
-        const text = pieces.join("");
-        assertInert(await drawn(text), JSON.stringify(text));
-        plainText(text);
-        window.document.body.replaceChildren();
-      }),
-      { numRuns: 300, seed: 22 },
-    );
   });
 });
 

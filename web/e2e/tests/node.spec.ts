@@ -1,4 +1,4 @@
-/** The package in Node, on Dawn's WebGPU: the browser's without a browser. */
+/** The package in Node, on Dawn's WebGPU: the browser's without a browser; and in Deno, on its own. */
 
 import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -17,7 +17,8 @@ async function run(browser: string, script: string, ...args: string[]): Promise<
   const beside = [dirname(browser), "/usr/lib/chromium", "/opt/google/chrome"].map((folder) => join(folder, "vk_swiftshader_icd.json"));
   const software = beside.find((file) => existsSync(file));
   const env = { ...process.env, ...(software ? { VK_ICD_FILENAMES: software } : {}) };
-  return (await promisify(execFile)("node", [script, ...args], { env, timeout: 200_000 })).stdout;
+  const [program, ...before] = script.includes("deno") ? [path("../../node_modules/.bin/deno"), "run", "--allow-all"] : ["node"];
+  return (await promisify(execFile)(program!, [...before, script, ...args], { env, timeout: 200_000 })).stdout;
 }
 
 const browserOf = (info: { project: { use: { launchOptions?: unknown } } }) => (info.project.use.launchOptions as { executablePath: string }).executablePath;
@@ -25,6 +26,12 @@ const browserOf = (info: { project: { use: { launchOptions?: unknown } } }) => (
 test("an answer in Node", async ({}, info) => {
   const { answer, device } = JSON.parse(await run(browserOf(info), path("../node/answer.mjs"), MODEL_FILE, question)) as { answer: string; device: { name: string } };
   expect(answer).toBe(capital.answer);
+  expect(device.name).not.toBe("");
+});
+
+test("answers in Deno: in a worker and without one, of bytes and of a file by its address", async ({}, info) => {
+  const { answers, device } = JSON.parse(await run(browserOf(info), path("../deno/answer.mjs"), MODEL_FILE, question)) as { answers: string[]; device: { name: string } };
+  expect(answers).toEqual([capital.answer, capital.answer]);
   expect(device.name).not.toBe("");
 });
 

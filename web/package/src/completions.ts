@@ -16,6 +16,7 @@ import type {
   Usage,
 } from "./openai.js";
 import type { AnswerRequest, Likely, Piece } from "./protocol.js";
+import { checkCall } from "./options.js";
 import { countOf, readChat, readCompletion, readPrefill } from "./request.js";
 import { AnswerStream, type Shape, type Start } from "./stream.js";
 
@@ -131,7 +132,9 @@ class Requests {
     this.#refuseWhenBusy = refuseWhenBusy;
   }
 
-  protected open<C>(request: Omit<AnswerRequest, "refuseWhenBusy">, params: GenerationParams, shape: Shape<C>, { signal }: CallOptions): AnswerStream<C> {
+  protected open<C>(request: Omit<AnswerRequest, "refuseWhenBusy">, params: GenerationParams, shape: Shape<C>, options: CallOptions): AnswerStream<C> {
+    checkCall(options);
+    const { signal } = options;
     if (signal?.aborted) throw abortError(signal);
     const start: Start = (index, onPiece) => {
       const seed = (request.seed + index) % Number.MAX_SAFE_INTEGER;

@@ -51,7 +51,7 @@ export async function openStored(model: string, file: RemoteFile, options: Optio
   release();
   if (!canWrite()) {
     const source = await openHttp(file, (loaded, total) => options.onLoaded(loaded, total, 0));
-    return { ...source, complete: Promise.resolve(), close() {} };
+    return { ...source, kept: false, complete: Promise.resolve(), close() {} };
   }
   return download(id, model, file, stale, options);
 }
@@ -130,9 +130,12 @@ async function begin(
     if (changed) return undefined;
     throw makeError("http", `${file.url}: ${problemOf(response)}`);
   }
-  if (size === undefined || !Number.isSafeInteger(size)) {
-    throw makeError("http", `${file.url}: the server sent a range but not how long the file is (Content-Range)`);
+  if (size === undefined) {
+    // A server that another origin may not ask how long the file is (Content-Range): then all of it, in one go.
+    await response.body?.cancel();
+    return whole(entry, model, file, await patientFetch(file.url, { cache: "no-store" }), options, release);
   }
+  if (!Number.isSafeInteger(size)) throw makeError("http", `${file.url}: the server says that the file has ${size} bytes`);
   if (file.size !== undefined && size !== file.size) {
     throw makeError("integrity", `${file.url}: the server has ${size} bytes, the hub says ${file.size}`);
   }

@@ -1,12 +1,15 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** The page's side: an engine is a worker with a model in it. */
 
 import { ChatCompletions, Completions, type CallOptions } from "./completions.js";
-import { abortError, makeError, type PeregrineError } from "./errors.js";
+import { abortError, type PeregrineError } from "./errors.js";
 import { Link } from "./link.js";
-import { dedicated, lineFor, type WorkerChoice } from "./lines.js";
+import { anyLine, checkShared, lineFor, type WorkerChoice } from "./lines.js";
+import { DEFAULT_LEVEL, logTo, type Logger, type LogLevel } from "./log.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
 import type { ChatMessage, Usage } from "./openai.js";
-import type { EngineInfo, GpuPreferences, LoadRequest, ProfileStage, Progress } from "./protocol.js";
+import { boolean, callable, checkLoading, count, fields, number, ids as checkIds, text as checkText, wrong } from "./options.js";
+import type { CheckReport, EngineInfo, GpuPreferences, LoadRequest, ProfileStage, Progress } from "./protocol.js";
 
 /** What {@link downloadModel} takes. */
 export interface DownloadOptions extends SourceOptions {
@@ -18,6 +21,10 @@ export interface DownloadOptions extends SourceOptions {
   signal?: AbortSignal;
   /** peregrine_bg.wasm or its address, for apps that serve it themselves. */
   wasmUrl?: string | URL | BufferSource | WebAssembly.Module;
+  /** How much the engine says about itself: "off", "error", "warn" (default), "info" or "debug". */
+  logLevel?: LogLevel;
+  /** Who hears it. Default: `console`. */
+  logger?: Logger;
 }
 
 /** What {@link createEngine} takes. */
@@ -37,14 +44,15 @@ export interface EngineOptions extends DownloadOptions {
    */
   snapshotHostBytes?: number;
   /**
-   * Bytes that the model and one conversation may take on the GPU. What they need is known before the first weight is read: a
+   * Bytes that the model and one conversation may take on the GPU, with its snapshots, which get what is left unless `snapshotBytes`
+   * says how many, and nothing beside the GPU unless `snapshotHostBytes` does. What they need is known before the first weight is read: a
    * `contextLength` that does not fit is an {@link OutOfMemoryError} whose `fit` says what would; without one the conversation gets what the
    * model leaves (`info.model.contextLength`). WebGPU does not tell how much memory a GPU has: the app decides.
    */
   memoryBudget?: number;
   /** What may be used of the GPU; chosen by adapter when left out. */
   gpu?: GpuPreferences;
-  /** Where the engine runs. Default: a worker of its own. */
+  /** Where the engine runs. Default: a worker of its own; where there are no workers (Node, shared and service workers), right here. */
   worker?: WorkerChoice;
   /** What happens to a request while another is answered: it waits (default), or fails with `busy`. */
   whenBusy?: "queue" | "refuse";
@@ -77,17 +85,33 @@ export class Engine implements AsyncDisposable {
    * Where a step's time goes on the GPU: of one token, or of `tokens` that are read at once.
    * @throws PeregrineError `unsupported` where the device has no timestamps.
    */
-  profile({ tokens = 1 }: { tokens?: number } = {}): Promise<ProfileStage[]> {
+  async profile(options: { tokens?: number } = {}): Promise<ProfileStage[]> {
+    PROFILE(options, "");
+    const { tokens = 1 } = options;
     return this.#link.call("profile", { tokens }).result;
   }
 
   /**
    * The model's raw output, for comparison with other implementations: the logits after each of the last `last` of the given tokens, one row of
-   * `info.model.vocabSize` numbers after the other. Tokens are read in chunks, the last `oneByOne` of them one by one as in an answer. The
-   * open conversation is not touched.
+   * `info.model.vocabSize` numbers after the other. Tokens are read in chunks of `chunk` (default: as many as the model takes at once), the last
+   * `oneByOne` of them one by one as in an answer. The open conversation is not touched.
    */
-  logits(ids: readonly number[], { last = 1, oneByOne = 0 }: { last?: number; oneByOne?: number } = {}): Promise<Float32Array> {
-    return this.#link.call("logits", { ids: [...ids], last, oneByOne }).result;
+  async logits(ids: readonly number[], options: { last?: number; oneByOne?: number; chunk?: number } = {}): Promise<Float32Array> {
+    checkIds(ids, "ids");
+    LOGITS(options, "");
+    const { last = 1, oneByOne = 0, chunk = 0 } = options;
+    return this.#link.call("logits", { ids: [...ids], last, oneByOne, chunk }).result;
+  }
+
+  /**
+   * Compares every stage of the model and every state on this device with a computation on the CPU, while `tokens` tokens are read: half
+   * of them at once, the rest one by one. Takes from seconds to minutes, by the model's size; `onProgress` hears the number of
+   * comparisons. A difference is not an error: the report names the first stage that differs.
+   */
+  async check(options: { tokens?: number; onProgress?: (comparisons: number) => void } = {}): Promise<CheckReport> {
+    CHECK(options, "");
+    const { tokens = 12, onProgress } = options;
+    return this.#link.call("check", { tokens }, onProgress).result;
   }
 
   /**
@@ -112,6 +136,7 @@ export class Engine implements AsyncDisposable {
    * @throws ModelFileError for what is damaged, of another model, or no saved state; then nothing has been read.
    */
   async restoreState(state: Blob): Promise<void> {
+    if (!(state instanceof Blob)) throw wrong("state", "a Blob, as saveState gives", state);
     await this.#link.call("restore", { state }).result;
   }
 
@@ -125,6 +150,11 @@ export class Engine implements AsyncDisposable {
   }
 }
 
+const PROFILE = fields({ tokens: count(1) }, "profile");
+const LOGITS = fields({ last: count(0), oneByOne: count(0), chunk: count(0) }, "logits");
+const CHECK = fields({ tokens: number(2, 512, true), onProgress: callable }, "check");
+const ENCODE = fields({ addBos: boolean }, "encode");
+
 /** `engine.tokenizer`. */
 export class Tokenizer {
   readonly #link: Link;
@@ -135,12 +165,16 @@ export class Tokenizer {
   }
 
   /** Token ids of a text; with `addBos` the token that begins a document comes first. */
-  encode(text: string, { addBos = false }: { addBos?: boolean } = {}): Promise<number[]> {
+  async encode(text: string, options: { addBos?: boolean } = {}): Promise<number[]> {
+    checkText(text, "text");
+    ENCODE(options, "");
+    const { addBos = false } = options;
     return this.#link.call("encode", { text, addBos }).result;
   }
 
   /** Text of token ids. */
-  decode(ids: readonly number[]): Promise<string> {
+  async decode(ids: readonly number[]): Promise<string> {
+    checkIds(ids, "ids");
     return this.#link.call("decode", { ids: [...ids] }).result;
   }
 
@@ -157,15 +191,16 @@ function wasmOf(wasm: EngineOptions["wasmUrl"]): LoadRequest["wasm"] {
 /**
  * Downloads a model into the browser's store without loading it: for an app that gets it ready ahead. What is there already is
  * not sent again; an interrupted download goes on where it was. Tells whether it is kept, and why not.
- * @throws DownloadError, StorageError, AbortError, RequestError
+ * @throws DownloadError, StorageError, AbortError, TimeoutError, RequestError, EnvironmentError
  */
 export async function downloadModel(options: DownloadOptions): Promise<EngineInfo["storage"]> {
+  checkLoading(options, "downloadModel");
   const { signal } = options;
   const source = await sourceOf(options.model, options);
   const wasm = wasmOf(options.wasmUrl);
   if (signal?.aborted) throw abortError(signal);
   // A worker of its own: pages and shared workers cannot write files.
-  const link = new Link(dedicated());
+  const link = new Link(await anyLine(), undefined, logTo(options.logger, options.logLevel));
   const onAbort = () => link.kill(abortError(signal));
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
@@ -178,28 +213,32 @@ export async function downloadModel(options: DownloadOptions): Promise<EngineInf
 
 /**
  * Loads a model onto the GPU.
- * @throws NoGpuError, DownloadError, StorageError, ModelFileError, OutOfMemoryError, GpuError, AbortError, RequestError
+ * @throws NoGpuError, DownloadError, StorageError, ModelFileError, OutOfMemoryError, GpuError, AbortError, TimeoutError, RequestError,
+ * EnvironmentError
  */
 export async function createEngine(options: EngineOptions): Promise<Engine> {
-  const { signal } = options;
-  const load: LoadRequest = { source: await sourceOf(options.model, options), gpu: options.gpu ?? {} };
+  checkLoading(options, "createEngine");
+  const { signal, logLevel = DEFAULT_LEVEL } = options;
+  const log = logTo(options.logger, logLevel);
+  const onPage = Boolean((globalThis.navigator as Partial<Navigator> | undefined)?.gpu);
+  const load: LoadRequest = { source: await sourceOf(options.model, options), gpu: { ...options.gpu }, logLevel, onPage };
   if (options.contextLength !== undefined) load.contextLength = options.contextLength;
   if (options.kvType !== undefined) load.kvType = options.kvType;
-  for (const field of ["snapshotBytes", "snapshotHostBytes"] as const) {
+  for (const field of ["snapshotBytes", "snapshotHostBytes", "memoryBudget"] as const) {
     const bytes = options[field];
-    if (bytes === undefined) continue;
-    if (!(bytes >= 0)) throw makeError("argument", `${field}: expected a number of at least 0, found ${bytes}`);
-    load[field] = bytes;
+    if (bytes !== undefined) load[field] = bytes;
   }
-  if (options.memoryBudget !== undefined) load.memoryBudget = options.memoryBudget;
   const wasm = wasmOf(options.wasmUrl);
   if (wasm !== undefined) load.wasm = wasm;
   if (signal?.aborted) throw abortError(signal);
-  const choice = options.worker ?? "dedicated";
-  if (choice === "shared" && load.source.kind !== "blobs" && load.source.cache) await downloadModel(options);
+  if (options.worker === "shared") {
+    checkShared(load);
+    // A shared worker cannot write files.
+    if (load.source.kind !== "blobs" && load.source.cache) await downloadModel(options);
+  }
   // Until the engine is handed out, a failure is told by the promise alone.
   let ready = false;
-  const link = new Link(await lineFor(choice, load), (error) => ready && options.onBroken?.(error));
+  const link = new Link(await lineFor(options.worker, load), (error) => ready && options.onBroken?.(error), log);
   const onAbort = () => link.kill(abortError(signal));
   signal?.addEventListener("abort", onAbort, { once: true });
   try {

@@ -16,6 +16,17 @@ export class PeregrineError extends Error {
     this.code = code;
     this.advice = ADVICE[code];
   }
+
+  /** What `JSON.stringify` tells; of an error it would leave out the message. */
+  toJSON(): { name: string; code: ErrorCode; message: string; advice: string; fit?: MemoryFit } {
+    const { name, code, message, advice, fit } = this as PeregrineError & { fit?: MemoryFit };
+    return fit ? { name, code, message, advice, fit } : { name, code, message, advice };
+  }
+}
+
+/** The place where the code runs lacks something that the engine needs, or forbids it: workers, or WebAssembly. */
+export class EnvironmentError extends PeregrineError {
+  override name = "EnvironmentError";
 }
 
 /** There is no WebGPU here, or no adapter that can run the engine. */
@@ -55,7 +66,7 @@ export class GpuError extends PeregrineError {
 export class ModelFileError extends PeregrineError {
   override name = "ModelFileError";
 }
-/** The bytes of the model could not be had. */
+/** The bytes of the model, or of the engine itself, could not be had. */
 export class DownloadError extends PeregrineError {
   override name = "DownloadError";
 }
@@ -71,18 +82,28 @@ export class RequestError extends PeregrineError {
 export class AbortError extends PeregrineError {
   override name = "AbortError";
 }
+/** The work was stopped by an `AbortSignal.timeout`. */
+export class TimeoutError extends PeregrineError {
+  override name = "TimeoutError";
+}
 
 const RELOAD = "Reload the page; if it happens again, update the browser and the graphics driver.";
 const OTHER_FILE = "Download the file again, or open another one.";
 const SUPPORTED = "Open a Falcon-H1 GGUF file.";
 const FIX_REQUEST = "Change the request.";
+const WORKERS =
+  'Serve the package from the app\'s own address and allow its worker (worker-src, or the policy "peregrine" under Trusted Types), or give the option `worker`: one that the app made, or "here".';
 
 const ADVICE = {
   "no-webgpu": "Use a browser with WebGPU, over https or on localhost.",
+  "no-worker": WORKERS,
+  "no-wasm": "Allow 'wasm-unsafe-eval' in script-src of the Content-Security-Policy, or use a browser with WebAssembly.",
   "no-gpu": "Turn on hardware acceleration in the browser's settings and update the graphics driver.",
   "device-lost": "Load the model again; close other programs that use the GPU if it happens often.",
   "out-of-memory": "Use a smaller model or a shorter context, and close other tabs and programs that use the GPU.",
   gpu: RELOAD,
+  "not-finite": "Ask again; if it happens again, check the device (engine.check()), and update the browser and the graphics driver.",
+  "self-check": "Update the browser and the graphics driver, or use another browser or device: this one would give wrong answers.",
   "not-gguf": SUPPORTED,
   truncated: OTHER_FILE,
   malformed: OTHER_FILE,
@@ -93,6 +114,7 @@ const ADVICE = {
   tokenizer: OTHER_FILE,
   template: OTHER_FILE,
   http: "Check the connection and the address, then try again.",
+  "engine-file": "Reload the page; if it happens again, serve peregrine_bg.wasm of this version of the package, and name its address with the option `wasmUrl`.",
   io: "Choose the file again: it may have been moved or changed.",
   integrity: "Load the model again: the damaged copy was deleted.",
   quota: "Delete stored models or make room on this device; what has been downloaded is kept. Or load with cache: false.",
@@ -103,6 +125,7 @@ const ADVICE = {
   argument: FIX_REQUEST,
   "not-supported": FIX_REQUEST,
   cancelled: "Nothing: the work was stopped as asked.",
+  timeout: "Try again, or allow more time.",
   disposed: "Create a new engine.",
   internal: RELOAD,
 } as const;
@@ -113,9 +136,13 @@ export type ErrorCode = keyof typeof ADVICE;
 const CLASSES: Partial<Record<ErrorCode, typeof PeregrineError>> = {
   "no-webgpu": NoGpuError,
   "no-gpu": NoGpuError,
+  "no-worker": EnvironmentError,
+  "no-wasm": EnvironmentError,
   "device-lost": DeviceLostError,
   "out-of-memory": OutOfMemoryError,
   gpu: GpuError,
+  "not-finite": GpuError,
+  "self-check": GpuError,
   "not-gguf": ModelFileError,
   truncated: ModelFileError,
   malformed: ModelFileError,
@@ -126,6 +153,7 @@ const CLASSES: Partial<Record<ErrorCode, typeof PeregrineError>> = {
   tokenizer: ModelFileError,
   template: ModelFileError,
   http: DownloadError,
+  "engine-file": DownloadError,
   io: DownloadError,
   integrity: DownloadError,
   quota: StorageError,
@@ -136,6 +164,7 @@ const CLASSES: Partial<Record<ErrorCode, typeof PeregrineError>> = {
   argument: RequestError,
   "not-supported": RequestError,
   cancelled: AbortError,
+  timeout: TimeoutError,
 };
 
 /** What of an error crosses between the worker and the page. */
@@ -163,6 +192,8 @@ export function toWire(thrown: unknown): WireError {
 }
 
 /** An AbortSignal's reason as our error, keeping the reason as the cause. */
-export function abortError(signal?: AbortSignal): AbortError {
-  return makeError("cancelled", "stopped", { cause: signal?.reason }) as AbortError;
+export function abortError(signal?: AbortSignal): AbortError | TimeoutError {
+  const cause: unknown = signal?.reason;
+  const isTimeout = (cause as { name?: unknown } | undefined)?.name === "TimeoutError";
+  return isTimeout ? makeError("timeout", "the time that was allowed is over", { cause }) : makeError("cancelled", "stopped", { cause });
 }

@@ -74,9 +74,12 @@ export async function openHttp(file: RemoteFile, onLoaded: OnLoaded): Promise<By
   if (first.status !== 206) return wholeBody(first, name, onLoaded);
 
   const size = wholeLength(first) ?? file.size;
-  if (size === undefined || !Number.isSafeInteger(size)) {
-    throw makeError("http", `${url}: the server sent a range but not how long the file is (Content-Range)`);
+  if (size === undefined) {
+    // A server that another origin may not ask how long the file is (Content-Range): then all of it, in one go.
+    await first.body?.cancel();
+    return wholeBody(await patientFetch(url, { cache: "no-cache" }), name, onLoaded);
   }
+  if (!Number.isSafeInteger(size)) throw makeError("http", `${url}: the server says that the file has ${size} bytes`);
   const tag = first.headers.get("ETag");
   let loaded = 0;
   const take = async (response: Response, part: number): Promise<Uint8Array<ArrayBuffer>> => {

@@ -25,11 +25,13 @@ export type {
   TokenLogprob,
   Usage,
 } from "./openai.js";
-export type { EngineInfo, GpuPreferences, ProfileStage, Progress } from "./protocol.js";
+export type { Logger, LogLevel } from "./log.js";
+export type { CheckReport, EngineInfo, GpuPreferences, ProfileStage, Progress } from "./protocol.js";
 export {
   AbortError,
   DeviceLostError,
   DownloadError,
+  EnvironmentError,
   GpuError,
   ModelFileError,
   type MemoryFit,
@@ -38,5 +40,6 @@ export {
   PeregrineError,
   RequestError,
   StorageError,
+  TimeoutError,
 } from "./errors.js";
 export type { ErrorCode } from "./errors.js";

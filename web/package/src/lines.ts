@@ -2,49 +2,79 @@
 
 import { makeError } from "./errors.js";
 import type { Line } from "./link.js";
-import type { LoadRequest, Port } from "./protocol.js";
+import { sharedBy, type LoadRequest, type Port } from "./protocol.js";
+import { startWorker } from "./start.js";
 
 /**
  * Where the engine runs: in a worker of its own (default); in a SharedWorker, so that the tabs of an app share one copy of a
- * model on the GPU; in a worker that the app made from `peregrine/worker`; or right here, where there are no workers (Node).
+ * model on the GPU; in a worker that the app made from `peregrine/worker`; or right here, which is the default where there are
+ * no workers (Node, shared and service workers).
  */
 export type WorkerChoice = "dedicated" | "shared" | "here" | Worker;
 
 /** A worker of the page's own. */
 export function dedicated(): Line {
-  return lineTo(new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "peregrine" }));
+  return lineTo(startWorker("Worker", () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "peregrine" })));
 }
+
+/** A worker for the work that is done before there is an engine, or this thread where there are no workers. */
+export const anyLine = (): Line | Promise<Line> => (typeof Worker === "undefined" ? here() : dedicated());
 
 function lineTo(worker: Worker): Line {
   return {
     port: worker,
     onFailure(listener) {
       worker.addEventListener("error", (event) => {
-        event.preventDefault();
-        listener(event.message || "its script could not be loaded");
+        event.preventDefault?.();
+        listener(event.message);
       });
     },
     end: () => worker.terminate(),
   };
 }
 
+/** Milliseconds that a worker of the app's may take until it says a word. */
+const PATIENCE = 60_000;
+
+/** The app's workers that have, or had, an engine. */
+const taken = new WeakMap<Worker, "in use" | "ended">();
+
+/** A worker of the app's: it has one engine, and ends with it. */
+function appsOwn(worker: Worker): Line {
+  const before = taken.get(worker);
+  if (before === "in use") throw makeError("argument", "worker: this Worker has an engine already; make one for each engine");
+  if (before === "ended") throw makeError("argument", "worker: this Worker has ended with its engine; make a new one");
+  taken.set(worker, "in use");
+  const line = lineTo(worker);
+  const end = () => (taken.set(worker, "ended"), line.end());
+  return { ...line, end, patience: PATIENCE };
+}
+
+/** Throws where no worker can be shared. */
+export function checkShared(request: LoadRequest): void {
+  if (typeof SharedWorker === "undefined") throw makeError("not-supported", 'worker: "shared": there is no SharedWorker here');
+  if (request.source.kind === "blobs") throw makeError("not-supported", 'worker: "shared" needs a model by its address or hub id');
+  if (!navigator.locks) throw makeError("not-supported", 'worker: "shared" needs a page that is served over https or from localhost (navigator.locks)');
+}
+
 /** A worker that every tab of this origin shares that wants the same model in the same way. */
 async function shared(request: LoadRequest): Promise<Line> {
-  if (typeof SharedWorker === "undefined") throw makeError("not-supported", "worker: this browser has no SharedWorker");
-  if (request.source.kind === "blobs") throw makeError("not-supported", 'worker: "shared" needs a model by its address or hub id');
-  const name = `peregrine ${JSON.stringify([request.source, request.gpu, request.contextLength ?? null, request.kvType ?? null, request.snapshotBytes ?? null, request.snapshotHostBytes ?? null, request.memoryBudget ?? null])}`;
-  const worker = new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name });
+  checkShared(request);
+  const name = `peregrine ${sharedBy(request)}`;
+  const worker = startWorker("SharedWorker", () => new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name }));
   const { port } = worker;
   // The worker waits for this lock: it is free when this page has gone, however it went.
   const lock = `peregrine page ${crypto.randomUUID()}`;
   const release = await new Promise<() => void>((resolve, reject) => {
-    navigator.locks.request(lock, () => new Promise<void>((done) => resolve(done))).catch(reject);
+    navigator.locks.request(lock, () => new Promise<void>((done) => resolve(done))).catch((cause: unknown) => {
+      reject(makeError("no-worker", `worker: "shared": this page may not hold locks: ${(cause as Error).message}`, { cause }));
+    });
   });
   port.start();
   port.postMessage({ type: "hello", lock });
   return {
     port,
-    onFailure: (listener) => worker.addEventListener("error", () => listener("its script could not be loaded")),
+    onFailure: (listener) => worker.addEventListener("error", () => listener("")),
     end() {
       port.close();
       release();
@@ -67,20 +97,44 @@ class End implements Port {
   }
 }
 
+/** `Server` of ./server.js; its own types are no app's business. */
+type Serving = new (onIdle: () => void) => { connect(port: Port): void };
+
+let linked: Serving | undefined;
+
+/** Links the worker's side in: `peregrine/service-worker` does it. @internal */
+export function setServer(server: Serving): void {
+  linked = server;
+}
+
+async function loadServer(): Promise<Serving> {
+  try {
+    return (await import("./server.js")).Server;
+  } catch (cause) {
+    const isService = "ServiceWorkerGlobalScope" in globalThis;
+    const why = isService ? 'a service worker imports the package from "peregrine/service-worker"' : (cause as Error).message;
+    throw makeError("no-worker", `worker: "here": the engine could not be imported: ${why}`, { cause });
+  }
+}
+
 /** No worker at all. */
 async function here(): Promise<Line> {
-  const { Server } = await import("./server.js");
-  // The wasm module's GPU library asks only pages and workers for a GPU; in Node neither is there, but `navigator.gpu` may be.
-  if (!("Window" in globalThis) && !("WorkerGlobalScope" in globalThis)) Object.assign(globalThis, { WorkerGlobalScope: class {} });
+  const Here = linked ?? (await loadServer());
   const [page, worker] = [new End(), new End()];
   [page.other, worker.other] = [worker, page];
-  new Server(() => {}).connect(worker);
+  new Here(() => {}).connect(worker);
   return { port: page, onFailure() {}, end: () => (page.other = worker.other = undefined) };
 }
 
+/** A Worker, also one of another frame's. */
+const isWorker = (value: unknown): value is Worker =>
+  typeof value === "object" && value !== null && ["postMessage", "addEventListener", "terminate"].every((method) => typeof (value as Record<string, unknown>)[method] === "function");
+
 /** The line to the worker that was chosen. */
-export function lineFor(choice: WorkerChoice, request: LoadRequest): Line | Promise<Line> {
+export function lineFor(choice: WorkerChoice | undefined, request: LoadRequest): Line | Promise<Line> {
   switch (choice) {
+    case undefined:
+      return anyLine();
     case "dedicated":
       return dedicated();
     case "shared":
@@ -88,7 +142,7 @@ export function lineFor(choice: WorkerChoice, request: LoadRequest): Line | Prom
     case "here":
       return here();
     default:
-      if (typeof Worker !== "undefined" && choice instanceof Worker) return lineTo(choice);
+      if (isWorker(choice)) return appsOwn(choice);
       throw makeError("argument", 'worker: expected "dedicated", "shared", "here" or a Worker');
   }
 }

@@ -1,6 +1,7 @@
 /** The page's end of the line to a worker. */
 
 import { makeError, type PeregrineError } from "./errors.js";
+import type { Log } from "./log.js";
 import type { CallName, Calls, FromWorker, Port, ToWorker } from "./protocol.js";
 
 interface Open {
@@ -18,8 +19,10 @@ export interface Pending<T> {
 /** How to talk with a worker, and how to end it. */
 export interface Line {
   port: Port;
-  /** Says so when the worker's script could not be loaded, or threw where nothing catches. */
-  onFailure(listener: (detail: string) => void): void;
+  /** Says so when the worker's script could not be loaded (then there is no detail), or threw where nothing catches. */
+  onFailure(listener: (detail: string | undefined) => void): void;
+  /** Milliseconds after which a worker that has not said a word is taken for one that never will. */
+  patience?: number;
   /** Ends the worker, or only the line where others share it. */
   end(): void;
 }
@@ -32,12 +35,20 @@ export class Link {
   #next = 1;
   #dead: PeregrineError | undefined;
   #closing: Promise<void> | undefined;
+  readonly #log: Log;
+  /** Waits for the worker's first word. */
+  #silence: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(line: Line, onBroken?: (error: PeregrineError) => void) {
+  constructor(line: Line, onBroken?: (error: PeregrineError) => void, log: Log = () => {}) {
     this.#line = line;
     this.#onBroken = onBroken;
+    this.#log = log;
+    if (line.patience !== undefined) this.#silence = setTimeout(() => this.#onSilence(), line.patience);
     line.port.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
-    line.onFailure((detail) => this.#break(makeError("internal", `the worker failed: ${detail}`)));
+    line.onFailure((detail) => {
+      const failure = detail ? makeError("internal", `the worker failed: ${detail}`) : makeError("no-worker", "the worker's script could not be loaded");
+      this.#break(failure);
+    });
   }
 
   call<C extends CallName>(call: C, request: Calls[C]["request"], onEvent?: (event: Calls[C]["event"]) => void): Pending<Calls[C]["result"]> {
@@ -60,7 +71,10 @@ export class Link {
     const farewell = this.#dead ? Promise.resolve(null) : this.call("dispose", null).result.catch(() => null);
     const gone = makeError("disposed", "the engine has been disposed");
     this.#dead ??= gone;
-    await Promise.race([farewell, new Promise((resolve) => setTimeout(resolve, 2000))]);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    await Promise.race([farewell, new Promise((resolve) => (timer = setTimeout(resolve, 2000)))]);
+    clearTimeout(timer);
+    clearTimeout(this.#silence);
     this.#line.end();
     this.#failAll(gone);
   }
@@ -69,6 +83,7 @@ export class Link {
   kill(reason: PeregrineError): void {
     this.#dead ??= reason;
     this.#closing ??= Promise.resolve();
+    clearTimeout(this.#silence);
     this.#line.end();
     this.#failAll(reason);
   }
@@ -77,7 +92,14 @@ export class Link {
     this.#line.port.postMessage(message);
   }
 
+  #onSilence(): void {
+    this.#break(makeError("argument", "worker: it does not answer; was it made from peregrine/worker, and has nobody ended it?"));
+  }
+
   #receive(message: FromWorker): void {
+    clearTimeout(this.#silence);
+    if (message.type === "log") return this.#log(message.level, message.text);
+    if (message.type === "hello") return;
     if (message.type === "broken") return this.#break(makeError(message.error.code, message.error.message, message.error));
     const open = this.#open.get(message.id);
     if (!open) return;
@@ -90,6 +112,8 @@ export class Link {
   #break(error: PeregrineError): void {
     if (this.#dead) return;
     this.#dead = error;
+    clearTimeout(this.#silence);
+    this.#log("error", error.message);
     this.#failAll(error);
     this.#onBroken?.(error);
   }

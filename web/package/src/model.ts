@@ -6,9 +6,10 @@ import type { RemoteFile, SourceSpec } from "./protocol.js";
 
 /**
  * A model: its name on the hub (`org/repo`, `org/repo:FILE`, `org/repo:Q4_K_M`), the address of a GGUF file, files the user
- * chose (all parts of one model), a folder with them, bytes, or `"embedded"`: the small model of `import "peregrine/embedded"`.
+ * chose (all parts of one model), a folder with them, bytes, the answer to a request, or `"embedded"`: the small model of
+ * `import "peregrine/embedded"`.
  */
-export type ModelSource = string | URL | Blob | readonly File[] | FileList | ArrayBuffer | FileSystemDirectoryHandle;
+export type ModelSource = string | URL | Blob | readonly File[] | FileList | ArrayBuffer | ArrayBufferView | Response | FileSystemDirectoryHandle;
 
 /** How the model's bytes are had. */
 export interface SourceOptions {
@@ -81,6 +82,34 @@ function byFiles(given: { name: string; blob: Blob }[]): SourceSpec {
   return { kind: "blobs", files };
 }
 
+/** A file by its address in Node, whose `fetch` reads none. */
+async function openFile(url: URL): Promise<SourceSpec | undefined> {
+  const { process } = globalThis as { process?: { getBuiltinModule?: (name: string) => unknown } };
+  const files = process?.getBuiltinModule?.("node:fs") as { openAsBlob?: (path: URL) => Promise<Blob> } | undefined;
+  if (!files?.openAsBlob) return undefined;
+  const parts = partsOf(lastOf(url)).map(async (name) => {
+    const address = new URL(encodeURIComponent(name), url);
+    try {
+      return { name, blob: await files.openAsBlob!(address) };
+    } catch (cause) {
+      throw makeError("io", `model: ${address.href} cannot be opened: ${(cause as Error).message}`, { cause });
+    }
+  });
+  return byFiles(await Promise.all(parts));
+}
+
+/** The body of an answer. */
+async function ofResponse(response: Response): Promise<SourceSpec> {
+  const from = response.url || "the Response";
+  if (!response.ok) throw makeError("http", `model: ${from}: the server answered ${response.status} ${response.statusText}`.trimEnd());
+  if (response.bodyUsed) throw makeError("argument", `model: the body of ${from} has been read already`);
+  try {
+    return { kind: "blobs", files: [{ name: response.url ? lastOf(new URL(response.url)) : "model", blob: await response.blob() }] };
+  } catch (cause) {
+    throw makeError("http", `model: ${from}: the connection broke: ${(cause as Error).message}`, { cause });
+  }
+}
+
 /** Reads what the app gave. @throws RequestError */
 export async function sourceOf(model: ModelSource, options: SourceOptions): Promise<SourceSpec> {
   const cache = options.cache ?? true;
@@ -88,7 +117,8 @@ export async function sourceOf(model: ModelSource, options: SourceOptions): Prom
     if (!embedded) throw makeError("argument", 'model: "embedded" is there after `import "peregrine/embedded"`');
     // The app serves it itself; what is small and served from near is not kept twice.
     // Next's bundler turns `new URL(…, import.meta.url)` into a URL that is an address without an origin.
-    return byAddress(addressOf(embedded, "model"), {}, options.cache ?? false);
+    const source = byAddress(addressOf(embedded, "model"), {}, options.cache ?? false);
+    return { ...source, why: "the embedded model comes with the app" } as SourceSpec;
   }
   if (typeof model === "string" && isHubId(model)) {
     const base = addressOf(options.hub ?? "https://huggingface.co", "hub");
@@ -96,10 +126,12 @@ export async function sourceOf(model: ModelSource, options: SourceOptions): Prom
   }
   if (typeof model === "string" || model instanceof URL) {
     const url = addressOf(model, "model");
-    return byAddress(url, options, cache && url.protocol !== "blob:");
+    const opened = url.protocol === "file:" ? await openFile(url) : undefined;
+    return opened ?? byAddress(url, options, cache && url.protocol !== "blob:");
   }
   if (model instanceof Blob) return { kind: "blobs", files: [{ name: model instanceof File ? model.name : "model", blob: model }] };
-  if (model instanceof ArrayBuffer) return { kind: "blobs", files: [{ name: "model", blob: new Blob([model]) }] };
+  if (model instanceof ArrayBuffer || ArrayBuffer.isView(model)) return { kind: "blobs", files: [{ name: "model", blob: new Blob([model as BlobPart]) }] };
+  if (typeof Response !== "undefined" && model instanceof Response) return ofResponse(model);
   if (typeof FileSystemDirectoryHandle !== "undefined" && model instanceof FileSystemDirectoryHandle) {
     const files: { name: string; blob: Blob }[] = [];
     for await (const [name, handle] of model.entries()) {
@@ -111,5 +143,5 @@ export async function sourceOf(model: ModelSource, options: SourceOptions): Prom
     const files = Array.from(model as ArrayLike<unknown>);
     if (files.every((file): file is File => file instanceof File)) return byFiles(files.map((file) => ({ name: file.name, blob: file })));
   }
-  throw makeError("argument", "model: expected a hub id, an address, files, a folder, a Blob or an ArrayBuffer");
+  throw makeError("argument", "model: expected a hub id, an address, files, a folder, bytes, a Blob or a Response");
 }

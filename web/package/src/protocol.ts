@@ -1,6 +1,7 @@
 /** What the page and the worker say to each other. Every message is plain data; the worker never starts a conversation. */
 
 import type { WireError } from "./errors.js";
+import type { LogLevel } from "./log.js";
 
 /** One file at an address. */
 export interface RemoteFile {
@@ -18,7 +19,7 @@ export interface RemoteFile {
 /** Where the worker reads the model from. Several files are the parts of one model, in order. */
 export type SourceSpec =
   | { kind: "blobs"; files: { name: string; blob: Blob }[] }
-  | { kind: "urls"; model: string; files: RemoteFile[]; cache: boolean }
+  | { kind: "urls"; model: string; files: RemoteFile[]; cache: boolean; /** Why it is not kept, where nobody asked for that. */ why?: string }
   | { kind: "hub"; model: string; base: string; cache: boolean };
 
 /** What the engine may use of the GPU. Everything is chosen by adapter when left out. */
@@ -49,6 +50,15 @@ export interface LoadRequest {
   memoryBudget?: number;
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
   wasm?: string | BufferSource | WebAssembly.Module;
+  /** The page has WebGPU itself. */
+  onPage?: boolean;
+  /** What the page wants to be told. */
+  logLevel?: LogLevel;
+}
+
+/** What must be equal for two pages to have one engine. */
+export function sharedBy({ source, gpu, contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget }: LoadRequest): string {
+  return JSON.stringify([source, gpu, ...[contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget].map((value) => value ?? null)]);
 }
 
 /** Progress of loading. The phases overlap: bytes go on to the GPU and are verified while others still arrive. */
@@ -67,6 +77,16 @@ export type Progress =
   | { phase: "verify"; /** bytes whose checksum is made */ loaded: number; total: number }
   | { phase: "upload"; /** bytes on the GPU */ loaded: number; /** bytes in all */ total: number }
   | { phase: "compile"; /** GPU programs ready */ done: number; total: number }
+  | {
+      /** One way to drive the GPU has been compared with the CPU, as happens before the first answer on a device. */
+      phase: "check";
+      /** As "GPU shapes, subgroup sums". */
+      variant: string;
+      /** What it computes wrong: it is not used, and the next way is tried. */
+      failed?: string;
+      /** What the comparison took; missing where the outcome was known. */
+      seconds?: number;
+    }
   | { phase: "ready" };
 
 /** What is loaded, and where it runs. */
@@ -97,14 +117,18 @@ export interface EngineInfo {
     reduction: "workgroup" | "subgroup";
     /** Kernels made for GPUs, or for adapters that compute on the CPU. */
     shapes: "software" | "hardware";
-    /** Why these were chosen. */
-    why: { reduction: string; shapes: string };
+    /** Why these were chosen, and what the comparison with the CPU said before the first answer. */
+    why: { reduction: string; shapes: string; selfCheck: string };
   };
   memory: {
     /** Bytes of weights on the GPU. */
     weights: number;
-    /** Bytes on the GPU in all, once a conversation of `contextLength` tokens is full. */
+    /** Bytes on the GPU in all, once a conversation of `contextLength` tokens and its snapshots are full. */
     needed: number;
+    /** Most of these that snapshots take: places of the conversation to go back to. */
+    snapshots: number;
+    /** Most bytes of the browser's own memory that snapshots take for which the GPU has no more room. */
+    snapshotsHost: number;
     /** Bytes of the wasm heap after loading; it never shrinks, so this is its largest size. */
     wasm: number;
   };
@@ -189,6 +213,26 @@ export interface ProfileStage {
   weightBytes: number;
 }
 
+/** What {@link Engine.check} found. */
+export interface CheckReport {
+  /** Nothing differs. */
+  ok: boolean;
+  comparisons: number;
+  /** The first stage that differs, and how. */
+  first?: string;
+  /** The worst comparison of each kind of stage, in the order of the model. */
+  stages: {
+    stage: string;
+    count: number;
+    /** The largest difference, and that as a share of the largest value. */
+    difference: number;
+    relative: number;
+    /** Where it is. */
+    worst: string;
+    ok: boolean;
+  }[];
+}
+
 /** The calls the worker answers: what it is given, what it answers, what it reports on the way. */
 export interface Calls {
   load: { request: LoadRequest; result: EngineInfo; event: Progress };
@@ -200,7 +244,8 @@ export interface Calls {
   /** The conversation's state as a file, and back. */
   save: { request: null; result: Blob; event: never };
   restore: { request: { state: Blob }; result: null; event: never };
-  logits: { request: { ids: number[]; last: number; oneByOne: number }; result: Float32Array; event: never };
+  logits: { request: { ids: number[]; last: number; oneByOne: number; chunk: number }; result: Float32Array; event: never };
+  check: { request: { tokens: number }; result: CheckReport; event: number };
   profile: { request: { tokens: number }; result: ProfileStage[]; event: never };
   dispose: { request: null; result: null; event: never };
 }
@@ -217,8 +262,13 @@ export type ToWorker =
   | { type: "abort"; id: number }
   | { type: "hello"; lock: string };
 
-/** Worker to page. `broken`: the engine cannot go on (lost device, GPU error, crash); every open call fails with it. */
+/**
+ * Worker to page. `hello` is the answer to the first call: the worker is there. `broken`: the engine cannot go on (lost device, GPU
+ * error, crash); every open call fails with it.
+ */
 export type FromWorker =
+  | { type: "hello" }
+  | { type: "log"; level: Exclude<LogLevel, "off">; text: string }
   | { type: "event"; id: number; event: unknown }
   | { type: "result"; id: number; result: unknown }
   | { type: "error"; id: number; error: WireError }

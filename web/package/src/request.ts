@@ -1,6 +1,7 @@
 /** Checks requests and fills in the defaults; what this engine does not do is refused by name. */
 
 import { makeError } from "./errors.js";
+import { suggestion, wrong } from "./options.js";
 import type { ChatCompletionParams, ChatMessage, CompletionParams, GenerationParams, Usage } from "./openai.js";
 import type { AnswerRequest, AnswerResult } from "./protocol.js";
 
@@ -31,13 +32,16 @@ const COMMON = [
   "repetition_penalty", "logit_bias", "stop", "seed", "n", "ignore_eos", "return_token_ids", "model", "user", "metadata", "store", "service_tier",
   "safety_identifier", "prompt_cache_key",
 ];
+const MESSAGE = new Set(["role", "content"]);
 const CHAT = new Set([...COMMON, "messages", "max_completion_tokens", "logprobs", "top_logprobs", "truncation"]);
 const PLAIN = new Set([...COMMON, "prompt"]);
 
-const wrong = (field: string, expected: string, found: unknown) =>
-  makeError("argument", `${field}: expected ${expected}, found ${JSON.stringify(found) ?? String(found)}`);
-
 type Body = Record<string, unknown>;
+
+function bodyOf(params: unknown): Body {
+  if (typeof params !== "object" || params === null || Array.isArray(params)) throw wrong("the request", "an object", params);
+  return params as Body;
+}
 
 function number(body: Body, field: string, fallback: number, min: number, max: number, whole = false): number {
   const value = body[field] ?? fallback;
@@ -58,7 +62,7 @@ function refuseUnknown(body: Body, known: Set<string>, kind: string): void {
   for (const [field, value] of Object.entries(body)) {
     if (value === undefined || value === null || known.has(field)) continue;
     const neutral = NEUTRAL[field];
-    if (!neutral) throw makeError("not-supported", `${field}: not a field of a ${kind}`);
+    if (!neutral) throw makeError("not-supported", `${field}: not a field of a ${kind}${suggestion(field, known)}`);
     const empty = (Array.isArray(value) && value.length === 0) || (typeof value === "object" && Object.keys(value).length === 0);
     const plainText = field === "response_format" && (value as { type?: unknown }).type === "text";
     if (!neutral.includes(value) && !empty && !plainText) throw makeError("not-supported", `${field}: not supported in this version`);
@@ -74,6 +78,7 @@ function stops(value: GenerationParams["stop"]): string[] {
 }
 
 function biases(value: GenerationParams["logit_bias"]): [number, number][] {
+  if (value !== undefined && value !== null && (typeof value !== "object" || Array.isArray(value))) throw wrong("logit_bias", "an object", value);
   return Object.entries(value ?? {}).map(([token, bias]) => {
     if (!/^\d+$/.test(token)) throw wrong("logit_bias", "token ids", token);
     if (typeof bias !== "number" || !(bias >= -100 && bias <= 100)) throw wrong(`logit_bias["${token}"]`, "a number from -100 to 100", bias);
@@ -81,7 +86,20 @@ function biases(value: GenerationParams["logit_bias"]): [number, number][] {
   });
 }
 
+function streaming(body: Body): void {
+  boolean(body, "stream");
+  boolean(body, "return_token_ids");
+  const options = body.stream_options ?? {};
+  if (typeof options !== "object" || Array.isArray(options)) throw wrong("stream_options", "an object", options);
+  for (const [field, value] of Object.entries(options)) {
+    if (field === "include_usage" ? typeof value === "boolean" || value == null : value == null) continue;
+    if (field === "include_usage") throw wrong("stream_options.include_usage", "true or false", value);
+    throw makeError("not-supported", `stream_options.${field}: not a field of stream_options${suggestion(field, ["include_usage"])}`);
+  }
+}
+
 function common(body: Body, params: GenerationParams, limit: string, tokens: number): Omit<AnswerRequest, "refuseWhenBusy"> {
+  streaming(body);
   return {
     maxTokens: number(body, limit, tokens, 1, 0xffffffff, true),
     temperature: number(body, "temperature", 1, 0, 2),
@@ -107,15 +125,22 @@ export const countOf = (params: GenerationParams): number => number(params as un
  * @throws RequestError that names the field: `not-supported` for what this version does not do, `argument` for wrong values.
  */
 export function readChat(params: ChatCompletionParams): Omit<AnswerRequest, "refuseWhenBusy"> {
-  const body = params as unknown as Body;
+  const body = bodyOf(params);
   refuseUnknown(body, CHAT, "chat completion");
   if (!Array.isArray(params.messages) || params.messages.length === 0) throw wrong("messages", "at least one message", params.messages);
   const messages = params.messages.map((message: ChatMessage, i) => {
     const at = `messages[${i}]`;
     if (!["system", "user", "assistant"].includes(message?.role)) throw wrong(`${at}.role`, "system, user or assistant", message?.role);
     if (typeof message.content !== "string") throw wrong(`${at}.content`, "a string (only text is supported)", message.content);
+    for (const [field, value] of Object.entries(message)) {
+      // What an answer of this engine has, and may be sent back with: it says nothing.
+      const isEmpty = value === undefined || value === null || (Array.isArray(value) && value.length === 0);
+      if (MESSAGE.has(field) || isEmpty) continue;
+      throw makeError("not-supported", `${at}.${field}: not a field of a message${suggestion(field, MESSAGE)}`);
+    }
     return { role: message.role, content: message.content };
   });
+  boolean(body, "logprobs");
   const truncation = params.truncation ?? "disabled";
   if (truncation !== "auto" && truncation !== "disabled") throw wrong("truncation", '"auto" or "disabled"', truncation);
   const limit = body.max_completion_tokens == null ? "max_tokens" : "max_completion_tokens";
@@ -130,7 +155,7 @@ export function readChat(params: ChatCompletionParams): Omit<AnswerRequest, "ref
  * @throws as {@link readChat}
  */
 export function readCompletion(params: CompletionParams): Omit<AnswerRequest, "refuseWhenBusy"> {
-  const body = params as unknown as Body;
+  const body = bodyOf(params);
   refuseUnknown(body, PLAIN, "completion");
   const { prompt } = params;
   const ids = Array.isArray(prompt) && prompt.length > 0 && prompt.every((id: unknown) => Number.isInteger(id) && (id as number) >= 0);

@@ -1,10 +1,13 @@
 /** The worker's side: owns the wasm module and the GPU, and answers the calls of one page, or of all that share it. */
 
-import init, { Hasher, WebEngine, type InitOutput, type WebSession } from "../wasm/peregrine.js";
-import { examineAdapter, forgetDevice, watchDevices, type AdapterFacts } from "./device.js";
+import { Hasher, WebAccess, WebEngine, type WebSession } from "../wasm/peregrine.js";
+import { GpuWay, type AdapterFacts } from "./device.js";
 import { makeError, toWire, type PeregrineError } from "./errors.js";
-import type { AnswerRequest, AnswerResult, EngineInfo, FromWorker, LoadRequest, Piece, Port, Progress, ToWorker } from "./protocol.js";
+import { isTold, type Log } from "./log.js";
+import { readOutcomes, writeOutcomes, type Outcomes } from "./outcomes.js";
+import { sharedBy, type AnswerRequest, type AnswerResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Piece, type Port, type Progress, type ToWorker } from "./protocol.js";
 import { blobSource, openSources, type Sources } from "./source.js";
+import { begin } from "./wasm.js";
 
 /** A page that talks with the worker. */
 interface Client {
@@ -15,6 +18,8 @@ interface Client {
   aborted: Set<number>;
   /** Hears the progress while the model loads. */
   report: ((progress: Progress) => void) | undefined;
+  /** What it wants to be told. */
+  logLevel: NonNullable<LoadRequest["logLevel"]>;
 }
 
 interface Loaded {
@@ -30,6 +35,8 @@ export class Server {
   #request: LoadRequest | undefined;
   #loading: Promise<Loaded> | undefined;
   #engine: WebEngine | undefined;
+  /** How the engine has its device. */
+  #gpu: GpuWay | undefined;
   /** The GPU gave wrong results, or the engine crashed: nothing more comes of it. */
   #broken: PeregrineError | undefined;
   /** The device is gone; the next answer loads the model again. */
@@ -47,7 +54,7 @@ export class Server {
 
   /** Listens to a page. */
   connect(port: Port): void {
-    const client: Client = { port, session: undefined, aborted: new Set(), report: undefined };
+    const client: Client = { port, session: undefined, aborted: new Set(), report: undefined, logLevel: "off" };
     this.#clients.add(client);
     port.addEventListener("message", ({ data }: MessageEvent<ToWorker>) => {
       if (data.type === "abort") client.aborted.add(data.id);
@@ -62,6 +69,7 @@ export class Server {
     const post = (answer: FromWorker) => client.port.postMessage(answer);
     try {
       if (this.#broken && call !== "dispose") throw this.#broken;
+      if (!this.#clients.has(client) && call !== "dispose") throw makeError("disposed", "the engine has been disposed");
       const result = await this.#answerTo(client, message, (event) => post({ type: "event", id, event }));
       // A GPU error shows after the work that it spoils.
       if (this.#broken && call !== "dispose") throw this.#broken;
@@ -69,7 +77,7 @@ export class Server {
     } catch (thrown) {
       const error = toWire(this.#broken ?? thrown);
       // A trap in wasm leaves its memory in an unknown state.
-      if (!this.#broken && thrown instanceof WebAssembly.RuntimeError) {
+      if (!this.#broken && typeof WebAssembly !== "undefined" && thrown instanceof WebAssembly.RuntimeError) {
         this.#break(makeError("internal", `the engine crashed: ${thrown.message}`));
       }
       post({ type: "error", id, error });
@@ -90,9 +98,11 @@ export class Server {
       case "restore":
         return this.#enqueue({ refuseWhenBusy: false }, () => this.#restore(client, message.request.state));
       case "logits": {
-        const { ids, last, oneByOne } = message.request;
-        return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne));
+        const { ids, last, oneByOne, chunk } = message.request;
+        return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne, chunk));
       }
+      case "check":
+        return this.#enqueue({ refuseWhenBusy: false }, () => this.#check(message.request.tokens, report));
       case "profile":
         return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).profile(message.request.tokens));
       case "encode":
@@ -119,6 +129,11 @@ export class Server {
 
   /** Loads the model; pages that ask for the same one get the one that is here. */
   async #load(client: Client, request: LoadRequest, report: (progress: Progress) => void): Promise<EngineInfo> {
+    client.port.postMessage({ type: "hello" } satisfies FromWorker);
+    client.logLevel = request.logLevel ?? "off";
+    const before = this.#request;
+    const isSame = before && before.source.kind !== "blobs" && sharedBy(before) === sharedBy(request);
+    if (before && !isSame) throw makeError("argument", "worker: this worker has another model already; make one for each engine");
     client.report = report;
     this.#request ??= request;
     this.#loading ??= this.#open(this.#request).catch((error: unknown) => {
@@ -135,18 +150,31 @@ export class Server {
   }
 
   async #open(request: LoadRequest): Promise<Loaded> {
-    const report = (progress: Progress) => this.#clients.forEach((client) => client.report?.(progress));
-    const facts = await examineAdapter(request.gpu);
-    watchDevices(
-      () => request.gpu.baseline ?? false,
-      (error) => this.#onDeviceError(error),
-    );
+    const begun = performance.now();
+    const gpu = await GpuWay.find(request.gpu, request.onPage ?? false, (error) => this.#onDeviceError(error), this.#log);
+    this.#gpu = gpu;
+    const { facts } = gpu;
+    this.#log("info", `${facts.name}${facts.software ? ", where the CPU computes" : ""}`);
+    const report = (progress: Progress) => {
+      if (progress.phase === "check" && progress.failed !== undefined) {
+        // The device on which something was wrong is given up next; that it is lost then is no news.
+        gpu.forget();
+        this.#log("warn", `${progress.variant} is not used: ${progress.failed}`);
+      }
+      this.#clients.forEach((client) => client.report?.(progress));
+    };
     const { memory } = await begin(request.wasm);
     const sources = await openSources(request.source, report, () => new Hasher());
+    if (!sources.storage.kept) this.#log("info", `the model is not kept: ${sources.storage.why}`);
     try {
       const { contextLength, kvType, memoryBudget } = request;
-      const options = { ...request.gpu, contextLength, kvType, memoryBudget, ...snapshotBudgets(request), ...facts };
-      const engine = await throughSources(sources, (files) => WebEngine.load(files, options, report));
+      // Of which driver it is a browser says nothing: what was right may be wrong with the next version of the browser.
+      const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
+      const outcomes = await readOutcomes();
+      const options = { ...request.gpu, contextLength, kvType, memoryBudget, ...snapshotBudgets(request), ...facts, identity, outcomes };
+      const engine = await throughSources(sources, (files) => WebEngine.load(gpu.within(() => new WebAccess()), files, options, report));
+      const known = engine.outcomes() as Outcomes;
+      if (Object.keys(known).length > Object.keys(outcomes).length) await writeOutcomes(known);
       try {
         // A model whose bytes are not all right is not handed out.
         await sources.complete;
@@ -157,6 +185,8 @@ export class Server {
       this.#engine = engine;
       report({ phase: "ready" });
       const info = describe(engine, facts, request, sources.storage, memory.buffer.byteLength);
+      const { name, formats, contextLength: tokens } = info.model;
+      this.#log("info", `${name} (${formats}), ${tokens} tokens of context, loaded in ${Math.round(performance.now() - begun)} ms`);
       return { engine, info };
     } finally {
       sources.close();
@@ -206,12 +236,25 @@ export class Server {
         if (this.#lost) throw this.#lost;
         if (result.finish === "cancelled" && at < told.length) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
         this.#recovered = false;
+        const { promptTokens, cachedTokens, prefillSeconds, decodeSeconds } = result;
+        const times = `${prefillSeconds.toFixed(3)} s and ${decodeSeconds.toFixed(3)} s`;
+        this.#log("debug", `${promptTokens} tokens of prompt, ${cachedTokens} of them read before, ${result.ids.length} of answer (${result.finish}): ${times}`);
         return result;
       } catch (error) {
         const lost = await this.#wasLost(error);
         if (!lost) throw error;
         await this.#recover(lost);
       }
+    }
+  }
+
+  async #check(tokens: number, report: (comparisons: number) => void): Promise<CheckReport> {
+    const engine = await this.#ready();
+    const sources = await openSources(this.#request!.source, () => {}, () => new Hasher());
+    try {
+      return await throughSources(sources, (files) => engine.check(files, tokens, report) as Promise<CheckReport>);
+    } finally {
+      sources.close();
     }
   }
 
@@ -252,7 +295,8 @@ export class Server {
       throw lost;
     }
     this.#recovered = true;
-    forgetDevice();
+    this.#gpu?.forget();
+    this.#log("warn", `${lost.message}; the model is loaded again`);
     for (const client of this.#clients) {
       client.session?.free();
       client.session = undefined;
@@ -276,6 +320,12 @@ export class Server {
     else this.#break(error);
   }
 
+  readonly #log: Log = (level, text) => {
+    for (const { port, logLevel } of this.#clients) {
+      if (isTold(level, logLevel)) port.postMessage({ type: "log", level, text } satisfies FromWorker);
+    }
+  };
+
   #break(error: PeregrineError): void {
     if (this.#broken || this.#disposing) return;
     this.#broken = error;
@@ -291,22 +341,12 @@ export class Server {
     client.session = undefined;
     if (this.#clients.size > 0) return;
     this.#disposing = true;
+    this.#gpu?.forget();
     this.#engine?.free();
     this.#engine = undefined;
     // After the farewell.
     setTimeout(this.#onIdle, 0);
   }
-}
-
-let begun: Promise<InitOutput> | undefined;
-
-/** The wasm module, once. */
-function begin(wasm: LoadRequest["wasm"]): Promise<InitOutput> {
-  begun ??= init(wasm === undefined ? undefined : { module_or_path: wasm }).catch((error: unknown) => {
-    begun = undefined;
-    throw error;
-  });
-  return begun;
 }
 
 /** The runtime's errors have no room for what went wrong in a source, so what it threw is thrown again. */
@@ -331,23 +371,39 @@ async function throughSources<T>(sources: Sources, load: (files: unknown[]) => P
 function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"], wasm: number): EngineInfo {
   const { vendor, architecture, subgroups } = facts;
   const { baseline, reduction, shapes } = request.gpu;
-  const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & { device: Omit<EngineInfo["device"], "vendor" | "architecture" | "subgroups" | "why"> };
+  const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & {
+    device: Omit<EngineInfo["device"], "vendor" | "architecture" | "subgroups" | "why">;
+    selfCheck: { variant: string; failed?: string }[];
+  };
+  const OTHERS_FAIL = "the other way fails its self-check";
+  const changed = (what: "reduction" | "shapes") => failed.length > 0 && request.gpu[what] !== info.device[what];
+  const failed = info.selfCheck.filter((tried) => tried.failed !== undefined);
   const why = {
-    reduction: reduction
+    reduction: changed("reduction")
+      ? OTHERS_FAIL
+      : reduction
       ? "the app asked for it"
       : info.device.reduction === "subgroup"
         ? "the GPU has subgroups of at least 8 lanes"
         : baseline || !subgroups
           ? "there are no subgroups"
           : "subgroups gain nothing on this adapter",
-    shapes: shapes ? "the app asked for it" : info.device.software ? "the CPU computes" : "a GPU computes",
+    shapes: changed("shapes") ? OTHERS_FAIL : shapes ? "the app asked for it" : info.device.software ? "the CPU computes" : "a GPU computes",
+    selfCheck:
+      failed.length === 0
+        ? "results are right, compared with the CPU"
+        : `not used, since they compute wrong results on this device: ${failed.map((tried) => `${tried.variant} (${tried.failed})`).join("; ")}`,
   };
   const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
   return { model: info.model, device, memory: { ...info.memory, wasm }, storage };
 }
 
-/** What was asked for, or what fits the device as far as the browser tells (whole gigabytes, at most 8; Firefox and Safari nothing). */
-function snapshotBudgets({ snapshotBytes, snapshotHostBytes }: LoadRequest): Pick<LoadRequest, "snapshotBytes" | "snapshotHostBytes"> {
+/**
+ * What was asked for, or what fits the device as far as the browser tells (whole gigabytes, at most 8; Firefox and Safari nothing).
+ * Where the app has a budget, snapshots get what that leaves, and nothing beside the GPU.
+ */
+function snapshotBudgets({ snapshotBytes, snapshotHostBytes, memoryBudget }: LoadRequest): Pick<LoadRequest, "snapshotBytes" | "snapshotHostBytes"> {
+  if (memoryBudget !== undefined) return { ...(snapshotBytes === undefined ? {} : { snapshotBytes }), snapshotHostBytes: snapshotHostBytes ?? 0 };
   const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
   const small = gigabytes !== undefined && gigabytes <= 4;
   const large = gigabytes !== undefined && gigabytes >= 8;

@@ -40,7 +40,7 @@ export async function openSources(spec: SourceSpec, report: (progress: Progress)
     const files = spec.files.map(({ blob, name }, i) => blobSource(blob, name, (loaded, total) => meter.set(i, loaded, total)));
     return { files, storage: { kept: true, why: "the page gave the file" }, complete: Promise.resolve(), close() {} };
   }
-  const why = spec.cache ? await whyNotStored() : "the page asked for no cache";
+  const why = spec.cache ? await whyNotStored() : ((spec.kind === "urls" ? spec.why : undefined) ?? "the page asked for no cache");
   let remote: RemoteFile[];
   if (spec.kind === "urls") remote = spec.files;
   else {
@@ -76,7 +76,8 @@ export async function openSources(spec: SourceSpec, report: (progress: Progress)
   }
   const complete = Promise.all(stored.map((one) => one.complete)).then(() => {});
   complete.catch(() => {});
-  return { files: stored, storage: { kept: true, why: "" }, complete, close };
+  const kept = stored.every((one) => one.kept);
+  return { files: stored, storage: { kept, why: kept ? "" : "files can be written in dedicated workers only" }, complete, close };
 }
 
 /** Reads slices: the browser keeps the bytes, on disk for files. */

@@ -9,6 +9,7 @@
 
 import { makeError } from "./errors.js";
 import { partsOf } from "./hub.js";
+import { text } from "./options.js";
 import type { RemoteFile } from "./protocol.js";
 
 const ROOT = "peregrine";
@@ -68,7 +69,7 @@ async function root(): Promise<FileSystemDirectoryHandle> {
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** SHA-256 of bytes that lie in memory, made by the browser. */
-export async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+export async function digest(bytes: BufferSource): Promise<Uint8Array> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 }
 
@@ -319,6 +320,7 @@ export async function listModels(): Promise<StoredModel[]> {
  * @throws RequestError `busy` while a tab loads it.
  */
 export async function deleteModel(id: string): Promise<void> {
+  text(id, "id");
   for (const { id: folder } of await kept(id)) {
     await navigator.locks.request(`${ROOT}:${folder}`, { ifAvailable: true }, async (held) => {
       if (!held) throw makeError("busy", `${id} is being loaded, here or in another tab`);
@@ -329,13 +331,34 @@ export async function deleteModel(id: string): Promise<void> {
 
 /** What this origin has stored, and may store, in bytes; `persisted`: the browser will not delete it by itself. */
 export async function storageEstimate(): Promise<{ usage: number; quota: number; persisted: boolean }> {
-  const { usage = 0, quota = 0 } = (await globalThis.navigator?.storage?.estimate?.()) ?? {};
-  return { usage, quota, persisted: (await globalThis.navigator?.storage?.persisted?.()) ?? false };
+  try {
+    const storage = globalThis.navigator?.storage;
+    const { usage = 0, quota = 0 } = (await storage?.estimate?.()) ?? {};
+    return { usage, quota, persisted: (await storage?.persisted?.()) ?? false };
+  } catch {
+    // Frames without an origin of their own have no storage.
+    return { usage: 0, quota: 0, persisted: false };
+  }
 }
 
-/** Asks the browser not to delete by itself what this origin has stored. Call it on a page, best after a click. */
-export async function persist(): Promise<boolean> {
-  return (await globalThis.navigator?.storage?.persist?.()) ?? false;
+/**
+ * Asks the browser not to delete by itself what this origin has stored. Call it on a page, best after a click. Firefox asks the person,
+ * who may never answer: after `timeout` milliseconds (10,000 unless said otherwise) it is what holds by then.
+ */
+export async function persist({ timeout = 10_000 }: { timeout?: number } = {}): Promise<boolean> {
+  const storage = globalThis.navigator?.storage;
+  if (!storage?.persist) return false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, timeout, undefined)));
+  try {
+    const answer = await Promise.race([storage.persist(), late]);
+    return answer ?? (await storage.persisted());
+  } catch {
+    // Frames without an origin of their own may not ask.
+    return false;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** The files of a hub model that is completely here, for use without a network. */

@@ -45,6 +45,8 @@ export interface Options {
 export interface StoredSource extends ByteSource {
   /** Resolves when every byte is here and right. */
   complete: Promise<void>;
+  /** The bytes stay on this device. */
+  kept: boolean;
   close(): void;
 }
 
@@ -55,6 +57,7 @@ export class Stored implements StoredSource {
   readonly name: string;
   readonly size: number;
   readonly complete: Promise<void>;
+  readonly kept = true;
   readonly #entry: Entry;
   readonly #file: RemoteFile;
   readonly #manifest: Manifest;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { DeviceLostError, makeError, ModelFileError, NoGpuError, OutOfMemoryError, PeregrineError, toWire } from "../dist/errors.js";
+import { abortError, AbortError, DeviceLostError, EnvironmentError, makeError, ModelFileError, NoGpuError, OutOfMemoryError, PeregrineError, TimeoutError, toWire } from "../dist/errors.js";
 
 test("a code chooses the class, and brings what to do", () => {
   assert.ok(makeError("not-gguf", "m") instanceof ModelFileError);
@@ -24,6 +24,28 @@ test("what would fit crosses the border, too", () => {
   assert.ok(error instanceof OutOfMemoryError);
   assert.deepEqual(error.fit, fit);
   assert.equal(makeError("out-of-memory", "no room").fit, undefined);
+});
+
+test("as JSON an error says what it is", () => {
+  const { name, code, message, advice } = JSON.parse(JSON.stringify(makeError("no-worker", "no workers here")));
+  assert.deepEqual([name, code, message], ["EnvironmentError", "no-worker", "no workers here"]);
+  assert.match(advice, /worker/);
+  const fit = { needed: 3, budget: 2, contextLength: 4 };
+  assert.deepEqual(JSON.parse(JSON.stringify(makeError("out-of-memory", "m", { fit }))).fit, fit);
+});
+
+test("a signal's timeout is told from a stop", () => {
+  const stop = new AbortController();
+  stop.abort("because");
+  const stopped = abortError(stop.signal);
+  assert.ok(stopped instanceof AbortError && stopped.code === "cancelled" && stopped.cause === "because");
+  const late = AbortSignal.abort(new DOMException("late", "TimeoutError"));
+  for (const signal of [late, AbortSignal.any([late])]) {
+    const error = abortError(signal);
+    assert.ok(error instanceof TimeoutError && !(error instanceof AbortError));
+    assert.deepEqual([error.name, error.code, error.cause.name], ["TimeoutError", "timeout", "TimeoutError"]);
+  }
+  assert.ok(makeError("no-wasm", "m") instanceof EnvironmentError);
 });
 
 test("anything thrown crosses the border", () => {

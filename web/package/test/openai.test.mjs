@@ -75,6 +75,24 @@ test("wrong values are refused by name, with what was expected", () => {
   refused({ messages: [messages[0], { role: "user", content: [{ type: "image_url" }] }] }, "argument", /^messages\[1\]\.content: .*text/);
 });
 
+test("unknown fields of messages and of nested options are refused by name, with the one that is near", () => {
+  refused({ messages: [messages[0], { role: "user", content: "x", contnt: "y" }] }, "not-supported", /^messages\[1\]\.contnt: not a field of a message; did you mean content\?$/);
+  refused({ messages: [{ ...messages[0], name: "Ann" }] }, "not-supported", /^messages\[0\]\.name: not a field/);
+  refused({ messages: [{ ...messages[0], tool_calls: [{}] }] }, "not-supported", /tool_calls/);
+  // What an answer of this engine has, and is sent back with.
+  assert.deepEqual(readChat({ messages: [{ role: "assistant", content: "x", refusal: null, tool_calls: [] }] }).messages, [{ role: "assistant", content: "x" }]);
+  refused({ tempratur: 1 }, "not-supported", /did you mean temperature\?/);
+  refused({ maxTokens: 1 }, "not-supported", /did you mean max_tokens\?/);
+  refused({ stream_options: { include_usge: true } }, "not-supported", /^stream_options\.include_usge: .*include_usage/);
+  refused({ stream_options: { include_usage: 1 } }, "argument", /^stream_options\.include_usage: expected true or false/);
+  refused({ stream_options: true }, "argument", /^stream_options: /);
+  refused({ stream: "yes" }, "argument", /^stream: expected true or false/);
+  refused({ return_token_ids: 1 }, "argument", /^return_token_ids: /);
+  refused({ logprobs: "true" }, "argument", /^logprobs: /);
+  refused({ logit_bias: "none" }, "argument", /^logit_bias: /);
+  for (const body of [undefined, null, "Hello", []]) assert.throws(() => readChat(body), { code: "argument", message: /^the request: expected an object/ });
+});
+
 test("truncation says whether the oldest turns may go", () => {
   assert.equal(readChat({ messages }).dropOldest, false);
   assert.equal(readChat({ messages, truncation: "disabled" }).dropOldest, false);

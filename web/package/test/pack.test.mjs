@@ -10,6 +10,9 @@ const folder = fileURLToPath(new URL("..", import.meta.url));
 const [packed] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json"], { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
 const files = packed.files.map(({ path }) => path).sort();
 
+/** Modules whose types no app can name. */
+const inner = new Set(["server", "wasm", "device", "download", "http", "source", "stored", "meter"]);
+
 test("the package has all that it needs, and nothing else", () => {
   const modules = readdirSync(join(folder, "src")).map((name) => name.replace(/\.ts$/, ""));
   const expected = [
@@ -17,6 +20,9 @@ test("the package has all that it needs, and nothing else", () => {
     "package.json",
     ...(existsSync(join(folder, "LICENSE")) ? ["LICENSE"] : []),
     ...modules.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]),
+    "dist/cjs/package.json",
+    ...["index", "embedded", "service-worker", "worker"].map((name) => `dist/cjs/${name}.js`),
+    ...modules.filter((name) => !inner.has(name)).map((name) => `dist/cjs/${name}.d.ts`),
     "models/peregrine-tiny-chat-Q4_0.gguf",
     "wasm/peregrine.d.ts",
     "wasm/peregrine.js",

@@ -69,6 +69,29 @@ test("a server that ignores ranges", () =>
     },
   ));
 
+test("a server whose Content-Range another origin may not read: all of it in one go", () =>
+  serving(
+    (request, response) => {
+      const range = /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? "");
+      if (!range) return response.writeHead(200, { ETag: '"1"' }).end(file) && true;
+      return response.writeHead(206, { ETag: '"1"' }).end(file.subarray(Number(range[1]), Number(range[2]) + 1)) && true;
+    },
+    async (url, requests) => {
+      const source = await open(url);
+      assert.equal(source.size, file.length);
+      same(await source.read(3 * MIB, 5000), 3 * MIB, 5000);
+      assert.deepEqual([requests.length, requests[1]], [2, undefined]);
+    },
+  ));
+
+test("the embedded model says why it is not kept, and so does one for which no cache is wanted", () =>
+  serving(null, async (url) => {
+    const files = [{ url, name: "some model.gguf", key: url }];
+    const why = async (more) => (await openSources({ kind: "urls", model: url, files, cache: false, ...more }, () => {})).storage;
+    assert.deepEqual(await why({ why: "it comes with the app" }), { kept: false, why: "it comes with the app" });
+    assert.match((await why({})).why, /no cache/);
+  }));
+
 test("server errors are tried again, a missing file is not", async () => {
   await serving(
     (_, response, n) => n <= 2 && response.writeHead(n === 1 ? 503 : 429).end() && true,

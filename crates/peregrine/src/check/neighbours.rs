@@ -6,7 +6,7 @@ use crate::state::KvType;
 /// What the twin keeps of a row of keys or values. Rounded, two values that differ a little can become neighbours, which is no error but
 /// would look like one and go on through attention: then it is the GPU's. A little is rounding in f32, or with cooperative matrices
 /// what factors in f16 do to a product: a share of the row's largest value.
-pub(super) fn kept(kv: KvType, head_dim: u32, cooperative: bool, found: Option<&[f32]>, row: &mut [f32]) {
+pub(crate) fn kept(kv: KvType, head_dim: u32, cooperative: bool, found: Option<&[f32]>, row: &mut [f32]) {
     let exact = row.to_vec();
     kv.keep(row, head_dim);
     let block = KvType::block(head_dim) as usize;

@@ -61,14 +61,6 @@ impl HubId {
     /// [`Error::Argument`] when there is no such file or more than one, with a list of those there are; [`Error::Malformed`] for
     /// a name that reaches outside the repository.
     pub fn choose(&self, listed: &[String]) -> Result<HubFiles> {
-        if let Some(bad) = listed.iter().find(|name| !is_inside(name)) {
-            return Err(Error::Malformed {
-                name: self.repo.clone(),
-                field: "the list of files".into(),
-                expected: "names inside the repository".into(),
-                found: format!("{bad:?}"),
-            });
-        }
         let has = |name: &str| listed.iter().any(|file| file == name);
         let Some(wanted) = &self.file else {
             if has(WEIGHTS) || has(INDEX) {
@@ -121,6 +113,15 @@ impl HubId {
 
     /// A GGUF file with all its parts.
     fn whole(&self, name: &str, listed: &[String]) -> Result<HubFiles> {
+        // What others of the repository's files are called is nobody's business: they are not fetched.
+        if !is_inside(name) {
+            return Err(Error::Malformed {
+                name: self.repo.clone(),
+                field: "the list of files".into(),
+                expected: "a name inside the repository".into(),
+                found: format!("{name:?}"),
+            });
+        }
         let Some(parts) = split::names(name) else {
             return Ok(HubFiles::Gguf(vec![name.into()]));
         };

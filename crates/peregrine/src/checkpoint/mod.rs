@@ -9,10 +9,12 @@ pub mod gguf_value;
 pub mod gguf_write;
 #[cfg(not(target_arch = "wasm32"))]
 mod gptq;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod http;
 pub mod hub;
 pub(crate) mod names;
 #[cfg(not(target_arch = "wasm32"))]
-mod part_file;
+pub mod part_file;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod safetensors;
 pub mod source;
@@ -23,11 +25,13 @@ pub(crate) mod tokenizer_export;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use self::http::HttpSource;
 use self::names::{Expected, expected};
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use self::part_file::PartFile;
+pub use self::part_file::PartFile;
 #[cfg(not(target_arch = "wasm32"))]
-pub use self::source::{FileSource, HttpSource};
+pub use self::source::FileSource;
 pub use self::source::{MemorySource, Source};
 pub use self::tokenizer_data::{PRE_TOKENIZERS, TokenizerData};
 use crate::config::Config;

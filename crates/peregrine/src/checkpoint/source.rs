@@ -68,14 +68,13 @@ impl Source for MemorySource {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{FileSource, HttpSource};
+pub use native::FileSource;
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
     use std::fs::File;
     use std::io::{ErrorKind, Read, Seek, SeekFrom};
     use std::path::Path;
-    use std::time::Duration;
 
     use super::{Source, check_range};
     use crate::{Error, LocalFuture, Result};
@@ -128,110 +127,6 @@ mod native {
                     },
                     _ => Error::Io { name: self.name.clone(), source },
                 })
-            })
-        }
-    }
-
-    /// A file on a web server that answers range requests.
-    pub struct HttpSource {
-        url: String,
-        agent: ureq::Agent,
-        len: u64,
-    }
-
-    impl HttpSource {
-        /// Asks for the first byte, to learn the length and whether the server honours ranges.
-        ///
-        /// # Errors
-        /// [`Error::Http`]: no answer, an error status, or a server that ignores `Range`.
-        pub fn open(url: &str) -> Result<Self> {
-            let agent: ureq::Agent = ureq::Agent::config_builder()
-                .http_status_as_error(false)
-                .timeout_connect(Some(Duration::from_secs(30)))
-                .timeout_recv_response(Some(Duration::from_secs(60)))
-                .timeout_per_read(Some(Duration::from_secs(60)))
-                .build()
-                .into();
-            let mut source = Self { url: url.into(), agent, len: 0 };
-            let (_, total) = source.request(0, 0)?;
-            source.len = total;
-            Ok(source)
-        }
-
-        fn error(&self, status: Option<u16>, detail: impl Into<String>) -> Error {
-            Error::Http { url: self.url.clone(), status, detail: detail.into() }
-        }
-
-        /// Requests bytes `first..=last`; the body and the file's whole length.
-        fn request(&self, first: u64, last: u64) -> Result<(ureq::Body, u64)> {
-            let request = self
-                .agent
-                .get(&self.url)
-                .header("Range", format!("bytes={first}-{last}"))
-                // A compressed answer would have other byte positions.
-                .header("Accept-Encoding", "identity");
-            let response = request.call().map_err(|e| self.error(None, e.to_string()))?;
-            let status = response.status().as_u16();
-            match status {
-                206 => {}
-                200 => {
-                    let detail = "the server ignores Range requests (status 200, expected 206): \
-                                  download the file and open it from disk";
-                    return Err(self.error(Some(200), detail));
-                }
-                _ => {
-                    return Err(self.error(Some(status), format!("the server answered status {status}")));
-                }
-            }
-            let range = response.headers().get("content-range").and_then(|v| v.to_str().ok());
-            let total = range.and_then(|range| {
-                let (span, total) = range.strip_prefix("bytes ")?.split_once('/')?;
-                (span == format!("{first}-{last}")).then(|| total.parse::<u64>().ok())?
-            });
-            let Some(total) = total else {
-                let found = range.unwrap_or("none");
-                let detail = format!("expected Content-Range \"bytes {first}-{last}/LENGTH\", found \"{found}\"");
-                return Err(self.error(Some(206), detail));
-            };
-            Ok((response.into_body(), total))
-        }
-    }
-
-    impl Source for HttpSource {
-        fn name(&self) -> &str {
-            &self.url
-        }
-
-        fn len(&self) -> u64 {
-            self.len
-        }
-
-        fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> LocalFuture<'a, Result<()>> {
-            Box::pin(async move {
-                let needed = buf.len() as u64;
-                check_range(&self.url, "a read", offset, needed, self.len)?;
-                if needed == 0 {
-                    return Ok(());
-                }
-                let (mut body, total) = self.request(offset, offset + needed - 1)?;
-                if total != self.len {
-                    let detail = format!("the file changed: expected length {}, found {total}", self.len);
-                    return Err(self.error(Some(206), detail));
-                }
-                let mut reader = body.as_reader();
-                let end = offset + needed;
-                reader.read_exact(buf).map_err(|e| {
-                    let detail = format!("the connection broke in bytes {offset} to {end}: {e}");
-                    self.error(Some(206), detail)
-                })?;
-                // Reading on to the end also lets the connection be used again.
-                match reader.read(&mut [0]) {
-                    Ok(1) => {
-                        let detail = format!("the answer is longer than the {needed} bytes asked for");
-                        Err(self.error(Some(206), detail))
-                    }
-                    _ => Ok(()),
-                }
             })
         }
     }

@@ -158,6 +158,11 @@ impl Config {
         Ok(config)
     }
 
+    /// As it is, if its sizes make sense together; messages have the names of `config.json`.
+    pub(crate) fn checked(self, name: &str) -> Result<Self> {
+        self.validate(name, Names::Json).map(|()| self)
+    }
+
     /// Ranges and divisibility. After this, products of two sizes fit `u32`.
     fn validate(&self, file: &str, names: Names) -> Result<()> {
         // HF's name, GGUF's key, the value, the least and the most that make sense.

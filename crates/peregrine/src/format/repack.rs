@@ -1,4 +1,4 @@
-//! One unit of a row, from a file's block to the GPU's strips. The layouts are a contract with `shaders/format`.
+//! One unit of a row, from a file's block to the GPU's strips. The layouts are a contract with `shaders/formats`.
 
 use super::dequantise::{q3_k_code, q5_k_code, two_bits};
 

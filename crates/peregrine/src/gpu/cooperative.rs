@@ -1,4 +1,4 @@
-//! Cooperative matrices: whether an adapter has those that the kernels of `shaders/*_cooperative.wgsl` are written for.
+//! Cooperative matrices: whether an adapter has those that the kernels of `shaders/*/*_cooperative.wgsl` are written for.
 
 use crate::error::{Error, Result};
 

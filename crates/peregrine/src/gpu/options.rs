@@ -1,5 +1,10 @@
 //! What can be asked of a device, and what is told of adapters.
 
+pub use peregrine_shaders::Reduction;
+
+/// Changes the source of the kernel of that name: for tests, which plant faults.
+pub type Alter = fn(&str, String) -> String;
+
 /// What the caller wants of the adapter, and what only the caller can know.
 #[derive(Clone, Debug)]
 pub struct GpuOptions {
@@ -22,6 +27,11 @@ pub struct GpuOptions {
     /// Multiply many tokens (prompts) with cooperative matrices, also called tensor cores: both factors are rounded to f16, sums
     /// stay f32. Natively, where the adapter has them for tiles of 16 x 16 x 16; browsers do not offer them.
     pub cooperative: bool,
+    /// What a self-check on this device holds for; `None`: the adapter's and driver's own words, which browsers do not tell.
+    pub identity: Option<String>,
+    /// For tests: faults planted into kernels.
+    #[doc(hidden)]
+    pub alter: Option<Alter>,
     /// Bind at most so many bytes at once, though the adapter could bind more: tests cut small matrices into slabs with it.
     pub max_binding: Option<u64>,
 }
@@ -38,18 +48,11 @@ impl Default for GpuOptions {
             shapes: None,
             low_power: false,
             cooperative: false,
+            identity: None,
+            alter: None,
             max_binding: None,
         }
     }
-}
-
-/// How a sum over neighbouring invocations is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reduction {
-    /// Through workgroup memory: every device can.
-    Workgroup,
-    /// By subgroup shuffles: needs the feature, and lanes that fit the smallest subgroup.
-    Subgroup,
 }
 
 /// Which adapters a kernel's workgroup shape is meant for.
@@ -61,7 +64,7 @@ pub enum ShapeClass {
     Hardware,
 }
 
-/// An adapter as [`adapters`] lists it.
+/// An adapter as [`super::adapters`] lists it.
 #[derive(Clone, Debug)]
 pub struct AdapterSummary {
     /// Name as the driver says it.

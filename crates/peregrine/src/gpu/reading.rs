@@ -30,7 +30,7 @@ impl Gpu {
         let staging = self.staging(4 * len);
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, 4 * first, &staging, 0, 4 * len);
-        self.arrive(self.submit_reading(encoder, staging)).await.map(|(values, _)| values)
+        self.arrive_once(self.submit_reading(encoder, staging)).await
     }
 
     /// Reads pieces of buffers (buffer, first byte, bytes; multiples of 4) one after the other, after all work queued so far.
@@ -49,7 +49,7 @@ impl Gpu {
             encoder.copy_buffer_to_buffer(buffer, *first, &staging, at, *bytes);
             at += bytes;
         }
-        self.arrive(self.submit_reading(encoder, staging)).await.map(|(bytes, _)| bytes)
+        self.arrive_once(self.submit_reading(encoder, staging)).await
     }
 
     /// Seconds that one pass takes on the GPU, by its own clock; `None` where the device has no timestamps.
@@ -86,7 +86,9 @@ impl Gpu {
         encoder.resolve_query_set(&set, 0..2, &resolved, 0);
         let staging = self.staging(16);
         encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, 16);
-        let (ticks, _) = self.arrive::<u64>(self.submit_reading(encoder, staging)).await?;
+        let ticks = self.arrive_once::<u64>(self.submit_reading(encoder, staging)).await?;
+        resolved.destroy();
+        set.destroy();
         let ticks = ticks[1].saturating_sub(ticks[0]);
         Ok(Some(ticks as f64 * f64::from(self.0.queue.get_timestamp_period()) * 1e-9))
     }
@@ -122,6 +124,13 @@ impl Gpu {
         drop(view);
         staging.unmap();
         Ok((values, staging))
+    }
+
+    /// The content of a read-back whose buffer is not wanted again: in a browser it would lie there until the collector comes.
+    async fn arrive_once<T: bytemuck::Pod>(&self, reading: Reading) -> Result<Vec<T>> {
+        let (values, staging) = self.arrive(reading).await?;
+        staging.destroy();
+        Ok(values)
     }
 
     /// Maps a buffer of [`Gpu::staging`] for reading, after all work queued so far.

@@ -2,7 +2,7 @@
 
 use super::{Kernel, Key, Pipelines};
 use crate::error::Result;
-use crate::gpu::{Gpu, Instant, Reduction};
+use crate::gpu::{Alter, Gpu, Instant, Reduction};
 use crate::state::KvType;
 
 pub(super) fn module(
@@ -10,16 +10,21 @@ pub(super) fn module(
     kernel: &'static Kernel,
     reduction: Reduction,
     kv: KvType,
+    alter: Option<Alter>,
 ) -> wgpu::ShaderModule {
-    let descriptor = wgpu::ShaderModuleDescriptor {
-        label: Some(kernel.name),
-        source: wgpu::ShaderSource::Wgsl(kernel.source(reduction, kv, cfg!(target_arch = "wasm32")).into()),
+    let source = kernel.source(reduction, kv, cfg!(target_arch = "wasm32"));
+    let source = match alter {
+        Some(alter) => alter(kernel.name, source),
+        None => source,
     };
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
     #[expect(unsafe_code, reason = "checks on every access cost half of a token's time")]
-    // SAFETY: the sources are our own and the same for every model. Indices come from override constants, the part
-    // tables and the grids, which are made from shapes that the checkpoint's reader has compared with its bytes; token
-    // ids are compared with the vocabulary before a step. Every loop's bound is one of these numbers, no divisor is
-    // zero. In a browser the call is `create_shader_module`: there the checks stay.
+    // SAFETY: the sources are our own and the same for every model. Indices come from override
+    // constants, the part tables and the grids, which are made from shapes that the checkpoint's
+    // reader has compared with its bytes; token ids are compared with the vocabulary before a step.
+    // Every loop's bound is one of these numbers, no divisor is zero. In a browser the call is
+    // `create_shader_module`: there the checks stay.
     unsafe {
         device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
     }
@@ -58,14 +63,15 @@ impl Making {
         Self { wanted }
     }
 
-    /// Threads of their own. What goes wrong in them is not told there: [`Making::finish`] makes those pipelines again to hear it.
+    /// Threads of their own. What goes wrong in them is not told there: [`Making::finish`] makes
+    /// those pipelines again to hear it.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn start(gpu: &Gpu, kv: KvType, wanted: Vec<Key>) -> Self {
         use std::collections::HashMap;
         use std::sync::atomic::{AtomicUsize, Ordering};
         use std::sync::{Arc, Mutex, OnceLock};
 
-        type Modules = HashMap<(&'static str, Reduction), Arc<OnceLock<wgpu::ShaderModule>>>;
+        type Modules = HashMap<(&'static Kernel, Reduction), Arc<OnceLock<wgpu::ShaderModule>>>;
         let most = std::thread::available_parallelism().map_or(1, |threads| threads.get());
         let next = Arc::new(AtomicUsize::new(0));
         let modules = Arc::new(Mutex::new(Modules::new()));
@@ -73,21 +79,21 @@ impl Making {
         let threads = (0..most.min(wanted.len()))
             .map(|_| {
                 let (device, next, modules, keys) = (gpu.device().clone(), next.clone(), modules.clone(), keys.clone());
+                let alter = gpu.alter();
                 std::thread::spawn(move || {
                     let mut made = Vec::new();
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((name, reduction, constants)) = keys.get(at) else { return made };
+                        let Some((kernel, reduction, constants)) = keys.get(at) else { return made };
                         let start = Instant::now();
                         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-                        let Some(kernel) = Kernel::named(name) else { continue };
                         let slot = match modules.lock() {
-                            Ok(mut modules) => modules.entry((name, *reduction)).or_default().clone(),
+                            Ok(mut modules) => modules.entry((*kernel, *reduction)).or_default().clone(),
                             Err(_) => return made,
                         };
-                        let module = slot.get_or_init(|| module(&device, kernel, *reduction, kv));
+                        let module = slot.get_or_init(|| module(&device, kernel, *reduction, kv, alter));
                         let constants: Vec<_> = constants.iter().map(|(n, v)| (*n, f64::from_bits(*v))).collect();
-                        let pipeline = pipeline(&device, name, module, &constants);
+                        let pipeline = pipeline(&device, kernel.name, module, &constants);
                         if !heard(scope.pop()) {
                             made.push((at, pipeline, Instant::now().since(start)));
                         }
@@ -98,8 +104,9 @@ impl Making {
         Self { wanted, threads }
     }
 
-    /// Puts them into the cache, and gives the seconds that were spent on them, of all threads together. `progress` hears how many
-    /// are there, and how many there will be: one by one in a browser, which makes each while the next has not been asked for.
+    /// Puts them into the cache, and gives the seconds that were spent on them, of all threads
+    /// together. `progress` hears how many are there, and how many there will be: one by one in a
+    /// browser, which makes each while the next has not been asked for.
     ///
     /// # Errors
     /// As [`Pipelines::finish`].
@@ -117,11 +124,9 @@ impl Making {
             }
         }
         let start = Instant::now();
-        for (done, (name, reduction, constants)) in (1..).zip(&self.wanted) {
+        for (done, (kernel, reduction, constants)) in (1..).zip(&self.wanted) {
             let constants: Vec<_> = constants.iter().map(|(n, v)| (*n, f64::from_bits(*v))).collect();
-            if let Some(kernel) = Kernel::named(name) {
-                pipelines.get(kernel, *reduction, &constants);
-            }
+            pipelines.get(kernel, *reduction, &constants);
             pipelines.finish().await?;
             progress(done, total);
         }

@@ -1,20 +1,26 @@
 //! What a model needs on the GPU, known from its header alone, and whether that fits.
 //!
-//! Counted is everything that stays: weights as they will lie there, activations, and one conversation's states and caches. On top
-//! of it come, for a moment, writes on their way while loading (at most 16 MiB) and read-backs of logits.
+//! Counted is everything that stays: weights as they will lie there, activations, one conversation's states and caches, and what it may
+//! spend on snapshots. On top of it come, for a moment, writes on their way while loading (at most 16 MiB) and read-backs of logits.
 
 use super::recipe::Recipe;
-use super::{LoadOptions, SSD_CHUNK, Strides};
+use super::{LoadOptions, Strides};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, ShapeClass};
+use crate::gpu::Gpu;
+use crate::ops::ssm::CHUNK as SSD_CHUNK;
+use crate::ops::target::Target;
 use crate::plan::Step;
-use crate::state::{self, StateBytes, splits};
+use crate::state::{self, KvType, StateBytes, splits};
+
 use crate::weights::padded;
 
 /// Most tokens in a step.
 const MOST_CHUNK: u32 = 2048;
+
+/// Bytes on the GPU that a session spends on snapshots unless told otherwise.
+const SNAPSHOTS: u64 = 256 << 20;
 
 /// Most rows of logits of a step unless the options say otherwise: answers need one.
 const LOGIT_ROWS: u32 = 8;
@@ -40,13 +46,12 @@ impl Default for Device {
 impl Device {
     /// This one.
     pub fn of(gpu: &Gpu) -> Self {
-        let ssd = gpu.shapes() == ShapeClass::Hardware;
-        let chunk = match (ssd, gpu.cooperative()) {
-            (false, _) => 32,
-            (true, false) => 256,
-            (true, true) => 1024,
-        };
-        Self { max_binding: gpu.max_binding(), chunk, ssd }
+        Self::at(gpu, &Target::of(gpu, KvType::default()))
+    }
+
+    /// This one, with plans for `target`.
+    pub(super) fn at(gpu: &Gpu, target: &Target) -> Self {
+        Self { max_binding: gpu.max_binding(), chunk: target.chunk(), ssd: !target.is_software() }
     }
 }
 
@@ -63,6 +68,8 @@ pub struct Footprint {
     pub kv_cache: u64,
     /// The smaller arena that is still there while the largest one is filled from it: it grows by doubling.
     pub kv_growth: u64,
+    /// Most bytes of snapshots: as many as the options say; where they say nothing, no more than a budget leaves.
+    pub snapshots: u64,
     /// Tokens of the conversation.
     pub context_length: u32,
 }
@@ -84,14 +91,15 @@ impl Footprint {
     pub fn fit(checkpoint: &Checkpoint, options: &LoadOptions, device: Device) -> Result<Self> {
         let estimate = Estimate::new(checkpoint, options, device)?;
         let all = estimate.at(estimate.most);
-        let Some(budget) = options.memory_budget.filter(|budget| all.total() > *budget) else {
-            return Ok(all);
-        };
+        let Some(budget) = options.memory_budget else { return Ok(all) };
+        if estimate.needed(&all) <= budget {
+            return Ok(all.within(budget));
+        }
         let largest = estimate.largest(budget);
         match largest.filter(|_| options.context_length.is_none()) {
-            Some(context) => Ok(estimate.at(context)),
+            Some(context) => Ok(estimate.at(context).within(budget)),
             None => Err(Error::DoesNotFit {
-                needed: all.total(),
+                needed: estimate.needed(&all),
                 budget,
                 context_length: all.context_length,
                 largest_context: largest,
@@ -114,7 +122,17 @@ impl Footprint {
 
     /// All of it.
     pub fn total(&self) -> u64 {
+        self.least() + self.snapshots
+    }
+
+    /// Without snapshots.
+    pub fn least(&self) -> u64 {
         self.weights + self.scratch + self.states + self.kv_cache + self.kv_growth
+    }
+
+    /// With no more snapshots than a budget has room for.
+    pub fn within(self, budget: u64) -> Self {
+        Self { snapshots: self.snapshots.min(budget.saturating_sub(self.least())), ..self }
     }
 }
 
@@ -212,13 +230,19 @@ impl<'a> Estimate<'a> {
             states: state.fixed,
             kv_cache: state.kv_cache,
             kv_growth: state.kv_growth,
+            snapshots: self.options.snapshot_budget.unwrap_or(SNAPSHOTS),
             context_length,
         }
     }
 
+    /// What cannot be less: snapshots only where they are asked for.
+    fn needed(&self, footprint: &Footprint) -> u64 {
+        footprint.least() + self.options.snapshot_budget.unwrap_or(0)
+    }
+
     /// By bisection: more context never needs less.
     fn largest(&self, budget: u64) -> Option<u32> {
-        let fits = |context: u32| self.at(context).total() <= budget;
+        let fits = |context: u32| self.needed(&self.at(context)) <= budget;
         if !fits(1.min(self.most)) {
             return None;
         }
@@ -262,7 +286,7 @@ impl Error {
         match self {
             Self::OutOfMemory { bytes: 0, limit: None, .. } => Self::OutOfMemory {
                 what: format!("the model (with a context of {} tokens)", footprint.context_length),
-                bytes: footprint.total(),
+                bytes: footprint.least(),
                 limit: None,
             },
             other => other,

@@ -4,12 +4,14 @@ use super::footprint::{Device, Footprint, ScratchBytes};
 use super::recipe::Recipe;
 use sha2::{Digest, Sha256};
 
+use super::pace::Pace;
 use super::{Layer, LoadOptions, LoadTimes, Model, Progress, Scratch, Ssd};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Pipelines;
-use crate::plan::Step;
+use crate::ops::target::Target;
+use crate::plan::{Call, Step};
 use crate::state::{Arena, State};
 use crate::weights::{Matrix, MatrixSpec, Uploads, padded};
 
@@ -35,8 +37,9 @@ impl Model {
             });
         }
         // Said before gigabytes are on their way.
-        let footprint = Footprint::fit(checkpoint, options, Device::of(gpu))?;
-        let loaded = Self::upload(gpu, checkpoint, options, &footprint, progress).await;
+        let target = Target::of(gpu, options.kv);
+        let footprint = Footprint::fit(checkpoint, options, Device::at(gpu, &target))?;
+        let loaded = Self::upload(gpu, checkpoint, options, target, &footprint, progress).await;
         loaded.map_err(|error| error.while_loading(&footprint))
     }
 
@@ -44,14 +47,61 @@ impl Model {
         gpu: &Gpu,
         checkpoint: &Checkpoint,
         options: &LoadOptions,
+        target: Target,
         footprint: &Footprint,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self> {
+        // All buffers first: pipelines can then be made while the weights are on their way.
+        let (mut model, loader) = Self::laid_out(gpu, checkpoint, options, target, footprint)?;
+        // What the device refused is said before gigabytes are on their way.
+        gpu.check()?;
+        let state = State::new(gpu, &model.config, 1, model.chunk, &model.kv)?;
+        let [one, many] = [false, true].map(|many| model.record(&state, many));
+        let making = model.pipelines.make(one.iter().chain(&many));
+        let total = checkpoint.tensors().map(|t| t.bytes).sum();
+        let mut report = |done, total| progress(Progress::Upload { done, total });
+        let mut uploads = Uploads::new(total, &mut report);
+        for job in &loader.jobs {
+            loader.stream(job, &mut uploads).await?;
+        }
+        uploads.finish(gpu).await?;
+        let digest = Sha256::digest(format!("{:?} {:016x}", model.config, uploads.fingerprint()).as_bytes());
+        model.fingerprint = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        model.load_times = uploads.times();
+        let mut compile = |done, total| progress(Progress::Compile { done, total });
+        model.load_times.pipelines = making.finish(&model.pipelines, &mut compile).await?;
+        Ok(model)
+    }
+
+    /// The dispatches that a model would be run with, those for one token and then those for many, without reading its weights: to
+    /// compare what is recorded with what was recorded once.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn outline(
+        gpu: &Gpu,
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        target: Target,
+    ) -> Result<[Vec<Call>; 2]> {
+        let footprint = Footprint::fit(checkpoint, options, Device::at(gpu, &target))?;
+        let (model, _) = Self::laid_out(gpu, checkpoint, options, target, &footprint)?;
+        let state = State::new(gpu, &model.config, 1, model.chunk, &model.kv)?;
+        Ok([false, true].map(|many| model.record(&state, many)))
+    }
+
+    /// All buffers, and a list of what they are to be filled with.
+    fn laid_out<'a>(
+        gpu: &'a Gpu,
+        checkpoint: &'a Checkpoint,
+        options: &LoadOptions,
+        target: Target,
+        footprint: &Footprint,
+    ) -> Result<(Self, Loader<'a>)> {
         let config = checkpoint.config.clone();
         let c = &config;
         let recipe = Recipe::of(checkpoint);
         let strides = recipe.strides;
-        // All buffers first: pipelines can then be made while the weights are on their way.
         let mut loader = Loader { gpu, checkpoint, recipe, jobs: Vec::new() };
         let embed_tokens = loader.matrix(recipe.embed_tokens()?)?;
         let layers = (0..c.num_hidden_layers).map(|i| loader.layer(i)).collect::<Result<_>>()?;
@@ -62,7 +112,7 @@ impl Model {
         };
 
         let context_length = footprint.context_length;
-        let bytes = ScratchBytes::of(c, options, Device::of(gpu), context_length);
+        let bytes = ScratchBytes::of(c, options, Device::at(gpu, &target), context_length);
         let (chunk, logit_rows) = (bytes.chunk, bytes.logit_rows);
         let scratch = Scratch {
             rope: gpu.storage("rope", bytes.rope)?,
@@ -83,10 +133,11 @@ impl Model {
             ff: gpu.storage("ff", bytes.ff)?,
             logits: gpu.storage("logits", bytes.logits)?,
         };
-        let mut model = Self {
+        let model = Self {
             gpu: gpu.clone(),
             step: gpu.uniform("step", bytemuck::bytes_of(&Step::default())),
-            pipelines: Pipelines::new(gpu, options.kv),
+            pipelines: Pipelines::new(gpu, target.kv),
+            target,
             strides,
             embed_tokens,
             layers,
@@ -96,33 +147,16 @@ impl Model {
             chunk,
             logit_rows,
             context_length,
-            kv: Arena::new(gpu, c, options.kv, context_length),
-            snapshot_budget: options.snapshot_budget,
+            kv: Arena::new(gpu, c, target.kv, context_length, options.memory_budget.is_some()),
+            snapshot_budget: footprint.snapshots,
+            snapshot_limit: options.memory_budget.map_or(u64::MAX, |budget| budget - footprint.least()),
             snapshot_host_budget: options.snapshot_host_budget,
+            pace: Pace::of(&target),
             fingerprint: String::new(),
             load_times: LoadTimes::default(),
             config,
         };
-        // What the device refused is said before gigabytes are on their way.
-        gpu.check()?;
-        let state = State::new(gpu, &model.config, 1, chunk, &model.kv)?;
-        for many in [false, true] {
-            model.pipelines.collect(|| model.record(&state, many));
-        }
-        let making = model.pipelines.make_collected();
-        let total = checkpoint.tensors().map(|t| t.bytes).sum();
-        let mut report = |done, total| progress(Progress::Upload { done, total });
-        let mut uploads = Uploads::new(total, &mut report);
-        for job in &loader.jobs {
-            loader.stream(job, &mut uploads).await?;
-        }
-        uploads.finish(gpu).await?;
-        let digest = Sha256::digest(format!("{:?} {:016x}", model.config, uploads.fingerprint()).as_bytes());
-        model.fingerprint = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        model.load_times = uploads.times();
-        let mut compile = |done, total| progress(Progress::Compile { done, total });
-        model.load_times.pipelines = making.finish(&model.pipelines, &mut compile).await?;
-        Ok(model)
+        Ok((model, loader))
     }
 }
 

@@ -4,6 +4,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::mamba_values;
+use crate::ops::Op;
 use crate::reference::Real;
 use crate::reference::kernels::{self, Keep, LayerState, Mamba};
 use crate::state::KvType;
@@ -48,6 +49,45 @@ pub struct Trace<T = f32> {
     pub mlp_out: Vec<T>,
 }
 
+impl<T> Trace<T> {
+    /// What an operation's line of the page computes; `None` for those outside of the layers.
+    pub fn of(&self, op: Op) -> Option<&[T]> {
+        match op {
+            Op::InputNorm => Some(&self.input_layernorm),
+            Op::ProjectIn => Some(&self.project_in),
+            Op::Prepare => Some(&self.prepare),
+            Op::Mixer | Op::Attention | Op::Ssm => Some(&self.mixer),
+            Op::GatedNorm => Some(&self.gated_norm),
+            Op::ProjectOut => Some(&self.project_out),
+            Op::MlpNorm => Some(&self.pre_ff_layernorm),
+            Op::MlpIn => Some(&self.mlp_in),
+            Op::MlpOut => Some(&self.mlp_out),
+            Op::Embed | Op::FinalNorm | Op::LmHead | Op::Sample => None,
+        }
+    }
+}
+
+impl Mamba {
+    /// Those of layer `i` of a checkpoint.
+    ///
+    /// # Errors
+    /// What the checkpoint says.
+    pub async fn load(checkpoint: &Checkpoint, i: u32) -> Result<Self> {
+        let c = &checkpoint.config;
+        let values = mamba_values(checkpoint, i).await?;
+        let (channels, k, n) = (c.conv_dim() as usize, c.mamba_d_conv as usize, c.mamba_n_heads as usize);
+        let (conv_weight, rest) = values.split_at(channels * k);
+        let (conv_bias, rest) = rest.split_at(channels);
+        Ok(Self {
+            conv_weight: conv_weight.to_vec(),
+            conv_bias: conv_bias.to_vec(),
+            dt_bias: rest[..n].to_vec(),
+            a: rest[n..2 * n].to_vec(),
+            d: rest[2 * n..].to_vec(),
+        })
+    }
+}
+
 impl Layer {
     /// Layer `i` of a checkpoint, dequantised.
     ///
@@ -60,17 +100,7 @@ impl Layer {
             let shape: Vec<u64> = shape.iter().map(|n| u64::from(*n)).collect();
             checkpoint.read_f32(&format!("model.layers.{i}.{suffix}"), &shape).await
         };
-        let values = mamba_values(checkpoint, i).await?;
-        let (channels, k, n) = (c.conv_dim() as usize, c.mamba_d_conv as usize, c.mamba_n_heads as usize);
-        let (conv_weight, rest) = values.split_at(channels * k);
-        let (conv_bias, rest) = rest.split_at(channels);
-        let mamba = Mamba {
-            conv_weight: conv_weight.to_vec(),
-            conv_bias: conv_bias.to_vec(),
-            dt_bias: rest[..n].to_vec(),
-            a: rest[n..2 * n].to_vec(),
-            d: rest[2 * n..].to_vec(),
-        };
+        let mamba = Mamba::load(checkpoint, i).await?;
         Ok(Self {
             input_layernorm: read("input_layernorm.weight", &[d]).await?,
             q_proj: read("self_attn.q_proj.weight", &[q, d]).await?,
@@ -98,25 +128,17 @@ impl Layer {
         state: &mut LayerState<T>,
         keep: &Keep<'_, T>,
     ) -> Trace<T> {
-        let [hidden, q, d, f] = [c.hidden_size, c.q_dim(), c.mamba_d_ssm, c.intermediate_size].map(|n| n as usize);
+        let [q, d] = [c.q_dim(), c.mamba_d_ssm].map(|n| n as usize);
         let u = kernels::rmsnorm(h, &self.input_layernorm, c.rms_norm_eps);
         let proj = self.project_in(c, &u);
         let ready = kernels::prepare(c, &self.mamba, &proj, position, state, keep);
         let attention = kernels::attention(c, &ready, state);
         let ssm = kernels::selective_scan(c, &self.mamba, &proj, &ready, state);
-        let normed = match &self.mamba_norm {
-            Some(weight) => kernels::gated_norm(c, weight, &ssm),
-            None => ssm.clone(),
-        };
-        let a = kernels::linear(&self.o_proj, &attention, q, c.attention_out_multiplier);
-        let s = kernels::linear(&self.out_proj, &normed, d, c.ssm_out_multiplier);
-        let h1: Vec<T> = h.iter().zip(s.iter().zip(&a)).map(|(h, (s, a))| *h + (*s + *a)).collect();
+        let normed = self.gated_norm(c, &ssm);
+        let h1 = self.project_out(c, h, &attention, &normed);
         let m = kernels::rmsnorm(&h1, &self.pre_ff_layernorm, c.rms_norm_eps);
-        let gate = kernels::linear(&self.gate_proj, &m, hidden, c.mlp_multipliers[0]);
-        let up = kernels::linear(&self.up_proj, &m, hidden, 1.0);
-        let ff = kernels::swiglu(&gate, &up);
-        let y = kernels::linear(&self.down_proj, &ff, f, c.mlp_multipliers[1]);
-        let h2 = h1.iter().zip(&y).map(|(h, y)| *h + *y).collect();
+        let ff = self.mlp_in(c, &m);
+        let h2 = self.mlp_out(c, &h1, &ff);
         Trace {
             input_layernorm: u,
             project_in: proj,
@@ -128,6 +150,29 @@ impl Layer {
             mlp_in: ff,
             mlp_out: h2,
         }
+    }
+
+    fn gated_norm<T: Real>(&self, c: &Config, ssm: &[T]) -> Vec<T> {
+        match &self.mamba_norm {
+            Some(weight) => kernels::gated_norm(c, weight, ssm),
+            None => ssm.to_vec(),
+        }
+    }
+
+    fn project_out<T: Real>(&self, c: &Config, h: &[T], attention: &[T], ssm: &[T]) -> Vec<T> {
+        let a = kernels::linear(&self.o_proj, attention, c.q_dim() as usize, c.attention_out_multiplier);
+        let s = kernels::linear(&self.out_proj, ssm, c.mamba_d_ssm as usize, c.ssm_out_multiplier);
+        h.iter().zip(s.iter().zip(&a)).map(|(h, (s, a))| *h + (*s + *a)).collect()
+    }
+
+    fn mlp_in<T: Real>(&self, c: &Config, m: &[T]) -> Vec<T> {
+        let gate = kernels::linear(&self.gate_proj, m, c.hidden_size as usize, c.mlp_multipliers[0]);
+        kernels::swiglu(&gate, &kernels::linear(&self.up_proj, m, c.hidden_size as usize, 1.0))
+    }
+
+    fn mlp_out<T: Real>(&self, c: &Config, h: &[T], ff: &[T]) -> Vec<T> {
+        let y = kernels::linear(&self.down_proj, ff, c.intermediate_size as usize, c.mlp_multipliers[1]);
+        h.iter().zip(&y).map(|(h, y)| *h + *y).collect()
     }
 
     fn project_in<T: Real>(&self, c: &Config, u: &[T]) -> Vec<T> {

@@ -1,5 +1,5 @@
 //! Drawing a token at a temperature, in whole numbers: sums of them are the same in any order, so the host and the GPU
-//! (`shaders/weigh.wgsl`, `gather.wgsl`, `draw.wgsl`) draw the same token, bit by bit.
+//! (`shaders/sample/weigh.wgsl`, `gather.wgsl`, `draw.wgsl`) draw the same token, bit by bit.
 //!
 //! A token's *difference* is the largest logit minus its own, in f32: one rounded subtraction. Tokens are ordered by it, among
 //! equals by their ids. Its *weight* is 2^28 exp(-difference / temperature) in whole numbers: 16 bits of the power of two, which
@@ -13,7 +13,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{SamplingOptions, random};
 
-/// `Drawing` of `shaders/drawing.wgsl`, same layout: what the weights of one token's candidates depend on.
+/// `Drawing` of `shaders/sample/drawing.wgsl`, same layout: what the weights of one token's candidates depend on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Drawing {

@@ -25,7 +25,7 @@ pub struct GenerateOptions {
     pub sampling: SamplingOptions,
     /// Texts that end the answer, which is told without them.
     pub stop: Vec<String>,
-    /// Tell how likely each token was, and so many of the likeliest (see [`logprobs`]).
+    /// Tell how likely each token was, and so many of the likeliest (see [`crate::sampling::logprobs`]).
     pub logprobs: Option<u32>,
     /// Go on after an end token (benchmarks).
     pub ignore_end: bool,

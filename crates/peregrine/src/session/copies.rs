@@ -3,6 +3,8 @@
 //! A copy on the host is a buffer that the host may map: with a GPU of its own such buffers lie in the host's memory, and moving a copy
 //! there is a command like any other, which nobody waits for. Where GPU and host share their memory it is the same memory.
 
+use std::rc::Rc;
+
 use super::State;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -14,8 +16,18 @@ const MOST: u64 = 64 << 20;
 /// conv and SSM states of all layers, several layers a buffer.
 #[derive(Clone)]
 pub(super) struct Copies {
-    buffers: Vec<wgpu::Buffer>,
+    buffers: Rc<Buffers>,
     on_host: bool,
+}
+
+/// Gives its memory back when it goes: in a browser a buffer that is only dropped lies there until the collector comes, which knows
+/// nothing of the GPU's memory.
+struct Buffers(Vec<wgpu::Buffer>);
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(wgpu::Buffer::destroy);
+    }
 }
 
 impl Copies {
@@ -30,7 +42,7 @@ impl Copies {
             Some(copies) => copies,
             None => {
                 let buffers = state.layers.chunks(count).map(room).collect::<Result<Vec<_>>>()?;
-                Self { buffers, on_host: false }
+                Self { buffers: Rc::new(Buffers(buffers)), on_host: false }
             }
         };
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
@@ -47,7 +59,7 @@ impl Copies {
     }
 
     pub fn bytes(&self) -> u64 {
-        self.buffers.iter().map(wgpu::Buffer::size).sum()
+        self.buffers.0.iter().map(wgpu::Buffer::size).sum()
     }
 
     /// Copies of the copies, on the host.
@@ -58,9 +70,9 @@ impl Copies {
             encoder.copy_buffer_to_buffer(buffer, 0, &there, 0, buffer.size());
             there
         };
-        let buffers = self.buffers.iter().map(copy).collect();
+        let buffers = self.buffers.0.iter().map(copy).collect();
         gpu.queue().submit([encoder.finish()]);
-        Self { buffers, on_host: true }
+        Self { buffers: Rc::new(Buffers(buffers)), on_host: true }
     }
 
     /// Where each layer's copy begins.
@@ -70,7 +82,7 @@ impl Copies {
         state: &'a State,
     ) -> impl Iterator<Item = (&'a LayerState, &'a wgpu::Buffer, u64)> {
         let (count, bytes) = layout(gpu, state);
-        let place = move |(i, layer)| (layer, &self.buffers[i / count], (i % count) as u64 * bytes);
+        let place = move |(i, layer)| (layer, &self.buffers.0[i / count], (i % count) as u64 * bytes);
         state.layers.iter().enumerate().map(place)
     }
 
@@ -87,7 +99,7 @@ impl Copies {
     pub async fn ready(&self, gpu: &Gpu) -> Result<Readable<'_>> {
         let readable = Readable { copies: self };
         if self.on_host {
-            for buffer in &self.buffers {
+            for buffer in &self.buffers.0 {
                 gpu.map(buffer).await?;
             }
         }
@@ -130,7 +142,7 @@ impl Drop for Readable<'_> {
     /// Also where it was given up while the host waited.
     fn drop(&mut self) {
         if self.copies.on_host {
-            self.copies.buffers.iter().for_each(wgpu::Buffer::unmap);
+            self.copies.buffers.0.iter().for_each(wgpu::Buffer::unmap);
         }
     }
 }

@@ -8,10 +8,7 @@ use crate::gpu::Gpu;
 use crate::model::Model;
 use crate::state::State;
 
-/// Bytes on the GPU that a session spends on snapshots unless told otherwise.
-const DEFAULT_BUDGET: u64 = 256 << 20;
-
-/// And in the host's memory: in a browser the app says how many.
+/// Bytes in the host's memory that a session spends on snapshots unless told otherwise: in a browser the app says how many.
 const DEFAULT_HOST_BUDGET: u64 = if cfg!(target_arch = "wasm32") { 0 } else { 1 << 30 };
 
 /// A snapshot that a session keeps by itself.
@@ -47,7 +44,7 @@ impl Snapshots {
     pub fn new(model: &Model) -> Self {
         Self {
             kept: Vec::new(),
-            budget: model.snapshot_budget.unwrap_or(DEFAULT_BUDGET),
+            budget: model.snapshot_budget,
             host_budget: model.snapshot_host_budget.unwrap_or(DEFAULT_HOST_BUDGET),
             clock: 0,
             taken: 0,

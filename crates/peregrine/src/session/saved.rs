@@ -61,24 +61,17 @@ impl Session {
     pub async fn save(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.settle();
         let header = Header {
-            model: self.engine.model.fingerprint().into(),
-            kv: self.engine.model.kv().kv().name().into(),
             ids: self.ids.clone(),
             pending: self.pending as u32,
             consumed: self.consumed.clone(),
-            note: self.note.clone(),
+            ..self.unread()
         };
-        let header = serde_json::to_vec(&header)
-            .map_err(|error| Error::Io { name: "the state".into(), source: std::io::Error::other(error) })?;
         let mut digest = Sha256::new();
         let mut put = |bytes: &[u8]| {
             digest.update(bytes);
             sink(bytes)
         };
-        put(&MAGIC)?;
-        put(&VERSION.to_le_bytes())?;
-        put(&(header.len() as u32).to_le_bytes())?;
-        put(&header)?;
+        put(&beginning(&header)?)?;
         let places = self.places(self.state.position);
         let mut rest = &places[..];
         while !rest.is_empty() {
@@ -90,6 +83,40 @@ impl Session {
             put(bytemuck::cast_slice(&self.logits))?;
         }
         sink(&digest.finalize())
+    }
+
+    /// Writes a session that has read nothing, with this one's [note](Session::note). It needs no device: what a lost one has read is
+    /// lost, what was said need not be.
+    ///
+    /// # Errors
+    /// The sink's.
+    pub fn save_note(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut digest = Sha256::new();
+        let mut put = |bytes: &[u8]| {
+            digest.update(bytes);
+            sink(bytes)
+        };
+        put(&beginning(&self.unread())?)?;
+        let zeros = vec![0; PIECE as usize];
+        let mut rest = self.state.recurrent_bytes();
+        while rest > 0 {
+            let piece = rest.min(PIECE);
+            put(&zeros[..piece as usize])?;
+            rest -= piece;
+        }
+        sink(&digest.finalize())
+    }
+
+    /// The header of a session that has read nothing.
+    fn unread(&self) -> Header {
+        Header {
+            model: self.engine.model.fingerprint().into(),
+            kv: self.engine.model.kv().kv().name().into(),
+            ids: Vec::new(),
+            pending: 0,
+            consumed: None,
+            note: self.note.clone(),
+        }
     }
 
     /// Becomes the session that was saved, on this or another device. What it was is lost, also when the file turns out to be
@@ -212,6 +239,17 @@ impl Session {
         self.note = header.note;
         Ok(())
     }
+}
+
+/// A file's bytes up to the states.
+fn beginning(header: &Header) -> Result<Vec<u8>> {
+    let header = serde_json::to_vec(header)
+        .map_err(|error| Error::Io { name: "the state".into(), source: std::io::Error::other(error) })?;
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend((header.len() as u32).to_le_bytes());
+    bytes.extend(header);
+    Ok(bytes)
 }
 
 /// How many of the places fit one piece: at least one.

@@ -53,9 +53,10 @@ impl Snapshot {
 
 impl Session {
     /// Sets how many bytes of GPU memory snapshots may take; 0 keeps none. Before, it is what the model was
-    /// loaded with ([`LoadOptions::snapshot_budget`](crate::model::LoadOptions::snapshot_budget)).
+    /// loaded with ([`LoadOptions::snapshot_budget`](crate::model::LoadOptions::snapshot_budget)). Of a model with a budget for
+    /// all of it, they get no more than what that leaves.
     pub fn set_snapshot_budget(&mut self, bytes: u64) {
-        self.snapshots.budget = bytes;
+        self.snapshots.budget = bytes.min(self.engine.model.snapshot_limit);
         self.keep_budget();
     }
 
@@ -136,6 +137,30 @@ impl Session {
         self.consumed.clone_from(&snapshot.consumed);
         self.logits.clone_from(&snapshot.logits);
         self.ahead = 0;
+        self.halfway = false;
+        Ok(())
+    }
+
+    /// A step was stopped in its middle: back to the nearest place before it that is kept. What has been read since is to be read again.
+    pub(super) async fn undo_step(&mut self) -> Result<()> {
+        let (ids, consumed) = (std::mem::take(&mut self.ids), self.consumed.take());
+        let here = self.state.position;
+        let is_before = |place: &Snapshot| {
+            let position = place.position();
+            position <= here && ids.get(..position as usize) == place.ids.get(..position as usize)
+        };
+        let before = self.snapshots.kept.iter().filter(|kept| is_before(&kept.snapshot));
+        match before.max_by_key(|kept| kept.snapshot.position()).map(|kept| (kept.id, kept.snapshot.clone())) {
+            Some((id, place)) => {
+                let copies = place.copies.ready(self.engine.model.gpu()).await?;
+                self.become_that(&place, &copies)?;
+                self.snapshots.here = Some(id);
+            }
+            None => self.forget(),
+        }
+        self.pending = ids.len() - self.state.position as usize;
+        (self.ids, self.consumed) = (ids, consumed);
+        self.logits.clear();
         Ok(())
     }
 

@@ -2,16 +2,18 @@
 //!
 //! Answers are drawn on the GPU, the likeliest token or at a temperature: the token is the next step's input without leaving it,
 //! and the host queues that step before it has read the token. Only an end token must not be read by the model, and
-//! `shaders/next_token.wgsl` sees to that: it halts what is queued, which then leaves the states as they are, bit by bit. A draw
+//! `shaders/sample/next_token.wgsl` sees to that: it halts what is queued, which then leaves the states as they are, bit by bit. A draw
 //! depends on the seed and its number alone, so one that is taken back leaves nothing behind.
 //!
 //! Penalties, biases and log-probabilities look at every logit with what the answer has so far: such answers are drawn on the
 //! host, which reads the logits of every token back; so are all at a temperature where the CPU computes, to which a read-back
 //! costs nothing. Both draw the same tokens.
 
+use std::ops::Range;
+
 use super::{GenerateOptions, Session, rope_table};
 use crate::error::{Error, Result};
-use crate::gpu::{Reading, ShapeClass};
+use crate::gpu::{Instant, Reading};
 use crate::plan::{self, Step};
 use crate::sampling::Sampler;
 use crate::state::{Ends, MAX_ENDS, splits};
@@ -37,7 +39,7 @@ impl Draw {
 }
 
 impl Session {
-    /// Runs the tokens that are pending. Returns false when cancelled between chunks.
+    /// Runs the tokens that are pending. Returns false when cancelled between chunks, or in one that takes long.
     pub(super) async fn catch_up(&mut self, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
         self.run(cancel, 0).await
     }
@@ -53,15 +55,23 @@ impl Session {
             let part = self.ids[from..from + tokens].to_vec();
             let rows = u32::from(tokens == self.pending);
             let before = self.state.position;
-            self.step(&part, rows)?;
+            let step = self.begin_step(&part, rows)?;
+            let Some(first) = self.submit_parts(&step, plan::Draw::Host, cancel).await? else {
+                return Ok(false);
+            };
+            let begun = Instant::now();
+            self.submit(&step, plan::Draw::Host, first..self.dispatches(&step));
+            self.end_step(&step);
             self.pending -= tokens;
             self.keep_distance(before)?;
             if rows == 1 {
                 self.logits = self.read_logits(1).await?;
+                self.expect_numbers().await?;
             } else {
                 // A chunk at a time, so that the caller can stop it and a page stays alive.
                 self.engine.model.gpu().sync().await?;
             }
+            self.engine.model.pace.learn(Instant::now().since(begun), self.dispatches(&step) - first, step.tokens);
         }
         Ok(true)
     }
@@ -116,14 +126,20 @@ impl Session {
                 return Ok(None);
             }
             let newest = self.ids[self.ids.len() - self.pending..].to_vec();
-            draw.reading = Some(self.step_and_draw(draw, Some(&newest))?);
+            let step = self.begin_step(&newest, 1)?;
+            let Some(first) = self.submit_parts(&step, draw.by, cancel).await? else {
+                return Ok(None);
+            };
+            draw.reading = Some(self.submit_and_draw(draw, &step, first));
             self.pending = 0;
         }
         draw.drawn = true;
         let room = self.state.position < self.state.context_length;
         let next = if more && room {
             self.ahead = 1;
-            Some(self.step_and_draw(draw, None)?)
+            // The step runs on the token that was drawn last.
+            let step = self.begin(1, None, 1)?;
+            Some(self.submit_and_draw(draw, &step, 0))
         } else {
             None
         };
@@ -134,11 +150,11 @@ impl Session {
         draw.spare = Some(staging);
         match found.first() {
             Some([_, token, 0, _]) => Ok(Some(*token)),
-            // The host's sampler has the words for what is wrong with these logits.
             _ => {
                 self.take_back();
                 self.logits = self.kept_logits().await?;
-                draw.sampler.sample(&self.logits, &self.ids).map(Some)
+                self.expect_numbers().await?;
+                Err(Error::Gpu { detail: "the token could not be drawn, though all logits are numbers".into() })
             }
         }
     }
@@ -167,10 +183,10 @@ impl Session {
         Ok(())
     }
 
-    /// Where an answer was abandoned (its future dropped) with a step under way, the states have read a token that nobody knows:
-    /// everything is to be read again.
+    /// Where an answer was abandoned (its future dropped) with a step under way, the states have read a token that nobody knows, or
+    /// parts of some: everything is to be read again.
     pub(super) fn settle(&mut self) {
-        if self.ahead > 0 {
+        if self.ahead > 0 || self.halfway {
             let (ids, consumed) = (std::mem::take(&mut self.ids), self.consumed.take());
             self.reset();
             self.push(&ids);
@@ -183,36 +199,71 @@ impl Session {
         model.gpu.read(&self.state.next.kept, 0, model.config.vocab_size.into()).await
     }
 
-    /// Queues one step whose last token's successor is drawn on the GPU, and a read-back of that token. Without `ids`, the step
-    /// runs on the token that was drawn last.
-    fn step_and_draw(&mut self, draw: &mut Draw, ids: Option<&[u32]>) -> Result<Reading> {
-        let step = self.begin(ids.map_or(1, <[u32]>::len) as u32, ids, 1)?;
+    /// Queues what is left of a step, from that dispatch on, whose last token's successor is drawn on the GPU, and a read-back of that
+    /// token.
+    fn submit_and_draw(&mut self, draw: &mut Draw, step: &Step, first: usize) -> Reading {
         let gpu = &self.engine.model.gpu;
         let staging = draw.spare.take().unwrap_or_else(|| gpu.staging(16));
         if draw.by == plan::Draw::Weighted {
             gpu.write(&self.state.next.drawing, 0, bytemuck::bytes_of(&draw.sampler.next_drawing()));
         }
-        let mut encoder = self.encode(&step, draw.by);
+        let mut encoder = self.encode(step, draw.by, first..self.dispatches(step));
         encoder.copy_buffer_to_buffer(&self.state.next.control, 0, &staging, 0, 16);
         let reading = gpu.submit_reading(encoder, staging);
-        self.end_step(&step);
-        Ok(reading)
+        self.end_step(step);
+        reading
     }
 
     /// Queues one step over `ids` with logits for the last `rows` tokens.
     pub(super) fn step(&mut self, ids: &[u32], rows: u32) -> Result<()> {
         let step = self.begin_step(ids, rows)?;
-        let encoder = self.encode(&step, plan::Draw::Host);
-        self.engine.model.gpu.queue().submit([encoder.finish()]);
+        self.submit(&step, plan::Draw::Host, 0..self.dispatches(&step));
         self.end_step(&step);
         Ok(())
     }
 
-    fn encode(&self, step: &Step, draw: plan::Draw) -> wgpu::CommandEncoder {
+    /// Where a step of many tokens takes long and may be cancelled, its dispatches go to the device a few at a time, and all but the last
+    /// few are waited for. From which on they are still to be submitted; `None` when it was cancelled: then the step has not been.
+    async fn submit_parts(
+        &mut self,
+        step: &Step,
+        draw: plan::Draw,
+        cancel: Option<&dyn Fn() -> bool>,
+    ) -> Result<Option<usize>> {
+        let Some(cancelled) = cancel.filter(|_| step.tokens > 1 && self.is_known()) else { return Ok(Some(0)) };
+        let mut first = 0;
+        loop {
+            let part = self.engine.model.pace.part(step.tokens);
+            if first > 0 && cancelled() {
+                self.undo_step().await?;
+                return Ok(None);
+            }
+            if self.dispatches(step) - first <= part {
+                return Ok(Some(first));
+            }
+            let begun = Instant::now();
+            self.halfway = true;
+            self.submit(step, draw, first..first + part);
+            self.engine.model.gpu().sync().await?;
+            self.engine.model.pace.learn(Instant::now().since(begun), part, step.tokens);
+            first += part;
+        }
+    }
+
+    fn submit(&self, step: &Step, draw: plan::Draw, range: Range<usize>) {
+        let encoder = self.encode(step, draw, range);
+        self.engine.model.gpu.queue().submit([encoder.finish()]);
+    }
+
+    fn encode(&self, step: &Step, draw: plan::Draw, range: Range<usize>) -> wgpu::CommandEncoder {
         let plan = if step.tokens > 1 { &self.prefill } else { &self.decode };
         let mut encoder = self.engine.model.gpu.device().create_command_encoder(&Default::default());
-        plan.encode(&mut encoder, step, draw, 0..plan.dispatches().len(), self.engine.model.kv());
+        plan.encode(&mut encoder, step, draw, range, self.engine.model.kv());
         encoder
+    }
+
+    fn dispatches(&self, step: &Step) -> usize {
+        if step.tokens > 1 { self.prefill.dispatches().len() } else { self.decode.dispatches().len() }
     }
 
     /// Makes room and writes what the dispatches of a step read. `check` runs them one by one in between.
@@ -234,13 +285,14 @@ impl Session {
             // What the host gives is to be read, whatever was drawn before it.
             model.gpu.write(&self.state.next.control, 0, &[0; 16]);
         }
-        let fused = tokens == 1 && model.gpu.shapes() == ShapeClass::Hardware;
+        let fused = model.target.tokens(tokens > 1).fused();
         model.gpu.write(if fused { &model.scratch.turns } else { &model.scratch.rope }, 0, bytemuck::cast_slice(&rope));
         Ok(step)
     }
 
     pub(crate) fn end_step(&mut self, step: &Step) {
         self.state.position += step.tokens;
+        self.halfway = false;
     }
 
     /// Counts tokens that `check` has run dispatch by dispatch as read.

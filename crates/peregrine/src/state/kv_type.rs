@@ -16,6 +16,16 @@ pub enum KvType {
     Q8,
 }
 
+impl From<KvType> for peregrine_shaders::Cache {
+    fn from(kv: KvType) -> Self {
+        match kv {
+            KvType::F16 => Self::F16,
+            KvType::F32 => Self::F32,
+            KvType::Q8 => Self::Q8,
+        }
+    }
+}
+
 impl KvType {
     /// Its name on the command line and in files.
     pub fn name(self) -> &'static str {

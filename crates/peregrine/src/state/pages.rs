@@ -1,7 +1,7 @@
 //! The KV cache: pages of [`PAGE`] positions in one arena a model, shared by all its sessions and snapshots.
 //!
 //! A page is a slot of the arena, the same in every layer's buffer, so a sequence is a list of slots, which the kernels read from a
-//! small uniform buffer (`shaders/kv.wgsl`). Rows are only ever appended. Whoever holds a page at row r may append to it where nobody
+//! small uniform buffer (`shaders/kv/kv.wgsl`). Rows are only ever appended. Whoever holds a page at row r may append to it where nobody
 //! has gone beyond r yet, or where nobody else holds it; otherwise the rows before r are first copied to a page of its own. So a
 //! snapshot, a fork or a way back costs no copy of keys and values, and a branch at most a part of one page.
 //!
@@ -17,11 +17,18 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::state::KvType;
 
-/// Positions of a page: `PAGE` of `shaders/kv.wgsl`.
+/// Positions of a page: `PAGE` of `shaders/kv/kv.wgsl`.
 pub const PAGE: u32 = 128;
 
 /// Most pages of a sequence: the length of `pages` in the kernels.
 pub const MAX_PAGES: u32 = 2048;
+
+/// `pages` in the kernels: the slots of a sequence.
+pub type PageTable = [[u32; 4]; MAX_PAGES as usize / 4];
+
+crate::kernels::wgsl! {
+    PageTable: format!("array<vec4<u32>, {}>", MAX_PAGES / 4);
+}
 
 /// Pages of a fresh arena.
 const FIRST_PAGES: u32 = 2;
@@ -52,6 +59,8 @@ pub struct Arena {
     head_dim: u32,
     /// Pages of one full sequence.
     context_pages: u32,
+    /// There are no more pages than the sequences may need: what only snapshots hold goes when there is no room.
+    bounded: bool,
     buffers: RefCell<Vec<wgpu::Buffer>>,
     capacity: Cell<u32>,
     free: RefCell<Vec<u32>>,
@@ -87,7 +96,7 @@ impl Drop for Slot {
 
 impl Arena {
     /// An arena without pages.
-    pub(crate) fn new(gpu: &Gpu, config: &Config, kv: KvType, context_length: u32) -> Rc<Self> {
+    pub(crate) fn new(gpu: &Gpu, config: &Config, kv: KvType, context_length: u32, bounded: bool) -> Rc<Self> {
         Rc::new(Self {
             gpu: gpu.clone(),
             kv,
@@ -95,6 +104,7 @@ impl Arena {
             page_bytes: kv.page_bytes(config),
             head_dim: config.head_dim,
             context_pages: full(context_length).0,
+            bounded,
             buffers: RefCell::default(),
             capacity: Cell::new(0),
             free: RefCell::default(),
@@ -164,10 +174,14 @@ impl Arena {
             return Ok(());
         }
         let limit = self.gpu.max_binding();
-        let most = u32::try_from(limit / self.page_bytes).unwrap_or(u32::MAX);
+        let allowed = match self.bounded {
+            true => limit.min(u64::from(self.context_pages) * u64::from(self.states.get().max(1)) * self.page_bytes),
+            false => limit,
+        };
+        let most = u32::try_from(allowed / self.page_bytes).unwrap_or(u32::MAX);
         if needed > most {
             let bytes = u64::from(needed) * self.page_bytes;
-            return Err(Error::OutOfMemory { what: "a layer's KV cache".into(), bytes, limit: Some(limit) });
+            return Err(Error::OutOfMemory { what: "a layer's KV cache".into(), bytes, limit: Some(allowed) });
         }
         let capacity = larger(before, needed, self.context_pages).min(most);
         for layer in 0..self.layers {
@@ -178,7 +192,7 @@ impl Arena {
                     let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
                     encoder.copy_buffer_to_buffer(old, 0, &buffer, 0, old.size());
                     self.gpu.queue().submit([encoder.finish()]);
-                    *old = buffer;
+                    std::mem::replace(old, buffer).destroy();
                 }
                 None => buffers.push(buffer),
             }
@@ -199,7 +213,7 @@ impl Arena {
     fn trim(&self) {
         if self.states.get() == 0 && self.pages().1 == 0 {
             self.bound.borrow_mut().clear();
-            self.buffers.borrow_mut().clear();
+            self.buffers.borrow_mut().drain(..).for_each(|buffer| buffer.destroy());
             self.free.borrow_mut().clear();
             self.capacity.set(0);
         }
@@ -271,12 +285,14 @@ impl Pages {
         if changes {
             self.arena.make_room((others.len() + fresh) as u32)?;
             let mut encoder = self.arena.gpu.device().create_command_encoder(&Default::default());
+            let mut between = Vec::new();
             for page in &others {
                 let Some(own) = self.arena.take() else { unreachable!("there is room") };
-                self.copy_rows(&mut encoder, self.held[*page].index, own.index, row_of(*page));
+                between.extend(self.copy_rows(&mut encoder, self.held[*page].index, own.index, row_of(*page)));
                 self.held[*page] = own;
             }
             self.arena.gpu.queue().submit([encoder.finish()]);
+            between.iter().for_each(wgpu::Buffer::destroy);
             self.held.extend((0..fresh).filter_map(|_| self.arena.take()));
             self.tell(untold);
         }
@@ -287,11 +303,11 @@ impl Pages {
     }
 
     /// Through a buffer in between: WebGPU copies nothing from a buffer to itself.
-    fn copy_rows(&self, encoder: &mut wgpu::CommandEncoder, from: u32, to: u32, rows: u32) {
+    fn copy_rows(&self, encoder: &mut wgpu::CommandEncoder, from: u32, to: u32, rows: u32) -> Option<wgpu::Buffer> {
         let (arena, buffers) = (&self.arena, self.arena.buffers.borrow());
         let bytes = arena.offset(0, false, rows);
         if bytes == 0 {
-            return;
+            return None;
         }
         let between = arena.gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some("page on its way"),
@@ -306,6 +322,7 @@ impl Pages {
         for ((buffer, values), i) in halves() {
             encoder.copy_buffer_to_buffer(&between, i * bytes, buffer, arena.offset(to, values, 0), bytes);
         }
+        Some(between)
     }
 
     /// Row `position` was reserved, and what is in it will never be read.
@@ -322,6 +339,7 @@ pub(super) const TABLE_BYTES: u64 = 4 * MAX_PAGES as u64;
 impl Drop for Pages {
     fn drop(&mut self) {
         self.held.clear();
+        self.table.destroy();
         self.arena.states.set(self.arena.states.get() - 1);
         self.arena.trim();
     }

@@ -40,6 +40,8 @@ pub struct SynthOptions {
     pub seed: u64,
     /// Layers, 1 to 1024, where not the shape's own.
     pub layers: Option<u32>,
+    /// Other sizes than the shape's own, by the names of `config.json`: see [`Size::with`].
+    pub sizes: Vec<(String, u32)>,
     /// Every matrix in the target's own format, not in the field's mix.
     pub pure: bool,
     /// Files that the model is cut into, 1 to 99; more than one for [`synth_to_file`] only.
@@ -49,11 +51,14 @@ pub struct SynthOptions {
 impl SynthOptions {
     /// The shape as it is.
     pub fn new(size: Size, target: QuantType, seed: u64) -> Self {
-        Self { size, target, seed, layers: None, pure: false, files: 1 }
+        Self { size, target, seed, layers: None, sizes: Vec::new(), pure: false, files: 1 }
     }
 
     fn config(&self) -> Result<Config> {
-        let config = self.size.config();
+        let config = self.size.with(&self.sizes)?;
+        if config.vocab_size < vocabulary::least() {
+            return Err(argument("vocab_size", &format!("at least {}", vocabulary::least()), config.vocab_size));
+        }
         match self.layers {
             None => Ok(config),
             Some(num_hidden_layers @ 1..=1024) => Ok(Config { num_hidden_layers, ..config }),
@@ -152,7 +157,7 @@ fn total(files: &[(GgufHeader, Vec<Job>)]) -> u64 {
 /// tensors written, and of all. Memory is bounded, whatever the size.
 ///
 /// # Errors
-/// [`Error::Argument`] for a wrong number of layers or files; [`Error::Io`] of `out`.
+/// [`Error::Argument`] for a wrong number of layers or files, and for sizes that do not go together; [`Error::Io`] of `out`.
 pub fn synth(out: &mut dyn Write, options: &SynthOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
     let config = options.config()?;
     let files = plan(options, &config)?;
@@ -185,6 +190,8 @@ pub fn synth_to_file(
     let mut weights = Weights::new(options.seed, &config);
     let stem = path.with_extension("");
     let mut names = Vec::new();
+    // All get their names at the end: some of the files are no model.
+    let mut parts = Vec::new();
     for (number, file) in files.iter().enumerate() {
         let name = match files.len() {
             1 => path.to_path_buf(),
@@ -195,8 +202,12 @@ pub fn synth_to_file(
             done += bytes;
             progress(done, total);
         });
-        part.finish(written)?;
+        match written {
+            Ok(()) => parts.push(part),
+            error => part.finish(error)?,
+        }
         names.push(name);
     }
+    parts.into_iter().try_for_each(|part| part.finish(Ok(())))?;
     Ok(names.into_iter().next().unwrap_or_else(|| path.to_path_buf()))
 }

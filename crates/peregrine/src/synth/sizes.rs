@@ -91,6 +91,51 @@ impl Size {
         }
     }
 
+    /// The configuration with other sizes, each by its name in `config.json`; the inner width of the SSM follows from its heads.
+    /// For `mamba_rms_norm` and `tie_word_embeddings` 0 is no and 1 is yes.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a name that is none, [`Error::Malformed`] for sizes that do not go together.
+    pub fn with(self, sizes: &[(String, u32)]) -> Result<Config> {
+        let mut config = self.config();
+        for (name, value) in sizes {
+            let place = match name.as_str() {
+                "vocab_size" => &mut config.vocab_size,
+                "hidden_size" => &mut config.hidden_size,
+                "num_attention_heads" => &mut config.num_attention_heads,
+                "num_key_value_heads" => &mut config.num_key_value_heads,
+                "head_dim" => &mut config.head_dim,
+                "intermediate_size" => &mut config.intermediate_size,
+                "mamba_n_heads" => &mut config.mamba_n_heads,
+                "mamba_d_head" => &mut config.mamba_d_head,
+                "mamba_n_groups" => &mut config.mamba_n_groups,
+                "mamba_d_state" => &mut config.mamba_d_state,
+                "mamba_rms_norm" | "tie_word_embeddings" if *value <= 1 => {
+                    let yes = *value == 1;
+                    *(if name == "mamba_rms_norm" {
+                        &mut config.mamba_rms_norm
+                    } else {
+                        &mut config.tie_word_embeddings
+                    }) = yes;
+                    continue;
+                }
+                _ => {
+                    return Err(Error::Argument {
+                        field: "set".into(),
+                        expected:
+                            "a size by its name in config.json, as hidden_size=96; 0 or 1 for mamba_rms_norm and \
+                                   tie_word_embeddings"
+                                .into(),
+                        found: format!("{name}={value}"),
+                    });
+                }
+            };
+            *place = *value;
+        }
+        config.mamba_d_ssm = config.mamba_n_heads.saturating_mul(config.mamba_d_head);
+        config.checked("the shape")
+    }
+
     /// Values in all tensors.
     pub fn parameters(self) -> u64 {
         expected(&self.config()).iter().map(|tensor| tensor.shape.iter().product::<u64>()).sum()

@@ -19,6 +19,11 @@ const MERGES: &[&str] = &[
     "l l", "i s", "Ġ is", "a t", "e s",
 ];
 
+/// Tokens of the smallest vocabulary.
+pub(super) fn least() -> u32 {
+    (CONTROL.len() + 256 + MERGES.len()) as u32
+}
+
 /// Control tokens, the 256 bytes, the results of the merges; then unused tokens up to `vocab_size`, named as the
 /// field's converter names them.
 pub(super) fn tokenizer(vocab_size: u32) -> TokenizerData {

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::format::Format;
 use crate::sampling::{STEP, mix};
 
-/// Values in a unit of a pool: whole blocks in every format. The rows of every official shape are whole units.
+/// Values in a unit of a pool: whole blocks in every format. The rows of every official shape are whole units; others may end within one.
 const UNIT: usize = 256;
 /// A pool has two to this power units. Sums over a row then behave as if all weights were drawn one by one.
 const POOL_BITS: u32 = 11;
@@ -71,12 +71,18 @@ impl<'a> Weights<'a> {
         if matches!(tensor.bake, Bake::Small | Bake::A) {
             return out.extend((0..cols).flat_map(|_| small(tensor, &mut noise).to_le_bytes()));
         }
-        assert!(cols.is_multiple_of(UNIT), "{}: rows of {cols}", tensor.gguf);
+        let spec = format.spec();
         let pool = self.pool(format, deviation(tensor, self.config, row));
         let bytes = pool.len() >> POOL_BITS;
         for _ in 0..cols / UNIT {
             let unit = (noise.bits() >> (64 - POOL_BITS)) as usize;
             out.extend_from_slice(&pool[unit * bytes..(unit + 1) * bytes]);
+        }
+        // Shapes of the caller's own may end within a unit; the plan has seen that they are whole blocks.
+        let rest = cols % UNIT / spec.block as usize * spec.bytes as usize;
+        if rest > 0 {
+            let unit = (noise.bits() >> (64 - POOL_BITS)) as usize;
+            out.extend_from_slice(&pool[unit * bytes..unit * bytes + rest]);
         }
     }
 

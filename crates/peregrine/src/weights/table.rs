@@ -2,10 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Most parts in a matrix: the array's length in `shaders/matrix.wgsl`.
+/// Most parts in a matrix: the array's length in `shaders/linear/matrix.wgsl`.
 pub const MAX_PARTS: usize = 8;
 
-/// `Part` of `shaders/matrix.wgsl`, same layout.
+/// `Part` of `shaders/linear/matrix.wgsl`, same layout.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct GpuPart {
@@ -27,7 +27,7 @@ pub struct GpuPart {
     pub scale: f32,
 }
 
-/// `Matrix` of `shaders/matrix.wgsl`, same layout.
+/// `Matrix` of `shaders/linear/matrix.wgsl`, same layout.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct GpuMatrix {
@@ -47,9 +47,9 @@ pub struct GpuMatrix {
     pub part: [GpuPart; MAX_PARTS],
 }
 
-/// The names of a part as override constants of `shaders/matvec_team.wgsl`: first_row, quants, scales, kind, scale.
+/// The names of a part as override constants of `shaders/linear/matvec_team.wgsl`: first_row, quants, scales, kind, scale.
 #[rustfmt::skip]
-const PART_CONSTANTS: &[[&str; 5]; MAX_PARTS] = &[
+pub(crate) const PART_CONSTANTS: &[[&str; 5]; MAX_PARTS] = &[
     ["ROW_0", "QUANTS_0", "SCALES_0", "KIND_0", "SCALE_0"],
     ["ROW_1", "QUANTS_1", "SCALES_1", "KIND_1", "SCALE_1"],
     ["ROW_2", "QUANTS_2", "SCALES_2", "KIND_2", "SCALE_2"],
@@ -59,6 +59,10 @@ const PART_CONSTANTS: &[[&str; 5]; MAX_PARTS] = &[
     ["ROW_6", "QUANTS_6", "SCALES_6", "KIND_6", "SCALE_6"],
     ["ROW_7", "QUANTS_7", "SCALES_7", "KIND_7", "SCALE_7"],
 ];
+
+crate::kernels::wgsl! {
+    GpuMatrix: "Matrix";
+}
 
 impl GpuMatrix {
     fn used(&self) -> &[GpuPart] {

@@ -27,19 +27,22 @@ export function asOurs(error: unknown): PeregrineError {
 type Code = PeregrineError["code"];
 
 const TITLES = new Set<Code>([
-  "no-webgpu", "no-gpu", "device-lost", "out-of-memory", "gpu", "not-gguf", "truncated", "unsupported", "http", "io", "integrity", "quota", "busy",
+  "no-webgpu", "no-gpu", "no-worker", "no-wasm", "engine-file", "not-finite", "self-check", "timeout", "device-lost", "out-of-memory", "gpu", "not-gguf", "truncated", "unsupported", "http", "io", "integrity", "quota", "busy",
   "cancelled", "context-full", "internal",
 ]);
 
 /** Advice of the codes that do not have one of their own. */
 const ADVICE: Partial<Record<Code, Key>> = {
   gpu: "advice.reload",
+  "engine-file": "advice.reload",
+  "not-finite": "advice.reload",
+  "no-wasm": "advice.no-worker",
   internal: "advice.reload",
   disposed: "advice.reload",
   "not-gguf": "advice.not-gguf",
   unsupported: "advice.not-gguf",
 };
-const OWN = new Set<Code>(["device-lost", "out-of-memory", "http", "io", "integrity", "quota", "busy", "cancelled", "context-full"]);
+const OWN = new Set<Code>(["no-worker", "self-check", "timeout", "device-lost", "out-of-memory", "http", "io", "integrity", "quota", "busy", "cancelled", "context-full"]);
 
 function gpuAdvice(code: Code): Key {
   if (!isSecureContext) return "advice.https";

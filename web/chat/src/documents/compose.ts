@@ -4,14 +4,21 @@ import type { Selection } from "./passages.js";
 import type { ReadDocument } from "./types.js";
 
 /** A name that cannot end its quotes or its line. */
-const quoted = (name: string) => `"${name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "").replaceAll('"', "'").slice(0, 120)}"`;
+const quoted = (name: string) =>
+  `"${name
+    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "")
+    .replaceAll('"', "'")
+    .slice(0, 120)}"`;
 
 /** What stands in a document like a mark of ours is its own text, and is told apart. */
 const unmarked = (text: string) => text.replace(/^\[(?=(?:Page \d+|End of .*|…)\]\s*$)/gm, "\\[");
 
 const pagesOf = (count: number | undefined) => (count === undefined ? "" : ` (${count} ${count === 1 ? "page" : "pages"})`);
 
-/** For the model: name, page marks and text. The same for the same input, so that a state which has read it can be used again. */
+/**
+ * For the model: name, page marks and text. The same for the same input, so that a state which has
+ * read it can be used again.
+ */
 export function compose(source: ReadDocument | Selection): string {
   if (!("whole" in source)) {
     const pages = source.pages?.filter((page) => page.text.trim() !== "");

@@ -1,4 +1,6 @@
-/** Bytes to text: what marks its encoding is read so, else UTF-8, else the likeliest with a warning. */
+/**
+ * Bytes to text: what marks its encoding is read so, else UTF-8, else the likeliest with a warning.
+ */
 
 import type { Warning } from "./types.js";
 
@@ -7,7 +9,10 @@ export interface Decoded {
   readonly warnings: Warning[];
 }
 
-/** An encoding without a mark, by where the zeros are: Latin letters in UTF-16 have one in every second byte. */
+/**
+ * An encoding without a mark, by where the zeros are: Latin letters in UTF-16 have one in every
+ * second byte.
+ */
 function utf16(bytes: Uint8Array): "utf-16le" | "utf-16be" | undefined {
   const length = Math.min(bytes.length, 4096) & ~1;
   if (length < 4) return undefined;
@@ -33,10 +38,20 @@ function attempt(bytes: Uint8Array, encoding: string, fatal: boolean): string | 
   }
 }
 
-/** The text of some bytes; undefined when they are none. `encoding` is what the person or the file says. */
+/**
+ * The text of some bytes; undefined when they are none. `encoding` is what the person or the file
+ * says.
+ */
 export function decode(bytes: Uint8Array, encoding?: string): Decoded | undefined {
   const [a, b, c] = bytes;
-  const marked = a === 0xef && b === 0xbb && c === 0xbf ? "utf-8" : a === 0xff && b === 0xfe ? "utf-16le" : a === 0xfe && b === 0xff ? "utf-16be" : undefined;
+  const marked =
+    a === 0xef && b === 0xbb && c === 0xbf
+      ? "utf-8"
+      : a === 0xff && b === 0xfe
+        ? "utf-16le"
+        : a === 0xfe && b === 0xff
+          ? "utf-16be"
+          : undefined;
   const told = marked ?? encoding ?? utf16(bytes);
   if (told !== undefined) {
     const text = attempt(bytes, told, false);
@@ -47,11 +62,16 @@ export function decode(bytes: Uint8Array, encoding?: string): Decoded | undefine
   if (text !== undefined) return isText(text) ? { text: tidy(text), warnings: [] } : undefined;
   const guessed = attempt(bytes, "windows-1252", false) ?? "";
   if (!isText(guessed)) return undefined;
-  const message = "The encoding of this file is not marked and not UTF-8; it was read as Western European. If letters look wrong, save it as UTF-8.";
+  const message =
+    "The encoding of this file is not marked and not UTF-8; it was read as Western European. If letters look wrong, save it as UTF-8.";
   return { text: tidy(guessed), warnings: [{ code: "encoding-guessed", message, detail: "windows-1252" }] };
 }
 
 /** One kind of line end, no marks of encodings, composed letters. */
 export function tidy(text: string): string {
-  return text.replace(/^\uFEFF/, "").replace(/\r\n?/g, "\n").replace(/\0/g, "").normalize("NFC");
+  return text
+    .replace(/^\uFEFF/, "")
+    .replace(/\r\n?/g, "\n")
+    .replace(/\0/g, "")
+    .normalize("NFC");
 }

@@ -5,7 +5,10 @@ import { textOfHtml } from "./html.js";
 import { DocumentError, type Warning } from "./types.js";
 import { entriesOf } from "./zip.js";
 
-/** More than this when unpacked is no document that a person wrote, but would take all the memory there is. */
+/**
+ * More than this when unpacked is no document that a person wrote, but would take all the memory
+ * there is.
+ */
 const MOST_UNPACKED = 300e6;
 
 type Mammoth = (typeof import("mammoth/mammoth.browser.min.js"))["default"];
@@ -28,19 +31,37 @@ export function officeOf(bytes: Uint8Array): "docx" | { what: string; hint: stri
 }
 
 /** The text of a DOCX file. */
-export async function readDocx(bytes: Uint8Array, name: string, library: DocxLibrary, signal?: AbortSignal): Promise<{ text: string; warnings: Warning[] }> {
+export async function readDocx(
+  bytes: Uint8Array,
+  name: string,
+  library: DocxLibrary,
+  signal?: AbortSignal,
+): Promise<{ text: string; warnings: Warning[] }> {
   const damaged = (cause?: unknown) =>
-    new DocumentError("damaged", `"${name}" is damaged, or no Word document inside. Open it in a word processor and save it again.`, undefined, { cause });
+    new DocumentError(
+      "damaged",
+      `"${name}" is damaged, or no Word document inside. Open it in a word processor and save it again.`,
+      undefined,
+      { cause },
+    );
   const entries = entriesOf(bytes);
   if (!entries) throw damaged();
   if (entries.reduce((sum, entry) => sum + entry.size, 0) > MOST_UNPACKED) {
-    throw new DocumentError("too-large", `"${name}" unpacks to more than ${MOST_UNPACKED / 1e6} MB. Save the part that matters as a document of its own.`);
+    throw new DocumentError(
+      "too-large",
+      `"${name}" unpacks to more than ${MOST_UNPACKED / 1e6} MB. Save the part that matters as a document of its own.`,
+    );
   }
   let mammoth;
   try {
     mammoth = await library();
   } catch (cause) {
-    throw new DocumentError("unavailable", "The part of this page that reads Word documents did not load. Check the network, then try again.", undefined, { cause });
+    throw new DocumentError(
+      "unavailable",
+      "The part of this page that reads Word documents did not load. Check the network, then try again.",
+      undefined,
+      { cause },
+    );
   }
   signal?.throwIfAborted();
   let html: string;
@@ -53,6 +74,14 @@ export async function readDocx(bytes: Uint8Array, name: string, library: DocxLib
   }
   signal?.throwIfAborted();
   const warnings: Warning[] =
-    pictures > 0 ? [{ code: "parts-left-out", message: `${pictures} pictures in this document were left out: the model reads text only.`, detail: String(pictures) }] : [];
+    pictures > 0
+      ? [
+          {
+            code: "parts-left-out",
+            message: `${pictures} pictures in this document were left out: the model reads text only.`,
+            detail: String(pictures),
+          },
+        ]
+      : [];
   return { text: tidy(textOfHtml(html)), warnings };
 }

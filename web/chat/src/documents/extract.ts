@@ -37,19 +37,28 @@ async function bytesOf(part: Blob, name: string): Promise<Uint8Array> {
   try {
     return new Uint8Array(await part.arrayBuffer());
   } catch (cause) {
-    throw new DocumentError("unreadable", `"${name}" could not be read from the disk. It may have been moved or changed, or be a folder: choose it again.`, undefined, { cause });
+    throw new DocumentError(
+      "unreadable",
+      `"${name}" could not be read from the disk. It may have been moved or changed, or be a folder: choose it again.`,
+      undefined,
+      { cause },
+    );
   }
 }
 
 function tooLarge(name: string, most: number): DocumentError {
-  return new DocumentError("too-large", `"${name}" is larger than ${most / 1e6} MB. Choose a smaller file, or the part of it that matters.`);
+  return new DocumentError(
+    "too-large",
+    `"${name}" is larger than ${most / 1e6} MB. Choose a smaller file, or the part of it that matters.`,
+  );
 }
 
 /** The text of a file; throws DocumentError when there is none that can be read. */
 export async function extract(file: Source, options: ExtractOptions = {}): Promise<ReadDocument> {
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
-  const name = file.name || "Document";
+  // Messages are one line, whatever a file is called.
+  const name = (file.name ?? "").replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, " ").trim() || "Document";
   if (file.size === 0) throw new DocumentError("empty", `"${name}" is empty. Choose another file.`);
   const container = containerOf(await bytesOf(file.slice(0, 4096), name), name);
   signal?.throwIfAborted();
@@ -64,25 +73,37 @@ export async function extract(file: Source, options: ExtractOptions = {}): Promi
   return read;
 }
 
-async function readBytes(bytes: Uint8Array, name: string, container: ReturnType<typeof containerOf>, options: ExtractOptions): Promise<ReadDocument> {
+async function readBytes(
+  bytes: Uint8Array,
+  name: string,
+  container: ReturnType<typeof containerOf>,
+  options: ExtractOptions,
+): Promise<ReadDocument> {
   const { signal, onProgress, password } = options;
   const extension = extensionOf(name);
   if (container === "pdf") {
     const library = options.pdf ?? (async () => (await import("./pdf-library.js")).library);
     const { pages, warnings } = await readPdf(bytes, name, { library, password, onProgress, signal });
-    const text = pages.map((page) => page.text).filter((page) => page !== "").join("\n\n");
+    const text = pages
+      .map((page) => page.text)
+      .filter((page) => page !== "")
+      .join("\n\n");
     return { name, kind: "pdf", pages, text, warnings };
   }
   const isWord = extension === "docx" || extension === "docm" || extension === "dotx";
   if (container === "zip") {
     const office = officeOf(bytes);
-    if (office === "docx" || (office === undefined && isWord)) return { name, kind: "docx", ...(await readDocx(bytes, name, options.docx ?? DOCX_LIBRARY, signal)) };
+    if (office === "docx" || (office === undefined && isWord))
+      return { name, kind: "docx", ...(await readDocx(bytes, name, options.docx ?? DOCX_LIBRARY, signal)) };
     throw unsupported(name, office?.what ?? "packed file", office?.hint ?? "Unpack it first");
   }
   if (container === "ole") throw ole(bytes, name, extension);
   if (extension === "pdf" || isWord) {
     const what = extension === "pdf" ? "PDF" : "Word document";
-    throw new DocumentError("damaged", `"${name}" is named like a ${what} but holds none: it is damaged or was not downloaded whole. Get it again.`);
+    throw new DocumentError(
+      "damaged",
+      `"${name}" is named like a ${what} but holds none: it is damaged or was not downloaded whole. Get it again.`,
+    );
   }
   const decoded = decode(bytes, options.encoding ?? (/^x?html?$/.test(extension) ? charsetOf(bytes) : undefined));
   if (!decoded) throw unsupported(name, "file without text");
@@ -102,7 +123,16 @@ function ole(bytes: Uint8Array, name: string, extension: string): DocumentError 
 
 function fromDecoded(text: string, name: string, warnings: readonly Warning[]): ReadDocument {
   const { kind, language } = kindOf(name, text);
-  return { name, kind, ...(language === undefined ? {} : { language }), text: kind === "html" ? textOfHtml(text) : text, warnings };
+  return { name, kind, ...(language === undefined ? {} : { language }), text: kind === "html" ? textOfPage(text, name) : text, warnings };
+}
+
+function textOfPage(html: string, name: string): string {
+  try {
+    return textOfHtml(html);
+  } catch (cause) {
+    const message = `"${name}" is nested too deeply to be read. Open it in a browser, copy its text and paste that.`;
+    throw new DocumentError("damaged", message, undefined, { cause });
+  }
 }
 
 /** A document from a text that was pasted. */

@@ -1,9 +1,18 @@
-/** The text of HTML. It is parsed into a document that runs and loads nothing, and only text is taken out. */
+/**
+ * The text of HTML. It is parsed into a document that runs and loads nothing, and only text is
+ * taken out.
+ */
 
 const BLOCKS = new Set(
-  "address article aside blockquote body caption dd details div dl dt fieldset figcaption figure footer form header hgroup hr legend main menu nav ol p section summary table ul".split(" "),
+  "address article aside blockquote body caption dd details div dl dt fieldset figcaption figure footer form header hgroup hr legend main menu nav ol p section summary table ul".split(
+    " ",
+  ),
 );
-const UNSEEN = new Set("audio button canvas datalist dialog embed head iframe input link map math meta noscript object option script select style svg template textarea title video".split(" "));
+const UNSEEN = new Set(
+  "audio button canvas datalist dialog embed head iframe input link map math meta noscript object option script select style svg template textarea title video".split(
+    " ",
+  ),
+);
 
 /** The encoding that a page names in its first bytes. */
 export function charsetOf(bytes: Uint8Array): string | undefined {
@@ -17,7 +26,10 @@ export function charsetOf(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** Text with the marks of Markdown for headings, lists and tables, which say what was where. Needs DOMParser. */
+/**
+ * Text with the marks of Markdown for headings, lists and tables, which say what was where. Needs
+ * DOMParser.
+ */
 export function textOfHtml(html: string): string {
   const parsed = new DOMParser().parseFromString(html, "text/html");
   const writer = new Writer();
@@ -27,34 +39,42 @@ export function textOfHtml(html: string): string {
   return writer.done();
 }
 
+/** Text in parts: looking back into one long text would take time with the square of its length. */
 class Writer {
-  #out = "";
-  #lists: { ordered: boolean; number: number }[] = [];
+  readonly #parts: string[] = [];
+  /** Ends of lines that come before the next text. */
+  #breaks = 0;
+  #list: { ordered: boolean; number: number } | undefined;
   #preformatted = false;
 
   done(): string {
-    return this.#out.replace(/[ \t]+\n/g, "\n").replace(/\n{3,}/g, "\n\n").trim();
+    const whole = this.#parts.join("");
+    return whole
+      .split("\n")
+      .map((line) => line.trimEnd())
+      .join("\n")
+      .replace(/\n{3,}/g, "\n\n")
+      .replace(/^\n+|\s+$/g, "");
+  }
+
+  #emit(text: string): void {
+    if (text === "") return;
+    if (this.#breaks > 0 && this.#parts.length > 0) this.#parts.push("\n".repeat(this.#breaks));
+    this.#breaks = 0;
+    this.#parts.push(text);
   }
 
   text(text: string): void {
-    if (this.#preformatted) this.#out += text;
-    else {
-      const flat = text.replace(/[\s\u00A0]+/g, " ");
-      this.#out += /(?:^|\s)$/.test(this.#out) ? flat.trimStart() : flat;
-    }
-  }
-
-  #line(lines: number): void {
-    if (this.#out === "") return;
-    this.#out = this.#out.replace(/[ \t]+$/, "");
-    const have = /\n*$/.exec(this.#out)?.[0].length ?? 0;
-    if (have < lines) this.#out += "\n".repeat(lines - have);
+    if (this.#preformatted) return this.#emit(text);
+    const flat = text.replace(/[\s\u00A0]+/g, " ");
+    const fresh = this.#breaks > 0 || this.#parts.length === 0 || /\s$/.test(this.#parts.at(-1)?.slice(-1) ?? "");
+    this.#emit(fresh ? flat.trimStart() : flat);
   }
 
   block(write: () => void, lines = 2): void {
-    this.#line(lines);
+    this.#breaks = Math.max(this.#breaks, lines);
     write();
-    this.#line(lines);
+    this.#breaks = Math.max(this.#breaks, lines);
   }
 
   #inside(element: Element): void {
@@ -68,14 +88,11 @@ class Writer {
     const name = element.localName;
     if (UNSEEN.has(name) || element.hasAttribute("hidden") || element.getAttribute("aria-hidden") === "true") return;
     if (/^h[1-6]$/.test(name)) {
-      return this.block(() => {
-        this.text(`${"#".repeat(Number(name[1]))} `);
-        this.#inside(element);
-      });
+      return this.block(() => this.#emit(`${"#".repeat(Number(name[1]))} ${flatOf(element)}`));
     }
     switch (name) {
       case "br":
-        this.#out += "\n";
+        if (this.#breaks === 0) this.#parts.push("\n");
         return;
       case "img": {
         const alt = element.getAttribute("alt")?.trim();
@@ -90,41 +107,37 @@ class Writer {
         });
       case "ul":
       case "ol": {
-        const lines = this.#lists.length > 0 ? 1 : 2;
-        return this.block(() => {
-          this.#lists.push({ ordered: name === "ol", number: Number(element.getAttribute("start")) || 1 });
-          this.#inside(element);
-          this.#lists.pop();
-        }, lines);
+        const outer = this.#list;
+        this.#list = { ordered: name === "ol", number: Number(element.getAttribute("start")) || 1 };
+        this.block(() => this.#inside(element));
+        this.#list = outer;
+        return;
       }
       case "li":
         return this.#item(element);
-      case "tr":
-        return this.#row(element);
+      case "tr": {
+        const cells = [...element.children].filter((cell) => cell.localName === "td" || cell.localName === "th");
+        return this.block(() => this.#emit(`| ${cells.map(flatOf).join(" | ")} |`), 1);
+      }
       default:
         return BLOCKS.has(name) ? this.block(() => this.#inside(element)) : this.#inside(element);
     }
   }
 
   #item(element: Element): void {
-    const list = this.#lists.at(-1);
-    const mark = list?.ordered ? `${list.number++}. ` : "- ";
-    this.#line(1);
-    const indent = "  ".repeat(Math.max(0, this.#lists.length - 1));
-    const start = this.#out.length;
-    this.#inside(element);
-    const inner = this.#out.slice(start).trim().replace(/\n{2,}/g, "\n");
-    this.#out = this.#out.slice(0, start) + indent + mark + inner;
-    this.#line(1);
-  }
-
-  #row(element: Element): void {
-    const cells = [...element.children].filter((cell) => cell.localName === "td" || cell.localName === "th");
-    const texts = cells.map((cell) => {
-      const inner = new Writer();
-      for (const child of cell.childNodes) inner.node(child);
-      return inner.done().replace(/\s*\n\s*/g, " ");
-    });
-    this.block(() => this.text(`| ${texts.join(" | ")} |`), 1);
+    const mark = this.#list?.ordered ? `${this.#list.number++}. ` : "- ";
+    const inner = textIn(element)
+      .replace(/\n{2,}/g, "\n")
+      .replaceAll("\n", "\n  ");
+    this.block(() => this.#emit(mark + inner), 1);
   }
 }
+
+function textIn(element: Element): string {
+  const inner = new Writer();
+  for (const child of element.childNodes) inner.node(child);
+  return inner.done();
+}
+
+/** In one line. */
+const flatOf = (element: Element) => textIn(element).replace(/\s*\n\s*/g, " ");

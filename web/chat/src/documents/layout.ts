@@ -1,6 +1,12 @@
-/** The text of a page from where its pieces stand: columns one after another, lines, paragraphs, cells of a row apart. */
+/**
+ * The text of a page from where its pieces stand: columns one after another, lines, paragraphs,
+ * cells of a row apart.
+ */
 
-/** A piece of text on a page. Places are in points from the top left, `y` is the line that letters stand on. */
+/**
+ * A piece of text on a page. Places are in points from the top left, `y` is the line that letters
+ * stand on.
+ */
 export interface Piece {
   readonly text: string;
   readonly x: number;
@@ -39,26 +45,33 @@ export function textOfPage(pieces: readonly Piece[]): string {
 
 /** Bold letters are at times the same letters twice, a hair apart. */
 function withoutDoubles(pieces: readonly Piece[]): Piece[] {
-  const seen = new Map<string, Piece[]>();
+  const seen = new Set<string>();
+  const near = [-1, 0, 1].flatMap((dx) => [-1, 0, 1].map((dy) => [dx, dy] as const));
   return pieces.filter((piece) => {
     if (piece.text.trim() === "") return true;
-    const same = seen.get(piece.text) ?? [];
-    if (same.some((other) => Math.abs(other.x - piece.x) < piece.size * 0.12 && Math.abs(other.y - piece.y) < piece.size * 0.12)) return false;
-    seen.set(piece.text, [...same, piece]);
+    const step = piece.size * 0.12;
+    const [x, y] = [Math.round(piece.x / step), Math.round(piece.y / step)];
+    const key = (dx: number, dy: number) => `${x + dx} ${y + dy} ${piece.text}`;
+    if (near.some(([dx, dy]) => seen.has(key(dx, dy)))) return false;
+    seen.add(key(0, 0));
     return true;
   });
 }
 
 /** Turned and vertical text, as the file has it. */
 function inOrder(pieces: readonly Piece[]): string {
-  return pieces.map((piece) => piece.text + (piece.ends ? "\n" : "")).join("").trim();
+  return pieces
+    .map((piece) => piece.text + (piece.ends ? "\n" : ""))
+    .join("")
+    .trim();
 }
 
 /** Lines of things that stand at about the same height, from the top. */
 function linesOf<T extends { x: number; y: number; size: number }>(things: readonly T[]): T[][] {
   const lines: { y: number; size: number; things: T[] }[] = [];
   for (const thing of [...things].sort((a, b) => a.y - b.y || a.x - b.x)) {
-    // Raised and lowered letters are smaller and stand a little off; they may come before the line that they belong to.
+    // Raised and lowered letters are smaller and stand a little off; they may come before the line
+    // that they belong to.
     const line = lines.slice(-3).find((one) => {
       const small = Math.min(one.size, thing.size) < 0.85 * Math.max(one.size, thing.size);
       return Math.abs(thing.y - one.y) <= (small ? 0.5 : 0.3) * Math.max(one.size, thing.size);
@@ -119,7 +132,10 @@ function runOf(group: readonly Piece[]): Run {
   };
 }
 
-/** Blocks in the order they are read: what spans the page, then its columns from the side where reading begins. */
+/**
+ * Blocks in the order they are read: what spans the page, then its columns from the side where
+ * reading begins.
+ */
 function columns(runs: readonly Run[]): Run[][] {
   const gutter = gutterOf(runs);
   if (gutter === undefined) return runs.length > 0 ? [[...runs]] : [];
@@ -152,14 +168,23 @@ function columns(runs: readonly Run[]): Run[][] {
   return blocks;
 }
 
-/** Where the gap between two columns of prose is; a table's columns are narrow, and its rows are read across. */
+/**
+ * Where the gap between two columns of prose is; a table's columns are narrow, and its rows are
+ * read across.
+ */
 function gutterOf(runs: readonly Run[]): number | undefined {
   if (runs.length < 8) return undefined;
   const size = median(runs.map((run) => run.size));
   const left = Math.min(...runs.map((run) => run.x));
   const right = Math.max(...runs.map((run) => run.right));
   let best: { at: number; crossing: number; gap: number } | undefined;
+  // Edges that are nearly the same are one: a page of many thousand pieces has no more places than others.
+  const edges = new Map<number, number>();
   for (const { right: edge } of runs) {
+    const place = Math.floor((2 * edge) / size);
+    edges.set(place, Math.max(edge, edges.get(place) ?? edge));
+  }
+  for (const edge of edges.values()) {
     if (edge < left + 8 * size || edge > right - 8 * size) continue;
     const before = runs.filter((run) => run.right <= edge);
     const after = runs.filter((run) => run.x > edge);
@@ -200,7 +225,9 @@ function textOfBlock(runs: readonly Run[]): string {
     if (!before || !line) continue;
     const step = line.y - before.y;
     // Among few lines there is no usual distance; a page may be set with wide ones.
-    const apart = step > Math.max(steps.length < 4 ? Math.min(1.35 * usual, 1.6 * line.size) : 1.35 * usual, 1.25 * line.size) || Math.abs(line.size - before.size) > 0.15 * before.size;
+    const apart =
+      step > Math.max(steps.length < 4 ? Math.min(1.35 * usual, 1.6 * line.size) : 1.35 * usual, 1.25 * line.size) ||
+      Math.abs(line.size - before.size) > 0.15 * before.size;
     const indented = line.x - left > 0.8 * line.size && line.x - left < 4 * line.size && before.x - left < 0.5 * line.size;
     const begins = indented && !BULLET.test(before.text) && after !== undefined && after.x - left < 0.5 * line.size;
     // A hyphen that was put in only because the line ends there.

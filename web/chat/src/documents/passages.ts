@@ -1,4 +1,7 @@
-/** Which part of a document goes along with a question: all of it if there is room, else the passages that matter. */
+/**
+ * Which part of a document goes along with a question: all of it if there is room, else the
+ * passages that matter.
+ */
 
 import MiniSearch from "minisearch";
 import { compose } from "./compose.js";
@@ -6,7 +9,10 @@ import { fold, words } from "./terms.js";
 import { type Piece, split } from "./split.js";
 import type { ReadDocument } from "./types.js";
 
-/** Why a passage was chosen: words of the question, its neighbour was, it is the beginning, or one of an even spread. */
+/**
+ * Why a passage was chosen: words of the question, its neighbour was, it is the beginning, or one
+ * of an even spread.
+ */
 export type Reason = "match" | "near" | "opening" | "overview";
 
 export interface Passage {
@@ -42,7 +48,10 @@ export interface PassageOptions {
   tokens: number;
   countTokens: (text: string) => number | Promise<number>;
   signal?: AbortSignal;
-  /** Choose passages even if the whole document fits, or refuse to: "passages", or "auto" if left out. */
+  /**
+   * Choose passages even if the whole document fits, or refuse to: "passages", or "auto" if left
+   * out.
+   */
   mode?: "auto" | "passages";
 }
 
@@ -58,17 +67,35 @@ interface Hit {
   readonly terms: readonly string[];
 }
 
+/** Does something for each of a list, and lets the page draw and listen now and then. */
+async function inTurns<From, To>(list: readonly From[], make: (one: From, index: number) => To, signal?: AbortSignal): Promise<To[]> {
+  const made: To[] = [];
+  let begun = performance.now();
+  for (const [index, one] of list.entries()) {
+    made.push(make(one, index));
+    if (performance.now() - begun < 12) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    signal?.throwIfAborted();
+    begun = performance.now();
+  }
+  return made;
+}
+
 /** Pieces that have words of the question, the best first. */
-function search(pieces: readonly Piece[], question: string): Hit[] {
-  const found = pieces.map((piece) => words(piece.text));
+async function search(pieces: readonly Piece[], question: string, signal: AbortSignal | undefined): Promise<Hit[]> {
+  const found = await inTurns(pieces, (piece) => words(piece.text), signal);
   const frequency = new Map<string, number>();
   for (const list of found) for (const word of new Set(list)) frequency.set(word, (frequency.get(word) ?? 0) + 1);
   // A word that stands nearly everywhere, such as "the" in any language, finds nothing.
   const common = Math.max(4, pieces.length * 0.4);
   const asked = [...new Set(words(question))].filter((word) => (frequency.get(word) ?? 0) <= common);
   if (asked.length === 0) return [];
-  const index = new MiniSearch<{ id: number; words: string }>({ fields: ["words"], tokenize: (text) => text.split("\n"), processTerm: (term) => term });
-  index.addAll(found.map((list, id) => ({ id, words: list.join("\n") })));
+  const index = new MiniSearch<{ id: number; words: string }>({
+    fields: ["words"],
+    tokenize: (text) => text.split("\n"),
+    processTerm: (term) => term,
+  });
+  await inTurns(found, (list, id) => index.add({ id, words: list.join("\n") }), signal);
   const isLong = (term: string, length: number) => /^\p{L}+$/u.test(term) && [...term].length >= length;
   const hits = index.search(asked.join("\n"), {
     prefix: (term) => isLong(term, 4),
@@ -76,7 +103,12 @@ function search(pieces: readonly Piece[], question: string): Hit[] {
     weights: { prefix: 0.5, fuzzy: 0.3 },
   });
   return hits
-    .map((hit) => ({ index: hit.id as number, score: hit.score, sum: hit.score / Math.max(1, hit.terms.length), terms: [...new Set(hit.queryTerms)].sort() }))
+    .map((hit) => ({
+      index: hit.id as number,
+      score: hit.score,
+      sum: hit.score / Math.max(1, hit.terms.length),
+      terms: [...new Set(hit.queryTerms)].sort(),
+    }))
     .sort((a, b) => b.score - a.score || a.index - b.index);
 }
 
@@ -153,7 +185,10 @@ class Choice {
   }
 }
 
-/** Takes pieces from the whole length of a document, as many as there is room for, at even distances. */
+/**
+ * Takes pieces from the whole length of a document, as many as there is room for, at even
+ * distances.
+ */
 async function spread(choice: Choice, count: number, tokens: number): Promise<void> {
   let sum = 0;
   const sample = [0, Math.floor(count / 3), Math.floor((2 * count) / 3), count - 1];
@@ -171,12 +206,13 @@ export async function passages(document: ReadDocument, question: string, options
   if (wholeTokens <= tokens && options.mode !== "passages") {
     return { document, question, whole: true, passages: [], of: 0, tokens: wholeTokens, wholeTokens };
   }
-  // How many characters a token has depends on the language and the tokenizer: it has just been measured.
+  // How many characters a token has depends on the language and the tokenizer: it has just been
+  // measured.
   const characters = document.text.length / Math.max(1, wholeTokens);
   const pieces = split(document, characters * Math.min(300, Math.max(40, tokens / 8)));
   const choice = new Choice(document, pieces, options);
   await choice.begin();
-  const hits = ABOUT_ALL.test(fold(question)) || ABOUT_ALL.test(question) ? [] : search(pieces, question);
+  const hits = ABOUT_ALL.test(fold(question)) || ABOUT_ALL.test(question) ? [] : await search(pieces, question, signal);
   if (hits.length === 0) {
     if (pieces.length > 0) await spread(choice, pieces.length, tokens);
   } else {

@@ -1,11 +1,21 @@
-/** PDF.js for the page, as a chunk of its own: worker and tables are files of this origin, as the policy demands. */
+/**
+ * PDF.js for the page, as a chunk of its own: worker and tables are files of this origin, as the
+ * policy demands.
+ */
 
 import * as pdfjs from "pdfjs-dist/legacy/build/pdf.mjs";
 import worker from "pdfjs-dist/legacy/build/pdf.worker.mjs?worker&url";
 import type { PdfLibrary } from "./pdf.js";
 
-/** Tables that say which letters the codes of Chinese, Japanese and Korean fonts are; one is fetched when a font needs it. */
-const tables = import.meta.glob<string>("../../../node_modules/pdfjs-dist/cmaps/*.bcmap", { query: "?url", import: "default", eager: true });
+/**
+ * Tables that say which letters the codes of Chinese, Japanese and Korean fonts are; one is fetched
+ * when a font needs it.
+ */
+const tables = import.meta.glob<string>("../../../node_modules/pdfjs-dist/cmaps/*.bcmap", {
+  query: "?url",
+  import: "default",
+  eager: true,
+});
 
 pdfjs.GlobalWorkerOptions.workerSrc = worker;
 

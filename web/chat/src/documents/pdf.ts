@@ -1,4 +1,6 @@
-/** The text of PDF files, page by page, through PDF.js, which is loaded when the first one is read. */
+/**
+ * The text of PDF files, page by page, through PDF.js, which is loaded when the first one is read.
+ */
 
 import type { PDFDocumentProxy, PDFPageProxy } from "pdfjs-dist";
 import { tidy } from "./decode.js";
@@ -21,12 +23,21 @@ export interface PdfOptions {
 }
 
 /** The pages of a PDF file. */
-export async function readPdf(bytes: Uint8Array, name: string, { library, password, onProgress, signal }: PdfOptions): Promise<{ pages: Page[]; warnings: Warning[] }> {
+export async function readPdf(
+  bytes: Uint8Array,
+  name: string,
+  { library, password, onProgress, signal }: PdfOptions,
+): Promise<{ pages: Page[]; warnings: Warning[] }> {
   let loaded: PdfLibrary;
   try {
     loaded = await library();
   } catch (cause) {
-    throw new DocumentError("unavailable", "The part of this page that reads PDF files did not load. Check the network, then try again.", undefined, { cause });
+    throw new DocumentError(
+      "unavailable",
+      "The part of this page that reads PDF files did not load. Check the network, then try again.",
+      undefined,
+      { cause },
+    );
   }
   signal?.throwIfAborted();
   const { pdfjs, options } = loaded;
@@ -59,13 +70,34 @@ function failure(error: unknown, name: string, tried: boolean): DocumentError {
   const options = { cause: error };
   if (error instanceof Error && error.name === "PasswordException") {
     return tried
-      ? new DocumentError("wrong-password", `That is not the password of "${name}". Type it again, or save the file without one.`, undefined, options)
-      : new DocumentError("encrypted", `"${name}" is protected by a password. Give its password, or save it without one.`, undefined, options);
+      ? new DocumentError(
+          "wrong-password",
+          `That is not the password of "${name}". Type it again, or save the file without one.`,
+          undefined,
+          options,
+        )
+      : new DocumentError(
+          "encrypted",
+          `"${name}" is protected by a password. Give its password, or save it without one.`,
+          undefined,
+          options,
+        );
   }
-  return new DocumentError("damaged", `"${name}" is damaged and cannot be read as a PDF. Open it in a PDF reader, print it to a new PDF, and use that.`, undefined, options);
+  return new DocumentError(
+    "damaged",
+    `"${name}" is damaged and cannot be read as a PDF. Open it in a PDF reader, print it to a new PDF, and use that.`,
+    undefined,
+    options,
+  );
 }
 
-async function readPages(pdf: PDFDocumentProxy, name: string, pdfjs: Pdfjs, onProgress: PdfOptions["onProgress"], signal: AbortSignal | undefined) {
+async function readPages(
+  pdf: PDFDocumentProxy,
+  name: string,
+  pdfjs: Pdfjs,
+  onProgress: PdfOptions["onProgress"],
+  signal: AbortSignal | undefined,
+) {
   const pages: Page[] = [];
   const unreadable: number[] = [];
   onProgress?.({ done: 0, total: pdf.numPages, unit: "pages" });
@@ -100,25 +132,41 @@ async function piecesOf(page: PDFPageProxy, pdfjs: Pdfjs): Promise<Piece[]> {
   });
 }
 
-const list = (numbers: readonly number[]) => (numbers.length > 12 ? `${numbers.slice(0, 12).join(", ")} and ${numbers.length - 12} more` : numbers.join(", "));
+const list = (numbers: readonly number[]) =>
+  numbers.length > 12 ? `${numbers.slice(0, 12).join(", ")} and ${numbers.length - 12} more` : numbers.join(", ");
 
 /** What the person should know of what was read; throws when it is nothing. */
 function judge(pages: readonly Page[], unreadable: readonly number[], name: string): Warning[] {
   if (unreadable.length === pages.length) throw failure(undefined, name, false);
   const empty = pages.filter((page) => page.text.trim() === "" && !unreadable.includes(page.number)).map((page) => page.number);
   if (empty.length + unreadable.length === pages.length) {
-    throw new DocumentError("scanned", `"${name}" holds pictures of pages and no text, as scans do. Run it through a text recognition program (OCR) first.`);
+    throw new DocumentError(
+      "scanned",
+      `"${name}" holds pictures of pages and no text, as scans do. Run it through a text recognition program (OCR) first.`,
+    );
   }
   const warnings: Warning[] = [];
   if (unreadable.length > 0) {
-    warnings.push({ code: "pages-unreadable", message: `Pages that are damaged and were left out: ${list(unreadable)}.`, pages: unreadable });
+    warnings.push({
+      code: "pages-unreadable",
+      message: `Pages that are damaged and were left out: ${list(unreadable)}.`,
+      pages: unreadable,
+    });
   }
   if (empty.length > 0) {
-    warnings.push({ code: "pages-without-text", message: `Pages without text, which may be pictures or scans: ${list(empty)}.`, pages: empty });
+    warnings.push({
+      code: "pages-without-text",
+      message: `Pages without text, which may be pictures or scans: ${list(empty)}.`,
+      pages: empty,
+    });
   }
   const odd = pages.filter(({ text }) => (text.match(/[\uFFFD\p{Co}\p{Cn}]/gu)?.length ?? 0) > text.length / 10).map((page) => page.number);
   if (odd.length > 0) {
-    warnings.push({ code: "odd-characters", message: `Pages whose font does not say which letters it has, so their text is wrong: ${list(odd)}.`, pages: odd });
+    warnings.push({
+      code: "odd-characters",
+      message: `Pages whose font does not say which letters it has, so their text is wrong: ${list(odd)}.`,
+      pages: odd,
+    });
   }
   return warnings;
 }

@@ -3,9 +3,15 @@
 const WIDE = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u;
 const segmenter = new Intl.Segmenter(undefined, { granularity: "word" });
 
-/** One form for the ways to write a word: case, width, accents and marks that are often left out. */
+/**
+ * One form for the ways to write a word: case, width, accents and marks that are often left out.
+ */
 export function fold(word: string): string {
-  return word.normalize("NFKD").replace(/[\p{Mn}\u0640]/gu, "").normalize("NFKC").toLocaleLowerCase("en");
+  return word
+    .normalize("NFKD")
+    .replace(/[\p{Mn}\u0640]/gu, "")
+    .normalize("NFKC")
+    .toLocaleLowerCase("en");
 }
 
 /** The words of a text, folded. */
@@ -15,7 +21,8 @@ export function words(text: string): string[] {
   const found: string[] = [];
   let wide = "";
   const pairs = () => {
-    // Where words begin in Chinese and Japanese depends on what is around them; pairs of characters do not.
+    // Where words begin in Chinese and Japanese depends on what is around them; pairs of characters
+    // do not.
     const characters = [...wide];
     for (let i = 0; i + 1 < characters.length; i++) found.push(`${characters[i]}${characters[i + 1]}`);
     wide = "";

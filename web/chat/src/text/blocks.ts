@@ -56,7 +56,8 @@ export class Blocks {
     this.#drawer.begin(reader, anew);
     this.#blocks = this.#draw(tokens, keep, anew);
     const covered = this.#blocks.reduce((sum, { token }) => sum + token.raw.length, 0);
-    // marked drops some text, an address that was defined before say: places behind it are unknown then.
+    // marked drops some text, an address that was defined before say: places behind it are unknown
+    // then.
     this.#source = covered === source.length ? source : "";
     this.#more = more;
     this.#links = links;

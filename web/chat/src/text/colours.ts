@@ -24,5 +24,11 @@ for (const [name, language] of Object.entries(MORE)) hljs.registerLanguage(name,
 export function colours(text: string, language: string): DocumentFragment | undefined {
   if (!hljs.getLanguage(language)) return undefined;
   const { value } = hljs.highlight(text, { language, ignoreIllegals: true });
-  return DOMPurify.sanitize(value, { ALLOWED_TAGS: ["span", "#text"], ALLOWED_ATTR: ["class"], ALLOW_DATA_ATTR: false, ALLOW_ARIA_ATTR: false, RETURN_DOM_FRAGMENT: true });
+  return DOMPurify.sanitize(value, {
+    ALLOWED_TAGS: ["span", "#text"],
+    ALLOWED_ATTR: ["class"],
+    ALLOW_DATA_ATTR: false,
+    ALLOW_ARIA_ATTR: false,
+    RETURN_DOM_FRAGMENT: true,
+  });
 }

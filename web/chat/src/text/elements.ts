@@ -1,8 +1,12 @@
-/** Tokens of Markdown to what is drawn for them. The only elements and attributes that an answer can have are those named here. */
+/**
+ * Tokens of Markdown to what is drawn for them. The only elements and attributes that an answer can
+ * have are those named here.
+ */
 
 import type { Token, Tokens } from "marked";
 import { decode } from "./entities.js";
 import type { MathToken, NoteToken, Reader } from "./grammar.js";
+import { DEEPEST, parts } from "./limits.js";
 import { type Child, type Drawn, element } from "./nodes.js";
 
 /** Words that the page says in the person's language. */
@@ -19,7 +23,10 @@ export interface Labels {
 
 export const ENGLISH: Labels = { done: "Done", open: "To do", table: "Table", code: "Code", footnote: "Footnote" };
 
-/** A place that asks for nothing by itself and tells nothing: no javascript:, data:, blob: or file: survives. */
+/**
+ * A place that asks for nothing by itself and tells nothing: no javascript:, data:, blob: or file:
+ * survives.
+ */
 function address(href: string): string | undefined {
   const decoded = decode(href).trim();
   if (!/^(?:https?:\/\/|mailto:)/i.test(decoded)) return undefined;
@@ -28,7 +35,10 @@ function address(href: string): string | undefined {
 
 const RIGHT_TO_LEFT = /[\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u;
 
-/** The direction of a text by its first letter, as dir="auto" has it; a table needs it said, as its cells say their own. */
+/**
+ * The direction of a text by its first letter, as dir="auto" has it; a table needs it said, as its
+ * cells say their own.
+ */
 function directionOf(text: string): "rtl" | "ltr" | "auto" {
   const letter = /\p{L}/u.exec(text)?.[0];
   if (letter === undefined) return "auto";
@@ -43,10 +53,15 @@ function isClosed(raw: string): boolean {
   return last !== undefined && last[0] === fence[0] && last.length >= fence.length;
 }
 
-/** Draws blocks. What was drawn for the same text in the last two rounds is given again, the same object. */
+/**
+ * Draws blocks. What was drawn for the same text in the last two rounds is given again, the same
+ * object.
+ */
 export class Drawer {
   #now = new Map<string, unknown>();
   #before = new Map<string, unknown>();
+  /** How many quotes and items are around what is drawn. */
+  #depth = 0;
   #reader: Reader;
   readonly #labels: Labels;
 
@@ -70,8 +85,9 @@ export class Drawer {
   }
 
   /**
-   * What is drawn for a block. `lead` is the first block of a quote or list item: it has no direction of its own, since
-   * dir="auto" of the outer one looks only at text that nobody else has given a direction.
+   * What is drawn for a block. `lead` is the first block of a quote or list item: it has no
+   * direction of its own, since dir="auto" of the outer one looks only at text that nobody else has
+   * given a direction.
    */
   block(token: Token, lead = false): Child[] {
     const dir: Record<string, string> = lead ? {} : { dir: "auto" };
@@ -103,7 +119,13 @@ export class Drawer {
         return [this.#math(token as MathToken)];
       case "note": {
         const { label, text } = token as NoteToken;
-        return [element("p", { ...dir, class: "footnote", "data-note": label, tabindex: "-1" }, [element("sup", {}, [label]), " ", ...this.inline(text)])];
+        return [
+          element("p", { ...dir, class: "footnote", "data-note": label, tabindex: "-1" }, [
+            element("sup", {}, [label]),
+            " ",
+            ...this.inline(text),
+          ]),
+        ];
       }
       default:
         return [element("p", dir, [token.raw])];
@@ -111,6 +133,16 @@ export class Drawer {
   }
 
   #inner(tokens: readonly Token[]): Child[] {
+    if (this.#depth >= DEEPEST) return [tokens.map((token) => token.raw).join("")];
+    this.#depth++;
+    try {
+      return this.#shown(tokens);
+    } finally {
+      this.#depth--;
+    }
+  }
+
+  #shown(tokens: readonly Token[]): Child[] {
     const shown = tokens.filter((token) => token.type !== "space" && token.type !== "checkbox");
     return shown.flatMap((token, i) => {
       const drawn = this.block(token, i === 0);
@@ -121,7 +153,7 @@ export class Drawer {
 
   #list(list: Tokens.List, dir: Record<string, string>): Drawn {
     const items = list.items.map((item, i) => {
-      const key = `li ${i === 0 && !("dir" in dir)} ${list.loose} ${item.task} ${item.raw}`;
+      const key = `li ${this.#depth} ${i === 0 && !("dir" in dir)} ${list.loose} ${item.task} ${item.raw}`;
       return this.#once(key, () => this.#item(item, i === 0 && !("dir" in dir)));
     });
     const attributes: Record<string, string> = { ...dir };
@@ -140,11 +172,17 @@ export class Drawer {
         ? [{ ...first, text: (first as Tokens.Paragraph).text.replace(/^\[[ xX]\] ?/, "") } as Token, ...item.tokens.slice(1)]
         : item.tokens;
     const checked = item.checked === true;
-    const box = element("span", { class: checked ? "task-box done" : "task-box", role: "img", "aria-label": checked ? this.#labels.done : this.#labels.open });
+    const box = element("span", {
+      class: checked ? "task-box done" : "task-box",
+      role: "img",
+      "aria-label": checked ? this.#labels.done : this.#labels.open,
+    });
     const inner = this.#inner(tokens);
     const head = inner[0];
     const isParagraph = typeof head === "object" && head.tag === "p";
-    const children = isParagraph ? [element("p", { ...head.attributes }, [box, " ", ...head.children]), ...inner.slice(1)] : [box, " ", ...inner];
+    const children = isParagraph
+      ? [element("p", { ...head.attributes }, [box, " ", ...head.children]), ...inner.slice(1)]
+      : [box, " ", ...inner];
     return element("li", { ...dir, class: "task" }, children);
   }
 
@@ -152,22 +190,30 @@ export class Drawer {
     const text = [table.header, ...table.rows].map((row) => row.map((cell) => cell.text).join(" "));
     const row = (cells: Tokens.TableCell[]) =>
       this.#once(`tr ${cells[0]?.header} ${cells.map((cell) => `${cell.align} ${cell.text}`).join("|\n")}`, () =>
-        element("tr", {}, cells.map((cell) => {
-          const attributes: Record<string, string> = { dir: "auto" };
-          if (cell.header) attributes.scope = "col";
-          if (cell.align) attributes.class = `align-${cell.align}`;
-          return element(cell.header ? "th" : "td", attributes, this.inline(cell.text));
-        })),
+        element(
+          "tr",
+          {},
+          cells.map((cell) => {
+            const attributes: Record<string, string> = { dir: "auto" };
+            if (cell.header) attributes.scope = "col";
+            if (cell.align) attributes.class = `align-${cell.align}`;
+            return element(cell.header ? "th" : "td", attributes, this.inline(cell.text));
+          }),
+        ),
       );
     const body = table.rows.length > 0 ? [element("tbody", {}, table.rows.map(row))] : [];
-    const drawn = element("table", { dir: directionOf(text.find((line) => /\p{L}/u.test(line)) ?? "") }, [element("thead", {}, [row(table.header)]), ...body]);
+    const drawn = element("table", { dir: directionOf(text.find((line) => /\p{L}/u.test(line)) ?? "") }, [
+      element("thead", {}, [row(table.header)]),
+      ...body,
+    ]);
     return element("div", { class: "table", role: "group", "aria-label": this.#labels.table, tabindex: "0" }, [drawn]);
   }
 
   #code(code: Tokens.Code): Drawn {
     const language = /^[\w+#.-]+/.exec(code.lang ?? "")?.[0] ?? "";
     const closed = isClosed(code.raw);
-    if (language === "math" && closed && code.text.trim() !== "") return this.#math({ type: "math", raw: code.raw, tex: code.text.trim(), display: true });
+    if (language === "math" && closed && code.text.trim() !== "")
+      return this.#math({ type: "math", raw: code.text, tex: code.text.trim(), display: true });
     const text = code.text;
     const head = element("div", { class: "code-head" }, [
       element("span", { class: "code-language", dir: "ltr" }, [language || this.#labels.code]),
@@ -182,14 +228,15 @@ export class Drawer {
     ]);
   }
 
-  #math({ tex, display }: MathToken): Drawn {
+  #math({ raw, tex, display }: MathToken): Drawn {
+    const source = raw.trim();
     const attributes = { class: display ? "math display" : "math", dir: "ltr", "data-tex": tex };
-    return this.#once(`math ${display} ${tex}`, () => element("span", attributes, [], { late: { kind: "math", tex, display } }));
+    return this.#once(`math ${display} ${source}`, () => element("span", attributes, [], { late: { kind: "math", tex, display, source } }));
   }
 
   /** What is drawn for the text of a block. */
   inline(text: string): Child[] {
-    return this.#once(`inline ${text}`, () => this.#parts(this.#reader.inline(text)));
+    return parts(text).flatMap((part) => this.#once(`inline ${part}`, () => this.#parts(this.#reader.inline(part))));
   }
 
   #parts(tokens: readonly Token[]): Child[] {
@@ -230,7 +277,15 @@ export class Drawer {
         return [this.#math(token as MathToken)];
       case "noteref": {
         const { label } = token as NoteToken;
-        return [element("sup", {}, [element("button", { type: "button", class: "noteref", "data-noteref": label, "aria-label": `${this.#labels.footnote} ${label}` }, [label])])];
+        return [
+          element("sup", {}, [
+            element(
+              "button",
+              { type: "button", class: "noteref", "data-noteref": label, "aria-label": `${this.#labels.footnote} ${label}` },
+              [label],
+            ),
+          ]),
+        ];
       }
       default:
         return [token.raw];

@@ -4,7 +4,10 @@ const ENTITY = /&(?:#\d{1,7}|#x[\da-f]{1,6}|[a-z][\da-z]{1,31});/gi;
 const known = new Map<string, string>();
 let decoder: HTMLTextAreaElement | undefined;
 
-/** A text with its entities as characters. The browser knows them all; a text area holds text only, whatever is put in. */
+/**
+ * A text with its entities as characters. The browser knows them all; a text area holds text only,
+ * whatever is put in.
+ */
 export function decode(text: string): string {
   if (!text.includes("&")) return text;
   return text.replace(ENTITY, (entity) => {

@@ -1,4 +1,7 @@
-/** Formulas, as MathML: the browser sets it, so it needs no fonts, no styles in attributes and no weaker policy. Loaded lazily. */
+/**
+ * Formulas, as MathML: the browser sets it, so it needs no fonts, no styles in attributes and no
+ * weaker policy. Loaded lazily.
+ */
 
 import DOMPurify from "dompurify";
 import katex from "katex";
@@ -30,7 +33,8 @@ function make(tex: string, display: boolean): DocumentFragment | undefined {
   } catch {
     return undefined;
   }
-  // KaTeX writes quotes in text as entities, so this is an attribute wherever it stands: the policy would complain of it.
+  // KaTeX writes quotes in text as entities, so this is an attribute wherever it stands: the policy
+  // would complain of it.
   const fragment = DOMPurify.sanitize(markup.replace(/ style="[^"]*"/g, ""), {
     USE_PROFILES: { mathMl: true },
     // MathML Core has no menclose and browsers leave its lines out; classes draw them.

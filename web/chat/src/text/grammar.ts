@@ -1,6 +1,10 @@
-/** What an answer may hold besides GitHub's Markdown: formulas and footnotes. Every rule is a tokenizer of marked. */
+/**
+ * What an answer may hold besides GitHub's Markdown: formulas and footnotes. Every rule is a
+ * tokenizer of marked.
+ */
 
 import { Lexer, Marked, type Token, type Tokens, type TokenizerThis } from "marked";
+import { guarded, parts, TOO_DEEP } from "./limits.js";
 
 export interface MathToken extends Tokens.Generic {
   type: "math";
@@ -13,19 +17,30 @@ export interface NoteToken extends Tokens.Generic {
   text: string;
 }
 
-/** Whether more text is coming, which decides what an unfinished formula is. marked hands its options to the tokenizers. */
+/**
+ * Whether more text is coming, which decides what an unfinished formula is. marked hands its
+ * options to the tokenizers.
+ */
 const streaming = (self: TokenizerThis) => (self.lexer.options as { streaming?: boolean }).streaming === true;
 
 const DISPLAY_BLOCK = /^ {0,3}(?:\$\$((?:\\[^\n]|[^\\$]|\$(?!\$))+?)\$\$|\\\[([\s\S]+?)\\\])[ \t]*(?:\n+|$)/;
 const OPEN_BLOCK = /^ {0,3}(?:\$\$|\\\[)(?:(?!\n[ \t]*\n)[\s\S])*$/;
+/** No formula is as long as this: what seems to be one that is not finished is something else. */
+const LONGEST_OPEN = 4000;
 const BLANK_LINE = /\n[ \t]*\n/;
-const INLINE = /^(?:\$\$((?:\\[^\n]|[^\\$])+?)\$\$|\\\[([\s\S]+?)\\\]|\\\(([\s\S]+?)\\\)|\$(?![\s$])((?:\\[^\n]|[^\\$`])+?)(?<!\s)\$(?![\w$]))/;
+const INLINE =
+  /^(?:\$\$((?:\\[^\n]|[^\\$])+?)\$\$|\\\[([\s\S]+?)\\\]|\\\(([\s\S]+?)\\\)|\$(?![\s$])((?:\\[^\n]|[^\\$`])+?)(?<!\s)\$(?![\w$]))/;
+const DEEP = new RegExp(`^(?:${TOO_DEEP})+`);
+const DEEP_LATER = new RegExp(`\\n${TOO_DEEP}`);
 const OPEN_INLINE = /^(?:\$\$|\\\[|\\\()/;
 const STARTS_INLINE = /\\[([]|(?<![\w$\\])\$/;
 const NOTE = /^ {0,3}\[\^([^\]\s^]{1,40})\]:[ \t]*([^\n]*(?:\n(?![ \t]*(?:\n|$)| {0,3}\[\^)[^\n]*)*)(?:\n+|$)/;
 const NOTE_REFERENCE = /^\[\^([^\]\s^]{1,40})\](?!:)/;
 
-/** Two amounts of money in one sentence look like a formula between dollars: words or a number with words are none. */
+/**
+ * Two amounts of money in one sentence look like a formula between dollars: words or a number with
+ * words are none.
+ */
 function isProse(tex: string): boolean {
   return !tex.includes("\\") && (/^\d[\d.,]*\p{L}?\s+\p{L}{2,}/u.test(tex) || /\p{L}{3,}[,;:]?\s+\p{L}{2,}/u.test(tex));
 }
@@ -41,10 +56,13 @@ function inlineMath(source: string): MathToken | undefined {
   return { type: "math", raw: found[0], tex, display: found[1] !== undefined || found[2] !== undefined };
 }
 
-/** Stars and underlines in formulas are no emphasis: marked looks for its end in what is returned here. */
+/**
+ * Stars and underlines in formulas are no emphasis: marked looks for its end in what is returned
+ * here.
+ */
 function hideMath(source: string): string {
   let out = "";
-  for (let rest = source; rest !== ""; ) {
+  for (let rest = source; rest !== "";) {
     const at = rest.search(STARTS_INLINE);
     if (at < 0) return out + rest;
     const found = inlineMath(rest.slice(at));
@@ -62,6 +80,15 @@ const marked = new Marked({
   hooks: { emStrongMask: hideMath },
   extensions: [
     {
+      name: "too-deep",
+      level: "block",
+      start: (source) => after(DEEP_LATER.exec(source)),
+      tokenizer(source): Tokens.Generic | undefined {
+        const found = DEEP.exec(source)?.[0];
+        return found === undefined ? undefined : { type: "literal", raw: found, text: found };
+      },
+    },
+    {
       name: "math-block",
       level: "block",
       start: (source) => after(/\n {0,3}(?:\$\$|\\\[)/.exec(source)),
@@ -69,7 +96,7 @@ const marked = new Marked({
         const found = DISPLAY_BLOCK.exec(source);
         const tex = (found?.[1] ?? found?.[2] ?? "").trim();
         if (found && tex !== "" && !BLANK_LINE.test(found[1] ?? found[2] ?? "")) return { type: "math", raw: found[0], tex, display: true };
-        const open = streaming(this) && !found ? OPEN_BLOCK.exec(source) : null;
+        const open = streaming(this) && !found && source.length <= LONGEST_OPEN ? OPEN_BLOCK.exec(source) : null;
         // "$$x$$ and more" is closed, though not a block of its own.
         return open && !inlineMath(open[0].trimStart()) ? { type: "literal", raw: open[0], text: open[0] } : undefined;
       },
@@ -90,7 +117,9 @@ const marked = new Marked({
       start: (source) => after(/\n {0,3}\[\^[^\]\s^]{1,40}\]:/.exec(source)),
       tokenizer(source): NoteToken | undefined {
         const found = NOTE.exec(source);
-        return found ? { type: "note", raw: found[0], label: found[1] ?? "", text: (found[2] ?? "").replace(/\n[ \t]+/g, "\n") } : undefined;
+        return found
+          ? { type: "note", raw: found[0], label: found[1] ?? "", text: (found[2] ?? "").replace(/\n[ \t]+/g, "\n") }
+          : undefined;
       },
     },
     {
@@ -124,13 +153,14 @@ export class Reader {
   }
 
   blocks(source: string): Token[] {
-    const blocks = this.#lexer.blockTokens(source, []);
-    // marked reads the text of every block at the end; here only what has changed is read, by `inline`.
+    const blocks = guarded(source, (text) => this.#lexer.blockTokens(text, []));
+    // marked reads the text of every block at the end; here only what has changed is read, by
+    // `inline`.
     this.#lexer.inlineQueue = [];
     return blocks;
   }
 
   inline(text: string): Token[] {
-    return this.#lexer.inlineTokens(text, []);
+    return parts(text).flatMap((part) => guarded(part, (one) => this.#lexer.inlineTokens(one, [])));
   }
 }

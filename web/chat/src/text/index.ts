@@ -28,7 +28,10 @@ export interface RenderOptions {
   libraries?: Libraries;
 }
 
-/** One answer that is drawn into one element, which belongs to it: nothing else may change its children. */
+/**
+ * One answer that is drawn into one element, which belongs to it: nothing else may change its
+ * children.
+ */
 class Answer implements Hooks {
   readonly #target: HTMLElement;
   readonly #later: Later;
@@ -84,8 +87,9 @@ function goToNote(event: Event): void {
 }
 
 /**
- * Draws Markdown into an element, again and again as it grows: only what changed is touched, and a selection stays. The element
- * belongs to this function from the first call on; `forget` gives it back.
+ * Draws Markdown into an element, again and again as it grows: only what changed is touched, and a
+ * selection stays. The element belongs to this function from the first call on; `forget` gives it
+ * back.
  */
 export function render(markdown: string, target: HTMLElement, options: RenderOptions = {}): void {
   let answer = answers.get(target);
@@ -98,7 +102,10 @@ export function render(markdown: string, target: HTMLElement, options: RenderOpt
   answer.update(markdown, options);
 }
 
-/** Resolves when the formulas and colours of what `render` drew into `target` are there. For printing and for tests. */
+/**
+ * Resolves when the formulas and colours of what `render` drew into `target` are there. For
+ * printing and for tests.
+ */
 export async function settled(target: HTMLElement): Promise<void> {
   await answers.get(target)?.settled();
 }

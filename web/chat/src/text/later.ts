@@ -1,4 +1,7 @@
-/** Formulas and colours of code: their libraries come when something needs them, and the work is done in small pieces. */
+/**
+ * Formulas and colours of code: their libraries come when something needs them, and the work is
+ * done in small pieces.
+ */
 
 import type { Late } from "./nodes.js";
 
@@ -19,7 +22,10 @@ const PIECE = 5;
 export function keepingSelection(target: HTMLElement, change: () => void): void {
   const selection = target.ownerDocument.getSelection();
   const points = selection?.rangeCount
-    ? ([[selection.anchorNode, selection.anchorOffset], [selection.focusNode, selection.focusOffset]] as const)
+    ? ([
+        [selection.anchorNode, selection.anchorOffset],
+        [selection.focusNode, selection.focusOffset],
+      ] as const)
     : [];
   const offsets = points.map(([node, offset]) => {
     if (!node || !target.contains(node)) return undefined;
@@ -94,7 +100,10 @@ export class Later {
     return this.#wanted.entries().next().value;
   }
 
-  /** How to make it; undefined when the library did not come, without a network say: the source stays in view. */
+  /**
+   * How to make it; undefined when the library did not come, without a network say: the source
+   * stays in view.
+   */
   async #maker(late: Late): Promise<(() => DocumentFragment | undefined) | undefined> {
     try {
       if (late.kind === "math") {

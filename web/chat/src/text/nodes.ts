@@ -1,12 +1,13 @@
 /**
- * What an answer shall look like, as plain values, and how a document is brought there with as few changes as can be. Nothing
- * here parses HTML: an element is made by its name and text is set as text, so a model's words cannot become markup.
+ * What an answer shall look like, as plain values, and how a document is brought there with as few
+ * changes as can be. Nothing here parses HTML: an element is made by its name and text is set as
+ * text, so a model's words cannot become markup.
  */
 
 /** Something that is drawn as its source at once, and better when a library has come. */
 export type Late =
   | { readonly kind: "code"; readonly text: string; readonly language: string; readonly closed: boolean }
-  | { readonly kind: "math"; readonly tex: string; readonly display: boolean };
+  | { readonly kind: "math"; readonly tex: string; readonly display: boolean; readonly source: string };
 
 export interface Drawn {
   readonly tag: string;
@@ -25,7 +26,12 @@ export interface Hooks {
 }
 
 /** An element; neighbouring texts become one, as the document would have it. */
-export function element(tag: string, attributes: Record<string, string>, children: readonly Child[] = [], more: Pick<Drawn, "late" | "slot"> = {}): Drawn {
+export function element(
+  tag: string,
+  attributes: Record<string, string>,
+  children: readonly Child[] = [],
+  more: Pick<Drawn, "late" | "slot"> = {},
+): Drawn {
   const merged: Child[] = [];
   for (const child of children) {
     const before = merged.at(-1);
@@ -35,7 +41,7 @@ export function element(tag: string, attributes: Record<string, string>, childre
   return { tag, attributes, children: merged, ...more };
 }
 
-const sourceOf = (late: Late) => (late.kind === "code" ? late.text : late.tex);
+const sourceOf = (late: Late) => (late.kind === "code" ? late.text : late.source);
 
 function create(child: Child, document: Document, hooks: Hooks): Node {
   if (typeof child === "string") return document.createTextNode(child);
@@ -80,9 +86,14 @@ function changeLate(target: HTMLElement, old: Late, next: Late, hooks: Hooks): v
 
 const sameLate = (a: Late, b: Late) =>
   sourceOf(a) === sourceOf(b) &&
-  (a.kind === "code" ? b.kind === "code" && a.closed === b.closed && a.language === b.language : b.kind === "math" && a.display === b.display);
+  (a.kind === "code"
+    ? b.kind === "code" && a.closed === b.closed && a.language === b.language
+    : b.kind === "math" && a.display === b.display);
 
-/** Brings the children of `parent` from `old` to `next`. `old` is what the last call was given as `next`. */
+/**
+ * Brings the children of `parent` from `old` to `next`. `old` is what the last call was given as
+ * `next`.
+ */
 export function patch(parent: HTMLElement, old: readonly Child[], next: readonly Child[], hooks: Hooks): void {
   if (old === next) return;
   const document = parent.ownerDocument;
@@ -109,7 +120,11 @@ export function patch(parent: HTMLElement, old: readonly Child[], next: readonly
 function patchNode(node: ChildNode, was: Child, child: Child, document: Document, hooks: Hooks): void {
   if (typeof was === "string" && typeof child === "string") return changeText(node as Text, child);
   const alike =
-    typeof was !== "string" && typeof child !== "string" && was.tag === child.tag && was.late?.kind === child.late?.kind && was.slot === child.slot;
+    typeof was !== "string" &&
+    typeof child !== "string" &&
+    was.tag === child.tag &&
+    was.late?.kind === child.late?.kind &&
+    was.slot === child.slot;
   if (!alike) return node.replaceWith(create(child, document, hooks));
   const target = node as HTMLElement;
   changeAttributes(target, was, child);

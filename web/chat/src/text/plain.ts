@@ -48,8 +48,14 @@ export function plainText(markdown: string): string {
   const itemText = (list: Tokens.List, item: Tokens.ListItem, i: number): string => {
     const mark = list.ordered ? `${Number(list.start || 1) + i}.` : "•";
     const box = item.task ? (item.checked ? " ☑" : " ☐") : "";
-    return `${mark}${box} ${all(item.tokens, "\n").replace(/^\[[ xX]\] /, "").replaceAll("\n", "\n  ")}`;
+    return `${mark}${box} ${all(item.tokens, "\n")
+      .replace(/^\[[ xX]\] /, "")
+      .replaceAll("\n", "\n  ")}`;
   };
-  const all = (tokens: readonly Token[], between = "\n\n"): string => tokens.map(block).filter((text) => text !== "").join(between);
+  const all = (tokens: readonly Token[], between = "\n\n"): string =>
+    tokens
+      .map(block)
+      .filter((text) => text !== "")
+      .join(between);
   return all(blocks).trim();
 }

@@ -1,0 +1,359 @@
+//! A conversation is never lost: whatever ends `chat`, its state file has it. Real signals, pipes and terminals; any adapter will do.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)] // also in the helpers of tests
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf")
+}
+
+fn prepared(mut command: Command, args: &[&str]) -> Command {
+    command.args(args).env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    command
+}
+
+/// `chat` with a state file, at the other end of pipes.
+struct Chat {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    notes: BufReader<std::process::ChildStderr>,
+    heard: String,
+}
+
+impl Chat {
+    /// `script` is what a shell does first.
+    fn start(state: &Path, script: &str, args: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{script} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_peregrine")]);
+        command.args(["chat", model().to_str().unwrap(), "--state", state.to_str().unwrap(), "--temperature", "0"]);
+        let mut command = prepared(command, args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let notes = BufReader::new(child.stderr.take().unwrap());
+        Self { child, stdin, stdout, notes, heard: String::new() }
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.stdin.as_ref().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits until an answer is over: then its statistics are told.
+    fn answered(&mut self) {
+        loop {
+            let mut line = String::new();
+            assert!(self.notes.read_line(&mut line).unwrap() > 0, "{}", self.heard);
+            self.heard.push_str(&line);
+            if line.starts_with('[') {
+                return;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Status, and what was said on standard error.
+    fn ends(mut self) -> (Option<i32>, String) {
+        // What is written is read, so that nobody waits; unless the test has closed it.
+        let reader = self.stdout.take().map(|mut out| std::thread::spawn(move || out.read_to_end(&mut Vec::new())));
+        self.notes.read_to_string(&mut self.heard).unwrap();
+        let status = self.child.wait().unwrap().code();
+        drop(self.stdin);
+        drop(reader);
+        (status, self.heard)
+    }
+}
+
+/// Who said what, by the file.
+fn kept(state: &Path) -> Vec<(String, String)> {
+    let bytes = std::fs::read(state).unwrap();
+    let length = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[16..16 + length]).unwrap();
+    let messages: Vec<Value> = serde_json::from_str(header["note"].as_str().unwrap()).unwrap();
+    let text = |message: &Value, key: &str| message[key].as_str().unwrap().to_string();
+    messages.iter().map(|message| (text(message, "role"), text(message, "content"))).collect()
+}
+
+fn questions(state: &Path) -> Vec<String> {
+    kept(state).into_iter().filter(|(role, _)| role == "user").map(|(_, text)| text).collect()
+}
+
+fn files(folder: &tempfile::TempDir) -> usize {
+    std::fs::read_dir(folder.path()).unwrap().count()
+}
+
+#[test]
+fn a_signal_at_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("a.state");
+    for (turn, (signal, status)) in
+        [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)].into_iter().enumerate()
+    {
+        // Each goes on where the last one was ended.
+        let mut chat = Chat::start(&state, "", &["--max-tokens", "4"]);
+        chat.say("Hi");
+        chat.answered();
+        chat.signal(signal);
+        let (found, notes) = chat.ends();
+        assert_eq!(found, Some(status), "{notes}");
+        assert!(!notes.contains("error"), "{notes}");
+        assert_eq!(questions(&state).len(), turn + 1, "{signal}");
+        assert_eq!((kept(&state).len(), files(&folder)), (2 * turn + 2, 1));
+    }
+}
+
+#[test]
+fn a_signal_in_the_middle_of_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("a.state");
+    let mut chat = Chat::start(&state, "", &["--max-tokens", "2000"]);
+    chat.say("Tell me a very long story about a cat.");
+    // It has begun to answer.
+    chat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    chat.signal(Signal::SIGTERM);
+    let (status, notes) = chat.ends();
+    assert_eq!(status, Some(143), "{notes}");
+    let kept = kept(&state);
+    assert_eq!((kept.len(), kept[1].0.as_str()), (2, "assistant"));
+    assert!(!kept[1].1.is_empty());
+}
+
+#[test]
+fn ctrl_c_in_an_answer_ends_the_answer_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("a.state");
+    let mut chat = Chat::start(&state, "", &["--max-tokens", "400"]);
+    chat.say("Tell me a very long story about a cat.");
+    chat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    chat.signal(Signal::SIGINT);
+    chat.answered();
+    chat.say("    return x   ");
+    chat.answered();
+    drop(chat.stdin.take());
+    let (status, notes) = chat.ends();
+    assert_eq!(status, Some(0), "{notes}");
+    // As it was typed.
+    assert_eq!(questions(&state), ["Tell me a very long story about a cat.", "    return x   "]);
+}
+
+#[test]
+fn a_signal_that_is_ignored_stays_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("a.state");
+    // As nohup does.
+    let mut chat = Chat::start(&state, "trap '' HUP;", &["--max-tokens", "2"]);
+    chat.say("Hi");
+    chat.answered();
+    chat.signal(Signal::SIGHUP);
+    chat.say("Hello");
+    chat.answered();
+    chat.say("/quit");
+    assert_eq!(chat.ends().0, Some(0));
+    assert_eq!(questions(&state), ["Hi", "Hello"]);
+}
+
+#[test]
+fn a_reader_that_goes_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("a.state");
+    let mut chat = Chat::start(&state, "", &["--max-tokens", "8"]);
+    chat.say("Hi");
+    chat.answered();
+    drop(chat.stdout.take());
+    chat.say("Hello");
+    let (status, notes) = chat.ends();
+    assert_eq!(status, Some(0), "{notes}");
+    // What the model had said until nobody listened, too.
+    assert_eq!((questions(&state), kept(&state).len()), (vec!["Hi".to_string(), "Hello".into()], 4));
+}
+
+#[test]
+fn a_message_that_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("a.state");
+    let mut chat = Chat::start(&state, "", &["--max-tokens", "2", "--context", "64"]);
+    chat.say("Hi");
+    chat.answered();
+    chat.say(&"one two three four ".repeat(50));
+    let (status, notes) = chat.ends();
+    assert_eq!(status, Some(2), "{notes}");
+    assert!(notes.contains("the context is full"), "{notes}");
+    assert_eq!(questions(&state), ["Hi"]);
+    // Nor does what is no text.
+    let mut chat = Chat::start(&state, "", &["--max-tokens", "2"]);
+    chat.say("Hello");
+    chat.answered();
+    chat.stdin.as_ref().unwrap().write_all(b"\xff\xfe\n").unwrap();
+    let (status, notes) = chat.ends();
+    assert!(status == Some(2) && notes.contains("UTF-8"), "{notes}");
+    assert_eq!(questions(&state), ["Hi", "Hello"]);
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("a.state");
+    let mut chat = Chat::start(&state, "", &["--max-tokens", "2"]);
+    chat.say("Hi");
+    drop(chat.stdin.take());
+    assert_eq!(chat.ends().0, Some(0));
+    let before = std::fs::read(&state).unwrap();
+    let mut chat = Chat::start(&state, "ulimit -f 64;", &["--max-tokens", "2"]);
+    chat.say("Hello");
+    drop(chat.stdin.take());
+    let (status, notes) = chat.ends();
+    assert_eq!(status, Some(1), "{notes}");
+    assert!(notes.contains("error: ") && notes.contains("a.state"), "{notes}");
+    assert!(std::fs::read(&state).unwrap() == before && files(&folder) == 1);
+}
+
+/// Our end of a terminal.
+struct Screen {
+    end: File,
+    seen: Vec<u8>,
+}
+
+impl Screen {
+    /// With the end for the program.
+    fn new() -> (Self, OwnedFd) {
+        let pty = openpty(None, None).unwrap();
+        (Self { end: pty.master.into(), seen: Vec::new() }, pty.slave)
+    }
+
+    /// Waits for this, after what was waited for last.
+    fn until(&mut self, wanted: &str) {
+        let place = |seen: &[u8]| seen.windows(wanted.len()).position(|piece| piece == wanted.as_bytes());
+        while place(&self.seen).is_none() {
+            let mut piece = [0; 256];
+            let read = self.end.read(&mut piece).unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&self.seen));
+            self.seen.extend_from_slice(&piece[..read]);
+        }
+        self.seen.drain(..place(&self.seen).unwrap() + wanted.len());
+    }
+
+    fn types(&mut self, text: &str) {
+        self.end.write_all(text.as_bytes()).unwrap();
+    }
+}
+
+/// `chat` in a session of its own whose terminal that is.
+fn at_a_terminal(state: &Path, slave: &OwnedFd) -> Child {
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", env!("CARGO_BIN_EXE_peregrine"), "chat", model().to_str().unwrap()]);
+    let args = ["--state", state.to_str().unwrap(), "--temperature", "0", "--max-tokens", "4"];
+    let end = || Stdio::from(slave.try_clone().unwrap());
+    prepared(command, &args).env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()
+}
+
+#[test]
+fn a_terminal_that_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("a.state");
+    let (mut screen, slave) = Screen::new();
+    let mut child = at_a_terminal(&state, &slave);
+    drop(slave);
+    screen.until("> ");
+    screen.types("Hi\r");
+    screen.until("tokens/s");
+    screen.until("> ");
+    drop(screen);
+    child.wait().unwrap();
+    assert_eq!((questions(&state), files(&folder)), (vec!["Hi".to_string()], 1));
+}
+
+#[test]
+fn a_terminal_is_left_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("a.state");
+    let (mut screen, slave) = Screen::new();
+    let flags = || tcgetattr(&slave).unwrap().local_flags;
+    let before = flags();
+    let mut child = at_a_terminal(&state, &slave);
+    screen.until("> ");
+    screen.types("  Hi  \r");
+    screen.until("tokens/s");
+    screen.until("> ");
+    // The editor takes every key by itself.
+    while flags().contains(LocalFlags::ICANON) {
+        std::thread::yield_now();
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(flags(), before);
+    assert_eq!(questions(&state), ["  Hi  "]);
+}
+
+fn generate(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peregrine"));
+    command.args(["generate", model().to_str().unwrap()]);
+    prepared(command, args)
+}
+
+fn text(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// At a temperature at which every token is as likely as any other, a model says a lot that a terminal would obey.
+#[test]
+fn an_answer_does_nothing_to_a_terminal() {
+    let args = ["--prompt", "x", "--temperature", "100000", "--top-k", "0", "--seed", "5", "--ignore-end"];
+    let args = [&args[..], &["--max-tokens", "400"]].concat();
+    let raw = text(&generate(&args).output().unwrap());
+    let acts = |c: char| c.is_control() && c != '\n' && c != '\t';
+    assert!(raw.contains(acts), "{raw:?}");
+    let (mut screen, slave) = Screen::new();
+    let mut child = generate(&args).stdout(slave).stderr(Stdio::null()).spawn().unwrap();
+    let mut seen = Vec::new();
+    // At the end of a terminal there is an error.
+    let mut piece = [0; 4096];
+    while let Ok(read @ 1..) = screen.end.read(&mut piece) {
+        seen.extend_from_slice(&piece[..read]);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    // The terminal's own way to end a line.
+    let seen = String::from_utf8(seen).unwrap().replace("\r\n", "\n");
+    assert!(!seen.contains(acts), "{seen:?}");
+    let first: String = raw.chars().take_while(|c| !acts(*c)).collect();
+    assert!(seen.starts_with(&first) && seen.len() > raw.len(), "{seen:?}");
+}
+
+#[test]
+fn a_prompt_from_a_file_is_read_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prompt");
+    let prompt = "  What is the capital of France?\n";
+    std::fs::write(&file, prompt).unwrap();
+    let with = |args: &[&str]| generate(&[args, &["--temperature", "0", "--max-tokens", "6", "--json"]].concat());
+    let of = |output: Output| -> Value { serde_json::from_str(&text(&output)).unwrap() };
+    let plain = of(with(&["--prompt", prompt]).output().unwrap());
+    let from_file = of(with(&["--prompt-file", file.to_str().unwrap()]).output().unwrap());
+    let from_pipe = of(with(&["--prompt-file", "-"]).stdin(File::open(&file).unwrap()).output().unwrap());
+    for other in [&from_file, &from_pipe] {
+        assert_eq!((&other["ids"], &other["prompt_tokens"]), (&plain["ids"], &plain["prompt_tokens"]));
+    }
+    // More than fits an argument: told by the context, not by the system.
+    std::fs::write(&file, "one two three four ".repeat(12_000)).unwrap();
+    let output = with(&["--prompt-file", file.to_str().unwrap()]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && error.contains("the context is full"), "{error}");
+    // A stop text that looks like an option.
+    let stopped = of(with(&["--prompt", prompt, "--stop", "---", "--seed", "-1"]).output().unwrap());
+    assert_eq!(stopped["ids"], plain["ids"]);
+}

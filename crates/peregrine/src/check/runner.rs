@@ -1,0 +1,134 @@
+//! Runs a plan stage by stage, and reads what each has written.
+
+use crate::error::{Error, Result};
+use crate::ops::{Op, Written};
+use crate::plan::{Dispatch, Draw, Needed, Stage, Step};
+use crate::session::Session;
+
+/// A step that is run stage by stage.
+pub(crate) struct Runner<'a> {
+    session: &'a mut Session,
+    step: Step,
+    next: usize,
+    many: bool,
+}
+
+impl<'a> Runner<'a> {
+    /// Before the first dispatch of a step that has begun.
+    pub(crate) fn new(session: &'a mut Session, step: Step) -> Self {
+        Self { many: step.tokens > 1, session, step, next: 0 }
+    }
+
+    /// The step.
+    pub(crate) fn step(&self) -> &Step {
+        &self.step
+    }
+
+    /// The session that takes it.
+    pub(crate) fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// Runs all that is left of a layer, or of what comes before it, and looks at nothing.
+    pub(crate) fn run_layer(&mut self, layer: u32) {
+        let plan = self.session.plan(self.many);
+        let model = self.session.engine().model();
+        let rest = &plan.dispatches()[self.next..];
+        let count = rest.iter().take_while(|d| d.stage.layer.is_some_and(|l| l <= layer)).count();
+        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
+        plan.encode(&mut encoder, &self.step, Draw::Host, self.next..self.next + count, model.kv());
+        model.gpu.queue().submit([encoder.finish()]);
+        self.next += count;
+    }
+
+    /// Poisons the stage's output and runs its dispatches. False where the plan goes on with
+    /// another stage.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] for a stage that writes no rows.
+    pub(crate) fn run(&mut self, op: Op, layer: Option<u32>) -> Result<bool> {
+        let stage = Stage { layer, op };
+        let plan = self.session.plan(self.many);
+        let count = plan.dispatches()[self.next..].iter().take_while(|d| d.stage == stage).count();
+        if count == 0 {
+            return Ok(false);
+        }
+        let output = self.written(stage)?;
+        let model = self.session.engine().model();
+        if !output.adds {
+            for row in 0..output.rows {
+                for section in &output.sections {
+                    let poison = vec![f32::NAN; section.len as usize];
+                    let at = 4 * (u64::from(row) * u64::from(output.stride) + u64::from(section.first));
+                    model.gpu.write(output.buffer, at, bytemuck::cast_slice(&poison));
+                }
+            }
+        }
+        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
+        // Pieces of attention are put together in any case, to be compared; project_out puts two
+        // together once more.
+        let seen =
+            |d: &&Dispatch| d.is_needed(&self.step, Draw::Host) || (d.needed == Needed::Splits && self.step.splits > 1);
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for dispatch in plan.dispatches()[self.next..self.next + count].iter().filter(seen) {
+            dispatch.encode(&mut pass, &self.step, model.kv());
+        }
+        drop(pass);
+        model.gpu.queue().submit([encoder.finish()]);
+        self.next += count;
+        Ok(true)
+    }
+
+    /// Runs a stage that every plan has.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] where this one does not.
+    pub(crate) fn must_run(&mut self, op: Op, layer: Option<u32>) -> Result<()> {
+        match self.run(op, layer)? {
+            true => Ok(()),
+            false => Err(missing(op)),
+        }
+    }
+
+    /// What a stage writes.
+    pub(super) fn written(&self, stage: Stage) -> Result<Written<'_>> {
+        let model = self.session.engine().model();
+        model.written(stage.op, self.step.tokens).ok_or_else(|| misplaced(stage))
+    }
+
+    /// Everything that an operation has written, section after section, token by token.
+    pub(crate) async fn output(&self, op: Op) -> Result<Vec<f32>> {
+        let output = self.written(Stage { layer: None, op })?;
+        let all = self.rows(op).await?;
+        let rows = all.chunks_exact(output.stride as usize);
+        Ok(rows.flat_map(|row| output.sections.iter().flat_map(|s| cut(row, s.first, s.len))).copied().collect())
+    }
+
+    /// The rows that it has written, gaps included.
+    pub(super) async fn rows(&self, op: Op) -> Result<Vec<f32>> {
+        let output = self.written(Stage { layer: None, op })?;
+        let gpu = &self.session.engine().model().gpu;
+        gpu.read(output.buffer, 0, u64::from(output.rows) * u64::from(output.stride)).await
+    }
+
+    /// Keys and values of a layer with those of this step.
+    pub(crate) async fn cache(&self, layer: u32) -> Result<[Vec<f32>; 2]> {
+        let gpu = &self.session.engine().model().gpu;
+        let end = self.step.position + self.step.tokens;
+        self.session.state().keys_and_values(gpu, layer as usize, 0, end).await
+    }
+}
+
+fn cut(row: &[f32], first: u32, len: u32) -> &[f32] {
+    &row[first as usize..(first + len) as usize]
+}
+
+/// A plan lacks what every plan has.
+pub(super) fn missing(op: Op) -> Error {
+    Error::Gpu { detail: format!("the plan has no {} where the CPU twin has it", op.name()) }
+}
+
+/// A stage that the twin does not have where the plan has it.
+pub(super) fn misplaced(stage: Stage) -> Error {
+    Error::Gpu { detail: format!("the plan has \"{stage}\" where the CPU twin has no such line") }
+}

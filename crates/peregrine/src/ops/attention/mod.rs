@@ -1,0 +1,130 @@
+//! Attention heads: causal, over the keys and values of all positions before. For one token on a
+//! GPU they are part of [`super::mixers`], and [`Merge`] puts the pieces of a long context
+//! together.
+
+pub mod reference;
+
+use super::mixers::KvSizes;
+use super::{Op, Recorder};
+use crate::config::Config;
+use crate::kernels::kernel;
+use crate::model::Model;
+use crate::plan::{Needed, Step};
+use crate::state::{PageTable, State};
+
+kernel! {
+    /// One head at one token: where the CPU computes.
+    Attention = ATTENTION { READY_STRIDE: u32, MIXED_STRIDE: u32, HEADS: u32, HEAD_DIM: u32, Q_PER_KV: u32; sizes: KvSizes }
+    cache read (now: uniform Step, ready: read f32, pages: uniform PageTable, mixed: write f32)
+}
+
+kernel! {
+    /// One head at [`AttentionTile::QUERIES`] tokens.
+    AttentionTile = ATTENTION_TILE {
+        READY_STRIDE: u32, MIXED_STRIDE: u32, HEADS: u32, HEAD_DIM: u32, Q_PER_KV: u32;
+        sizes: KvSizes,
+    }
+    cache read (now: uniform Step, ready: read f32, pages: uniform PageTable, mixed: write f32)
+}
+
+kernel! {
+    /// One head at [`AttentionCooperative::QUERIES`] tokens, with cooperative matrices.
+    AttentionCooperative = ATTENTION_COOPERATIVE {
+        READY_STRIDE: u32, MIXED_STRIDE: u32, HEADS: u32, HEAD_DIM: u32, Q_PER_KV: u32;
+        sizes: KvSizes,
+    }
+    cache read (now: uniform Step, ready: read f32, pages: uniform PageTable, mixed: write [f32; 4])
+}
+
+kernel! {
+    /// One head: the pieces of a context that is cut into more than two.
+    Merge = MERGE { THREADS: u32, PIECES: u32, HEAD_DIM: u32 } (now: uniform Step, mixed: write f32)
+}
+
+impl AttentionTile<'_> {
+    /// `QUERIES` in the source.
+    pub const QUERIES: u32 = 32;
+    /// Widest slice of a head that a workgroup makes.
+    const SLICE: u32 = 128;
+}
+
+impl AttentionCooperative<'_> {
+    /// `QUERIES` in the source.
+    pub const QUERIES: u32 = 64;
+
+    /// Whether heads of this size fit its tiles.
+    pub fn fits(c: &Config) -> bool {
+        c.head_dim <= 128 && c.head_dim.is_multiple_of(16)
+    }
+}
+
+impl Merge<'_> {
+    pub(super) const THREADS: u32 = 256;
+}
+
+/// The kernel of many tokens' attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// [`Attention`]
+    Head,
+    /// [`AttentionTile`]
+    Tile,
+    /// [`AttentionCooperative`]
+    Cooperative,
+}
+
+/// The fields that the three have in common, which are all.
+macro_rules! heads {
+    ($kernel:ident, $model:ident, $r:ident, $state:ident, $layer:ident) => {
+        $kernel {
+            READY_STRIDE: $model.strides.ready,
+            MIXED_STRIDE: $model.strides.mixed,
+            HEADS: $model.config.num_attention_heads,
+            HEAD_DIM: $model.config.head_dim,
+            Q_PER_KV: $model.config.num_attention_heads / $model.config.num_key_value_heads,
+            sizes: KvSizes::of($r.target(), &$model.config),
+            kv: $layer,
+            now: $r.step(),
+            ready: &$model.scratch.ready,
+            pages: $state.pages.table(),
+            mixed: &$model.scratch.mixed,
+        }
+    };
+}
+
+impl Model {
+    /// The attention heads of many tokens.
+    pub(crate) fn attention(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
+        let (heads, width) = (self.config.num_attention_heads, self.config.head_dim);
+        let grid =
+            move |queries: u32, slices: u32| move |step: &Step| [heads * step.tokens.div_ceil(queries), slices, 1];
+        match r.target().attention(&self.config) {
+            Variant::Head => {
+                let kernel = heads!(Attention, self, r, state, layer);
+                r.call(Op::Attention, &kernel, Needed::Always, grid(1, 1));
+            }
+            Variant::Tile => {
+                let kernel = heads!(AttentionTile, self, r, state, layer);
+                let slices = width.div_ceil(AttentionTile::SLICE);
+                r.call(Op::Attention, &kernel, Needed::Always, grid(AttentionTile::QUERIES, slices));
+            }
+            Variant::Cooperative => {
+                let kernel = heads!(AttentionCooperative, self, r, state, layer);
+                r.call(Op::Attention, &kernel, Needed::Always, grid(AttentionCooperative::QUERIES, 1));
+            }
+        }
+    }
+
+    /// The pieces that a long context was cut into, put together.
+    pub(super) fn merge(&self, r: &mut Recorder<'_>) {
+        let (c, heads) = (&self.config, self.config.num_attention_heads);
+        let kernel = Merge {
+            THREADS: Merge::THREADS,
+            PIECES: self.strides.mixed,
+            HEAD_DIM: c.head_dim,
+            now: r.step(),
+            mixed: &self.scratch.mixed,
+        };
+        r.call(Op::Mixer, &kernel, Needed::Splits, move |_| [heads, 1, 1]);
+    }
+}

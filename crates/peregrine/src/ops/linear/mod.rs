@@ -1,0 +1,213 @@
+//! Linear layers: a matrix in parts of any block format, times one token or many; what is read may
+//! still want its norm, and what is written is stored, added, or the SwiGLU of two sums.
+
+pub mod reference;
+mod team;
+
+use super::norm::Norm;
+use super::{Op, Recorder, Rows};
+use crate::config::Config;
+use crate::kernels::{constants, kernel};
+use crate::plan::Step;
+use crate::weights::{GpuMatrix, Matrix, Slab};
+
+pub use team::{Epsilon, MatvecTeam, Pieces, Table, Team};
+
+constants! {
+    /// The block formats that a pipeline keeps of all.
+    Formats {
+        /// How many.
+        FORMATS: u32,
+        /// GGUF's number of the first.
+        FORMAT_0: Option<u32>,
+        /// Of the second.
+        FORMAT_1: Option<u32>,
+        /// Of the third.
+        FORMAT_2: Option<u32>,
+        /// Of the fourth.
+        FORMAT_3: Option<u32>,
+    }
+}
+
+impl Formats {
+    /// Those of a matrix.
+    pub fn of(matrix: &Matrix) -> Self {
+        let id = |at: usize| matrix.formats.get(at).map(|format| format.spec().gguf_id);
+        let count = matrix.formats.len() as u32;
+        Self { FORMATS: count, FORMAT_0: id(0), FORMAT_1: id(1), FORMAT_2: id(2), FORMAT_3: id(3) }
+    }
+}
+
+kernel! {
+    /// Two rows an invocation, one token: where the CPU computes.
+    Matvec = MATVEC { EPILOGUE: u32, FINAL: bool, THREADS: u32; formats: Formats }
+    (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32)
+}
+
+kernel! {
+    /// Two rows an invocation, eight tokens: where the CPU computes.
+    Matmul = MATMUL { EPILOGUE: u32, FINAL: bool, THREADS: u32; formats: Formats }
+    (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32)
+}
+
+kernel! {
+    /// A tile of rows and tokens.
+    MatmulTile = MATMUL_TILE { EPILOGUE: u32, FINAL: bool; formats: Formats }
+    (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32)
+}
+
+kernel! {
+    /// A larger tile, with cooperative matrices.
+    MatmulCooperative = MATMUL_COOPERATIVE { EPILOGUE: u32, FINAL: bool; formats: Formats }
+    (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32)
+}
+
+/// Output rows of an invocation of [`Matvec`] and [`Matmul`].
+const ROWS: u32 = 2;
+/// Tokens of a workgroup of [`Matmul`].
+const TOKENS: u32 = 8;
+/// Rows (half as many where two make one, in SwiGLU) and tokens of a workgroup of [`MatmulTile`].
+const TILE: [u32; 2] = [64, 64];
+/// The same of [`MatmulCooperative`].
+const COOPERATIVE_TILE: [u32; 2] = [128, 128];
+
+/// The kernel of a linear layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// [`Matvec`]
+    Rows,
+    /// [`MatvecTeam`]
+    Team,
+    /// [`Matmul`]
+    Tokens,
+    /// [`MatmulTile`]
+    Tile,
+    /// [`MatmulCooperative`]
+    Cooperative,
+}
+
+/// What a linear layer reads.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// \[T, stride\]
+    pub x: &'a wgpu::Buffer,
+    /// The norm that is still to be applied to it.
+    pub norm: Option<Norm<'a>>,
+    /// Pieces of attention in decode that are still to be put together, where the context is cut
+    /// into two.
+    pub pieces: Option<Pieces>,
+}
+
+impl<'a> Input<'a> {
+    /// As it is.
+    pub fn of(x: &'a wgpu::Buffer) -> Self {
+        Self { x, norm: None, pieces: None }
+    }
+}
+
+/// What a finished row becomes, and where: `shaders/linear/epilogue.wgsl`.
+#[derive(Clone, Copy)]
+pub enum Output<'a> {
+    /// y = W x
+    Store(&'a wgpu::Buffer),
+    /// y += W x
+    Add(&'a wgpu::Buffer),
+    /// y = silu(W_gate x) (W_up x)
+    SwiGlu(&'a wgpu::Buffer),
+}
+
+impl<'a> Output<'a> {
+    fn buffer(self) -> &'a wgpu::Buffer {
+        match self {
+            Self::Store(y) | Self::Add(y) | Self::SwiGlu(y) => y,
+        }
+    }
+
+    fn epilogue(self) -> u32 {
+        match self {
+            Self::Store(_) => 0,
+            Self::Add(_) => 1,
+            Self::SwiGlu(_) => 2,
+        }
+    }
+
+    fn is_swiglu(self) -> bool {
+        matches!(self, Self::SwiGlu(_))
+    }
+
+    /// A tile's rows, as rows of the output.
+    fn tile(self, [rows, tokens]: [u32; 2]) -> [u32; 2] {
+        [if self.is_swiglu() { rows / 2 } else { rows }, tokens]
+    }
+}
+
+/// The fields that all but [`MatvecTeam`] have.
+macro_rules! plain {
+    ($kernel:ident { $($more:ident: $value:expr)? }, $r:ident, $layer:ident) => {
+        $kernel {
+            EPILOGUE: $layer.output.epilogue(),
+            FINAL: $layer.op.rows() == Rows::Logits,
+            $($more: $value,)?
+            formats: Formats::of($layer.matrix),
+            now: $r.step(),
+            matrix: &$layer.slab.uniform,
+            weights: &$layer.slab.weights,
+            x: $layer.input.x,
+            y: $layer.output.buffer(),
+        }
+    };
+}
+
+/// A slab of a linear layer.
+#[derive(Clone, Copy)]
+struct Linear<'a> {
+    op: Op,
+    matrix: &'a Matrix,
+    slab: &'a Slab,
+    input: Input<'a>,
+    output: Output<'a>,
+}
+
+impl Linear<'_> {
+    /// Workgroups of `tile` rows and tokens.
+    fn grid(&self, [rows, tokens]: [u32; 2]) -> impl Fn(&Step) -> [u32; 3] + 'static {
+        let (groups, of) = (self.slab.table.rows.div_ceil(rows), self.op.rows());
+        move |step| [groups.min(32768), groups.div_ceil(32768), of.count(step).div_ceil(tokens)]
+    }
+}
+
+impl Recorder<'_> {
+    /// y = W x, y += W x or y = silu(W_gate x) (W_up x): a dispatch for each slab of W.
+    pub fn linear(&mut self, op: Op, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
+        let (needed, threads) = (op.rows().needed(), self.target().linear_threads());
+        for slab in &matrix.slabs {
+            let layer = Linear { op, matrix, slab, input, output };
+            match self.target().linear(op) {
+                Variant::Rows => {
+                    let kernel = plain!(Matvec { THREADS: threads }, self, layer);
+                    self.call(op, &kernel, needed, layer.grid([ROWS * threads, 1]));
+                }
+                Variant::Tokens => {
+                    let kernel = plain!(Matmul { THREADS: threads }, self, layer);
+                    self.call(op, &kernel, needed, layer.grid([ROWS * threads, TOKENS]));
+                }
+                Variant::Tile => {
+                    let kernel = plain!(MatmulTile {}, self, layer);
+                    self.call(op, &kernel, needed, layer.grid(output.tile(TILE)));
+                }
+                Variant::Cooperative => {
+                    let kernel = plain!(MatmulCooperative {}, self, layer);
+                    self.call(op, &kernel, needed, layer.grid(output.tile(COOPERATIVE_TILE)));
+                }
+                Variant::Team => self.team(layer),
+            }
+        }
+    }
+}
+
+impl Pieces {
+    /// In a model whose rows of `mixed` have `first` floats before them.
+    pub fn of(first: u32, c: &Config) -> Self {
+        Self { PIECES: first / 4, ATTENTION: c.q_dim() / 4, HEAD: c.head_dim / 4 }
+    }
+}

@@ -1,0 +1,151 @@
+//! The mixers of a layer, side by side: what lies between `project_in` and `project_out` on the
+//! page in `model.rs`. One token is one dispatch on a GPU; many tokens are [`Prepare`], then
+//! attention heads and SSM heads, each in dispatches of their own.
+
+pub mod reference;
+
+use super::ssm::StateSizes;
+use super::target::{Shape, Target};
+use super::{Op, Recorder};
+use crate::config::Config;
+use crate::kernels::{constants, kernel};
+use crate::model::Model;
+use crate::plan::{Needed, Step};
+use crate::state::{KvType, PageTable, State};
+
+constants! {
+    /// Of the cache of keys and values.
+    KvSizes {
+        /// nkv hd
+        KV_DIM: u32,
+        /// In 8 bits: vec4s that share a scale.
+        KV_FOURS: Option<u32>,
+    }
+}
+
+impl KvSizes {
+    /// Of a model on a device.
+    pub fn of(target: Target, c: &Config) -> Self {
+        let fours = (target.kv == KvType::Q8).then(|| KvType::block(c.head_dim) / 4);
+        Self { KV_DIM: c.kv_dim(), KV_FOURS: fours }
+    }
+}
+
+constants! {
+    /// Of a row of `ready`.
+    ReadySizes {
+        /// nh hd
+        Q_DIM: u32,
+        /// d
+        D_SSM: u32,
+        /// d + 2 G N
+        CONV_DIM: u32,
+        /// n
+        SSM_HEADS: u32,
+    }
+}
+
+impl ReadySizes {
+    /// Of a model.
+    pub fn of(c: &Config) -> Self {
+        Self { Q_DIM: c.q_dim(), D_SSM: c.mamba_d_ssm, CONV_DIM: c.conv_dim(), SSM_HEADS: c.mamba_n_heads }
+    }
+}
+
+kernel! {
+    /// Elements of a token: RoPE, KV append, convolution and SiLU, softplus, decay.
+    Prepare = PREPARE {
+        THREADS: u32, PROJ_STRIDE: u32, READY_STRIDE: u32, HEAD_DIM: u32, D_CONV: u32;
+        sizes: KvSizes, widths: ReadySizes,
+    }
+    cache write (
+        now: uniform Step, proj: read f32, rope: read [f32; 2], conv_state: read f32, mamba: read f32, ready: write f32,
+        pages: uniform PageTable, control: read u32,
+    )
+}
+
+kernel! {
+    /// All mixers of one token: one attention head over a piece of the context, or rows of one SSM
+    /// head.
+    MixerStep = MIXER_STEP {
+        SSM_OFFSET: u32, PIECES: u32, HEAD_DIM: u32, Q_PER_KV: u32, D_CONV: u32;
+        sizes: KvSizes, widths: ReadySizes, state: StateSizes, shape: Shape,
+    }
+    cache write (
+        now: uniform Step, proj: read f32, turns: uniform [[f32; 4]; 64], conv_state: write f32, mamba: read f32,
+        pages: uniform PageTable, ssm_state: write [f32; 4], mixed: write f32, control: read u32,
+    )
+}
+
+impl Model {
+    /// RoPE, KV append, convolution, softplus of many tokens. For one token on a GPU they are part
+    /// of [`MixerStep`].
+    pub(crate) fn prepare(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
+        if r.target().fused() {
+            return;
+        }
+        let (c, s) = (&self.config, &self.scratch);
+        let threads = r.target().elements();
+        let elements = c.q_dim() / 2 + c.kv_dim() / 2 + c.conv_dim() + c.mamba_n_heads + 1;
+        let groups = elements.div_ceil(threads);
+        let kernel = Prepare {
+            THREADS: threads,
+            PROJ_STRIDE: self.strides.proj,
+            READY_STRIDE: self.strides.ready,
+            HEAD_DIM: c.head_dim,
+            D_CONV: c.mamba_d_conv,
+            sizes: KvSizes::of(r.target(), c),
+            widths: ReadySizes::of(c),
+            kv: layer,
+            now: r.step(),
+            proj: &s.proj,
+            rope: &s.rope,
+            conv_state: &state.layers[layer].conv,
+            mamba: &self.layers[layer].mamba,
+            ready: &s.ready,
+            pages: state.pages.table(),
+            control: &state.next.control,
+        };
+        r.call(Op::Prepare, &kernel, Needed::Always, move |step| [groups, step.tokens, 1]);
+    }
+
+    /// Attention heads beside SSM heads.
+    pub(crate) fn mixers(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
+        if r.target().fused() {
+            self.mixer_step(r, state, layer);
+            self.merge(r);
+        } else {
+            self.attention(r, state, layer);
+            self.ssm(r, state, layer);
+        }
+    }
+
+    fn mixer_step(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
+        let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
+        let shape = r.target().mixer_step(c.mamba_d_state);
+        let attention = c.num_attention_heads;
+        let ssm = c.mamba_n_heads * c.mamba_d_head.div_ceil(shape.THREADS / shape.LANES);
+        let kernel = MixerStep {
+            SSM_OFFSET: self.strides.ssm,
+            PIECES: self.strides.mixed,
+            HEAD_DIM: c.head_dim,
+            Q_PER_KV: c.num_attention_heads / c.num_key_value_heads,
+            D_CONV: c.mamba_d_conv,
+            sizes: KvSizes::of(r.target(), c),
+            widths: ReadySizes::of(c),
+            state: StateSizes::of(c),
+            shape,
+            kv: layer,
+            now: r.step(),
+            proj: &s.proj,
+            turns: &s.turns,
+            conv_state: &l.conv,
+            mamba: &self.layers[layer].mamba,
+            pages: state.pages.table(),
+            ssm_state: &l.ssm,
+            mixed: &s.mixed,
+            control: &state.next.control,
+        };
+        r.call(Op::Mixer, &kernel, Needed::Always, move |step| [attention * step.splits + ssm, 1, 1]);
+    }
+}

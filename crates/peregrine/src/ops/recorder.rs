@@ -1,0 +1,52 @@
+//! Recording: what the page in `model.rs` writes into.
+
+use super::Op;
+use super::target::Target;
+use crate::kernels::Typed;
+use crate::plan::{Call, Needed, Stage, Step};
+
+/// Records dispatches in order. The operations add the vocabulary that `model.rs` is written in.
+pub struct Recorder<'a> {
+    target: Target,
+    step: &'a wgpu::Buffer,
+    /// The layer that is being recorded.
+    pub layer: Option<u32>,
+    calls: Vec<Call>,
+}
+
+impl<'a> Recorder<'a> {
+    /// Nothing yet. `step` is the uniform buffer of [`Step`].
+    pub fn new(target: Target, step: &'a wgpu::Buffer) -> Self {
+        Self { target, step, layer: None, calls: Vec::new() }
+    }
+
+    /// What was recorded.
+    pub fn finish(self) -> Vec<Call> {
+        self.calls
+    }
+
+    /// What it is recorded for.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// The step's uniform, `now` in most kernels.
+    pub fn step(&self) -> &'a wgpu::Buffer {
+        self.step
+    }
+
+    /// A dispatch. `grid`: its workgroups.
+    pub fn call<K: Typed>(&mut self, op: Op, kernel: &K, needed: Needed, grid: impl Fn(&Step) -> [u32; 3] + 'static) {
+        self.calls.push(Call {
+            stage: Stage { layer: self.layer, op },
+            needed,
+            weight_bytes: kernel.weight_bytes(),
+            kv: kernel.layer(),
+            kernel: K::KERNEL,
+            reduction: K::reduction(self.target.reduction),
+            constants: kernel.constants(),
+            buffers: kernel.buffers(),
+            grid: Box::new(grid),
+        });
+    }
+}

@@ -1,0 +1,87 @@
+//! The next token, drawn on the GPU and left there: the likeliest, or one at a temperature.
+
+use super::{Op, Recorder};
+use crate::kernels::{kernel, wgsl};
+use crate::model::Model;
+use crate::plan::Needed::{Likeliest, Token, Weighted};
+use crate::sampling::Drawing;
+use crate::state::{CANDIDATES, Ends, State};
+
+/// `Candidate` of `shaders/sample/candidate.wgsl`.
+#[repr(C)]
+pub struct Candidate([u32; 4]);
+
+wgsl! {
+    Candidate: "Candidate";
+    Ends: "Ends";
+    Drawing: "Drawing";
+}
+
+kernel! {
+    /// The likeliest token of a piece of the vocabulary; keeps the logits.
+    Candidates = CANDIDATES { THREADS: u32, PIECES: u32 }
+    (
+        ends: uniform Ends, logits: read f32, kept: write f32, control: read u32, found: write Candidate, bins: write u32,
+    )
+}
+
+kernel! {
+    /// The likeliest of all.
+    Sample = SAMPLE { PIECES: u32 } (ends: uniform Ends, found: read Candidate, ids: write u32, control: write u32)
+}
+
+kernel! {
+    /// A piece of the vocabulary: tokens and their weights by distance from the likeliest.
+    Weigh = WEIGH { THREADS: u32, PIECES: u32 }
+    (
+        ends: uniform Ends, drawing: uniform Drawing, kept: read f32, control: read u32, found: read Candidate,
+        bins: write crate::kernels::Atomic,
+    )
+}
+
+kernel! {
+    /// The same piece: which bins top-k and top-p cut, the tokens in them, the weight of those
+    /// before.
+    Gather = GATHER { THREADS: u32, PIECES: u32 }
+    (
+        ends: uniform Ends, drawing: uniform Drawing, kept: read f32, control: read u32, found: read Candidate,
+        bins: read u32, pieces: write [u32; 4], list: write u32,
+    )
+}
+
+kernel! {
+    /// All: the cuts exactly, and the walk to the random point.
+    Draw = DRAW { THREADS: u32, PIECES: u32 }
+    (
+        ends: uniform Ends, drawing: uniform Drawing, kept: read f32, found: read Candidate, pieces: read [u32; 4],
+        list: read u32, ids: write u32, control: write u32,
+    )
+}
+
+/// Invocations of a workgroup of [`Weigh`], [`Gather`] and [`Draw`].
+const THREADS: u32 = 256;
+
+impl Model {
+    /// The next token.
+    pub(crate) fn sample(&self, r: &mut Recorder<'_>, state: &State) {
+        let (n, logits) = (&state.next, &self.scratch.logits);
+        let (ends, drawing, kept, control, found) = (&n.ends, &n.drawing, &n.kept, &n.control, &n.candidates);
+        let (bins, pieces, ids) = (&n.bins, &n.pieces, &n.ids);
+        let (threads, all) = (r.target().candidates(), CANDIDATES);
+        let kernel = Candidates { THREADS: threads, PIECES: all, ends, logits, kept, control, found, bins };
+        r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
+        let kernel = Sample { PIECES: all, ends, found, ids, control };
+        r.call(Op::Sample, &kernel, Likeliest, |_| [1; 3]);
+        if !self.draws_at_temperatures() {
+            return;
+        }
+        let kernel = Weigh { THREADS, PIECES: all, ends, drawing, kept, control, found, bins };
+        r.call(Op::Sample, &kernel, Weighted, move |_| [all, 1, 1]);
+        // The logits have been kept: their buffer has room for the list.
+        let list = logits;
+        let kernel = Gather { THREADS, PIECES: all, ends, drawing, kept, control, found, bins, pieces, list };
+        r.call(Op::Sample, &kernel, Weighted, move |_| [all, 1, 1]);
+        let kernel = Draw { THREADS, PIECES: all, ends, drawing, kept, found, pieces, list, ids, control };
+        r.call(Op::Sample, &kernel, Weighted, |_| [1; 3]);
+    }
+}

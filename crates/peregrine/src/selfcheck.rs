@@ -1,0 +1,240 @@
+//! The self-check: before a model answers on a device for the first time, the very pipelines that it will use are run on a small
+//! input and compared with the CPU. What computes wrong results is not used: the next way to drive the device is tried.
+//!
+//! [`crate::check`] compares everything and takes as long as that takes; this takes a fraction of a second whatever the model's
+//! size: of each layout of layers one, of each matrix some rows, of the SSM heads some, every stage from the GPU's own input to it.
+//! Then all layers: a prompt read at once must give the logits of the same prompt read with its last tokens one by one, which other
+//! kernels do. And draws on the GPU must be those of the host.
+
+mod samples;
+mod stages;
+mod variants;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use sha2::{Digest, Sha256};
+
+use self::stages::Stages;
+use self::variants::variants;
+use crate::check::{Comparison, TOLERANCE_F16, spread_ids};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::gpu::{Access, Gpu, GpuOptions, Instant};
+use crate::model::{LoadOptions, Progress};
+use crate::sampling::{Sampler, SamplingOptions};
+use crate::session::{Engine, Session};
+use crate::state::KvType;
+
+/// What is known of ways to drive a device: by key, `None` where results are right, else what was wrong first. Keep it between runs, so
+/// that each way is looked at once; a key holds the version, the adapter and its driver, the way, and the model's layout.
+pub type Outcomes = BTreeMap<String, Option<String>>;
+
+/// One way to drive the device, and how it did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// Its entry in [`Outcomes`].
+    pub key: String,
+    /// In words, as "GPU shapes, subgroup sums".
+    pub variant: String,
+    /// The first thing that was wrong, `None` where nothing was.
+    pub failed: Option<String>,
+    /// Seconds that the check took; `None` where the outcome was known before.
+    pub seconds: Option<f64>,
+}
+
+/// A model that has passed, and how the device is driven.
+pub struct Checked {
+    /// The model.
+    pub engine: Rc<Engine>,
+    /// What was tried, in order; the last one is used.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Opens a device and loads a model in the best way that passes the self-check: the one that the options ask for or that suits the
+/// device, then without cooperative matrices, with sums through workgroup memory, within the baseline's limits, and with the other
+/// class of kernel shapes. `outcomes` are those of earlier runs, and hold those of this one afterwards. `on_verdict` hears of each
+/// way as it is judged.
+///
+/// # Errors
+/// [`Error::SelfCheck`] where nothing passes; what [`Gpu::open`] and [`Engine::load`] say.
+pub async fn load(
+    access: &Access,
+    options: &GpuOptions,
+    checkpoint: &Checkpoint,
+    load: &LoadOptions,
+    outcomes: &mut Outcomes,
+    progress: &mut dyn FnMut(Progress),
+    on_verdict: &mut dyn FnMut(&Verdict),
+) -> Result<Checked> {
+    let first = Gpu::open(access, options).await?;
+    let ways = variants(options, &first);
+    let mut opened = Some(first);
+    let mut verdicts: Vec<Verdict> = Vec::new();
+    // Where kernels could not even be made: the first one's own words, if that is all that went wrong.
+    let mut refused = None;
+    for way in ways {
+        let gpu = match opened.take() {
+            Some(gpu) => gpu,
+            None => match Gpu::open(access, &way).await {
+                Ok(gpu) => gpu,
+                // It lacks what this way needs.
+                Err(Error::NoGpu { .. }) => continue,
+                Err(error) => return Err(error),
+            },
+        };
+        let (variant, key) = (variants::in_words(&gpu, &way), key(&gpu, &way, checkpoint, load));
+        if verdicts.iter().any(|v| v.key == key) {
+            continue;
+        }
+        let mut verdict = Verdict { key, variant, failed: None, seconds: None };
+        let mut engine = None;
+        match outcomes.get(&verdict.key) {
+            Some(Some(reason)) => verdict.failed = Some(reason.clone()),
+            known => match Engine::load(&gpu, checkpoint, load, progress).await {
+                Ok(loaded) if known.is_some() => engine = Some(loaded),
+                Ok(loaded) => {
+                    let start = Instant::now();
+                    verdict.failed = self_check(&loaded, checkpoint).await?;
+                    verdict.seconds = Some(Instant::now().since(start));
+                    outcomes.insert(verdict.key.clone(), verdict.failed.clone());
+                    engine = Some(loaded);
+                }
+                // A driver that refuses one kernel may take another. It may also take it next time, so it is not kept.
+                Err(error @ Error::Gpu { .. }) => {
+                    verdict.failed = Some(error.to_string());
+                    refused = refused.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            },
+        }
+        on_verdict(&verdict);
+        let passed = verdict.failed.is_none();
+        verdicts.push(verdict);
+        if let (Some(engine), true) = (engine, passed) {
+            return Ok(Checked { engine, verdicts });
+        }
+    }
+    let tried: Vec<String> =
+        verdicts.iter().map(|v| format!("{}: {}", v.variant, v.failed.as_deref().unwrap_or("?"))).collect();
+    match refused {
+        Some(error) if verdicts.iter().all(|v| v.seconds.is_none() && !outcomes.contains_key(&v.key)) => Err(error),
+        _ => Err(Error::SelfCheck { detail: tried.join("; ") }),
+    }
+}
+
+/// What an outcome is kept under. Pipelines follow from the device, the way it is driven, and the sizes and formats of the model.
+fn key(gpu: &Gpu, way: &GpuOptions, checkpoint: &Checkpoint, load: &LoadOptions) -> String {
+    let mut layout = Sha256::new();
+    layout.update(format!("{:?} {:?} {:?} {:?}", checkpoint.config, load.kv, load.chunk, load.logit_rows));
+    for tensor in checkpoint.tensors() {
+        layout.update(format!("{} {:?} {}\n", tensor.name, tensor.shape, tensor.format));
+    }
+    let layout: String = layout.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{} | {} | {} | {layout}", env!("CARGO_PKG_VERSION"), gpu.identity(), variants::in_words(gpu, way))
+}
+
+/// Compares the pipelines of a loaded model with the CPU; the first thing that is wrong, in words, or `None`.
+///
+/// # Errors
+/// What the checkpoint or the device say.
+pub async fn self_check(engine: &Rc<Engine>, checkpoint: &Checkpoint) -> Result<Option<String>> {
+    let mut session = Session::new(engine)?;
+    let outcome = match compare(&mut session, checkpoint).await {
+        Err(error @ Error::NotFinite { .. }) => Some(error.to_string()),
+        Err(error) => return Err(error),
+        Ok(first) => first.map(|c| describe(&c)),
+    };
+    Ok(outcome)
+}
+
+fn describe(c: &Comparison) -> String {
+    format!("{}: the device computes {:e} where the CPU has {:e}", c.stage, c.found, c.expected)
+}
+
+/// Tokens of each step. First a prompt: on a GPU more than a tile and more than a chunk of the SSM heads, where the CPU computes more than
+/// the eight tokens that its kernels take at a time. Then two tokens, which find states that are not zero, then some one by one.
+fn steps(session: &Session) -> Vec<u32> {
+    let model = session.engine().model();
+    let whole: &[u32] = if model.target().is_software() { &[9, 2, 1] } else { &[67, 2, 1] };
+    let mut left = model.context_length();
+    let mut steps = Vec::new();
+    for tokens in whole.iter().map(|tokens| (*tokens).min(model.chunk())) {
+        // In a context of a few tokens a shorter prompt, so that one of each kind is left.
+        let tokens = if steps.is_empty() { tokens.min(left.saturating_sub(3).max(1)) } else { tokens };
+        if tokens <= left {
+            steps.push(tokens);
+            left -= tokens;
+        }
+    }
+    steps
+}
+
+async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Option<Comparison>> {
+    let steps = steps(session);
+    let total: u32 = steps.iter().sum();
+    let ids = spread_ids(checkpoint.config.vocab_size, total);
+    let mut rest = ids.as_slice();
+    let parts: Vec<&[u32]> = steps.iter().filter_map(|tokens| rest.split_off(..*tokens as usize)).collect();
+
+    // Far enough into the context that decode puts more than two pieces of it together, and attention goes on over many blocks.
+    let context = session.engine().model().context_length();
+    let start = if context >= 300 + total { 300 } else { 0 };
+    session.start_at(start)?;
+    let mut stages = Stages::new(session, checkpoint, start).await?;
+    for part in &parts {
+        if let Some(first) = stages.step(part).await? {
+            return Ok(Some(first));
+        }
+    }
+
+    // Every row of every layer: kernels for many tokens against kernels for one.
+    session.reset();
+    session.prefill(&ids).await?;
+    let at_once = session.logits().to_vec();
+    session.reset();
+    for part in &parts {
+        session.prefill(part).await?;
+    }
+    let model = session.engine().model();
+    let tolerance = match (model.target().cooperative, model.target().kv) {
+        (true, _) => 16.0 * TOLERANCE_F16,
+        (false, KvType::F32) => 1e-3,
+        (false, KvType::F16) => 1e-2,
+        (false, KvType::Q8) => 1e-1,
+    };
+    let both = Comparison::of("a prompt at once and one by one, logits", total, &at_once, session.logits());
+    let both = Comparison { tolerance, ..both };
+    session.reset();
+    if !both.is_close() {
+        return Ok(Some(both));
+    }
+    draws(session).await
+}
+
+/// Draws on the GPU against the host's, from logits of a trained model's size.
+async fn draws(session: &mut Session) -> Result<Option<Comparison>> {
+    let model = session.engine().model();
+    let (vocab_size, weighted) = (model.config().vocab_size, model.draws_at_temperatures());
+    let logits: Vec<f32> = (0..u64::from(vocab_size))
+        .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 20) as f32 - 8.0)
+        .collect();
+    let drawn = SamplingOptions { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, ..SamplingOptions::default() };
+    let all = [Some(SamplingOptions::greedy()), weighted.then_some(drawn)];
+    for options in all.into_iter().flatten() {
+        let mut sampler = Sampler::new(options.clone())?;
+        for n in 0..2 {
+            let expected = sampler.sample(&logits, &[])?;
+            let found = match session.draw_on_gpu(&logits, &options, n).await {
+                Ok(found) => found,
+                Err(Error::Sampling { .. }) => u32::MAX,
+                Err(error) => return Err(error),
+            };
+            if found != expected {
+                let stage = if options.is_greedy() { "sample, the likeliest token" } else { "sample, a drawn token" };
+                return Ok(Some(Comparison::of(stage, 1, &[found as f32], &[expected as f32])));
+            }
+        }
+    }
+    Ok(None)
+}

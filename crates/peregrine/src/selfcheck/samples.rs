@@ -1,0 +1,126 @@
+//! Which rows, tokens and heads stand for all: the first and the last of everything that has borders, and some between.
+
+use std::ops::Range;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::error::Result;
+use crate::reference::kernels::{self, Mamba};
+
+/// Rows of a matrix: a few at each border of its sections, which begin at `borders`, and a few inside.
+pub(super) fn rows(rows: u32, borders: &[u32]) -> Vec<Range<u32>> {
+    const FEW: u32 = 4;
+    let inside = rows / 7 * 3;
+    let mut all: Vec<Range<u32>> = [0, inside, rows.saturating_sub(FEW)]
+        .into_iter()
+        .map(|first| first..(first + FEW).min(rows))
+        .chain(borders.iter().map(|border| border.saturating_sub(FEW / 2)..(border + FEW / 2).min(rows)))
+        .collect();
+    all.sort_by_key(|range| range.start);
+    all.dedup_by_key(|range| range.start);
+    all
+}
+
+/// Tokens of a step: those at the borders of what kernels take at a time.
+pub(super) fn tokens(count: u32) -> Vec<u32> {
+    let mut all: Vec<u32> = [0, 7, 8, 32, 64, count - 1].into_iter().filter(|token| *token < count).collect();
+    all.dedup();
+    all
+}
+
+/// Rows of `all` [T, width] for some tokens, one after the other.
+pub(super) fn pick(all: &[f32], width: usize, tokens: &[u32]) -> Vec<f32> {
+    tokens.iter().flat_map(|t| &all[*t as usize * width..][..width]).copied().collect()
+}
+
+/// Some rows of a matrix times `x`: [tokens, rows of all ranges], and the rows' numbers.
+pub(super) struct Products {
+    pub rows: Vec<u32>,
+    pub values: Vec<f32>,
+}
+
+/// Multiplies ranges of rows of a tensor with `x` [tokens, cols]; `scale` by row.
+pub(super) async fn products(
+    checkpoint: &Checkpoint,
+    tensor: &str,
+    ranges: &[Range<u32>],
+    x: &[f32],
+    scale: impl Fn(u32) -> f32,
+) -> Result<Products> {
+    let info = checkpoint.tensor(tensor)?;
+    let cols = info.cols() as usize;
+    let mut rows: Vec<u32> = Vec::new();
+    let mut weights = Vec::new();
+    for range in ranges {
+        weights.extend(checkpoint.read_rows_f32(info, range.start.into(), range.len() as u64).await?);
+        rows.extend(range.clone());
+    }
+    let mut values = kernels::linear(&weights, x, cols, 1.0);
+    for row in values.chunks_exact_mut(rows.len()) {
+        row.iter_mut().zip(&rows).for_each(|(value, row)| *value *= scale(*row));
+    }
+    Ok(Products { rows, values })
+}
+
+/// Some SSM heads of a model, as a model of its own: the first and the last of each group.
+pub(super) struct Heads {
+    pub heads: Vec<u32>,
+    pub config: Config,
+    pub mamba: Mamba,
+}
+
+impl Heads {
+    pub fn of(c: &Config, mamba: &Mamba) -> Self {
+        let each = c.mamba_n_heads / c.mamba_n_groups;
+        let of_group = |g: u32| if each > 1 { vec![g * each, (g + 1) * each - 1] } else { vec![g] };
+        let heads: Vec<u32> = (0..c.mamba_n_groups).flat_map(of_group).collect();
+        let count = heads.len() as u32;
+        let config = Config { mamba_n_heads: count, mamba_d_ssm: count * c.mamba_d_head, ..c.clone() };
+        let d = heads.iter().map(|head| mamba.d[*head as usize]).collect();
+        let none = Vec::new;
+        let mamba = Mamba { conv_weight: none(), conv_bias: none(), dt_bias: none(), a: none(), d };
+        Self { heads, config, mamba }
+    }
+
+    /// Of a row of all channels, those of the heads.
+    pub fn channels<'a>(&'a self, row: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+        let p = self.config.mamba_d_head as usize;
+        self.heads.iter().flat_map(move |head| &row[*head as usize * p..][..p]).copied()
+    }
+
+    fn each<'a>(&'a self, row: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+        self.heads.iter().map(|head| row[*head as usize])
+    }
+
+    /// Rows q | k | v | z | x | B | C | dt of the whole model, as rows of these heads.
+    pub fn proj(&self, whole: &Config, proj: &[f32]) -> Vec<f32> {
+        let (qkv, d) = ((whole.q_dim() + 2 * whole.kv_dim()) as usize, whole.mamba_d_ssm as usize);
+        let bc = (2 * whole.mamba_n_groups * whole.mamba_d_state) as usize;
+        let width = qkv + whole.in_proj_rows() as usize;
+        let mut rows = Vec::new();
+        for row in proj.chunks_exact(width) {
+            rows.extend_from_slice(&row[..qkv]);
+            rows.extend(self.channels(&row[qkv..]));
+            rows.extend(self.channels(&row[qkv + d..]));
+            rows.extend_from_slice(&row[qkv + 2 * d..][..bc]);
+            rows.extend(self.each(&row[qkv + 2 * d + bc..]));
+        }
+        rows
+    }
+
+    /// Rows q | x | B | C | delta | exp(delta A), likewise.
+    pub fn ready(&self, whole: &Config, ready: &[f32]) -> Vec<f32> {
+        let (q, d, heads) = (whole.q_dim() as usize, whole.mamba_d_ssm as usize, whole.mamba_n_heads as usize);
+        let bc = (2 * whole.mamba_n_groups * whole.mamba_d_state) as usize;
+        let width = q + d + bc + 2 * heads;
+        let mut rows = Vec::new();
+        for row in ready.chunks_exact(width) {
+            rows.extend_from_slice(&row[..q]);
+            rows.extend(self.channels(&row[q..]));
+            rows.extend_from_slice(&row[q + d..][..bc]);
+            rows.extend(self.each(&row[q + d + bc..]));
+            rows.extend(self.each(&row[q + d + bc + heads..]));
+        }
+        rows
+    }
+}

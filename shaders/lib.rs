@@ -1,0 +1,191 @@
+//! The WGSL of Peregrine: the table of its files, and the kernels that they are put together to.
+//!
+//! A kernel's source is its pieces, one file after the other, and then its own file. Numbers in
+//! them are `override`s; how lanes are summed is one of two pieces with the same function, how keys
+//! and values are kept one of three; all block formats are in the source of a kernel that reads
+//! weights. The rules for the files stand in README.md beside them.
+
+use std::hash::{Hash, Hasher};
+
+macro_rules! shader {
+    ($path:literal) => {
+        include_str!(concat!($path, ".wgsl"))
+    };
+}
+
+/// How a sum over neighbouring invocations is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// Through workgroup memory: every device can.
+    Workgroup,
+    /// By subgroup shuffles: needs the feature, and lanes that fit the smallest subgroup.
+    Subgroup,
+}
+
+/// Which piece keeps keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cache {
+    /// `kv/f16.wgsl`
+    F16,
+    /// `kv/f32.wgsl`
+    F32,
+    /// `kv/q8.wgsl`
+    Q8,
+}
+
+/// Files that come before a kernel's own.
+#[derive(Debug)]
+enum Piece {
+    /// The same ones always.
+    Same(&'static [&'static str]),
+    /// Those of each [`Cache`].
+    Cache([&'static [&'static str]; 3]),
+}
+
+/// A kernel: a name and the pieces of its source, in order.
+#[derive(Debug)]
+pub struct Kernel {
+    /// The name of its WGSL file.
+    pub name: &'static str,
+    /// Whether it sums over lanes, and so has a reduction piece in front.
+    pub reduces: bool,
+    /// The kernel's own file.
+    pub body: &'static str,
+    pieces: &'static [Piece],
+}
+
+/// By name: there is one of each.
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Kernel {}
+
+impl Hash for Kernel {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl Kernel {
+    /// The whole source. `web`: for Tint, which wants `enable subgroups;` in front where naga
+    /// rejects the line.
+    pub fn source(&self, reduction: Reduction, cache: impl Into<Cache>, web: bool) -> String {
+        let cache = cache.into();
+        let mut source = String::new();
+        if self.reduces && reduction == Reduction::Subgroup && web {
+            source.push_str("enable subgroups;\n");
+        }
+        if self.reduces {
+            source.push_str(match reduction {
+                Reduction::Workgroup => shader!("common/reduce_workgroup"),
+                Reduction::Subgroup => shader!("common/reduce_subgroup"),
+            });
+        }
+        for piece in self.pieces {
+            let files = match piece {
+                Piece::Same(files) => files,
+                Piece::Cache(files) => files[cache as usize],
+            };
+            source.extend(files.iter().copied());
+        }
+        source.push_str(self.body);
+        source
+    }
+}
+
+const STEP: Piece = Piece::Same(&[shader!("common/step")]);
+const TOKENS: Piece = Piece::Same(&[shader!("common/tokens")]);
+/// Natively only: the kernels that need more than the baseline.
+const COOPERATIVE: Piece = Piece::Same(&[shader!("common/cooperative")]);
+/// A matrix of weights in any block format.
+const MATRIX: Piece = Piece::Same(&[
+    shader!("linear/matrix"),
+    shader!("formats/f32"),
+    shader!("formats/f16"),
+    shader!("formats/bf16"),
+    shader!("formats/q4_0"),
+    shader!("formats/q4_1"),
+    shader!("formats/q5_0"),
+    shader!("formats/q5_1"),
+    shader!("formats/q8_0"),
+    shader!("formats/q2_k"),
+    shader!("formats/q3_k"),
+    shader!("formats/q4_k"),
+    shader!("formats/q5_k"),
+    shader!("formats/q6_k"),
+    shader!("formats/iq4_nl"),
+    shader!("formats/iq4_xs"),
+]);
+const EPILOGUE: Piece = Piece::Same(&[shader!("linear/epilogue")]);
+/// Linear layers where the CPU computes.
+const TWO_ROWS: Piece = Piece::Same(&[shader!("linear/two_rows")]);
+/// The KV cache: read, and also written.
+const KV: Piece = Piece::Cache([
+    &[shader!("kv/kv"), shader!("kv/f16")],
+    &[shader!("kv/kv"), shader!("kv/f32")],
+    &[shader!("kv/kv"), shader!("kv/q8")],
+]);
+const KV_APPEND: Piece = Piece::Cache([
+    &[shader!("kv/kv"), shader!("kv/f16"), shader!("kv/f16_append")],
+    &[shader!("kv/kv"), shader!("kv/f32"), shader!("kv/f32_append")],
+    &[shader!("kv/kv"), shader!("kv/q8"), shader!("kv/q8_append")],
+]);
+const COLUMNS: Piece = Piece::Same(&[shader!("ssm/columns")]);
+const SSD: Piece = Piece::Same(&[shader!("ssm/ssd")]);
+const SSD_COOPERATIVE: Piece = Piece::Same(&[shader!("ssm/ssd_cooperative")]);
+const CANDIDATE: Piece = Piece::Same(&[shader!("sample/candidate")]);
+const DRAWING: Piece = Piece::Same(&[shader!("sample/drawing")]);
+const SCAN: Piece = Piece::Same(&[shader!("sample/scan")]);
+const NEXT_TOKEN: Piece = Piece::Same(&[shader!("sample/next_token")]);
+
+/// A line each: its constant, folder / name, `sums` where it sums over lanes, and the pieces before
+/// it.
+macro_rules! kernels {
+    ($($id:ident = $folder:literal / $name:literal $($sums:ident)?: $($piece:ident)*;)*) => {
+        $(
+            #[doc = concat!("`", $folder, "/", $name, ".wgsl`")]
+            pub static $id: Kernel = Kernel {
+                name: $name,
+                reduces: kernels!(@reduces $($sums)?),
+                body: include_str!(concat!($folder, "/", $name, ".wgsl")),
+                pieces: &[$($piece),*],
+            };
+        )*
+        /// Every kernel there is.
+        pub static KERNELS: &[&Kernel] = &[$(&$id),*];
+    };
+    (@reduces sums) => { true };
+    (@reduces) => { false };
+}
+
+kernels! {
+    EMBED = "embed" / "embed": STEP MATRIX;
+    RMSNORM = "norm" / "rmsnorm" sums: STEP;
+    GATED_NORM = "norm" / "gated_norm" sums: ;
+    MATVEC = "linear" / "matvec": STEP TOKENS MATRIX EPILOGUE TWO_ROWS;
+    MATVEC_TEAM = "linear" / "matvec_team" sums: STEP MATRIX EPILOGUE;
+    MATMUL = "linear" / "matmul": STEP TOKENS MATRIX EPILOGUE TWO_ROWS;
+    MATMUL_TILE = "linear" / "matmul_tile": STEP TOKENS MATRIX EPILOGUE;
+    MATMUL_COOPERATIVE = "linear" / "matmul_cooperative": COOPERATIVE STEP TOKENS MATRIX EPILOGUE;
+    PREPARE = "mixers" / "prepare": STEP KV_APPEND;
+    MIXER_STEP = "mixers" / "mixer_step" sums: STEP KV_APPEND;
+    ATTENTION = "attention" / "attention": STEP KV;
+    ATTENTION_TILE = "attention" / "attention_tile": STEP KV;
+    ATTENTION_COOPERATIVE = "attention" / "attention_cooperative": COOPERATIVE STEP KV;
+    MERGE = "attention" / "merge": STEP;
+    SELECTIVE_SCAN = "ssm" / "selective_scan": STEP COLUMNS;
+    SSD_STATES = "ssm" / "ssd_states": STEP SSD;
+    SSD_PASS = "ssm" / "ssd_pass": STEP COLUMNS;
+    SSD_OUTPUT = "ssm" / "ssd_output": STEP SSD;
+    SSD_STATES_COOPERATIVE = "ssm" / "ssd_states_cooperative": COOPERATIVE STEP SSD_COOPERATIVE;
+    SSD_OUTPUT_COOPERATIVE = "ssm" / "ssd_output_cooperative": COOPERATIVE STEP SSD_COOPERATIVE;
+    CANDIDATES = "sample" / "candidates": CANDIDATE;
+    SAMPLE = "sample" / "sample": CANDIDATE NEXT_TOKEN;
+    WEIGH = "sample" / "weigh": CANDIDATE DRAWING;
+    GATHER = "sample" / "gather": CANDIDATE DRAWING SCAN;
+    DRAW = "sample" / "draw": CANDIDATE DRAWING SCAN NEXT_TOKEN;
+    PROBE = "common" / "probe": ;
+}

@@ -1,0 +1,221 @@
+// y = W x for one token on a GPU (decode), with the RMSNorm of x on the way where there is one. A workgroup is a team that
+// shares ROWS rows: an invocation multiplies one strip of one row, so that each loads its weights at once, as one vec4, and no
+// scale is decoded twice. The input is staged in workgroup memory while the weights are on their way.
+// Grid: (row groups folded at 32768, folds).
+//
+// The norm costs no dispatch: W (weight x / rms) = (W (weight x)) / rms, and the squares are summed while x is loaded.
+@group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read> norm: array<vec4<f32>>;      // weight of the norm; anything where there is none
+@group(0) @binding(4) var<uniform> now: Step;
+
+const NEVER: u32 = 0xffffffffu;
+// What is the same in all layers is a constant and not in the matrix's table: reading a table is a step more in the chain.
+override ROWS: u32 = 1u;                // a power of two, at most LANES; more than 1 only where such groups of rows share their parts
+override PAIRED: u32 = 0u;              // 1: an invocation has a second row, ROWS further on, and the workgroup twice as many
+override SPAN: u32 = 1u;                // strips of the input staged at a time
+override SPANS: u32 = 1u;
+override ROUNDS: u32 = 1u;              // strips of a span, over THREADS / ROWS, rounded up
+override STRIPS: u32 = 1u;              // of a row
+override BESIDE: u32 = NEVER;           // where two parts stand beside each other: the strips of the first; the second's input follows
+override FIRST_ROW: u32 = 0u;           // Matrix.first_row and Matrix.rows
+override ALL_ROWS: u32 = 0u;
+// Part.first_row (NEVER for the second of a pair), quants, scales, kind and scale of each part.
+override ROW_0: u32 = NEVER;  override QUANTS_0: u32 = 0u;  override SCALES_0: u32 = 0u;  override KIND_0: u32 = 0u;  override SCALE_0: f32 = 1.0;
+override ROW_1: u32 = NEVER;  override QUANTS_1: u32 = 0u;  override SCALES_1: u32 = 0u;  override KIND_1: u32 = 0u;  override SCALE_1: f32 = 1.0;
+override ROW_2: u32 = NEVER;  override QUANTS_2: u32 = 0u;  override SCALES_2: u32 = 0u;  override KIND_2: u32 = 0u;  override SCALE_2: f32 = 1.0;
+override ROW_3: u32 = NEVER;  override QUANTS_3: u32 = 0u;  override SCALES_3: u32 = 0u;  override KIND_3: u32 = 0u;  override SCALE_3: f32 = 1.0;
+override ROW_4: u32 = NEVER;  override QUANTS_4: u32 = 0u;  override SCALES_4: u32 = 0u;  override KIND_4: u32 = 0u;  override SCALE_4: f32 = 1.0;
+override ROW_5: u32 = NEVER;  override QUANTS_5: u32 = 0u;  override SCALES_5: u32 = 0u;  override KIND_5: u32 = 0u;  override SCALE_5: f32 = 1.0;
+override ROW_6: u32 = NEVER;  override QUANTS_6: u32 = 0u;  override SCALES_6: u32 = 0u;  override KIND_6: u32 = 0u;  override SCALE_6: f32 = 1.0;
+override ROW_7: u32 = NEVER;  override QUANTS_7: u32 = 0u;  override SCALES_7: u32 = 0u;  override KIND_7: u32 = 0u;  override SCALE_7: f32 = 1.0;
+override NORM_STRIP: u32 = NEVER;       // strips from here on are normalised, together
+override NORM_WIDTH: u32 = 1u;          // values under the norm
+override NORM_EPS: f32 = 0.0;
+// Where attention's pieces begin in x, in vec4s; see mixer_step.wgsl. Vec4s of all heads, and of one.
+override PIECES: u32 = NEVER;
+override ATTENTION: u32 = 0u;
+override HEAD: u32 = 1u;
+
+// vec4 j of strip s of the span at 8 s + j ^ (s % 8): neighbours meet different banks.
+var<workgroup> tile: array<vec4<f32>, 8u * SPAN>;
+// What LANES invocations have summed for each of their ROWS rows: plain, under the norm, the second row (up, or the pair's), squares.
+var<workgroup> partial: array<vec4<f32>, ROWS * (THREADS / LANES)>;
+
+// The part that row `row` is in, where parts stand one below the other.
+fn part_of(row: u32) -> u32 {
+  return u32(row >= ROW_1) + u32(row >= ROW_2) + u32(row >= ROW_3) + u32(row >= ROW_4) + u32(row >= ROW_5) + u32(row >= ROW_6)
+    + u32(row >= ROW_7);
+}
+
+fn part_at(p: u32) -> Part {
+  let strips = select(STRIPS, select(BESIDE, STRIPS - BESIDE, p == 1u), BESIDE != NEVER);
+  switch (p) {
+    case 0u: { return Part(ROW_0, 0u, strips, 0u, QUANTS_0, SCALES_0, KIND_0, SCALE_0); }
+    case 1u: { return Part(ROW_1, 0u, strips, 0u, QUANTS_1, SCALES_1, KIND_1, SCALE_1); }
+    case 2u: { return Part(ROW_2, 0u, strips, 0u, QUANTS_2, SCALES_2, KIND_2, SCALE_2); }
+    case 3u: { return Part(ROW_3, 0u, strips, 0u, QUANTS_3, SCALES_3, KIND_3, SCALE_3); }
+    case 4u: { return Part(ROW_4, 0u, strips, 0u, QUANTS_4, SCALES_4, KIND_4, SCALE_4); }
+    case 5u: { return Part(ROW_5, 0u, strips, 0u, QUANTS_5, SCALES_5, KIND_5, SCALE_5); }
+    case 6u: { return Part(ROW_6, 0u, strips, 0u, QUANTS_6, SCALES_6, KIND_6, SCALE_6); }
+    default: { return Part(ROW_7, 0u, strips, 0u, QUANTS_7, SCALES_7, KIND_7, SCALE_7); }
+  }
+}
+
+// A strip that is on its way, and what decodes it.
+struct Loaded {
+  raw: Raw,
+  part: Part,
+  row: u32,
+  s: u32,
+}
+
+// Strip s of a row, counted over the parts that stand beside each other; `below`: the part it is in where they stand one below the other.
+fn loaded(below: u32, row: u32, s: u32) -> Loaded {
+  let is_beside = s >= BESIDE;
+  let part = part_at(select(below, 1u, is_beside));
+  let row_in = row - select(part.first_row, ROW_0, part.first_row == NEVER);
+  let s_in = select(s, s - BESIDE, is_beside);
+  return Loaded(load(part, row_in, s_in), part, row_in, s_in);
+}
+
+fn dot_of(w: Loaded, v: Strip) -> f32 {
+  return w.part.scale * dot_with(w.raw, w.part, w.row, w.s, v);
+}
+
+// Vec4 `column` of the input. Attention over two pieces of the context is put together here: a dispatch in between would take longer.
+fn input(column: u32) -> vec4<f32> {
+  if (PIECES == NEVER || column >= ATTENTION || now.splits != 2u) {
+    return x[column];
+  }
+  let first = PIECES + column / HEAD * 2u * (HEAD + 1u);
+  let second = first + HEAD + 1u;
+  let a = x[first];
+  let b = x[second];
+  let a_output = x[first + 1u + column % HEAD];
+  let b_output = x[second + 1u + column % HEAD];
+  let top = max(a.x, b.x);
+  let a_share = exp(a.x - top);
+  let b_share = exp(b.x - top);
+  return (a_share * a_output + b_share * b_output) / (a_share * a.y + b_share * b.y);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+  let inside = (ROWS + PAIRED * ROWS) * (group.x + group.y * 32768u);
+  if (inside >= ALL_ROWS) {
+    return;
+  }
+  let r = index % ROWS;
+  let local = index / ROWS;
+  let first_row = FIRST_ROW + inside;
+  let row = min(first_row + r, FIRST_ROW + ALL_ROWS - 1u);
+  let below = part_of(row);
+  // The second row: of SwiGLU, the same of up; both multiply what is read of the input once.
+  let seconds = EPILOGUE == SWIGLU || PAIRED == 1u;
+  let row_2 = select(min(row + ROWS, FIRST_ROW + ALL_ROWS - 1u), row, EPILOGUE == SWIGLU);
+  let below_2 = select(below, 1u, EPILOGUE == SWIGLU);
+  let writes = index < ROWS && inside + index < ALL_ROWS;
+  let writes_2 = PAIRED == 1u && index < ROWS && inside + ROWS + index < ALL_ROWS;
+  // On its way while the weights are.
+  var before = 0.0;
+  var before_2 = 0.0;
+  if (writes) {
+    before = standing(first_row + index);
+  }
+  if (writes_2) {
+    before_2 = standing(first_row + ROWS + index);
+  }
+  var sums = vec4<f32>(0.0);
+  for (var span = 0u; span < SPANS; span++) {
+    let begin = span * SPAN;
+    // The weights of two rounds are on their way while the input is staged, later those of the next two while one is summed.
+    var w = loaded(below, row, min(begin + local, STRIPS - 1u));
+    var w_2 = Loaded();
+    if (seconds) {
+      w_2 = loaded(below_2, row_2, min(begin + local, STRIPS - 1u));
+    }
+    var next = Loaded();
+    var next_2 = Loaded();
+    if (ROUNDS > 1u) {
+      let s = min(begin + local + THREADS / ROWS, STRIPS - 1u);
+      next = loaded(below, row, s);
+      if (seconds) {
+        next_2 = loaded(below_2, row_2, s);
+      }
+    }
+    if (span > 0u) {
+      workgroupBarrier();
+    }
+    for (var i = index; i < 8u * SPAN; i += THREADS) {
+      let s = begin + i / 8u;
+      let column = 8u * min(s, STRIPS - 1u) + i % 8u;
+      var v = select(vec4<f32>(0.0), input(column), s < STRIPS);
+      if (NORM_STRIP != NEVER) {
+        let under_norm = s >= NORM_STRIP;
+        sums.w += select(0.0, dot(v, v), under_norm);
+        v *= select(vec4<f32>(1.0), norm[select(0u, column - 8u * NORM_STRIP, under_norm)], under_norm);
+      }
+      tile[i ^ (i / 8u % 8u)] = v;
+    }
+    workgroupBarrier();
+    for (var round = 0u; round < ROUNDS; round++) {
+      let strip_in = round * (THREADS / ROWS) + local;
+      let at = 8u * min(strip_in, SPAN - 1u);
+      let k = at / 8u % 8u;
+      let v = Strip(
+        tile[at + k], tile[at + (1u ^ k)], tile[at + (2u ^ k)], tile[at + (3u ^ k)],
+        tile[at + (4u ^ k)], tile[at + (5u ^ k)], tile[at + (6u ^ k)], tile[at + (7u ^ k)],
+      );
+      let is_in = strip_in < SPAN;
+      let sum = select(0.0, dot_of(w, v), is_in);
+      if (NORM_STRIP != NEVER && begin + strip_in >= NORM_STRIP) {
+        sums.y += sum;
+      } else {
+        sums.x += sum;
+      }
+      let after = min(begin + strip_in + 2u * (THREADS / ROWS), STRIPS - 1u);
+      if (seconds) {
+        sums.z += select(0.0, dot_of(w_2, v), is_in);
+        if (round + 1u < ROUNDS) {
+          w_2 = next_2;
+          if (round + 2u < ROUNDS) {
+            next_2 = loaded(below_2, row_2, after);
+          }
+        }
+      }
+      if (round + 1u < ROUNDS) {
+        w = next;
+        if (round + 2u < ROUNDS) {
+          next = loaded(below, row, after);
+        }
+      }
+    }
+  }
+  let all = reduce_apart(sums, index, ROWS);
+  if (index % LANES < ROWS) {
+    partial[index / LANES * ROWS + r] = all;
+  }
+  workgroupBarrier();
+  if (!writes) {
+    return;
+  }
+  var total = vec4<f32>(0.0);
+  for (var i = index; i < ROWS * (THREADS / LANES); i += ROWS) {
+    total += partial[i];
+  }
+  if (NORM_STRIP != NEVER) {
+    var squares = 0.0;
+    for (var i = 0u; i < ROWS * (THREADS / LANES); i++) {
+      squares += partial[i].w;
+    }
+    let scale = inverseSqrt(squares / f32(NORM_WIDTH) + NORM_EPS);
+    total.x += scale * total.y;
+    total.z *= scale;
+  }
+  finish(first_row + index, total.x, total.z, before);
+  if (writes_2) {
+    finish(first_row + ROWS + index, total.z, 0.0, before_2);
+  }
+}

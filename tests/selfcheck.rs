@@ -1,0 +1,207 @@
+//! The self-check: what is right passes in every variant, every planted fault is found, and what it is found in is not used.
+
+use std::cell::RefCell;
+
+use peregrine::Error;
+use peregrine::gpu::{Access, Alter, GpuOptions, Reduction, ShapeClass};
+use peregrine::model::LoadOptions;
+use peregrine::selfcheck::{Outcomes, Verdict, load, self_check};
+use peregrine::session::Session;
+use peregrine::state::KvType;
+use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model};
+use pollster::block_on;
+
+fn shaped(shapes: ShapeClass, reduction: Reduction) -> GpuOptions {
+    GpuOptions { shapes: Some(shapes), reduction: Some(reduction), ..GpuOptions::default() }
+}
+
+/// What the self-check says of a model on a device.
+fn outcome(options: &GpuOptions, model: &std::path::Path, kv: KvType) -> Option<String> {
+    let checkpoint = checkpoint(model);
+    let load = LoadOptions { kv, ..LoadOptions::default() };
+    let engine = block_on(peregrine::session::Engine::load(&gpu(options), &checkpoint, &load, &mut |_| {})).unwrap();
+    block_on(self_check(&engine, &checkpoint)).unwrap()
+}
+
+#[test]
+fn what_is_right_passes_in_every_variant() {
+    let (hardware, software) = (ShapeClass::Hardware, ShapeClass::Software);
+    let (subgroup, workgroup) = (Reduction::Subgroup, Reduction::Workgroup);
+    let variants = [shaped(software, workgroup), shaped(hardware, workgroup), shaped(hardware, subgroup)];
+    let baseline = GpuOptions { baseline: true, ..shaped(hardware, workgroup) };
+    for case in ["norm1", "norm2", "gate2", "odd", "quant", "row80", "tied", "wide"] {
+        let model = golden_path(&format!("{case}.gguf"));
+        for (i, options) in variants.iter().chain([&baseline]).enumerate() {
+            // Each kind of keys and values with each case, somewhere.
+            let kv = KvType::ALL[(i + case.len()) % 3];
+            assert_eq!(outcome(options, &model, kv), None, "{case}, {options:?}, {kv:?}");
+        }
+    }
+    for options in &variants {
+        assert_eq!(outcome(options, &tiny_model(), KvType::F16), None, "{options:?}");
+    }
+    assert_eq!(outcome(&variants[1], &golden_path("hf-folder"), KvType::F32), None);
+}
+
+/// A kernel's source with `$from` made `$to`, everywhere in it.
+macro_rules! fault {
+    ($kernel:literal, $from:literal, $to:literal) => {{
+        let alter: Alter = |name, source| {
+            if name != $kernel {
+                return source;
+            }
+            let changed = source.replace($from, $to);
+            assert_ne!(changed, source, "{name} has no {:?}", $from);
+            changed
+        };
+        ($kernel, alter)
+    }};
+}
+
+#[test]
+fn faults_in_kernels_of_gpus_are_found() {
+    // The first is the fault that browsers' compilers made of a variable without a value.
+    let strip: (&str, Alter) = ("matmul_tile", |name, source| {
+        if name != "matmul_tile" {
+            return source;
+        }
+        let before = "for (var p = 0u; p < parts; p++) {";
+        assert!(source.contains(before) && source.contains("var w = Strip();"));
+        source.replace("var w = Strip();", "").replace(before, &format!("var w = Strip();\n{before}"))
+    });
+    let faults = [
+        strip,
+        fault!("embed", "h[y + 7u] = w.h;", ""),
+        fault!("rmsnorm", "+ EPS", "+ 0.03"),
+        fault!("matvec_team", "total.z *= scale;", "total.z *= 1.01 * scale;"),
+        fault!("matvec_team", "+ NORM_EPS", "+ 1000.0 * NORM_EPS"),
+        fault!("prepare", "exp(delta *", "exp(1.001 * delta *"),
+        fault!("attention_tile", "let fade = exp(", "let fade = exp(0.5 + "),
+        fault!("ssd_states", "exp(end - a_4)", "exp(0.99 * (end - a_4))"),
+        fault!("ssd_pass", "state = decay * state + added;", "state = state + added;"),
+        fault!("ssd_output", "+ skip * x", "+ 1.01 * skip * x"),
+        fault!("mixer_step", "let decay = exp(", "let decay = exp(-0.001 + "),
+        fault!("mixer_step", "let fade = exp(", "let fade = exp(0.5 + "),
+        fault!("merge", "= sum / total;", "= 1.001 * sum / total;"),
+        fault!(
+            "candidates",
+            "mine = better(mine, Candidate(logit, i, 0u, 0u));",
+            "mine = Candidate(logit, i, 0u, 0u);"
+        ),
+        fault!("sample", "store_token(best[0].token,", "store_token(best[0].token + 1u,"),
+        fault!("draw", "store_token(token, false);", "store_token(token ^ 1u, false);"),
+    ];
+    for (kernel, alter) in faults {
+        for case in ["norm1", "odd"] {
+            let options = GpuOptions { alter: Some(alter), ..shaped(ShapeClass::Hardware, Reduction::Workgroup) };
+            let found = outcome(&options, &golden_path(&format!("{case}.gguf")), KvType::F32);
+            assert!(found.is_some(), "{kernel}, {case}");
+            println!("{kernel}, {case}: {}", found.unwrap());
+        }
+    }
+}
+
+#[test]
+fn faults_in_kernels_of_software_adapters_are_found() {
+    let faults = [
+        fault!("matmul", "finish_token(first, t + 7u, sum_6.zw,", "finish_token(first, t + 7u, sum_6.xy,"),
+        fault!("matvec", "finish_two(first, t, sum, second)", "finish_two(first, t, sum.yx, second)"),
+        fault!("attention", "let fade = exp(", "let fade = exp(0.5 + "),
+        fault!("selective_scan", "= y * z", "= 1.01 * y * z"),
+    ];
+    for (kernel, alter) in faults {
+        let options = GpuOptions { alter: Some(alter), ..shaped(ShapeClass::Software, Reduction::Workgroup) };
+        let found = outcome(&options, &golden_path("norm1.gguf"), KvType::F16);
+        assert!(found.is_some(), "{kernel}");
+    }
+}
+
+/// Loads the embedded model; what was tried, and the logits after a few tokens.
+fn tried(options: &GpuOptions, outcomes: &mut Outcomes) -> Result<(Vec<Verdict>, Vec<f32>), Error> {
+    let checkpoint = checkpoint(&golden_path("norm1.gguf"));
+    let heard = RefCell::new(Vec::new());
+    let checked = block_on(load(
+        &Access::new(),
+        options,
+        &checkpoint,
+        &LoadOptions { kv: KvType::F32, ..LoadOptions::default() },
+        outcomes,
+        &mut |_| {},
+        &mut |verdict| heard.borrow_mut().push(verdict.clone()),
+    ))?;
+    assert_eq!(heard.into_inner(), checked.verdicts);
+    let mut session = Session::new(&checked.engine)?;
+    block_on(session.prefill(&[5, 9, 2, 7, 11, 3, 1, 8]))?;
+    Ok((checked.verdicts, session.logits().to_vec()))
+}
+
+#[test]
+fn what_fails_is_not_used_and_that_is_remembered() {
+    let hardware = shaped(ShapeClass::Hardware, Reduction::Subgroup);
+    let mut outcomes = Outcomes::new();
+    let (verdicts, right) = tried(&hardware, &mut outcomes).unwrap();
+    assert_eq!((verdicts.len(), verdicts[0].failed.clone()), (1, None), "{verdicts:?}");
+    assert!(verdicts[0].seconds.is_some());
+    let (again, _) = tried(&hardware, &mut outcomes).unwrap();
+    assert_eq!((again[0].seconds, again[0].failed.clone()), (None, None), "known");
+
+    // A fault in subgroup sums: sums through workgroup memory are used instead.
+    let subgroup: Alter = |name, source| match name {
+        "matvec_team" => source.replace("subgroupShuffleXor(", "subgroupShuffleXor(0.5 * "),
+        _ => source,
+    };
+    let mut outcomes = Outcomes::new();
+    let (verdicts, logits) = tried(&GpuOptions { alter: Some(subgroup), ..hardware.clone() }, &mut outcomes).unwrap();
+    let words: Vec<&str> = verdicts.iter().map(|v| v.variant.as_str()).collect();
+    assert_eq!(words, ["GPU shapes, subgroup sums", "GPU shapes, workgroup sums"], "{verdicts:?}");
+    assert!(verdicts[0].failed.as_ref().unwrap().starts_with("layer 0, "), "{verdicts:?}");
+    peregrine_tests::assert_close("logits", &logits, &right, 1e-3);
+    // The next time nobody looks again.
+    let (verdicts, _) = tried(&GpuOptions { alter: Some(subgroup), ..hardware.clone() }, &mut outcomes).unwrap();
+    assert!(verdicts.len() == 2 && verdicts.iter().all(|v| v.seconds.is_none()), "{verdicts:?}");
+
+    // In a kernel of GPUs whatever the sums: the shapes of software adapters are left.
+    let (_, tile) = fault!("attention_tile", "let fade = exp(", "let fade = exp(0.5 + ");
+    let (verdicts, logits) =
+        tried(&GpuOptions { alter: Some(tile), ..hardware.clone() }, &mut Outcomes::new()).unwrap();
+    assert_eq!(verdicts.last().unwrap().variant, "software shapes, workgroup sums", "{verdicts:?}");
+    assert_eq!(verdicts.iter().filter(|v| v.failed.is_some()).count(), 3, "{verdicts:?}");
+    peregrine_tests::assert_close("logits", &logits, &right, 1e-3);
+
+    // A kernel that the driver refuses is as good as wrong.
+    let refused: Alter = |name, source| match name {
+        "attention_tile" => source.replace("let fade = exp(", "let fade = expp("),
+        _ => source,
+    };
+    let (verdicts, _) = tried(&GpuOptions { alter: Some(refused), ..hardware.clone() }, &mut Outcomes::new()).unwrap();
+    assert_eq!(verdicts.last().unwrap().variant, "software shapes, workgroup sums", "{verdicts:?}");
+
+    // In what all share: nothing passes, and no text is made.
+    let (_, embed) = fault!("embed", "h[y + 7u] = w.h;", "");
+    let error = tried(&GpuOptions { alter: Some(embed), ..hardware }, &mut Outcomes::new()).unwrap_err();
+    assert_eq!(error.code(), "self-check");
+    let message = error.to_string();
+    assert!(message.contains("GPU shapes, subgroup sums: embed: the device computes"), "{message}");
+    assert!(message.contains("software shapes"), "{message}");
+}
+
+#[test]
+fn logits_that_are_no_numbers_end_in_an_error_that_says_where() {
+    // Inside of the layers, and only in the head; as a prompt and as a step of an answer.
+    let mlp: Alter = |name, source| match name {
+        "attention_tile" | "mixer_step" => source.replace("let fade = exp(", "let fade = exp(1e9 + "),
+        _ => source,
+    };
+    let options = GpuOptions { alter: Some(mlp), ..shaped(ShapeClass::Hardware, Reduction::Workgroup) };
+    let checkpoint = checkpoint(&golden_path("norm1.gguf"));
+    let engine =
+        block_on(peregrine::session::Engine::load(&gpu(&options), &checkpoint, &LoadOptions::default(), &mut |_| {}))
+            .unwrap();
+    let mut session = Session::new(&engine).unwrap();
+    let error = block_on(session.prefill(&(1..200).map(|i| i % 60).collect::<Vec<_>>())).unwrap_err();
+    let Error::NotFinite { stage, .. } = &error else { panic!("{error}") };
+    assert!(stage.starts_with("layer 1, project_in"), "{error}");
+    assert_eq!(error.code(), "not-finite");
+    assert_eq!(session.position(), 0, "nothing of it is kept");
+    assert!(session.logits().is_empty());
+}

@@ -1,0 +1,142 @@
+//! Hashes of every composed WGSL source, and of every dispatch that is recorded for the golden
+//! models: kernel, override constants, bindings, workgroups. Code that is moved changes none of
+//! them; what changes them on purpose writes the file anew:
+//! `make hashes`. With `HASHES=FOLDER` what is hashed is written there as text, to be compared with
+//! diff.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
+use peregrine::kernels::KERNELS;
+use peregrine::model::{LoadOptions, Model};
+use peregrine::ops::target::Target;
+use peregrine::plan::{Call, Step};
+use peregrine::state::KvType;
+use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model};
+use sha2::{Digest, Sha256};
+
+const FILE: &str = "unchanged.txt";
+const CASES: &[&str] = &["norm1.gguf", "norm2.gguf", "gate2.gguf", "tied.gguf", "wide.gguf", "odd.gguf", "row80.gguf"];
+
+fn hash(text: &str) -> String {
+    Sha256::digest(text)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A line for each text, which is written down where `HASHES` says.
+fn line(lines: &mut String, name: &str, text: &str) {
+    writeln!(lines, "{} {name}", hash(text)).unwrap();
+    if let Ok(folder) = std::env::var("HASHES") {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(format!("{folder}/{}", name.replace([' ', '/'], "_")), text).unwrap();
+    }
+}
+
+fn sources(lines: &mut String) {
+    for kernel in KERNELS {
+        for (reduction, kv) in
+            [Reduction::Workgroup, Reduction::Subgroup].into_iter().flat_map(|r| KvType::ALL.map(|k| (r, k)))
+        {
+            for web in [false, true] {
+                let source = kernel.source(reduction, kv, web);
+                line(
+                    lines,
+                    &format!("{} {reduction:?} {}{}", kernel.name, kv.name(), if web { " web" } else { "" }),
+                    &source,
+                );
+            }
+        }
+    }
+}
+
+/// Devices as plans see them: software, GPUs with and without subgroups, cooperative matrices. None
+/// of them need be there.
+fn targets() -> impl Iterator<Item = (&'static str, Target)> {
+    use Reduction::{Subgroup, Workgroup};
+    use ShapeClass::{Hardware, Software};
+    let target = |class, reduction, cooperative, kv, most_lanes, most_threads| Target {
+        many: true,
+        class,
+        reduction,
+        cooperative,
+        kv,
+        most_lanes,
+        most_threads,
+    };
+    [
+        ("software", target(Software, Workgroup, false, KvType::F16, 32, 256)),
+        ("software, q8", target(Software, Workgroup, false, KvType::Q8, 32, 256)),
+        ("workgroup sums", target(Hardware, Workgroup, false, KvType::F16, 32, 256)),
+        ("subgroup sums", target(Hardware, Subgroup, false, KvType::F32, 32, 384)),
+        ("small subgroups, q8", target(Hardware, Subgroup, false, KvType::Q8, 8, 256)),
+        ("cooperative", target(Hardware, Subgroup, true, KvType::F16, 32, 384)),
+    ]
+    .into_iter()
+}
+
+#[expect(clippy::mutable_key_type, reason = "a buffer's identity does not change")]
+/// Everything about a plan but its pipelines. Buffers are numbered as they come.
+fn describe(calls: &[Call]) -> String {
+    let steps = [(1, 0, 1), (1, 300, 2), (1, 700, 3), (2, 5, 1), (70, 64, 1), (256, 0, 1)];
+    let mut text = String::new();
+    let mut numbers: HashMap<_, usize> = HashMap::new();
+    for call in calls {
+        let mut constants = call.constants.clone();
+        constants.sort_by_key(|(name, _)| *name);
+        let constants: Vec<String> = constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let buffers: Vec<usize> = call
+            .buffers
+            .iter()
+            .map(|buffer| {
+                let next = numbers.len();
+                *numbers.entry(buffer.clone()).or_insert(next)
+            })
+            .collect();
+        let grids =
+            steps.map(|(tokens, position, splits)| (call.grid)(&Step { tokens, position, first: tokens - 1, splits }));
+        let reduction = if call.kernel.reduces { format!("{:?}", call.reduction) } else { String::new() };
+        writeln!(
+            text,
+            "{}: {} {reduction} [{}] {buffers:?} {:?} kv {:?} weights {} grids {grids:?}",
+            call.stage,
+            call.kernel.name,
+            constants.join(" "),
+            call.needed,
+            call.kv,
+            call.weight_bytes
+        )
+        .unwrap();
+    }
+    text
+}
+
+fn plans(lines: &mut String, gpu: &Gpu) {
+    let cases = CASES.iter().map(|case| (*case, golden_path(case))).chain([("tiny", tiny_model())]);
+    for (case, path) in cases {
+        let checkpoint = checkpoint(&path);
+        for (device, target) in targets() {
+            let options = LoadOptions { kv: target.kv, ..LoadOptions::default() };
+            let plans = Model::outline(gpu, &checkpoint, &options, target).unwrap();
+            for (tokens, calls) in ["one", "many"].into_iter().zip(plans) {
+                line(lines, &format!("{case}, {device}, {tokens}"), &describe(&calls));
+            }
+        }
+    }
+}
+
+#[test]
+fn sources_and_plans_are_as_they_were() {
+    let mut lines = String::new();
+    sources(&mut lines);
+    // A binding limit that cuts the larger matrices.
+    let options = GpuOptions { max_binding: Some(1 << 20), ..GpuOptions::default() };
+    plans(&mut lines, &gpu(&options));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
+    if std::env::var_os("UPDATE_HASHES").is_some() {
+        return std::fs::write(path, lines).unwrap();
+    }
+    let before = std::fs::read_to_string(&path).unwrap();
+    let differ: Vec<&str> = lines.lines().filter(|line| !before.lines().any(|known| known == *line)).collect();
+    assert!(differ.is_empty(), "changed or new; `make hashes` if that is wanted:\n{}", differ.join("\n"));
+    assert_eq!(lines.lines().count(), before.lines().count(), "some are gone; `make hashes` if that is wanted");
+}

@@ -1,0 +1,155 @@
+// Reads models in every way and compares with what is expected, in whatever has WebGPU: Node, Deno, a page. `world` says where that is:
+//   createEngine   the package's
+//   options        for createEngine, beside the model and the mode
+//   read(path)     bytes of a file of the repository, as an ArrayBuffer
+//   log(line)      hears how far it is
+
+import { EXACT, MODES, nameOf, ROUNDED } from "./plan.mjs";
+import { npy, safetensors, savedState } from "./tensors.mjs";
+
+/** The largest difference; infinite where a value is none or one is missing. */
+export function farthest(found, expected) {
+  if (found.length !== expected.length || expected.length === 0) return Infinity;
+  let worst = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const difference = Math.abs(found[i] - expected[i]);
+    if (!(difference <= worst)) worst = Number.isFinite(difference) ? difference : Infinity;
+  }
+  return worst;
+}
+
+const argmax = (row) => row.reduce((best, value, i) => (value > row[best] ? i : best), 0);
+
+/** What a golden says: tests/golden/README.md. */
+async function golden(world, name) {
+  const { metadata, tensors } = safetensors(await world.read(`tests/golden/${name}.safetensors`));
+  const rounding = JSON.parse(new TextDecoder().decode(await world.read("tests/golden/rounding.json")));
+  const { ids, logits, greedy, ...states } = tensors;
+  return {
+    name,
+    model: await world.read(`tests/golden/${name}.gguf`),
+    ids: [...ids],
+    logits,
+    greedy: [...greedy],
+    config: JSON.parse(metadata.config),
+    states: Object.fromEntries(Object.entries(states).filter(([tensor]) => /^(k|v|conv_state|ssm_state|ssm_rows)\.\d+$/.test(tensor))),
+    tolerance: (kv) => (kv === "f32" ? EXACT : ROUNDED * rounding[name][kv]),
+  };
+}
+
+/** A model of which the native program has computed the logits of the last tokens, with keys and values in f32. */
+async function native(world, { name, model, ids, logits, steps }) {
+  return { name, model: await world.read(model), ids, steps, logits: npy(await world.read(logits)), tolerance: () => EXACT };
+}
+
+/** How far the states are from those expected, after the prompt was read. */
+async function states(engine, expected) {
+  await engine.prefill(expected.ids);
+  const { ids, position, tensors } = savedState(await (await engine.saveState()).arrayBuffer(), expected.config);
+  if (position !== expected.ids.length || ids.some((id, i) => id !== expected.ids[i])) return Infinity;
+  const differences = Object.entries(expected.states).map(([name, values]) => {
+    if (!name.startsWith("ssm_rows")) return farthest(tensors[name], values);
+    // Every 16th row only.
+    const n = expected.config.mamba_d_state;
+    return farthest(tensors[name.replace("ssm_rows", "ssm_state")].filter((_, i) => Math.floor(i / n) % 16 === 0), values);
+  });
+  return Math.max(...differences);
+}
+
+/** One model in one mode, read in every way: how far each is from what is expected. */
+async function compare(world, expected, mode) {
+  const { shapes, reduction, kv } = mode;
+  const engine = await world.createEngine({
+    ...world.options, model: expected.model, cache: false, kvType: kv, gpu: { shapes, reduction }, ...(expected.config ? {} : { contextLength: 512 }),
+  });
+  try {
+    const { device, model } = engine.info;
+    const driven = `${device.shapes}, ${device.reduction}`;
+    if (driven !== `${shapes}, ${reduction}`) throw new Error(`asked for ${shapes}, ${reduction}; the engine uses ${driven}`);
+    const { ids, logits } = expected;
+    const vocab = model.vocabSize;
+    const last = logits.length / vocab;
+    const end = logits.subarray(-Math.min(last, 8) * vocab);
+    const differences = {};
+    const logitsOf = async (name, options, values) => {
+      const found = await engine.logits(ids, options);
+      differences[name] = farthest(found, values);
+      for (let at = 0; kv === "f32" && at < values.length; at += vocab) {
+        if (argmax(found.subarray(at, at + vocab)) !== argmax(values.subarray(at, at + vocab))) differences.argmax = Infinity;
+      }
+    };
+    // As many rows of logits as one step makes: with more of them the prompt would be read in smaller pieces.
+    await logitsOf("whole", { last: end.length / vocab }, end);
+    await logitsOf("chunks", { last, chunk: 7 }, logits);
+    const steps = expected.steps ?? last;
+    await logitsOf("steps", { last: steps, oneByOne: steps }, logits.subarray(-steps * vocab));
+    if (expected.states && kv === "f32") {
+      differences.states = await states(engine, expected);
+      const { choices } = await engine.completions.create({ prompt: ids, max_tokens: 16, temperature: 0, ignore_eos: true, return_token_ids: true });
+      // Between the layers: every dispatch and every state beside the CPU twin.
+      const report = await engine.check();
+      if (report.first) throw new Error(`check: ${report.first}`);
+      differences.check = report.ok && report.comparisons > 0 ? 0 : Infinity;
+      differences.greedy = JSON.stringify(choices[0].token_ids) === JSON.stringify(expected.greedy) ? 0 : Infinity;
+    }
+    return { differences, device };
+  } finally {
+    await engine.dispose();
+  }
+}
+
+/** All of the plan: [{ golden or native, mode }]. */
+export async function run(world, plan) {
+  const rows = [];
+  const opened = new Map();
+  for (const { golden: name, native: made, mode } of plan) {
+    const key = name ?? made.name;
+    if (!opened.has(key)) opened.clear();
+    const expected = opened.get(key) ?? (await (name ? golden(world, name) : native(world, made)));
+    opened.set(key, expected);
+    const tolerance = expected.tolerance(mode.kv);
+    const row = { name: key, mode: nameOf(mode), tolerance, differences: {}, worst: Infinity };
+    const begin = performance.now();
+    try {
+      const { differences, device } = await compare(world, expected, mode);
+      Object.assign(row, { differences, device: device.name, worst: Math.max(...Object.values(differences)) });
+    } catch (error) {
+      row.error = `${error.code ?? error.name}: ${error.message}`;
+    }
+    row.seconds = (performance.now() - begin) / 1e3;
+    row.right = row.worst <= tolerance;
+    rows.push(row);
+    world.log?.(told(row));
+  }
+  return rows;
+}
+
+const number = (value) => (Number.isFinite(value) ? (value === 0 ? "0" : value.toExponential(1)) : "wrong");
+
+/** One result in words. */
+export function told(row) {
+  const each = Object.entries(row.differences).map(([name, value]) => `${name} ${number(value)}`);
+  const what = row.error ?? each.join(", ");
+  return `${row.right ? "right" : "WRONG"} ${row.name} (${row.mode}): ${what}; tolerance ${number(row.tolerance)}; ${row.seconds.toFixed(1)} s`;
+}
+
+/** Models by modes: the largest difference of each, as a table in Markdown. A wrong one has a mark; "-" was not read. */
+export function table(rows) {
+  const names = [...new Set(rows.map((row) => row.name))];
+  const modes = MODES.map(nameOf).filter((mode) => rows.some((row) => row.mode === mode));
+  const cell = (mode, name) => {
+    const row = rows.find((row) => row.name === name && row.mode === mode);
+    if (!row) return "-";
+    return (row.error ? "error" : number(row.worst)) + (row.right ? "" : " **wrong**");
+  };
+  const line = (cells) => `| ${cells.join(" | ")} |`;
+  return [line(["", ...names]), line(["---", ...names.map(() => "---")]), ...modes.map((mode) => line([mode, ...names.map((name) => cell(mode, name))]))].join("\n");
+}
+
+/** What is said at the end: the table, then one line. Throws where a value is not right, or nothing was compared. */
+export function verdict(rows) {
+  const wrong = rows.filter((row) => !row.right);
+  const text = `${table(rows)}\n${rows.length - wrong.length} of ${rows.length} right on ${rows[0]?.device ?? "no device"}`;
+  if (rows.length === 0 || wrong.length > 0) throw new Error(`${text}\n${wrong.map(told).join("\n")}`);
+  return text;
+}

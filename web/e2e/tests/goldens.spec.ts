@@ -1,0 +1,108 @@
+/**
+ * What transformers computes (tests/golden), and what the native program computes of larger and of odd shapes, in every kind of browser: Tint
+ * on SwiftShader in Node and in Chromium, naga on lavapipe in Firefox and in Deno. GOLDENS=all reads every golden in every mode in Node, too;
+ * SHAPES=100:200 tries the odd shapes of those seeds.
+ */
+
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { fileURLToPath } from "node:url";
+import { test as base } from "@playwright/test";
+import { listen, serveFolder } from "../../chat/serve.mjs";
+import { inFirefox } from "../firefox.mjs";
+import { farthest, verdict } from "../goldens/harness.mjs";
+import { make, odd, OFFICIAL } from "../goldens/models.mjs";
+import { chosen, everything, GOLDENS } from "../goldens/plan.mjs";
+import { deno, node } from "../goldens/programs.mjs";
+import { expect } from "../support.js";
+
+const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
+const test = base.extend<{ address: string }>({
+  address: async ({}, use) => {
+    const folder = serveFolder(ROOT);
+    const { server, address } = (await listen((request: IncomingMessage, response: ServerResponse) => {
+      if (request.url === "/") response.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html><title>goldens</title>");
+      else folder(request, response);
+    }, 0)) as { server: Server; address: string };
+    await use(address);
+    server.closeAllConnections();
+    server.close();
+  },
+});
+const browserOf = (info: { project: { use: { launchOptions?: unknown } } }) => (info.project.use.launchOptions as { executablePath: string }).executablePath;
+const hardware = (golden: string, reduction: string, kv = "f32") => ({ golden, mode: { shapes: "hardware", reduction, kv } });
+
+test("the goldens in Node, on Dawn", async ({}, info) => {
+  test.setTimeout(3_600_000);
+  const plan = process.env.GOLDENS === "all" ? everything(["subgroup", "workgroup"]) : chosen();
+  console.log(await node(browserOf(info), { plan }));
+});
+
+test("the goldens in Deno", async () => {
+  test.setTimeout(1_200_000);
+  console.log(await deno({ plan: everything(["workgroup"]) }));
+});
+
+test("goldens in Chromium", async ({ page, address }) => {
+  page.on("console", (message) => console.log(message.text()));
+  await page.goto(address);
+  const plan = [hardware("odd", "subgroup"), hardware("gate2", "workgroup")];
+  const { compiler, rows } = await page.evaluate(async (plan) => {
+    const module = "/web/e2e/goldens/page.mjs";
+    return (await import(module)).runHere(plan);
+  }, plan);
+  console.log(verdict(rows));
+  expect(compiler.wrong).toEqual([]);
+});
+
+test("the goldens in Firefox", async ({ address }) => {
+  const plan = GOLDENS.map((golden: string) => hardware(golden, "workgroup"));
+  const here = `import("/web/e2e/goldens/page.mjs").then(({ runHere }) => runHere(${JSON.stringify(plan)}))`;
+  const { compiler, rows } = await inFirefox(address, here, console.log);
+  console.log(verdict(rows));
+  expect(compiler.wrong).toEqual([]);
+});
+
+/** Reads models that the native program has made and read. */
+const made = async (models: Parameters<typeof make>[0][], reductions: string[]) => {
+  const plan: unknown[] = [];
+  for (const model of models) {
+    const native = await make(model);
+    for (const reduction of reductions) plan.push({ native, mode: { shapes: "hardware", reduction, kv: "f32" } });
+  }
+  return { plan };
+};
+
+test("layers of the official shapes, in Node and in Deno", async ({}, info) => {
+  test.setTimeout(1_200_000);
+  const small = OFFICIAL.filter(({ size }) => !["7b", "34b"].includes(size));
+  console.log(await node(browserOf(info), await made(small, ["subgroup"])));
+  console.log(await deno(await made(OFFICIAL, ["workgroup"])));
+});
+
+test("odd shapes, in Node and in Deno", async ({}, info) => {
+  test.setTimeout(3_600_000);
+  const [first, end] = (process.env.SHAPES ?? "1:9").split(":").map(Number) as [number, number];
+  const models = Array.from({ length: end - first }, (_, i) => odd(first + i));
+  console.log(await deno(await made(models, ["workgroup"])));
+  // Seconds each.
+  console.log(await node(browserOf(info), await made(models.slice(0, process.env.SHAPES ? undefined : 3), ["subgroup"])));
+});
+
+test("a fault in one shader is found", async () => {
+  const plan = ["norm1", "wide"].map((golden) => hardware(golden, "workgroup"));
+  // What was wrong once: naga and Tint do not set a variable without an initialiser to zero again each time a loop comes by.
+  const plant = ["var w = Strip();", "var w: Strip;"];
+  await expect(deno({ plan, plant })).rejects.toThrow(/WRONG norm1/);
+});
+
+test("the comparison can fail", () => {
+  expect(farthest([1, 2], [1, 2])).toBe(0);
+  expect(farthest([1, 2.5], [1, 2])).toBe(0.5);
+  for (const found of [[1], [1, NaN], [NaN, 2], [Infinity, 2], [1, 2, 3]]) expect(farthest(found, [1, 2])).toBe(Infinity);
+  expect(farthest([1], [NaN])).toBe(Infinity);
+  expect(farthest([], [])).toBe(Infinity);
+  const row = { name: "norm1", mode: "hardware, workgroup, f32", tolerance: 2e-4, differences: {}, seconds: 1, device: "a GPU" };
+  expect(verdict([{ ...row, worst: 1e-4, right: true }])).toContain("1 of 1 right on a GPU");
+  expect(() => verdict([{ ...row, worst: 1e-4, right: true }, { ...row, name: "odd", worst: 3e-4, right: false }])).toThrow(/1 of 2 right.*WRONG odd/s);
+  expect(() => verdict([])).toThrow("0 of 0");
+});

@@ -1,0 +1,127 @@
+/** Results that are wrong never reach anybody: the comparison with the CPU before the first answer, and the one that can be asked for. */
+
+import { readFileSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { fileURLToPath } from "node:url";
+import type * as Peregrine from "peregrine";
+import type { Page } from "@playwright/test";
+import { expect, sendBytes, test } from "../support.js";
+
+declare global {
+  var peregrine: typeof Peregrine;
+}
+
+const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
+const MODEL = readFileSync(path("../../../tests/golden/norm1.gguf"));
+const WORKER = path("../../package/dist/worker.js");
+
+/** The golden model; and a worker that makes something else of the source of some kernels. */
+const planted = (fault?: { kernel: string; from: string; to: string; also?: [string, string] }) => (request: IncomingMessage, response: ServerResponse) => {
+  if (request.url === "/golden.gguf") return sendBytes(request, response, "application/octet-stream", MODEL);
+  if (!fault || request.url !== "/package/dist/worker.js") return false;
+  const change = `
+    const fault = ${JSON.stringify(fault)};
+    const original = GPUDevice.prototype.createShaderModule;
+    GPUDevice.prototype.createShaderModule = function (descriptor) {
+      if (descriptor.label !== fault.kernel) return original.call(this, descriptor);
+      let code = descriptor.code.replace(fault.from, fault.to);
+      if (code === descriptor.code) throw new Error("nothing was planted");
+      if (fault.also) code = code.replace(...fault.also);
+      return original.call(this, { ...descriptor, code });
+    };
+  `;
+  return sendBytes(request, response, "text/javascript", Buffer.from(`${change}\n${readFileSync(WORKER, "utf8")}`));
+};
+
+async function open(page: Page, address: string): Promise<void> {
+  await page.goto(address);
+  await page.evaluate(async () => {
+    const url = "/package/dist/index.js";
+    globalThis.peregrine = await import(url);
+  });
+}
+
+interface Seen {
+  checks: { variant: string; failed?: string; seconds?: number }[];
+  device?: Peregrine.EngineInfo["device"];
+  logits?: number[];
+  report?: Peregrine.CheckReport;
+  error?: { code: string; message: string; advice: string; kind: string };
+}
+
+/** Loads the golden model with the shapes of GPUs, and reads a few tokens at once. */
+const load = (page: Page, { check = false } = {}): Promise<Seen> =>
+  page.evaluate(async (check) => {
+    const seen: Seen = { checks: [] };
+    const onProgress = (progress: Peregrine.Progress) => {
+      if (progress.phase === "check") seen.checks.push(progress);
+    };
+    try {
+      const engine = await peregrine.createEngine({ model: "/golden.gguf", cache: false, kvType: "f32", gpu: { shapes: "hardware" }, onProgress });
+      seen.device = engine.info.device;
+      seen.logits = Array.from(await engine.logits([5, 9, 2, 7, 11, 3, 1, 8]));
+      if (check) seen.report = await engine.check({ tokens: 10 });
+      await engine.dispose();
+    } catch (thrown) {
+      const { code, message, advice, name } = thrown as Peregrine.PeregrineError;
+      seen.error = { code, message, advice, kind: name };
+    }
+    return seen;
+  }, check);
+
+const far = (found: number[], expected: number[]) => Math.max(...found.map((value, i) => Math.abs(value - expected[i]!)));
+let right: number[] = [];
+
+test("what is right passes, and is not looked at again", async ({ page, site }) => {
+  await open(page, await site.bare(planted()));
+  const first = await load(page, { check: true });
+  expect(first.error).toBeUndefined();
+  expect(first.checks).toHaveLength(1);
+  expect(first.checks[0]).toMatchObject({ variant: "GPU shapes, workgroup sums", seconds: expect.any(Number) });
+  expect(first.checks[0]).not.toHaveProperty("failed");
+  console.log(`the self-check took ${first.checks[0]!.seconds} s`);
+  expect(first.device!.why.selfCheck).toBe("results are right, compared with the CPU");
+  // Every stage, both ways of reading, and the states.
+  const report = first.report!;
+  console.log(JSON.stringify(report.stages.map(({ stage, relative }) => [stage, relative])));
+  expect(report).toMatchObject({ ok: true });
+  expect(report.comparisons).toBeGreaterThan(100);
+  const names = report.stages.map(({ stage }) => stage);
+  for (const name of ["embed", "project_in (q)", "prepare (delta)", "mixer (SSM)", "mlp_out", "keys", "SSM state", "lm_head"]) expect(names).toContain(name);
+
+  const again = await load(page);
+  expect(again.checks).toHaveLength(1);
+  expect(again.checks[0]).not.toHaveProperty("seconds");
+  expect(again.logits).toEqual(first.logits);
+  right = first.logits!;
+});
+
+// What browsers' compilers made of a variable without a value: rows before a border kept the weights of the strip before.
+const strip = { kernel: "matmul_tile", from: "var w = Strip();", to: "", also: ["for (var p = 0u; p < parts; p++) {", "var w = Strip(); for (var p = 0u; p < parts; p++) {"] as [string, string] };
+
+test("a kernel that computes wrong results is not used, and the app hears of it", async ({ page, site }) => {
+  await open(page, await site.bare(planted(strip)));
+  const seen = await load(page);
+  expect(seen.error).toBeUndefined();
+  expect(seen.checks.map(({ variant }) => variant)).toEqual(["GPU shapes, workgroup sums", "GPU shapes, workgroup sums, baseline limits", "software shapes, workgroup sums"]);
+  expect(seen.checks[0]!.failed).toMatch(/^layer 0, project_in \(\w\): the device computes/);
+  expect(seen.checks[2]).not.toHaveProperty("failed");
+  expect(seen.device).toMatchObject({ shapes: "software" });
+  expect(seen.device!.why.shapes).toBe("the other way fails its self-check");
+  expect(seen.device!.why.selfCheck).toContain("not used, since they compute wrong results on this device: GPU shapes, workgroup sums (layer 0, project_in");
+  expect(seen.logits!.length).toBe(right.length);
+  expect(far(seen.logits!, right)).toBeLessThan(2e-4);
+
+  // The next visit knows.
+  const again = await load(page);
+  expect(again.checks.every(({ seconds }) => seconds === undefined)).toBe(true);
+  expect(again.device).toMatchObject({ shapes: "software" });
+});
+
+test("where nothing computes right results there is an error and no text", async ({ page, site }) => {
+  await open(page, await site.bare(planted({ kernel: "embed", from: "h[y + 7u] = w.h;", to: "" })));
+  const { error } = await load(page);
+  expect(error).toMatchObject({ code: "self-check", kind: "GpuError" });
+  expect(error!.message).toContain("this device computes wrong results: GPU shapes, workgroup sums: embed: the device computes");
+  expect(error!.advice).toContain("another browser");
+});

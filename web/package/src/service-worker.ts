@@ -1,0 +1,11 @@
+/**
+ * The package for service workers, such as the backgrounds of extensions: they may import nothing once they run, so the engine is
+ * linked in from the beginning. It runs in the service worker itself.
+ */
+
+import { setServer } from "./lines.js";
+import { Server } from "./server.js";
+
+setServer(Server);
+
+export * from "./index.js";

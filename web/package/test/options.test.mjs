@@ -1,0 +1,69 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { createEngine, downloadModel } from "../dist/index.js";
+import { Engine } from "../dist/engine.js";
+import { ids, suggestion } from "../dist/options.js";
+
+const model = new Blob(["no model"]);
+const refused = (options, message) => assert.rejects(createEngine({ model, ...options }), { name: "RequestError", code: "argument", message });
+
+test("options of a wrong type or range are refused by name", async () => {
+  for (const contextLength of [-1, 0, 1.5, "100", NaN, Infinity, 2 ** 32, null, 5n]) await refused({ contextLength }, /^contextLength: expected a whole number of at least 1, found /);
+  for (const memoryBudget of ["2GB", 0, -1, NaN]) await refused({ memoryBudget }, /^memoryBudget: expected a number of at least 1, found /);
+  for (const field of ["snapshotBytes", "snapshotHostBytes"]) await refused({ [field]: -1 }, new RegExp(`^${field}: expected a number of at least 0, found -1$`));
+  await refused({ kvType: "f8" }, /^kvType: expected "f16", "f32" or "q8", found "f8"$/);
+  await refused({ whenBusy: "x" }, /^whenBusy: expected "queue" or "refuse", found "x"$/);
+  await refused({ cache: "no" }, /^cache: expected true or false/);
+  await refused({ hub: 5 }, /^hub: expected an address, found 5$/);
+  await refused({ sha256: 5 }, /^sha256: expected a text/);
+  await refused({ onProgress: true }, /^onProgress: expected a function/);
+  await refused({ onBroken: {} }, /^onBroken: expected a function/);
+  await refused({ signal: "stop" }, /^signal: expected an AbortSignal/);
+  await refused({ wasmUrl: 5 }, /^wasmUrl: expected an address, bytes or a WebAssembly\.Module, found 5$/);
+  await refused({ logLevel: "loud" }, /^logLevel: expected "off", "error", "warn", "info" or "debug", found "loud"$/);
+  await refused({ logger: { warn() {} } }, /^logger: expected an object with the methods/);
+  await refused({ worker: "none" }, /^worker: expected "dedicated", "shared", "here" or a Worker$/);
+  await refused({ worker: null }, /^worker: /);
+  await refused({ gpu: "fast" }, /^gpu: expected an object/);
+  await refused({ gpu: { powerPreference: "x" } }, /^gpu\.powerPreference: expected "high-performance" or "low-power", found "x"$/);
+  await refused({ gpu: { baseline: 1 } }, /^gpu\.baseline: expected true or false/);
+  await refused({ gpu: { reduction: "wave" } }, /^gpu\.reduction: /);
+  await refused({ gpu: { shapes: "soft" } }, /^gpu\.shapes: /);
+  for (const options of [undefined, null, "embedded"]) await assert.rejects(createEngine(options), { code: "argument", message: /^createEngine: expected an object/ });
+  await assert.rejects(createEngine({}), { code: "argument", message: /^model: / });
+});
+
+test("misspelt options are refused, with the name that is near", async () => {
+  await refused({ contextLenght: 5 }, /^contextLenght: not an option of createEngine; did you mean contextLength\?$/);
+  await refused({ context_length: 5 }, /; did you mean contextLength\?$/);
+  await refused({ gpu: { powerPreferences: "low-power" } }, /^gpu\.powerPreferences: not an option of gpu; did you mean powerPreference\?$/);
+  await refused({ temperature: 1 }, /^temperature: not an option of createEngine$/);
+  await assert.rejects(downloadModel({ model, chache: true }), { code: "argument", message: /^chache: not an option of downloadModel; did you mean cache\?$/ });
+  assert.equal(suggestion("xyz", ["model"]), "");
+});
+
+test("what is not there does not count", async () => {
+  // Accepted as far as options go; in Node there is no GPU.
+  await assert.rejects(createEngine({ model, contextLength: undefined, gpu: { shapes: undefined } }), { code: "no-webgpu" });
+});
+
+test("arguments of an engine's methods", async () => {
+  const calls = [];
+  const link = { call: (name, request) => (calls.push([name, request]), { result: Promise.resolve([1]), abort() {} }), close: async () => {} };
+  const engine = new Engine(link, { model: { name: "m" } }, false);
+  const wrong = (promise, message) => assert.rejects(promise, { code: "argument", message });
+  await wrong(engine.tokenizer.encode(5), /^text: /);
+  await wrong(engine.tokenizer.encode("x", { addBOS: true }), /^addBOS: not an option of encode; did you mean addBos\?/);
+  await wrong(engine.tokenizer.decode("12"), /^ids: /);
+  await wrong(engine.tokenizer.decode([1.5]), /^ids: /);
+  await wrong(engine.tokenizer.decode([-1]), /^ids: /);
+  await wrong(engine.logits([1], { last: -1 }), /^last: /);
+  await wrong(engine.profile({ tokens: 0 }), /^tokens: /);
+  await wrong(engine.restoreState("state"), /^state: /);
+  await wrong(engine.chat.completions.create({ messages: [{ role: "user", content: "x" }] }, { signals: 1 }), /^options\.signals: .*signal/);
+  await wrong(engine.prefill("x", { timeout: 5 }), /^options\.timeout: not an option/);
+  assert.deepEqual(calls, []);
+  await engine.tokenizer.decode(Uint32Array.of(7));
+  assert.deepEqual(calls, [["decode", { ids: [7] }]]);
+  for (const list of [[], [0], Uint32Array.of(5)]) ids(list, "ids");
+});

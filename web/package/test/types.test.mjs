@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import test from "node:test";
+import { fileURLToPath } from "node:url";
+
+const folder = fileURLToPath(new URL("..", import.meta.url));
+const compilers = {
+  5.6: join(folder, "test/types/node_modules/typescript-5/bin/tsc"),
+  6: join(folder, "test/types/node_modules/typescript-6/bin/tsc"),
+  7: join(folder, "../node_modules/typescript/bin/tsc"),
+};
+
+const USE = `
+  const engine = await createEngine({ model: new Uint8Array(4), contextLength: 100, logLevel: "info", logger: console });
+  const reply = await engine.chat.completions.create({ messages: [{ role: "user", content: "x" }] });
+  const text: string = reply.choices[0]!.message.content;
+  const rows: Float32Array = await engine.logits([1, 2]);
+  try { await createEngine({ model: new Response() }); } catch (error) {
+    if (error instanceof PeregrineError) console.log(error.code, error.advice, JSON.stringify(error));
+  }
+  await engine[Symbol.asyncDispose]();
+  console.log(text, rows.length);`;
+const SOURCES = {
+  "esm.mts": `import { createEngine, PeregrineError } from "peregrine";\nimport "peregrine/embedded";\nimport "peregrine/worker";\nimport * as service from "peregrine/service-worker";\nasync function use() {${USE}\n}\nvoid use; void service.createEngine;\n`,
+  "commonjs.cts": `import { createEngine, PeregrineError } from "peregrine";\nimport peregrine = require("peregrine");\nimport "peregrine/embedded";\nimport "peregrine/worker";\nimport service = require("peregrine/service-worker");\nasync function use() {${USE}\n}\nvoid use; void peregrine.listModels; void service.createEngine;\n`,
+};
+
+/** What that compiler says of these sources, the package's own types not left out. */
+async function complaints(compiler, sources, options) {
+  // Within the package, so that \`peregrine\` is the package itself.
+  const temporary = await mkdtemp(join(folder, "types-"));
+  try {
+    await Promise.all(Object.entries(sources).map(([name, source]) => writeFile(join(temporary, name), source)));
+    const compilerOptions = { noEmit: true, strict: true, skipLibCheck: false, lib: ["ES2023", "DOM"], types: [], target: "ES2022", ...options };
+    await writeFile(join(temporary, "tsconfig.json"), JSON.stringify({ compilerOptions, files: Object.keys(sources) }));
+    execFileSync(process.execPath, [compiler, "-p", temporary], { encoding: "utf8" });
+    return "";
+  } catch (error) {
+    return error.stdout || String(error);
+  } finally {
+    await rm(temporary, { recursive: true });
+  }
+}
+
+for (const [version, compiler] of Object.entries(compilers)) {
+  test(`the types in TypeScript ${version}: libraries checked, ES2023, as an ES module, as CommonJS, for bundlers`, async () => {
+    const modules = { module: "NodeNext", moduleResolution: "NodeNext" };
+    assert.equal(await complaints(compiler, SOURCES, modules), "");
+    assert.equal(await complaints(compiler, { "app.ts": SOURCES["esm.mts"] }, { module: "ESNext", moduleResolution: "Bundler" }), "");
+    const odd = { "odd.mts": 'import { createEngine } from "peregrine";\nvoid createEngine({ model: "a/b", contextLenght: 5 });\n' };
+    assert.match(await complaints(compiler, odd, modules), /contextLenght/);
+  });
+}
