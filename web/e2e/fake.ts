@@ -53,6 +53,7 @@ const WORKER = `
     open.set(id, {});
     const result = (value) => self.postMessage({ type: "result", id, result: value });
     if (call === "load") {
+      self.postMessage({ type: "hello" });
       const { source } = request;
       const name = source.kind === "urls" ? "Fake Model" : source.kind === "hub" ? source.model : source.files[0].name;
       if (/broken/.test(source.model ?? name)) return self.postMessage({ type: "error", id, error: { code: "http", message: "404: " + (source.model ?? name) } });

@@ -25,6 +25,7 @@ function detailOf({ progress }: Loading): string {
   }
   if (progress?.phase === "upload") return t("load.upload", { loaded: bytes(progress.loaded), total: bytes(progress.total) });
   if (progress?.phase === "compile") return t("load.compile", { done: progress.done, total: progress.total });
+  if (progress?.phase === "check") return t("load.check");
   return t("load.starting");
 }
 
