@@ -216,14 +216,17 @@ test("menus by keyboard, and the focus is never lost", async ({ page, site }) =>
   await page.getByRole("button", { name: "Edit" }).click();
   await page.getByRole("button", { name: "Cancel" }).click();
   await kept("an edit is cancelled");
-  await more.focus();
-  await page.keyboard.press("Enter");
+  const openMenu = async () => {
+    await more.focus();
+    await page.keyboard.press("Enter");
+    await expect(page.getByRole("menuitem", { name: "Rename" })).toBeFocused();
+  };
+  await openMenu();
   await page.keyboard.press("Enter");
   await expect(page.getByRole("textbox", { name: "Title of the chat" })).toBeFocused();
   await page.keyboard.press("Escape");
   await expect(titles(page)).toBeFocused();
-  await more.focus();
-  await page.keyboard.press("Enter");
+  await openMenu();
   await page.keyboard.press("End");
   await page.keyboard.press("Enter");
   await expect(titles(page)).toHaveCount(0);

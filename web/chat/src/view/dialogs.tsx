@@ -14,6 +14,8 @@ function Instructions({ chat }: { chat: string }) {
     await (await store).change(chat, { instructions });
     dialog.value = undefined;
   };
+  // Not before it is known: what is written meanwhile would go.
+  if (!row) return null;
   return (
     <form class="plain-form" onSubmit={(event) => (event.preventDefault(), void save(box.current?.value ?? ""))}>
       <textarea
@@ -23,8 +25,7 @@ function Instructions({ chat }: { chat: string }) {
         aria-label={t("instructions.title")}
         aria-describedby="instructions-help"
         ref={box}
-        key={row ? "there" : "coming"}
-        defaultValue={row?.instructions ?? settings.value.instructions}
+        defaultValue={row.instructions ?? settings.value.instructions}
       />
       <p class="help" id="instructions-help">
         {t("instructions.help")}

@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { t } from "../i18n/index.js";
 import { announce } from "../app/notices.js";
 import { useApp, type DialogName } from "../app/app.js";
@@ -55,7 +55,7 @@ export function Menu({ label, items }: { label: string; items: () => MenuItem[] 
   const list = useRef<HTMLDivElement>(null);
   const lines = () => [...(list.current?.querySelectorAll<HTMLElement>("[role=menuitem]") ?? [])];
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     const [menu, by] = [list.current, button.current];
     if (!open.value || !menu || !by) return;
     menu.showPopover();
