@@ -337,7 +337,7 @@ test("what another app shares waits in the box of a new chat", async ({ page, si
 test("the page speaks another language, from right to left too", async ({ page, site }) => {
   await openReady(page, await site.start(fakeEngine()));
   await page.locator("#open-settings").click();
-  await page.getByLabel("Language").selectOption("ar");
+  await page.getByRole("combobox", { name: "Language" }).selectOption("ar");
   await expect(page.locator("html")).toHaveAttribute("dir", "rtl");
   await expect(page.locator("html")).toHaveAttribute("lang", "ar");
   await expect(page.getByRole("heading", { name: "الإعدادات" })).toBeVisible();

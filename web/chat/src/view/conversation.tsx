@@ -50,6 +50,7 @@ export function Conversation() {
   const scroller = useRef<HTMLElement>(null);
   const column = useRef<HTMLDivElement>(null);
   const following = useRef(true);
+  const top = useRef(0);
   const away = useSignal(false);
   const branch = talk.branch.value;
   const tree = talk.tree.value;
@@ -86,7 +87,11 @@ export function Conversation() {
   const onScroll = () => {
     const { current } = scroller;
     if (!current) return;
-    following.current = branch.length === 0 || current.scrollHeight - current.scrollTop - current.clientHeight < NEAR;
+    const atEnd = branch.length === 0 || current.scrollHeight - current.scrollTop - current.clientHeight < NEAR;
+    // What has grown below is followed; only who scrolls up wants to stay.
+    if (atEnd) following.current = true;
+    else if (current.scrollTop < top.current - 1) following.current = false;
+    top.current = current.scrollTop;
     away.value = !following.current;
   };
   return (

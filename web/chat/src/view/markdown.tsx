@@ -36,5 +36,5 @@ export function Markdown({ text, live }: { text: string; live: boolean }) {
     }
   }, [text, live, spoken]);
   useLayoutEffect(() => () => cancelAnimationFrame(frame.current), []);
-  return <div class="body prose" dir="auto" ref={body} />;
+  return <div class="body prose" ref={body} />;
 }
