@@ -5,6 +5,9 @@ import { defineConfig } from "vite";
 
 const DIST = fileURLToPath(new URL("./dist/", import.meta.url));
 
+/** What only a document of its kind needs: kept when it is first used. */
+const LATER = /\.(?:bcmap|pfb|ttf)$|(?:pdf|mammoth|bcmap)[^/]*$|[\\/](?:cmaps|standard_fonts|wasm|iccs)[\\/]/i;
+
 /** Tells the service worker which files there are, once they are written. */
 const listForServiceWorker = {
   name: "list-for-service-worker",
@@ -15,7 +18,8 @@ const listForServiceWorker = {
       .sort();
     const hash = createHash("sha256");
     for (const file of files) hash.update(file).update(readFileSync(DIST + file));
-    const build = { version: hash.digest("hex").slice(0, 16), files: files.filter((file) => file !== "index.html").map((file) => `./${file}`) };
+    const now = files.filter((file) => file !== "index.html" && !LATER.test(file));
+    const build = { version: hash.digest("hex").slice(0, 16), files: now.map((file) => `./${file}`) };
     const worker = readFileSync(`${DIST}sw.js`, "utf8");
     const filled = worker.replace(/^.*const BUILD = .*$/m, `const BUILD = ${JSON.stringify(build)};`);
     if (filled === worker) throw new Error("sw.js has no line for the list of files");

@@ -156,7 +156,7 @@ fn describe(c: &Comparison) -> String {
 /// the eight tokens that its kernels take at a time. Then two tokens, which find states that are not zero, then some one by one.
 fn steps(session: &Session) -> Vec<u32> {
     let model = session.engine().model();
-    let whole: &[u32] = if model.target().is_software() { &[9, 2, 1] } else { &[67, 2, 1, 1, 1] };
+    let whole: &[u32] = if model.target().is_software() { &[9, 2, 1] } else { &[67, 2, 1] };
     let mut left = model.context_length();
     let mut steps = Vec::new();
     for tokens in whole.iter().map(|tokens| (*tokens).min(model.chunk())) {

@@ -40,7 +40,12 @@ self.addEventListener("fetch", (event) => {
   event.respondWith(
     caches.open(CACHE).then(async (cache) => {
       const kept = await cache.match(url.origin + url.pathname);
-      if (!kept) return fetch(request);
+      if (!kept) {
+        const answer = await fetch(request);
+        // What the page needs only now and then is kept once it was used; its name says which version it is.
+        if (answer.status === 200 && url.pathname.includes("/assets/")) await cache.put(url.origin + url.pathname, answer.clone()).catch(() => undefined);
+        return answer;
+      }
       const range = request.headers.get("Range");
       return range ? part(kept, range) : kept;
     }),

@@ -61,14 +61,14 @@ test("stop an answer, go on with the conversation, answer again, new chat", asyn
   expect(await answerText(page, 0), "nothing is left of the conversation before").toBe(capital.answer);
 });
 
-test("stopping before the first word gives the question back", async ({ page, site }) => {
+test("stopping before the first word keeps the question", async ({ page, site }) => {
   await openReady(page, await site.start());
   await say(page, "How do I make a cup of tea?");
   await messageBox(page).press("Escape");
   await expect(page.getByRole("button", { name: "Send" })).toBeVisible();
-  const given = (await messageBox(page).inputValue()) === "How do I make a cup of tea?";
+  await expect(page.locator("article.user .body")).toHaveText("How do I make a cup of tea?");
   // A word may have been faster than the key.
-  expect(given || (await answers(page).count()) === 1).toBe(true);
+  await expect(answers(page).first().getByRole("button", { name: /^Answer( again)?$/ })).toBeVisible();
 });
 
 test("a suggestion is one click", async ({ page, site }) => {

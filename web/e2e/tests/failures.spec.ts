@@ -77,15 +77,17 @@ test("a model that is not on the server", async ({ page, site }) => {
   expect(text).toContain("404");
 });
 
-test("a broken local file, and back to the embedded model", async ({ page, site }) => {
+test("a broken local file: the model that works stays", async ({ page, site }) => {
   await openReady(page, await site.start());
   await page.getByLabel("GGUF file").setInputFiles({ name: "holiday.gguf", mimeType: "application/octet-stream", buffer: Buffer.from("this is a diary") });
   const { title, text } = await failure(page);
   expect(title).toBe("This is not a GGUF file.");
   expect(text).toContain("holiday.gguf");
-  await page.getByRole("button", { name: "Back to the embedded model" }).click();
-  await waitReady(page);
   await expect(page.locator("#chip-model")).toHaveText("Peregrine Tiny Chat");
+  await page.getByRole("button", { name: "Go on with Peregrine Tiny Chat" }).click();
+  await expect(page.locator("#status")).toBeHidden();
+  await say(page, "What is the capital of France?");
+  await expect(page.locator("article.assistant").last()).toContainText("Paris", { timeout: 120_000 });
 });
 
 test("a local file", async ({ page, site }) => {

@@ -1,6 +1,7 @@
 /** The service worker keeps the page for visits without a network; a newer version is offered, never forced. */
 
-import { toast } from "./dom.js";
+import { t } from "../i18n/index.js";
+import { tell } from "./notices.js";
 
 /** Registers it. */
 export async function keepOffline(): Promise<void> {
@@ -12,7 +13,7 @@ export async function keepOffline(): Promise<void> {
       navigator.serviceWorker.addEventListener("controllerchange", () => location.reload());
       worker.postMessage("take over");
     };
-    toast("A newer version of this page is here.", { label: "Reload", go: reload });
+    tell(t("app.newer"), { stays: true, action: { label: t("app.reload"), go: reload } });
   };
   if (registration.waiting && navigator.serviceWorker.controller) offer(registration.waiting);
   registration.addEventListener("updatefound", () => {

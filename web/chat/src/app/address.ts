@@ -1,0 +1,24 @@
+/** Every chat has an address of its own: the part after `#`. */
+
+/** The chat of an address; null: a new one. */
+export function chatOfAddress(hash: string): string | null {
+  const match = /^#\/chat\/([\w-]+)$/.exec(hash);
+  if (match) return match[1] as string;
+  const coded = /^#\/chat\/(.+)$/.exec(hash)?.[1];
+  if (coded === undefined) return null;
+  try {
+    return decodeURIComponent(coded);
+  } catch {
+    return null;
+  }
+}
+
+/** The address of a chat. */
+export const addressOf = (chat: string | null): string => (chat === null ? "#/" : `#/chat/${encodeURIComponent(chat)}`);
+
+/** What another app has shared with the page: the manifest says that it comes so. */
+export function sharedText(search: string): string {
+  const params = new URLSearchParams(search);
+  const parts = ["title", "text", "url"].map((name) => params.get(name)?.trim() ?? "");
+  return [...new Set(parts)].filter(Boolean).join("\n");
+}

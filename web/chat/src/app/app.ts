@@ -1,0 +1,84 @@
+/** What the page consists of, apart from how it looks. */
+
+import { effect, signal, type Signal } from "@preact/signals";
+import { createContext } from "preact";
+import { useContext } from "preact/hooks";
+import { speak, t, wantedLanguage } from "../i18n/index.js";
+import { Locks } from "../store/liveness.js";
+import { openDatabase, type Opened } from "../store/open.js";
+import { Store } from "../store/store.js";
+import { Documents } from "./documents.js";
+import { beginsLikeModel, Models } from "./models.js";
+import { nameOf } from "./offers.js";
+import { tell } from "./notices.js";
+import { keptSettings, type Settings } from "./settings.js";
+import { Talk } from "./talk.js";
+
+/** Dialogs of the page; one at a time is open. */
+export type DialogName = "settings" | "models" | "instructions" | "trash" | "keys";
+
+/** The page. */
+export class App {
+  readonly settings: Signal<Settings> = keptSettings();
+  readonly dialog = signal<DialogName | undefined>(undefined);
+  /** The chat whose instructions are changed. */
+  readonly subject = signal<string | undefined>(undefined);
+  /** Whether what is kept outlives the page; undefined until that is known. */
+  readonly kept = signal<boolean | undefined>(undefined);
+  readonly store: Promise<Store>;
+  readonly models: Models;
+  readonly talk: Talk;
+  readonly documents: Documents;
+  /** A model is loaded; whatever else comes goes along with the next question, and never takes the place of a model. */
+  async take(files: readonly File[]): Promise<void> {
+    for (const file of files) {
+      if (/\.gguf$/i.test(file.name) || (await beginsLikeModel(file))) return void this.models.load({ kind: "file", file });
+    }
+    await this.documents.attach(files);
+  }
+
+  /** Opens the chooser for model files; the page puts it there. */
+  openFile: () => void = () => {};
+
+  constructor() {
+    const locks = new Locks();
+    effect(() => void speak(wantedLanguage(this.settings.value.language)));
+    this.store = openDatabase(() => tell(t("app.blocked"), { stays: true })).then((opened) => this.#opened(opened, locks));
+    this.models = new Models({
+      settings: this.settings,
+      nameOf,
+      idle: () => this.talk.idle(),
+      openDialog: () => (this.dialog.value = "models"),
+      openFile: () => this.openFile(),
+    });
+    this.talk = new Talk({ store: this.store, locks, models: this.models, settings: this.settings });
+    const db = this.store.then(({ db }) => db);
+    this.documents = new Documents(db, this.talk, this.models, this.settings);
+  }
+
+  /** Looks whether what is on the page is still kept; while a browser clears its data, the database cannot be opened for a moment. */
+  async #check(tries: number): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    try {
+      await this.talk.check();
+    } catch {
+      if (tries > 1) await this.#check(tries - 1);
+    }
+  }
+
+  #opened({ db, kept }: Opened, locks: Locks): Store {
+    const store = new Store(db, locks);
+    this.kept.value = kept;
+    // A page that is newer, or a browser that clears its data, takes the database away.
+    db.on("versionchange", ({ newVersion }) => {
+      if (newVersion) tell(t("app.outdated"), { stays: true, action: { label: t("app.reload"), go: () => location.reload() } });
+    });
+    db.on("close", () => void this.#check(10));
+    void store.recover().then(() => store.purgeOld());
+    return store;
+  }
+}
+
+/** The page, for its parts. */
+export const Page = createContext<App>(undefined as unknown as App);
+export const useApp = (): App => useContext(Page);

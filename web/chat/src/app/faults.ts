@@ -1,0 +1,77 @@
+/** What went wrong, in words that help. */
+
+import { PeregrineError } from "peregrine";
+import { t, type Key } from "../i18n/index.js";
+
+/** A way out of an error. */
+export interface Way {
+  label: string;
+  go: () => void;
+}
+
+/** An error as the page shows it. */
+export interface Fault {
+  title: string;
+  advice: string;
+  /** The engine's own words, where they say more. */
+  detail: string;
+  ways: Way[];
+}
+
+/** Whatever was thrown, as an error of the package. */
+export function asOurs(error: unknown): PeregrineError {
+  if (error instanceof PeregrineError) return error;
+  return new PeregrineError("internal", error instanceof Error ? `${error.name}: ${error.message}` : String(error));
+}
+
+type Code = PeregrineError["code"];
+
+const TITLES = new Set<Code>([
+  "no-webgpu", "no-gpu", "no-worker", "no-wasm", "engine-file", "not-finite", "self-check", "timeout", "device-lost", "out-of-memory", "gpu", "not-gguf", "truncated", "unsupported", "http", "io", "integrity", "quota", "busy",
+  "cancelled", "context-full", "internal",
+]);
+
+/** Advice of the codes that do not have one of their own. */
+const ADVICE: Partial<Record<Code, Key>> = {
+  gpu: "advice.reload",
+  "engine-file": "advice.reload",
+  "not-finite": "advice.reload",
+  "no-wasm": "advice.no-worker",
+  internal: "advice.reload",
+  disposed: "advice.reload",
+  "not-gguf": "advice.not-gguf",
+  unsupported: "advice.not-gguf",
+};
+const OWN = new Set<Code>(["no-worker", "self-check", "timeout", "device-lost", "out-of-memory", "http", "io", "integrity", "quota", "busy", "cancelled", "context-full"]);
+
+function gpuAdvice(code: Code): Key {
+  if (!isSecureContext) return "advice.https";
+  const agent = navigator.userAgent;
+  if (/Firefox\//.test(agent)) return "advice.firefox";
+  if (/Chrome\//.test(agent)) return code === "no-webgpu" ? "advice.chrome-webgpu" : "advice.chrome-gpu";
+  return /Safari\//.test(agent) ? "advice.safari" : "advice.browser";
+}
+
+/** Whether a request was not accepted, rather than failing. */
+const isRefused = (code: Code) => code === "argument" || code === "not-supported" || code === "sampling" || code === "token-out-of-range";
+
+/** The sentence for an error; `what` was being done. */
+export function titleOf({ code }: PeregrineError, what: "load" | "answer"): string {
+  if (TITLES.has(code)) return t(`error.${code}` as Key);
+  if (isRefused(code)) return t(what === "load" ? "error.address" : "error.settings");
+  return t("error.damaged");
+}
+
+/** What a person can do about it. */
+function adviceOf({ code }: PeregrineError, what: "load" | "answer"): string {
+  if (code === "no-webgpu" || code === "no-gpu") return t(gpuAdvice(code));
+  if (isRefused(code)) return t(what === "load" ? "advice.address" : "advice.settings");
+  return t(ADVICE[code] ?? (OWN.has(code) ? (`advice.${code}` as Key) : "advice.otherFile"));
+}
+
+/** An error with its ways out. */
+export function faultOf(error: PeregrineError, what: "load" | "answer", ways: Way[]): Fault {
+  // "stopped" says nothing that the title does not.
+  const detail = error.code === "cancelled" ? "" : error.message;
+  return { title: titleOf(error, what), advice: adviceOf(error, what), detail, ways };
+}

@@ -1,0 +1,208 @@
+/** The model in use: loading another one leaves it where it is until the new one answers. */
+
+import { batch, signal, type ReadonlySignal } from "@preact/signals";
+import { createEngine, ModelFileError, PeregrineError, type Engine, type Progress } from "peregrine";
+import "peregrine/embedded";
+import { t } from "../i18n/index.js";
+import { asOurs, faultOf, type Fault, type Way } from "./faults.js";
+import { announce } from "./notices.js";
+import type { Settings } from "./settings.js";
+
+/** What a person has chosen. */
+export type Choice = { kind: "embedded" } | { kind: "file"; file: File } | { kind: "remote"; model: string };
+
+/** A loading that is going on. */
+export interface Loading {
+  choice: Choice;
+  name: string;
+  progress: Progress | undefined;
+  /** Bytes of the model that are here, of how many. */
+  bar: number;
+  stop: () => void;
+}
+
+const KEY = "peregrine.model";
+
+/** What was chosen last; files cannot be opened again without the person. */
+function lastChoice(): Choice {
+  try {
+    const model = localStorage.getItem(KEY);
+    return model ? { kind: "remote", model } : { kind: "embedded" };
+  } catch {
+    return { kind: "embedded" };
+  }
+}
+
+function rememberChoice(choice: Choice): void {
+  try {
+    if (choice.kind === "remote") localStorage.setItem(KEY, choice.model);
+    else localStorage.removeItem(KEY);
+  } catch {
+    // The next visit begins with the embedded model then.
+  }
+}
+
+/** Whether two choices are the same model. */
+export const isSame = (a: Choice, b: Choice): boolean =>
+  a.kind === b.kind && (a.kind !== "remote" || a.model === (b as typeof a).model) && (a.kind !== "file" || a.file === (b as typeof a).file);
+
+/** What the models ask of the rest of the page. */
+export interface Hooks {
+  settings: ReadonlySignal<Settings>;
+  /** The name of a choice for people. */
+  nameOf: (choice: Choice) => string;
+  /** Resolves when no answer is being written. */
+  idle: () => Promise<void>;
+  openDialog: () => void;
+  openFile: () => void;
+}
+
+/** How far a loading is, from 0 to 1; it never goes back. */
+class Bar {
+  #value = 0;
+  #arriving = false;
+
+  after(progress: Progress): number {
+    // A download takes longest, so the bar follows it; what is on the disk is there at once, then preparing the GPU takes longest.
+    let now = 0;
+    if (progress.phase === "download") {
+      this.#arriving ||= progress.rate > 0 && progress.loaded < progress.total && progress.total > 50e6;
+      now = this.#arriving && progress.total > 0 ? (0.9 * progress.loaded) / progress.total : 0;
+    } else if (progress.phase === "upload" && !this.#arriving) {
+      now = (0.3 * progress.loaded) / Math.max(progress.total, 1);
+    } else if (progress.phase === "compile") {
+      const from = this.#arriving ? 0.9 : 0.3;
+      now = from + ((1 - from) * progress.done) / Math.max(progress.total, 1);
+    }
+    return (this.#value = Math.max(this.#value, now));
+  }
+}
+
+/** The models of the page. */
+export class Models {
+  readonly engine = signal<Engine | undefined>(undefined);
+  /** The model in use, or the one that is to be. */
+  readonly choice = signal<Choice>(lastChoice());
+  readonly loading = signal<Loading | undefined>(undefined);
+  readonly fault = signal<Fault | undefined>(undefined);
+  readonly #hooks: Hooks;
+  /** The loading that counts. */
+  #current: AbortController | undefined;
+
+  constructor(hooks: Hooks) {
+    this.#hooks = hooks;
+  }
+
+  /** Loads a model beside the one that is there, which answers until then. */
+  async load(choice: Choice = this.choice.value): Promise<void> {
+    this.#current?.abort();
+    const mine = (this.#current = new AbortController());
+    const before = this.engine.value && { engine: this.engine.value, choice: this.choice.value };
+    const name = this.#hooks.nameOf(choice);
+    batch(() => {
+      this.fault.value = undefined;
+      if (!before) this.choice.value = choice;
+      this.loading.value = { choice, name, progress: undefined, bar: 0, stop: () => mine.abort() };
+    });
+    announce(t("load.title", { name }));
+    try {
+      const engine = await this.#create(choice, mine, before?.engine);
+      if (this.#current !== mine) return await engine.dispose();
+      this.#take(engine, choice);
+      if (before && before.engine !== engine) void this.#hooks.idle().then(() => before.engine.dispose());
+    } catch (error) {
+      if (this.#current === mine) this.#fail(asOurs(error), choice);
+    }
+  }
+
+  #take(engine: Engine, choice: Choice): void {
+    batch(() => {
+      this.engine.value = engine;
+      this.choice.value = choice;
+      this.loading.value = undefined;
+    });
+    rememberChoice(choice);
+    announce(t("load.ready", { name: engine.info.model.name }));
+  }
+
+  async #create(choice: Choice, mine: AbortController, old: Engine | undefined): Promise<Engine> {
+    if (choice.kind === "file" && !(await beginsLikeModel(choice.file))) {
+      throw new ModelFileError("not-gguf", `${choice.file.name}: not a GGUF file`);
+    }
+    const { contextLength, kvType } = this.#hooks.settings.value;
+    const bar = new Bar();
+    const create = () =>
+      createEngine({
+        model: choice.kind === "file" ? choice.file : choice.kind === "remote" ? choice.model : "embedded",
+        signal: mine.signal,
+        kvType,
+        ...(contextLength === null ? {} : { contextLength }),
+        onProgress: (progress) => {
+          const { value } = this.loading;
+          if (this.#current === mine && value) this.loading.value = { ...value, progress, bar: bar.after(progress) };
+        },
+        onBroken: (error) => this.#broke(error, engine),
+      });
+    let engine: Engine | undefined;
+    try {
+      return (engine = await create());
+    } catch (error) {
+      if (!old || asOurs(error).code !== "out-of-memory" || this.#current !== mine) throw error;
+    }
+    // Both at once are more than the GPU holds: the old one goes first, once its answer is written.
+    await this.#hooks.idle();
+    const { value: oldChoice } = this.choice;
+    if (this.engine.value === old) this.engine.value = undefined;
+    await old.dispose();
+    try {
+      return (engine = await create());
+    } catch (error) {
+      // Back to what worked; what went wrong is told all the same.
+      if (this.#current === mine) void this.#goBack(oldChoice, mine, asOurs(error), choice);
+      throw error;
+    }
+  }
+
+  async #goBack(to: Choice, failed: AbortController, error: PeregrineError, wanted: Choice): Promise<void> {
+    await Promise.resolve();
+    if (this.#current !== failed) return;
+    await this.load(to);
+    if (this.engine.value && !this.fault.value) this.#fail(error, wanted);
+  }
+
+  #broke(error: PeregrineError, engine: Engine | undefined): void {
+    if (!engine || this.engine.value !== engine) return;
+    this.engine.value = undefined;
+    this.#fail(error, this.choice.value);
+  }
+
+  #fail(error: PeregrineError, choice: Choice): void {
+    batch(() => {
+      this.loading.value = undefined;
+      this.fault.value = faultOf(error, "load", this.#ways(error, choice));
+    });
+  }
+
+  /** What a person may do about a failed model, the likeliest help first. */
+  #ways(error: PeregrineError, choice: Choice): Way[] {
+    const { engine } = this;
+    const label = error.code === "cancelled" ? "way.goOn" : choice.kind === "file" ? "way.sameFile" : "way.tryAgain";
+    const again: Way = { label: t(label), go: () => void this.load(choice) };
+    const other: Way = { label: t("way.other"), go: () => this.#hooks.openDialog() };
+    const open: Way = { label: t("way.open"), go: () => this.#hooks.openFile() };
+    if (engine.value) {
+      const keep: Way = { label: t("way.keep", { name: engine.value.info.model.name }), go: () => (this.fault.value = undefined) };
+      return error instanceof ModelFileError ? [keep, open, other] : error.code === "cancelled" ? [again, keep] : [keep, again, other];
+    }
+    const demo: Way = { label: t("way.demo"), go: () => void this.load({ kind: "embedded" }) };
+    if (choice.kind === "embedded") return [again, open];
+    return error instanceof ModelFileError ? [demo, open] : [again, demo, choice.kind === "file" ? open : other];
+  }
+}
+
+/** Whether a file begins as a GGUF file does; only that much is read. */
+export async function beginsLikeModel(file: Blob): Promise<boolean> {
+  const head = await file.slice(0, 4).text().catch(() => "GGUF");
+  // A file that cannot be read is told by the engine.
+  return head === "GGUF";
+}

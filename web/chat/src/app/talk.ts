@@ -1,0 +1,180 @@
+/** What is asked in the chat on the page, and the answers that come. */
+
+import { batch, effect, untracked, type Signal } from "@preact/signals";
+import { t } from "../i18n/index.js";
+import type { Locks } from "../store/liveness.js";
+import type { Store } from "../store/store.js";
+import { newId, type Attachment, type Message } from "../store/types.js";
+import { asOurs, faultOf } from "./faults.js";
+import { keepDraft } from "./local.js";
+import type { Models } from "./models.js";
+import { announce } from "./notices.js";
+import { OpenChat } from "./open-chat.js";
+import type { Settings } from "./settings.js";
+import { States } from "./states.js";
+import { write, Writing, type Means, type Task } from "./writer.js";
+
+/** What a talk needs of the page. */
+export interface Needs {
+  store: Promise<Store>;
+  locks: Locks;
+  models: Models;
+  settings: Signal<Settings>;
+}
+
+/** The chat on the page, and what is asked in it. */
+export class Talk extends OpenChat {
+  readonly #needs: Needs;
+  readonly #states: States;
+  #idle: Promise<void> = Promise.resolve();
+
+  constructor(needs: Needs) {
+    super(needs.store, needs.locks);
+    this.#needs = needs;
+    this.#states = new States(needs.store.then(({ db }) => db));
+    effect(() => {
+      const id = this.waiting.value;
+      if (!needs.models.engine.value || id === undefined) return;
+      untracked(() => {
+        this.waiting.value = undefined;
+        if (this.branch.value.at(-1)?.id === id) void this.answer(id);
+      });
+    });
+  }
+
+  /** Resolves when no answer is being written. */
+  idle(): Promise<void> {
+    return this.#idle;
+  }
+
+  /** Asks a question at the end of the branch; done when it is kept. @throws what the store throws; then nothing was asked */
+  async ask(content: string, attachments: Attachment[] = []): Promise<void> {
+    await this.loaded;
+    // The new chat gets an id, and an address.
+    if (this.chat.value === null) this.open(newId(), "replace");
+    await this.#say(this.branch.value, content, attachments);
+  }
+
+  async #say(branch: readonly Message[], content: string, attachments: Attachment[]): Promise<void> {
+    const chat = this.chat.value as string;
+    const store = await this.store;
+    await this.#settled();
+    const message = await store.ask({ chat, parent: branch.at(-1)?.id ?? null, content, attachments }, this.known(chat));
+    if (this.chat.value !== chat) return;
+    batch(() => {
+      this.fault.value = undefined;
+      this.editing.value = undefined;
+      this.add(message);
+    });
+    void this.#write({ chat, branch: [...branch, message], before: null });
+  }
+
+  /** An edited question: a version beside the old one. */
+  async edit(id: string, content: string): Promise<void> {
+    const old = this.tree.value.get(id);
+    if (!old) return;
+    await this.#say(this.tree.value.upTo(old.parent), content, old.attachments ?? []);
+    keepDraft(`edit ${id}`, "");
+  }
+
+  /** Another version of an answer. */
+  async again(id: string, drop = false): Promise<void> {
+    const old = this.tree.value.get(id);
+    if (old) await this.#write({ chat: old.chat, branch: this.tree.value.upTo(old.parent), before: id, drop });
+  }
+
+  /** An answer to a question that has none. */
+  async answer(id: string, drop = false): Promise<void> {
+    const { value: tree } = this.tree;
+    const question = tree.get(id);
+    if (question) await this.#write({ chat: question.chat, branch: tree.upTo(id), before: null, drop });
+  }
+
+  /** Goes on with an answer that was cut. */
+  async continue(id: string): Promise<void> {
+    const cut = this.tree.value.get(id);
+    if (cut) await this.#write({ chat: cut.chat, branch: this.tree.value.upTo(cut.parent), before: null, continued: cut });
+  }
+
+  /** An answer that was stopped ends before the next begins. */
+  async #settled(): Promise<void> {
+    if (this.writing.value?.signal.aborted) await this.#idle;
+  }
+
+  async #write(what: Omit<Task, "instructions" | "drop"> & { drop?: boolean }): Promise<void> {
+    await this.#settled();
+    const { models, settings, locks } = this.#needs;
+    const engine = models.engine.value;
+    const last = what.branch.at(-1) as Message;
+    if (this.writing.value || this.chat.value !== what.chat) return;
+    if (!engine) {
+      this.waiting.value = last.id;
+      return;
+    }
+    const instructions = this.row.value?.instructions ?? settings.value.instructions;
+    const task: Task = { ...what, instructions, drop: what.drop || settings.value.whenFull === "drop" };
+    const writing = new Writing(task, engine.info.model.name);
+    batch(() => {
+      this.fault.value = undefined;
+      this.writing.value = writing;
+      this.leaf.value = writing.id;
+    });
+    announce(t("talk.answering"));
+    const written = this.store.then((store) => {
+      const means: Means = { store, locks, states: this.#states, settings, known: this.known };
+      return write(means, engine, writing);
+    });
+    const end = written.then(({ ending, error, unkept, refused }) => {
+      batch(() => {
+        const row = { ...writing.row.value };
+        delete row.ending;
+        if (ending) row.ending = ending;
+        writing.row.value = row;
+        this.writing.value = undefined;
+        if (unkept !== undefined) this.#keepLater(writing, unkept);
+        const empty = row.content.trim() === "";
+        const here = this.chat.value === what.chat;
+        if (empty && here && this.leaf.value === writing.id) this.leaf.value = what.before ?? last.id;
+        else if (here && unkept === undefined && !refused) this.replace(row);
+        if (here && error !== undefined && models.engine.value === engine) this.#failed(error, last.id, row.content.trim() === "");
+        if (here) announce(`${ending ? `${t(`talk.ended.${ending}`)} ` : ""}${plain(row.content)}`);
+      });
+    });
+    this.#idle = end;
+    await end;
+  }
+
+  #failed(error: unknown, question: string, empty: boolean): void {
+    const ours = asOurs(error);
+    const close = { label: t("way.close"), go: () => (this.fault.value = undefined) };
+    const anew = { label: t("way.newChat"), go: () => this.open(null) };
+    const drop = { label: t("way.drop"), go: () => void this.answer(question, true) };
+    const canDrop = ours.code === "context-full" && empty && this.branch.value.length > 2;
+    this.fault.value = faultOf(ours, "answer", canDrop ? [drop, anew, close] : [close, anew]);
+  }
+
+  /** The store would not take an answer: it stays on the page, and the person may try again. */
+  #keepLater(writing: Writing, error: unknown): void {
+    this.unkept.value = writing;
+    const { ending } = writing.row.value;
+    const again = async () => {
+      const store = await this.store;
+      try {
+        await store.endAnswer(writing.row.value, ending, writing.task.before, this.known(writing.chat));
+        batch(() => {
+          this.unkept.value = undefined;
+          this.fault.value = undefined;
+        });
+      } catch (error) {
+        this.#keepLater(writing, error);
+      }
+    };
+    const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    this.fault.value = { title: t("error.notKept"), advice: t("advice.notKept"), detail: message, ways: [{ label: t("way.keepAgain"), go: () => void again() }] };
+  }
+}
+
+/** Text without the signs of Markdown, as one hears it. */
+function plain(markdown: string): string {
+  return markdown.replace(/^#{1,6} |\*\*|`+/gm, "").trim();
+}

@@ -1,0 +1,76 @@
+/** The page's words, in one catalogue a language; only the one that is used is loaded. */
+
+import { effect, signal } from "@preact/signals";
+import i18next, { type TOptions } from "i18next";
+import en from "./en.json";
+
+/** Names of the catalogue's messages; those with plural forms without the form. */
+export type Key = StripForm<keyof typeof en>;
+type StripForm<K extends string> = K extends `${infer Base}_${"zero" | "one" | "two" | "few" | "many" | "other"}` ? Base : K;
+
+/** Catalogues of the other languages, each a chunk that is loaded when it is chosen. */
+const CATALOGUES = import.meta.glob<Record<string, string>>(["./*.json", "!./en.json"], { import: "default" });
+
+const codeOf = (path: string) => path.slice(2, -5);
+
+/** The languages of the page, English and those that have a catalogue, by their own names. */
+export const LANGUAGES: Record<string, string> = Object.fromEntries(
+  ["en", ...Object.keys(CATALOGUES).map(codeOf)]
+    .map((code): [string, string] => [code, new Intl.DisplayNames([code], { type: "language" }).of(code) ?? code])
+    .sort(([, a], [, b]) => a.localeCompare(b)),
+);
+
+/** Languages that are written from right to left. */
+const RIGHT_TO_LEFT = new Set(["ar", "ur"]);
+
+/** The language that is shown; what draws itself with {@link t} is drawn again when it changes. */
+export const language = signal("en");
+
+/** The language that a browser asks for, of those that the page has. */
+export function wantedLanguage(chosen: string | null, asked: readonly string[] = navigator.languages): string {
+  const known = [chosen, ...asked].flatMap((code) => (code === null ? [] : [code, code.split("-")[0] as string]));
+  return known.find((code) => code in LANGUAGES) ?? "en";
+}
+
+/** Shows the page in a language, once its catalogue is there; without a network the one before stays. */
+export async function speak(code: string): Promise<void> {
+  if (code !== "en" && !i18next.hasResourceBundle(code, "translation")) {
+    const catalogue = await CATALOGUES[`./${code}.json`]?.().catch(() => undefined);
+    if (!catalogue) return;
+    i18next.addResourceBundle(code, "translation", catalogue);
+  }
+  language.value = code;
+}
+
+void i18next.init({
+  lng: "en",
+  fallbackLng: "en",
+  resources: { en: { translation: en } },
+  keySeparator: false,
+  nsSeparator: false,
+  initAsync: false,
+  interpolation: { escapeValue: false },
+});
+
+/** A message of the catalogue with its values filled in. */
+export function t(key: Key, values: Record<string, unknown> = {}): string {
+  return i18next.t(key, { ...values, lng: language.value } as TOptions) as string;
+}
+
+/** A number as people write it. */
+export const number = (value: number, digits = 0): string =>
+  value.toLocaleString(language.value, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+/** Bytes as people write them. */
+export function bytes(count: number): string {
+  if (count >= 1e9) return `${number(count / 1e9, 2)} GB`;
+  return count >= 1e8 ? `${number(Math.round(count / 1e6))} MB` : `${number(count / 1e6, 1)} MB`;
+}
+
+/** A number of parameters as people write it. */
+export const parameters = (count: number): string => (count >= 1e9 ? `${number(count / 1e9, 1)} B` : `${number(Math.round(count / 1e6))} M`);
+
+effect(() => {
+  document.documentElement.lang = language.value;
+  document.documentElement.dir = RIGHT_TO_LEFT.has(language.value) ? "rtl" : "ltr";
+});

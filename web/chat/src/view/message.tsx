@@ -1,0 +1,230 @@
+/** One message: a question with its editor, or an answer with what can be done about it. */
+
+import { Component } from "preact";
+import { useRef } from "preact/hooks";
+import { useApp } from "../app/app.js";
+import { draftOf, keepDraft } from "../app/local.js";
+import { number, t } from "../i18n/index.js";
+import type { Message } from "../store/types.js";
+import { Icon } from "./icons.js";
+import { Markdown } from "./markdown.js";
+import { CopyButton, focusPage } from "./parts.js";
+
+/** What a message is drawn from. */
+export interface MessageProps {
+  message: Message;
+  /** Ids of all versions at this place. */
+  versions: readonly string[];
+  /** Whether it is the last of its branch. */
+  last: boolean;
+  /** Whether this tab writes it. */
+  mine: boolean;
+  /** Whether any answer is being written here: then nothing else can be begun. */
+  busy: boolean;
+  editing: boolean;
+}
+
+function Versions({ message, versions }: Pick<MessageProps, "message" | "versions">) {
+  const { talk } = useApp();
+  if (versions.length < 2) return null;
+  const at = versions.indexOf(message.id);
+  const go = (to: number) => talk.show(versions[to] as string);
+  return (
+    <div class="versions" role="group" aria-label={t("talk.versionSaid", { at: at + 1, of: versions.length })}>
+      <button type="button" class="small" aria-label={t("talk.older")} aria-disabled={at === 0} onClick={() => at > 0 && go(at - 1)}>
+        <Icon name="before" />
+      </button>
+      <small>{t("talk.version", { at: at + 1, of: versions.length })}</small>
+      <button type="button" class="small" aria-label={t("talk.newer")} aria-disabled={at === versions.length - 1} onClick={() => at < versions.length - 1 && go(at + 1)}>
+        <Icon name="after" />
+      </button>
+    </div>
+  );
+}
+
+function Editor({ message, busy }: Pick<MessageProps, "message" | "busy">) {
+  const { talk } = useApp();
+  const box = useRef<HTMLTextAreaElement>(null);
+  const key = `edit ${message.id}`;
+  const close = () => {
+    keepDraft(key, "");
+    talk.editing.value = undefined;
+    focusPage();
+  };
+  const send = () => {
+    const text = box.current?.value ?? "";
+    if (busy || text.trim() === "") return;
+    focusPage();
+    void talk.edit(message.id, text);
+  };
+  const size = (field: HTMLTextAreaElement) => {
+    field.style.height = "auto";
+    field.style.height = `${field.scrollHeight + 2}px`;
+  };
+  const begin = (field: HTMLTextAreaElement | null) => {
+    if (!field || field === box.current) return;
+    box.current = field;
+    field.value = draftOf(key) || message.content;
+    size(field);
+    field.focus();
+    field.setSelectionRange(field.value.length, field.value.length);
+  };
+  return (
+    <form class="editor" onSubmit={(event) => (event.preventDefault(), send())}>
+      <textarea
+        dir="auto"
+        aria-label={t("talk.editLabel")}
+        ref={begin}
+        onInput={(event) => (size(event.currentTarget), keepDraft(key, event.currentTarget.value))}
+        onKeyDown={(event) => {
+          if (event.isComposing) return;
+          if (event.key === "Escape") close();
+          else if (event.key === "Enter" && !event.shiftKey) send();
+          else return;
+          event.preventDefault();
+          event.stopPropagation();
+        }}
+      />
+      <p class="help">{t("talk.editHelp")}</p>
+      <div class="buttons">
+        <button type="submit" class="primary" aria-disabled={busy}>
+          {t("talk.send")}
+        </button>
+        <button type="button" class="plain" onClick={close}>
+          {t("app.cancel")}
+        </button>
+      </div>
+    </form>
+  );
+}
+
+function Question({ message, versions, busy, editing }: MessageProps) {
+  const { talk } = useApp();
+  return (
+    <article class={message.role}>
+      <h2 class="hidden-visually">{`${t(message.role === "system" ? "talk.system" : "talk.you")}:`}</h2>
+      {editing ? (
+        <Editor message={message} busy={busy} />
+      ) : (
+        <>
+          <button type="button" class="small edit" onClick={() => (talk.editing.value = message.id)}>
+            {t("talk.edit")}
+          </button>
+          <div class="said">
+            {message.attachments?.map(({ id, name, part }) => (
+              <p key={id} class="document" dir="auto">
+                <Icon name="file" /> {name}
+                {part && ` (${part})`}
+              </p>
+            ))}
+            <div class="body" dir="auto">
+              {message.content}
+            </div>
+            <Versions message={message} versions={versions} />
+          </div>
+        </>
+      )}
+    </article>
+  );
+}
+
+/** The small print of an answer. */
+export function factsOf({ ending, tokens, speed, facts, dropped, content }: Message): string {
+  if (facts !== undefined && tokens === undefined) return [ending && t(`talk.ended.${ending}`), facts].filter(Boolean).join(" · ");
+  const parts: string[] = [];
+  if (ending) parts.push(t(`talk.ended.${ending}`));
+  if (dropped) parts.push(t("talk.dropped", { count: dropped }));
+  if (tokens !== undefined && content !== "") parts.push(t("talk.tokens", { count: tokens }));
+  if (speed) parts.push(t("talk.speed", { speed: number(speed, 1) }));
+  return parts.join(" · ");
+}
+
+function Thinking() {
+  return (
+    <div class="body">
+      <span class="thinking" role="img" aria-label={t("talk.thinking")}>
+        <i />
+        <i />
+        <i />
+      </span>
+    </div>
+  );
+}
+
+function Answer({ message, versions, last, mine, busy }: MessageProps) {
+  const { talk } = useApp();
+  const { id, content, ending, prompt, cached, model } = message;
+  const writing = ending === "writing";
+  const read = prompt === undefined ? "" : t("talk.read", { cached: cached ?? 0, prompt });
+  const start = (act: () => Promise<void>) => () => {
+    focusPage();
+    void act();
+  };
+  return (
+    <article class={writing ? "assistant writing" : "assistant"}>
+      <h2 class="hidden-visually">{`${t("talk.model")}:`}</h2>
+      {writing && content.trim() === "" ? <Thinking /> : <Markdown text={content} live={writing} />}
+      {writing && !mine && <p class="elsewhere">{t("talk.elsewhere")}</p>}
+      {!writing && (
+        <div class="meta">
+          <Versions message={message} versions={versions} />
+          <CopyButton label={t("talk.copy")} text={() => content} />
+          {last && !busy && (
+            <button type="button" class="small regenerate" onClick={start(() => talk.again(id))}>
+              {t("talk.again")}
+            </button>
+          )}
+          {last && !busy && ending !== undefined && (
+            <button type="button" class="small continue" onClick={start(() => talk.continue(id))}>
+              {t("talk.continue")}
+            </button>
+          )}
+          <span title={[read, model].filter(Boolean).join(" · ")}>{factsOf(message)}</span>
+        </div>
+      )}
+    </article>
+  );
+}
+
+const same = (a: object, b: object) =>
+  JSON.stringify(a) === JSON.stringify(b);
+
+/** A message; it is drawn again only when something of it has changed. */
+export class MessageView extends Component<MessageProps> {
+  override shouldComponentUpdate(next: MessageProps): boolean {
+    const { message, versions, ...rest } = this.props;
+    const { message: nextMessage, versions: nextVersions, ...nextRest } = next;
+    if (!same(rest, nextRest) || versions.join() !== nextVersions.join()) return true;
+    return message !== nextMessage && !same(message, nextMessage);
+  }
+
+  override render() {
+    return this.props.message.role === "assistant" ? <Answer {...this.props} /> : <Question {...this.props} />;
+  }
+}
+
+/** Under a question that has no answer. */
+export function Unanswered({ message, waits }: { message: Message; waits: boolean }) {
+  const { talk } = useApp();
+  if (waits) {
+    return (
+      <article class="assistant unanswered">
+        <Thinking />
+        <p class="elsewhere" role="status">
+          {t("talk.waiting")}
+        </p>
+      </article>
+    );
+  }
+  return (
+    <article class="assistant unanswered">
+      <div class="meta">
+        {t("talk.unanswered")}
+        <button type="button" class="small" onClick={() => (focusPage(), void talk.answer(message.id))}>
+          {t("talk.answer")}
+        </button>
+      </div>
+    </article>
+  );
+}
+

@@ -1,0 +1,256 @@
+/** The dialog for models: which one runs, which others there are, and what is kept on this device. */
+
+import { useSignal } from "@preact/signals";
+import { deleteModel, listModels, persist, storageEstimate, type StoredModel } from "peregrine";
+import { useEffect, useRef } from "preact/hooks";
+import { useApp } from "../app/app.js";
+import { asOurs, faultOf } from "../app/faults.js";
+import { isSame, type Choice } from "../app/models.js";
+import { license, OFFERS, type Offer } from "../app/offers.js";
+import { bytes, number, parameters, t } from "../i18n/index.js";
+import { Dialog } from "./parts.js";
+
+/** Bytes from which a download is asked about first. */
+const BIG = 200e6;
+
+interface Connection {
+  saveData?: boolean;
+  type?: string;
+}
+/** Whether the connection seems to be paid by what goes over it. */
+function isMetered(): boolean {
+  const { connection } = navigator as { connection?: Connection };
+  return connection?.saveData === true || connection?.type === "cellular";
+}
+
+/** Whether a model is likely to run here, as far as a page can know. */
+function outlook(size: number): string {
+  const memory = (navigator as { deviceMemory?: number }).deviceMemory;
+  // Browsers tell at most 8 GB, and nothing of the GPU's own memory.
+  if (memory !== undefined && memory < 8 && memory * 1e9 < 2.5 * size) return t("models.tooLarge", { memory });
+  return "";
+}
+
+function Facts() {
+  const { models } = useApp();
+  const info = models.engine.value?.info;
+  const rows: [string, string][] = info
+    ? [
+        [t("models.name"), info.model.name],
+        [t("models.size"), t("models.sizeIs", { parameters: parameters(info.model.parameters), bytes: bytes(info.model.bytes) })],
+        [t("models.formats"), info.model.formats],
+        [t("models.remembers"), t("models.remembersIs", { tokens: number(info.model.contextLength) })],
+        [t("models.memory"), t("models.memoryIs", { needed: bytes(info.memory.needed) })],
+        [t("models.runsOn"), info.device.name],
+      ]
+    : [[t("models.name"), t("models.none")]];
+  const notes = [
+    info?.device.software && t("models.software"),
+    models.choice.value.kind === "remote" && info && !info.storage.kept && t("models.notStored", { why: info.storage.why }),
+  ].filter(Boolean);
+  return (
+    <section aria-label={t("models.inUse")}>
+      <dl id="facts">
+        {rows.map(([key, value]) => [<dt key={key}>{key}</dt>, <dd key={`${key} value`}>{value}</dd>])}
+      </dl>
+      <p class="help" id="facts-note">
+        {notes.join(" ")}
+      </p>
+    </section>
+  );
+}
+
+function Row({ name, facts, choice, verb, choose }: { name: string; facts: string; choice: Choice; verb: string; choose: (choice: Choice) => void }) {
+  const { models } = useApp();
+  const running = models.engine.value !== undefined && isSame(choice, models.choice.value);
+  const label = running ? t("models.used") : verb;
+  return (
+    <li>
+      <div>
+        <strong>{name}</strong>
+        <span>{facts}</span>
+      </div>
+      <button type="button" class="plain" disabled={running} aria-label={t("models.useLabel", { verb: label, name })} onClick={() => choose(choice)}>
+        {label}
+      </button>
+    </li>
+  );
+}
+
+function OfferRow({ offer, stored, recommended, choose }: { offer: Offer; stored: readonly StoredModel[]; recommended: boolean; choose: (choice: Choice) => void }) {
+  const here = stored.find(({ model }) => model === offer.model);
+  const state = here?.complete
+    ? t("models.here")
+    : here
+      ? t("models.partly", { stored: bytes(here.stored), size: bytes(here.size) })
+      : t("models.toDownload", { size: bytes(offer.bytes) });
+  const languages = t("models.languages", { count: offer.languages });
+  const facts = [recommended && t("models.recommended"), t(offer.about), languages, state, t("models.gpuMemory", { size: bytes(1.15 * offer.bytes) }), outlook(offer.bytes)];
+  const verb = t(here && !here.complete ? "models.goOn" : "models.use");
+  return <Row name={offer.name} facts={facts.filter(Boolean).join(" · ")} choice={{ kind: "remote", model: offer.model }} verb={verb} choose={choose} />;
+}
+
+/** Asks before much is downloaded. */
+function Ask({ offer, room, answer }: { offer: Offer; room: number | undefined; answer: (yes: boolean) => void }) {
+  const title = useRef<HTMLHeadingElement>(null);
+  useEffect(() => title.current?.focus(), []);
+  const tight = room !== undefined && room < offer.bytes * 1.1;
+  return (
+    <section class="ask" aria-labelledby="ask-title">
+      <h3 id="ask-title" tabIndex={-1} ref={title}>
+        {t("models.ask", { size: bytes(offer.bytes) })}
+      </h3>
+      <p>{t("models.askText", { name: offer.name })}</p>
+      {isMetered() && <p>{t("models.askMetered")}</p>}
+      {tight && <p>{t("models.askRoom", { room: bytes(room) })}</p>}
+      <div class="buttons">
+        <button type="button" class="primary" onClick={() => answer(true)}>
+          {t("models.download")}
+        </button>
+        <button type="button" class="plain" onClick={() => answer(false)}>
+          {t("app.cancel")}
+        </button>
+      </div>
+    </section>
+  );
+}
+
+function Stored({ model, changed, choose }: { model: StoredModel; changed: (note: string) => void; choose: (choice: Choice) => void }) {
+  const { models } = useApp();
+  const choice: Choice = { kind: "remote", model: model.model };
+  const running = models.engine.value !== undefined && isSame(choice, models.choice.value);
+  const facts = model.complete ? bytes(model.size) : t("models.storedPartly", { stored: bytes(model.stored), size: bytes(model.size) });
+  const remove = async () => {
+    try {
+      await deleteModel(model.id);
+      changed(t("models.deleted", { name: model.model }));
+    } catch (error) {
+      const { title, advice } = faultOf(asOurs(error), "load", []);
+      changed(`${title} ${advice}`);
+    }
+    document.getElementById("models-title")?.focus();
+  };
+  const offered = OFFERS.some((offer) => offer.model === model.model);
+  return (
+    <li>
+      <div>
+        <strong>{model.model}</strong>
+        <span>{facts}</span>
+      </div>
+      {!offered && !running && (
+        <button type="button" class="plain" aria-label={t("models.useLabel", { verb: t("models.use"), name: model.model })} onClick={() => choose(choice)}>
+          {t("models.use")}
+        </button>
+      )}
+      <button type="button" class="plain" aria-label={t("models.deleteLabel", { name: model.model })} onClick={() => void remove()}>
+        {t("models.delete")}
+      </button>
+    </li>
+  );
+}
+
+interface Storage {
+  usage: number;
+  quota: number;
+  persisted: boolean;
+}
+
+function Sheet() {
+  const app = useApp();
+  const field = useRef<HTMLInputElement>(null);
+  const stored = useSignal<readonly StoredModel[]>([]);
+  const storage = useSignal<Storage | undefined>(undefined);
+  const note = useSignal("");
+  const asking = useSignal<Offer | undefined>(undefined);
+  const refresh = async () => {
+    stored.value = await listModels().catch(() => []);
+    storage.value = await storageEstimate().catch(() => undefined);
+  };
+  useEffect(() => void refresh(), []);
+  const changed = async (text: string) => {
+    await refresh();
+    note.value = text;
+  };
+  const load = (choice: Choice) => {
+    app.dialog.value = undefined;
+    void app.models.load(choice);
+  };
+  const choose = (choice: Choice) => {
+    const offer = choice.kind === "remote" ? OFFERS.find(({ model }) => model === choice.model) : undefined;
+    const here = stored.value.some(({ model, complete }) => model === offer?.model && complete);
+    if (offer && !here && (offer.bytes > BIG || isMetered())) asking.value = offer;
+    else load(choice);
+  };
+  const submit = (event: Event) => {
+    event.preventDefault();
+    const model = field.current?.value.trim() ?? "";
+    if (model === "") field.current?.focus();
+    else load({ kind: "remote", model });
+  };
+  const { value: asked } = asking;
+  const info = app.models.engine.value?.info;
+  const kept = storage.value;
+  if (asked) {
+    const room = kept && kept.quota > 0 ? kept.quota - kept.usage : undefined;
+    return <Ask offer={asked} room={room} answer={(yes) => (yes ? load({ kind: "remote", model: asked.model }) : (asking.value = undefined))} />;
+  }
+  return (
+    <>
+      <Facts />
+      <section aria-labelledby="offers-title">
+        <h3 id="offers-title">{t("models.choose")}</h3>
+        <ul class="models" id="offers">
+          <Row name={t("models.demo")} facts={t("models.demoAbout")} choice={{ kind: "embedded" }} verb={t("models.use")} choose={choose} />
+          {OFFERS.map((offer) => (
+            <OfferRow key={offer.model} offer={offer} stored={stored.value} recommended={offer.name.includes(" 0.5B") && info?.device.software === false} choose={choose} />
+          ))}
+        </ul>
+        <p class="help">
+          {t("models.official")} {t("models.license", { name: license })}
+        </p>
+        <form id="any" onSubmit={submit}>
+          <label for="any-model" class="hidden-visually">
+            {t("models.other")}
+          </label>
+          <input type="text" id="any-model" placeholder={t("models.otherPlaceholder")} autocomplete="off" spellcheck={false} ref={field} />
+          <button type="submit" class="plain">
+            {t("models.load")}
+          </button>
+        </form>
+        <div class="buttons">
+          <button type="button" class="plain" id="open-file" onClick={() => app.openFile()}>
+            {t("models.open")}
+          </button>
+        </div>
+        <p class="help">{t("models.drop")}</p>
+      </section>
+      {stored.value.length > 0 && (
+        <section id="stored-part" aria-labelledby="stored-title">
+          <h3 id="stored-title">{t("models.stored")}</h3>
+          <ul class="models" id="stored">
+            {stored.value.map((model) => (
+              <Stored key={model.id} model={model} changed={(text) => void changed(text)} choose={load} />
+            ))}
+          </ul>
+        </section>
+      )}
+      <p class="help" id="storage">
+        {kept && `${t("models.storage", { usage: bytes(kept.usage) })} ${t(kept.persisted ? "models.kept" : "models.notKept")}`}
+      </p>
+      {kept?.persisted === false && (
+        <button type="button" class="plain" id="keep" onClick={() => void persist().then((granted) => changed(t(granted ? "models.keeps" : "models.keepsNot")))}>
+          {t("models.keep")}
+        </button>
+      )}
+      <p class="help" id="storage-note" role="status">
+        {note.value}
+      </p>
+    </>
+  );
+}
+
+export const ModelsDialog = () => (
+  <Dialog name="models" title={t("models.title")} close={t("models.close")}>
+    <Sheet />
+  </Dialog>
+);

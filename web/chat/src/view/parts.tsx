@@ -1,0 +1,159 @@
+/** Small parts that are used everywhere: dialogs, menus, copy buttons. */
+
+import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { t } from "../i18n/index.js";
+import { announce } from "../app/notices.js";
+import { useApp, type DialogName } from "../app/app.js";
+import { Icon } from "./icons.js";
+
+/** A dialog over the page; Escape and a click beside it close it, and the focus goes back to where it was. */
+export function Dialog({ name, title, close, children }: { name: DialogName; title: string; close: string; children: ComponentChildren }) {
+  const { dialog } = useApp();
+  const element = useRef<HTMLDialogElement>(null);
+  const open = dialog.value === name;
+  useEffect(() => {
+    const { current } = element;
+    if (open && !current?.open) current?.showModal();
+    if (!open && current?.open) current.close();
+  }, [open]);
+  return (
+    <dialog
+      id={name}
+      ref={element}
+      aria-labelledby={`${name}-title`}
+      onClose={() => dialog.value === name && (dialog.value = undefined)}
+      onClick={(event) => event.target === element.current && element.current?.close()}
+    >
+      <div class="sheet">
+        <div class="dialog-head">
+          <h2 id={`${name}-title`} tabIndex={-1}>
+            {title}
+          </h2>
+          <button type="button" class="icon" aria-label={close} onClick={() => element.current?.close()}>
+            <Icon name="close" />
+          </button>
+        </div>
+        {open && children}
+      </div>
+    </dialog>
+  );
+}
+
+/** One line of a menu. */
+export interface MenuItem {
+  label: string;
+  go: () => void;
+  danger?: boolean;
+}
+
+/** A button with a menu: arrow keys, Home, End, the first letter, Escape. */
+export function Menu({ label, items }: { label: string; items: () => MenuItem[] }) {
+  const open = useSignal(false);
+  const button = useRef<HTMLButtonElement>(null);
+  const list = useRef<HTMLDivElement>(null);
+  const lines = () => [...(list.current?.querySelectorAll<HTMLElement>("[role=menuitem]") ?? [])];
+
+  useLayoutEffect(() => {
+    const [menu, by] = [list.current, button.current];
+    if (!open.value || !menu || !by) return;
+    menu.showPopover();
+    const { left, right, top, bottom } = by.getBoundingClientRect();
+    const { offsetWidth, offsetHeight } = menu;
+    const start = document.documentElement.dir === "rtl" ? left : right - offsetWidth;
+    menu.style.left = `${Math.max(4, Math.min(start, innerWidth - offsetWidth - 4))}px`;
+    menu.style.top = `${Math.max(4, bottom + offsetHeight > innerHeight - 4 ? top - offsetHeight : bottom)}px`;
+    lines()[0]?.focus();
+  }, [open.value]);
+
+  const close = (focus: boolean) => {
+    if (list.current?.matches(":popover-open")) list.current.hidePopover();
+    open.value = false;
+    if (focus) button.current?.focus();
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    const all = lines();
+    const at = all.indexOf(document.activeElement as HTMLElement);
+    const to = (index: number) => all.at(index % all.length)?.focus();
+    if (event.key === "ArrowDown") to(at + 1);
+    else if (event.key === "ArrowUp") to(at - 1);
+    else if (event.key === "Home") to(0);
+    else if (event.key === "End") to(-1);
+    else if (event.key === "Escape") close(true);
+    else if (event.key === "Tab") return close(true);
+    else if (event.key.length === 1 && event.key !== " ") {
+      const letter = event.key.toLocaleLowerCase();
+      const order = [...all.slice(at + 1), ...all.slice(0, at + 1)];
+      order.find((line) => line.textContent?.toLocaleLowerCase().startsWith(letter))?.focus();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  return (
+    <>
+      <button
+        type="button"
+        class="more"
+        ref={button}
+        aria-label={label}
+        aria-haspopup="menu"
+        aria-expanded={open.value}
+        onClick={() => (open.value ? close(true) : (open.value = true))}
+        onKeyDown={(event) => event.key === "ArrowDown" && (event.preventDefault(), (open.value = true))}
+      >
+        ⋯
+      </button>
+      {open.value && (
+        <div class="menu" role="menu" popover="auto" aria-label={label} ref={list} onKeyDown={onKeyDown} onToggle={(event) => event.newState === "closed" && (open.value = false)}>
+          {items().map(({ label, go, danger }) => (
+            <button
+              key={label}
+              type="button"
+              role="menuitem"
+              tabIndex={-1}
+              class={danger ? "danger" : undefined}
+              onClick={() => {
+                close(true);
+                go();
+              }}
+            >
+              {label}
+            </button>
+          ))}
+        </div>
+      )}
+    </>
+  );
+}
+
+/** Copies text; whether the browser let it. */
+export async function copy(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    announce(t("app.copied"));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A button that copies text and says so for a moment. */
+export function CopyButton({ label, text }: { label: string; text: () => string }) {
+  const shown = useSignal<string | undefined>(undefined);
+  const go = async () => {
+    shown.value = t((await copy(text())) ? "app.copied" : "app.copyRefused");
+    setTimeout(() => (shown.value = undefined), 1600);
+  };
+  return (
+    <button type="button" class="small" onClick={() => void go()}>
+      {shown.value ?? label}
+    </button>
+  );
+}
+
+/** Where the focus goes when what had it is gone: to the message box, but on phones not, where a keyboard would jump up. */
+export function focusPage(): void {
+  const touch = matchMedia("(hover: none)").matches;
+  document.getElementById(touch ? "scroller" : "prompt")?.focus();
+}

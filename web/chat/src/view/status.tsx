@@ -1,0 +1,83 @@
+/** The card under the conversation: loading, or what went wrong and what to do. */
+
+import { useComputed, useSignalEffect } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { useApp } from "../app/app.js";
+import type { Fault } from "../app/faults.js";
+import type { Loading } from "../app/models.js";
+import { announce } from "../app/notices.js";
+import { bytes, language, t } from "../i18n/index.js";
+
+/** How long something takes, as people say it. */
+function duration(seconds: number): string {
+  const [value, unit] = seconds < 90 ? [Math.max(1, Math.round(seconds)), "second"] : seconds < 5400 ? [Math.round(seconds / 60), "minute"] : [Math.round(seconds / 3600), "hour"];
+  return value.toLocaleString(language.value, { style: "unit", unit, unitDisplay: "long" });
+}
+
+function detailOf({ progress }: Loading): string {
+  if (progress?.phase === "download") {
+    const { loaded, total, rate, resumedFrom } = progress;
+    const here = total > 0 ? t("load.here", { loaded: bytes(loaded), total: bytes(total) }) : t("load.hereUnknown", { loaded: bytes(loaded) });
+    const before = resumedFrom > 0 && resumedFrom < total ? ` (${t("load.before", { bytes: bytes(resumedFrom) })})` : "";
+    const arriving = rate > 0 && loaded < total;
+    const left = arriving ? `, ${t("load.rate", { bytes: bytes(rate) })}, ${t("load.left", { time: duration((total - loaded) / rate) })}` : "";
+    return `${here}${before}${left}`;
+  }
+  if (progress?.phase === "upload") return t("load.upload", { loaded: bytes(progress.loaded), total: bytes(progress.total) });
+  if (progress?.phase === "compile") return t("load.compile", { done: progress.done, total: progress.total });
+  if (progress?.phase === "check") return t("load.check");
+  return t("load.starting");
+}
+
+function LoadingCard({ loading }: { loading: Loading }) {
+  const { models } = useApp();
+  const old = models.engine.value?.info.model.name;
+  return (
+    <section id="status" class="loading">
+      <h2>{t("load.title", { name: loading.name })}</h2>
+      <progress max={1} value={loading.progress ? loading.bar : undefined} aria-label={t("load.bar")} />
+      <p>{detailOf(loading)}</p>
+      {old && <p>{t("load.meanwhile", { name: old })}</p>}
+      <div class="buttons">
+        <button type="button" class="plain" onClick={loading.stop}>
+          {t("load.stop")}
+        </button>
+      </div>
+    </section>
+  );
+}
+
+function FaultCard({ fault }: { fault: Fault }) {
+  useEffect(() => announce(`${fault.title} ${fault.advice}`), [fault]);
+  return (
+    <section id="status" class="failed">
+      <h2>{fault.title}</h2>
+      <p>{fault.advice}</p>
+      {fault.detail && (
+        <p class="detail" tabIndex={0} dir="auto">
+          {fault.detail}
+        </p>
+      )}
+      <div class="buttons">
+        {fault.ways.map(({ label, go }, i) => (
+          <button key={label} type="button" class={i === 0 ? "primary" : "plain"} onClick={go}>
+            {label}
+          </button>
+        ))}
+      </div>
+    </section>
+  );
+}
+
+/** One card at a time: what stands in the way comes before what is going on. */
+export function Status({ reveal }: { reveal: () => void }) {
+  const { models, talk } = useApp();
+  const card = useComputed(() => models.fault.value ?? talk.fault.value ?? models.loading.value?.choice);
+  useSignalEffect(() => {
+    if (card.value) reveal();
+  });
+  const fault = models.fault.value ?? talk.fault.value;
+  if (fault) return <FaultCard fault={fault} />;
+  if (models.loading.value) return <LoadingCard loading={models.loading.value} />;
+  return <section id="status" hidden />;
+}

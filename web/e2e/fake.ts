@@ -1,0 +1,79 @@
+/**
+ * A worker that plays the engine: for tests of the page itself, which need answers of a known pace and no GPU. It speaks the same
+ * messages as the real one; what the question says tells how it answers.
+ */
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Page } from "@playwright/test";
+import { sendBytes } from "./support.js";
+
+/**
+ * Questions may say: [slow] a word every 40 ms, 400 of them; [never] nothing until it is stopped; [fail] an error after some words;
+ * [full] the context is too short; [told] what the instructions are; [say TEXT] exactly that. Whatever else is asked is answered with its own words and a number.
+ */
+const WORKER = `
+  let serial = 0;
+  const open = new Map();
+  const info = (name) => ({
+    model: { name, parameters: 31e6, bytes: 18.6e6, formats: "Q4_0", vocabSize: 4096, layers: 4, contextLength: 4096 },
+    device: { name: "Fake GPU", vendor: "", architecture: "", software: false, subgroups: false, reduction: "workgroup", shapes: "hardware", why: {} },
+    memory: { weights: 1, needed: 2e8, wasm: 1 }, storage: { kept: true, why: "" },
+  });
+  const count = (text) => text.split(/\\s+/).filter(Boolean).length;
+  const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  async function answer(id, request) {
+    const tell = (message) => self.postMessage({ ...message, id });
+    const asked = request.messages?.at(-1).content ?? "[more]";
+    const before = request.messages ? request.messages.reduce((sum, { content }) => sum + count(content), 0) : request.prompt.length;
+    const result = (finish, words) => tell({ type: "result", result: {
+      text: "", ids: words.map((_, i) => i), finish, promptTokens: before, cachedTokens: 0, droppedMessages: request.dropOldest ? 2 : 0,
+      prefillSeconds: 0.01, decodeSeconds: 0.1, stateBytes: 100 } });
+    const written = [];
+    if (request.maxTokens === 0) return result("length", written);
+    if (asked.includes("[full]") && !request.dropOldest) return tell({ type: "error", error: { code: "context-full", message: "5000 tokens; 4096 fit" } });
+    const told = /\\[say ([^]*)\\]$/.exec(asked)?.[1];
+    const system = request.messages?.find(({ role }) => role === "system")?.content ?? "nothing";
+    const slow = asked.includes("[slow]");
+    const words = asked.includes("[told]") ? ["I was told: " + system] : told ? [told] : slow ? Array.from({ length: 400 }, (_, i) => "word" + i + " ") : ("Answer " + ++serial + " to: " + asked.replace(/[^\\w ]/g, "")).match(/\\S+\\s*/g);
+    while (asked.includes("[never]") && !open.get(id)?.stopped) await wait(10);
+    for (const word of words) {
+      if (open.get(id)?.stopped) return result("cancelled", written);
+      if (written.length >= request.maxTokens) return result("length", written);
+      if (asked.includes("[fail]") && written.length > 2) return tell({ type: "error", error: { code: "gpu", message: "it broke" } });
+      written.push(word);
+      tell({ type: "event", event: { token: written.length, text: word } });
+      await wait(slow ? 40 : 2);
+    }
+    result(open.get(id)?.stopped ? "cancelled" : "stop", written);
+  }
+  self.addEventListener("message", async ({ data }) => {
+    const { type, id, call, request } = data;
+    if (type === "abort") { const one = open.get(id); if (one) one.stopped = true; return; }
+    if (type !== "call") return;
+    open.set(id, {});
+    const result = (value) => self.postMessage({ type: "result", id, result: value });
+    if (call === "load") {
+      self.postMessage({ type: "hello" });
+      const { source } = request;
+      const name = source.kind === "urls" ? "Fake Model" : source.kind === "hub" ? source.model : source.files[0].name;
+      if (/broken/.test(source.model ?? name)) return self.postMessage({ type: "error", id, error: { code: "http", message: "404: " + (source.model ?? name) } });
+      // Until the test says so.
+      if (self.hold || /held/.test(name)) await new Promise((go) => (new BroadcastChannel("go").onmessage = go));
+      self.postMessage({ type: "event", id, event: { phase: "compile", done: 1, total: 2 } });
+      result(info(name));
+    } else if (call === "answer") await answer(id, request);
+    else if (call === "save") result(new Blob(["state"]));
+    else if (call === "encode") result([...request.text].map((letter) => letter.codePointAt(0)));
+    else result(null);
+    open.delete(id);
+  });
+`;
+
+/** A fault: the worker is the playing one; `first` runs in it before. With `self.hold = true` nothing loads before {@link release}. */
+export function fakeEngine(first = "") {
+  return (request: IncomingMessage, response: ServerResponse): boolean =>
+    /^\/assets\/worker-[\w-]+\.js$/.test(request.url ?? "") && sendBytes(request, response, "text/javascript", Buffer.from(`${first}\n${WORKER}`));
+}
+
+/** Lets held models load. */
+export const release = (page: Page) => page.evaluate(() => new BroadcastChannel("go").postMessage("go"));
