@@ -138,7 +138,7 @@ impl GpuArgs {
         bar.finish_and_clear();
         let engine = engine?;
         for warning in engine.warnings() {
-            let _ = writeln!(std::io::stderr(), "warning: {warning}");
+            note(&format!("warning: {warning}"));
         }
         let (context, wanted) = (engine.model().context_length(), checkpoint.config.max_position_embeddings);
         if context < options.context_length.unwrap_or(wanted) {

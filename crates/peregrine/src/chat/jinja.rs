@@ -52,7 +52,7 @@ impl Template {
         filters::add(&mut environment);
         environment.remove_global("debug");
         environment.add_global("dict", Value::from_object(objects::Dict));
-        environment.add_function("range", |args: Rest<Value>| objects::Range::new(&args));
+        environment.add_function("range", |args: Rest<Value>| objects::Range::of(&args));
         environment.add_function("cycler", |items: Rest<Value>| objects::cycler(items.to_vec()));
         environment.add_function("joiner", |args: arguments::Given| objects::joiner(&arguments::values(args)));
         environment.add_function("raise_exception", |message: Value| -> Result<Value, JinjaError> {

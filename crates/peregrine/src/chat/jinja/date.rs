@@ -102,7 +102,7 @@ impl Moment {
 }
 
 /// What stands between `%` and the letter.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Flags {
     pad: Option<char>,
     upper: bool,
@@ -114,7 +114,7 @@ impl Flags {
     fn number(&self, value: i64, digits: usize, pad: char) -> String {
         let width = self.width.max(digits);
         match self.pad.unwrap_or(pad) {
-            '-' => value.to_string(),
+            '-' => format!("{value:>width$}", width = self.width),
             '_' => format!("{value:>width$}"),
             _ => format!("{value:0>width$}"),
         }
@@ -124,7 +124,7 @@ impl Flags {
         let text = if self.upper { text.to_uppercase() } else { text.to_string() };
         let missing = self.width.saturating_sub(text.len());
         let fill = if self.pad == Some('0') { "0" } else { " " };
-        fill.repeat(if self.pad == Some('-') { 0 } else { missing }) + &text
+        fill.repeat(missing) + &text
     }
 
     /// A name of a day or a month.
@@ -214,7 +214,8 @@ fn value(code: char, modifier: Option<char>, flags: &Flags, moment: &Moment, pla
         'M' => number(m.minute, 2),
         'n' => Some(flags.text("\n")),
         'p' => Some(flags.text(&if flags.swap { half.to_lowercase() } else { half.into() })),
-        'P' => Some(flags.text(&half.to_lowercase())),
+        // Small whatever the flags say.
+        'P' => Some(Flags { upper: false, ..*flags }.text(&half.to_lowercase())),
         'r' => inner("%I:%M:%S %p"),
         'R' => inner("%H:%M"),
         's' => number(m.unix, 1),

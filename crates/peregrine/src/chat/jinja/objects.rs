@@ -80,7 +80,7 @@ impl Range {
     /// Jinja's sandbox refuses longer ones.
     const MOST: u64 = 100_000;
 
-    pub fn new(args: &[Value]) -> Result<Value, Error> {
+    pub fn of(args: &[Value]) -> Result<Value, Error> {
         let args = Arguments::bind("range", args, &["start", "stop", "step"])?;
         let int = |at: usize| args.opt(at).map(|value| i64::try_from(value.clone())).transpose();
         let (first, second, step) = (int(0)?, int(1)?, int(2)?.unwrap_or(1));

@@ -105,7 +105,7 @@ pub fn percent(format: &str, args: &Value) -> Result<String, Error> {
         spec.zero &= !left;
         out.push_str(&convert(&value, kind, spec)?);
     }
-    if rest.next().is_some() && !(mapping && !used) {
+    if (used || !mapping) && rest.next().is_some() {
         return Err(wrong("not all arguments converted during string formatting"));
     }
     Ok(out)
