@@ -2,6 +2,7 @@
 
 mod addresses;
 pub mod allocation;
+mod fields;
 mod file;
 mod flips;
 mod folder;

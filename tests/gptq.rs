@@ -291,3 +291,28 @@ fn what_does_not_belong_together_is_named() {
     let error = block_on(Checkpoint::open_folder(folder.path())).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("no quantization_config"), "{error}");
 }
+
+/// GPTQModel's rules for single layers: those that leave layers out, or say what all layers have, need nothing.
+#[test]
+fn rules_that_only_skip_are_accepted() {
+    let open = |dynamic: serde_json::Value| {
+        let (folder, gptq) = (TempDir::new().unwrap(), Folder::new(SYMMETRIC));
+        gptq.write(folder.path());
+        let path = folder.path().join("config.json");
+        let config = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, config.replacen("\"bits\":", &format!("\"dynamic\":{dynamic},\"bits\":"), 1)).unwrap();
+        block_on(Checkpoint::open_folder(folder.path())).map(|_| ())
+    };
+    for good in [
+        json!({}),
+        json!({"-:.*mamba.*": {}}),
+        json!({"-:.*mamba.*": {}, "-:.*lm_head.*": {"bits": 8}}),
+        json!({"+:.*q_proj.*": {}, ".*k_proj.*": {"bits": 4, "group_size": 32}}),
+    ] {
+        assert!(open(good.clone()).is_ok(), "{good}: {:?}", open(good.clone()));
+    }
+    for bad in [json!({".*q_proj.*": {"bits": 8}}), json!({"-:.*mamba.*": {}, "+:.*q_proj.*": {"group_size": 64}})] {
+        let error = open(bad.clone()).unwrap_err();
+        assert!(error.code() == "unsupported" && error.to_string().contains("dynamic"), "{bad}: {error}");
+    }
+}

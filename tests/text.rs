@@ -244,3 +244,57 @@ proptest! {
         prop_assert_eq!(out, before_stop(&whole, &stops));
     }
 }
+
+/// Control tokens have no text of their own, but end an answer where they are or complete a stop text.
+#[test]
+fn stop_texts_may_be_or_contain_control_tokens() {
+    // Pieces, control tokens with a mark in front; what is given out; whether it stopped.
+    let cases: &[(&[&str], &[&str], &str, bool)] = &[
+        (&["<|end|>"], &["Yes", "!<|end|>", "more"], "Yes", true),
+        (&["s<|end|>"], &["Yes", "!<|end|>", "more"], "Ye", true),
+        (&["<|end|>\nuser"], &["Yes", "!<|end|>", "\n", "user", "x"], "Yes", true),
+        (&["<|end|>\nuser"], &["Yes", "!<|end|>", "\n", "other"], "Yes\nother", false),
+        (&["<|end|><|x|>"], &["a", "!<|end|>", "!<|x|>", "b"], "a", true),
+        (&["<|end|><|x|>"], &["a", "!<|end|>", "!<|end|>", "!<|x|>", "b"], "a", true),
+        // Spelt out it is text, and ends the answer too.
+        (&["<|end|>"], &["Yes<|", "end|>"], "Yes", true),
+        // Not inside a control token, nor across its border.
+        (&["user"], &["a", "!<|user|>", "b"], "ab", false),
+        (&["a<"], &["a", "!<|user|>", "b"], "ab", false),
+        (&["ab"], &["a", "!<|user|>", "b"], "ab", false),
+        (&["|>b"], &["a", "!<|user|>", "b"], "ab", false),
+        (&["", "b"], &["a", "!<|user|>", "b"], "a", true),
+        (&[], &["a", "!<|user|>", "b"], "ab", false),
+    ];
+    for (stops, pieces, expected, stopped) in cases {
+        let stops: Vec<String> = stops.iter().map(|stop| (*stop).into()).collect();
+        let mut scan = StopScan::new(&stops);
+        let mut out = String::new();
+        for piece in *pieces {
+            out += &match piece.strip_prefix('!') {
+                Some(control) => scan.push_control(control),
+                None => scan.push(piece),
+            };
+        }
+        assert_eq!(scan.stopped(), *stopped, "{stops:?} {pieces:?}");
+        out += &scan.finish();
+        assert_eq!(out, *expected, "{stops:?} {pieces:?}");
+    }
+}
+
+#[test]
+fn control_tokens_typed_as_text_are_told() {
+    let golden = golden();
+    let mut data = small(&golden, "falcon-h1");
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>{% endfor %}<not a token>";
+    assert_eq!(build(&data).warnings(template), Vec::<String>::new());
+    if let TokenizerData::Gguf { token_types, .. } = &mut data {
+        token_types[3] = 1;
+        token_types[4] = 1;
+    }
+    // 4 ends a turn by its name, whatever its type.
+    let warnings = build(&data).warnings(template);
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("<|im_start|>") && warnings[0].contains("spelt out"), "{}", warnings[0]);
+    assert_eq!(build(&data).warnings("no tokens"), Vec::<String>::new());
+}

@@ -137,6 +137,9 @@ impl GpuArgs {
         let engine = load(&options, &mut report);
         bar.finish_and_clear();
         let engine = engine?;
+        for warning in engine.warnings() {
+            note(&format!("warning: {warning}"));
+        }
         let (context, wanted) = (engine.model().context_length(), checkpoint.config.max_position_embeddings);
         if context < options.context_length.unwrap_or(wanted) {
             // Not an error: a shorter conversation is possible.

@@ -38,8 +38,10 @@ impl Message {
 #[derive(Debug)]
 pub struct ChatTemplate {
     jinja: jinja::Template,
-    bos: String,
-    eos: String,
+    /// Texts of the special tokens by their names in a template.
+    named: Vec<(String, String)>,
+    /// What the file has, before it is prepared.
+    source: String,
 }
 
 impl ChatTemplate {
@@ -49,7 +51,26 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`] with the line.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self> {
-        Ok(Self { jinja: jinja::Template::new(source)?, bos: bos.into(), eos: eos.into() })
+        let named = [("bos_token", bos), ("eos_token", eos)].into_iter().filter(|(_, text)| !text.is_empty());
+        let named = named.map(|(name, text)| (name.into(), text.into())).collect();
+        Ok(Self { jinja: jinja::Template::new(source)?, named, source: source.into() })
+    }
+
+    /// With all special tokens that have a name
+    /// ([`Checkpoint::named_tokens`](crate::checkpoint::Checkpoint::named_tokens)), which a template may use too.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: &[(String, String)]) -> Self {
+        for (name, text) in tokens {
+            if !self.named.iter().any(|(known, _)| known == name) {
+                self.named.push((name.clone(), text.clone()));
+            }
+        }
+        self
+    }
+
+    /// The Jinja source, as it was given.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// The conversation as the model was trained to see it; with `add_generation_prompt` it ends where the
@@ -62,19 +83,26 @@ impl ChatTemplate {
     }
 
     /// [`render`](Self::render) for messages with more fields (tool calls) and for `tools`, a list of JSON schemas or
-    /// null.
+    /// null. As in transformers, a field that is null is not there, and reasoning goes by all of its names.
     ///
     /// # Errors
     /// As [`render`](Self::render).
     pub fn render_values(&self, messages: &Value, tools: &Value, add_generation_prompt: bool) -> Result<String> {
-        self.jinja.render(&json!({
-            "messages": messages,
-            "tools": tools,
-            "documents": null,
-            "add_generation_prompt": add_generation_prompt,
-            "bos_token": self.bos,
-            "eos_token": self.eos,
-        }))
+        let mut context = serde_json::Map::new();
+        context.extend(self.named.iter().map(|(name, text)| (name.clone(), json!(text))));
+        context.insert("messages".into(), normalised(messages));
+        context.insert("tools".into(), tools.clone());
+        context.insert("documents".into(), Value::Null);
+        context.insert("add_generation_prompt".into(), json!(add_generation_prompt));
+        self.render_context(&Value::Object(context))
+    }
+
+    /// The template as a program, over variables of any name. Conversations go through [`render_values`](Self::render_values).
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_context(&self, context: &Value) -> Result<String> {
+        self.jinja.render(context)
     }
 
     /// The conversation with the generation prompt, ready to be tokenized: texts of control tokens in the messages stay text.
@@ -124,6 +152,30 @@ impl ChatTemplate {
         segments.retain(|s| !s.text.is_empty());
         Ok(segments)
     }
+}
+
+/// Messages without their null fields, and with reasoning under every name that templates read it by.
+fn normalised(messages: &Value) -> Value {
+    let Some(messages) = messages.as_array() else {
+        return messages.clone();
+    };
+    let one = |message: &Value| {
+        let Some(fields) = message.as_object() else {
+            return message.clone();
+        };
+        let there = fields.iter().filter(|(_, value)| !value.is_null());
+        let mut fields: serde_json::Map<_, _> = there.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let names = ["reasoning_content", "thinking", "reasoning"];
+        if let Some(reasoning) = names.iter().find_map(|name| fields.get(*name)).cloned() {
+            if !fields.contains_key("thinking") {
+                // In front, as there.
+                fields.shift_insert(0, "thinking".into(), reasoning.clone());
+            }
+            fields.insert("reasoning_content".into(), reasoning);
+        }
+        Value::Object(fields)
+    };
+    Value::Array(messages.iter().map(one).collect())
 }
 
 /// Whether a text contains a control token, or could complete one together with its neighbours in the rendering.

@@ -51,7 +51,8 @@ impl Engine {
             .chat_template
             .as_ref()
             .map(|source| ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text()))
-            .transpose()?;
+            .transpose()?
+            .map(|template| template.with_tokens(&checkpoint.named_tokens));
         let model = Model::load(gpu, checkpoint, options, progress).await?;
         Ok(Rc::new(Self { model, tokenizer, template }))
     }
@@ -74,6 +75,11 @@ impl Engine {
     /// The chat template, where the checkpoint has one.
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
         self.template.as_ref()
+    }
+
+    /// What is wrong with the model's file without making it useless, each in a line for a person.
+    pub fn warnings(&self) -> Vec<String> {
+        self.template.iter().flat_map(|template| self.tokenizer.warnings(template.source())).collect()
     }
 
     /// The adapter's name.

@@ -54,39 +54,78 @@ impl<'a> TextStream<'a> {
 }
 
 /// Ends a text before the stop text that is complete first, wherever the borders of its pieces are. What may be the beginning of a stop
-/// text is held back until it is known.
+/// text is held back until it is known. Control tokens have no place in the text, but a stop text may be or contain one.
 #[derive(Debug)]
 pub struct StopScan<'a> {
     stops: &'a [String],
     held: String,
+    /// First byte and end of each control token in `held`.
+    hidden: Vec<(usize, usize)>,
     stopped: bool,
 }
 
 impl<'a> StopScan<'a> {
     /// A scan for `stops`; empty ones never match.
     pub fn new(stops: &'a [String]) -> Self {
-        Self { stops, held: String::new(), stopped: false }
+        Self { stops, held: String::new(), hidden: Vec::new(), stopped: false }
     }
 
     /// What of the text so far is certainly before a stop text, and has not been given out.
     pub fn push(&mut self, text: &str) -> String {
+        self.scan(text, false)
+    }
+
+    /// The same for the text of a control token, of which nothing is given out.
+    pub fn push_control(&mut self, text: &str) -> String {
+        self.scan(text, true)
+    }
+
+    fn scan(&mut self, text: &str, control: bool) -> String {
         if self.stopped {
             return String::new();
         }
+        if control {
+            self.hidden.push((self.held.len(), self.held.len() + text.len()));
+        }
         self.held.push_str(text);
+        // A stop text holds a control token as a whole or not at all.
+        let cuts = |at: usize| self.hidden.iter().any(|(first, end)| *first < at && at < *end);
+        let begins = || self.held.char_indices().filter(|(at, _)| !cuts(*at));
         let stops = || self.stops.iter().filter(|stop| !stop.is_empty());
         // The one that was complete first.
-        let found = stops().filter_map(|stop| self.held.find(stop.as_str()).map(|at| (at + stop.len(), at)));
+        let found = stops().filter_map(|stop| {
+            let here = |(at, _): &(usize, char)| self.held[*at..].starts_with(stop.as_str()) && !cuts(at + stop.len());
+            begins().find(here).map(|(at, _)| (at + stop.len(), at))
+        });
         if let Some((_, at)) = found.min() {
             self.stopped = true;
-            self.held.truncate(at);
-            return std::mem::take(&mut self.held);
+            return self.take(at);
         }
         // From the first place on where a stop text may have begun.
         let may_begin = |(at, _): &(usize, char)| stops().any(|stop| stop.starts_with(&self.held[*at..]));
-        let at = self.held.char_indices().find(may_begin).map_or(self.held.len(), |(at, _)| at);
-        let rest = self.held.split_off(at);
-        std::mem::replace(&mut self.held, rest)
+        let at = begins().find(may_begin).map_or(self.held.len(), |(at, _)| at);
+        self.take(at)
+    }
+
+    /// Takes the first bytes out, without control tokens.
+    fn take(&mut self, end: usize) -> String {
+        let rest = self.held.split_off(end);
+        let taken = std::mem::replace(&mut self.held, rest);
+        let mut shown = String::with_capacity(taken.len());
+        let mut from = 0;
+        for (first, last) in self.hidden.iter().take_while(|(_, last)| *last <= end) {
+            shown.push_str(&taken[from..*first]);
+            from = *last;
+        }
+        shown.push_str(&taken[from..]);
+        self.hidden.retain(|(_, last)| *last > end);
+        for (first, last) in &mut self.hidden {
+            (*first, *last) = (first.saturating_sub(end), *last - end);
+        }
+        if self.stopped {
+            self.held.clear();
+        }
+        shown
     }
 
     /// Whether a stop text was found.
@@ -96,6 +135,6 @@ impl<'a> StopScan<'a> {
 
     /// The text has ended: what was held back.
     pub fn finish(&mut self) -> String {
-        std::mem::take(&mut self.held)
+        self.take(self.held.len())
     }
 }

@@ -6,6 +6,7 @@
 //! tokens switched off ([`Tokenizer::encode_plain`]), so that a user who types `<|im_end|>` does not end his turn.
 
 mod parts;
+mod pattern;
 
 use tokenizers::models::bpe::BPE;
 use tokenizers::{
@@ -35,6 +36,8 @@ pub struct Tokenizer {
     ends: Vec<u32>,
     /// Texts of the control tokens, sorted by id.
     special: Vec<(u32, String)>,
+    /// Ids of all tokens that are found in the text before BPE, sorted.
+    added_texts: Vec<u32>,
     /// Bytes that no token stands for; empty in every sane vocabulary.
     missing_bytes: Vec<u8>,
     bos: Option<(u32, String)>,
@@ -87,6 +90,8 @@ impl Tokenizer {
             .map(|(id, token)| (*id, token.content.clone()))
             .collect();
         special.sort();
+        let mut added_texts: Vec<u32> = parts.added.iter().map(|(id, _)| *id).collect();
+        added_texts.sort_unstable();
 
         let mut bpe = BPE::new(parts.tokens.into_iter().map(|(id, text)| (text, id)).collect(), parts.merges);
         bpe.ignore_merges = parts.ignore_merges;
@@ -107,6 +112,7 @@ impl Tokenizer {
             bytes,
             ends,
             special,
+            added_texts,
             missing_bytes,
             bos,
             eos: first_eos,
@@ -207,9 +213,32 @@ impl Tokenizer {
         self.special.binary_search_by_key(&id, |(id, _)| *id).is_ok()
     }
 
+    /// The text of a control token; `None` for any other id.
+    pub fn special_text(&self, id: u32) -> Option<&str> {
+        let at = self.special.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.special.get(at).map(|(_, text)| text.as_str())
+    }
+
     /// The control tokens: id and text, by ascending id.
     pub fn special_tokens(&self) -> impl Iterator<Item = (u32, &str)> {
         self.special.iter().map(|(id, text)| (*id, text.as_str()))
+    }
+
+    /// The texts that look like control tokens, that a chat template writes, and that are ordinary tokens here: a sentence for each
+    /// that says what it costs.
+    pub fn warnings(&self, template: &str) -> Vec<String> {
+        let looks = |text: &str| text.len() > 2 && text.starts_with('<') && text.ends_with('>');
+        let ids = 0..self.vocab_size;
+        let plain = ids.filter(|id| !self.is_special(*id) && self.added_texts.binary_search(id).is_err());
+        let texts = plain.filter_map(|id| Some((id, std::str::from_utf8(self.bytes_of(id)?).ok()?)));
+        let written = texts.filter(|(_, text)| looks(text) && template.contains(text));
+        let warning = |(id, text): (u32, &str)| {
+            format!(
+                "token {id}, {text:?}, is typed as ordinary text in this file, but the chat template writes it: it is spelt out in \
+                 pieces that the model was not trained on, and answers may be poor; get or make a file that types it as a control token"
+            )
+        };
+        written.map(warning).collect()
     }
 
     /// Id of the beginning-of-text token.

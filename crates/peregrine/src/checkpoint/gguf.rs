@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 
 use super::gguf_value::{Metadata, Value, type_name};
-use super::source::{Source, check_range};
+use super::source::{Source, check_range, refuse_stand_in};
 use crate::format::Format;
 use crate::{Error, Result};
 
@@ -20,6 +20,8 @@ const FIRST_READ: u64 = 1 << 20;
 const MAX_HEADER: u64 = 1 << 28;
 /// The longest key or tensor name that the specification allows.
 const MAX_NAME: u64 = 65_535;
+/// Arrays in arrays that are passed over.
+const MAX_NESTING: u32 = 8;
 /// GGUF knows up to four dimensions.
 const MAX_DIMS: u32 = 4;
 
@@ -72,6 +74,11 @@ pub async fn read_header(source: &dyn Source) -> Result<Header> {
             }
         }
     }
+}
+
+/// A value of a field that nobody may need: whoever does says what is wrong with it.
+fn odd(shown: impl ToString, kind: String) -> Value {
+    Value::Odd { shown: shown.to_string(), kind }
 }
 
 /// Why parsing stopped.
@@ -165,14 +172,6 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn bool(&mut self, what: &str) -> Result<bool, Stop> {
-        match self.array::<1>(what)?[0] {
-            0 => Ok(false),
-            1 => Ok(true),
-            other => Err(malformed(self.name, what, "a bool, 0 or 1", other).into()),
-        }
-    }
-
     /// One integer of GGUF type `ty`; `None` if it is not an integer type.
     fn int(&mut self, ty: u32, what: &str) -> Result<Option<i128>, Stop> {
         Ok(Some(match ty {
@@ -201,11 +200,56 @@ impl<'a> Cursor<'a> {
         Ok(match ty {
             0..=5 | 10 | 11 => Value::Int(self.int(ty, key)?.unwrap_or_default()),
             6 | 12 => Value::Float(self.float(ty, key)?),
-            7 => Value::Bool(self.bool(key)?),
-            8 => Value::String(self.string(key, u64::MAX)?),
+            7 => match self.array::<1>(key)?[0] {
+                bit @ 0..=1 => Value::Bool(bit == 1),
+                other => odd(other, format!("a bool that is {other}")),
+            },
+            8 => self.text(key)?,
             9 => self.list(key)?,
             _ => return Err(self.bad_type(key, ty)),
         })
+    }
+
+    /// A string, or what stands for one that is no UTF-8.
+    fn text(&mut self, key: &str) -> Result<Value, Stop> {
+        let length = self.u64(key)?;
+        let bytes = self.take(length, key)?;
+        Ok(match std::str::from_utf8(bytes) {
+            Ok(text) => Value::String(text.into()),
+            Err(error) => {
+                let kind = format!("a string that is not UTF-8 (byte {:#04x})", bytes[error.valid_up_to()]);
+                odd(String::from_utf8_lossy(bytes), kind)
+            }
+        })
+    }
+
+    /// Passes over an array inside an array.
+    fn nested(&mut self, key: &str, depth: u32) -> Result<(), Stop> {
+        let (ty, field) = (self.u32(key)?, format!("field {key}"));
+        let size = match ty {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            10..=12 => 8,
+            8 => {
+                for _ in 0..self.count(&field, 8)? {
+                    let length = self.u64(key)?;
+                    self.take(length, key)?;
+                }
+                return Ok(());
+            }
+            9 if depth > 0 => {
+                for _ in 0..self.count(&field, 12)? {
+                    self.nested(key, depth - 1)?;
+                }
+                return Ok(());
+            }
+            9 => return Err(malformed(self.name, &field, "arrays in at most 8 levels", "more").into()),
+            _ => return Err(self.bad_type(key, ty)),
+        };
+        let count = self.count(&field, size)?;
+        self.take(count * size, key)?;
+        Ok(())
     }
 
     fn bad_type(&self, key: &str, ty: u32) -> Stop {
@@ -222,8 +266,12 @@ impl<'a> Cursor<'a> {
             4..=6 => 4,
             8 | 10..=12 => 8,
             9 => {
-                let field = format!("field {key}");
-                return Err(malformed(self.name, &field, "no array of arrays", "one").into());
+                // Passed over: nothing needs one.
+                let count = self.count(&format!("field {key}"), 12)?;
+                for _ in 0..count {
+                    self.nested(key, MAX_NESTING)?;
+                }
+                return Ok(odd(format!("{count} arrays"), "an array of arrays".into()));
             }
             _ => return Err(self.bad_type(key, ty)),
         };
@@ -232,19 +280,26 @@ impl<'a> Cursor<'a> {
         let room = count.min(here) as usize;
         match ty {
             7 => {
-                let mut items = Vec::with_capacity(room);
-                for _ in 0..count {
-                    items.push(self.bool(key)?);
-                }
-                Ok(Value::Bools(items))
+                let bits = self.take(count, key)?;
+                Ok(match bits.iter().find(|bit| **bit > 1) {
+                    Some(other) => odd(format!("{count} bools"), format!("an array of bools, one of them {other}")),
+                    None => Value::Bools(bits.iter().map(|bit| *bit == 1).collect()),
+                })
             }
             8 => {
                 // A string takes more memory than the 8 bytes that it must have in the file.
                 let mut items = Vec::with_capacity(room.min(1 << 16));
+                let mut broken = None;
                 for _ in 0..count {
-                    items.push(self.string(key, u64::MAX)?);
+                    match self.text(key)? {
+                        Value::String(text) => items.push(text),
+                        other => broken = Some(other.kind()),
+                    }
                 }
-                Ok(Value::Strings(items))
+                Ok(match broken {
+                    Some(kind) => odd(format!("{count} strings"), format!("an array of strings, one of them {kind}")),
+                    None => Value::Strings(items),
+                })
             }
             6 | 12 => {
                 let mut items = Vec::with_capacity(room);
@@ -255,13 +310,18 @@ impl<'a> Cursor<'a> {
             }
             _ => {
                 let mut items = Vec::with_capacity(room);
+                let mut large = None;
                 for _ in 0..count {
                     let item = self.int(ty, key)?.unwrap_or_default();
-                    let item = i64::try_from(item)
-                        .map_err(|_| malformed(self.name, &format!("field {key}"), "63-bit integers", item))?;
-                    items.push(item);
+                    match i64::try_from(item) {
+                        Ok(item) => items.push(item),
+                        Err(_) => large = Some(item),
+                    }
                 }
-                Ok(Value::Ints(items))
+                Ok(match large {
+                    Some(item) => odd(format!("{count} integers"), format!("an array of integers, one of them {item}")),
+                    None => Value::Ints(items),
+                })
             }
         }
     }
@@ -272,6 +332,7 @@ fn parse(name: &str, bytes: &[u8], len: u64) -> Result<Header, Stop> {
     let mut cursor = Cursor { name, bytes, at: 0, len };
     let magic = &bytes[..bytes.len().min(4)];
     if magic != b"GGUF" {
+        refuse_stand_in(name, bytes, "a GGUF file")?;
         let found = format!("\"{}\"", magic.escape_ascii());
         return Err(Error::NotGguf { name: name.into(), found }.into());
     }
@@ -292,7 +353,12 @@ fn parse(name: &str, bytes: &[u8], len: u64) -> Result<Header, Stop> {
     let mut metadata = Metadata::new(name);
     for index in 0..field_count {
         let key = cursor.string(&format!("the key of field {index}"), MAX_NAME)?;
+        let begin = cursor.at;
         let value = cursor.value(&key)?;
+        let vocabulary = ["tokens", "merges", "token_type", "scores"].map(|list| format!("tokenizer.ggml.{list}"));
+        if !vocabulary.contains(&key) {
+            metadata.push_raw(&key, &bytes[begin..cursor.at]);
+        }
         metadata.push(key, value)?;
     }
     let alignment = metadata.u32_or("general.alignment", 32)?;

@@ -24,15 +24,23 @@ pub enum Value {
     Bools(Vec<bool>),
     /// An array of strings.
     Strings(Vec<String>),
+    /// What the format does not allow, or this runtime has no use for: a string that is not UTF-8, an array of arrays.
+    Odd {
+        /// As a person may see it.
+        shown: String,
+        /// What it is, for a message.
+        kind: String,
+    },
 }
 
 impl Value {
-    fn kind(&self) -> String {
+    pub(super) fn kind(&self) -> String {
         match self {
             Self::Int(value) => format!("the integer {value}"),
             Self::Float(value) => format!("the float {value}"),
             Self::Bool(value) => format!("the bool {value}"),
             Self::String(_) => "a string".into(),
+            Self::Odd { kind, .. } => kind.clone(),
             list => format!("an array of {list}"),
         }
     }
@@ -50,6 +58,7 @@ impl fmt::Display for Value {
             Self::Floats(items) => write!(f, "{} floats", items.len()),
             Self::Bools(items) => write!(f, "{} bools", items.len()),
             Self::Strings(items) => write!(f, "{} strings", items.len()),
+            Self::Odd { shown, .. } => f.write_str(shown),
         }
     }
 }
@@ -60,12 +69,23 @@ pub struct Metadata {
     file: String,
     fields: Vec<(String, Value)>,
     index: HashMap<String, usize>,
+    /// Types and values in the file's own bytes.
+    raw: Vec<(String, Vec<u8>)>,
 }
 
 impl Metadata {
     /// No fields yet; `file` is for messages.
     pub fn new(file: &str) -> Self {
-        Self { file: file.into(), fields: Vec::new(), index: HashMap::new() }
+        Self { file: file.into(), fields: Vec::new(), index: HashMap::new(), raw: Vec::new() }
+    }
+
+    pub(super) fn push_raw(&mut self, key: &str, bytes: &[u8]) {
+        self.raw.push((key.into(), bytes.into()));
+    }
+
+    /// The file's own bytes of all fields but the vocabulary's, once.
+    pub(super) fn take_raw(&mut self) -> Vec<(String, Vec<u8>)> {
+        std::mem::take(&mut self.raw)
     }
 
     /// # Errors

@@ -1,5 +1,7 @@
 //! The header of a GGUF file to be written: fields and the tensor table, version 3.
 
+use std::collections::HashSet;
+
 use crate::format::Format;
 
 /// Where tensors begin: every offset is a multiple of this.
@@ -25,7 +27,7 @@ pub enum Field<'a> {
 /// Collects a header; [`GgufHeader::bytes`] is its bytes, [`GgufHeader::offsets`] where the tensors go.
 #[derive(Default)]
 pub struct GgufHeader {
-    field_count: u64,
+    keys: HashSet<String>,
     fields: Vec<u8>,
     tensor_count: u64,
     tensors: Vec<u8>,
@@ -41,7 +43,7 @@ fn put_str(out: &mut Vec<u8>, text: &str) {
 impl GgufHeader {
     /// Appends a field. Keys are the caller's to keep distinct.
     pub fn field(&mut self, key: &str, value: Field<'_>) {
-        self.field_count += 1;
+        self.keys.insert(key.into());
         let out = &mut self.fields;
         put_str(out, key);
         let mut typed = |id: u32, bytes: &[u8]| {
@@ -69,6 +71,14 @@ impl GgufHeader {
         }
     }
 
+    /// Appends a field of another file, type and value in that file's bytes; a key that is there already stays as it is.
+    pub(crate) fn raw(&mut self, key: &str, bytes: &[u8]) {
+        if self.keys.insert(key.into()) {
+            put_str(&mut self.fields, key);
+            self.fields.extend(bytes);
+        }
+    }
+
     /// Appends a tensor; `dims` has the fastest dimension first. Returns its length in bytes, `None` if its rows are
     /// not whole blocks or it is too large to exist.
     pub fn tensor(&mut self, name: &str, dims: &[u64], format: Format) -> Option<u64> {
@@ -91,7 +101,7 @@ impl GgufHeader {
         let mut out = b"GGUF".to_vec();
         out.extend(3u32.to_le_bytes());
         out.extend(self.tensor_count.to_le_bytes());
-        out.extend(self.field_count.to_le_bytes());
+        out.extend((self.keys.len() as u64).to_le_bytes());
         out.extend(&self.fields);
         out.extend(&self.tensors);
         out.resize(out.len().next_multiple_of(ALIGNMENT as usize), 0);

@@ -67,9 +67,12 @@ impl Scheme {
             Some("gptq_v2") => false,
             Some(_) => return Err(unsupported("checkpoint_format", "gptq or gptq_v2")),
         };
-        let empty = |value: &Value| value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
-        if config.get("dynamic").is_some_and(|dynamic| !empty(dynamic)) {
-            return Err(unsupported("dynamic", "the same scheme for all layers"));
+        // Rules that leave layers as they are need nothing: such layers have plain weights. Others must say what all say.
+        for (rule, overrides) in config.get("dynamic").and_then(Value::as_object).into_iter().flatten() {
+            let same = |(key, value): (&String, &Value)| config.get(key) == Some(value);
+            if !rule.starts_with("-:") && !overrides.as_object().is_none_or(|overrides| overrides.iter().all(same)) {
+                return Err(unsupported("dynamic", "the same scheme for all layers that are quantised"));
+            }
         }
         switch("desc_act")?; // g_idx says what it means
         Ok(Self { bits, group_size, symmetric: switch("sym")?.unwrap_or(false), less_one })

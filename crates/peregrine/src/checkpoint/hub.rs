@@ -38,8 +38,17 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// What a folder's reader opens beside the weights; only the first two must be there.
-const BESIDE: [&str; 5] =
-    [CONFIG, "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+const BESIDE: [&str; 9] = [
+    CONFIG,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/default.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
 
 impl HubId {
     /// `org/repo`, with `:FILE` or without; `None` when the hub does not allow such a name, or it is clearly a file's.

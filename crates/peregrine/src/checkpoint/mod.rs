@@ -21,6 +21,8 @@ pub mod source;
 pub mod split;
 mod tokenizer_data;
 pub(crate) mod tokenizer_export;
+#[cfg(not(target_arch = "wasm32"))]
+mod tokenizer_files;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -97,8 +99,12 @@ pub struct Checkpoint {
     pub tokenizer: TokenizerData,
     /// Jinja source, where there is one.
     pub chat_template: Option<String>,
+    /// Texts of the special tokens that have a name, as a chat template calls them: `bos_token`, `pad_token`.
+    pub named_tokens: Vec<(String, String)>,
     /// Fields to show to a person: key and value; arrays only by their count.
     pub metadata: Vec<(String, String)>,
+    /// A GGUF file's fields as they are there, but for the vocabulary: for a file that is made from this one.
+    pub(crate) kept: Vec<(String, Vec<u8>)>,
     file: String,
     sources: Vec<Rc<dyn Source>>,
     tensors: Vec<TensorInfo>,
@@ -115,6 +121,24 @@ struct Found {
     bytes: u64,
 }
 
+/// Files that are no models, and that say so.
+fn refuse_other_kinds(metadata: &gguf_value::Metadata) -> Result<()> {
+    let kind = metadata.get("general.type").map(ToString::to_string);
+    let (expected, found) = match kind.as_deref() {
+        None | Some("model") => return Ok(()),
+        Some("adapter") => ("a whole model: merge the adapter into its base model first", "a LoRA adapter"),
+        Some("mmproj") => ("the language model: take the other file", "the part of a model that reads images"),
+        Some("imatrix") => ("a model", "a table of how important weights are"),
+        Some(other) => ("a model", other),
+    };
+    Err(Error::Unsupported {
+        name: metadata.file().into(),
+        field: "general.type".into(),
+        expected: expected.into(),
+        found: found.into(),
+    })
+}
+
 impl Checkpoint {
     /// Opens a GGUF file: reads its header and nothing else, in growing pieces.
     ///
@@ -129,9 +153,11 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open_gguf`], and [`Error::Malformed`] when the files do not belong together.
     pub async fn open_gguf_parts(sources: Vec<Rc<dyn Source>>) -> Result<Self> {
-        let (header, found) = split::read(&sources).await?;
+        let (mut header, found) = split::read(&sources).await?;
         let file = header.metadata.file().to_string();
+        let kept = header.metadata.take_raw();
         let metadata = &header.metadata;
+        refuse_other_kinds(metadata)?;
         let by_name = |name: &str| found.iter().find(|t| t.stored_name == name);
 
         // Another architecture is a better message than a tensor that it does not have.
@@ -152,11 +178,14 @@ impl Checkpoint {
         let shown = metadata.iter().map(|(key, value)| (key.to_string(), value.to_string()));
         let default = file.rsplit('/').next().unwrap_or(&file).to_string();
         let mut checkpoint = Self {
-            name: metadata.str_opt("general.name")?.map_or(default, Into::into),
+            // Whatever is there, even if it is no text: nothing but a person needs it.
+            name: metadata.get("general.name").map_or(default, ToString::to_string),
             container: Container::Gguf,
             tokenizer,
             chat_template: metadata.str_opt("tokenizer.chat_template")?.map(Into::into),
+            named_tokens: tokenizer_data::named(metadata)?,
             metadata: shown.collect(),
+            kept,
             file,
             sources,
             tensors: Vec::new(),
@@ -278,7 +307,7 @@ impl Checkpoint {
     /// embedding.
     fn is_harmless(&self, stored: &str) -> bool {
         stored == "rope_freqs.weight"
-            || stored.ends_with("rotary_emb.inv_freq")
+            || stored.ends_with(".inv_freq")
             || stored == "lm_head.weight" && self.config.tie_word_embeddings
     }
 

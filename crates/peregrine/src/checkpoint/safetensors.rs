@@ -9,8 +9,8 @@ use safetensors::{Dtype, tensor::TensorInfo as Entry};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::source::{FileSource, Source, check_range};
-use super::{Checkpoint, Container, Found, TensorInfo, TokenizerData, gptq};
+use super::source::{FileSource, Source, check_range, refuse_stand_in};
+use super::{Checkpoint, Container, Found, TensorInfo, gptq, tokenizer_files};
 use crate::config::Config;
 use crate::config::json::lenient;
 use crate::format::Format;
@@ -81,6 +81,9 @@ pub async fn list(source: &dyn Source) -> Result<Vec<TensorInfo>> {
 /// Reads and checks the header of one safetensors file: u64 length, JSON, data.
 async fn read_header(source: &dyn Source, index: usize) -> Result<Listed> {
     let (name, len) = (source.name(), source.len());
+    let mut begin = vec![0; len.min(64) as usize];
+    source.read(0, &mut begin).await?;
+    refuse_stand_in(name, &begin, "the weights themselves")?;
     let mut length = [0; 8];
     check_range(name, "the length of the header", 0, 8, len)?;
     source.read(0, &mut length).await?;
@@ -105,6 +108,10 @@ async fn read_header(source: &dyn Source, index: usize) -> Result<Listed> {
         let field = format!("tensor {tensor}");
         if !seen.insert(tensor.clone()) {
             return Err(malformed(name, &field, "one tensor of this name", "two"));
+        }
+        // By the name first: their types are often none that weights have.
+        if is_buffer(&tensor) {
+            continue;
         }
         let Entry { dtype, shape, data_offsets: (first, end) } =
             serde_json::from_value(value).map_err(|e| malformed(name, &field, "dtype, shape and data_offsets", e))?;
@@ -149,19 +156,28 @@ async fn read_header(source: &dyn Source, index: usize) -> Result<Listed> {
     Ok(Listed { floats, ints })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| Error::Io { name: path.display().to_string(), source })
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|source| Error::Io { name: name.clone(), source })?;
+    refuse_stand_in(&name, &bytes, "the file itself")?;
+    Ok(bytes)
 }
 
 /// A file of the folder; `None` if it is not there.
-fn read_optional(folder: &Path, file: &str) -> Result<Option<Vec<u8>>> {
+pub(super) fn read_optional(folder: &Path, file: &str) -> Result<Option<Vec<u8>>> {
     let path = folder.join(file);
     if path.exists() { read(&path).map(Some) } else { Ok(None) }
 }
 
-fn json(folder: &Path, file: &str) -> Result<Option<Value>> {
+pub(super) fn json_file(folder: &Path, file: &str) -> Result<Option<Value>> {
     let bytes = read_optional(folder, file)?;
     bytes.map(|bytes| lenient(&folder.join(file).display().to_string(), &bytes)).transpose()
+}
+
+/// Tables that older versions of transformers saved, and that no version reads: they follow from the configuration.
+pub(super) fn is_buffer(tensor: &str) -> bool {
+    let last = tensor.rsplit('.').next().unwrap_or_default();
+    ["position_ids", "inv_freq", "original_inv_freq", "cos_cached", "sin_cached", "masked_bias"].contains(&last)
 }
 
 /// Names of files, and for shards which tensor is to be in which.
@@ -170,7 +186,7 @@ type Shards = (Vec<String>, Option<HashMap<String, String>>);
 /// The safetensors files of the folder.
 fn shards(folder: &Path) -> Result<Shards> {
     const INDEX: &str = "model.safetensors.index.json";
-    let Some(index) = json(folder, INDEX)? else {
+    let Some(index) = json_file(folder, INDEX)? else {
         return Ok((vec!["model.safetensors".into()], None));
     };
     let name = folder.join(INDEX).display().to_string();
@@ -191,6 +207,14 @@ fn shards(folder: &Path) -> Result<Shards> {
 pub(super) async fn open_folder(folder: &Path) -> Result<Checkpoint> {
     let file = folder.display().to_string();
     let config_path = folder.join("config.json");
+    if !config_path.exists() && folder.join("adapter_config.json").exists() {
+        return Err(Error::Unsupported {
+            name: file,
+            field: "adapter_config.json".into(),
+            expected: "a whole model: merge the adapter into its base model first".into(),
+            found: "a folder with a LoRA adapter".into(),
+        });
+    }
     let config_name = config_path.display().to_string();
     let config_json = lenient(&config_name, &read(&config_path)?)?;
     let mut config = Config::from_json(&config_name, &config_json)?;
@@ -240,13 +264,15 @@ pub(super) async fn open_folder(folder: &Path) -> Result<Checkpoint> {
         let rows = embedding.shape.first().and_then(|&rows| u32::try_from(rows).ok());
         config.vocab_size = rows.filter(|&rows| rows <= 1 << 24).unwrap_or(config.vocab_size);
     }
-    let tokenizer_config = json(folder, "tokenizer_config.json")?.unwrap_or_default();
-    let generation = json(folder, "generation_config.json")?.unwrap_or_default();
+    let generation = json_file(folder, "generation_config.json")?.unwrap_or_default();
+    let tokenizer = tokenizer_files::open(folder, &config_json, &generation)?;
     let mut checkpoint = Checkpoint {
         name: model_name(folder, &config_json),
         container: Container::Safetensors,
-        tokenizer: tokenizer(folder, &config_json, &generation, &tokenizer_config)?,
-        chat_template: chat_template(folder, &tokenizer_config)?,
+        tokenizer: tokenizer.data,
+        chat_template: tokenizer.chat_template,
+        named_tokens: tokenizer.named,
+        kept: Vec::new(),
         metadata: shown(&config_json),
         file,
         sources,
@@ -273,72 +299,4 @@ fn shown(config: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), Into::into);
     let fields = config.as_object().into_iter().flatten();
     fields.map(|(key, value)| (key.clone(), text(value))).collect()
-}
-
-/// `chat_template.jinja`, or the template (the one named "default" of several) in `tokenizer_config.json`.
-fn chat_template(folder: &Path, tokenizer_config: &Value) -> Result<Option<String>> {
-    if let Some(bytes) = read_optional(folder, "chat_template.jinja")? {
-        let name = folder.join("chat_template.jinja").display().to_string();
-        let text = String::from_utf8(bytes);
-        return text.map(Some).map_err(|e| malformed(&name, "the file", "UTF-8", e.utf8_error()));
-    }
-    let template = match tokenizer_config.get("chat_template") {
-        Some(Value::Array(several)) => {
-            let default = several.iter().find(|t| t.get("name").is_some_and(|n| n == "default"));
-            default.and_then(|t| t.get("template"))
-        }
-        other => other,
-    };
-    Ok(template.and_then(Value::as_str).map(Into::into))
-}
-
-/// `tokenizer.json`, and the special tokens from where Hugging Face's libraries take them.
-fn tokenizer(folder: &Path, config: &Value, generation: &Value, tokenizer_config: &Value) -> Result<TokenizerData> {
-    let path = folder.join("tokenizer.json");
-    let bytes = read(&path)?;
-    let name = path.display().to_string();
-    let tokenizer: Value = serde_json::from_slice(&bytes).map_err(|e| malformed(&name, "the file", "JSON", e))?;
-    let added = tokenizer.get("added_tokens").and_then(Value::as_array);
-    let narrow = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
-    // "bos_token" is a text, or an object with one.
-    let named = |field: &str| {
-        let token = tokenizer_config.get(field)?;
-        let text = token.get("content").unwrap_or(token).as_str()?;
-        let token = added?.iter().find(|t| t.get("content").is_some_and(|c| c == text))?;
-        token.get("id").and_then(narrow)
-    };
-    let stated = |field: &str| {
-        let value = generation.get(field).filter(|v| !v.is_null()).or_else(|| config.get(field));
-        match value {
-            Some(Value::Array(ids)) => ids.iter().filter_map(narrow).collect(),
-            Some(id) => narrow(id).into_iter().collect(),
-            None => Vec::new(),
-        }
-    };
-    let one =
-        |kind: &str| named(&format!("{kind}_token")).or_else(|| stated(&format!("{kind}_token_id")).first().copied());
-    let mut eos: Vec<u32> = named("eos_token").into_iter().collect();
-    for id in stated("eos_token_id") {
-        if !eos.contains(&id) {
-            eos.push(id);
-        }
-    }
-    let bos = one("bos");
-    let add_bos = match tokenizer_config.get("add_bos_token").and_then(Value::as_bool) {
-        Some(add) => add,
-        None => begins_with_special(tokenizer.get("post_processor")),
-    };
-    Ok(TokenizerData::Json { bos, eos, pad: one("pad"), add_bos: add_bos && bos.is_some(), bytes })
-}
-
-/// Whether the post-processor puts a special token before a single text.
-fn begins_with_special(processor: Option<&Value>) -> bool {
-    let Some(processor) = processor else {
-        return false;
-    };
-    if let Some(several) = processor.get("processors").and_then(Value::as_array) {
-        return several.iter().any(|processor| begins_with_special(Some(processor)));
-    }
-    let first = processor.get("single").and_then(|single| single.get(0));
-    first.is_some_and(|first| first.get("SpecialToken").is_some())
 }

@@ -131,3 +131,20 @@ mod native {
         }
     }
 }
+
+/// Refuses what often stands where a file should be: a Git LFS pointer, a page of HTML. `bytes` are its first.
+pub(super) fn refuse_stand_in(name: &str, bytes: &[u8], expected: &str) -> Result<()> {
+    let found = if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
+        "a Git LFS pointer: the weights are elsewhere, and `git lfs pull` fetches them"
+    } else if [&b"<!DOCTYPE html"[..], b"<!doctype html", b"<html"].iter().any(|tag| bytes.starts_with(tag)) {
+        "a web page: the download went to the wrong address"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Malformed {
+        name: name.into(),
+        field: "the file".into(),
+        expected: expected.into(),
+        found: found.into(),
+    })
+}

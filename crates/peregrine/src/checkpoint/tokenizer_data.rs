@@ -114,3 +114,27 @@ pub(super) fn from_gguf(metadata: &Metadata, vocab_size: u32) -> Result<Tokenize
         add_bos: metadata.bool_opt("tokenizer.ggml.add_bos_token")?.unwrap_or(by_default),
     })
 }
+
+/// The texts of the special tokens that the file names, under the names that templates know.
+pub(super) fn named(metadata: &Metadata) -> Result<Vec<(String, String)>> {
+    let tokens = metadata.strings("tokenizer.ggml.tokens")?;
+    let names = [
+        ("bos", "bos_token"),
+        ("eos", "eos_token"),
+        ("unknown", "unk_token"),
+        // The field's own spelling, and the right one.
+        ("seperator", "sep_token"),
+        ("separator", "sep_token"),
+        ("padding", "pad_token"),
+        ("cls", "cls_token"),
+        ("mask", "mask_token"),
+    ];
+    let mut named: Vec<(String, String)> = Vec::new();
+    for (kind, name) in names {
+        let id = metadata.u32_opt(&format!("tokenizer.ggml.{kind}_token_id"))?;
+        if let Some(text) = id.and_then(|id| tokens.get(id as usize)) {
+            named.push((name.into(), text.clone()));
+        }
+    }
+    Ok(named)
+}

@@ -1,5 +1,7 @@
 //! `tokenizer.json` to the fields that a GGUF file has for a tokenizer.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
 use super::TokenizerData;
@@ -40,10 +42,29 @@ pub(crate) fn to_gguf(data: &TokenizerData, vocab_size: u32) -> Result<Tokenizer
     if model["type"] != "BPE" || model["byte_fallback"] == true {
         return Err(unsupported("model", "byte-level BPE", &model["type"]));
     }
-    if !matches!(root["normalizer"]["type"].as_str(), None | Some("NFC")) {
-        return Err(unsupported("normalizer", "none", &root["normalizer"]["type"]));
+    if !root["normalizer"].is_null() {
+        return Err(unsupported("normalizer", "none, as GGUF has no field for one", &root["normalizer"]));
+    }
+    for field in ["unk_token", "continuing_subword_prefix", "end_of_word_suffix"] {
+        if !matches!(&model[field], Value::Null) && model[field] != "" {
+            return Err(unsupported(&format!("model.{field}"), "none", &model[field]));
+        }
     }
     let pre = pre_tokenizer(&root["pre_tokenizer"])?;
+    // The names say this too; it makes no difference where merges lead to every word.
+    let whole_words = pre == "falcon-h1";
+    if (model["ignore_merges"] == true) != whole_words && !merges_reach_all(&root) {
+        return Err(unsupported(
+            "model.ignore_merges",
+            &format!("{whole_words} with this pre_tokenizer"),
+            !whole_words,
+        ));
+    }
+    for token in root["added_tokens"].as_array().into_iter().flatten() {
+        if let Some(flag) = ["single_word", "lstrip", "rstrip"].into_iter().find(|flag| token[*flag] == true) {
+            return Err(unsupported(&format!("{flag} of token {}", token["content"]), "false", true));
+        }
+    }
     let (tokens, token_types) = vocabulary(&root, vocab_size)?;
     Ok(TokenizerData::Gguf {
         pre: pre.into(),
@@ -55,6 +76,34 @@ pub(crate) fn to_gguf(data: &TokenizerData, vocab_size: u32) -> Result<Tokenizer
         pad: *pad,
         add_bos: *add_bos,
     })
+}
+
+/// Whether BPE makes every word of the vocabulary out of its characters.
+fn merges_reach_all(root: &Value) -> bool {
+    let Ok(merges) = merges(&root["model"]) else {
+        return false;
+    };
+    let pairs = merges.iter().enumerate().filter_map(|(rank, merge)| Some((merge.split_once(' ')?, rank)));
+    let ranks: HashMap<(&str, &str), usize> = pairs.collect();
+    let added = root["added_tokens"].as_array().into_iter().flatten().filter_map(|token| token["content"].as_str());
+    let added: HashSet<&str> = added.collect();
+    let reached = |word: &str| {
+        // Ends of the pieces that are left.
+        let mut ends: Vec<usize> = word.char_indices().map(|(at, c)| at + c.len_utf8()).collect();
+        while ends.len() > 1 {
+            let rank = |at: usize| {
+                let first = if at == 0 { 0 } else { ends[at - 1] };
+                ranks.get(&(&word[first..ends[at]], &word[ends[at]..ends[at + 1]])).map(|rank| (*rank, at))
+            };
+            match (0..ends.len() - 1).filter_map(rank).min() {
+                Some((_, at)) => ends.remove(at),
+                None => return false,
+            };
+        }
+        true
+    };
+    let words = root["model"]["vocab"].as_object().into_iter().flatten().map(|(word, _)| word.as_str());
+    words.filter(|word| !added.contains(word)).all(reached)
 }
 
 /// GGUF's name for a `pre_tokenizer`.

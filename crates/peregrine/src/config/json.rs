@@ -160,6 +160,14 @@ fn refuse(fields: &Fields<'_>) -> Result<()> {
     if let Some(scaling) = fields.get("rope_scaling") {
         plain_rope(fields, "rope_scaling", scaling)?;
     }
+    whole_head(fields, "partial_rotary_factor", fields.get("partial_rotary_factor"))?;
+    for field in ["layer_types", "layers_block_type"] {
+        if let Some(types) = fields.get(field)
+            && !types.as_array().is_some_and(|types| types.iter().all(|kind| kind == "hybrid"))
+        {
+            return Err(unsupported(fields.name, field, "hybrid for every layer", types));
+        }
+    }
     if let Some(limit) = fields.get("time_step_limit") {
         let bounds = limit.as_array().map(|bounds| bounds.iter().map(number).collect::<Vec<_>>());
         if bounds.as_deref() != Some(&[Some(0.0), Some(f64::INFINITY)]) {
@@ -199,8 +207,17 @@ fn rope_theta(fields: &Fields<'_>) -> Result<f64> {
     theta.as_f64().ok_or_else(|| fields.wrong("rope_theta", "a number", theta))
 }
 
+/// All dimensions of a head are turned.
+fn whole_head(fields: &Fields<'_>, field: &str, factor: Option<&Value>) -> Result<()> {
+    match factor.filter(|factor| !factor.is_null() && factor.as_f64() != Some(1.0)) {
+        Some(factor) => Err(unsupported(fields.name, field, "1, all dimensions of a head", factor)),
+        None => Ok(()),
+    }
+}
+
 /// Rotary positions without any scaling.
 fn plain_rope(fields: &Fields<'_>, field: &str, value: &Value) -> Result<()> {
+    whole_head(fields, &format!("{field}.partial_rotary_factor"), value.get("partial_rotary_factor"))?;
     let kind = value.get("rope_type").or_else(|| value.get("type"));
     match kind.and_then(Value::as_str) {
         Some("default") => Ok(()),

@@ -4,7 +4,9 @@
 //! with a value that this runtime would ignore is an error that names it.
 
 pub(crate) mod json;
+mod keys;
 
+pub use self::keys::{GGUF_KEYS, Meaning};
 use crate::checkpoint::gguf_value::Metadata;
 use crate::{Error, Result};
 
@@ -281,11 +283,7 @@ fn refuse(metadata: &Metadata) -> Result<()> {
              a newer file. Such a file",
         ));
     }
-    let scaling = format!("{ARCHITECTURE}.rope.scaling.type");
-    match metadata.str_opt(&scaling)? {
-        None | Some("none") => Ok(()),
-        Some(other) => Err(unsupported(file, &scaling, "none", other)),
-    }
+    keys::check(metadata)
 }
 
 fn malformed(name: &str, field: &str, expected: impl ToString, found: impl ToString) -> Error {

@@ -21,6 +21,8 @@ pub(crate) struct Description<'a> {
     pub tokenizer: &'a TokenizerData,
     /// Jinja source.
     pub chat_template: Option<&'a str>,
+    /// Fields of the GGUF file that this one is made from.
+    pub kept: &'a [(String, Vec<u8>)],
 }
 
 /// All fields, in the order of llama.cpp's converter.
@@ -59,7 +61,13 @@ pub(crate) fn write(header: &mut GgufHeader, about: &Description<'_>) -> Result<
     header.field(&key("rope.freq_base"), Field::F32(config.rope_theta as f32));
     header.field("general.quantization_version", Field::U32(2));
     header.field("general.file_type", Field::U32(about.target.file_type()));
-    tokenizer_fields(header, about)
+    tokenizer_fields(header, about)?;
+    // Whatever else the file says of itself; not how it was cut, aligned or quantised.
+    let stale = |key: &str| key.starts_with("split.") || key.starts_with("quantize.") || key == "general.alignment";
+    for (key, bytes) in about.kept.iter().filter(|(key, _)| !stale(key)) {
+        header.raw(key, bytes);
+    }
+    Ok(())
 }
 
 fn tokenizer_fields(header: &mut GgufHeader, about: &Description<'_>) -> Result<()> {

@@ -116,6 +116,7 @@ fn describe<'a>(input: &'a Checkpoint, options: &'a QuantizeOptions) -> Descript
         target: options.target,
         tokenizer: &input.tokenizer,
         chat_template: input.chat_template.as_deref(),
+        kept: &input.kept,
     }
 }
 
@@ -187,21 +188,22 @@ async fn convert(input: &Checkpoint, job: &Job<'_>, row: u64, rows: u64) -> Resu
             };
         }
     }
-    let most = match job.format {
-        Format::F32 | Format::BF16 => f32::MAX,
-        // The scales of blocks are halves.
-        _ => 65_504.0,
-    };
-    if let Some(value) = values.iter().find(|value| value.is_nan() || value.abs() > most) {
-        let expected = format!("finite values up to {most:e}, as {} needs", job.format);
-        return Err(malformed(input, job.from, &expected, value));
+    if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+        return Err(malformed(input, job.from, "finite values", value));
     }
     let spec = job.format.spec();
     let mut bytes = vec![0; values.len() / spec.block as usize * spec.bytes as usize];
-    match quantise(spec, &values, &mut bytes) {
-        true => Ok(bytes),
-        false => Err(malformed(input, job.from, "a format that can be written", job.format)),
+    if !quantise(spec, &values, &mut bytes) {
+        return Err(malformed(input, job.from, "a format that can be written", job.format));
     }
+    // Halves end at 65,504: in F16 the values, in block formats only the scales.
+    if let Some(block) = spec.first_not_finite(&bytes) {
+        let size = spec.block as usize;
+        let largest = values[block * size..][..size].iter().fold(0f32, |most, value| most.max(value.abs()));
+        let expected = format!("values that {} can hold, whose halves end at 65504", job.format);
+        return Err(malformed(input, job.from, &expected, largest));
+    }
+    Ok(bytes)
 }
 
 /// As [`FormatSpec::quantise_blocks`], on all cores where there are threads: the search for scales takes longer than any disk.

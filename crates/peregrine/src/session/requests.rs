@@ -169,8 +169,11 @@ impl Session {
                 first = Instant::now();
                 answer.prefill_seconds = first.since(start);
             }
+            let control = engine.tokenizer.special_text(token);
             if engine.tokenizer.is_end(token) && !options.ignore_end {
                 answer.finish = Finish::Stop;
+                // A stop text may end with it, and then begins earlier.
+                answer.text.push_str(&scan.push_control(control.unwrap_or_default()));
                 self.take_back();
                 break;
             }
@@ -180,7 +183,10 @@ impl Session {
             self.accept(token);
             let text = stream.push(token);
             written.push_str(&text);
-            let text = scan.push(&text);
+            let text = match control {
+                Some(control) => scan.push(&text) + &scan.push_control(control),
+                None => scan.push(&text),
+            };
             answer.text.push_str(&text);
             answer.decode_seconds = Instant::now().since(first);
             if !on_piece(Piece { token, text, logprobs }) {

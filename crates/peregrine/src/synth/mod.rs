@@ -82,6 +82,7 @@ fn plan(options: &SynthOptions, config: &Config) -> Result<Vec<(GgufHeader, Vec<
         target: options.target,
         tokenizer: &vocabulary::tokenizer(config.vocab_size),
         chat_template: Some(vocabulary::CHAT_TEMPLATE),
+        kept: &[],
     };
     let all = expected(config);
     let count = all.len();

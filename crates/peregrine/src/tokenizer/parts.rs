@@ -14,7 +14,7 @@ use crate::checkpoint::TokenizerData;
 use crate::{Error, Result};
 
 /// How Llama 3 cuts text into words before merging; GGUF files name it instead of storing it.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(super) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 // Token types of `tokenizer.ggml.token_type`.
 const UNKNOWN: i32 = 2;
@@ -126,6 +126,13 @@ impl Parts {
                 _ => return Err(broken(format!("tokenizer.json: {merge} is not a merge"))),
             });
         }
+        super::pattern::check_all(&json["pre_tokenizer"], &json["normalizer"])?;
+        let rewritten = !json["normalizer"].is_null();
+        if let Some((_, token)) = added.iter().find(|(_, token)| rewritten && token.special && token.normalized) {
+            // Text that is normalised to it would be that token: a person could type it.
+            let field = format!("the control token {:?}", token.content);
+            return Err(unsupported(&field, "normalized: false beside a normalizer", &Value::Bool(true)));
+        }
         Ok(Self {
             tokens,
             merges,
@@ -216,7 +223,7 @@ fn pair(merge: &str) -> Result<(String, String)> {
     }
 }
 
-fn unsupported(field: &str, expected: &str, found: &Value) -> Error {
+pub(super) fn unsupported(field: &str, expected: &str, found: &Value) -> Error {
     let mut found = found.to_string();
     if found.len() > 80 {
         found = found.chars().take(80).chain("...".chars()).collect();
