@@ -11,7 +11,6 @@ pub struct WebAccess(Access);
 impl WebAccess {
     /// There must be a `navigator.gpu`, in a page or in a worker.
     #[wasm_bindgen(constructor)]
-    #[expect(clippy::new_without_default, reason = "JavaScript has no such thing")]
     pub fn new() -> Self {
         Self(Access::new())
     }
