@@ -81,7 +81,11 @@ fn faults_in_kernels_of_gpus_are_found() {
         fault!("ssd_pass", "state = decay * state + added;", "state = state + added;"),
         fault!("ssd_output", "+ skip * x", "+ 1.01 * skip * x"),
         fault!("mixer_step", "let decay = exp(", "let decay = exp(-0.001 + "),
-        fault!("mixer_step", "let fade = exp(", "let fade = exp(0.5 + "),
+        fault!(
+            "mixer_step",
+            "exp(scores[min(i, BLOCK - 1u)] - maximum)",
+            "exp(0.9 * (scores[min(i, BLOCK - 1u)] - maximum))"
+        ),
         fault!("merge", "= sum / total;", "= 1.001 * sum / total;"),
         fault!(
             "candidates",

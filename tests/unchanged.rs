@@ -4,7 +4,6 @@
 //! `make hashes`. With `HASHES=FOLDER` what is hashed is written there as text, to be compared with
 //! diff.
 
-use std::collections::HashMap;
 use std::fmt::Write;
 
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
@@ -74,24 +73,22 @@ fn targets() -> impl Iterator<Item = (&'static str, Target)> {
     .into_iter()
 }
 
-#[expect(clippy::mutable_key_type, reason = "a buffer's identity does not change")]
 /// Everything about a plan but its pipelines. Buffers are numbered as they come.
 fn describe(calls: &[Call]) -> String {
     let steps = [(1, 0, 1), (1, 300, 2), (1, 700, 3), (2, 5, 1), (70, 64, 1), (256, 0, 1)];
     let mut text = String::new();
-    let mut numbers: HashMap<_, usize> = HashMap::new();
+    let mut known = Vec::new();
     for call in calls {
         let mut constants = call.constants.clone();
         constants.sort_by_key(|(name, _)| *name);
         let constants: Vec<String> = constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let buffers: Vec<usize> = call
-            .buffers
-            .iter()
-            .map(|buffer| {
-                let next = numbers.len();
-                *numbers.entry(buffer.clone()).or_insert(next)
+        let mut number = |buffer| {
+            known.iter().position(|b| *b == buffer).unwrap_or_else(|| {
+                known.push(buffer);
+                known.len() - 1
             })
-            .collect();
+        };
+        let buffers: Vec<usize> = call.buffers.iter().map(|buffer| number(buffer.clone())).collect();
         let grids =
             steps.map(|(tokens, position, splits)| (call.grid)(&Step { tokens, position, first: tokens - 1, splits }));
         let reduction = if call.kernel.reduces { format!("{:?}", call.reduction) } else { String::new() };

@@ -9,7 +9,7 @@ const dist = fileURLToPath(new URL("dist/", import.meta.url));
 const out = `${dist}cjs/`;
 const ENTRIES = ["index", "embedded", "service-worker", "worker"];
 /** What only the worker needs: no app can name these types. */
-const INNER = /^(server|wasm|device|download|http|source|stored|meter)\.d\.ts$/;
+const INNER = /^(server|wasm|describe|device|download|http|source|stored|meter)\.d\.ts$/;
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });

@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> Outcome {
             if args.json {
                 reports.push(json!({ "variant": name, "gpu": gpu.name(), "failed": failed, "seconds": seconds }));
             } else {
-                writeln!(terminal::stdout(), "{} ({name}): {outcome}; {seconds:.3} s", line(gpu.name()))?;
+                writeln!(terminal::stdout(), "{} ({name}): {}; {seconds:.3} s", line(gpu.name()), line(outcome))?;
             }
             first_difference = first_difference.or(failed.map(|what| format!("{what} ({name})")));
             continue;

@@ -2,60 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
+mod common;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
-/// 0 done, 1 a run failed, 2 bad input.
-type Status = Option<i32>;
-
-fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf")
-}
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_peregrine"));
-    // Mesa's drivers complain on stderr where there is none.
-    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    // Ids of the hub have tests of their own.
-    command.args(args).stdin(Stdio::null()).env("HF_HUB_OFFLINE", "1").env("HF_HOME", "/nowhere");
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    command(args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Standard output of a run that must succeed.
-fn ok(args: &[&str]) -> String {
-    let output = run(args);
-    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// Checks that a failure is told as it should be: the status, and one line that contains `expected`.
-fn told(output: &Output, status: Status, expected: &str) -> Result<(), String> {
-    let stderr = text(&output.stderr);
-    if output.status.code() != status {
-        return Err(format!("status {:?}: {stderr}", output.status.code()));
-    }
-    let one_line = stderr.starts_with("error: ") && stderr.ends_with('\n') && stderr.lines().count() == 1;
-    if !one_line || stderr.contains("panicked") || !stderr.contains(expected) {
-        return Err(format!("expected one line with {expected:?}, found {stderr:?}"));
-    }
-    match output.stdout.is_empty() {
-        true => Ok(()),
-        false => Err(format!("output: {:?}", text(&output.stdout))),
-    }
-}
-
-fn fails(args: &[&str], expected: &str) {
-    told(&run(args), Some(2), expected).unwrap_or_else(|reason| panic!("{args:?}: {reason}"));
-}
+use crate::common::{command, fails, model, ok, run, text, told};
 
 #[test]
 fn the_check_of_failures_can_fail() {
@@ -280,24 +233,6 @@ fn bad_arguments_are_one_line() {
     fails(&["bench", model, "--gen-tokens", "0"], "0");
 }
 
-/// What looks like an option is a value where a text belongs: the file that is missing is what is wrong.
-#[test]
-fn values_may_begin_with_a_hyphen() {
-    let generate = ["generate", "nowhere.gguf", "--prompt"];
-    for rest in [
-        &["-x"][..],
-        &["--json"],
-        &["x", "--stop", "---", "--stop", "-", "--stop", "--json", "--stop", "-1"],
-        &["x", "--seed", "-1"],
-        &["x", "--temperature", "-0"],
-    ] {
-        fails(&[&generate[..], rest].concat(), "nowhere.gguf");
-    }
-    fails(&["chat", "nowhere.gguf", "--system", "--- be brief ---", "--seed", "-1"], "nowhere.gguf");
-    fails(&["tokenize", "nowhere.gguf", "--text", "-"], "nowhere.gguf");
-    fails(&["quantize", "nowhere.gguf", "x.gguf", "--type", "F16", "--name", "-- x"], "nowhere.gguf");
-}
-
 /// A colour, the clipboard, a row that is none, a C1 command and an override of direction.
 const HOSTILE: &str = "a\u{1b}[31mred\u{1b}]52;c;eA==\u{7}\nweights  0 bytes\u{9b}2J\u{202e}z";
 
@@ -336,70 +271,6 @@ fn model_bytes_with(folder: &tempfile::TempDir, word: &str, other: &str) -> Path
     let path = folder.path().join("forged.gguf");
     std::fs::write(&path, bytes).unwrap();
     path
-}
-
-/// Files of results: there whole, or as they were.
-#[cfg(unix)]
-#[test]
-fn results_are_whole_or_not_there() {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let (out, link) = (at("out.gguf"), at("link.gguf"));
-    std::fs::write(&out, "the old file").unwrap();
-    std::fs::set_permissions(&out, PermissionsExt::from_mode(0o640)).unwrap();
-    symlink("out.gguf", &link).unwrap();
-    let count = || std::fs::read_dir(folder.path()).unwrap().count();
-    let model = model();
-    let make = [
-        &["quantize", model.to_str().unwrap(), "OUT", "--type", "Q4_0"][..],
-        &["synth", "--size", "tiny-90m", "--type", "Q4_0", "-o", "OUT"],
-    ];
-    // A disk that is full after 64 KiB or so.
-    for args in make {
-        let args: Vec<&str> = args.iter().map(|arg| if *arg == "OUT" { link.to_str().unwrap() } else { arg }).collect();
-        let script = "ulimit -f 64; exec \"$0\" \"$@\"";
-        let limited = Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_peregrine")]).args(&args).output();
-        told(&limited.unwrap(), Some(1), "link.gguf").unwrap();
-        assert_eq!((std::fs::read(&out).unwrap(), count()), (b"the old file".to_vec(), 2));
-    }
-    // Through a link, with the permissions that it had.
-    ok(&["quantize", model.to_str().unwrap(), link.to_str().unwrap(), "--type", "Q4_0"]);
-    assert_eq!((std::fs::read_link(&link).unwrap(), count()), ("out.gguf".into(), 2));
-    assert_eq!(&std::fs::read(&out).unwrap()[..4], b"GGUF");
-    assert_eq!(std::fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o640);
-    // A device stays one.
-    let full = at("full");
-    symlink("/dev/full", &full).unwrap();
-    let output = run(&["quantize", model.to_str().unwrap(), full.to_str().unwrap(), "--type", "Q4_0"]);
-    told(&output, Some(1), "full: ").unwrap();
-    assert_eq!(std::fs::read_link(&full).unwrap(), Path::new("/dev/full"));
-}
-
-/// Killed in the middle: nothing stays, and whoever waits knows by what it was killed.
-#[cfg(unix)]
-#[test]
-fn a_signal_leaves_nothing_behind() {
-    use std::os::unix::process::ExitStatusExt;
-
-    use nix::sys::signal::{Signal, kill};
-    use nix::unistd::Pid;
-
-    for (signal, number) in [(Signal::SIGINT, 2), (Signal::SIGTERM, 15), (Signal::SIGHUP, 1)] {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("out.gguf");
-        let args = ["synth", "--size", "34b", "--type", "Q8_0", "-o", out.to_str().unwrap()];
-        let mut child = command(&args).spawn().unwrap();
-        let begun = || std::fs::read_dir(folder.path()).unwrap().count() > 0;
-        while !begun() {
-            assert!(child.try_wait().unwrap().is_none());
-            std::thread::yield_now();
-        }
-        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
-        assert_eq!(child.wait().unwrap().signal(), Some(number));
-        assert!(!begun(), "{signal}");
-    }
 }
 
 #[test]

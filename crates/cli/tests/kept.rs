@@ -1,15 +1,17 @@
 //! A conversation is never lost: whatever ends `chat`, its state file has it. Real signals, pipes and terminals; any adapter will do.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
-use nix::pty::openpty;
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::Pid;
@@ -36,10 +38,16 @@ struct Chat {
 impl Chat {
     /// `script` is what a shell does first.
     fn start(state: &Path, script: &str, args: &[&str]) -> Self {
+        Self::with(&model(), state, script, args)
+    }
+
+    fn with(model: &Path, state: &Path, script: &str, args: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{script} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_peregrine")]);
-        command.args(["chat", model().to_str().unwrap(), "--state", state.to_str().unwrap(), "--temperature", "0"]);
-        let mut command = prepared(command, args);
+        command.args(["chat", model.to_str().unwrap(), "--state", state.to_str().unwrap()]);
+        let mut command =
+            prepared(command, if args.contains(&"--temperature") { &[] } else { &["--temperature", "0"] });
+        command.args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -117,12 +125,16 @@ fn a_signal_at_rest() {
     }
 }
 
+/// Every token is as likely as any other, so that an answer takes its time.
+const LONG: [&str; 10] =
+    ["--max-tokens", "2000", "--temperature", "100000", "--top-k", "0", "--top-p", "1", "--seed", "7"];
+
 #[test]
 fn a_signal_in_the_middle_of_an_answer() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("a.state");
-    let mut chat = Chat::start(&state, "", &["--max-tokens", "2000"]);
-    chat.say("Tell me a very long story about a cat.");
+    let mut chat = Chat::start(&state, "", &LONG);
+    chat.say("Hi");
     // It has begun to answer.
     chat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     chat.signal(Signal::SIGTERM);
@@ -137,18 +149,16 @@ fn a_signal_in_the_middle_of_an_answer() {
 fn ctrl_c_in_an_answer_ends_the_answer_only() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("a.state");
-    let mut chat = Chat::start(&state, "", &["--max-tokens", "400"]);
-    chat.say("Tell me a very long story about a cat.");
+    let mut chat = Chat::start(&state, "", &LONG);
+    chat.say("Hi");
     chat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     chat.signal(Signal::SIGINT);
     chat.answered();
-    chat.say("    return x   ");
-    chat.answered();
-    drop(chat.stdin.take());
+    chat.say("/quit");
     let (status, notes) = chat.ends();
     assert_eq!(status, Some(0), "{notes}");
-    // As it was typed.
-    assert_eq!(questions(&state), ["Tell me a very long story about a cat.", "    return x   "]);
+    assert!(notes.contains("; stopped"), "{notes}");
+    assert_eq!((questions(&state), kept(&state).len()), (vec!["Hi".to_string()], 2));
 }
 
 #[test]
@@ -160,11 +170,12 @@ fn a_signal_that_is_ignored_stays_so() {
     chat.say("Hi");
     chat.answered();
     chat.signal(Signal::SIGHUP);
-    chat.say("Hello");
+    chat.say("    return x   ");
     chat.answered();
     chat.say("/quit");
     assert_eq!(chat.ends().0, Some(0));
-    assert_eq!(questions(&state), ["Hi", "Hello"]);
+    // As it was typed.
+    assert_eq!(questions(&state), ["Hi", "    return x   "]);
 }
 
 #[test]
@@ -204,6 +215,30 @@ fn a_message_that_does_not_fit() {
     assert_eq!(questions(&state), ["Hi", "Hello"]);
 }
 
+/// An error that nobody expects, here the template's.
+#[test]
+fn an_error_of_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("a.state");
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/hf-folder")).unwrap()
+    {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    let template = "{% for m in messages %}{% if m.content == 'no' %}{{ raise_exception('never') }}{% endif %}\
+                    {{ m.role + ': ' + m.content }}{% endfor %}";
+    std::fs::write(model.join("chat_template.jinja"), template).unwrap();
+    let mut chat = Chat::with(&model, &state, "", &["--max-tokens", "2"]);
+    chat.say("Hi");
+    chat.answered();
+    chat.say("no");
+    let (status, notes) = chat.ends();
+    assert!(status == Some(2) && notes.contains("never"), "{notes}");
+    assert_eq!(questions(&state), ["Hi"]);
+}
+
 #[test]
 fn a_full_disk_leaves_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -231,8 +266,13 @@ struct Screen {
 impl Screen {
     /// With the end for the program.
     fn new() -> (Self, OwnedFd) {
-        let pty = openpty(None, None).unwrap();
-        (Self { end: pty.master.into(), seen: Vec::new() }, pty.slave)
+        // Not for the programs that other tests start: the terminal is closed when nobody has our end.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let slave = File::options().read(true).write(true).custom_flags(flags.bits()).open(ptsname_r(&master).unwrap());
+        (Self { end: OwnedFd::from(master).into(), seen: Vec::new() }, slave.unwrap().into())
     }
 
     /// Waits for this, after what was waited for last.
@@ -313,8 +353,8 @@ fn text(output: &Output) -> String {
 /// At a temperature at which every token is as likely as any other, a model says a lot that a terminal would obey.
 #[test]
 fn an_answer_does_nothing_to_a_terminal() {
-    let args = ["--prompt", "x", "--temperature", "100000", "--top-k", "0", "--seed", "5", "--ignore-end"];
-    let args = [&args[..], &["--max-tokens", "400"]].concat();
+    let args = ["--prompt", "x", "--temperature", "100000", "--top-k", "0", "--seed", "4", "--ignore-end"];
+    let args = [&args[..], &["--max-tokens", "48"]].concat();
     let raw = text(&generate(&args).output().unwrap());
     let acts = |c: char| c.is_control() && c != '\n' && c != '\t';
     assert!(raw.contains(acts), "{raw:?}");
@@ -332,28 +372,4 @@ fn an_answer_does_nothing_to_a_terminal() {
     assert!(!seen.contains(acts), "{seen:?}");
     let first: String = raw.chars().take_while(|c| !acts(*c)).collect();
     assert!(seen.starts_with(&first) && seen.len() > raw.len(), "{seen:?}");
-}
-
-#[test]
-fn a_prompt_from_a_file_is_read_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("prompt");
-    let prompt = "  What is the capital of France?\n";
-    std::fs::write(&file, prompt).unwrap();
-    let with = |args: &[&str]| generate(&[args, &["--temperature", "0", "--max-tokens", "6", "--json"]].concat());
-    let of = |output: Output| -> Value { serde_json::from_str(&text(&output)).unwrap() };
-    let plain = of(with(&["--prompt", prompt]).output().unwrap());
-    let from_file = of(with(&["--prompt-file", file.to_str().unwrap()]).output().unwrap());
-    let from_pipe = of(with(&["--prompt-file", "-"]).stdin(File::open(&file).unwrap()).output().unwrap());
-    for other in [&from_file, &from_pipe] {
-        assert_eq!((&other["ids"], &other["prompt_tokens"]), (&plain["ids"], &plain["prompt_tokens"]));
-    }
-    // More than fits an argument: told by the context, not by the system.
-    std::fs::write(&file, "one two three four ".repeat(12_000)).unwrap();
-    let output = with(&["--prompt-file", file.to_str().unwrap()]).output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(2) && error.contains("the context is full"), "{error}");
-    // A stop text that looks like an option.
-    let stopped = of(with(&["--prompt", prompt, "--stop", "---", "--seed", "-1"]).output().unwrap());
-    assert_eq!(stopped["ids"], plain["ids"]);
 }

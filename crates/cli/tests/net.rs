@@ -107,6 +107,15 @@ fn proxies_are_those_of_the_environment() {
 }
 
 #[test]
+fn a_hub_that_says_nothing_is_waited_for_as_long_as_asked() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hub = Hub::gguf(&[]);
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    let variables = [("HF_ENDPOINT", address.as_str()), ("HF_HUB_ETAG_TIMEOUT", " 1 ")];
+    told(&hub.with("org/repo:Q4_0", &variables), 1, &["timeout", &address, "not in the cache"]);
+}
+
+#[test]
 fn a_gated_file_opens_by_its_address() {
     let hub = Hub::gguf(&["x-Q4_0.gguf"]);
     let other = Hub::gguf(&["x-Q4_0.gguf"]);

@@ -6,6 +6,7 @@ mod drawing;
 mod garbled;
 mod kept;
 mod overflow;
+mod parts;
 mod requests;
 mod saved;
 mod snapshots;

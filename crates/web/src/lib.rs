@@ -2,6 +2,7 @@
 //! promise, every failure an `Error` with a `code`.
 #![cfg(target_arch = "wasm32")]
 
+mod access;
 mod convert;
 mod source;
 
@@ -12,13 +13,14 @@ use std::rc::Rc;
 use js_sys::{Array, Function};
 use peregrine::check::{Comparison, check, halves, spread_ids};
 use peregrine::checkpoint::{Checkpoint, Source};
-use peregrine::gpu::{Access, Reduction, ShapeClass};
+use peregrine::gpu::{Reduction, ShapeClass};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::selfcheck::{self, Outcomes};
 use peregrine::session::{Engine, GenerateOptions, Session};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
 
+use access::WebAccess;
 use convert::{
     Answer, CheckReport, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Piece, Progress, Request, Stage,
     Verdict, to_js, to_js_error, to_js_object,
@@ -29,20 +31,6 @@ use source::JsSource;
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();
-}
-
-/// A way to the GPU: by the `navigator.gpu` of the moment in which it is made, which happens without a pause.
-#[wasm_bindgen]
-pub struct WebAccess(Access);
-
-#[wasm_bindgen]
-impl WebAccess {
-    /// There must be a `navigator.gpu`, in a page or in a worker.
-    #[wasm_bindgen(constructor)]
-    #[expect(clippy::new_without_default, reason = "JavaScript has no such thing")]
-    pub fn new() -> Self {
-        Self(Access::new())
-    }
 }
 
 /// A model on the GPU; sessions share it.
@@ -71,8 +59,8 @@ fn formats(checkpoint: &Checkpoint) -> String {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads a model onto the GPU that `access` leads to, from GGUF files: `files` are objects `{ name, size, read(offset, length) }`, in order; `report` hears the
-    /// progress.
+    /// Loads a model onto the GPU that `access` leads to, from GGUF files: `files` are objects
+    /// `{ name, size, read(offset, length) }`, in order; `report` hears the progress.
     pub async fn load(
         access: WebAccess,
         files: Array,
@@ -91,7 +79,7 @@ impl WebEngine {
         };
         let mut outcomes = options.outcomes.unwrap_or_default();
         let checked = selfcheck::load(
-            &access.0,
+            access.way(),
             &gpu,
             &checkpoint,
             &load,

@@ -1,8 +1,10 @@
 /** Files for the tests of documents, made here. */
 
+import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
 import { degrees, PDFDocument, StandardFonts } from "pdf-lib";
+import { browser, load } from "./support.mjs";
 
 // PDF.js wants Node 22; this is all that 20 lacks of what it uses for text.
 Promise.withResolvers ??= function () {
@@ -34,10 +36,6 @@ export async function makePdf(pages, { rotate = 0, picture = false } = {}) {
   return made.save();
 }
 
-export const widthOf = async (text, size) => {
-  const made = await PDFDocument.create();
-  return (await made.embedFont(StandardFonts.Helvetica)).widthOfTextAtSize(text, size);
-};
 
 /** A PDF whose Chinese font is not in it and whose codes only the tables of PDF.js know. */
 export function chinesePdf(hex) {
@@ -60,3 +58,17 @@ export function chinesePdf(hex) {
   const table = offsets.map((at) => `${String(at).padStart(10, "0")} 00000 n \n`).join("");
   return `${out}xref\n0 ${objects.length + 1}\n0000000000 65535 f \n${table}trailer<</Size ${objects.length + 1}/Root 1 0 R>>\nstartxref\n${out.length}\n%%EOF`;
 }
+
+export const window = browser();
+export const { extract, fromText, isModelFile, DocumentError, EXTENSIONS } = await load("documents/index.ts");
+export const read = (content, name, options) => extract(file(content, name), { pdf, docx, ...options });
+export const refuses = async (content, name, code, message, options) => {
+  await assert.rejects(read(content, name, options), (error) => {
+    assert.ok(error instanceof DocumentError, String(error.stack));
+    assert.equal(error.code, code, error.message);
+    if (message) assert.match(error.message, message);
+    assert.doesNotMatch(error.message, /\n/);
+    return true;
+  });
+};
+export const bytes = (...parts) => Uint8Array.from(parts.flatMap((part) => (typeof part === "string" ? [...part].map((c) => c.charCodeAt(0)) : part)));

@@ -252,10 +252,13 @@ test("servers without ranges, compressing ones, and those whose headers another 
   expect(await download(page, server)).toMatchObject({ verified: true });
   expect(server.sent).toBe(FILE.length);
   // By address, nobody says how long the file is: it comes in one go.
-  await forget();
-  expect(await download(page, server, "url")).toMatchObject({ download: { loaded: FILE.length, total: FILE.length } });
-  expect(server.requests.at(-1)).toBe("");
-  expect(await stored(page)).toEqual([sha256(FILE)]);
+  for (const gzip of [true, false]) {
+    await forget();
+    server.gzip = gzip;
+    expect(await download(page, server, "url")).toMatchObject({ download: { loaded: FILE.length, total: FILE.length } });
+    expect(server.requests.at(-1)).toBe("");
+    expect(await stored(page)).toEqual([sha256(FILE)]);
+  }
 });
 
 test("a damaged copy mends itself: only that part is sent again", async ({ page, site, server }) => {

@@ -165,8 +165,9 @@ async function whole(
 ): Promise<Stored> {
   await entry.clear();
   if (!response.body) throw makeError("http", `${file.url}: the answer is empty`);
-  // The length of a compressed answer is not that of the file.
-  const stated = response.headers.has("Content-Encoding") ? 0 : Number(response.headers.get("Content-Length") ?? 0);
+  // The length of a compressed answer is not that of the file; and of another origin's one may not see whether it is compressed.
+  const length = response.headers.has("Content-Encoding") ? 0 : Number(response.headers.get("Content-Length") ?? 0);
+  const stated = response.type === "cors" ? 0 : length;
   let size = 0;
   let access: Access | undefined;
   try {
@@ -184,7 +185,7 @@ async function whole(
           access = undefined;
         }
       }
-      options.onLoaded(size, Math.max(stated, size), 0);
+      options.onLoaded(size, Math.max(length, size), 0);
     }
     if (access) await seal(access, size % PART, file.name);
   } catch (cause) {

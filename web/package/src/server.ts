@@ -1,7 +1,8 @@
 /** The worker's side: owns the wasm module and the GPU, and answers the calls of one page, or of all that share it. */
 
 import { Hasher, WebAccess, WebEngine, type WebSession } from "../wasm/peregrine.js";
-import { GpuWay, type AdapterFacts } from "./device.js";
+import { describe, snapshotBudgets } from "./describe.js";
+import { GpuWay } from "./device.js";
 import { makeError, toWire, type PeregrineError } from "./errors.js";
 import { isTold, type Log } from "./log.js";
 import { readOutcomes, writeOutcomes, type Outcomes } from "./outcomes.js";
@@ -366,46 +367,4 @@ async function throughSources<T>(sources: Sources, load: (files: unknown[]) => P
   } catch (error) {
     throw thrown ?? error;
   }
-}
-
-function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"], wasm: number): EngineInfo {
-  const { vendor, architecture, subgroups } = facts;
-  const { baseline, reduction, shapes } = request.gpu;
-  const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & {
-    device: Omit<EngineInfo["device"], "vendor" | "architecture" | "subgroups" | "why">;
-    selfCheck: { variant: string; failed?: string }[];
-  };
-  const OTHERS_FAIL = "the other way fails its self-check";
-  const changed = (what: "reduction" | "shapes") => failed.length > 0 && request.gpu[what] !== info.device[what];
-  const failed = info.selfCheck.filter((tried) => tried.failed !== undefined);
-  const why = {
-    reduction: changed("reduction")
-      ? OTHERS_FAIL
-      : reduction
-      ? "the app asked for it"
-      : info.device.reduction === "subgroup"
-        ? "the GPU has subgroups of at least 8 lanes"
-        : baseline || !subgroups
-          ? "there are no subgroups"
-          : "subgroups gain nothing on this adapter",
-    shapes: changed("shapes") ? OTHERS_FAIL : shapes ? "the app asked for it" : info.device.software ? "the CPU computes" : "a GPU computes",
-    selfCheck:
-      failed.length === 0
-        ? "results are right, compared with the CPU"
-        : `not used, since they compute wrong results on this device: ${failed.map((tried) => `${tried.variant} (${tried.failed})`).join("; ")}`,
-  };
-  const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
-  return { model: info.model, device, memory: { ...info.memory, wasm }, storage };
-}
-
-/**
- * What was asked for, or what fits the device as far as the browser tells (whole gigabytes, at most 8; Firefox and Safari nothing).
- * Where the app has a budget, snapshots get what that leaves, and nothing beside the GPU.
- */
-function snapshotBudgets({ snapshotBytes, snapshotHostBytes, memoryBudget }: LoadRequest): Pick<LoadRequest, "snapshotBytes" | "snapshotHostBytes"> {
-  if (memoryBudget !== undefined) return { ...(snapshotBytes === undefined ? {} : { snapshotBytes }), snapshotHostBytes: snapshotHostBytes ?? 0 };
-  const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
-  const small = gigabytes !== undefined && gigabytes <= 4;
-  const large = gigabytes !== undefined && gigabytes >= 8;
-  return { snapshotBytes: snapshotBytes ?? (small ? 64 : 256) * 2 ** 20, snapshotHostBytes: snapshotHostBytes ?? (large ? 256 : 0) * 2 ** 20 };
 }

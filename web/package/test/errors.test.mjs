@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import test from "node:test";
 import { abortError, AbortError, DeviceLostError, EnvironmentError, makeError, ModelFileError, NoGpuError, OutOfMemoryError, PeregrineError, TimeoutError, toWire } from "../dist/errors.js";
 
@@ -14,6 +15,13 @@ test("a code chooses the class, and brings what to do", () => {
 
 test("a code that nobody knows is internal", () => {
   for (const code of ["future-code", "constructor", "toString"]) assert.equal(makeError(code, "m").code, "internal");
+});
+
+test("every code of the runtime is known here", () => {
+  const source = readFileSync(new URL("../../../crates/peregrine/src/error.rs", import.meta.url), "utf8");
+  const codes = [...source.matchAll(/=> "([a-z-]+)"/g)].map(([, code]) => code);
+  assert.ok(codes.length > 15);
+  for (const code of codes) assert.equal(makeError(code, "m").code, code);
 });
 
 test("what would fit crosses the border, too", () => {

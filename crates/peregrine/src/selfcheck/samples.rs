@@ -1,6 +1,9 @@
 //! Which rows, tokens and heads stand for all: the first and the last of everything that has borders, and some between.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
@@ -39,27 +42,58 @@ pub(super) struct Products {
     pub values: Vec<f32>,
 }
 
-/// Multiplies ranges of rows of a tensor with `x` [tokens, cols]; `scale` by row.
-pub(super) async fn products(
-    checkpoint: &Checkpoint,
-    tensor: &str,
-    ranges: &[Range<u32>],
-    x: &[f32],
-    scale: impl Fn(u32) -> f32,
-) -> Result<Products> {
-    let info = checkpoint.tensor(tensor)?;
-    let cols = info.cols() as usize;
-    let mut rows: Vec<u32> = Vec::new();
-    let mut weights = Vec::new();
-    for range in ranges {
-        weights.extend(checkpoint.read_rows_f32(info, range.start.into(), range.len() as u64).await?);
-        rows.extend(range.clone());
+/// Numbers of rows, and the rows.
+type Rows = (Vec<u32>, Vec<f32>);
+
+/// Weights that have been read: each step asks for the same rows, and over a network a read takes its time.
+pub(super) struct Weights<'a> {
+    checkpoint: &'a Checkpoint,
+    rows: RefCell<HashMap<String, Rc<Rows>>>,
+}
+
+impl<'a> Weights<'a> {
+    pub fn of(checkpoint: &'a Checkpoint) -> Self {
+        Self { checkpoint, rows: RefCell::default() }
     }
-    let mut values = kernels::linear(&weights, x, cols, 1.0);
-    for row in values.chunks_exact_mut(rows.len()) {
-        row.iter_mut().zip(&rows).for_each(|(value, row)| *value *= scale(*row));
+
+    /// Ranges of rows of a tensor, always the same ones, and their numbers.
+    async fn rows(&self, tensor: &str, ranges: &[Range<u32>]) -> Result<Rc<Rows>> {
+        let known = self.rows.borrow().get(tensor).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let info = self.checkpoint.tensor(tensor)?;
+        let mut weights = Vec::new();
+        for range in ranges {
+            weights.extend(self.checkpoint.read_rows_f32(info, range.start.into(), range.len() as u64).await?);
+        }
+        let read = Rc::new((ranges.iter().cloned().flatten().collect(), weights));
+        self.rows.borrow_mut().insert(tensor.into(), Rc::clone(&read));
+        Ok(read)
     }
-    Ok(Products { rows, values })
+
+    /// Multiplies ranges of rows of a tensor with `x` \[tokens, cols\]; `scale` by row.
+    pub async fn products(
+        &self,
+        tensor: &str,
+        ranges: &[Range<u32>],
+        x: &[f32],
+        scale: impl Fn(u32) -> f32,
+    ) -> Result<Products> {
+        let cols = self.checkpoint.tensor(tensor)?.cols() as usize;
+        let read = self.rows(tensor, ranges).await?;
+        let (rows, weights) = &*read;
+        let mut values = kernels::linear(weights, x, cols, 1.0);
+        for row in values.chunks_exact_mut(rows.len()) {
+            row.iter_mut().zip(rows).for_each(|(value, row)| *value *= scale(*row));
+        }
+        Ok(Products { rows: rows.clone(), values })
+    }
+
+    /// The weight of the final norm \[D\].
+    pub async fn final_norm(&self) -> Result<Rc<Rows>> {
+        self.rows("model.final_layernorm.weight", std::slice::from_ref(&(0..1))).await
+    }
 }
 
 /// Some SSM heads of a model, as a model of its own: the first and the last of each group.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::samples::{self, Heads, Products, products};
+use super::samples::{self, Heads, Products, Weights};
 use crate::check::{Comparison, Runner, TOLERANCE_F16, kept};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
@@ -22,6 +22,7 @@ const MOST_LAYERS: usize = 3;
 pub(super) struct Stages<'a> {
     session: &'a mut Session,
     checkpoint: &'a Checkpoint,
+    weights: Weights<'a>,
     layers: HashMap<u32, Looked>,
 }
 
@@ -104,7 +105,7 @@ impl<'a> Stages<'a> {
         for layer in representatives(checkpoint) {
             layers.insert(layer, Looked::load(checkpoint, layer, start).await?);
         }
-        Ok(Self { session, checkpoint, layers })
+        Ok(Self { session, checkpoint, weights: Weights::of(checkpoint), layers })
     }
 
     /// Reads `ids` in one step; the first comparison that is not close.
@@ -121,13 +122,13 @@ impl<'a> Stages<'a> {
             match self.layers.get_mut(&layer) {
                 Some(looked) if first.found.is_none() => {
                     let mut of_layer =
-                        Layer { runner: &mut runner, checkpoint: self.checkpoint, layer, first: &mut first };
+                        Layer { runner: &mut runner, config: c, weights: &self.weights, layer, first: &mut first };
                     of_layer.compare(looked).await?;
                 }
                 _ => runner.run_layer(layer),
             }
         }
-        lm_head(&mut runner, self.checkpoint, &mut first).await?;
+        lm_head(&mut runner, c, &self.weights, &mut first).await?;
         self.session.end_step(&step);
         Ok(first.found)
     }
@@ -143,11 +144,10 @@ async fn embedding(runner: &Runner<'_>, checkpoint: &Checkpoint, ids: &[u32], fi
     Ok(())
 }
 
-async fn lm_head(runner: &mut Runner<'_>, checkpoint: &Checkpoint, first: &mut First) -> Result<()> {
-    let c = &checkpoint.config;
+async fn lm_head(runner: &mut Runner<'_>, c: &Config, weights: &Weights<'_>, first: &mut First) -> Result<()> {
     let h = runner.output(Op::MlpOut).await?;
-    let norm = checkpoint.read_f32("model.final_layernorm.weight", &[c.hidden_size.into()]).await?;
-    let mut x = kernels::rmsnorm(&h[h.len() - c.hidden_size as usize..], &norm, c.rms_norm_eps);
+    let norm = weights.final_norm().await?;
+    let mut x = kernels::rmsnorm(&h[h.len() - c.hidden_size as usize..], &norm.1, c.rms_norm_eps);
     if runner.run(Op::FinalNorm, None)? {
         let found = runner.output(Op::FinalNorm).await?;
         first.hear(Comparison::of("final_layernorm", 1, &found, &x));
@@ -156,7 +156,7 @@ async fn lm_head(runner: &mut Runner<'_>, checkpoint: &Checkpoint, first: &mut F
     runner.must_run(Op::LmHead, None)?;
     let found = runner.output(Op::LmHead).await?;
     let name = if c.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
-    let expected = products(checkpoint, name, &samples::rows(c.vocab_size, &[]), &x, |_| c.lm_head_multiplier).await?;
+    let expected = weights.products(name, &samples::rows(c.vocab_size, &[]), &x, |_| c.lm_head_multiplier).await?;
     let found: Vec<f32> = expected.rows.iter().map(|row| found[*row as usize]).collect();
     first.hear(Comparison::of("lm_head", 1, &found, &expected.values));
     Ok(())
@@ -165,14 +165,15 @@ async fn lm_head(runner: &mut Runner<'_>, checkpoint: &Checkpoint, first: &mut F
 /// One layer in one step.
 struct Layer<'a, 'b> {
     runner: &'a mut Runner<'b>,
-    checkpoint: &'a Checkpoint,
+    config: &'a Config,
+    weights: &'a Weights<'b>,
     layer: u32,
     first: &'a mut First,
 }
 
 impl Layer<'_, '_> {
     async fn compare(&mut self, looked: &mut Looked) -> Result<()> {
-        let c = &self.checkpoint.config;
+        let c = self.config;
         let tokens = samples::tokens(self.runner.step().tokens);
         let some = |all: &[f32], width: u32| samples::pick(all, width as usize, &tokens);
         let (q, d) = (c.q_dim(), c.mamba_d_ssm);
@@ -210,7 +211,7 @@ impl Layer<'_, '_> {
 
     /// Some rows of each matrix that `project_in` puts together: `u` [tokens, D], `proj` [tokens, q k v z x B C dt].
     async fn project_in(&mut self, u: &[f32], proj: &[f32]) -> Result<()> {
-        let c = &self.checkpoint.config;
+        let c = self.config;
         let (q, kv, a) = (c.q_dim(), c.kv_dim(), c.attention_in_multiplier);
         let mut first = 0;
         for (name, rows, scale) in [("q", q, a), ("k", kv, a * c.key_multiplier), ("v", kv, a)] {
@@ -239,7 +240,7 @@ impl Layer<'_, '_> {
 
     /// What lies between the linear layers. Returns the attention heads' output [T, q], and the SSM heads' [T, d] after the norm.
     async fn mixers(&mut self, looked: &mut Looked, proj: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
-        let c = &self.checkpoint.config;
+        let c = self.config;
         let step = *self.runner.step();
         let prepared = self.maybe(Op::Prepare).await?;
         let both = self.maybe(Op::Mixer).await?;
@@ -300,7 +301,7 @@ impl Layer<'_, '_> {
 
     /// A norm's output: the GPU's where it is a stage of its own, else the CPU's.
     async fn norm(&mut self, op: Op, x: &[f32], weight: &[f32]) -> Result<Vec<f32>> {
-        let expected = kernels::rmsnorm(x, weight, self.checkpoint.config.rms_norm_eps);
+        let expected = kernels::rmsnorm(x, weight, self.config.rms_norm_eps);
         let Some(found) = self.maybe(op).await? else { return Ok(expected) };
         self.hear(op.name(), &found, &expected);
         Ok(found)
@@ -327,7 +328,7 @@ impl Layer<'_, '_> {
         x: &[f32],
         scale: impl Fn(u32) -> f32,
     ) -> Result<Products> {
-        products(self.checkpoint, &format!("model.layers.{}.{suffix}", self.layer), ranges, x, scale).await
+        self.weights.products(&format!("model.layers.{}.{suffix}", self.layer), ranges, x, scale).await
     }
 
     fn hear(&mut self, stage: &str, found: &[f32], expected: &[f32]) {

@@ -75,3 +75,11 @@ export function tidy(text: string): string {
     .replace(/\0/g, "")
     .normalize("NFC");
 }
+
+/**
+ * Letters that fonts have in several shapes, Arabic ones and ligatures say, as the letters they
+ * are.
+ */
+export function letters(text: string): string {
+  return text.replace(/[\uFB00-\uFDFF\uFE70-\uFEFC]+/g, (shapes) => shapes.normalize("NFKC"));
+}

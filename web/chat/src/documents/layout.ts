@@ -145,9 +145,12 @@ function columns(runs: readonly Run[]): Run[][] {
   let band: Run[] = [];
   let across: Run[] = [];
   const closeBand = () => {
-    const sides = [band.filter((run) => run.right <= gutter), band.filter((run) => run.x >= gutter)];
+    const [above, columned, below] = withoutTables(band, gutter);
+    if (above.length > 0) blocks.push(above);
+    const sides = [columned.filter((run) => run.right <= gutter), columned.filter((run) => run.x >= gutter)];
     if (rtl) sides.reverse();
     for (const side of sides) blocks.push(...columns(side));
+    if (below.length > 0) blocks.push(below);
     band = [];
   };
   const closeAcross = () => {
@@ -168,6 +171,43 @@ function columns(runs: readonly Run[]): Run[][] {
   return blocks;
 }
 
+/** Tables over and under two columns, whose rows go across without a piece that does. */
+function withoutTables(band: readonly Run[], gutter: number): [Run[], Run[], Run[]] {
+  const lines = linesOf(band);
+  const left = Math.min(...band.map((run) => run.x));
+  const right = Math.max(...band.map((run) => run.right));
+  const isNarrow = (run: Run) => run.right - run.x < 0.5 * (run.right <= gutter ? gutter - left : right - gutter);
+  const onBoth = (line: readonly Run[]) => line.some((run) => run.right <= gutter) && line.some((run) => run.x >= gutter);
+  const start = rowsAt(lines);
+  const end = lines.length - rowsAt(lines.slice(start).reverse());
+  return [lines.slice(0, start).flat(), lines.slice(start, end).flat(), lines.slice(end).flat()];
+
+  /**
+   * How many of these lines are a table with what stands beyond it; a gap parts it from the
+   * columns.
+   */
+  function rowsAt(from: readonly Run[][]): number {
+    const heights = from.map((line) => line[0]?.y ?? 0);
+    const steps = heights.slice(1).map((y, k) => Math.abs(y - (heights[k] ?? 0)));
+    const usual = median(steps);
+    let rows = 0;
+    let taken = 0;
+    for (let at = 0; at < from.length;) {
+      let next = at + 1;
+      while (next < from.length && (steps[next - 1] ?? 0) <= 1.35 * usual) next++;
+      const group = from.slice(at, next);
+      const isTable = group.every((line) => onBoth(line) && line.every(isNarrow));
+      if (isTable) {
+        rows += group.length;
+        taken = next;
+      } else if (group.length > 2 || group.some(onBoth)) break;
+      at = next;
+    }
+    // One such line may be the short last lines of two paragraphs.
+    return rows < 2 ? 0 : taken;
+  }
+}
+
 /**
  * Where the gap between two columns of prose is; a table's columns are narrow, and its rows are
  * read across.
@@ -178,7 +218,8 @@ function gutterOf(runs: readonly Run[]): number | undefined {
   const left = Math.min(...runs.map((run) => run.x));
   const right = Math.max(...runs.map((run) => run.right));
   let best: { at: number; crossing: number; gap: number } | undefined;
-  // Edges that are nearly the same are one: a page of many thousand pieces has no more places than others.
+  // Edges that are nearly the same are one: a page of many thousand pieces has no more places than
+  // others.
   const edges = new Map<number, number>();
   for (const { right: edge } of runs) {
     const place = Math.floor((2 * edge) / size);
@@ -209,11 +250,20 @@ function besides(one: readonly Run[], other: readonly Run[]): boolean {
   return Math.min(a[1], b[1]) - Math.max(a[0], b[0]) >= 0.3 * Math.min(a[1] - a[0], b[1] - b[0]);
 }
 
+/**
+ * Whether a line was set with wide spaces to fill its column: they are all the same, which a
+ * table's are not.
+ */
+function isStretched(line: readonly Run[]): boolean {
+  const gaps = line.slice(1).map((run, i) => run.x - (line[i]?.right ?? 0));
+  return line.length > 2 && Math.max(...gaps) < 1.3 * Math.min(...gaps) && Math.max(...gaps) < 4 * (line[0]?.size ?? 1);
+}
+
 function textOfBlock(runs: readonly Run[]): string {
   const lines = linesOf(runs).map((line) => {
     const rtl = isRtl(line.map((run) => run.text).join(""));
     const ordered = rtl ? [...line].reverse() : line;
-    const text = ordered.map((run) => run.text).join("\t");
+    const text = ordered.map((run) => run.text).join(isStretched(line) ? " " : "\t");
     return { text, x: line[0]?.x ?? 0, y: Math.max(...line.map((run) => run.y)), size: Math.max(...line.map((run) => run.size)) };
   });
   const steps = lines.slice(1).map((line, i) => line.y - (lines[i]?.y ?? 0));

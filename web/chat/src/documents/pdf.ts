@@ -3,7 +3,7 @@
  */
 
 import type { PDFDocumentProxy, PDFPageProxy } from "pdfjs-dist";
-import { tidy } from "./decode.js";
+import { letters, tidy } from "./decode.js";
 import { type Piece, textOfPage } from "./layout.js";
 import { DocumentError, type Page, type Progress, type Warning } from "./types.js";
 
@@ -100,22 +100,25 @@ async function readPages(
 ) {
   const pages: Page[] = [];
   const unreadable: number[] = [];
+  let cause: unknown;
   onProgress?.({ done: 0, total: pdf.numPages, unit: "pages" });
   for (let number = 1; number <= pdf.numPages; number++) {
     signal?.throwIfAborted();
     let text = "";
     try {
       const page = await pdf.getPage(number);
-      text = tidy(textOfPage(await piecesOf(page, pdfjs)));
+      text = tidy(letters(textOfPage(await piecesOf(page, pdfjs))));
       page.cleanup();
-    } catch {
+    } catch (error) {
       signal?.throwIfAborted();
+      cause ??= error;
       unreadable.push(number);
     }
     pages.push({ number, text });
     onProgress?.({ done: number, total: pdf.numPages, unit: "pages" });
   }
   signal?.throwIfAborted();
+  if (unreadable.length === pages.length) throw failure(cause, name, false);
   return { pages, warnings: judge(pages, unreadable, name) };
 }
 
@@ -137,7 +140,6 @@ const list = (numbers: readonly number[]) =>
 
 /** What the person should know of what was read; throws when it is nothing. */
 function judge(pages: readonly Page[], unreadable: readonly number[], name: string): Warning[] {
-  if (unreadable.length === pages.length) throw failure(undefined, name, false);
   const empty = pages.filter((page) => page.text.trim() === "" && !unreadable.includes(page.number)).map((page) => page.number);
   if (empty.length + unreadable.length === pages.length) {
     throw new DocumentError(

@@ -18,6 +18,9 @@ pub use self::proxies::Proxies;
 pub use self::source::HttpSource;
 use crate::{Error, Result};
 
+/// Longest wait for a connection.
+const MAX_CONNECT: Duration = Duration::from_secs(30);
+
 /// Redirects that are followed for one request: within the hub, then to where it keeps large files.
 const MAX_REDIRECTS: usize = 8;
 
@@ -44,9 +47,9 @@ pub struct Token {
 pub struct HttpOptions {
     /// `User-Agent`
     pub agent: String,
-    /// Longest wait for a connection and for the head of an answer.
+    /// Longest wait for a connection, and for the head of an answer that is about a file.
     pub answer: Duration,
-    /// Longest wait for more bytes.
+    /// Longest wait for bytes of a file, the first ones or more.
     pub bytes: Duration,
     /// For hosts that ask who it is.
     pub token: Option<Token>,
@@ -56,7 +59,7 @@ impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             agent: concat!("peregrine/", env!("CARGO_PKG_VERSION")).into(),
-            answer: Duration::from_secs(30),
+            answer: Duration::from_secs(60),
             bytes: Duration::from_secs(60),
             token: None,
         }
@@ -150,8 +153,11 @@ impl HttpClient {
         let mut request = self.agent.get(url).config();
         request = request
             .proxy(proxy.cloned())
-            .timeout_connect(Some(self.options.answer))
-            .timeout_recv_response(Some(self.options.answer.max(self.options.bytes)))
+            .timeout_connect(Some(self.options.answer.min(MAX_CONNECT)))
+            .timeout_recv_response(Some(match bytes {
+                None | Some((0, 0)) => self.options.answer,
+                Some(_) => self.options.answer.max(self.options.bytes),
+            }))
             .timeout_per_read(Some(self.options.bytes));
         if url.starts_with("https:") || proxy.is_some() {
             request = request.tls_config(TlsConfig::builder().root_certs(self.roots()?).build());

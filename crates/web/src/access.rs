@@ -1,0 +1,25 @@
+//! How the engine comes to its GPU.
+
+use peregrine::gpu::Access;
+use wasm_bindgen::prelude::*;
+
+/// A way to the GPU: by the `navigator.gpu` of the moment in which it is made, which happens without a pause.
+#[wasm_bindgen]
+pub struct WebAccess(Access);
+
+#[wasm_bindgen]
+impl WebAccess {
+    /// There must be a `navigator.gpu`, in a page or in a worker.
+    #[wasm_bindgen(constructor)]
+    #[expect(clippy::new_without_default, reason = "JavaScript has no such thing")]
+    pub fn new() -> Self {
+        Self(Access::new())
+    }
+}
+
+impl WebAccess {
+    /// For the runtime.
+    pub(crate) fn way(&self) -> &Access {
+        &self.0
+    }
+}
