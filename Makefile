@@ -84,7 +84,7 @@ $(package): $(wasm) $(modules) $(model) web/package/tsconfig.json web/package/co
 	@mkdir -p web/package/models && cp $(model) web/package/models/
 	@touch $@
 
-$(page): $(package) $(model) web/chat/index.html web/chat/vite.config.js $(wildcard web/chat/src/* web/chat/public/*)
+$(page): $(package) $(model) web/chat/index.html web/chat/vite.config.js $(shell find web/chat/src web/chat/public -type f)
 	@cd web/chat && ../node_modules/.bin/vite build --logLevel warn
 	@touch $@
 

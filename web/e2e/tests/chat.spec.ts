@@ -88,4 +88,10 @@ test("the longest answer is a setting", async ({ page, site }) => {
   await say(page, golden("story").messages[0]!.content);
   await expect(answers(page).first()).toContainText("Cut at the longest answer", { timeout: 120_000 });
   await expect(answers(page).first()).toContainText("5 tokens");
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByLabel("Longest answer, in tokens").fill("512");
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Continue" }).click();
+  await expect(answers(page).first(), "it goes on").not.toContainText("Cut at");
+  expect((await answerText(page, 0)).startsWith(golden("story").answer), "as if it had never been cut").toBe(true);
 });

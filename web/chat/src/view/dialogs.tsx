@@ -2,6 +2,7 @@
 
 import { useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
+import { keepDraft } from "../app/local.js";
 import { t, type Key } from "../i18n/index.js";
 import { useLive } from "./live.js";
 import { Dialog } from "./parts.js";
@@ -57,6 +58,7 @@ function Trash() {
   const act = (button: HTMLElement, what: "undelete" | "purge", id: string) => {
     // The line goes; the focus stays in the dialog.
     button.closest("dialog")?.querySelector<HTMLElement>("h2")?.focus();
+    if (what === "purge") keepDraft(id, "");
     void store.then((store) => (what === "purge" ? store.purge([id]) : store.undelete(id)));
   };
   return (
