@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { fileURLToPath } from "node:url";
 import type * as Peregrine from "peregrine";
 import type { Page } from "@playwright/test";
-import { expect, sendBytes, test } from "../support.js";
+import { expect, openReady, sendBytes, test } from "../support.js";
 
 declare global {
   var peregrine: typeof Peregrine;
@@ -124,4 +124,12 @@ test("where nothing computes right results there is an error and no text", async
   expect(error).toMatchObject({ code: "self-check", kind: "GpuError" });
   expect(error!.message).toContain("this device computes wrong results: GPU shapes, workgroup sums: embed: the device computes");
   expect(error!.advice).toContain("another browser");
+});
+
+test("a person can ask for the whole comparison", async ({ page, site }) => {
+  await openReady(page, await site.start());
+  await page.locator("#model-chip").click();
+  await page.getByRole("button", { name: "Check this device" }).click();
+  await expect(page.locator("#check-help")).toContainText("comparisons");
+  await expect(page.locator("#check-help")).toHaveText("This device computes right results.", { timeout: 200_000 });
 });

@@ -46,6 +46,7 @@ function Facts() {
     : [[t("models.name"), t("models.none")]];
   const notes = [
     info?.device.software && t("models.software"),
+    info?.device.why.selfCheck?.startsWith("not used") && t("models.wrongWays"),
     models.choice.value.kind === "remote" && info && !info.storage.kept && t("models.notStored", { why: info.storage.why }),
   ].filter(Boolean);
   return (
@@ -56,7 +57,39 @@ function Facts() {
       <p class="help" id="facts-note">
         {notes.join(" ")}
       </p>
+      {info && <DeviceCheck />}
     </section>
+  );
+}
+
+/** Compares the device with the processor, when a person asks for it. */
+function DeviceCheck() {
+  const { models } = useApp();
+  const told = useSignal("");
+  const busy = useSignal(false);
+  const check = async () => {
+    const engine = models.engine.value;
+    if (!engine || busy.value) return;
+    busy.value = true;
+    told.value = t("models.checking", { done: number(0) });
+    try {
+      const report = await engine.check({ onProgress: (done) => done % 50 === 0 && (told.value = t("models.checking", { done: number(done) })) });
+      told.value = report.ok ? t("models.checkRight") : t("models.checkWrong", { what: report.first });
+    } catch (error) {
+      told.value = t("models.checkFailed", { why: asOurs(error).message });
+    } finally {
+      busy.value = false;
+    }
+  };
+  return (
+    <div class="device-check">
+      <button type="button" class="plain" id="check-device" aria-describedby="check-help" aria-disabled={busy.value} onClick={() => void check()}>
+        {t("models.check")}
+      </button>
+      <p class="help" id="check-help" role="status">
+        {told.value || t("models.checkHelp")}
+      </p>
+    </div>
   );
 }
 
