@@ -42,8 +42,10 @@ impl Chat {
     }
 
     fn with(model: &Path, state: &Path, script: &str, args: &[&str]) -> Self {
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("{script} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_peregrine")]);
+        // Whoever runs the tests may ignore signals, and what is ignored is inherited.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT,QUIT,TERM,PIPE");
+        command.args(["sh", "-c", &format!("{script} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_peregrine")]);
         command.args(["chat", model.to_str().unwrap(), "--state", state.to_str().unwrap()]);
         let mut command =
             prepared(command, if args.contains(&"--temperature") { &[] } else { &["--temperature", "0"] });
@@ -294,8 +296,9 @@ impl Screen {
 
 /// `chat` in a session of its own whose terminal that is.
 fn at_a_terminal(state: &Path, slave: &OwnedFd) -> Child {
-    let mut command = Command::new("setsid");
-    command.args(["--ctty", env!("CARGO_BIN_EXE_peregrine"), "chat", model().to_str().unwrap()]);
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", "setsid", "--ctty", env!("CARGO_BIN_EXE_peregrine"), "chat"]);
+    command.arg(model());
     let args = ["--state", state.to_str().unwrap(), "--temperature", "0", "--max-tokens", "4"];
     let end = || Stdio::from(slave.try_clone().unwrap());
     prepared(command, &args).env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()

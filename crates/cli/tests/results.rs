@@ -8,12 +8,12 @@ mod common;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::{command, model, ok, run, told};
+use crate::common::{model, ok, run, told};
 
 /// Runs the program on a disk that is full after 64 KiB or so.
 fn limited(args: &[&str]) -> Output {
@@ -80,7 +80,14 @@ fn a_signal_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out.gguf");
         let args = ["synth", "--size", "34b", "--type", "Q8_0", "-o", out.to_str().unwrap()];
-        let mut child = command(&args).spawn().unwrap();
+        // Whoever runs the tests may ignore signals, and what is ignored is inherited.
+        let mut child = Command::new("env")
+            .args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_peregrine")])
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let begun = || std::fs::read_dir(folder.path()).unwrap().count() > 0;
         while !begun() {
             assert!(child.try_wait().unwrap().is_none());
