@@ -10,7 +10,8 @@ test("keyboard only: settings, message, new line, stop, new chat", async ({ page
   for (let i = 0; i < 20 && (await page.evaluate(() => document.activeElement?.id)) !== "open-settings"; i++) await page.keyboard.press("Shift+Tab");
   await expect(page.getByRole("button", { name: "Settings" })).toBeFocused();
   await page.keyboard.press("Enter");
-  for (let i = 0; i < 5 && (await page.evaluate(() => document.activeElement?.id)) !== "temperature"; i++) await page.keyboard.press("Tab");
+  await expect(page.getByRole("dialog")).toBeVisible();
+  for (let i = 0; i < 20 && (await page.evaluate(() => document.activeElement?.id)) !== "temperature"; i++) await page.keyboard.press("Tab");
   await page.keyboard.press("Home");
   await expect(page.getByRole("slider", { name: "Temperature" })).toHaveValue("0");
   await page.keyboard.press("Escape");

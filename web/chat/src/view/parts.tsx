@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { t } from "../i18n/index.js";
 import { announce } from "../app/notices.js";
 import { useApp, type DialogName } from "../app/app.js";
@@ -13,7 +13,8 @@ export function Dialog({ name, title, close, children }: { name: DialogName; tit
   const { dialog } = useApp();
   const element = useRef<HTMLDialogElement>(null);
   const open = dialog.value === name;
-  useEffect(() => {
+  // Before anything else happens: the next key goes to what is open.
+  useLayoutEffect(() => {
     const { current } = element;
     if (open && !current?.open) current?.showModal();
     if (!open && current?.open) current.close();
