@@ -84,7 +84,7 @@ fn faults_in_kernels_of_gpus_are_found() {
         fault!(
             "mixer_step",
             "exp(scores[min(i, BLOCK - 1u)] - maximum)",
-            "exp(0.9 * (scores[min(i, BLOCK - 1u)] - maximum))"
+            "exp(0.01 * f32(i) + scores[min(i, BLOCK - 1u)] - maximum)"
         ),
         fault!("merge", "= sum / total;", "= 1.001 * sum / total;"),
         fault!(
