@@ -87,11 +87,7 @@ fn faults_in_kernels_of_gpus_are_found() {
             "exp(0.01 * f32(i) + scores[min(i, BLOCK - 1u)] - maximum)"
         ),
         fault!("merge", "= sum / total;", "= 1.001 * sum / total;"),
-        fault!(
-            "candidates",
-            "mine = better(mine, Candidate(logit, i, 0u, 0u));",
-            "mine = Candidate(logit, i, 0u, 0u);"
-        ),
+        fault!("candidates", "best[index] = better(best[index], best[index + reach]);", "best[index] = best[index];"),
         fault!("sample", "store_token(best[0].token,", "store_token(best[0].token + 1u,"),
         fault!("draw", "store_token(token, false);", "store_token(token ^ 1u, false);"),
     ];
