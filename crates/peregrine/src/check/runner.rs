@@ -1,6 +1,7 @@
 //! Runs a plan stage by stage, and reads what each has written.
 
 use crate::error::{Error, Result};
+use crate::gpu::Reading;
 use crate::ops::{Op, Written};
 use crate::plan::{Dispatch, Draw, Needed, Stage, Step};
 use crate::session::Session;
@@ -56,11 +57,20 @@ impl<'a> Runner<'a> {
         let output = self.written(stage)?;
         let model = self.session.engine().model();
         if !output.adds {
+            // Sections that touch are one write: in a browser each takes its time.
+            let mut runs: Vec<(u32, u32)> = Vec::new();
+            for section in &output.sections {
+                match runs.last_mut() {
+                    Some((first, len)) if *first + *len == section.first => *len += section.len,
+                    _ => runs.push((section.first, section.len)),
+                }
+            }
+            let longest = runs.iter().map(|(_, len)| *len).max().unwrap_or(0);
+            let poison = vec![f32::NAN; longest as usize];
             for row in 0..output.rows {
-                for section in &output.sections {
-                    let poison = vec![f32::NAN; section.len as usize];
-                    let at = 4 * (u64::from(row) * u64::from(output.stride) + u64::from(section.first));
-                    model.gpu.write(output.buffer, at, bytemuck::cast_slice(&poison));
+                for (first, len) in &runs {
+                    let at = 4 * (u64::from(row) * u64::from(output.stride) + u64::from(*first));
+                    model.gpu.write(output.buffer, at, bytemuck::cast_slice(&poison[..*len as usize]));
                 }
             }
         }
@@ -104,6 +114,25 @@ impl<'a> Runner<'a> {
         Ok(rows.flat_map(|row| output.sections.iter().flat_map(|s| cut(row, s.first, s.len))).copied().collect())
     }
 
+    /// The same, but read later: what follows may overwrite it.
+    pub(crate) fn copied(&self, op: Op) -> Result<Copied> {
+        let output = self.written(Stage { layer: None, op })?;
+        let gpu = &self.session.engine().model().gpu;
+        let bytes = 4 * u64::from(output.rows) * u64::from(output.stride);
+        let staging = gpu.staging(bytes);
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(output.buffer, 0, &staging, 0, bytes);
+        Ok(Copied { op, reading: gpu.submit_reading(encoder, staging) })
+    }
+
+    /// What has been copied, as [`Runner::output`] gives it.
+    pub(crate) async fn arrived(&self, copied: Copied) -> Result<Vec<f32>> {
+        let output = self.written(Stage { layer: None, op: copied.op })?;
+        let all = self.session.engine().model().gpu.arrive_once::<f32>(copied.reading).await?;
+        let rows = all.chunks_exact(output.stride as usize);
+        Ok(rows.flat_map(|row| output.sections.iter().flat_map(|s| cut(row, s.first, s.len))).copied().collect())
+    }
+
     /// The rows that it has written, gaps included.
     pub(super) async fn rows(&self, op: Op) -> Result<Vec<f32>> {
         let output = self.written(Stage { layer: None, op })?;
@@ -119,12 +148,18 @@ impl<'a> Runner<'a> {
     }
 }
 
+/// A stage's output on its way to the host.
+pub(crate) struct Copied {
+    pub op: Op,
+    reading: Reading,
+}
+
 fn cut(row: &[f32], first: u32, len: u32) -> &[f32] {
     &row[first as usize..(first + len) as usize]
 }
 
 /// A plan lacks what every plan has.
-pub(super) fn missing(op: Op) -> Error {
+pub(crate) fn missing(op: Op) -> Error {
     Error::Gpu { detail: format!("the plan has no {} where the CPU twin has it", op.name()) }
 }
 

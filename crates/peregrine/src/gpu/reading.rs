@@ -127,7 +127,7 @@ impl Gpu {
     }
 
     /// The content of a read-back whose buffer is not wanted again: in a browser it would lie there until the collector comes.
-    async fn arrive_once<T: bytemuck::Pod>(&self, reading: Reading) -> Result<Vec<T>> {
+    pub(crate) async fn arrive_once<T: bytemuck::Pod>(&self, reading: Reading) -> Result<Vec<T>> {
         let (values, staging) = self.arrive(reading).await?;
         staging.destroy();
         Ok(values)

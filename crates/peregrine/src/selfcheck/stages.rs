@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use super::samples::{self, Heads, Products, Weights};
-use crate::check::{Comparison, Runner, TOLERANCE_F16, kept};
+use crate::check::{Comparison, Runner, TOLERANCE_F16, kept, missing};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::Result;
 use crate::ops::Op;
+use crate::ops::attention::reference::attention_at;
 use crate::reference::kernels::{self, LayerState, Mamba};
 use crate::session::Session;
 
@@ -121,8 +122,14 @@ impl<'a> Stages<'a> {
         for layer in 0..c.num_hidden_layers {
             match self.layers.get_mut(&layer) {
                 Some(looked) if first.found.is_none() => {
-                    let mut of_layer =
-                        Layer { runner: &mut runner, config: c, weights: &self.weights, layer, first: &mut first };
+                    let mut of_layer = Layer {
+                        runner: &mut runner,
+                        written: Vec::new(),
+                        config: c,
+                        weights: &self.weights,
+                        layer,
+                        first: &mut first,
+                    };
                     of_layer.compare(looked).await?;
                 }
                 _ => runner.run_layer(layer),
@@ -162,9 +169,26 @@ async fn lm_head(runner: &mut Runner<'_>, c: &Config, weights: &Weights<'_>, fir
     Ok(())
 }
 
+/// What a layer may consist of, in the order of every plan.
+const STAGES: [Op; 11] = [
+    Op::InputNorm,
+    Op::ProjectIn,
+    Op::Prepare,
+    Op::Mixer,
+    Op::Attention,
+    Op::Ssm,
+    Op::GatedNorm,
+    Op::ProjectOut,
+    Op::MlpNorm,
+    Op::MlpIn,
+    Op::MlpOut,
+];
+
 /// One layer in one step.
 struct Layer<'a, 'b> {
     runner: &'a mut Runner<'b>,
+    /// What its stages have written, in order.
+    written: Vec<(Op, Vec<f32>)>,
     config: &'a Config,
     weights: &'a Weights<'b>,
     layer: u32,
@@ -178,13 +202,14 @@ impl Layer<'_, '_> {
         let some = |all: &[f32], width: u32| samples::pick(all, width as usize, &tokens);
         let (q, d) = (c.q_dim(), c.mamba_d_ssm);
 
-        let h = self.runner.output(Op::Embed).await?;
-        let u = self.norm(Op::InputNorm, &h, &looked.input_layernorm).await?;
-        let proj = self.must(Op::ProjectIn).await?;
+        self.run().await?;
+        let h = self.must(Op::Embed)?;
+        let u = self.norm(Op::InputNorm, &h, &looked.input_layernorm);
+        let proj = self.must(Op::ProjectIn)?;
         self.project_in(&some(&u, c.hidden_size), &some(&proj, q + 2 * c.kv_dim() + c.in_proj_rows())).await?;
         let (mixed, normed) = self.mixers(looked, &proj).await?;
 
-        let h1 = self.must(Op::ProjectOut).await?;
+        let h1 = self.must(Op::ProjectOut)?;
         let (before, after) = (some(&h, c.hidden_size), some(&h1, c.hidden_size));
         let out = samples::rows(c.hidden_size, &[]);
         let inputs = (some(&mixed, q), some(&normed, d));
@@ -192,8 +217,8 @@ impl Layer<'_, '_> {
         let ssm = self.rows("mamba.out_proj.weight", &out, &inputs.1, |_| c.ssm_out_multiplier).await?;
         self.added("project_out", &before, &after, &[&attention, &ssm]);
 
-        let u = self.norm(Op::MlpNorm, &h1, &looked.pre_ff_layernorm).await?;
-        let ff = self.must(Op::MlpIn).await?;
+        let u = self.norm(Op::MlpNorm, &h1, &looked.pre_ff_layernorm);
+        let ff = self.must(Op::MlpIn)?;
         let u = some(&u, c.hidden_size);
         let inner = samples::rows(c.intermediate_size, &[]);
         let gate = self.rows("feed_forward.gate_proj.weight", &inner, &u, |_| c.mlp_multipliers[0]).await?;
@@ -201,7 +226,7 @@ impl Layer<'_, '_> {
         let values = kernels::swiglu(&gate.values, &up.values);
         self.selected("mlp_in", &some(&ff, c.intermediate_size), 0, &Products { values, ..gate });
 
-        let h2 = self.must(Op::MlpOut).await?;
+        let h2 = self.must(Op::MlpOut)?;
         let down = self
             .rows("feed_forward.down_proj.weight", &out, &some(&ff, c.intermediate_size), |_| c.mlp_multipliers[1])
             .await?;
@@ -242,13 +267,13 @@ impl Layer<'_, '_> {
     async fn mixers(&mut self, looked: &mut Looked, proj: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
         let c = self.config;
         let step = *self.runner.step();
-        let prepared = self.maybe(Op::Prepare).await?;
-        let both = self.maybe(Op::Mixer).await?;
+        let prepared = self.maybe(Op::Prepare);
+        let both = self.maybe(Op::Mixer);
         let (attention, ssm) = match both {
             Some(mixed) => split(&mixed, c),
-            None => (self.must(Op::Attention).await?, self.must(Op::Ssm).await?),
+            None => (self.must(Op::Attention)?, self.must(Op::Ssm)?),
         };
-        let normed = self.maybe(Op::GatedNorm).await?.map(|mixed| split(&mixed, c).1);
+        let normed = self.maybe(Op::GatedNorm).map(|mixed| split(&mixed, c).1);
 
         let cache = self.runner.cache(self.layer).await?;
         let engine = self.runner.session().engine().clone();
@@ -269,16 +294,17 @@ impl Layer<'_, '_> {
         let ready = prepared.as_ref().unwrap_or(&expected);
         self.hear("keys", &cache[0], &state.keys);
         self.hear("values", &cache[1], &state.values);
-        self.hear("attention", &attention, &kernels::attention(c, ready, state));
+        let tokens = samples::tokens(step.tokens);
+        let some = samples::pick(&attention, c.q_dim() as usize, &tokens);
+        self.hear("attention", &some, &attention_at(c, ready, state, &tokens));
         let end = step.position + step.tokens;
         let gpu_state = self.runner.session().state();
         let conv = gpu_state.conv_columns(model.gpu(), c, self.layer as usize, end).await?;
         let lie = gpu_state.layers[self.layer as usize].ssm.clone();
         let per_head = u64::from(c.mamba_d_head * c.mamba_d_state);
-        let mut states = Vec::new();
-        for head in &looked.heads.heads {
-            states.extend(model.gpu().read(&lie, u64::from(*head) * per_head, per_head).await?);
-        }
+        let places = looked.heads.heads.iter().map(|head| (lie.clone(), 4 * u64::from(*head) * per_head, 4 * per_head));
+        let states: Vec<f32> =
+            bytemuck::pod_collect_to_vec(&model.gpu().read_places(&places.collect::<Vec<_>>()).await?);
         self.hear("convolution state", &conv, &state.conv);
 
         let heads = &looked.heads;
@@ -299,26 +325,37 @@ impl Layer<'_, '_> {
         Ok((attention, normed))
     }
 
-    /// A norm's output: the GPU's where it is a stage of its own, else the CPU's.
-    async fn norm(&mut self, op: Op, x: &[f32], weight: &[f32]) -> Result<Vec<f32>> {
-        let expected = kernels::rmsnorm(x, weight, self.config.rms_norm_eps);
-        let Some(found) = self.maybe(op).await? else { return Ok(expected) };
-        self.hear(op.name(), &found, &expected);
-        Ok(found)
-    }
-
-    /// Runs a stage that every plan has; its output.
-    async fn must(&mut self, op: Op) -> Result<Vec<f32>> {
-        self.runner.must_run(op, Some(self.layer))?;
-        self.runner.output(op).await
-    }
-
-    /// Runs a stage, where the plan has it.
-    async fn maybe(&mut self, op: Op) -> Result<Option<Vec<f32>>> {
-        match self.runner.run(op, Some(self.layer))? {
-            true => Ok(Some(self.runner.output(op).await?)),
-            false => Ok(None),
+    /// Runs all stages, one after the other, and only then waits for what they have written.
+    async fn run(&mut self) -> Result<()> {
+        let mut copied = vec![self.runner.copied(Op::Embed)?];
+        for op in STAGES {
+            if self.runner.run(op, Some(self.layer))? {
+                copied.push(self.runner.copied(op)?);
+            }
         }
+        for copied in copied {
+            self.written.push((copied.op, self.runner.arrived(copied).await?));
+        }
+        Ok(())
+    }
+
+    /// A norm's output: the GPU's where it is a stage of its own, else the CPU's.
+    fn norm(&mut self, op: Op, x: &[f32], weight: &[f32]) -> Vec<f32> {
+        let expected = kernels::rmsnorm(x, weight, self.config.rms_norm_eps);
+        let Some(found) = self.maybe(op) else { return expected };
+        self.hear(op.name(), &found, &expected);
+        found
+    }
+
+    /// The output of a stage that every plan has.
+    fn must(&mut self, op: Op) -> Result<Vec<f32>> {
+        self.maybe(op).ok_or_else(|| missing(op))
+    }
+
+    /// The output of a stage, where the plan has it.
+    fn maybe(&mut self, op: Op) -> Option<Vec<f32>> {
+        let at = self.written.iter().position(|(written, _)| *written == op)?;
+        Some(self.written.swap_remove(at).1)
     }
 
     async fn rows(

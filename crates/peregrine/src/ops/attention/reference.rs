@@ -8,14 +8,21 @@ use crate::reference::{Real, each};
 /// Causal attention of the last tokens in the cache, those of `ready`, over what is before them.
 /// Result \[T, nh hd\].
 pub fn attention<T: Real>(c: &Config, ready: &[T], state: &LayerState<T>) -> Vec<T> {
+    let tokens = ready.len() / Sections::of(c).ready();
+    attention_at(c, ready, state, &(0..tokens as u32).collect::<Vec<_>>())
+}
+
+/// The same for some of the tokens of `ready`.
+pub(crate) fn attention_at<T: Real>(c: &Config, ready: &[T], state: &LayerState<T>, tokens: &[u32]) -> Vec<T> {
     let sections = Sections::of(c);
     let (head_dim, kv) = (c.head_dim as usize, sections.kv);
     let per_kv = (c.num_attention_heads / c.num_key_value_heads) as usize;
     let scale = T::of(1.0) / T::from(c.head_dim as f32).sqrt();
-    let rows: Vec<&[T]> = ready.chunks_exact(sections.ready()).collect();
-    let first = state.keys.len() / kv - rows.len();
-    let cost = 2 * rows.len() * (state.keys.len() / kv) * sections.q;
-    let rows = each(rows.into_iter().enumerate().collect(), cost, |(t, row)| {
+    let width = sections.ready();
+    let first = state.keys.len() / kv - ready.len() / width;
+    let cost = 2 * tokens.len() * (state.keys.len() / kv) * sections.q;
+    let rows = tokens.iter().map(|t| (*t as usize, &ready[*t as usize * width..][..width])).collect();
+    let rows = each(rows, cost, |(t, row): (usize, &[T])| {
         let seen = (first + t + 1) * kv;
         let mut mixed = Vec::with_capacity(sections.q);
         for (head, query) in row[..sections.q].chunks_exact(head_dim).enumerate() {
