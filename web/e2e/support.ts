@@ -148,6 +148,8 @@ export async function beGreedy(page: Page): Promise<void> {
 
 /** Writes a message and sends it. */
 export async function say(page: Page, text: string): Promise<void> {
+  // While a dialog closes, what is typed goes nowhere.
+  await expect(page.locator("dialog[open]")).toHaveCount(0);
   await messageBox(page).fill(text);
   await messageBox(page).press("Enter");
 }
