@@ -43,6 +43,7 @@ test("the goldens in Deno", async () => {
 });
 
 test("goldens in Chromium", async ({ page, address }) => {
+  test.setTimeout(1_200_000);
   page.on("console", (message) => console.log(message.text()));
   await page.goto(address);
   const plan = [hardware("odd", "subgroup"), { golden: "gate2", mode: { shapes: "software", reduction: "workgroup", kv: "f32" } }];
@@ -55,6 +56,7 @@ test("goldens in Chromium", async ({ page, address }) => {
 });
 
 test("the goldens in Firefox", async ({ address }) => {
+  test.setTimeout(1_200_000);
   const plan = GOLDENS.map((golden: string) => hardware(golden, "workgroup"));
   const here = `import("/web/e2e/goldens/page.mjs").then(({ runHere }) => runHere(${JSON.stringify(plan)}))`;
   const { compiler, rows } = await inFirefox(address, here, console.log);
