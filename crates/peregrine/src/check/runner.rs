@@ -57,21 +57,21 @@ impl<'a> Runner<'a> {
         let output = self.written(stage)?;
         let model = self.session.engine().model();
         if !output.adds {
-            // Sections that touch are one write: in a browser each takes its time.
-            let mut runs: Vec<(u32, u32)> = Vec::new();
-            for section in &output.sections {
-                match runs.last_mut() {
-                    Some((first, len)) if *first + *len == section.first => *len += section.len,
-                    _ => runs.push((section.first, section.len)),
+            // Sections that touch are one write, and so are rows without a gap: in a browser each takes its time.
+            let mut runs: Vec<(u64, u64)> = Vec::new();
+            for row in 0..output.rows {
+                for section in &output.sections {
+                    let at = u64::from(row) * u64::from(output.stride) + u64::from(section.first);
+                    match runs.last_mut() {
+                        Some((first, len)) if *first + *len == at => *len += u64::from(section.len),
+                        _ => runs.push((at, section.len.into())),
+                    }
                 }
             }
             let longest = runs.iter().map(|(_, len)| *len).max().unwrap_or(0);
             let poison = vec![f32::NAN; longest as usize];
-            for row in 0..output.rows {
-                for (first, len) in &runs {
-                    let at = 4 * (u64::from(row) * u64::from(output.stride) + u64::from(*first));
-                    model.gpu.write(output.buffer, at, bytemuck::cast_slice(&poison[..*len as usize]));
-                }
+            for (first, len) in runs {
+                model.gpu.write(output.buffer, 4 * first, bytemuck::cast_slice(&poison[..len as usize]));
             }
         }
         let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
@@ -108,10 +108,7 @@ impl<'a> Runner<'a> {
 
     /// Everything that an operation has written, section after section, token by token.
     pub(crate) async fn output(&self, op: Op) -> Result<Vec<f32>> {
-        let output = self.written(Stage { layer: None, op })?;
-        let all = self.rows(op).await?;
-        let rows = all.chunks_exact(output.stride as usize);
-        Ok(rows.flat_map(|row| output.sections.iter().flat_map(|s| cut(row, s.first, s.len))).copied().collect())
+        self.arrived(self.copied(op)?).await
     }
 
     /// The same, but read later: what follows may overwrite it.
