@@ -208,13 +208,16 @@ test("menus by keyboard, and the focus is never lost", async ({ page, site }) =>
   await expect(more).toBeFocused();
   await expect(page.getByRole("menu")).toHaveCount(0);
 
+  // What comes of a step is waited for first: it is then that the focus could be lost.
   const kept = async (what: string) => expect(await focused(page), what).not.toBe("BODY");
   await page.getByRole("button", { name: "Answer again" }).click();
+  await expect(answers(page)).toContainText(["Answer 2"]);
   await done(page, 0);
   await kept("another answer");
   await page.locator("article.user").hover();
   await page.getByRole("button", { name: "Edit" }).click();
   await page.getByRole("button", { name: "Cancel" }).click();
+  await expect(page.getByRole("textbox", { name: "Edit message" })).toHaveCount(0);
   await kept("an edit is cancelled");
   const openMenu = async () => {
     await more.focus();
@@ -230,8 +233,11 @@ test("menus by keyboard, and the focus is never lost", async ({ page, site }) =>
   await page.keyboard.press("End");
   await page.keyboard.press("Enter");
   await expect(titles(page)).toHaveCount(0);
+  const undo = page.getByRole("button", { name: "Undo" });
+  await expect(undo).toBeVisible();
   await kept("a chat is deleted");
-  await page.getByRole("button", { name: "Undo" }).click();
+  await undo.click();
+  await expect(questions(page)).toHaveText(["One"]);
   await kept("it is brought back");
   await messageBox(page).fill("");
   await messageBox(page).press("ArrowUp");
