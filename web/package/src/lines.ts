@@ -3,7 +3,7 @@
 import { makeError } from "./errors.js";
 import type { Line } from "./link.js";
 import { isModule } from "./options.js";
-import { sharedBy, type LoadRequest, type Port } from "./protocol.js";
+import { sharedBy, type LoadRequest, type Port, type ToWorker } from "./protocol.js";
 import { startWorker } from "./start.js";
 
 /**
@@ -128,7 +128,15 @@ async function here(): Promise<Line> {
   const [page, worker] = [new End(), new End()];
   [page.other, worker.other] = [worker, page];
   new Here(() => {}).connect(worker);
-  return { port: page, onFailure() {}, end: () => (page.other = worker.other = undefined) };
+  return {
+    port: page,
+    onFailure() {},
+    end() {
+      // There is no worker whose end would free the model.
+      page.postMessage({ type: "call", id: 0, call: "dispose", request: null } satisfies ToWorker);
+      page.other = worker.other = undefined;
+    },
+  };
 }
 
 /** A Worker, also one of another frame's. */
