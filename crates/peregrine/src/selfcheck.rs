@@ -78,8 +78,9 @@ pub async fn load(
             Some(gpu) => gpu,
             None => match Gpu::open(access, &way).await {
                 Ok(gpu) => gpu,
-                // It lacks what this way needs.
+                // It lacks what this way needs, or falls over it at once.
                 Err(Error::NoGpu { .. }) => continue,
+                Err(error) if is_of_the_way(&error, false) => continue,
                 Err(error) => return Err(error),
             },
         };
