@@ -35,7 +35,7 @@ const SAME_IN = {
   pl: ["talk.tokens", "document.tokens"],
   pt: ["talk.tokens", "document.tokens", "talk.speed", "models.remembersIs", "settings.kvType.f16", "settings.kvType.q8"],
   ro: ["talk.tokens", "document.tokens", "settings.seed"],
-  sv: ["talk.tokens", "document.tokens", "settings.theme.system"],
+  sv: ["talk.tokens", "document.tokens", "talk.speed", "models.remembersIs", "settings.theme.system"],
 };
 
 /** Letters of which every message in words has some, where they are not Latin ones. */
