@@ -67,6 +67,7 @@ pub async fn load(
     progress: &mut dyn FnMut(Progress),
     on_verdict: &mut dyn FnMut(&Verdict),
 ) -> Result<Checked> {
+    let _forgets = Forgets(checkpoint);
     let first = Gpu::open(access, options).await?;
     let ways = variants(options, &first);
     let mut opened = Some(first);
@@ -92,7 +93,7 @@ pub async fn load(
         let mut engine = None;
         match outcomes.get(&verdict.key) {
             Some(Some(reason)) => verdict.failed = Some(reason.clone()),
-            known => match Engine::load(&gpu, checkpoint, load, progress).await {
+            known => match load_to_check(&gpu, checkpoint, load, progress, known.is_none()).await {
                 Ok(loaded) if known.is_some() => engine = Some(loaded),
                 Ok(loaded) => {
                     let start = Instant::now();
@@ -130,6 +131,32 @@ pub async fn load(
         Some(error) if verdicts.iter().all(|v| v.seconds.is_none() && !outcomes.contains_key(&v.key)) => Err(error),
         _ => Err(Error::SelfCheck { detail: tried.join("; ") }),
     }
+}
+
+/// Gives back the memory of what a checkpoint remembers.
+struct Forgets<'a>(&'a Checkpoint);
+
+impl Drop for Forgets<'_> {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
+/// Loads a model. If it will be looked at, what that reads of the checkpoint is kept on the way: it is some megabytes, and to fetch it
+/// again, piece by piece, takes a browser longer than all the rest.
+async fn load_to_check(
+    gpu: &Gpu,
+    checkpoint: &Checkpoint,
+    load: &LoadOptions,
+    progress: &mut dyn FnMut(Progress),
+    looked_at: bool,
+) -> Result<Rc<Engine>> {
+    checkpoint.forget();
+    if looked_at {
+        let ids = spread_ids(checkpoint.config.vocab_size, MOST_IDS);
+        samples::remember(checkpoint, &stages::representatives(checkpoint), &ids);
+    }
+    Engine::load(gpu, checkpoint, load, progress).await
 }
 
 /// Whether another way may do what this one could not: a driver that refuses one kernel, or falls over it, may take another. It may
@@ -175,6 +202,9 @@ pub async fn self_check(engine: &Rc<Engine>, checkpoint: &Checkpoint) -> Result<
     };
     Ok(outcome)
 }
+
+/// Tokens of all steps together are no more than this.
+const MOST_IDS: u32 = 70;
 
 /// Tokens of each step. First a prompt: on a GPU more than a tile and more than a chunk of the SSM heads, where the CPU computes more than
 /// the eight tokens that its kernels take at a time. Then two tokens, which find states that are not zero, then some one by one.

@@ -50,6 +50,19 @@ pub(super) fn of_layer(c: &Config) -> Vec<(&'static str, Vec<Range<u32>>)> {
     ]
 }
 
+/// What else a layer has.
+const SMALL: [&str; 9] = [
+    "input_layernorm.weight",
+    "pre_ff_layernorm.weight",
+    "mamba.norm.weight",
+    "mamba.conv1d.weight",
+    "mamba.conv1d.bias",
+    "mamba.dt_bias",
+    "mamba.A",
+    "mamba.A_log",
+    "mamba.D",
+];
+
 /// The matrix that makes the logits, and the weight of the norm before it.
 pub(super) fn of_head(c: &Config) -> [(&'static str, Vec<Range<u32>>); 2] {
     let name = if c.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
@@ -81,6 +94,23 @@ type Rows = (Vec<u32>, Vec<f32>);
 pub(super) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     rows: HashMap<String, Rows>,
+}
+
+/// Has the checkpoint keep all that the self-check will read of these layers and for these tokens, as the model is loaded.
+pub(super) fn remember(checkpoint: &Checkpoint, layers: &[u32], ids: &[u32]) {
+    let c = &checkpoint.config;
+    let rows = |tensor: &str, ranges: &[Range<u32>]| {
+        ranges.iter().for_each(|range| checkpoint.remember(tensor, range.start.into()..range.end.into()));
+    };
+    for layer in layers {
+        let name = |suffix: &str| format!("model.layers.{layer}.{suffix}");
+        of_layer(c).iter().for_each(|(suffix, ranges)| rows(&name(suffix), ranges));
+        for small in SMALL {
+            checkpoint.remember(&name(small), 0..u64::MAX);
+        }
+    }
+    of_head(c).iter().for_each(|(tensor, ranges)| rows(tensor, ranges));
+    ids.iter().for_each(|id| checkpoint.remember("model.embed_tokens.weight", u64::from(*id)..u64::from(*id) + 1));
 }
 
 impl<'a> Weights<'a> {

@@ -77,7 +77,7 @@ impl Looked {
 }
 
 /// The first layer of each layout: formats decide which pipelines a layer has.
-fn representatives(checkpoint: &Checkpoint) -> Vec<u32> {
+pub(super) fn representatives(checkpoint: &Checkpoint) -> Vec<u32> {
     let layout = |layer: u32| {
         let prefix = format!("model.layers.{layer}.");
         let tensors = checkpoint.tensors().filter_map(|t| Some((t.name.strip_prefix(&prefix)?, t.format)));
