@@ -176,6 +176,11 @@ export class Store {
     await this.db.chats.update(chat, what);
   }
 
+  /** What the model is told first in a chat. */
+  async instructions(chat: string, fallback: string): Promise<string> {
+    return (await this.db.chats.get(chat))?.instructions ?? fallback;
+  }
+
   /** Deletes a chat, so that it can be brought back. */
   async delete(chat: string): Promise<void> {
     await this.db.chats.update(chat, { deleted: this.#now() });
