@@ -4,11 +4,12 @@ import { Component } from "preact";
 import { useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { draftOf, keepDraft } from "../app/local.js";
+import { announce, tell } from "../app/notices.js";
 import { number, t } from "../i18n/index.js";
 import type { Message } from "../store/types.js";
 import { Icon } from "./icons.js";
 import { Markdown } from "./markdown.js";
-import { CopyButton, focusPage } from "./parts.js";
+import { composes, CopyButton, focusPage } from "./parts.js";
 
 /** What a message is drawn from. */
 export interface MessageProps {
@@ -53,9 +54,10 @@ function Editor({ message, busy }: Pick<MessageProps, "message" | "busy">) {
   };
   const send = () => {
     const text = box.current?.value ?? "";
-    if (busy || text.trim() === "") return;
+    if (busy) return announce(t("talk.answering"));
+    if (text.trim() === "") return;
     focusPage();
-    void talk.edit(message.id, text);
+    void talk.edit(message.id, text).catch(() => tell(t("composer.notKept")));
   };
   const size = (field: HTMLTextAreaElement) => {
     field.style.height = "auto";
@@ -77,7 +79,7 @@ function Editor({ message, busy }: Pick<MessageProps, "message" | "busy">) {
         ref={begin}
         onInput={(event) => (size(event.currentTarget), keepDraft(key, event.currentTarget.value))}
         onKeyDown={(event) => {
-          if (event.isComposing) return;
+          if (composes(event)) return;
           if (event.key === "Escape") close();
           else if (event.key === "Enter" && !event.shiftKey) send();
           else return;
