@@ -11,24 +11,25 @@ import type { Talk } from "./talk.js";
 export class Sender {
   readonly #talk: Talk;
   readonly #documents: Documents;
-  #busy = false;
+  /** Chats in which a question is on its way. */
+  readonly #busy = new Set<string | null>();
 
   constructor(talk: Talk, documents: Documents) {
     this.#talk = talk;
     this.#documents = documents;
   }
 
-  /** Whether a question is on its way; the next one waits in the box. */
+  /** Whether a question is on its way in the chat on the page; the next one waits in the box. */
   get busy(): boolean {
-    return this.#busy;
+    return this.#busy.has(this.#talk.chat.value);
   }
 
   /** Sends a text in the chat on the page. The box is empty meanwhile, and what is written there stays. */
   async send(text: string): Promise<void> {
-    if (this.#busy) return;
+    if (this.busy) return;
     const { chat } = this.#talk;
     const from = chat.value;
-    this.#busy = true;
+    this.#busy.add(from);
     keepDraft(from, text);
     let to = from;
     try {
@@ -36,7 +37,11 @@ export class Sender {
       await this.#talk.loaded;
       // Who opens another chat meanwhile does not ask there; the question waits where it was written.
       if (chat.value !== from) return;
-      if (from === null) this.#begin((to = newId()), text);
+      if (from === null) {
+        to = newId();
+        this.#busy.add(to);
+        this.#begin(to, text);
+      }
       if (!(await this.#talk.ask(text, attachments))) return this.#bringBack(from, to, text);
       if (draftOf(from) === text) putDraft(from, "");
       if (attachments.length > 0) await this.#documents.sent(from, attachments);
@@ -44,7 +49,8 @@ export class Sender {
       this.#bringBack(from, to, text);
       tell(t("composer.notKept"));
     } finally {
-      this.#busy = false;
+      this.#busy.delete(from);
+      this.#busy.delete(to);
     }
   }
 
