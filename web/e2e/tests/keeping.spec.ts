@@ -298,6 +298,48 @@ test("what cannot be kept is told, and stays on the page", async ({ page, site }
   await done(page, 1);
 });
 
+test("no key and no click by accident takes away what one writes, and a notice waits for who is at it", async ({ page, site }) => {
+  await page.clock.install();
+  await openReady(page, await site.start(fakeEngine()));
+  // Safari ends a composition before it tells of the key that did.
+  await messageBox(page).fill("にほん");
+  await messageBox(page).evaluate((box) => box.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", keyCode: 229, bubbles: true, cancelable: true })));
+  await expect(messageBox(page)).toHaveValue("にほん");
+  await messageBox(page).press("Enter");
+  await done(page, 0);
+  await expect(questions(page), "by the key that was meant").toHaveText(["にほん"]);
+
+  const instructions = page.getByRole("textbox", { name: "Instructions for this chat" });
+  const open = async () => {
+    await page.getByRole("button", { name: /^More for/ }).click();
+    await page.getByRole("menuitem", { name: "Instructions" }).click();
+  };
+  await open();
+  await instructions.fill("Be kind, and");
+  const box = (await instructions.boundingBox())!;
+  await page.mouse.move(box.x + 20, box.y + 10);
+  await page.mouse.down();
+  await page.mouse.move(5, 5);
+  await page.mouse.up();
+  await expect(instructions, "a selection that ends beside the dialog").toBeVisible();
+  await page.keyboard.press("Escape");
+  await expect(instructions).toHaveCount(0);
+  await open();
+  await expect(instructions).toHaveValue("Be kind, and");
+  await page.mouse.click(5, 5);
+  await expect(instructions, "a click beside it closes it").toHaveCount(0);
+
+  await page.getByRole("button", { name: /^More for/ }).click();
+  await page.getByRole("menuitem", { name: "Delete" }).click();
+  const undo = page.getByRole("button", { name: "Undo" });
+  await undo.focus();
+  await page.clock.fastForward(60_000);
+  await expect(undo).toBeFocused();
+  await messageBox(page).focus();
+  await page.clock.fastForward(60_000);
+  await expect(page.locator("#toast")).toBeHidden();
+});
+
 test("random actions in two tabs of the page lose nothing", async ({ page, site, context }) => {
   const address = await site.start(fakeEngine());
   await openReady(page, address);

@@ -87,6 +87,8 @@ export class App {
     db.on("versionchange", ({ newVersion }) => {
       if (newVersion) tell(t("app.outdated"), { stays: true, action: { label: t("app.reload"), go: () => location.reload() } });
     });
+    // What is not kept goes with the page: then the browser asks first.
+    if (!kept) addEventListener("beforeunload", (event) => this.talk.branch.value.length > 0 && event.preventDefault());
     db.on("close", () => void this.#check(10));
     void store.recover().then(() => store.purgeOld());
     return store;

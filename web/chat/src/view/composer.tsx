@@ -6,7 +6,7 @@ import { useApp } from "../app/app.js";
 import { LONG_PASTE, type Pending } from "../app/documents.js";
 import { draftOf, keepDraft, redrawn } from "../app/local.js";
 import { announce, tell } from "../app/notices.js";
-import { number, t } from "../i18n/index.js";
+import { language, number, t } from "../i18n/index.js";
 import { Icon, StopIcon } from "./icons.js";
 import { composes } from "./parts.js";
 
@@ -18,7 +18,7 @@ function Ring() {
   if (!all || !answer) return null;
   const used = Math.min(all, (answer.prompt ?? 0) + (answer.tokens ?? 0));
   const share = used / all;
-  const what = t("composer.context", { percent: (share).toLocaleString(undefined, { style: "percent" }), used: number(used), all: number(all) });
+  const what = t("composer.context", { percent: share.toLocaleString(language.value, { style: "percent" }), used: number(used), all: number(all) });
   const then = t(settings.value.whenFull === "drop" ? "composer.contextDrop" : "composer.contextStop");
   const around = 2 * Math.PI * 8;
   return (
