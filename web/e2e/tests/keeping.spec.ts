@@ -13,8 +13,8 @@ const version = (page: Page, of: string) => expect(page.locator(".versions small
 test.use({ viewport: { width: 1300, height: 800 } });
 
 test("a new answer that is stopped before its first word leaves the old one, the question and the draft", async ({ page, site }) => {
-  await openReady(page, await site.start(fakeEngine("let n = 0; const post = self.postMessage.bind(self); self.postMessage = (m) => { if (m.event?.token === 1 && ++n > 1) return; if (n > 1 && m.event?.token) return; post(m); };")));
-  await say(page, "One question");
+  await openReady(page, await site.start(fakeEngine()));
+  await say(page, "One question [once]");
   await done(page, 0);
   const text = await answers(page).first().locator(".body").innerText();
   await messageBox(page).fill("a draft");
@@ -22,7 +22,7 @@ test("a new answer that is stopped before its first word leaves the old one, the
   await expect(page.locator(".thinking")).toBeVisible();
   await page.keyboard.press("Escape");
   await expect(answers(page).first().locator(".body")).toHaveText(text);
-  await expect(questions(page)).toHaveText(["One question"]);
+  await expect(questions(page)).toHaveText(["One question [once]"]);
   await expect(messageBox(page)).toHaveValue("a draft");
   await page.reload();
   await expect(answers(page).first().locator(".body")).toHaveText(text);
@@ -329,9 +329,18 @@ test("no key and no click by accident takes away what one writes, and a notice w
   await page.mouse.click(5, 5);
   await expect(instructions, "a click beside it closes it").toHaveCount(0);
 
+  const undo = page.getByRole("button", { name: "Undo" });
+  const edit = page.getByRole("textbox", { name: "Edit message" });
+  await messageBox(page).press("ArrowUp");
+  await edit.fill("にほんご");
+  await page.keyboard.press("Escape");
+  await undo.click();
+  await expect(edit, "an edit that was discarded").toHaveValue("にほんご");
+  await page.keyboard.press("Escape");
+
   await page.getByRole("button", { name: /^More for/ }).click();
   await page.getByRole("menuitem", { name: "Delete" }).click();
-  const undo = page.getByRole("button", { name: "Undo" });
+  await expect(page.locator("#toast")).toContainText("Chat deleted");
   await undo.focus();
   await page.clock.fastForward(60_000);
   await expect(undo).toBeFocused();
