@@ -48,9 +48,17 @@ function Editor({ message, busy }: Pick<MessageProps, "message" | "busy">) {
   const box = useRef<HTMLTextAreaElement>(null);
   const key = `edit ${message.id}`;
   const close = () => {
+    const text = box.current?.value ?? "";
     keepDraft(key, "");
     talk.editing.value = undefined;
     focusPage();
+    const back = () => {
+      keepDraft(key, text);
+      talk.open(message.chat);
+      void talk.loaded.then(() => (talk.editing.value = message.id));
+    };
+    // Escape is pressed by accident too.
+    if (text.trim() !== "" && text !== message.content) tell(t("talk.editDropped"), { action: { label: t("app.undo"), go: back } });
   };
   const send = () => {
     const text = box.current?.value ?? "";
