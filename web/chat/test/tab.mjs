@@ -108,3 +108,12 @@ export function refuse(store, ...names) {
   for (const name of names) store[name] = async () => Promise.reject(new DOMException("no room", "QuotaExceededError"));
   return () => names.forEach((name) => delete store[name]);
 }
+
+/** Waits until these are what is said, and nothing more comes. */
+export const answered = (tab, ...said) => until(() => !tab.talk.writing.value && tab.said().join("|") === said.join("|"), `${said} never came`);
+/** Names of the documents beside the box. */
+export const pendingOf = (tab) => tab.documents.pending.value.map(({ name }) => name);
+/** Waits until these documents are read. */
+export const ready = (tab, ...names) => until(() => pendingOf(tab).join() === names.join() && tab.documents.pending.value.every(({ kept }) => kept), `${names} never came`);
+/** A document. */
+export const text = (name, content = "The heron stands in the reeds.") => new File([content], name, { type: "text/plain" });

@@ -2,13 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, describe, test } from "node:test";
-import Dexie from "dexie";
-import { closeTabs, end, platform, profile, refuse, until } from "./tab.mjs";
-
-const answered = (tab, ...said) => until(() => !tab.talk.writing.value && tab.said().join("|") === said.join("|"), `${said} never came`);
-const pendingOf = (tab) => tab.documents.pending.value.map(({ name }) => name);
-const ready = (tab, ...names) => until(() => pendingOf(tab).join() === names.join() && tab.documents.pending.value.every(({ kept }) => kept), `${names} never came`);
-const text = (name, content = "The heron stands in the reeds.") => new File([content], name, { type: "text/plain" });
+import { answered, closeTabs, end, pendingOf, platform, profile, ready, refuse, text, until } from "./tab.mjs";
 
 after(end);
 afterEach(async () => {
@@ -186,6 +180,22 @@ describe("answers", () => {
     }
   });
 
+  test("one that is not kept is gone on with once it is", async () => {
+    const tab = await profile().tab();
+    const mend = refuse(tab.store, "endAnswer", "writeAnswer");
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    const [, { id }] = tab.talk.branch.value;
+    await tab.talk.again(id);
+    assert.deepEqual(tab.said(), ["one", "yes"]);
+    assert.match(tab.talk.fault.value.title, /could not keep the answer/, "it is still told");
+    mend();
+    await tab.talk.again(id);
+    await answered(tab, "one", "yes");
+    assert.equal(tab.talk.fault.value, undefined);
+    assert.equal((await tab.store.conversation(tab.talk.chat.value)).messages.length, 3, "two versions");
+  });
+
   test("they come in a browser that gives no locks", async () => {
     const refused = async () => Promise.reject(new DOMException("no", "SecurityError"));
     platform.locks = { request: refused, query: refused };
@@ -196,87 +206,47 @@ describe("answers", () => {
   });
 });
 
-describe("documents", () => {
-  test("those that are still read when their chat is left are there when one comes back", async () => {
+describe("chats", () => {
+  test("Undo brings a deleted one back, and takes nobody away from what is going on", async () => {
     const tab = await profile().tab();
-    const reading = tab.documents.attach([text("a.txt"), text("b.txt")]);
-    assert.deepEqual(pendingOf(tab), ["a.txt", "b.txt"], "all of them stand there from the beginning");
-    tab.talk.open("another");
-    assert.deepEqual(pendingOf(tab), []);
-    await reading;
-    assert.deepEqual(pendingOf(tab), []);
-    tab.talk.open(null);
-    await ready(tab, "a.txt", "b.txt");
-  });
-
-  test("two tabs attach in the same place: after a reload both are there; what one has sent or removed is gone", async () => {
-    const browser = profile();
-    const [one, two] = [await browser.tab(), await browser.tab()];
-    await one.documents.attach([text("a.txt")]);
-    await two.documents.attach([text("b.txt")]);
-    const three = await browser.tab();
-    await ready(three, "a.txt", "b.txt");
-    one.documents.remove(one.documents.pending.value[0].id);
-    await until(async () => (await one.db.drafts.get("new"))?.documents.length === 1);
-    three.talk.open("another");
-    three.talk.open(null);
-    await ready(three, "b.txt");
-  });
-
-  test("one that does not fit the disk stays as long as the page", async () => {
-    const tab = await profile().tab();
-    tab.db.drafts.put = async () => Promise.reject(new DOMException("no room", "QuotaExceededError"));
-    await tab.documents.attach([text("a.txt")]);
-    tab.talk.open("another");
-    tab.talk.open(null);
-    await ready(tab, "a.txt");
-  });
-});
-
-describe("drafts", () => {
-  test("two tabs that write in the same place keep each its own over a reload", async () => {
-    const browser = profile();
-    const one = await browser.tab();
-    one.keepDraft(null, "from the first");
-    const two = await browser.tab();
-    two.keepDraft(null, "from the second");
-    assert.equal((await browser.tab(one)).draftOf(null), "from the first");
-    one.here();
-    one.keepDraft(null, "");
-    assert.equal((await browser.tab(two)).draftOf(null), "from the second");
-    assert.equal((await browser.tab()).draftOf(null), "from the second", "a new tab has what was written last");
-  });
-
-  test("of a chat that the browser has lost: they wait in a new one, which can be begun", async () => {
-    for (const hash of ["", "#/chat/lost"]) {
-      const browser = profile();
-      localStorage.setItem("peregrine.chat", "lost");
-      localStorage.setItem("peregrine.draft.lost", "a draft");
-      history.replaceState(null, "", `/${hash}`);
-      const tab = await browser.tab();
-      tab.notice.value = undefined;
-      tab.talk.begin();
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    const first = tab.talk.chat.value;
+    const remove = async () => {
+      await tab.store.delete(first);
       await until(() => tab.talk.chat.value === null);
-      assert.equal(tab.draftOf(null), "a draft");
-      assert.equal(tab.notice.value !== undefined, hash !== "", "told only to who asked for it");
-      await tab.sender.send("one");
-      await answered(tab, "one", "yes");
-    }
+      return tab.notice.value.action.go;
+    };
+    (await remove())();
+    await answered(tab, "one", "yes");
+    const undo = await remove();
+    await tab.sender.send("two [held]");
+    await until(() => tab.toy.held.length > 0);
+    undo();
+    await until(async () => (await tab.store.chats()).length === 2);
+    tab.toy.release();
+    await answered(tab, "two [held]", "yes");
   });
-});
 
-test("a browser without any database: chats are there as long as the page, and live", async () => {
-  const tab = await profile().tab();
-  const before = { ...Dexie.dependencies };
-  Object.assign(Dexie.dependencies, { indexedDB: undefined, IDBKeyRange: undefined });
-  const { db, kept } = await tab.openDatabase(() => undefined);
-  assert.equal(kept, false);
-  const store = new tab.Store(db, { isAlive: async () => false });
-  const seen = [];
-  const subscription = store.live(() => store.chats()).subscribe((chats) => seen.push(chats.length));
-  await until(() => seen.at(-1) === 0);
-  await store.ask({ chat: "x", parent: null, content: "one" });
-  await until(() => seen.at(-1) === 1);
-  subscription.unsubscribe();
-  Object.assign(Dexie.dependencies, before);
+  test("one that is deleted for good while another is opened does not close that", async () => {
+    const browser = profile();
+    const tab = await browser.tab();
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    const first = tab.talk.chat.value;
+    tab.talk.open(null);
+    await tab.sender.send("two");
+    await answered(tab, "two", "yes");
+    const second = tab.talk.chat.value;
+    let gone;
+    tab.store.isGone = (id) => new Promise((go) => (gone = () => go(tab.Store.prototype.isGone.call(tab.store, id))));
+    await tab.store.purge([second]);
+    await until(() => gone);
+    tab.talk.open(first);
+    await answered(tab, "one", "yes");
+    gone();
+    await tab.store.chats();
+    await new Promise(setImmediate);
+    assert.equal(tab.talk.chat.value, first);
+  });
 });

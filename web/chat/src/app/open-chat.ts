@@ -115,7 +115,7 @@ export class OpenChat {
         .live(() => store.conversation(id))
         .subscribe((found) => {
           if (this.chat.value !== id) return resolve();
-          void this.#came(found, first ? must : undefined);
+          void this.#came(id, found, first ? must : undefined);
           if (first && found) announce(t("list.opened", { title: found.chat.title, count: found.messages.length }));
           first = false;
           resolve();
@@ -125,8 +125,9 @@ export class OpenChat {
   }
 
   /** What the store says about the chat; `must`: it was asked for by its address, or is the one that was open last. */
-  async #came(found: Conversation | undefined, must?: "told" | "silent"): Promise<void> {
+  async #came(id: string, found: Conversation | undefined, must?: "told" | "silent"): Promise<void> {
     const store = await this.store;
+    if (this.chat.value !== id) return;
     const known = this.#conversation.value;
     if (!found) {
       if (must) return this.#missing(must === "told");
@@ -134,8 +135,9 @@ export class OpenChat {
       return known && this.#lost(known);
     }
     if (found.chat.deleted !== undefined) {
-      const { id } = found.chat;
-      const back = () => void store.undelete(id).then(() => this.open(id), () => tell(t("app.notKept")));
+      // Who has gone on with something else stays there.
+      const open = () => this.chat.value === null && this.open(id);
+      const back = () => void store.undelete(id).then(open, () => tell(t("app.notKept")));
       return this.#close(t("list.deleted"), { action: { label: t("app.undo"), go: back } });
     }
     batch(() => {
@@ -163,7 +165,9 @@ export class OpenChat {
   /** The chat is not in the database any more: deleted for good in another tab, or cleared by the browser. */
   async #lost(known: Conversation): Promise<void> {
     const store = await this.store;
-    if (await store.isGone(known.chat.id)) return this.#close(t("list.deleted"));
+    // It may have been left meanwhile.
+    const isHere = () => this.chat.value === known.chat.id;
+    if (await store.isGone(known.chat.id)) return isHere() ? this.#close(t("list.deleted")) : undefined;
     const { value: tree } = this.tree;
     await store.restore({ chat: known.chat, messages: known.messages.map((message) => tree.get(message.id) ?? message) });
     tell(t("app.cleared"));
@@ -174,7 +178,7 @@ export class OpenChat {
     const id = this.chat.value;
     if (id === null || !this.#conversation.value) return;
     const store = await this.store;
-    if (!(await store.conversation(id))) await this.#came(undefined);
+    if (!(await store.conversation(id))) await this.#came(id, undefined);
     this.#subscription?.unsubscribe();
     if (this.chat.value === id) await this.#follow(id);
   }

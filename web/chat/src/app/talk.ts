@@ -47,7 +47,7 @@ export class Talk extends OpenChat {
     // Where one comes back to an answer that is not kept, it is told again.
     effect(() => {
       const chat = this.chat.value;
-      untracked(() => this.unkept.value.some((one) => one.chat === chat) && this.#tellUnkept());
+      if (chat !== null) untracked(() => this.#tellUnkept());
     });
     addEventListener("beforeunload", (event) => this.unkept.value.length > 0 && event.preventDefault());
   }
@@ -125,6 +125,11 @@ export class Talk extends OpenChat {
 
   async #write(what: Omit<Task, "instructions" | "drop"> & { drop?: boolean }): Promise<void> {
     await this.#settled();
+    if (this.unkept.value.some(({ chat }) => chat === what.chat)) {
+      // What comes now must find in the store what it follows.
+      const kept = await this.#keepNow(await this.store, what.chat).then(() => true, () => false);
+      if (!kept) return this.#tellUnkept();
+    }
     const { models, settings, locks } = this.#needs;
     const engine = models.engine.value;
     const last = what.branch.at(-1) as Message;
@@ -183,6 +188,7 @@ export class Talk extends OpenChat {
   }
 
   #tellUnkept(): void {
+    if (!this.unkept.value.some(({ chat }) => chat === this.chat.value)) return;
     const again = async () => {
       const chat = this.chat.value;
       const fault = this.fault.value;
