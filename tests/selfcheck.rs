@@ -90,7 +90,7 @@ fn faults_in_kernels_of_gpus_are_found() {
         fault!("merge", "= sum / total;", "= 1.001 * sum / total;"),
         fault!("candidates", "best[index] = better(best[index], best[index + reach]);", "best[index] = best[index];"),
         fault!("sample", "store_token(best[0].token,", "store_token(best[0].token + 1u,"),
-        fault!("weigh", "let bin = bin_of(away);", "let bin = bin_of(0.5 * away);"),
+        fault!("weigh", "let bin = bin_of(away);", "let bin = bin_of(away / 2u);"),
         fault!("gather", "if (bin < first.bin) {", "if (bin <= first.bin) {"),
         fault!("draw", "store_token(token, false);", "store_token(token ^ 1u, false);"),
     ];

@@ -15,11 +15,19 @@ const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.u
 const MODEL = readFileSync(path("../../../tests/golden/norm1.gguf"));
 const WORKER = path("../../package/dist/worker.js");
 
-/** The golden model; and a worker that makes something else of the source of some kernels. */
-const planted = (fault?: { kernel: string; from: string; to: string; also?: [string, string] }) => (request: IncomingMessage, response: ServerResponse) => {
+/** The golden model; and a worker that begins with something else. */
+const begun = (change: string) => (request: IncomingMessage, response: ServerResponse) => {
   if (request.url === "/golden.gguf") return sendBytes(request, response, "application/octet-stream", MODEL);
-  if (!fault || request.url !== "/package/dist/worker.js") return false;
-  const change = `
+  if (request.url !== "/package/dist/worker.js") return false;
+  return sendBytes(request, response, "text/javascript", Buffer.from(`${change}\n${readFileSync(WORKER, "utf8")}`));
+};
+
+/** The golden model; and a worker that makes something else of the source of some kernels. */
+const planted = (fault?: { kernel: string; from: string; to: string; also?: [string, string] }) =>
+  begun(
+    !fault
+      ? ""
+      : `
     const fault = ${JSON.stringify(fault)};
     const original = GPUDevice.prototype.createShaderModule;
     GPUDevice.prototype.createShaderModule = function (descriptor) {
@@ -29,9 +37,8 @@ const planted = (fault?: { kernel: string; from: string; to: string; also?: [str
       if (fault.also) code = code.replace(...fault.also);
       return original.call(this, { ...descriptor, code });
     };
-  `;
-  return sendBytes(request, response, "text/javascript", Buffer.from(`${change}\n${readFileSync(WORKER, "utf8")}`));
-};
+  `,
+  );
 
 async function open(page: Page, address: string): Promise<void> {
   await page.goto(address);
@@ -146,4 +153,30 @@ test("a person can ask for the whole comparison", async ({ page, site }) => {
   await page.getByRole("button", { name: "Check this device" }).click();
   await expect(page.locator("#check-help")).toContainText("comparisons");
   await expect(page.locator("#check-help")).toHaveText("This device computes right results.", { timeout: 200_000 });
+});
+
+test("a driver that falls over one way is asked for the next, and that is not kept", async ({ page, site }) => {
+  // The first device is gone as soon as something is read back from it.
+  const falls = `
+    let fallen = false;
+    const original = GPUBuffer.prototype.mapAsync;
+    const request = GPUAdapter.prototype.requestDevice;
+    let device;
+    GPUAdapter.prototype.requestDevice = async function (...args) {
+      return (device = await request.apply(this, args));
+    };
+    GPUBuffer.prototype.mapAsync = function (...args) {
+      if (!fallen) device.destroy();
+      fallen = true;
+      return original.apply(this, args);
+    };
+  `;
+  await open(page, await site.bare(begun(falls)));
+  const seen = await load(page);
+  expect(seen.error).toBeUndefined();
+  expect(seen.checks.map(({ variant }) => variant)).toEqual(["GPU shapes, workgroup sums", "GPU shapes, workgroup sums, baseline limits"]);
+  expect(seen.checks[0]!.failed).toContain("lost");
+  expect(seen.checks[0]).not.toHaveProperty("seconds");
+  expect(seen.checks[1]).not.toHaveProperty("failed");
+  expect(seen.logits!.length).toBeGreaterThan(0);
 });

@@ -42,6 +42,8 @@ export class Server {
   #broken: PeregrineError | undefined;
   /** The device is gone; the next answer loads the model again. */
   #lost: PeregrineError | undefined;
+  /** What went wrong with the device while the model was being loaded: if not the next way to drive it, the next load may do. */
+  #early: PeregrineError | undefined;
   /** A device was lost, and no answer has been completed since. */
   #recovered = false;
   #disposing = false;
@@ -169,6 +171,7 @@ export class Server {
         if (told.failed !== undefined) {
           // The device on which something was wrong is given up next; that it is lost then is no news.
           gpu.forget();
+          this.#early = undefined;
           this.#log("warn", `${told.variant} is not used: ${told.failed}`);
         }
       }
@@ -184,8 +187,12 @@ export class Server {
       this.#checkWanted();
       const options = { ...request.gpu, contextLength, kvType, memoryBudget, ...snapshotBudgets(request), ...facts, identity, outcomes };
       let engine: WebEngine;
+      this.#early = undefined;
       try {
         engine = await this.#throughSources(sources, undefined, (files) => WebEngine.load(gpu.within(() => new WebAccess()), files, options, report));
+      } catch (error) {
+        // What is wrong with the device is the cause of what the runtime says.
+        throw this.#early ?? error;
       } finally {
         // Also where nothing is right: then that is known at once the next time.
         await keepOutcomes(found);
@@ -194,6 +201,7 @@ export class Server {
         // A model whose bytes are not all right is not handed out.
         await sources.complete;
         this.#checkWanted();
+        if (this.#early) throw this.#early;
       } catch (error) {
         engine.free();
         throw error;
@@ -342,7 +350,8 @@ export class Server {
   #onDeviceError(error: PeregrineError): void {
     // A device that is destroyed on purpose is lost, too. The first report is the cause of the others.
     if (this.#disposing || this.#broken || this.#lost) return;
-    if (error.code === "device-lost" && this.#engine) this.#lost = error;
+    if (!this.#engine) this.#early ??= error;
+    else if (error.code === "device-lost") this.#lost = error;
     else this.#break(error);
   }
 

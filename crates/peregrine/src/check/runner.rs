@@ -30,16 +30,11 @@ impl<'a> Runner<'a> {
         self.session
     }
 
-    /// Runs all that is left of a layer, or of what comes before it, and looks at nothing.
-    pub(crate) fn run_layer(&mut self, layer: u32) {
-        let plan = self.session.plan(self.many);
-        let model = self.session.engine().model();
-        let rest = &plan.dispatches()[self.next..];
-        let count = rest.iter().take_while(|d| d.stage.layer.is_some_and(|l| l <= layer)).count();
-        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
-        plan.encode(&mut encoder, &self.step, Draw::Host, self.next..self.next + count, model.kv());
-        model.gpu.queue().submit([encoder.finish()]);
-        self.next += count;
+    /// Leaves out all layers before this one that have not been run: it gets what the last one has left.
+    pub(crate) fn skip_to(&mut self, layer: Option<u32>) {
+        let rest = &self.session.plan(self.many).dispatches()[self.next..];
+        let before = |of: Option<u32>| of.is_some_and(|of| layer.is_none_or(|layer| of < layer));
+        self.next += rest.iter().take_while(|dispatch| before(dispatch.stage.layer)).count();
     }
 
     /// Poisons the stage's output and runs its dispatches. False where the plan goes on with

@@ -1,6 +1,6 @@
 //! One step, stage by stage: what each stage makes of the GPU's own input to it, against the CPU.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use futures_util::future::{try_join, try_join_all, try_join4};
 
@@ -26,7 +26,8 @@ pub(super) struct Stages<'a> {
     session: &'a mut Session,
     checkpoint: &'a Checkpoint,
     weights: Weights<'a>,
-    layers: HashMap<u32, Looked>,
+    /// In order.
+    layers: BTreeMap<u32, Looked>,
 }
 
 /// A layer that is looked at.
@@ -119,7 +120,7 @@ impl<'a> Stages<'a> {
         Ok(Self { session, checkpoint, weights, layers: layers.into_iter().zip(looked).collect() })
     }
 
-    /// Reads `ids` in one step; the first comparison that is not close.
+    /// Reads `ids` in one step, with the layers that are looked at and no others; the first comparison that is not close.
     pub async fn step(&mut self, ids: &[u32]) -> Result<Option<Comparison>> {
         let c = &self.checkpoint.config;
         let _turn = self.session.turn().await;
@@ -130,27 +131,21 @@ impl<'a> Stages<'a> {
         let mut runner = Runner::new(self.session, step);
         runner.must_run(Op::Embed, None)?;
         embedding(&runner, self.checkpoint, ids, &mut first).await?;
-        for layer in 0..c.num_hidden_layers {
-            match self.layers.get_mut(&layer) {
-                Some(looked) if first.found.is_none() => {
-                    if layer > 0 {
-                        runner.run_layer(layer - 1);
-                    }
-                    let mut of_layer = Layer {
-                        runner: &mut runner,
-                        written: Vec::new(),
-                        config: c,
-                        weights: &self.weights,
-                        layer,
-                        first: &mut first,
-                    };
-                    of_layer.compare(looked).await?;
-                }
-                // It is run with those that follow.
-                _ => {}
+        for (layer, looked) in &mut self.layers {
+            if first.found.is_none() {
+                runner.skip_to(Some(*layer));
+                let mut of_layer = Layer {
+                    runner: &mut runner,
+                    written: Vec::new(),
+                    config: c,
+                    weights: &self.weights,
+                    layer: *layer,
+                    first: &mut first,
+                };
+                of_layer.compare(looked).await?;
             }
         }
-        runner.run_layer(c.num_hidden_layers - 1);
+        runner.skip_to(None);
         lm_head(&mut runner, c, &self.weights, &mut first).await?;
         self.session.end_step(&step);
         Ok(first.found)
