@@ -117,6 +117,19 @@ impl<'a> Runner<'a> {
         Ok(Copied { op, reading: gpu.submit_reading(encoder, staging) })
     }
 
+    /// The same of some tokens.
+    pub(crate) fn copied_of(&self, op: Op, tokens: &[u32]) -> Result<Copied> {
+        let output = self.written(Stage { layer: None, op })?;
+        let gpu = &self.session.engine().model().gpu;
+        let row = 4 * u64::from(output.stride);
+        let staging = gpu.staging(tokens.len() as u64 * row);
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        for (at, token) in tokens.iter().enumerate() {
+            encoder.copy_buffer_to_buffer(output.buffer, u64::from(*token) * row, &staging, at as u64 * row, row);
+        }
+        Ok(Copied { op, reading: gpu.submit_reading(encoder, staging) })
+    }
+
     /// What has been copied, as [`Runner::output`] gives it.
     pub(crate) async fn arrived(&self, copied: Copied) -> Result<Vec<f32>> {
         let output = self.written(Stage { layer: None, op: copied.op })?;

@@ -66,7 +66,7 @@ const SMALL: [&str; 9] = [
 /// The matrix that makes the logits, and the weight of the norm before it.
 pub(super) fn of_head(c: &Config) -> [(&'static str, Vec<Range<u32>>); 2] {
     let name = if c.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
-    [(name, rows(c.vocab_size, &[])), ("model.final_layernorm.weight", vec![0..1])]
+    [(name, rows(c.vocab_size, &[])), ("model.final_layernorm.weight", std::iter::once(0..1).collect())]
 }
 
 /// Tokens of a step: those at the borders of what kernels take at a time.

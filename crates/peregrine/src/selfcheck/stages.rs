@@ -131,6 +131,7 @@ impl<'a> Stages<'a> {
         let mut runner = Runner::new(self.session, step);
         runner.must_run(Op::Embed, None)?;
         embedding(&runner, self.checkpoint, ids, &mut first).await?;
+        let mut whole = true;
         for (layer, looked) in &mut self.layers {
             if first.found.is_none() {
                 runner.skip_to(Some(*layer));
@@ -140,8 +141,10 @@ impl<'a> Stages<'a> {
                     config: c,
                     weights: &self.weights,
                     layer: *layer,
+                    whole,
                     first: &mut first,
                 };
+                whole = false;
                 of_layer.compare(looked).await?;
             }
         }
@@ -153,17 +156,17 @@ impl<'a> Stages<'a> {
 }
 
 async fn embedding(runner: &Runner<'_>, checkpoint: &Checkpoint, ids: &[u32], first: &mut First) -> Result<()> {
-    let width = checkpoint.config.hidden_size as usize;
     let tokens = samples::tokens(ids.len() as u32);
     let some: Vec<u32> = tokens.iter().map(|t| ids[*t as usize]).collect();
     let rows = crate::reference::model::embeddings(checkpoint, &some);
-    let (found, expected) = try_join(runner.output(Op::Embed), rows).await?;
-    first.hear(Comparison::of("embed", 1, &samples::pick(&found, width, &tokens), &expected));
+    let (found, expected) = try_join(runner.arrived(runner.copied_of(Op::Embed, &tokens)?), rows).await?;
+    first.hear(Comparison::of("embed", 1, &found, &expected));
     Ok(())
 }
 
 async fn lm_head(runner: &mut Runner<'_>, c: &Config, weights: &Weights<'_>, first: &mut First) -> Result<()> {
-    let h = runner.copied(Op::MlpOut)?;
+    let last = runner.step().tokens - 1;
+    let h = runner.copied_of(Op::MlpOut, &[last])?;
     let normed = match runner.run(Op::FinalNorm, None)? {
         true => Some(runner.copied(Op::FinalNorm)?),
         false => None,
@@ -171,7 +174,7 @@ async fn lm_head(runner: &mut Runner<'_>, c: &Config, weights: &Weights<'_>, fir
     runner.must_run(Op::LmHead, None)?;
     let logits = runner.copied(Op::LmHead)?;
     let h = runner.arrived(h).await?;
-    let mut x = kernels::rmsnorm(&h[h.len() - c.hidden_size as usize..], weights.final_norm()?, c.rms_norm_eps);
+    let mut x = kernels::rmsnorm(&h, weights.final_norm()?, c.rms_norm_eps);
     if let Some(normed) = normed {
         let found = runner.arrived(normed).await?;
         first.hear(Comparison::of("final_layernorm", 1, &found, &x));
@@ -208,6 +211,8 @@ struct Layer<'a, 'b> {
     config: &'a Config,
     weights: &'a Weights<'b>,
     layer: u32,
+    /// Everything about it, or only its matrices: in the first layer of another layout they alone are computed otherwise.
+    whole: bool,
     first: &'a mut First,
 }
 
@@ -225,36 +230,57 @@ impl Layer<'_, '_> {
     async fn compare(&mut self, looked: &mut Looked) -> Result<()> {
         let c = self.config;
         let tokens = samples::tokens(self.runner.step().tokens);
-        let some = |all: &[f32], width: u32| samples::pick(all, width as usize, &tokens);
-        let (q, d) = (c.q_dim(), c.mamba_d_ssm);
+        let left = self.run(&looked.heads, &tokens).await?;
 
-        let left = self.run(&looked.heads).await?;
         let h = self.must(Op::Embed)?;
         let u = self.norm(Op::InputNorm, &h, &looked.input_layernorm);
         let proj = self.must(Op::ProjectIn)?;
-        self.project_in(&some(&u, c.hidden_size), &some(&proj, q + 2 * c.kv_dim() + c.in_proj_rows()))?;
-        let (mixed, normed) = self.mixers(looked, &proj, &left)?;
+        let (mixed, normed) = match left {
+            Some(left) => {
+                self.project_in(
+                    &u,
+                    &samples::pick(&proj, (c.q_dim() + 2 * c.kv_dim() + c.in_proj_rows()) as usize, &tokens),
+                )?;
+                self.mixers(looked, &proj, &left)?
+            }
+            None => {
+                self.project_in(&u, &proj)?;
+                self.mixed(looked)?
+            }
+        };
 
         let h1 = self.must(Op::ProjectOut)?;
-        let (before, after) = (some(&h, c.hidden_size), some(&h1, c.hidden_size));
-        let inputs = (some(&mixed, q), some(&normed, d));
-        let attention = self.rows("self_attn.o_proj.weight", &inputs.0, |_| c.attention_out_multiplier)?;
-        let ssm = self.rows("mamba.out_proj.weight", &inputs.1, |_| c.ssm_out_multiplier)?;
-        self.added("project_out", &before, &after, &[&attention, &ssm]);
+        let attention = self.rows("self_attn.o_proj.weight", &mixed, |_| c.attention_out_multiplier)?;
+        let ssm = self.rows("mamba.out_proj.weight", &normed, |_| c.ssm_out_multiplier)?;
+        self.added("project_out", &h, &h1, &[&attention, &ssm]);
 
         let u = self.norm(Op::MlpNorm, &h1, &looked.pre_ff_layernorm);
         let ff = self.must(Op::MlpIn)?;
-        let u = some(&u, c.hidden_size);
         let gate = self.rows("feed_forward.gate_proj.weight", &u, |_| c.mlp_multipliers[0])?;
         let up = self.rows("feed_forward.up_proj.weight", &u, |_| 1.0)?;
         let values = kernels::swiglu(&gate.values, &up.values);
-        self.selected("mlp_in", &some(&ff, c.intermediate_size), 0, &Products { values, ..gate });
+        self.selected("mlp_in", &ff, 0, &Products { values, ..gate });
 
         let h2 = self.must(Op::MlpOut)?;
-        let ff = some(&ff, c.intermediate_size);
         let down = self.rows("feed_forward.down_proj.weight", &ff, |_| c.mlp_multipliers[1])?;
-        self.added("mlp_out", &after, &some(&h2, c.hidden_size), &[&down]);
+        self.added("mlp_out", &h1, &h2, &[&down]);
         Ok(())
+    }
+
+    /// What lies between the linear layers, as it is: the attention heads' output and the SSM heads' after the norm, of some tokens.
+    fn mixed(&mut self, looked: &Looked) -> Result<(Vec<f32>, Vec<f32>)> {
+        let c = self.config;
+        let (attention, ssm) = match self.maybe(Op::Mixer) {
+            Some(mixed) => split(&mixed, c),
+            None => (self.must(Op::Attention)?, self.must(Op::Ssm)?),
+        };
+        let normed = match (&looked.mamba_norm, self.maybe(Op::GatedNorm)) {
+            (Some(_), Some(normed)) => split(&normed, c).1,
+            // Part of project_out.
+            (Some(weight), None) => kernels::gated_norm(c, weight, &ssm),
+            (None, _) => ssm,
+        };
+        Ok((attention, normed))
     }
 
     /// Some rows of each matrix that `project_in` puts together: `u` [tokens, D], `proj` [tokens, q k v z x B C dt].
@@ -278,7 +304,7 @@ impl Layer<'_, '_> {
         Ok(())
     }
 
-    /// What lies between the linear layers. Returns the attention heads' output [T, q], and the SSM heads' [T, d] after the norm.
+    /// What lies between the linear layers, compared. Returns of some tokens what [`Layer::mixed`] does.
     fn mixers(&mut self, looked: &mut Looked, proj: &[f32], left: &Left) -> Result<(Vec<f32>, Vec<f32>)> {
         let c = self.config;
         let step = *self.runner.step();
@@ -310,8 +336,8 @@ impl Layer<'_, '_> {
         self.hear("keys", &cache[0], &state.keys);
         self.hear("values", &cache[1], &state.values);
         let tokens = samples::tokens(step.tokens);
-        let some = samples::pick(&attention, c.q_dim() as usize, &tokens);
-        self.hear("attention", &some, &attention_at(c, ready, state, &tokens));
+        let attention = samples::pick(&attention, c.q_dim() as usize, &tokens);
+        self.hear("attention", &attention, &attention_at(c, ready, state, &tokens));
         self.hear("convolution state", &left.conv, &state.conv);
 
         let heads = &looked.heads;
@@ -329,15 +355,21 @@ impl Layer<'_, '_> {
             (Some(weight), None) => kernels::gated_norm(c, weight, &ssm),
             (None, _) => ssm,
         };
-        Ok((attention, normed))
+        Ok((attention, samples::pick(&normed, c.mamba_d_ssm as usize, &tokens)))
     }
 
-    /// Runs all stages, one after the other, and only then waits for what they have written and for the states that they have left.
-    async fn run(&mut self, heads: &Heads) -> Result<Left> {
-        let mut copied = vec![self.runner.copied(Op::Embed)?];
+    /// Runs all stages, one after the other, and only then waits for what they have written, and for the states that a whole layer
+    /// has left. Of `tokens` alone, but for what every later token depends on.
+    async fn run(&mut self, heads: &Heads, tokens: &[u32]) -> Result<Option<Left>> {
+        let mut copied = vec![self.runner.copied_of(Op::Embed, tokens)?];
         for op in STAGES {
             if self.runner.run(op, Some(self.layer))? {
-                copied.push(self.runner.copied(op)?);
+                let between =
+                    matches!(op, Op::ProjectIn | Op::Prepare | Op::Mixer | Op::Attention | Op::Ssm | Op::GatedNorm);
+                copied.push(match self.whole && between {
+                    true => self.runner.copied(op)?,
+                    false => self.runner.copied_of(op, tokens)?,
+                });
             }
         }
         let (runner, c, layer) = (&*self.runner, self.config, self.layer as usize);
@@ -347,6 +379,10 @@ impl Layer<'_, '_> {
         let place = |head: &u32| (state.layers[layer].ssm.clone(), 4 * u64::from(*head) * per_head, 4 * per_head);
         let places: Vec<_> = heads.heads.iter().map(place).collect();
         let written = copied.into_iter().map(async |copied| Ok((copied.op, runner.arrived(copied).await?)));
+        if !self.whole {
+            self.written = try_join_all(written).await?;
+            return Ok(None);
+        }
         let (written, cache, conv, ssm) = try_join4(
             try_join_all(written),
             runner.cache(self.layer),
@@ -355,7 +391,7 @@ impl Layer<'_, '_> {
         )
         .await?;
         self.written = written;
-        Ok(Left { cache, conv, ssm: bytemuck::pod_collect_to_vec(&ssm) })
+        Ok(Some(Left { cache, conv, ssm: bytemuck::pod_collect_to_vec(&ssm) }))
     }
 
     /// A norm's output: the GPU's where it is a stage of its own, else the CPU's.

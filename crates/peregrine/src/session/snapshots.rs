@@ -158,13 +158,12 @@ impl Session {
         };
         let (ids, consumed) = (std::mem::take(&mut self.ids), self.consumed.take());
         let outcome = match (&nearest, &copies) {
-            (Some((id, place)), Some(copies)) => {
-                self.become_that(place, copies).map(|()| self.snapshots.here = Some(*id))
-            }
-            _ => Ok(self.forget()),
+            (Some((_, place)), Some(copies)) => self.become_that(place, copies),
+            _ => Ok(()),
         };
-        if outcome.is_err() {
-            self.forget();
+        match nearest.as_ref().filter(|_| outcome.is_ok()) {
+            Some((id, _)) => self.snapshots.here = Some(*id),
+            None => self.forget(),
         }
         self.pending = ids.len() - self.state.position as usize;
         (self.ids, self.consumed) = (ids, consumed);
