@@ -1,14 +1,17 @@
 //! The self-check: what is right passes in every variant, every planted fault is found, and what it is found in is not used.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
-use peregrine::Error;
+use peregrine::checkpoint::Checkpoint;
+use peregrine::checkpoint::source::{MemorySource, Source};
 use peregrine::gpu::{Access, Alter, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
-use peregrine::selfcheck::{Outcomes, Verdict, load, self_check};
+use peregrine::selfcheck::{Outcomes, Verdict, load as load_checked, self_check};
 use peregrine::session::{GenerateOptions, Session};
 use peregrine::state::KvType;
+use peregrine::{Error, LocalFuture};
 use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model};
 use pollster::block_on;
 
@@ -135,7 +138,7 @@ fn faults_in_kernels_of_software_adapters_are_found() {
 fn tried(options: &GpuOptions, outcomes: &mut Outcomes) -> Result<(Vec<Verdict>, Vec<f32>), Error> {
     let checkpoint = checkpoint(&golden_path("norm1.gguf"));
     let heard = RefCell::new(Vec::new());
-    let checked = block_on(load(
+    let checked = block_on(load_checked(
         &Access::new(),
         options,
         &checkpoint,
@@ -268,4 +271,46 @@ fn a_head_that_overflows_is_named() {
     let Error::NotFinite { stage, .. } = &error else { panic!("{error}") };
     assert!(stage.contains("lm_head"), "{error}");
     assert!(session.logits().is_empty());
+}
+
+/// Bytes in memory, counted when they are read.
+struct Counted {
+    inner: MemorySource,
+    bytes: Cell<u64>,
+}
+
+impl Source for Counted {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> LocalFuture<'a, peregrine::Result<()>> {
+        self.bytes.set(self.bytes.get() + buf.len() as u64);
+        self.inner.read(offset, buf)
+    }
+}
+
+/// Over a network each piece costs a request, and from a browser's store a part of the file.
+#[test]
+fn the_self_check_reads_nothing_that_loading_has_not_read() {
+    let mut outcomes = Outcomes::new();
+    let mut read = Vec::new();
+    for case in ["norm1", "tied", "norm1", "tied"] {
+        let bytes = std::fs::read(golden_path(&format!("{case}.gguf"))).unwrap();
+        let source = Rc::new(Counted { inner: MemorySource::new(case, bytes), bytes: Cell::new(0) });
+        let checkpoint = block_on(Checkpoint::open_gguf_parts(vec![source.clone()])).unwrap();
+        let opened = source.bytes.get();
+        let (access, options) = (Access::new(), shaped(ShapeClass::Hardware, Reduction::Workgroup));
+        let load = LoadOptions::default();
+        let checked =
+            block_on(load_checked(&access, &options, &checkpoint, &load, &mut outcomes, &mut |_| {}, &mut |_| {}));
+        let verdict = &checked.unwrap().verdicts[0];
+        read.push((verdict.seconds.is_some(), source.bytes.get() - opened));
+    }
+    let [(true, first), (true, second), (false, known), (false, other)] = read[..] else { panic!("{read:?}") };
+    assert_eq!((first, second), (known, other));
 }

@@ -107,7 +107,7 @@ export class Server {
         return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne, chunk));
       }
       case "check":
-        return this.#enqueue({ refuseWhenBusy: false }, () => this.#check(message.request.tokens, report));
+        return this.#enqueue({ refuseWhenBusy: false }, () => this.#check(client, message.request.tokens, report));
       case "profile":
         return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).profile(message.request.tokens));
       case "encode":
@@ -189,7 +189,7 @@ export class Server {
       let engine: WebEngine;
       this.#early = undefined;
       try {
-        engine = await this.#throughSources(sources, (files) => WebEngine.load(gpu.within(() => new WebAccess()), files, options, report));
+        engine = await this.#throughSources(sources, undefined, (files) => WebEngine.load(gpu.within(() => new WebAccess()), files, options, report));
       } catch (error) {
         // What is wrong with the device is the cause of what the runtime says.
         throw this.#early ?? error;
@@ -215,14 +215,13 @@ export class Server {
     });
   }
 
-  /** Throws when the last page has gone: then nobody would free what is made. */
-  #checkWanted(): void {
-    if (this.#clients.size === 0) throw makeError("disposed", "the engine has been disposed");
+  /** Throws when the last page has gone, then nobody would free what is made; or the one that this is done for. */
+  #checkWanted(client?: Client): void {
+    if (this.#disposing || (client && !this.#clients.has(client))) throw makeError("disposed", "the engine has been disposed");
   }
 
   /** Opens the files of a model for as long as `work` needs them, or there is a page. */
   async #reading<T>(spec: LoadRequest["source"], report: (progress: Progress) => void, work: (sources: Sources) => Promise<T>): Promise<T> {
-    this.#checkWanted();
     const sources = await openSources(spec, report, () => new Hasher());
     this.#opened.add(sources);
     try {
@@ -286,10 +285,10 @@ export class Server {
     }
   }
 
-  async #check(tokens: number, report: (comparisons: number) => void): Promise<CheckReport> {
+  async #check(client: Client, tokens: number, report: (comparisons: number) => void): Promise<CheckReport> {
     const engine = await this.#ready();
     return this.#reading(this.#request!.source, () => {}, (sources) =>
-      this.#throughSources(sources, (files) => engine.check(files, tokens, report) as Promise<CheckReport>),
+      this.#throughSources(sources, client, (files) => engine.check(files, tokens, report) as Promise<CheckReport>),
     );
   }
 
@@ -371,13 +370,13 @@ export class Server {
   /** A page has gone; with the last one goes the model. */
   async #leave(client: Client): Promise<void> {
     if (!this.#clients.delete(client)) return;
-    if (this.#clients.size === 0) for (const sources of this.#opened) sources.close();
     // What it had asked for stops at its next token; until then its session is in use.
     await this.#queue;
     client.session?.free();
     client.session = undefined;
     if (this.#clients.size > 0) return;
     this.#disposing = true;
+    for (const sources of this.#opened) sources.close();
     this.#gpu?.forget();
     this.#engine?.free();
     this.#engine = undefined;
@@ -386,14 +385,14 @@ export class Server {
   }
 
   /** The runtime's errors have no room for what went wrong in a source, so what it threw is thrown again. */
-  async #throughSources<T>(sources: Sources, load: (files: unknown[]) => Promise<T>): Promise<T> {
+  async #throughSources<T>(sources: Sources, client: Client | undefined, load: (files: unknown[]) => Promise<T>): Promise<T> {
     let thrown: unknown;
     const files = sources.files.map((source) => ({
       name: source.name,
       size: source.size,
       read: async (offset: number, length: number) => {
         try {
-          this.#checkWanted();
+          this.#checkWanted(client);
           return await source.read(offset, length);
         } catch (error) {
           thrown ??= error;

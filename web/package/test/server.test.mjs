@@ -87,6 +87,30 @@ test("an engine without a worker is freed once, also one that broke", async () =
   }
 });
 
+test("a comparison that nobody waits for any more stops, and the engine is freed after it", async () => {
+  const { begun, goOn, pass } = gate();
+  const engine = new FakeEngine();
+  let late;
+  engine.check = async ([file]) => {
+    await pass();
+    late = await file.read(0, 2).catch((error) => error.code);
+    assert.equal(engine.freed, 0);
+    throw new Error("no bytes");
+  };
+  await having(async () => engine, async () => {
+    const made = await createEngine({ model, worker: "here" });
+    const checking = made.check();
+    checking.catch(() => {});
+    await begun;
+    const disposed = made.dispose();
+    await settle();
+    goOn();
+    await disposed;
+    await assert.rejects(checking, { code: "disposed" });
+    assert.deepEqual([engine.freed, late], [1, "disposed"]);
+  });
+});
+
 test("stopped while the GPU is looked for: no model is opened", async () => {
   let loads = 0;
   await having(async () => loads++, async (gpu) => {

@@ -25,7 +25,7 @@ function Welcome({ hidden }: { hidden: boolean }) {
       </h1>
       <p class="lead">{t("welcome.lead")}</p>
       <p class="toy" id="toy-note" hidden={app.models.choice.value.kind !== "embedded"}>
-        {t("welcome.demo")} <strong>{t("welcome.demoNot")}</strong>. {t("welcome.demoRest")}{" "}
+        {t("welcome.demo")} <strong>{t("welcome.demoNot")}</strong> {t("welcome.demoRest")}{" "}
         <button type="button" class="link" id="open-models" onClick={() => (app.dialog.value = "models")}>
           {t("welcome.choose")}
         </button>{" "}
