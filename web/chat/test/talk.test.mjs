@@ -32,12 +32,13 @@ describe("questions", () => {
     await answered(tab, "which bird?", "yes");
     assert.equal((await tab.store.conversation(tab.talk.chat.value)).messages.length, 2);
     assert.deepEqual(pendingOf(tab), []);
-    await Promise.all([tab.talk.ask("more"), tab.talk.ask("more")]);
+    const chat = tab.talk.chat.value;
+    await Promise.all([tab.talk.ask(chat, "more"), tab.talk.ask(chat, "more")]);
     await answered(tab, "which bird?", "yes", "more", "yes");
     assert.equal((await tab.store.conversation(tab.talk.chat.value)).messages.length, 4);
   });
 
-  test("one whose chat is left while its documents are prepared waits there, with them", async () => {
+  test("one whose chat is left before it is kept is that chat's, with its documents", async () => {
     const tab = await profile().tab();
     await tab.sender.send("one");
     await answered(tab, "one", "yes");
@@ -49,15 +50,31 @@ describe("questions", () => {
     const second = tab.talk.chat.value;
     const sending = tab.sender.send("which bird?");
     tab.talk.open(first);
-    await sending;
-    await until(() => tab.said().length === 2);
-    assert.deepEqual(tab.said(), ["one", "yes"]);
-    assert.equal(tab.draftOf(first), "");
+    await Promise.all([sending, tab.sender.send("more")]);
+    await answered(tab, "one", "yes", "more", "yes");
+    assert.deepEqual([tab.draftOf(first), tab.draftOf(second)], ["", ""]);
     tab.talk.open(second);
-    assert.equal(tab.draftOf(second), "which bird?");
-    await ready(tab, "notes.txt");
-    await tab.sender.send(tab.draftOf(second));
+    await answered(tab, "two", "yes", "which bird?");
+    assert.deepEqual(pendingOf(tab), []);
+    const [question] = tab.talk.branch.value.slice(-1);
+    assert.equal(question.attachments[0].name, "notes.txt");
+    await tab.talk.answer(question.id);
     await answered(tab, "two", "yes", "which bird?", "yes");
+  });
+
+  test("a new chat that is left at once is there, and its question does not stand in another", async () => {
+    const tab = await profile().tab();
+    const sending = tab.sender.send("one");
+    await until(() => tab.talk.chat.value !== null);
+    const first = tab.talk.chat.value;
+    assert.equal(tab.sender.boxOf(first), "", "the box is empty while it is on its way");
+    tab.talk.open(null);
+    assert.equal(tab.sender.boxOf(null), "");
+    await Promise.all([sending, tab.sender.send("two")]);
+    await answered(tab, "two", "yes");
+    tab.talk.open(first);
+    await answered(tab, "one");
+    assert.equal(tab.draftOf(null), "");
   });
 
   test("the first of a chat that cannot be kept stands in the box of a new chat again, with its documents, also after a reload", async () => {
@@ -84,6 +101,19 @@ describe("questions", () => {
     await tab.sender.send(tab.draftOf(null));
     await answered(tab, "which bird?\nand what I write meanwhile", "yes");
     assert.equal(tab.draftOf(null), "");
+  });
+
+  test("the first of a chat is not lost where the page goes before it is kept", async () => {
+    const browser = profile();
+    const tab = await browser.tab();
+    tab.talk.begin();
+    tab.store.ask = () => new Promise(() => {});
+    void tab.sender.send("one");
+    await until(() => tab.talk.chat.value !== null);
+    const again = await browser.tab(tab);
+    again.talk.begin();
+    await until(() => again.talk.chat.value === null);
+    assert.equal(again.draftOf(null), "one");
   });
 
   test("what is written while the first is being kept is the new chat's", async () => {
@@ -165,7 +195,7 @@ describe("answers", () => {
     tab.talk.open(first);
     await answered(tab, "one", "yes");
     assert.match(tab.talk.fault.value.title, /could not keep the answer/);
-    await assert.rejects(tab.talk.ask("more"), "not before the answer is kept");
+    await assert.rejects(tab.talk.ask(first, "more"), "not before the answer is kept");
     mend();
     await tab.sender.send("more");
     await answered(tab, "one", "yes", "more", "yes");

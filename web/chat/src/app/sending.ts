@@ -7,12 +7,12 @@ import { draftOf, joined, keepDraft, putDraft } from "./local.js";
 import { tell } from "./notices.js";
 import type { Talk } from "./talk.js";
 
-/** Sends questions, one at a time. */
+/** Sends questions, one at a time in each chat. */
 export class Sender {
   readonly #talk: Talk;
   readonly #documents: Documents;
-  /** Chats in which a question is on its way. */
-  readonly #busy = new Set<string | null>();
+  /** What is on its way, chat by chat. */
+  readonly #going = new Map<string | null, string>();
 
   constructor(talk: Talk, documents: Documents) {
     this.#talk = talk;
@@ -21,53 +21,55 @@ export class Sender {
 
   /** Whether a question is on its way in the chat on the page; the next one waits in the box. */
   get busy(): boolean {
-    return this.#busy.has(this.#talk.chat.value);
+    return this.#going.has(this.#talk.chat.value);
+  }
+
+  /** What stands in the box of a chat: its draft, unless that is on its way. */
+  boxOf(chat: string | null): string {
+    const draft = draftOf(chat);
+    return this.#going.get(chat) === draft ? "" : draft;
   }
 
   /** Sends a text in the chat on the page. The box is empty meanwhile, and what is written there stays. */
   async send(text: string): Promise<void> {
     if (this.busy) return;
-    const { chat } = this.#talk;
-    const from = chat.value;
-    this.#busy.add(from);
+    const from = this.#talk.chat.value;
+    const to = from ?? newId();
+    let at = from;
+    this.#going.set(from, text);
     keepDraft(from, text);
-    let to = from;
     try {
       const attachments = await this.#documents.attachments(text);
-      await this.#talk.loaded;
-      // Who opens another chat meanwhile does not ask there; the question waits where it was written.
-      if (chat.value !== from) return;
-      if (from === null) {
-        to = newId();
-        this.#busy.add(to);
-        this.#begin(to, text);
-      }
-      if (!(await this.#talk.ask(text, attachments))) return this.#bringBack(from, to, text);
-      if (draftOf(from) === text) putDraft(from, "");
+      // Who opens another chat meanwhile has sent it all the same: here.
+      if (from === null) this.#begin(to, text);
+      at = to;
+      const asked = await this.#talk.ask(to, text, attachments);
+      this.#going.delete(at);
+      if (!asked) return this.#bringBack(from, at, text);
+      if (draftOf(to) === text) putDraft(to, "");
       if (attachments.length > 0) await this.#documents.sent(from, attachments);
     } catch {
-      this.#bringBack(from, to, text);
+      this.#going.delete(at);
+      this.#bringBack(from, at, text);
       tell(t("composer.notKept"));
-    } finally {
-      this.#busy.delete(from);
-      this.#busy.delete(to);
     }
   }
 
   /** A new chat gets an id, and an address. What is written after the question goes along. */
   #begin(id: string, text: string): void {
-    const next = draftOf(null);
-    if (next !== text) keepDraft(id, next);
-    keepDraft(null, text);
-    this.#talk.open(id, "replace");
+    this.#going.delete(null);
+    this.#going.set(id, text);
+    keepDraft(id, draftOf(null));
+    keepDraft(null, "");
+    if (this.#talk.chat.value === null) this.#talk.open(id, "replace");
   }
 
-  /** The question stands in the box again, before what was written after it. */
-  #bringBack(from: string | null, to: string | null, text: string): void {
-    const next = draftOf(to);
-    if (from === to) return putDraft(from, joined(text, next));
-    keepDraft(to, "");
-    putDraft(from, joined(text, next));
-    if (this.#talk.chat.value === to) this.#talk.open(from, "replace");
+  /** The question stands in the box again, before what was written after it; that of a chat that has not begun in the box of a new one. */
+  #bringBack(from: string | null, at: string | null, text: string): void {
+    if (from === at) return putDraft(from, joined(text, draftOf(from)));
+    const next = draftOf(at);
+    keepDraft(at, "");
+    putDraft(from, joined(text, next, draftOf(from)));
+    if (this.#talk.chat.value === at) this.#talk.open(from, "replace");
   }
 }

@@ -4,6 +4,7 @@ import { batch, effect, untracked, type Signal } from "@preact/signals";
 import { t } from "../i18n/index.js";
 import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
+import { Tree } from "../store/tree.js";
 import type { Attachment, Message } from "../store/types.js";
 import { asOurs, faultOf } from "./faults.js";
 import { keepDraft } from "./local.js";
@@ -29,8 +30,8 @@ export class Talk extends OpenChat {
   #idle: Promise<void> = Promise.resolve();
   /** What the store said last when it would not take an answer. */
   #why = "";
-  /** Whether a question is being kept: two at once would stand beside each other. */
-  #asking = false;
+  /** Chats in which a question is being kept: two at once would stand beside each other. */
+  readonly #asking = new Set<string>();
 
   constructor(needs: Needs) {
     super(needs.store, needs.locks);
@@ -58,25 +59,23 @@ export class Talk extends OpenChat {
   }
 
   /**
-   * Asks a question at the end of the branch; done when it is kept. False: another one is on its way, or the chat was left; nothing was
-   * asked. @throws what the store throws; then nothing was asked either
+   * Asks a question at the end of a chat's branch; done when it is kept. It is answered where the chat is still open then. False: another
+   * one is on its way there, and nothing was asked. @throws what the store throws; then nothing was asked either
    */
-  ask(content: string, attachments: Attachment[] = []): Promise<boolean> {
-    return this.#say(() => this.branch.value, content, attachments);
+  ask(chat: string, content: string, attachments: Attachment[] = []): Promise<boolean> {
+    return this.#say(chat, (_, branch) => branch, content, attachments);
   }
 
-  async #say(branchNow: () => readonly Message[], content: string, attachments: Attachment[]): Promise<boolean> {
-    const chat = this.chat.value;
-    if (chat === null || this.#asking) return false;
-    this.#asking = true;
+  async #say(chat: string, place: (tree: Tree, branch: readonly Message[]) => readonly Message[], content: string, attachments: Attachment[]): Promise<boolean> {
+    if (this.#asking.has(chat)) return false;
+    this.#asking.add(chat);
     try {
-      await this.loaded;
+      if (this.chat.value === chat) await this.loaded;
       const store = await this.store;
       await this.#settled();
-      if (this.chat.value !== chat) return false;
       await this.#keepNow(store, chat);
       // Only now: an answer that was stopped before its first word is no part of it any more.
-      const branch = branchNow();
+      const branch = await this.#placeIn(store, chat, place);
       const message = await store.ask({ chat, parent: branch.at(-1)?.id ?? null, content, attachments }, this.known(chat));
       if (this.chat.value !== chat) return true;
       batch(() => {
@@ -87,14 +86,22 @@ export class Talk extends OpenChat {
       void this.#write({ chat, branch: [...branch, message], before: null });
       return true;
     } finally {
-      this.#asking = false;
+      this.#asking.delete(chat);
     }
+  }
+
+  /** Where a question belongs: by what is on the page, or by the store where the chat was left. */
+  async #placeIn(store: Store, chat: string, place: (tree: Tree, branch: readonly Message[]) => readonly Message[]): Promise<readonly Message[]> {
+    if (this.chat.value === chat) return place(this.tree.value, this.branch.value);
+    const found = await store.conversation(chat);
+    const tree = new Tree(found?.messages ?? []);
+    return place(tree, tree.branch(null, found?.chat.head ?? null));
   }
 
   /** An edited question: a version beside the old one. False where it was not asked. @throws what the store throws */
   async edit(id: string, content: string): Promise<boolean> {
     const old = this.tree.value.get(id);
-    if (!old || !(await this.#say(() => this.tree.value.upTo(old.parent), content, old.attachments ?? []))) return false;
+    if (!old || !(await this.#say(old.chat, (tree) => tree.upTo(old.parent), content, old.attachments ?? []))) return false;
     keepDraft(`edit ${id}`, "");
     return true;
   }

@@ -4,7 +4,7 @@ import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { LONG_PASTE, type Pending } from "../app/documents.js";
-import { draftOf, keepDraft, redrawn } from "../app/local.js";
+import { keepDraft, redrawn } from "../app/local.js";
 import { announce, tell } from "../app/notices.js";
 import { language, number, t } from "../i18n/index.js";
 import { Icon, StopIcon } from "./icons.js";
@@ -104,7 +104,7 @@ export function Composer() {
   // At once when the chat changes: what is written next is the other chat's.
   useSignalEffect(() => {
     void redrawn.value;
-    fill(draftOf(talk.chat.value));
+    fill(sender.boxOf(talk.chat.value));
   });
   useEffect(() => {
     document.body.classList.toggle("ready", ready);
