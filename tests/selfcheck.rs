@@ -235,8 +235,9 @@ fn a_model_that_does_not_fit_is_no_wrong_result() {
     let checkpoint = checkpoint(&golden_path("norm1.gguf"));
     let load = LoadOptions { kv: KvType::F32, memory_budget: Some(1000), ..LoadOptions::default() };
     let access = Access::new();
-    let loading = load_checked(&access, &hardware, &checkpoint, &load, &mut outcomes, &mut |_| {}, &mut |_| {});
-    assert!(matches!(block_on(loading).map(|_| ()), Err(Error::DoesNotFit { .. })));
+    let loaded =
+        block_on(load_checked(&access, &hardware, &checkpoint, &load, &mut outcomes, &mut |_| {}, &mut |_| {}));
+    assert!(matches!(loaded.map(|_| ()), Err(Error::DoesNotFit { .. })));
 }
 
 #[test]
