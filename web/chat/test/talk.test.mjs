@@ -45,7 +45,8 @@ describe("questions", () => {
     await Promise.all([tab.sender.suggest("who are you?"), tab.sender.suggest("who are you?")]);
     await answered(tab, "who are you?", "yes");
     const { messages } = await tab.store.conversation(tab.talk.chat.value);
-    assert.deepEqual(messages.map(({ role, attachments }) => [role, attachments ?? []]), [["user", []], ["assistant", []]]);
+    assert.equal(messages.length, 2);
+    assert.deepEqual(messages.flatMap(({ attachments }) => attachments ?? []), []);
     tab.talk.open(null);
     assert.equal(tab.sender.boxOf(null), "a long text");
     assert.deepEqual(pendingOf(tab), ["notes.txt"]);
