@@ -9,7 +9,7 @@ import { openDatabase, type Opened } from "../store/open.js";
 import { Store } from "../store/store.js";
 import { Documents } from "./documents.js";
 import { beginsLikeModel, Models } from "./models.js";
-import { nameOf } from "./offers.js";
+import { nameOf, type Offer } from "./offers.js";
 import { tell } from "./notices.js";
 import { keptSettings, type Settings } from "./settings.js";
 import { Sender } from "./sending.js";
@@ -22,6 +22,8 @@ export type DialogName = "settings" | "models" | "instructions" | "trash" | "key
 export class App {
   readonly settings: Signal<Settings> = keptSettings();
   readonly dialog = signal<DialogName | undefined>(undefined);
+  /** The model on offer that the dialog for models asks about. */
+  readonly asking = signal<Offer | undefined>(undefined);
   /** The chat whose instructions are changed. */
   readonly subject = signal<string | undefined>(undefined);
   /** Whether what is kept outlives the page; undefined until that is known. */
@@ -52,6 +54,7 @@ export class App {
       idle: () => this.talk.idle(),
       openDialog: () => (this.dialog.value = "models"),
       openFile: () => this.openFile(),
+      setContext: (contextLength) => (this.settings.value = { ...this.settings.value, contextLength }),
     });
     this.talk = new Talk({ store: this.store, locks, models: this.models, settings: this.settings });
     const db = this.store.then(({ db }) => db);

@@ -1,11 +1,12 @@
 /** The model in use: loading another one leaves it where it is until the new one answers. */
 
 import { batch, signal, type ReadonlySignal } from "@preact/signals";
-import { createEngine, ModelFileError, PeregrineError, type Engine, type Progress } from "peregrine";
+import { createEngine, ModelFileError, OutOfMemoryError, PeregrineError, type Engine, type Progress } from "peregrine";
 import "peregrine/embedded";
-import { t } from "../i18n/index.js";
+import { number, t } from "../i18n/index.js";
 import { asOurs, faultOf, type Fault, type Way } from "./faults.js";
 import { announce } from "./notices.js";
+import { leftDownload, rememberDownload, type Paused } from "./paused.js";
 import type { Settings } from "./settings.js";
 
 /** What a person has chosen. */
@@ -16,8 +17,10 @@ export interface Loading {
   choice: Choice;
   name: string;
   progress: Progress | undefined;
-  /** Bytes of the model that are here, of how many. */
+  /** How far it is, from 0 to 1. */
   bar: number;
+  /** A download that is not whole yet: it can be paused. */
+  download: Paused | undefined;
   stop: () => void;
 }
 
@@ -55,6 +58,8 @@ export interface Hooks {
   idle: () => Promise<void>;
   openDialog: () => void;
   openFile: () => void;
+  /** Chooses how many tokens a conversation may have. */
+  setContext: (tokens: number) => void;
 }
 
 /** How far a loading is, from 0 to 1; it never goes back. */
@@ -85,12 +90,51 @@ export class Models {
   readonly choice = signal<Choice>(lastChoice());
   readonly loading = signal<Loading | undefined>(undefined);
   readonly fault = signal<Fault | undefined>(undefined);
+  /** The download that is paused, or was interrupted in an earlier visit. */
+  readonly paused = signal<Paused | undefined>(undefined);
   readonly #hooks: Hooks;
   /** The loading that counts. */
   #current: AbortController | undefined;
 
   constructor(hooks: Hooks) {
     this.#hooks = hooks;
+  }
+
+  /** The first model of a visit, and what is left of the one before. */
+  begin(): void {
+    void this.load();
+    void leftDownload().then((left) => {
+      const { value } = this.loading;
+      const goesOn = value?.choice.kind === "remote" && value.choice.model === left?.model;
+      if (left && !goesOn && !this.paused.value) this.paused.value = left;
+    });
+  }
+
+  /** Stops a download so that it can go on from where it is, in this visit or another. */
+  pause(): void {
+    const { value } = this.loading;
+    if (!value?.download) return;
+    const current = this.#current;
+    this.#current = undefined;
+    batch(() => {
+      this.loading.value = undefined;
+      this.paused.value = value.download;
+    });
+    current?.abort();
+    announce(t("load.pausedSaid", { name: value.name }));
+  }
+
+  /** Goes on with a paused download. */
+  goOn(): void {
+    const { value } = this.paused;
+    if (value) void this.load({ kind: "remote", model: value.model });
+  }
+
+  /** Lets go of a paused download; what is here of it stays until it is deleted. */
+  forgetPaused(model?: string): void {
+    if (model !== undefined && this.paused.value?.model !== model) return;
+    this.paused.value = undefined;
+    rememberDownload(undefined);
   }
 
   /** Loads a model beside the one that is there, which answers until then. */
@@ -102,7 +146,8 @@ export class Models {
     batch(() => {
       this.fault.value = undefined;
       if (!before) this.choice.value = choice;
-      this.loading.value = { choice, name, progress: undefined, bar: 0, stop: () => mine.abort() };
+      if (choice.kind === "remote" && choice.model === this.paused.value?.model) this.paused.value = undefined;
+      this.loading.value = { choice, name, progress: undefined, bar: 0, download: undefined, stop: () => mine.abort() };
     });
     announce(t("load.title", { name }));
     try {
@@ -122,6 +167,8 @@ export class Models {
       this.loading.value = undefined;
     });
     rememberChoice(choice);
+    // One that is paused beside it stays so.
+    if (choice.kind === "remote" && !this.paused.value) rememberDownload(undefined);
     announce(t("load.ready", { name: engine.info.model.name }));
   }
 
@@ -129,7 +176,7 @@ export class Models {
     if (choice.kind === "file" && !(await beginsLikeModel(choice.file))) {
       throw new ModelFileError("not-gguf", `${choice.file.name}: not a GGUF file`);
     }
-    const { contextLength, kvType } = this.#hooks.settings.value;
+    const { contextLength, kvType, memoryLimit } = this.#hooks.settings.value;
     const bar = new Bar();
     const create = () =>
       createEngine({
@@ -137,9 +184,12 @@ export class Models {
         signal: mine.signal,
         kvType,
         ...(contextLength === null ? {} : { contextLength }),
+        ...(memoryLimit === null ? {} : { memoryBudget: Math.round(memoryLimit * 1e9) }),
         onProgress: (progress) => {
           const { value } = this.loading;
-          if (this.#current === mine && value) this.loading.value = { ...value, progress, bar: bar.after(progress) };
+          if (this.#current !== mine || !value) return;
+          const download = this.#downloadOf(choice, progress, value.download);
+          this.loading.value = { ...value, progress, download, bar: bar.after(progress) };
         },
         onBroken: (error) => this.#broke(error, engine),
       });
@@ -163,6 +213,16 @@ export class Models {
     }
   }
 
+  /** What is here of a model that is being downloaded. */
+  #downloadOf(choice: Choice, progress: Progress, before: Paused | undefined): Paused | undefined {
+    if (choice.kind !== "remote" || progress.phase !== "download") return before;
+    const { loaded, total, rate } = progress;
+    // What comes from the disk is there at once.
+    if (total === 0 || loaded >= total || (!before && rate === 0)) return undefined;
+    if (!before) rememberDownload(choice.model);
+    return { model: choice.model, loaded, total };
+  }
+
   async #goBack(to: Choice, failed: AbortController, error: PeregrineError, wanted: Choice): Promise<void> {
     await Promise.resolve();
     if (this.#current !== failed) return;
@@ -177,6 +237,8 @@ export class Models {
   }
 
   #fail(error: PeregrineError, choice: Choice): void {
+    // Whoever stops it is asked at once whether to go on.
+    if (error.code === "cancelled" && !this.paused.value) rememberDownload(undefined);
     batch(() => {
       this.loading.value = undefined;
       this.fault.value = faultOf(error, "load", this.#ways(error, choice));
@@ -190,13 +252,22 @@ export class Models {
     const again: Way = { label: t(label), go: () => void this.load(choice) };
     const other: Way = { label: t("way.other"), go: () => this.#hooks.openDialog() };
     const open: Way = { label: t("way.open"), go: () => this.#hooks.openFile() };
+    const tokens = error instanceof OutOfMemoryError ? error.fit?.largestContext : undefined;
+    const shorter: Way[] = [];
+    if (tokens !== undefined) {
+      const go = () => {
+        this.#hooks.setContext(tokens);
+        void this.load(choice);
+      };
+      shorter.push({ label: t("way.context", { tokens: number(tokens) }), go });
+    }
     if (engine.value) {
       const keep: Way = { label: t("way.keep", { name: engine.value.info.model.name }), go: () => (this.fault.value = undefined) };
-      return error instanceof ModelFileError ? [keep, open, other] : error.code === "cancelled" ? [again, keep] : [keep, again, other];
+      return error instanceof ModelFileError ? [keep, open, other] : error.code === "cancelled" ? [again, keep] : [...shorter, keep, again, other];
     }
     const demo: Way = { label: t("way.demo"), go: () => void this.load({ kind: "embedded" }) };
-    if (choice.kind === "embedded") return [again, open];
-    return error instanceof ModelFileError ? [demo, open] : [again, demo, choice.kind === "file" ? open : other];
+    if (choice.kind === "embedded") return [...shorter, again, open];
+    return error instanceof ModelFileError ? [demo, open] : [...shorter, again, demo, choice.kind === "file" ? open : other];
   }
 }
 

@@ -1,6 +1,7 @@
 /** The models that the page offers: official checkpoints of every size. */
 
 import { t, type Key } from "../i18n/index.js";
+import type { Shape } from "./footprint.js";
 import type { Choice } from "./models.js";
 
 /** An official checkpoint. */
@@ -12,6 +13,7 @@ export interface Offer {
   bytes: number;
   /** How many languages it was made for. */
   languages: number;
+  shape: Shape;
 }
 
 const LICENSE = "Falcon LLM License";
@@ -21,13 +23,58 @@ export const license = LICENSE;
 const instruct = (size: string) => `tiiuae/Falcon-H1-${size}-Instruct-GGUF:Q4_K_M`;
 
 export const OFFERS: readonly Offer[] = [
-  { model: "tiiuae/Falcon-H1-Tiny-90M-Instruct-GGUF:Q8_0", name: "Falcon-H1 Tiny 90M Instruct", about: "models.about.tiny", bytes: 0.1e9, languages: 1 },
-  { model: instruct("0.5B"), name: "Falcon-H1 0.5B Instruct", about: "models.about.05", bytes: 0.34e9, languages: 1 },
-  { model: instruct("1.5B"), name: "Falcon-H1 1.5B Instruct", about: "models.about.15", bytes: 0.95e9, languages: 18 },
-  { model: instruct("1.5B-Deep"), name: "Falcon-H1 1.5B Deep Instruct", about: "models.about.15deep", bytes: 0.94e9, languages: 18 },
-  { model: instruct("3B"), name: "Falcon-H1 3B Instruct", about: "models.about.3", bytes: 1.95e9, languages: 18 },
-  { model: instruct("7B"), name: "Falcon-H1 7B Instruct", about: "models.about.7", bytes: 4.6e9, languages: 18 },
+  {
+    model: "tiiuae/Falcon-H1-Tiny-90M-Instruct-GGUF:Q8_0",
+    name: "Falcon-H1 Tiny 90M Instruct",
+    about: "models.about.tiny",
+    bytes: 98e6,
+    languages: 1,
+    shape: { base: 111_614_448, layers: 24, width: 128, context: 262_144 },
+  },
+  {
+    model: instruct("0.5B"),
+    name: "Falcon-H1 0.5B Instruct",
+    about: "models.about.05",
+    bytes: 315e6,
+    languages: 1,
+    shape: { base: 361_054_384, layers: 36, width: 128, context: 16_384 },
+  },
+  {
+    model: instruct("1.5B"),
+    name: "Falcon-H1 1.5B Instruct",
+    about: "models.about.15",
+    bytes: 0.945e9,
+    languages: 18,
+    shape: { base: 1_062_584_384, layers: 24, width: 256, context: 131_072 },
+  },
+  {
+    model: instruct("1.5B-Deep"),
+    name: "Falcon-H1 1.5B Deep Instruct",
+    about: "models.about.15deep",
+    bytes: 0.938e9,
+    languages: 18,
+    shape: { base: 1_068_526_688, layers: 66, width: 256, context: 131_072 },
+  },
+  {
+    model: instruct("3B"),
+    name: "Falcon-H1 3B Instruct",
+    about: "models.about.3",
+    bytes: 1.89e9,
+    languages: 18,
+    shape: { base: 2_079_222_032, layers: 32, width: 256, context: 131_072 },
+  },
+  {
+    model: instruct("7B"),
+    name: "Falcon-H1 7B Instruct",
+    about: "models.about.7",
+    bytes: 4.6e9,
+    languages: 18,
+    shape: { base: 4_798_690_128, layers: 44, width: 256, context: 262_144 },
+  },
 ];
+
+/** What is recommended where there is a real GPU. */
+export const RECOMMENDED = OFFERS.find(({ name }) => name.includes(" 0.5B")) as Offer;
 
 /** The name of a choice for people. */
 export function nameOf(choice: Choice): string {

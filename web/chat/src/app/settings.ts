@@ -12,6 +12,8 @@ export interface Settings extends Sampling {
   whenFull: "stop" | "drop";
   /** Tokens that a conversation may have; null: what the model was made for. */
   contextLength: number | null;
+  /** Gigabytes that a model and its conversation may take on the GPU; null: as many as they need. */
+  memoryLimit: number | null;
   /** How keys and values are kept. */
   kvType: "f16" | "q8";
   /** Language of the page; null: the browser's. */
@@ -31,7 +33,7 @@ export const SAMPLING: Sampling = {
   seed: null,
 };
 
-const DEFAULTS: Settings = { ...SAMPLING, theme: "system", instructions: "", whenFull: "stop", contextLength: null, kvType: "f16", language: null };
+const DEFAULTS: Settings = { ...SAMPLING, theme: "system", instructions: "", whenFull: "stop", contextLength: null, memoryLimit: null, kvType: "f16", language: null };
 
 /** What each number may be: least, most, and whether it is whole. */
 export const RANGES = {
@@ -45,6 +47,7 @@ export const RANGES = {
   maxTokens: [1, 32768, true],
   seed: [0, Number.MAX_SAFE_INTEGER, true],
   contextLength: [16, 1048576, true],
+  memoryLimit: [0.1, 1024, false],
 } as const;
 
 /** Combinations that people know by a word. */

@@ -67,6 +67,12 @@ export function bytes(count: number): string {
   return value.toLocaleString(language.value, { style: "unit", unit, unitDisplay: "short", minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
+/** How long something takes, as people say it. */
+export function duration(seconds: number): string {
+  const [value, unit] = seconds < 90 ? [Math.max(1, Math.round(seconds)), "second"] : seconds < 5400 ? [Math.round(seconds / 60), "minute"] : [Math.round(seconds / 3600), "hour"];
+  return value.toLocaleString(language.value, { style: "unit", unit, unitDisplay: "long" });
+}
+
 /** A number of parameters as people write it. */
 export const parameters = (count: number): string => (count >= 1e9 ? `${number(count / 1e9, 1)} B` : `${number(Math.round(count / 1e6))} M`);
 

@@ -1,13 +1,49 @@
 /** The conversation: what was said, in the branch that one reads. */
 
 import { useSignal } from "@preact/signals";
+import { listModels } from "peregrine";
 import { useCallback, useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
-import { t, type Key } from "../i18n/index.js";
+import { needOf } from "../app/footprint.js";
+import { RECOMMENDED } from "../app/offers.js";
+import { bytes, t, type Key } from "../i18n/index.js";
 import { Icon } from "./icons.js";
 import { MessageView, Unanswered } from "./message.js";
 import { focusPage } from "./parts.js";
 import { Status } from "./status.js";
+
+/** What a first visit is told where a real GPU is: the demo is a demo, and this is a model for that GPU. */
+function Recommended() {
+  const app = useApp();
+  const info = app.models.engine.value?.info;
+  const { memoryLimit, contextLength, kvType } = app.settings.value;
+  const { name, model, bytes: size, shape } = RECOMMENDED;
+  const need = needOf(shape, contextLength, kvType);
+  // What is on its way, or waits, needs no recommendation.
+  const busy = app.models.loading.value ?? app.models.paused.value;
+  if (app.models.choice.value.kind !== "embedded" || info?.device.software !== false || busy) return null;
+  if (memoryLimit !== null && need.first > memoryLimit * 1e9) return null;
+  const get = async () => {
+    const here = (await listModels().catch(() => [])).some((one) => one.model === model && one.complete);
+    if (here) return app.models.load({ kind: "remote", model });
+    app.asking.value = RECOMMENDED;
+    app.dialog.value = "models";
+  };
+  return (
+    <section class="recommended" id="recommended" aria-labelledby="recommended-title">
+      <h2 id="recommended-title">{t("welcome.recommended", { name })}</h2>
+      <p>{t("welcome.recommendedWhy", { device: info.device.name, size: bytes(size), first: bytes(need.first) })}</p>
+      <div class="buttons">
+        <button type="button" class="primary" id="get-recommended" onClick={() => void get()}>
+          {t("welcome.get")}
+        </button>
+        <button type="button" class="plain" onClick={() => (app.dialog.value = "models")}>
+          {t("way.other")}
+        </button>
+      </div>
+    </section>
+  );
+}
 
 function Welcome({ hidden }: { hidden: boolean }) {
   const app = useApp();
@@ -31,6 +67,7 @@ function Welcome({ hidden }: { hidden: boolean }) {
         </button>{" "}
         {t("welcome.chooseRest")}
       </p>
+      {!hidden && <Recommended />}
       <div id="suggestions" class="suggestions" role="group" aria-label={t("welcome.suggestions")} hidden={!app.models.engine.value}>
         {suggestions.map((key) => (
           <button key={key} type="button" onClick={() => ask(t(key))}>

@@ -5,9 +5,11 @@ import { deleteModel, listModels, persist, storageEstimate, type StoredModel } f
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { asOurs, faultOf } from "../app/faults.js";
+import { needOf } from "../app/footprint.js";
 import { isSame, type Choice } from "../app/models.js";
-import { license, OFFERS, type Offer } from "../app/offers.js";
+import { license, OFFERS, RECOMMENDED, type Offer } from "../app/offers.js";
 import { bytes, number, parameters, t } from "../i18n/index.js";
+import { HeaderCheck, needWords, verdictOf } from "./need.js";
 import { Dialog } from "./parts.js";
 
 /** Bytes from which a download is asked about first. */
@@ -93,17 +95,31 @@ function DeviceCheck() {
   );
 }
 
-function Row({ name, facts, choice, verb, choose }: { name: string; facts: string; choice: Choice; verb: string; choose: (choice: Choice) => void }) {
+interface RowProps {
+  name: string;
+  /** Each a line. */
+  facts: readonly string[];
+  recommended?: boolean;
+  choice: Choice;
+  verb: string;
+  choose: (choice: Choice) => void;
+}
+
+function Row({ name, facts, recommended, choice, verb, choose }: RowProps) {
   const { models } = useApp();
   const running = models.engine.value !== undefined && isSame(choice, models.choice.value);
   const label = running ? t("models.used") : verb;
   return (
     <li>
       <div>
-        <strong>{name}</strong>
-        <span>{facts}</span>
+        <strong>
+          {name} {recommended && <em class="badge">{t("models.recommended")}</em>}
+        </strong>
+        {facts.map((line) => (
+          <span key={line}>{line}</span>
+        ))}
       </div>
-      <button type="button" class="plain" disabled={running} aria-label={t("models.useLabel", { verb: label, name })} onClick={() => choose(choice)}>
+      <button type="button" class={recommended && !running ? "primary" : "plain"} disabled={running} aria-label={t("models.useLabel", { verb: label, name })} onClick={() => choose(choice)}>
         {label}
       </button>
     </li>
@@ -111,16 +127,24 @@ function Row({ name, facts, choice, verb, choose }: { name: string; facts: strin
 }
 
 function OfferRow({ offer, stored, recommended, choose }: { offer: Offer; stored: readonly StoredModel[]; recommended: boolean; choose: (choice: Choice) => void }) {
+  const { models, settings } = useApp();
+  const { contextLength, kvType, memoryLimit } = settings.value;
   const here = stored.find(({ model }) => model === offer.model);
+  const paused = models.paused.value?.model === offer.model && models.paused.value;
   const state = here?.complete
     ? t("models.here")
     : here
-      ? t("models.partly", { stored: bytes(here.stored), size: bytes(here.size) })
+      ? [paused && t("models.paused"), t("models.partly", { stored: bytes(here.stored), size: bytes(here.size) })].filter(Boolean).join(": ")
       : t("models.toDownload", { size: bytes(offer.bytes) });
-  const languages = t("models.languages", { count: offer.languages });
-  const facts = [recommended && t("models.recommended"), t(offer.about), languages, state, outlook(offer.bytes)];
+  const need = needOf(offer.shape, contextLength, kvType);
+  const facts = [
+    [t(offer.about), t("models.languages", { count: offer.languages }), license].join(" · "),
+    [state, outlook(offer.bytes)].filter(Boolean).join(" · "),
+    [needWords(need), verdictOf(offer.shape, need, settings.value)].filter(Boolean).join(" · "),
+  ];
   const verb = t(here && !here.complete ? "models.goOn" : "models.use");
-  return <Row name={offer.name} facts={facts.filter(Boolean).join(" · ")} choice={{ kind: "remote", model: offer.model }} verb={verb} choose={choose} />;
+  const fits = memoryLimit === null || need.first <= memoryLimit * 1e9;
+  return <Row name={offer.name} facts={facts} recommended={recommended && fits} choice={{ kind: "remote", model: offer.model }} verb={verb} choose={choose} />;
 }
 
 /** Asks before much is downloaded. */
@@ -136,6 +160,8 @@ function Ask({ offer, room, answer }: { offer: Offer; room: number | undefined; 
       <p>{t("models.askText", { name: offer.name })}</p>
       {isMetered() && <p>{t("models.askMetered")}</p>}
       {tight && <p>{t("models.askRoom", { room: bytes(room) })}</p>}
+      <p>{t("models.license", { name: license })}</p>
+      <HeaderCheck model={offer.model} begin={!isMetered()} />
       <div class="buttons">
         <button type="button" class="primary" onClick={() => answer(true)}>
           {t("models.download")}
@@ -156,6 +182,7 @@ function Stored({ model, changed, choose }: { model: StoredModel; changed: (note
   const remove = async () => {
     try {
       await deleteModel(model.id);
+      models.forgetPaused(model.model);
       changed(t("models.deleted", { name: model.model }));
     } catch (error) {
       const { title, advice } = faultOf(asOurs(error), "load", []);
@@ -194,12 +221,16 @@ function Sheet() {
   const stored = useSignal<readonly StoredModel[]>([]);
   const storage = useSignal<Storage | undefined>(undefined);
   const note = useSignal("");
-  const asking = useSignal<Offer | undefined>(undefined);
+  const { asking } = app;
+  const typed = useSignal("");
   const refresh = async () => {
     stored.value = await listModels().catch(() => []);
     storage.value = await storageEstimate().catch(() => undefined);
   };
-  useEffect(() => void refresh(), []);
+  useEffect(() => {
+    void refresh();
+    return () => (asking.value = undefined);
+  }, []);
   const changed = async (text: string) => {
     await refresh();
     note.value = text;
@@ -233,23 +264,25 @@ function Sheet() {
       <section aria-labelledby="offers-title">
         <h3 id="offers-title">{t("models.choose")}</h3>
         <ul class="models" id="offers">
-          <Row name={t("models.demo")} facts={t("models.demoAbout")} choice={{ kind: "embedded" }} verb={t("models.use")} choose={choose} />
+          <Row name={t("models.demo")} facts={[t("models.demoAbout")]} choice={{ kind: "embedded" }} verb={t("models.use")} choose={choose} />
           {OFFERS.map((offer) => (
-            <OfferRow key={offer.model} offer={offer} stored={stored.value} recommended={offer.name.includes(" 0.5B") && info?.device.software === false} choose={choose} />
+            <OfferRow key={offer.model} offer={offer} stored={stored.value} recommended={offer === RECOMMENDED && info?.device.software === false} choose={choose} />
           ))}
         </ul>
-        <p class="help">
-          {t("models.official")} {t("models.license", { name: license })}
+        <p class="help">{t("models.official")}</p>
+        <p class="help" id="memory-note">
+          {t(app.settings.value.memoryLimit === null ? "models.unknownMemory" : "models.limitedMemory", { limit: bytes((app.settings.value.memoryLimit ?? 0) * 1e9) })}
         </p>
         <form id="any" onSubmit={submit}>
           <label for="any-model" class="hidden-visually">
             {t("models.other")}
           </label>
-          <input type="text" id="any-model" placeholder={t("models.otherPlaceholder")} autocomplete="off" spellcheck={false} ref={field} />
+          <input type="text" id="any-model" placeholder={t("models.otherPlaceholder")} autocomplete="off" spellcheck={false} ref={field} onInput={(event) => (typed.value = event.currentTarget.value.trim())} />
           <button type="submit" class="plain">
             {t("models.load")}
           </button>
         </form>
+        {typed.value !== "" && <HeaderCheck key={typed.value} model={typed.value} begin={false} />}
         <div class="buttons">
           <button type="button" class="plain" id="open-file" onClick={() => app.openFile()}>
             {t("models.open")}

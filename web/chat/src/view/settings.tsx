@@ -133,6 +133,7 @@ function Memory() {
       <details class="further">
         <summary>{t("settings.contextLength")}</summary>
         <Field field="contextLength" step={1} optional />
+        <Field field="memoryLimit" step={0.1} optional />
         <p class="row">{t("settings.kvType")}</p>
         <Segments field="kvType" values={["f16", "q8"]} />
         <p class="help">{t("settings.kvTypeHelp")}</p>

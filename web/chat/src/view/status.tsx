@@ -6,13 +6,10 @@ import { useApp } from "../app/app.js";
 import type { Fault } from "../app/faults.js";
 import type { Loading } from "../app/models.js";
 import { announce } from "../app/notices.js";
-import { bytes, language, t } from "../i18n/index.js";
-
-/** How long something takes, as people say it. */
-function duration(seconds: number): string {
-  const [value, unit] = seconds < 90 ? [Math.max(1, Math.round(seconds)), "second"] : seconds < 5400 ? [Math.round(seconds / 60), "minute"] : [Math.round(seconds / 3600), "hour"];
-  return value.toLocaleString(language.value, { style: "unit", unit, unitDisplay: "long" });
-}
+import { nameOf } from "../app/offers.js";
+import type { Paused } from "../app/paused.js";
+import { bytes, duration, language, t } from "../i18n/index.js";
+import { focusPage } from "./parts.js";
 
 function detailOf({ progress }: Loading): string {
   if (progress?.phase === "download") {
@@ -32,6 +29,11 @@ function detailOf({ progress }: Loading): string {
 function LoadingCard({ loading }: { loading: Loading }) {
   const { models } = useApp();
   const old = models.engine.value?.info.model.name;
+  const pause = () => {
+    models.pause();
+    // The button has gone with its card.
+    requestAnimationFrame(() => document.getElementById("go-on")?.focus());
+  };
   return (
     <section id="status" class="loading">
       <h2>{t("load.title", { name: loading.name })}</h2>
@@ -39,8 +41,40 @@ function LoadingCard({ loading }: { loading: Loading }) {
       <p>{detailOf(loading)}</p>
       {old && <p>{t("load.meanwhile", { name: old })}</p>}
       <div class="buttons">
+        {loading.download && (
+          <button type="button" class="primary" id="pause" onClick={pause}>
+            {t("load.pause")}
+          </button>
+        )}
         <button type="button" class="plain" onClick={loading.stop}>
           {t("load.stop")}
+        </button>
+      </div>
+    </section>
+  );
+}
+
+/** A download that waits for the person. */
+function PausedCard({ paused }: { paused: Paused }) {
+  const { models } = useApp();
+  const { model, loaded, total } = paused;
+  const share = loaded / total;
+  const percent = Math.min(share, 0.99).toLocaleString(language.value, { style: "percent" });
+  const act = (what: () => void) => () => {
+    what();
+    focusPage();
+  };
+  return (
+    <section id="status" class="paused">
+      <h2>{t("load.paused", { name: nameOf({ kind: "remote", model }), percent })}</h2>
+      <progress max={1} value={share} aria-label={t("load.bar")} />
+      <p>{t("load.here", { loaded: bytes(loaded), total: bytes(total) })}</p>
+      <div class="buttons">
+        <button type="button" class="primary" id="go-on" onClick={act(() => models.goOn())}>
+          {t("way.goOn")}
+        </button>
+        <button type="button" class="plain" onClick={act(() => models.forgetPaused())}>
+          {t("load.later")}
         </button>
       </div>
     </section>
@@ -72,12 +106,13 @@ function FaultCard({ fault }: { fault: Fault }) {
 /** One card at a time: what stands in the way comes before what is going on. */
 export function Status({ reveal }: { reveal: () => void }) {
   const { models, talk } = useApp();
-  const card = useComputed(() => models.fault.value ?? talk.fault.value ?? models.loading.value?.choice);
+  const card = useComputed(() => models.fault.value ?? talk.fault.value ?? models.loading.value?.choice ?? models.paused.value);
   useSignalEffect(() => {
     if (card.value) reveal();
   });
   const fault = models.fault.value ?? talk.fault.value;
   if (fault) return <FaultCard fault={fault} />;
   if (models.loading.value) return <LoadingCard loading={models.loading.value} />;
+  if (models.paused.value) return <PausedCard paused={models.paused.value} />;
   return <section id="status" hidden />;
 }

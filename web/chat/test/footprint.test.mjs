@@ -1,0 +1,56 @@
+/** What the page says that official checkpoints need is what the engine computes from such a header. */
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { SHAPES, writeOfficial } from "./official.mjs";
+import { browser, load } from "./support.mjs";
+
+browser();
+const { OFFERS } = await load("app/offers.ts");
+const { longestWithin, neededBy, needOf } = await load("app/footprint.ts");
+const ENGINE = fileURLToPath(new URL("../../../target/release/peregrine", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "official-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const sizeOf = ({ name }) => name.replace(/^Falcon-H1 (?:Tiny )?(\S+)( Deep)? Instruct$/, (_, size, deep) => (size === "90M" ? "Tiny-90M" : `${size}${deep ? "-Deep" : ""}`));
+
+test("every model on offer has a shape", () => {
+  assert.deepEqual(OFFERS.map(sizeOf).sort(), Object.keys(SHAPES).sort());
+});
+
+describe("computed by the engine", { skip: existsSync(ENGINE) ? false : "cargo build --release -p peregrine-cli builds the engine" }, () => {
+  for (const offer of OFFERS) {
+    test(offer.name, () => {
+      const size = sizeOf(offer);
+      const file = join(folder, `${size}.gguf`);
+      const bytes = writeOfficial(file, size);
+      assert.ok(offer.bytes >= 0.99 * bytes && offer.bytes <= 1.03 * bytes, `${offer.bytes} bytes are said, the tensors have ${bytes}`);
+      for (const kvType of ["f16", "q8"]) {
+        for (const tokens of [1, 128, 129, 256, 257, 4096, 5000, offer.shape.context]) {
+          const args = ["info", file, "--json", "--kv", kvType, "--context", String(tokens)];
+          const { memory } = JSON.parse(execFileSync(ENGINE, args, { encoding: "utf8" }));
+          assert.equal(memory.context, tokens);
+          assert.equal(neededBy(offer.shape, tokens, kvType), memory.total, `${tokens} tokens, ${kvType}`);
+        }
+        const limit = 1.2 * offer.shape.base;
+        const args = ["info", file, "--json", "--kv", kvType, "--memory-budget", String(Math.round(limit))];
+        assert.equal(longestWithin(offer.shape, Math.round(limit), kvType), JSON.parse(execFileSync(ENGINE, args, { encoding: "utf8" })).memory.largest_context);
+      }
+      rmSync(file);
+    });
+  }
+});
+
+test("a context that is longer than the model's is the model's", () => {
+  const [{ shape }] = OFFERS;
+  assert.equal(needOf(shape, 1e9, "f16").tokens, shape.context);
+  assert.equal(needOf(shape, null, "f16").tokens, shape.context);
+  assert.deepEqual(needOf(shape, 100, "f16").first, needOf(shape, 100, "f16").full);
+  assert.equal(longestWithin(shape, 1000, "f16"), 0);
+  assert.equal(longestWithin(shape, Infinity, "f16"), shape.context);
+});
