@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, describe, test } from "node:test";
 import Dexie from "dexie";
-import { answered, closeTabs, end, pendingOf, profile, ready, text, until } from "./tab.mjs";
+import { answered, closeTabs, end, pendingOf, profile, ready, refuse, text, until } from "./tab.mjs";
 
 after(end);
 afterEach(closeTabs);
@@ -19,6 +19,74 @@ describe("documents", () => {
     assert.deepEqual(pendingOf(tab), []);
     tab.talk.open(null);
     await ready(tab, "a.txt", "b.txt");
+  });
+
+  test("one attached while the first question of a chat is on its way is that chat's, also after a reload", async () => {
+    const browser = profile();
+    const tab = await browser.tab();
+    tab.talk.begin();
+    await tab.documents.attach([text("first.txt")]);
+    const sending = tab.sender.send("which bird?");
+    const reading = tab.documents.attach([text("late.txt")]);
+    await Promise.all([sending, reading]);
+    await answered(tab, "which bird?", "yes");
+    const chat = tab.talk.chat.value;
+    await ready(tab, "late.txt");
+    assert.deepEqual(tab.talk.branch.value[0].attachments.map(({ name }) => name), ["first.txt"]);
+    tab.talk.open(null);
+    assert.deepEqual(pendingOf(tab), [], "a new chat has none");
+    const again = await browser.tab();
+    again.talk.open(chat);
+    await ready(again, "late.txt");
+    again.talk.open(null);
+    await again.store.chats();
+    assert.deepEqual(pendingOf(again), []);
+  });
+
+  test("one attached and read before the question was kept goes along, and comes back where that fails", async () => {
+    const browser = profile();
+    const tab = await browser.tab();
+    tab.talk.begin();
+    const count = tab.toy.tokenizer.countTokens;
+    // The question waits for what goes along with it.
+    await tab.documents.attach([text("first.txt")]);
+    let go;
+    tab.toy.tokenizer.countTokens = async (words) => {
+      if (words === "which bird?") await new Promise((held) => (go = held));
+      return count(words);
+    };
+    const mend = refuse(tab.store, "ask");
+    const sending = tab.sender.send("which bird?");
+    await until(() => go);
+    await tab.documents.attach([text("late.txt")]);
+    go();
+    await sending;
+    assert.equal(tab.talk.chat.value, null);
+    await ready(tab, "first.txt", "late.txt");
+    await tab.documents.move(null, null);
+    const again = await browser.tab();
+    await ready(again, "first.txt", "late.txt");
+    mend();
+  });
+
+  test("whole where there is room, passages where the person wants them", async () => {
+    const browser = profile();
+    const tab = await browser.tab();
+    tab.talk.begin();
+    const content = Array.from({ length: 40 }, (_, i) => `Paragraph ${i} is about ${i === 23 ? "the heron" : "nothing much"}. ${"It goes on for a while. ".repeat(9)}`).join("\n\n");
+    await tab.documents.attach([text("long.txt", content)]);
+    const [{ id }] = tab.documents.pending.value;
+    const [whole] = await tab.documents.attachments("where is the heron?");
+    assert.equal(whole.part, undefined);
+    await tab.documents.choose(id, "passages");
+    const again = await browser.tab();
+    await ready(again, "long.txt");
+    const [part] = await again.documents.attachments("where is the heron?");
+    assert.match(part.part, /\d+ of \d+ passages/);
+    assert.match(part.text, /the heron/);
+    assert.ok(part.tokens <= 1024 && part.tokens < whole.tokens);
+    await again.documents.choose(id, "whole");
+    assert.equal((await again.documents.attachments("where is the heron?"))[0].text, whole.text);
   });
 
   test("two tabs attach in the same place: after a reload both are there; what one has sent or removed is gone", async () => {

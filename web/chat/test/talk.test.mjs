@@ -117,6 +117,30 @@ describe("questions", () => {
     assert.equal(tab.draftOf(null), "");
   });
 
+  test("Back to a chat whose first question is just being kept: it is there once, and answered", async () => {
+    const tab = await profile().tab();
+    tab.talk.begin();
+    let keep;
+    tab.store.ask = async (...what) => {
+      await new Promise((go) => (keep = go));
+      return tab.Store.prototype.ask.apply(tab.store, what);
+    };
+    const sending = tab.sender.send("one");
+    await until(() => keep);
+    const chat = tab.talk.chat.value;
+    tab.talk.open(null);
+    // As the browser's Back does.
+    tab.talk.open(chat, "none", "told");
+    await tab.talk.loaded;
+    await new Promise(setImmediate);
+    keep();
+    await sending;
+    await answered(tab, "one", "yes");
+    assert.equal(tab.talk.chat.value, chat);
+    assert.deepEqual([tab.draftOf(null), tab.draftOf(chat)], ["", ""]);
+    assert.equal((await tab.store.chats()).length, 1);
+  });
+
   test("the first of a chat is not lost where the page goes before it is kept", async () => {
     const browser = profile();
     const tab = await browser.tab();

@@ -1,8 +1,13 @@
 /** Models: what they need before they are downloaded, a first visit, and downloads that are paused. With an engine that is played. */
 
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import type { Page } from "@playwright/test";
 import { fakeEngine } from "../fake.js";
-import { expect, failure, openReady, test } from "../support.js";
+import { expect, failure, MODEL_FILE, openReady, sendBytes, test, waitReady } from "../support.js";
+
+/** What {@link sendBytes} calls the model. */
+const HASH = createHash("sha256").update(readFileSync(MODEL_FILE)).digest("hex");
 
 test.use({ viewport: { width: 1300, height: 900 } });
 
@@ -121,4 +126,50 @@ test("a model that does not fit with its context is offered with a shorter one",
   await page.getByRole("button", { name: "Use a context of 5,000 tokens" }).click();
   await expect(page.locator("#status")).toBeHidden();
   expect(await page.evaluate(() => JSON.parse(localStorage.getItem("peregrine.settings") ?? "").contextLength)).toBe(5000);
+});
+
+test("a download is paused, is still paused after a reload, and goes on from where it was", async ({ page, site }) => {
+  const model = readFileSync(MODEL_FILE);
+  let slow = true;
+  let sent = 0;
+  const address = await site.start((request, response) => {
+    if (!request.url?.startsWith("/big.gguf")) return false;
+    const [, first, last] = (/bytes=(\d+)-(\d+)/.exec(request.headers.range ?? "") ?? []).map(Number);
+    const bytes = model.subarray(first, Math.min(last! + 1, model.length));
+    if (!slow) {
+      sent += bytes.length;
+      return sendBytes(request, response, "application/octet-stream", model);
+    }
+    const ETag = `"${HASH}"`;
+    response.writeHead(206, { "Content-Range": `bytes ${first}-${first! + bytes.length - 1}/${model.length}`, ETag });
+    // Some of each part, and then next to nothing: only the person goes on.
+    response.write(bytes.subarray(0, 1_000_000));
+    let at = 1_000_000;
+    const timer = setInterval(() => response.write(bytes.subarray(at, ++at)), 60);
+    response.on("close", () => clearInterval(timer));
+    return true;
+  });
+  await openReady(page, address);
+  await page.locator("#model-chip").click();
+  await page.getByRole("textbox", { name: "Another model" }).fill("/big.gguf");
+  await page.keyboard.press("Enter");
+  const card = page.locator("#status");
+  await expect(card).toContainText("4.0 MB of 18.6 MB are here");
+  await page.getByRole("button", { name: "Pause" }).click();
+  await expect(card.getByRole("heading")).toHaveText(/big\.gguf: paused at 2[12]%$/);
+  await expect(card.getByRole("button", { name: "Go on loading" })).toBeFocused();
+  await page.reload();
+  await waitReady(page);
+  await expect(card.getByRole("heading")).toHaveText(/big\.gguf: paused at 2[12]%$/);
+  await page.locator("#model-chip").click();
+  await expect(page.locator("#stored li")).toContainText("4.0 MB of 18.6 MB");
+  await page.keyboard.press("Escape");
+  slow = false;
+  await card.getByRole("button", { name: "Go on loading" }).click();
+  await expect(card).toBeHidden({ timeout: 120_000 });
+  await expect(page.locator("#toy-note")).toBeHidden();
+  expect(sent, "only what was missing").toBeLessThan(model.length - 3_900_000);
+  await page.reload();
+  await waitReady(page);
+  await expect(card, "it is over").toBeHidden();
 });

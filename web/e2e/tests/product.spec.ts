@@ -309,6 +309,110 @@ test("documents: attached, counted, removed, kept over a reload, read along; a l
   await expect(page.locator(".document").last(), "what does not fit is told").toContainText(/\d+ of \d+ passages/);
 });
 
+test("saved chats that are dropped on the page are imported, and stand beside no box", async ({ page, site }) => {
+  await openReady(page, await site.start(fakeEngine()));
+  const chat = { id: "s", title: "From a file", created: 1, updated: 2, messages: [{ role: "user", content: "Hi" }] };
+  await drop(page, "peregrine chats.json", JSON.stringify({ format: "peregrine-chats", version: 1, chats: [chat] }, null, 2));
+  await expect(titles(page)).toHaveText(["From a file"]);
+  await expect(page.locator("#toast")).toContainText("1 chat was added");
+  await expect(page.locator(".attached li")).toHaveCount(0);
+  await drop(page, "data.json", '{"format": "something else"}');
+  await expect(page.locator(".attached li")).toHaveText([/data\.json\d+ tokens/]);
+});
+
+test("a document: the person chooses what of it is read, and sees the passages", async ({ page, site }) => {
+  await openReady(page, await site.start(fakeEngine()));
+  const paragraphs = Array.from({ length: 12 }, (_, i) => `Paragraph ${i} is about ${i === 7 ? "the heron" : "nothing much"}. ${"It goes on. ".repeat(20)}`);
+  await drop(page, "birds.txt", paragraphs.join("\n\n"));
+  const choice = page.getByRole("combobox", { name: "What is read of birds.txt" });
+  await expect(choice).toHaveValue("whole");
+  await choice.selectOption("passages");
+  await page.reload();
+  await expect(choice, "it is remembered").toHaveValue("passages");
+  await say(page, "Where is the heron?");
+  await done(page, 0);
+  const used = page.locator("details.document");
+  await expect(used.locator("summary")).toContainText(/birds\.txt \(\d+ of \d+ passages\)/);
+  await used.locator("summary").click();
+  await expect(used.locator(".passages")).toContainText("the heron");
+  // What cannot be read as a whole says so.
+  await drop(page, "long.txt", "word ".repeat(25_000));
+  const long = page.getByRole("combobox", { name: "What is read of long.txt" });
+  await expect(long).toHaveValue("passages");
+  await expect(long.locator("option").first()).toBeDisabled();
+});
+
+/**
+ * The engine of {@link fakeEngine}, which reads: a token is a character, and each step of reading waits for {@link step}. It tells the rest
+ * of the page's questions as the other does.
+ */
+const READS = `
+  let before = "";
+  const written = (messages) => messages.map(({ role, content }) => "<|im_start|>" + role + "\\n" + content + "<|im_end|>\\n").join("");
+  const stopped = new Set();
+  const steps = new BroadcastChannel("steps");
+  const post = self.postMessage.bind(self);
+  /** Tokens and what had been read, where the playing engine says none of it. */
+  let costs;
+  self.postMessage = (message) => {
+    const { result } = message;
+    if (result?.memory) result.model.contextLength = 100000;
+    if (costs && result && "promptTokens" in result) Object.assign(result, { promptTokens: costs[0], cachedTokens: costs[1] });
+    if (costs && result?.usage) Object.assign(result.usage, { prompt_tokens: costs[0] }, { prompt_tokens_details: { ...result.usage.prompt_tokens_details, cached_tokens: costs[1] } });
+    post(message);
+  };
+  self.addEventListener("message", async (event) => {
+    const { type, id, call, request } = event.data;
+    if (type === "abort") stopped.add(id);
+    if (type !== "call" || (call !== "answer" && call !== "respond")) return;
+    const body = request.body ? JSON.parse(request.body) : request;
+    const text = body.messages ? written(body.messages) : typeof body.prompt === "string" ? body.prompt : String.fromCodePoint(...body.prompt);
+    let same = 0;
+    while (same < before.length && before[same] === text[same]) same++;
+    const reads = request.onlyRead || request.maxTokens === 0;
+    costs = [text.length + (reads ? 0 : 22), same];
+    before = text;
+    if (!reads || body.messages) return;
+    event.stopImmediatePropagation();
+    await new Promise((go) => {
+      steps.onmessage = go;
+      const timer = setInterval(() => stopped.has(id) && go(), 5);
+      steps.addEventListener("message", () => clearInterval(timer));
+    });
+    const [prompt_tokens, cached_tokens] = costs;
+    const old = { text: "", ids: [], finish: stopped.has(id) ? "cancelled" : "length", promptTokens: prompt_tokens, cachedTokens: cached_tokens, droppedMessages: 0, prefillSeconds: 1, decodeSeconds: 0, stateBytes: 1 };
+    const usage = { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens, prompt_tokens_details: { cached_tokens, dropped_messages: 0 }, timings: { prefill_ms: 10, decode_ms: 0, tokens_per_second: 0 } };
+    post({ type: "result", id, result: { ...old, usage, cancelled: stopped.has(id) } });
+  });
+`;
+const step = (page: Page) => page.evaluate(() => new BroadcastChannel("steps").postMessage("go"));
+
+test("a long document: how far it is read, stopped, gone on with; the next question does not read it again", async ({ page, site }) => {
+  await openReady(page, await site.start(fakeEngine(READS)));
+  await drop(page, "long.txt", "The heron stands in the reeds. ".repeat(100));
+  await expect(page.locator(".attached li")).toContainText("tokens");
+  await say(page, "Which bird?");
+  const bar = page.getByRole("progressbar", { name: "Reading before the answer" });
+  await expect(bar).toHaveAttribute("value", "0");
+  await step(page);
+  await expect(bar).toHaveAttribute("value", "512");
+  await expect(page.locator(".reading")).toContainText(/^512 of 3,\d\d\d tokens read/);
+  await page.getByRole("button", { name: "Stop the answer" }).click();
+  await expect(page.locator(".unanswered")).toContainText(/Reading was stopped at 512 of 3,\d\d\d tokens/);
+  await page.getByRole("button", { name: "Go on reading" }).click();
+  await expect(bar, "not from the beginning").toHaveAttribute("value", "512");
+  for (let from = 512; (await bar.count()) > 0; ) {
+    await step(page);
+    await expect(async () => expect((await bar.count()) === 0 || Number(await bar.getAttribute("value")) > from).toBe(true)).toPass();
+    from = (await bar.count()) > 0 ? Number(await bar.getAttribute("value", { timeout: 1000 }).catch(() => from)) : from;
+  }
+  await done(page, 0);
+  await expect(answers(page).first(), "it has just been read").not.toContainText("not read again");
+  await say(page, "And where?");
+  await done(page, 1);
+  await expect(answers(page).nth(1)).toContainText(/The document was not read again: 3,\d\d\d of 3,\d\d\d tokens were remembered/);
+});
+
 test("drawing a long answer while it comes, and scrolling a long conversation", async ({ page, site }) => {
   await openReady(page, await site.start(fakeEngine()));
   const messages = Array.from({ length: 200 }, (_, i) => ({ role: i % 2 ? "assistant" : "user", content: i % 2 ? `## Answer ${i}\n\n${"Some **words** and \`code\`. ".repeat(30)}` : `Question ${i}` }));

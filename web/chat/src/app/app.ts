@@ -8,6 +8,7 @@ import { Locks } from "../store/liveness.js";
 import { openDatabase, type Opened } from "../store/open.js";
 import { Store } from "../store/store.js";
 import { Documents } from "./documents.js";
+import { hasChats, importChats } from "./files.js";
 import { beginsLikeModel, Models } from "./models.js";
 import { nameOf, type Offer } from "./offers.js";
 import { tell } from "./notices.js";
@@ -33,12 +34,17 @@ export class App {
   readonly talk: Talk;
   readonly documents: Documents;
   readonly sender: Sender;
-  /** A model is loaded; whatever else comes goes along with the next question, and never takes the place of a model. */
+  /** A model is loaded, saved chats are imported; whatever else comes goes along with the next question, and never takes the place of a model. */
   async take(files: readonly File[]): Promise<void> {
     for (const file of files) {
       if (/\.gguf$/i.test(file.name) || (await beginsLikeModel(file))) return void this.models.load({ kind: "file", file });
     }
-    await this.documents.attach(files);
+    const others: File[] = [];
+    for (const file of files) {
+      if (await hasChats(file)) await importChats(await this.store, file);
+      else others.push(file);
+    }
+    await this.documents.attach(others);
   }
 
   /** Opens the chooser for model files; the page puts it there. */

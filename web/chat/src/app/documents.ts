@@ -1,6 +1,6 @@
 /** Documents that go along with the next question: read here, kept until they are sent or removed. */
 
-import { computed, effect, signal, type ReadonlySignal, type Signal } from "@preact/signals";
+import { batch, computed, effect, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 import { number, t, type Key } from "../i18n/index.js";
 import type { Database } from "../store/database.js";
 import { newId, type Attachment, type DraftDocument } from "../store/types.js";
@@ -34,6 +34,8 @@ export class Documents {
   readonly #all = signal<ReadonlyMap<string, readonly Pending[]>>(new Map());
   /** Those that this tab has removed or sent. */
   readonly #over = new Set<string>();
+  /** What is being taken from one chat to another. */
+  #moved: Promise<void> = Promise.resolve();
   readonly #db: Promise<Database>;
   readonly #talk: Talk;
   readonly #models: Models;
@@ -50,6 +52,11 @@ export class Documents {
 
   #change(chat: string, change: (pending: readonly Pending[]) => readonly Pending[]): void {
     this.#all.value = new Map(this.#all.peek()).set(chat, change(this.#all.peek().get(chat) ?? []));
+  }
+
+  /** The chat beside whose box a document stands: one that begins while it is read takes it along. */
+  #chatOf(id: string): string | undefined {
+    return [...this.#all.peek()].find(([, all]) => all.some((one) => one.id === id))?.[0];
   }
 
   #update(chat: string, id: string, what: Pick<Pending, "read" | "kept" | "stored">): void {
@@ -105,24 +112,70 @@ export class Documents {
     return this.#begin(t("document.pasted"), async (library) => library.fromText(text, t("document.pasted")))();
   }
 
+  /** How a document is read: as a whole where it fits, or only the passages that matter. */
+  async choose(id: string, mode: "whole" | "passages"): Promise<void> {
+    const chat = this.#chatOf(id);
+    if (chat === undefined) return;
+    const changed = ({ mode: _, ...one }: DraftDocument): DraftDocument => (mode === "passages" ? { ...one, mode } : one);
+    this.#change(chat, (all) => all.map((one) => (one.id === id && one.kept ? { ...one, kept: changed(one.kept) } : one)));
+    await this.#keep(chat, (documents) => documents.map((one) => (one.id === id ? changed(one) : one)));
+  }
+
+  /** What is beside the box of one chat, apart from some, stands beside that of another: of a new one that has begun, or of one that has not. */
+  move(from: string | null, to: string | null, apart: readonly string[] = []): Promise<void> {
+    const [source, target] = [keyOf(from), keyOf(to)];
+    const goes = ({ id }: { id: string }) => !apart.includes(id);
+    const moving = (this.#all.peek().get(source) ?? []).filter(goes);
+    if (source === target || moving.length === 0) return this.#moved;
+    const ids = new Set(moving.map(({ id }) => id));
+    batch(() => {
+      this.#change(source, (all) => all.filter(({ id }) => !ids.has(id)));
+      // Not kept there yet: until it is, it is here.
+      this.#change(target, (all) => [...all.filter(({ id }) => !ids.has(id)), ...moving.map((one) => (one.stored ? { ...one, stored: false } : one))]);
+    });
+    const kept = moving.flatMap(({ kept, stored }) => (kept && stored ? [kept] : []));
+    if (kept.length === 0) return this.#moved;
+    // One after the other: what is taken back must not be taken away by what took it along. First there, then not here any more.
+    return (this.#moved = this.#moved.then(async () => {
+      if (!(await this.#keep(target, (documents) => [...documents.filter(({ id }) => !ids.has(id)), ...kept]))) return;
+      await this.#keep(source, (documents) => documents.filter(({ id }) => !ids.has(id)));
+      this.#change(target, (all) => all.map((one) => (ids.has(one.id) && one.kept ? { ...one, stored: true } : one)));
+    }));
+  }
+
+  /** Tokens that there is room for beside what the conversation has, and an answer. */
+  readonly room = computed(() => {
+    const all = this.#models.engine.value?.info.model.contextLength ?? 4096;
+    const answer = this.#talk.branch.value.findLast(({ prompt }) => prompt !== undefined);
+    const used = answer ? (answer.prompt ?? 0) + (answer.tokens ?? 0) : 0;
+    return Math.max(0, all - used - Math.min(this.#settings.value.maxTokens, all / 4) - 64);
+  });
+
   #begin(name: string, read: (library: Library, signal: AbortSignal, onProgress: (progress: { done: number; total: number }) => void) => Promise<DraftDocument["document"]>): () => Promise<void> {
     const id = newId();
     const abort = new AbortController();
-    const chat = keyOf(this.#talk.chat.value);
-    this.#change(chat, (all) => [...all, { id, name, read: { done: 0, total: 0 }, stop: () => abort.abort() }]);
+    const begun = keyOf(this.#talk.chat.value);
+    // It may have been taken along to a chat that has begun meanwhile.
+    const chat = () => this.#chatOf(id) ?? begun;
+    this.#change(begun, (all) => [...all, { id, name, read: { done: 0, total: 0 }, stop: () => abort.abort() }]);
     return async () => {
       try {
         abort.signal.throwIfAborted();
         const library = await import("../documents/index.js");
-        const document = await read(library, abort.signal, ({ done, total }) => this.#update(chat, id, { read: { done, total } }));
+        const document = await read(library, abort.signal, ({ done, total }) => this.#update(chat(), id, { read: { done, total } }));
         const tokens = await this.#count(library.compose(document));
         abort.signal.throwIfAborted();
         const kept = { id, document, tokens };
-        const stored = await this.#keep(chat, (documents) => [...documents, kept]);
-        this.#update(chat, id, { kept, stored });
+        const place = chat();
+        const stored = await this.#keep(place, (documents) => [...documents, kept]);
+        const now = chat();
+        if (stored && now !== place && (await this.#keep(now, (documents) => [...documents.filter((one) => one.id !== id), kept]))) {
+          await this.#keep(place, (documents) => documents.filter((one) => one.id !== id));
+        }
+        this.#update(now, id, { kept, stored });
         for (const { code } of document.warnings) tell(t(`document.${code}` as Key, { name }));
       } catch (error) {
-        this.#change(chat, (all) => all.filter((one) => one.id !== id));
+        this.#change(chat(), (all) => all.filter((one) => one.id !== id));
         if (abort.signal.aborted) return;
         const { name: kind, code, detail } = error as { name?: string; code?: string; detail?: string };
         tell(kind === "DocumentError" ? t(`document.${code}` as Key, { name, detail: detail ?? "" }) : t("document.damaged", { name }));
@@ -143,13 +196,13 @@ export class Documents {
     if (ready.length === 0) return [];
     const { compose, passages } = await import("../documents/index.js");
     const all = this.#models.engine.value?.info.model.contextLength ?? 4096;
-    const answer = this.#talk.branch.value.findLast(({ prompt }) => prompt !== undefined);
-    const used = answer ? (answer.prompt ?? 0) + (answer.tokens ?? 0) : 0;
-    const reserve = Math.min(this.#settings.value.maxTokens, all / 4) + (await this.#count(question)) + 64;
     const chosen: Attachment[] = [];
-    let room = Math.max(0, all - used - reserve);
-    for (const [i, { id, document }] of ready.entries()) {
-      const selection = await passages(document, question, { tokens: Math.floor(room / (ready.length - i)), countTokens: (text) => this.#count(text) });
+    let room = Math.max(0, this.room.value - (await this.#count(question)));
+    for (const [i, { id, document, mode = "auto" }] of ready.entries()) {
+      const share = Math.floor(room / (ready.length - i));
+      // Passages leave room for the conversation, also where all of it would fit.
+      const tokens = mode === "passages" ? Math.min(share, Math.max(1024, Math.floor(all / 8))) : share;
+      const selection = await passages(document, question, { mode, tokens, countTokens: (text) => this.#count(text) });
       room -= selection.tokens;
       const attachment: Attachment = { id, name: document.name, text: compose(selection), tokens: selection.tokens };
       if (document.pages) attachment.pages = document.pages.length;

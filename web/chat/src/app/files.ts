@@ -41,6 +41,13 @@ export async function saveAll(store: Store): Promise<void> {
   offer("peregrine chats.json", "application/json", fileOf(await store.everything()));
 }
 
+/** Whether a file looks like one that {@link saveAll} or {@link saveChat} wrote; only its beginning is read. */
+export async function hasChats(file: File): Promise<boolean> {
+  if (!/\.json$/i.test(file.name)) return false;
+  const head = await file.slice(0, 4096).text().catch(() => "");
+  return /"format"\s*:\s*"peregrine-chats"/.test(head);
+}
+
 /** Reads chats from a file, and tells what became of them. */
 export async function importChats(store: Store, file: Blob): Promise<void> {
   try {

@@ -6,7 +6,7 @@ import "peregrine/embedded";
 import { number, t } from "../i18n/index.js";
 import { asOurs, faultOf, type Fault, type Way } from "./faults.js";
 import { announce } from "./notices.js";
-import { leftDownload, rememberDownload, type Paused } from "./paused.js";
+import { isSameModel, leftDownload, rememberDownload, type Paused } from "./paused.js";
 import type { Settings } from "./settings.js";
 
 /** What a person has chosen. */
@@ -132,7 +132,8 @@ export class Models {
 
   /** Lets go of a paused download; what is here of it stays until it is deleted. */
   forgetPaused(model?: string): void {
-    if (model !== undefined && this.paused.value?.model !== model) return;
+    const { value } = this.paused;
+    if (model !== undefined && !(value && isSameModel(value.model, model))) return;
     this.paused.value = undefined;
     rememberDownload(undefined);
   }

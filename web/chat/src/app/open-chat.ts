@@ -14,7 +14,7 @@ import { announce, tell } from "./notices.js";
 import type { Writing } from "./writer.js";
 
 /** The chat on the page. */
-export class OpenChat {
+export abstract class OpenChat {
   /** Which chat; null: one that begins with its first message. */
   readonly chat = signal<string | null>(null);
   readonly #conversation = signal<Conversation | undefined>(undefined);
@@ -26,6 +26,8 @@ export class OpenChat {
   protected readonly unkept = signal<readonly Writing[]>([]);
   /** The question that is answered as soon as there is a model. */
   readonly waiting = signal<string | undefined>(undefined);
+  /** Where the reading for a question was stopped, in this visit. */
+  readonly stoppedAt = signal<{ question: string; done: number; total: number } | undefined>(undefined);
   /** The question that is being edited. */
   readonly editing = signal<string | undefined>(undefined);
   readonly fault = signal<Fault | undefined>(undefined);
@@ -130,7 +132,8 @@ export class OpenChat {
     if (this.chat.value !== id) return;
     const known = this.#conversation.value;
     if (!found) {
-      if (must) return this.#missing(must === "told");
+      // One whose first question is just being kept is about to be there.
+      if (must && !this.isBeginning(id)) return this.#missing(must === "told");
       // A chat that is about to begin has no known messages.
       return known && this.#lost(known);
     }
@@ -147,6 +150,9 @@ export class OpenChat {
     });
     for (const message of found.messages) if (message.ending === "writing" && message.id !== this.writing.value?.id) void this.#watch(message.id);
   }
+
+  /** Whether a question is being kept in a chat. */
+  protected abstract isBeginning(chat: string): boolean;
 
   /** A chat that is not there: what was written for it waits in the box of a new one. */
   #missing(told: boolean): void {

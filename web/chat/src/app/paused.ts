@@ -22,6 +22,12 @@ export function rememberDownload(model: string | undefined): void {
   }
 }
 
+/** Whether two names are of one model: addresses are kept in full. */
+export function isSameModel(a: string, b: string): boolean {
+  const full = (model: string) => (URL.canParse(model, document.baseURI) ? new URL(model, document.baseURI).href : model);
+  return a === b || full(a) === full(b);
+}
+
 function remembered(): string | undefined {
   try {
     return localStorage.getItem(KEY) ?? undefined;
@@ -34,7 +40,7 @@ function remembered(): string | undefined {
 export async function leftDownload(): Promise<Paused | undefined> {
   const model = remembered();
   if (model === undefined) return undefined;
-  const found = (await listModels().catch(() => [])).find((one) => one.model === model);
+  const found = (await listModels().catch(() => [])).find((one) => isSameModel(one.model, model));
   if (found && !found.complete && found.stored > 0) return { model, loaded: found.stored, total: found.size };
   // Whole, deleted, or never begun; or another tab has forgotten it meanwhile.
   if (remembered() === model) rememberDownload(undefined);

@@ -70,7 +70,7 @@ export async function startAnswer(engine: Engine, messages: ChatMessage[], setti
 }
 
 /** A conversation in the format in which Falcon-H1 models read it. */
-const chatml = (messages: readonly ChatMessage[]) => messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join("");
+export const chatml = (messages: readonly ChatMessage[]) => messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join("");
 
 /**
  * Asks for more of an answer that was cut. The model goes on behind its last word where its format is the known one, which is checked

@@ -41,7 +41,11 @@ export class Sender {
     try {
       const attachments = await this.#documents.attachments(text);
       // Who opens another chat meanwhile has sent it all the same: here.
-      if (from === null) this.#begin(to, text);
+      if (from === null) {
+        this.#begin(to, text);
+        // What has been attached meanwhile is that chat's too; what goes along with the question is not there any more once it is kept.
+        void this.#documents.move(from, to, attachments.map(({ id }) => id));
+      }
       at = to;
       const asked = await this.#talk.ask(to, text, attachments);
       this.#going.delete(at);
@@ -85,6 +89,7 @@ export class Sender {
   #bringBack(from: string | null, at: string | null, text: string): void {
     if (from === at) return putDraft(from, joined(text, draftOf(from)));
     const next = draftOf(at);
+    void this.#documents.move(at, from);
     keepDraft(at, "");
     putDraft(from, joined(text, next, draftOf(from)));
     if (this.#talk.chat.value === at) this.#talk.open(from, "replace");

@@ -53,6 +53,10 @@ export class Talk extends OpenChat {
     addEventListener("beforeunload", (event) => this.unkept.value.length > 0 && event.preventDefault());
   }
 
+  protected override isBeginning(chat: string): boolean {
+    return this.#asking.has(chat);
+  }
+
   /** Resolves when no answer is being written. */
   idle(): Promise<void> {
     return this.#idle;
@@ -160,6 +164,8 @@ export class Talk extends OpenChat {
     });
     const end = written.then(({ ending, error, unkept, refused }) => {
       batch(() => {
+        const { value: reading } = writing.reading;
+        this.stoppedAt.value = reading && { question: last.id, done: reading.done, total: reading.total };
         const row = { ...writing.row.value };
         delete row.ending;
         if (ending) row.ending = ending;

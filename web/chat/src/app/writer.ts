@@ -1,11 +1,12 @@
 /** The answer that this tab writes: from the engine to the page, and to the store while it comes. */
 
 import { signal, type Signal } from "@preact/signals";
-import type { Engine } from "peregrine";
+import type { ChatMessage, Engine } from "peregrine";
 import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
 import { newId, type Conversation, type Ending, type Message } from "../store/types.js";
 import { asOurs } from "./faults.js";
+import { Reader, type Reading, type ReadSoFar } from "./reading.js";
 import { continueAnswer, messagesOf, startAnswer } from "./request.js";
 import type { Settings } from "./settings.js";
 import type { States } from "./states.js";
@@ -37,6 +38,8 @@ export class Writing {
   readonly tokens = signal(0);
   /** Tokens a second so far. */
   readonly speed = signal(0);
+  /** How far a long conversation is read, while it is. */
+  readonly reading = signal<Reading | undefined>(undefined);
   readonly #abort = new AbortController();
   readonly #task: Task;
 
@@ -127,11 +130,13 @@ async function stream(means: Means, engine: Engine, writing: Writing): Promise<E
   const { row, task, signal: stopped } = writing;
   const settings = means.settings.value;
   stopped.throwIfAborted();
-  await means.states.bring(engine, task.chat);
+  const stoppedAt = await means.states.bring(engine, task.chat);
   stopped.throwIfAborted();
   const messages = messagesOf(task.branch, await means.store.instructions(task.chat, settings.instructions).catch(() => task.instructions));
   stopped.throwIfAborted();
   const { continued } = task;
+  const reader = new Reader();
+  if (!continued) await readFirst(means, engine, writing, messages, stoppedAt, reader);
   const answer = continued
     ? await continueAnswer(engine, messages, continued.content, settings, stopped)
     : await startAnswer(engine, messages, settings, task.drop, stopped);
@@ -153,7 +158,8 @@ async function stream(means: Means, engine: Engine, writing: Writing): Promise<E
     if (speed > 0) facts.speed = speed;
     if (usage) {
       facts.prompt = usage.prompt_tokens - (continued ? before : 0);
-      facts.cached = Math.min(usage.prompt_tokens_details.cached_tokens, facts.prompt);
+      // What was read just before, for this answer, was not remembered.
+      facts.cached = Math.max(0, Math.min(usage.prompt_tokens_details.cached_tokens, facts.prompt) - reader.fresh);
       if (usage.prompt_tokens_details.dropped_messages > 0) facts.dropped = usage.prompt_tokens_details.dropped_messages;
     }
     row.value = { ...row.value, ...facts };
@@ -163,6 +169,22 @@ async function stream(means: Means, engine: Engine, writing: Writing): Promise<E
   const full = usage && usage.prompt_tokens + usage.completion_tokens >= engine.info.model.contextLength;
   if (full) return "context";
   return usage && usage.completion_tokens >= settings.maxTokens ? "length" : undefined;
+}
+
+/** Reads what is new and long before the answer, and tells how far that is; where it is stopped, what has been read is kept. */
+async function readFirst(means: Means, engine: Engine, writing: Writing, messages: ChatMessage[], stopped: ReadSoFar | undefined, reader: Reader): Promise<void> {
+  const { task, signal } = writing;
+  const at = task.branch.findLastIndex(({ prompt }) => prompt !== undefined);
+  const { prompt, tokens = 0 } = task.branch[at] ?? {};
+  const before = messages.slice(0, messages.length - (task.branch.length - at));
+  const known = { answered: prompt === undefined ? undefined : { messages: before, prompt, tokens }, stopped };
+  try {
+    await reader.read(engine, messages, known, signal, (reading) => (writing.reading.value = reading));
+  } catch (error) {
+    if (signal.aborted && reader.at) void means.states.take(engine, task.chat, reader.at);
+    throw error;
+  }
+  writing.reading.value = undefined;
 }
 
 /** Writes an answer to the store every now and then, and when the page goes. */

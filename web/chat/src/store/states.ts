@@ -9,16 +9,16 @@ const MOST_STATES = 5;
 const MOST_BYTES = 1e9;
 
 /** What the engine had read of a conversation. */
-export async function stateOf(db: Database, id: string): Promise<Blob | undefined> {
-  return (await db.states.get(id).catch(() => undefined))?.state;
+export async function stateOf(db: Database, id: string): Promise<KeptState | undefined> {
+  return db.states.get(id).catch(() => undefined);
 }
 
 /** Keeps what the engine has read of a conversation. */
-export function keepState(db: Database, id: string, state: Blob): Promise<void> {
+export function keepState(db: Database, id: string, state: Blob, read?: KeptState["read"]): Promise<void> {
   return db.transaction("rw", db.chats, db.states, async () => {
     // It may have been deleted meanwhile.
     if (!(await db.chats.get(id))) return;
-    await db.states.put({ id, state, updated: Date.now() });
+    await db.states.put({ id, state, updated: Date.now(), ...(read && { read }) });
     const oldest = await db.states.orderBy("updated").toArray();
     let bytes = oldest.reduce((sum, { state }) => sum + state.size, 0);
     const goes = ({ state }: KeptState, at: number) => {

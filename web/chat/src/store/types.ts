@@ -92,6 +92,8 @@ export interface Chat {
 export interface KeptState {
   id: string;
   state: Blob;
+  /** Where a reading was stopped: tokens that it had read, and whether one stands before them that begins a document. */
+  read?: { tokens: number; addBos: boolean };
   /** Milliseconds since 1970. */
   updated: number;
 }
@@ -107,6 +109,8 @@ export interface DraftDocument {
   id: string;
   document: ReadDocument;
   tokens: number;
+  /** Only passages of it are to be read, also where all of it fits. */
+  mode?: "passages";
 }
 
 /** The documents beside the message box of a chat; "new" for one that has not begun. */

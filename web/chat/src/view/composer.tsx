@@ -4,6 +4,7 @@ import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { LONG_PASTE, type Pending } from "../app/documents.js";
+import type { DraftDocument } from "../store/types.js";
 import { keepDraft, redrawn } from "../app/local.js";
 import { announce, tell } from "../app/notices.js";
 import { language, number, t } from "../i18n/index.js";
@@ -38,6 +39,26 @@ function Speed() {
   return speed > 0 ? <span class="speed">{t("talk.speed", { speed: number(speed, 1) })}</span> : null;
 }
 
+/** Whether all of a document is read, or the passages that matter. */
+function Choice({ one: { id, document, tokens, mode } }: { one: DraftDocument }) {
+  const { documents } = useApp();
+  const fits = tokens <= documents.room.value;
+  const label = t("document.mode", { name: document.name });
+  return (
+    <select
+      aria-label={label}
+      title={fits ? label : t("document.tooLong", { name: document.name })}
+      value={mode ?? (fits ? "whole" : "passages")}
+      onChange={(event) => void documents.choose(id, event.currentTarget.value as "whole" | "passages")}
+    >
+      <option value="whole" disabled={!fits}>
+        {t("document.whole")}
+      </option>
+      <option value="passages">{t("document.matching")}</option>
+    </select>
+  );
+}
+
 /** A document beside the message box. */
 function Chip({ one }: { one: Pending }) {
   const { documents } = useApp();
@@ -59,6 +80,7 @@ function Chip({ one }: { one: Pending }) {
         {name}
       </span>
       <span class="facts">{facts}</span>
+      {kept && <Choice one={kept} />}
       <button type="button" class="small" aria-label={t("document.remove", { name })} onClick={remove}>
         <Icon name="close" />
       </button>

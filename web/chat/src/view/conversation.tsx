@@ -145,6 +145,7 @@ export function Conversation() {
               last={message === last}
               mine={message.id === writing?.id}
               busy={writing !== undefined}
+              documents={branch.slice(0, depth).some(({ attachments = [] }) => attachments.length > 0)}
               editing={talk.editing.value === message.id}
             />
           ))}

@@ -1,12 +1,14 @@
 /** One message: a question with its editor, or an answer with what can be done about it. */
 
+import { useSignal } from "@preact/signals";
 import { Component } from "preact";
 import { useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { draftOf, keepDraft } from "../app/local.js";
 import { announce, tell } from "../app/notices.js";
-import { number, t } from "../i18n/index.js";
-import type { Message } from "../store/types.js";
+import type { Reading } from "../app/reading.js";
+import { duration, number, t } from "../i18n/index.js";
+import type { Attachment, Message } from "../store/types.js";
 import { Icon } from "./icons.js";
 import { Markdown } from "./markdown.js";
 import { composes, CopyButton, focusPage } from "./parts.js";
@@ -23,7 +25,12 @@ export interface MessageProps {
   /** Whether any answer is being written here: then nothing else can be begun. */
   busy: boolean;
   editing: boolean;
+  /** Whether a document stands before it. */
+  documents: boolean;
 }
+
+/** Tokens from which it is worth telling that they were not read again. */
+const MANY = 512;
 
 function Versions({ message, versions }: Pick<MessageProps, "message" | "versions">) {
   const { talk } = useApp();
@@ -110,6 +117,30 @@ function Editor({ message, busy }: Pick<MessageProps, "message" | "busy">) {
   );
 }
 
+/** A document that went along; of one that was read in part, the passages. */
+function Document({ one: { name, part, text } }: { one: Attachment }) {
+  const open = useSignal(false);
+  if (!part) {
+    return (
+      <p class="document" dir="auto">
+        <Icon name="file" /> {name}
+      </p>
+    );
+  }
+  return (
+    <details class="document" onToggle={(event) => (open.value = event.currentTarget.open)}>
+      <summary dir="auto">
+        <Icon name="file" /> {name} ({part})
+      </summary>
+      {open.value && (
+        <div class="passages" dir="auto" tabIndex={0} role="region" aria-label={`${name} (${part})`}>
+          {text}
+        </div>
+      )}
+    </details>
+  );
+}
+
 function Question({ message, versions, busy, editing }: MessageProps) {
   const { talk } = useApp();
   return (
@@ -123,11 +154,8 @@ function Question({ message, versions, busy, editing }: MessageProps) {
             {t("talk.edit")}
           </button>
           <div class="said">
-            {message.attachments?.map(({ id, name, part }) => (
-              <p key={id} class="document" dir="auto">
-                <Icon name="file" /> {name}
-                {part && ` (${part})`}
-              </p>
+            {message.attachments?.map((one) => (
+              <Document key={one.id} one={one} />
             ))}
             <div class="body" dir="auto">
               {message.content}
@@ -151,7 +179,21 @@ export function factsOf({ ending, tokens, speed, facts, dropped, content }: Mess
   return parts.join(" · ");
 }
 
-function Thinking() {
+/** How far a long conversation is read before it is answered; in this tab only, where it happens. */
+function ReadingBar({ reading: { done, total, left } }: { reading: Reading }) {
+  const words = t("talk.reading", { done: number(done), total: number(total) });
+  return (
+    <div class="body reading">
+      <progress max={total} value={done} aria-label={t("talk.readingLabel")} aria-valuetext={words} />
+      <p>{[words, left !== undefined && left >= 1 && t("load.left", { time: duration(left) })].filter(Boolean).join(", ")}</p>
+    </div>
+  );
+}
+
+function Thinking({ mine = false }: { mine?: boolean }) {
+  const { talk } = useApp();
+  const reading = mine && talk.writing.value?.reading.value;
+  if (reading) return <ReadingBar reading={reading} />;
   return (
     <div class="body">
       <span class="thinking" role="img" aria-label={t("talk.thinking")}>
@@ -163,7 +205,7 @@ function Thinking() {
   );
 }
 
-function Answer({ message, versions, last, mine, busy }: MessageProps) {
+function Answer({ message, versions, last, mine, busy, documents }: MessageProps) {
   const { talk } = useApp();
   const { id, content, ending, prompt, cached, model } = message;
   const writing = ending === "writing";
@@ -175,7 +217,7 @@ function Answer({ message, versions, last, mine, busy }: MessageProps) {
   return (
     <article class={writing ? "assistant writing" : "assistant"}>
       <h2 class="hidden-visually">{`${t("talk.model")}:`}</h2>
-      {writing && content.trim() === "" ? <Thinking /> : <Markdown text={content} live={writing} />}
+      {writing && content.trim() === "" ? <Thinking mine={mine} /> : <Markdown text={content} live={writing} />}
       {writing && !mine && <p class="elsewhere">{t("talk.elsewhere")}</p>}
       {!writing && (
         <div class="meta">
@@ -190,6 +232,9 @@ function Answer({ message, versions, last, mine, busy }: MessageProps) {
             <button type="button" class="small continue" onClick={start(() => talk.continue(id))}>
               {t("talk.continue")}
             </button>
+          )}
+          {documents && prompt !== undefined && cached !== undefined && cached >= MANY && cached >= prompt / 2 && (
+            <span class="remembered">{t("talk.remembered", { cached: number(cached), prompt: number(prompt) })}</span>
           )}
           <span title={[read, model].filter(Boolean).join(" · ")}>{factsOf(message)}</span>
         </div>
@@ -218,6 +263,7 @@ export class MessageView extends Component<MessageProps> {
 /** Under a question that has no answer. */
 export function Unanswered({ message, waits }: { message: Message; waits: boolean }) {
   const { talk } = useApp();
+  const stopped = talk.stoppedAt.value?.question === message.id && talk.stoppedAt.value;
   if (waits) {
     return (
       <article class="assistant unanswered">
@@ -231,9 +277,9 @@ export function Unanswered({ message, waits }: { message: Message; waits: boolea
   return (
     <article class="assistant unanswered">
       <div class="meta">
-        {t("talk.unanswered")}
+        {stopped ? t("talk.readingStopped", { done: number(stopped.done), total: number(stopped.total) }) : t("talk.unanswered")}
         <button type="button" class="small" onClick={() => (focusPage(), void talk.answer(message.id))}>
-          {t("talk.answer")}
+          {t(stopped ? "talk.readOn" : "talk.answer")}
         </button>
       </div>
     </article>
