@@ -23,7 +23,10 @@ function reads(tab, { asIs = true } = {}) {
   const encode = (words) => [...words].map((letter) => letter.codePointAt(0));
   toy.info.model.contextLength = 100_000;
   toy.tokenizer.countTokens = async (words) => words.length;
-  toy.tokenizer.encode = async (words, { addBos = false } = {}) => [...(addBos ? [1] : []), ...encode(words)];
+  toy.tokenizer.encode = async (words, { addBos = false, ...rest } = {}) => {
+    assert.deepEqual(rest, {}, "options that there are not");
+    return [...(addBos ? [1] : []), ...encode(words)];
+  };
   toy.wait = async () => {};
   toy.prefill = async (prompt, { signal }) => {
     const ids = typeof prompt[0] === "number" ? prompt : [...(asIs ? [] : [9, 9, 9]), ...encode(written(prompt))];

@@ -391,7 +391,7 @@ test("a long document: how far it is read, stopped, gone on with; the next quest
   await openReady(page, await site.start(fakeEngine(READS)));
   await drop(page, "long.txt", "The heron stands in the reeds. ".repeat(100));
   await expect(page.locator(".attached li")).toContainText("tokens");
-  await say(page, "Which bird?");
+  await say(page, "Which bird? [say A heron.]");
   const bar = page.getByRole("progressbar", { name: "Reading before the answer" });
   await expect(bar).toHaveAttribute("value", "0");
   await step(page);
@@ -408,7 +408,7 @@ test("a long document: how far it is read, stopped, gone on with; the next quest
   }
   await done(page, 0);
   await expect(answers(page).first(), "it has just been read").not.toContainText("not read again");
-  await say(page, "And where?");
+  await say(page, "And where? [say In the reeds.]");
   await done(page, 1);
   await expect(answers(page).nth(1)).toContainText(/The document was not read again: 3,\d\d\d of 3,\d\d\d tokens were remembered/);
 });

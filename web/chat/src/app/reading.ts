@@ -44,7 +44,7 @@ const BEGIN = "<|im_start|>assistant\n";
  * where there was none, a very short conversation.
  */
 async function formatOf(engine: Engine, { answered, stopped }: Known, signal: AbortSignal): Promise<Format | undefined> {
-  if (stopped) return stopped;
+  if (stopped) return { addBos: stopped.addBos };
   const short: ChatMessage[] = [{ role: "user", content: "Hello" }];
   const expected = answered?.prompt ?? (await engine.prefill(short, { signal })).prompt_tokens;
   const text = answered ? chatml(answered.messages) + BEGIN : chatml(short);
