@@ -133,14 +133,29 @@ export class Documents {
       // Not kept there yet: until it is, it is here.
       this.#change(target, (all) => [...all.filter(({ id }) => !ids.has(id)), ...moving.map((one) => (one.stored ? { ...one, stored: false } : one))]);
     });
-    const kept = moving.flatMap(({ kept, stored }) => (kept && stored ? [kept] : []));
-    if (kept.length === 0) return this.#moved;
-    // One after the other: what is taken back must not be taken away by what took it along. First there, then not here any more.
+    // One after the other: what is taken back must not be taken away by what took it along.
     return (this.#moved = this.#moved.then(async () => {
-      if (!(await this.#keep(target, (documents) => [...documents.filter(({ id }) => !ids.has(id)), ...kept]))) return;
-      await this.#keep(source, (documents) => documents.filter(({ id }) => !ids.has(id)));
-      this.#change(target, (all) => all.map((one) => (ids.has(one.id) && one.kept ? { ...one, stored: true } : one)));
+      const there = await this.#moveKept(source, target, ids).catch(() => []);
+      for (const id of there) {
+        const now = this.#chatOf(id);
+        if (now === target) this.#change(now, (all) => all.map((one) => (one.id === id ? { ...one, stored: true } : one)));
+      }
     }));
+  }
+
+  /** The same for what the browser keeps. Those that were kept. @throws what the database throws; then all is as it was */
+  async #moveKept(source: string, target: string, ids: ReadonlySet<string>): Promise<string[]> {
+    const { drafts } = await this.#db;
+    return drafts.db.transaction("rw", drafts, async () => {
+      const [from, to] = await drafts.bulkGet([source, target]);
+      const moving = from?.documents.filter(({ id }) => ids.has(id)) ?? [];
+      if (!from || moving.length === 0) return [];
+      const left = from.documents.filter(({ id }) => !ids.has(id));
+      await drafts.put({ id: target, documents: [...(to?.documents ?? []), ...moving] });
+      if (left.length > 0) await drafts.put({ id: source, documents: left });
+      else await drafts.delete(source);
+      return moving.map(({ id }) => id);
+    });
   }
 
   /** Tokens that there is room for beside what the conversation has, and an answer. */
