@@ -16,7 +16,7 @@ $tests --lib
 # Modules of tests/all.rs; one test of `shaders` opens a device.
 $tests --test all -- chat:: checkpoint:: family:: fuzz:: sampling:: shaders:: signatures:: text:: vocabulary:: \
     --skip a_pipeline_that_fails_is_reported_by_name
-$tests --test cli --test hub --test net
+$tests --test cli --test hub --test net --test requests
 step "types"
 for part in package chat e2e; do (cd web && node_modules/.bin/tsc -p "$part"); done
 (cd web && npm run --silent test:unit)
