@@ -57,7 +57,7 @@ check: tools $(modules)
 	@sh web/scripts/wasm.sh check
 
 hashes: tools
-	@UPDATE_HASHES=1 cargo test --release -p peregrine-tests --test all -- sources_and_plans
+	@cargo test --release -p peregrine-tests --test all -- --ignored hashes_are_written_anew
 
 fmt:
 	@cargo fmt --all
@@ -72,7 +72,8 @@ native: tools
 wasm: $(wasm)
 page: $(page)
 
-$(modules): web/package.json web/package-lock.json
+# Whatever says which packages there are.
+$(modules): web/package-lock.json $(wildcard web/package.json web/*/package.json web/package/test/types/package*.json web/package/test/types/.npmrc) web/scripts/modules.sh
 	@sh web/scripts/modules.sh
 
 $(wasm): $(rust) $(modules) web/scripts/wasm.sh
@@ -88,5 +89,8 @@ $(page): $(package) $(model) web/chat/index.html web/chat/vite.config.js $(shell
 	@cd web/chat && ../node_modules/.bin/vite build --logLevel warn
 	@touch $@
 
+# Everything that git ignores, except what a model was trained with (models/tiny/build).
 clean:
-	rm -rf target .tools web/node_modules web/docs/node_modules web/docs/dist web/package/wasm web/package/dist web/package/models web/chat/dist web/e2e/test-results
+	rm -rf target .tools web/node_modules web/*/node_modules web/*/dist web/package/wasm web/package/models
+	rm -rf web/package/test/types/node_modules web/e2e/test-results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -103,3 +103,42 @@ fn null_fields_are_not_there_and_reasoning_goes_by_all_its_names() {
         "{'thinking': 'r', 'role': 'assistant', 'content': 'x', 'reasoning': 'r', 'reasoning_content': 'r'}"
     );
 }
+
+/// One line of a template must not fill the memory or run for ever, whatever it multiplies.
+#[test]
+fn texts_that_grow_run_out_of_steps_before_memory() {
+    let long = "{% set s = 'x' * 100000 %}";
+    for grows in [
+        "{{ (s | replace('x', s)) | length }}",
+        "{{ s.replace('x', s) | length }}",
+        "{{ s.replace('', s) | length }}",
+        "{{ s.join(s | list) | length }}",
+        "{{ s | list | join(s) | length }}",
+        "{{ ('\n' * 100000) | indent(s, blank=true) | length }}",
+        "{{ ('{0:1000000}' * 1000).format(1) | length }}",
+        "{{ (('%(a)1000000d' * 1000) % {'a': 1}) | length }}",
+        "{{ ('%(a)1000000d' * 1000) | format(a=1) | length }}",
+        "{{ s.translate({120: s}) | length }}",
+        "{{ (s | list) | tojson(indent=100000) | length }}",
+        "{{ (s | list) | tojson(separators=[s, s]) | length }}",
+        "{% for i in range(1000) %}{% set t = 'x'.center(1000000) %}{% endfor %}",
+        "{% for i in range(1000) %}{% set t = 'x' | center(1000000) %}{% endfor %}",
+        "{% for i in range(1000) %}{% set t = 'x'.ljust(1000000) %}{% endfor %}",
+        "{% for i in range(1000) %}{% set t = 'x'.zfill(1000000) %}{% endfor %}",
+        "{% for i in range(1000) %}{% set t = '\t'.expandtabs(1000000) %}{% endfor %}",
+    ] {
+        let error = render(&format!("{long}{grows}"), &json!({})).unwrap_err().to_string();
+        assert!(error.contains("come to an end"), "{grows}: {error}");
+    }
+    // What a conversation needs is far from it.
+    let document = "é ".repeat(300_000);
+    let text = render("{{ d.replace('é', 'e').strip() | replace('e', 'é') }}", &json!({"d": document})).unwrap();
+    assert_eq!(text, document.trim_end());
+}
+
+#[test]
+fn wide_grouped_numbers_take_no_time() {
+    let text = render("{{ '{:01000000,}'.format(1) }}", &json!({})).unwrap();
+    // Of 1,000,000 characters the first would be a separator: one digit more, as Python has it.
+    assert_eq!((text.len(), &text[..6], &text[text.len() - 8..]), (1_000_001, "0,000,", ",000,001"));
+}

@@ -1,13 +1,17 @@
 //! The self-check: what is right passes in every variant, every planted fault is found, and what it is found in is not used.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
-use peregrine::Error;
+use peregrine::checkpoint::Checkpoint;
+use peregrine::checkpoint::source::{MemorySource, Source};
 use peregrine::gpu::{Access, Alter, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
-use peregrine::selfcheck::{Outcomes, Verdict, load, self_check};
-use peregrine::session::Session;
+use peregrine::sampling::SamplingOptions;
+use peregrine::selfcheck::{Outcomes, Verdict, load as load_checked, self_check};
+use peregrine::session::{GenerateOptions, Session};
 use peregrine::state::KvType;
+use peregrine::{Error, LocalFuture};
 use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model};
 use pollster::block_on;
 
@@ -89,6 +93,8 @@ fn faults_in_kernels_of_gpus_are_found() {
         fault!("merge", "= sum / total;", "= 1.001 * sum / total;"),
         fault!("candidates", "best[index] = better(best[index], best[index + reach]);", "best[index] = best[index];"),
         fault!("sample", "store_token(best[0].token,", "store_token(best[0].token + 1u,"),
+        fault!("weigh", "let bin = bin_of(away);", "let bin = bin_of(away / 2u);"),
+        fault!("gather", "certain += tally(w);", "certain += 2u * tally(w);"),
         fault!("draw", "store_token(token, false);", "store_token(token ^ 1u, false);"),
     ];
     for (kernel, alter) in faults {
@@ -97,6 +103,18 @@ fn faults_in_kernels_of_gpus_are_found() {
             let found = outcome(&options, &golden_path(&format!("{case}.gguf")), KvType::F32);
             assert!(found.is_some(), "{kernel}, {case}");
             println!("{kernel}, {case}: {}", found.unwrap());
+        }
+    }
+}
+
+#[test]
+fn faults_in_the_gated_norm_are_found() {
+    let (_, alter) = fault!("gated_norm", "+ EPS", "+ 0.03");
+    for shapes in [ShapeClass::Hardware, ShapeClass::Software] {
+        let options = GpuOptions { alter: Some(alter), ..shaped(shapes, Reduction::Workgroup) };
+        for case in ["norm1", "norm2"] {
+            let found = outcome(&options, &golden_path(&format!("{case}.gguf")), KvType::F32);
+            assert!(found.as_ref().is_some_and(|what| what.contains("gated_norm")), "{shapes:?}, {case}: {found:?}");
         }
     }
 }
@@ -120,7 +138,7 @@ fn faults_in_kernels_of_software_adapters_are_found() {
 fn tried(options: &GpuOptions, outcomes: &mut Outcomes) -> Result<(Vec<Verdict>, Vec<f32>), Error> {
     let checkpoint = checkpoint(&golden_path("norm1.gguf"));
     let heard = RefCell::new(Vec::new());
-    let checked = block_on(load(
+    let checked = block_on(load_checked(
         &Access::new(),
         options,
         &checkpoint,
@@ -187,7 +205,7 @@ fn what_fails_is_not_used_and_that_is_remembered() {
 
 #[test]
 fn logits_that_are_no_numbers_end_in_an_error_that_says_where() {
-    // Inside of the layers, and only in the head; as a prompt and as a step of an answer.
+    // Inside of the layers, as a prompt.
     let mlp: Alter = |name, source| match name {
         "attention_tile" | "mixer_step" => source.replace("let fade = exp(", "let fade = exp(1e9 + "),
         _ => source,
@@ -204,4 +222,95 @@ fn logits_that_are_no_numbers_end_in_an_error_that_says_where() {
     assert_eq!(error.code(), "not-finite");
     assert_eq!(session.position(), 0, "nothing of it is kept");
     assert!(session.logits().is_empty());
+}
+
+/// In the middle of an answer, where the GPU draws and nobody reads the logits of each token.
+#[test]
+fn a_step_of_an_answer_that_is_no_number_ends_it() {
+    let (_, step) = fault!("mixer_step", "let decay = exp(", "let decay = exp(1e9 + ");
+    let options = GpuOptions { alter: Some(step), ..shaped(ShapeClass::Hardware, Reduction::Workgroup) };
+    let checkpoint = checkpoint(&tiny_model());
+    let load = LoadOptions::default();
+    let engine = block_on(peregrine::session::Engine::load(&gpu(&options), &checkpoint, &load, &mut |_| {})).unwrap();
+    let mut session = Session::new(&engine).unwrap();
+    block_on(session.prefill(&(1..80).collect::<Vec<_>>())).unwrap();
+    for temperature in [0.0, 0.8] {
+        let sampling = SamplingOptions { temperature, ..SamplingOptions::default() };
+        let options = GenerateOptions { max_tokens: 8, ignore_end: true, sampling, ..GenerateOptions::default() };
+        let mut pieces = 0;
+        let error = block_on(session.generate(&options, &mut |_| {
+            pieces += 1;
+            true
+        }));
+        let error = error.map(|answer| answer.text).unwrap_err();
+        assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+        assert!(pieces <= 1, "what was drawn from numbers, and nothing after it: {pieces}");
+        assert_eq!(session.position(), 0, "nothing of it is kept");
+        block_on(session.prefill(&(1..80).collect::<Vec<_>>())).unwrap();
+    }
+}
+
+/// The layers are right, and the head's products are too large for a number.
+#[test]
+fn a_head_that_overflows_is_named() {
+    let (from, to) = (golden_path("hf-folder"), tempfile::TempDir::new().unwrap());
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let config = to.path().join("config.json");
+    let mut fields: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    fields["lm_head_multiplier"] = serde_json::json!(3e38);
+    std::fs::write(config, fields.to_string()).unwrap();
+    let checkpoint = checkpoint(to.path());
+    let options = shaped(ShapeClass::Hardware, Reduction::Workgroup);
+    let load = LoadOptions::default();
+    let engine = block_on(peregrine::session::Engine::load(&gpu(&options), &checkpoint, &load, &mut |_| {})).unwrap();
+    let mut session = Session::new(&engine).unwrap();
+    let error = block_on(session.prefill(&[5, 9, 2])).unwrap_err();
+    let Error::NotFinite { stage, .. } = &error else { panic!("{error}") };
+    assert!(stage.contains("lm_head"), "{error}");
+    assert!(session.logits().is_empty());
+}
+
+/// Bytes in memory, counted when they are read.
+struct Counted {
+    inner: MemorySource,
+    bytes: Cell<u64>,
+}
+
+impl Source for Counted {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> LocalFuture<'a, peregrine::Result<()>> {
+        self.bytes.set(self.bytes.get() + buf.len() as u64);
+        self.inner.read(offset, buf)
+    }
+}
+
+/// Over a network each piece costs a request, and from a browser's store a part of the file.
+#[test]
+fn the_self_check_reads_nothing_that_loading_has_not_read() {
+    let mut outcomes = Outcomes::new();
+    let mut read = Vec::new();
+    for case in ["norm1", "tied", "norm1", "tied"] {
+        let bytes = std::fs::read(golden_path(&format!("{case}.gguf"))).unwrap();
+        let source = Rc::new(Counted { inner: MemorySource::new(case, bytes), bytes: Cell::new(0) });
+        let checkpoint = block_on(Checkpoint::open_gguf_parts(vec![source.clone()])).unwrap();
+        let opened = source.bytes.get();
+        let (access, options) = (Access::new(), shaped(ShapeClass::Hardware, Reduction::Workgroup));
+        let load = LoadOptions::default();
+        let checked =
+            block_on(load_checked(&access, &options, &checkpoint, &load, &mut outcomes, &mut |_| {}, &mut |_| {}));
+        let verdict = &checked.unwrap().verdicts[0];
+        read.push((verdict.seconds.is_some(), source.bytes.get() - opened));
+    }
+    let [(true, first), (true, second), (false, known), (false, other)] = read[..] else { panic!("{read:?}") };
+    assert_eq!((first, second), (known, other));
 }

@@ -314,18 +314,20 @@ fn prefill_can_be_stopped_inside_a_chunk_where_it_takes_long() {
         assert_eq!((stopped.finish, stopped.ids.len(), session.position()), (Finish::Cancelled, 0, 0));
         let whole = ask(&mut beside(&session), &user(FIRST), &options);
         assert_eq!(block_on(session.generate(&options, &mut |_| true)).unwrap().ids, whole.ids);
-
-        // In the second turn, however far it had come: back to the border between the turns, and on from there.
-        let messages = then(user(FIRST), &whole, SECOND);
-        let expected = ask(&mut session, &messages, &options);
-        for nth in 2..6 {
-            let mut other = beside(&session);
-            ask(&mut other, &user(FIRST), &options);
-            ask(&mut other, &messages, &stopped_at(nth, options.clone()));
-            let answer = ask(&mut other, &messages, &options);
-            assert_eq!(answer.ids, expected.ids, "stopped at {nth}");
-            assert!(answer.cached_tokens > 10, "stopped at {nth}: {} tokens were kept", answer.cached_tokens);
-        }
+    }
+    // In the second turn, however far it had come: back to the border between the turns, and on from there.
+    let (mut session, options) = (open(&software, &LoadOptions::default()), greedy(8));
+    let whole = ask(&mut session, &user(FIRST), &options);
+    let messages = then(user(FIRST), &whole, SECOND);
+    let expected = ask(&mut session, &messages, &options);
+    for nth in 2..6 {
+        let mut other = open(&software, &LoadOptions::default());
+        ask(&mut other, &user(FIRST), &options);
+        let stopped = ask(&mut other, &messages, &stopped_at(nth, options.clone()));
+        assert_eq!((stopped.finish, stopped.ids.len()), (Finish::Cancelled, 0), "stopped at {nth}");
+        let answer = ask(&mut other, &messages, &options);
+        assert_eq!(answer.ids, expected.ids, "stopped at {nth}");
+        assert!(answer.cached_tokens > 10, "stopped at {nth}: {} tokens were kept", answer.cached_tokens);
     }
 }
 

@@ -116,3 +116,43 @@ fn expressions_that_mean_other_things_elsewhere_are_refused() {
     let error = Tokenizer::new(&checkpoint.tokenizer, 300).unwrap_err().to_string();
     assert!(error.contains("regular expression") && error.contains('^'), "{error}");
 }
+
+/// A file that says that a token which ends a turn is no control token: a person could end his turn by typing it.
+#[test]
+fn what_ends_a_turn_is_a_control_token_whatever_its_entry_says() {
+    let path = peregrine_tests::golden_path("hf-folder/tokenizer.json");
+    let mut file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for token in file["added_tokens"].as_array_mut().unwrap() {
+        token["special"] = json!(false);
+    }
+    let next = file["model"]["vocab"].as_object().unwrap().len() + file["added_tokens"].as_array().unwrap().len();
+    for (text, config) in [
+        // By its name, by the id that config.json states, by what every model of the family means by it.
+        ("<|stop|>", json!({"eos_token": "<|stop|>"})),
+        ("<|tool|>", json!({"tool_token": "<|tool|>"})),
+        ("<|im_end|>", json!({})),
+    ] {
+        let mut file = file.clone();
+        let added = file["added_tokens"].as_array_mut().unwrap();
+        if !added.iter().any(|token| token["content"] == text) {
+            added.push(json!({"id": next, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": false}));
+        }
+        let checkpoint = open(&json!({"tokenizer.json": file, "tokenizer_config.json": config})).unwrap();
+        let tokenizer = tokenizer(&checkpoint);
+        let id = tokenizer.encode(text, false).unwrap();
+        assert_eq!(id.len(), 1, "{text}");
+        assert!(tokenizer.is_special(id[0]), "{text}");
+        assert!(!tokenizer.encode_plain(text).unwrap().contains(&id[0]), "{text}");
+    }
+}
+
+#[test]
+fn a_tokenizer_file_that_is_no_object_is_refused() {
+    for content in ["[1]", "7", "\"x\"", "null"] {
+        let files = json!({"tokenizer.json": content, "added_tokens.json": {"<|tool|>": 267}});
+        let error = open(&files).map(|_| ()).unwrap_err();
+        assert_eq!(error.code(), "malformed", "{error}");
+        assert!(error.to_string().contains("tokenizer.json"), "{error}");
+    }
+}

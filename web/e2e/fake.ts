@@ -8,12 +8,13 @@ import type { Page } from "@playwright/test";
 import { sendBytes } from "./support.js";
 
 /**
- * Questions may say: [slow] a word every 40 ms, 400 of them; [never] nothing until it is stopped; [fail] an error after some words;
+ * Questions may say: [slow] a word every 40 ms, 4000 of them: it is stopped; [never] nothing until it is stopped; [once] the same, from the second time on; [fail] an error after some words;
  * [full] the context is too short; [told] what the instructions are; [say TEXT] exactly that. Whatever else is asked is answered with its own words and a number.
  */
 const WORKER = `
   let serial = 0;
   const open = new Map();
+  const answered = new Set();
   const info = (name) => ({
     model: { name, parameters: 31e6, bytes: 18.6e6, formats: "Q4_0", vocabSize: 4096, layers: 4, contextLength: 4096 },
     device: { name: "Fake GPU", vendor: "", architecture: "", software: false, subgroups: false, reduction: "workgroup", shapes: "hardware", why: {} },
@@ -34,8 +35,10 @@ const WORKER = `
     const told = /\\[say ([^]*)\\]$/.exec(asked)?.[1];
     const system = request.messages?.find(({ role }) => role === "system")?.content ?? "nothing";
     const slow = asked.includes("[slow]");
-    const words = asked.includes("[told]") ? ["I was told: " + system] : told ? [told] : slow ? Array.from({ length: 400 }, (_, i) => "word" + i + " ") : ("Answer " + ++serial + " to: " + asked.replace(/[^\\w ]/g, "")).match(/\\S+\\s*/g);
-    while (asked.includes("[never]") && !open.get(id)?.stopped) await wait(10);
+    const words = asked.includes("[told]") ? ["I was told: " + system] : told ? [told] : slow ? Array.from({ length: 4000 }, (_, i) => "word" + i + " ") : ("Answer " + ++serial + " to: " + asked.replace(/[^\\w ]/g, "")).match(/\\S+\\s*/g);
+    const never = asked.includes("[never]") || (asked.includes("[once]") && answered.has(asked));
+    answered.add(asked);
+    while (never && !open.get(id)?.stopped) await wait(10);
     for (const word of words) {
       if (open.get(id)?.stopped) return result("cancelled", written);
       if (written.length >= request.maxTokens) return result("length", written);

@@ -2,11 +2,12 @@
 // that is needed, so there is no client library.
 
 import { spawn } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import WebSocket from "ws";
+import { withLavapipe } from "./vulkan.mjs";
 
 const PREFERENCES = {
   "dom.webgpu.enabled": true,
@@ -29,14 +30,6 @@ function firefox() {
   const found = ["firefox-esr", "firefox"].flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path));
   if (!found) throw new Error("there is no Firefox: sh web/scripts/system.sh firefox installs it; FIREFOX=/path says where it is");
   return found;
-}
-
-/** The environment in which Vulkan's loader finds Mesa's driver that computes on the CPU, where there is one. */
-export function withLavapipe() {
-  const folder = "/usr/share/vulkan/icd.d";
-  const file = existsSync(folder) && readdirSync(folder).find((name) => /^lvp_icd.*\.json$/.test(name));
-  // Mesa's drivers complain without this folder.
-  return { ...process.env, XDG_RUNTIME_DIR: process.env.XDG_RUNTIME_DIR ?? tmpdir(), ...(file ? { VK_ICD_FILENAMES: join(folder, file) } : {}) };
 }
 
 /** Opens the page and gives what the expression comes to there, a promise's value, as JSON. `log` hears the page's console. */

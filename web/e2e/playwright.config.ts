@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { defineConfig } from "@playwright/test";
 
 const browser = execFileSync("sh", [fileURLToPath(new URL("../scripts/browser.sh", import.meta.url))], { encoding: "utf8" }).trim();
+if (!browser) throw new Error("there is no Chromium: sh web/scripts/system.sh browser installs it; CHROMIUM=/path says where it is");
 
 /** What headless Chromium needs for WebGPU without a GPU, and to leave the network alone. */
 export const FLAGS = [

@@ -139,6 +139,18 @@ export async function waitReady(page: Page): Promise<void> {
   if (await failed.isVisible()) throw new Error(`the page could not load the model: ${await failed.innerText()}`);
 }
 
+/** What the page has kept in a table of its database. */
+export function kept<T>(page: Page, table: "chats" | "messages" | "states" | "drafts"): Promise<T[]> {
+  return page.evaluate(async (table) => {
+    const opening = indexedDB.open("peregrine");
+    const db = await new Promise<IDBDatabase>((resolve) => (opening.onsuccess = () => resolve(opening.result)));
+    const reading = db.transaction(table).objectStore(table).getAll();
+    const all = await new Promise<unknown[]>((resolve) => (reading.onsuccess = () => resolve(reading.result)));
+    db.close();
+    return all as T[];
+  }, table);
+}
+
 /** Sets the temperature to 0, as a person would. */
 export async function beGreedy(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Settings" }).click();

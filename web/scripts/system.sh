@@ -11,9 +11,8 @@ for what in "$@"; do
     native)
         command -v cargo >/dev/null || die "Rust is missing: install it from https://rustup.rs, then run make again"
         command -v cc >/dev/null || apt_install build-essential
-        command -v node >/dev/null || die "Node.js 20 or newer is missing: install it from https://nodejs.org"
-        major=$(node -p 'process.versions.node.split(".")[0]')
-        [ "$major" -ge 20 ] || die "Node.js 20 or newer is needed, this is $(node --version)"
+        command -v node >/dev/null || die "Node.js is missing: install it from https://nodejs.org"
+        node web/scripts/node-version.mjs
         command -v npm >/dev/null || die "npm is missing: it comes with Node.js from https://nodejs.org"
         ;;
     vulkan)
@@ -28,11 +27,14 @@ for what in "$@"; do
         fi
         ;;
     browser)
-        [ -n "$(sh web/scripts/browser.sh)" ] || apt_install chromium
+        # In a shell of its own: where there is no such package the answer is another one.
+        [ -n "$(sh web/scripts/browser.sh)" ] || (apt_install chromium) ||
+            die "Chromium is missing: install it (on Ubuntu: snap install chromium), or name a Chromium or Chrome in CHROMIUM=/path"
         ;;
     firefox)
         mac=/Applications/Firefox.app/Contents/MacOS/firefox
-        [ -n "${FIREFOX:-}" ] || command -v firefox-esr >/dev/null || command -v firefox >/dev/null || [ -x $mac ] || apt_install firefox-esr
+        [ -n "${FIREFOX:-}" ] || command -v firefox-esr >/dev/null || command -v firefox >/dev/null || [ -x $mac ] || (apt_install firefox-esr) ||
+            die "Firefox is missing: install it (on Ubuntu: snap install firefox), or name one in FIREFOX=/path"
         ;;
     *) die "system.sh: unknown part $what" ;;
     esac

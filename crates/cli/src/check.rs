@@ -102,7 +102,13 @@ pub fn run(args: &Args) -> Outcome {
         if let Some(r) = differs
             && first_difference.is_none()
         {
-            first_difference = Some(format!("{} ({name}, step of {} tokens)", r.describe(), r.tokens));
+            first_difference = Some(format!(
+                "{} at index {}, largest value {:.3e} ({name}, step of {} tokens)",
+                r.describe(),
+                r.index,
+                r.magnitude,
+                r.tokens
+            ));
         }
         reports.push(if args.json {
             report_json(name, &gpu, &results, differs)

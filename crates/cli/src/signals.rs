@@ -1,4 +1,4 @@
-//! What ends the program from outside: Ctrl-C, `kill`, a closed terminal. Files that are not finished are taken away first.
+//! What ends the program from outside: Ctrl-C, `Ctrl-\`, `kill`, a closed terminal. Files that are not finished are taken away first.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,6 +9,9 @@ use peregrine::checkpoint::part_file::discard_unfinished;
 pub enum Signal {
     /// Ctrl-C
     Interrupt,
+    /// `Ctrl-\`
+    #[cfg_attr(not(unix), allow(dead_code))]
+    Quit,
     /// `kill`
     #[cfg_attr(not(unix), allow(dead_code))]
     Terminate,
@@ -23,6 +26,7 @@ impl Signal {
         match self {
             Self::Hangup => 129,
             Self::Interrupt => 130,
+            Self::Quit => 131,
             Self::Terminate => 143,
         }
     }
@@ -68,8 +72,12 @@ mod unix {
 
     use super::{Signal, received};
 
-    const CAUGHT: [(Number, Signal); 3] =
-        [(Number::SIGINT, Signal::Interrupt), (Number::SIGTERM, Signal::Terminate), (Number::SIGHUP, Signal::Hangup)];
+    const CAUGHT: [(Number, Signal); 4] = [
+        (Number::SIGINT, Signal::Interrupt),
+        (Number::SIGQUIT, Signal::Quit),
+        (Number::SIGTERM, Signal::Terminate),
+        (Number::SIGHUP, Signal::Hangup),
+    ];
 
     pub fn catch() {
         let mut set = SigSet::empty();

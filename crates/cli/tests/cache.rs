@@ -172,11 +172,8 @@ fn whoever_fetches_holds_the_lock() {
     lock.lock().unwrap();
     let child = hub.command(&["info", "org/repo:Q4_0"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     // It has asked what the file is called.
-    let mut requests = Vec::new();
-    while requests.len() < 3 {
-        requests.extend(hub.requests());
-        std::thread::yield_now();
-    }
+    hub.wait_for(3);
+    hub.requests();
     let blobs = hub.home.path().join("hub/models--org--repo/blobs");
     std::fs::create_dir_all(&blobs).unwrap();
     std::fs::write(blobs.join(&etag), tiny()).unwrap();

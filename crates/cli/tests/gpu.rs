@@ -2,30 +2,27 @@
 
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
+mod common;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
+
+use crate::common::{model, program};
 
 /// A question in the model's own format.
 const QUESTION: &str =
     "<|begin_of_text|><|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n";
 
-fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf")
-}
-
 /// Runs `peregrine COMMAND MODEL ARGS`, with `input` on standard input; it must succeed.
 fn run(command: &str, args: &[&str], input: &str) -> Output {
     // `fidelity` without a model makes its own.
     let model = (command != "fidelity").then(model);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_peregrine"))
+    let mut child = program()
         .arg(command)
         .args(model)
         .args(args)
-        // Mesa's drivers complain on stderr where there is none.
-        .env("XDG_RUNTIME_DIR", std::env::temp_dir())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -118,20 +115,45 @@ fn the_seed_decides() {
     assert_ne!(with("1"), with("2"));
 }
 
+/// What is known of a device is kept in the cache folder, and not looked at again.
+#[test]
+fn outcomes_of_self_checks_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("peregrine/self-checks.json");
+    let notes = || {
+        let mut command = program();
+        command.arg("generate").arg(model()).args(["--prompt", "x", "--max-tokens", "1"]);
+        let output = command.env("XDG_CACHE_HOME", folder.path()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        stderr
+    };
+    let kept = || serde_json::from_slice::<serde_json::Map<_, _>>(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(!notes().contains("is not used"));
+    let found = kept();
+    let last = found.iter().find(|(_, outcome)| outcome.is_null()).unwrap().0.clone();
+    assert!(last.starts_with(env!("CARGO_PKG_VERSION")), "{last}");
+    // Had it been wrong, it would not be tried.
+    let mut planted = found.clone();
+    planted.insert(last.clone(), "planted".into());
+    std::fs::write(&file, serde_json::to_vec(&planted).unwrap()).unwrap();
+    let told = notes();
+    assert!(told.contains("is not used, since it computes wrong results here: planted"), "{told}");
+    // The next way was looked at, and is kept beside what was known.
+    assert_eq!((kept().len(), &kept()[&last]), (found.len() + 1, &Value::from("planted")));
+    // What is no list costs another check, and is replaced.
+    std::fs::write(&file, "{").unwrap();
+    notes();
+    assert_eq!(kept(), found);
+}
+
 #[test]
 fn a_budget_makes_the_context_smaller() {
     let short = ["--prompt", "x", "--max-tokens", "2"];
     let output = run("generate", &[&short[..], &["--memory-budget", "40MB"]].concat(), "");
     let note = String::from_utf8(output.stderr).unwrap();
     assert!(note.contains("the context has") && note.lines().count() == 1, "{note}");
-    let output = Command::new(env!("CARGO_BIN_EXE_peregrine"))
-        .arg("generate")
-        .arg(model())
-        .args(short)
-        .args(["--memory-budget", "1MB"])
-        .env("XDG_RUNTIME_DIR", std::env::temp_dir())
-        .output()
-        .unwrap();
+    let output = program().arg("generate").arg(model()).args(short).args(["--memory-budget", "1MB"]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.starts_with("error: the model does not fit") && error.lines().count() == 1, "{error}");
@@ -207,10 +229,7 @@ fn the_bench_table_has_a_row_for_each_model() {
     let sections = |list: &str| {
         let sizes = ["--sizes", "toy", "--types", "Q4_K_M", "--contexts", "40,150,9999", "--layers", "1"];
         let short = ["--prompt-tokens", "40", "--gen-tokens", "4", "--sections", list];
-        let program = env!("CARGO_BIN_EXE_peregrine");
-        let mut command = Command::new(program);
-        command.arg("bench-table").args(sizes).args(short).env("XDG_RUNTIME_DIR", std::env::temp_dir());
-        let output = command.output().unwrap();
+        let output = program().arg("bench-table").args(sizes).args(short).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{stderr}");
         String::from_utf8(output.stdout).unwrap()

@@ -3,11 +3,13 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
+mod common;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use nix::fcntl::OFlag;
@@ -17,14 +19,7 @@ use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf")
-}
-
-fn prepared(mut command: Command, args: &[&str]) -> Command {
-    command.args(args).env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    command
-}
+use crate::common::{PROGRAM, isolated, model, program, program_after};
 
 /// `chat` with a state file, at the other end of pipes.
 struct Chat {
@@ -42,14 +37,9 @@ impl Chat {
     }
 
     fn with(model: &Path, state: &Path, script: &str, args: &[&str]) -> Self {
-        // Whoever runs the tests may ignore signals, and what is ignored is inherited.
-        let mut command = Command::new("env");
-        command.arg("--default-signal=HUP,INT,QUIT,TERM,PIPE");
-        command.args(["sh", "-c", &format!("{script} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_peregrine")]);
+        let mut command = program_after(script);
         command.args(["chat", model.to_str().unwrap(), "--state", state.to_str().unwrap()]);
-        let mut command =
-            prepared(command, if args.contains(&"--temperature") { &[] } else { &["--temperature", "0"] });
-        command.args(args);
+        command.args(if args.contains(&"--temperature") { &[][..] } else { &["--temperature", "0"] }).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -112,7 +102,9 @@ fn a_signal_at_rest() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("a.state");
     for (turn, (signal, status)) in
-        [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)].into_iter().enumerate()
+        [(Signal::SIGINT, 130), (Signal::SIGQUIT, 131), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)]
+            .into_iter()
+            .enumerate()
     {
         // Each goes on where the last one was ended.
         let mut chat = Chat::start(&state, "", &["--max-tokens", "4"]);
@@ -297,11 +289,10 @@ impl Screen {
 /// `chat` in a session of its own whose terminal that is.
 fn at_a_terminal(state: &Path, slave: &OwnedFd) -> Child {
     let mut command = Command::new("env");
-    command.args(["--default-signal=HUP,INT,TERM", "setsid", "--ctty", env!("CARGO_BIN_EXE_peregrine"), "chat"]);
-    command.arg(model());
-    let args = ["--state", state.to_str().unwrap(), "--temperature", "0", "--max-tokens", "4"];
+    command.args(["--default-signal=HUP,INT,QUIT,TERM", "setsid", "--ctty", PROGRAM, "chat"]).arg(model());
+    command.args(["--state", state.to_str().unwrap(), "--temperature", "0", "--max-tokens", "4"]);
     let end = || Stdio::from(slave.try_clone().unwrap());
-    prepared(command, &args).env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()
+    isolated(command).env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()
 }
 
 #[test]
@@ -332,10 +323,8 @@ fn a_terminal_is_left_as_it_was() {
     screen.types("  Hi  \r");
     screen.until("tokens/s");
     screen.until("> ");
-    // The editor takes every key by itself.
-    while flags().contains(LocalFlags::ICANON) {
-        std::thread::yield_now();
-    }
+    // The editor takes every key by itself, from before it asks.
+    assert!(!flags().contains(LocalFlags::ICANON));
     kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert_eq!(flags(), before);
@@ -343,9 +332,9 @@ fn a_terminal_is_left_as_it_was() {
 }
 
 fn generate(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_peregrine"));
-    command.args(["generate", model().to_str().unwrap()]);
-    prepared(command, args)
+    let mut command = program();
+    command.arg("generate").arg(model()).args(args);
+    command
 }
 
 fn text(output: &Output) -> String {

@@ -8,19 +8,16 @@ mod common;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::{model, ok, run, told};
+use crate::common::{model, ok, program_after, run, told};
 
 /// Runs the program on a disk that is full after 64 KiB or so.
 fn limited(args: &[&str]) -> Output {
-    let script = "ulimit -f 64; exec \"$0\" \"$@\"";
-    let mut command = Command::new("sh");
-    command.args(["-c", script, env!("CARGO_BIN_EXE_peregrine")]).args(args);
-    command.env("XDG_RUNTIME_DIR", std::env::temp_dir()).output().unwrap()
+    program_after("ulimit -f 64;").args(args).output().unwrap()
 }
 
 /// Files of results: there whole, or as they were.
@@ -76,18 +73,13 @@ fn results_of_a_model_are_whole_or_not_there() {
 /// Killed in the middle: nothing stays, and whoever waits knows by what it was killed.
 #[test]
 fn a_signal_leaves_nothing_behind() {
-    for (signal, number) in [(Signal::SIGINT, 2), (Signal::SIGTERM, 15), (Signal::SIGHUP, 1)] {
+    for (signal, number) in [(Signal::SIGINT, 2), (Signal::SIGQUIT, 3), (Signal::SIGTERM, 15), (Signal::SIGHUP, 1)] {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out.gguf");
         let args = ["synth", "--size", "34b", "--type", "Q8_0", "-o", out.to_str().unwrap()];
-        // Whoever runs the tests may ignore signals, and what is ignored is inherited.
-        let mut child = Command::new("env")
-            .args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_peregrine")])
-            .args(args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        // SIGQUIT would leave the program's memory as a file.
+        let mut child =
+            program_after("ulimit -c 0;").args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let begun = || std::fs::read_dir(folder.path()).unwrap().count() > 0;
         while !begun() {
             assert!(child.try_wait().unwrap().is_none());

@@ -130,7 +130,11 @@ impl ChatTemplate {
     /// The rendering cut where trust changes: mostly one segment.
     fn segments(&self, controls: &[&str], messages: &[Message], generation: bool) -> Result<Vec<Segment>> {
         let texts = || messages.iter().flat_map(|m| [m.role.as_str(), m.content.as_str()]);
-        if !texts().any(|text| has_control(text, controls)) {
+        let plain = !texts().any(|text| has_control(text, controls));
+        let mut firsts: Vec<char> = controls.iter().filter_map(|control| control.chars().next()).collect();
+        firsts.sort_unstable();
+        firsts.dedup();
+        if plain && !messages.iter().any(|m| m.content.contains(&firsts[..])) {
             return Ok(vec![Segment { text: self.render(messages, generation)?, trusted: true }]);
         }
         let mark = unused_char(texts().chain([self.jinja.source()]))?;
@@ -138,20 +142,42 @@ impl ChatTemplate {
             .iter()
             .map(|m| Message::new(break_controls(&m.role, controls, mark), break_controls(&m.content, controls, mark)))
             .collect();
-        let mut segments = Vec::new();
         let rendering = self.render(&broken, generation)?;
-        let mut rest = rendering.as_str();
-        while !rest.is_empty() {
-            let (at, len) = next_control(rest, controls).unwrap_or((rest.len(), 0));
-            let (before, from) = rest.split_at(at);
-            let (control, after) = from.split_at(len);
-            segments.push(Segment { text: before.replace(mark, ""), trusted: false });
-            segments.push(Segment { text: control.into(), trusted: true });
-            rest = after;
+        // A template that deletes characters may put a control token together from what is left of a message. Where none can begin
+        // in a message there must be as many.
+        let apart = |m: &Message| Message::new(m.role.clone(), break_firsts(&m.content, &firsts, mark));
+        let apart: Vec<Message> = broken.iter().map(apart).collect();
+        match self.render(&apart, generation) {
+            Ok(apart) if count(&apart, controls) < count(&rendering, controls) => Ok(cut(&apart, controls, mark)),
+            _ if plain => Ok(vec![Segment { text: rendering, trusted: true }]),
+            _ => Ok(cut(&rendering, controls, mark)),
         }
-        segments.retain(|s| !s.text.is_empty());
-        Ok(segments)
     }
+}
+
+/// Control tokens in a text.
+fn count(mut text: &str, controls: &[&str]) -> usize {
+    let mut count = 0;
+    while let Some((at, len)) = next_control(text, controls) {
+        text = &text[at + len..];
+        count += 1;
+    }
+    count
+}
+
+/// A rendering of broken messages in segments: the control tokens that still match, and what is between them without marks.
+fn cut(mut rest: &str, controls: &[&str], mark: char) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    while !rest.is_empty() {
+        let (at, len) = next_control(rest, controls).unwrap_or((rest.len(), 0));
+        let (before, from) = rest.split_at(at);
+        let (control, after) = from.split_at(len);
+        segments.push(Segment { text: before.replace(mark, ""), trusted: false });
+        segments.push(Segment { text: control.into(), trusted: true });
+        rest = after;
+    }
+    segments.retain(|s| !s.text.is_empty());
+    segments
 }
 
 /// Messages without their null fields, and with reasoning under every name that templates read it by.
@@ -210,6 +236,11 @@ fn break_controls(text: &str, controls: &[&str], mark: char) -> String {
         marked.push(mark);
     }
     marked
+}
+
+/// Puts the mark behind every character with which a control token could begin.
+fn break_firsts(text: &str, firsts: &[char], mark: char) -> String {
+    text.chars().flat_map(|c| [Some(c), firsts.contains(&c).then_some(mark)]).flatten().collect()
 }
 
 /// A private-use character that occurs in none of the texts.

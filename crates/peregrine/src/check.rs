@@ -82,10 +82,7 @@ impl Comparison {
 
     /// In words: where, and what was found instead of what.
     pub fn describe(&self) -> String {
-        format!(
-            "{}: at index {} GPU {:e}, CPU {:e}, largest value {:.3e}",
-            self.stage, self.index, self.found, self.expected, self.magnitude
-        )
+        format!("{}: the device computes {:e} where the CPU has {:e}", self.stage, self.found, self.expected)
     }
 
     /// Whether the difference is rounding.

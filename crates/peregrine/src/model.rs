@@ -8,6 +8,7 @@ pub mod footprint;
 mod load;
 mod pace;
 mod recipe;
+pub(crate) mod turns;
 
 use std::rc::Rc;
 
@@ -25,6 +26,7 @@ use crate::weights::{Matrix, padded};
 
 pub(crate) use load::mamba_values;
 use pace::Pace;
+use turns::Turns;
 
 /// What to do otherwise than by default when a model is loaded.
 #[derive(Clone, Debug, Default)]
@@ -190,6 +192,7 @@ pub struct Model {
     pub(crate) snapshot_limit: u64,
     pub(crate) snapshot_host_budget: Option<u64>,
     pub(crate) pace: Pace,
+    pub(crate) turns: Rc<Turns>,
 }
 
 impl Model {

@@ -33,6 +33,7 @@ pub struct StageTime {
 /// [`Error::Unsupported`] on a device without timestamps; what the device says.
 pub async fn profile(session: &mut Session, tokens: u32, repeat: u32) -> Result<Vec<StageTime>> {
     let ids = vec![0; tokens as usize];
+    let _turn = session.turn().await;
     let step = session.begin_step(&ids, 1)?;
     let gpu = session.engine().model().gpu().clone();
     let plan = session.plan(tokens > 1);

@@ -1,8 +1,8 @@
 //! The self-check: before a model answers on a device for the first time, the very pipelines that it will use are run on a small
 //! input and compared with the CPU. What computes wrong results is not used: the next way to drive the device is tried.
 //!
-//! [`crate::check`] compares everything and takes as long as that takes; this takes a fraction of a second whatever the model's
-//! size: of each layout of layers one, of each matrix some rows, of the SSM heads some, every stage from the GPU's own input to it.
+//! [`crate::check`] compares everything and takes as long as that takes; this looks at samples: of each layout of layers one, of each
+//! matrix some rows, of the SSM heads some, every stage from the GPU's own input to it. The other layers are left out of that.
 //! Then all layers: a prompt read at once must give the logits of the same prompt read with its last tokens one by one, which other
 //! kernels do. And draws on the GPU must be those of the host.
 
@@ -27,7 +27,7 @@ use crate::session::{Engine, Session};
 use crate::state::KvType;
 
 /// What is known of ways to drive a device: by key, `None` where results are right, else what was wrong first. Keep it between runs, so
-/// that each way is looked at once; a key holds the version, the adapter and its driver, the way, and the model's layout.
+/// that each way is looked at once; a key holds the version, the shaders, the adapter and its driver, the way, and the model's layout.
 pub type Outcomes = BTreeMap<String, Option<String>>;
 
 /// One way to drive the device, and how it did.
@@ -67,6 +67,7 @@ pub async fn load(
     progress: &mut dyn FnMut(Progress),
     on_verdict: &mut dyn FnMut(&Verdict),
 ) -> Result<Checked> {
+    let _forgets = Forgets(checkpoint);
     let first = Gpu::open(access, options).await?;
     let ways = variants(options, &first);
     let mut opened = Some(first);
@@ -78,8 +79,9 @@ pub async fn load(
             Some(gpu) => gpu,
             None => match Gpu::open(access, &way).await {
                 Ok(gpu) => gpu,
-                // It lacks what this way needs.
+                // It lacks what this way needs, or falls over it at once.
                 Err(Error::NoGpu { .. }) => continue,
+                Err(error) if is_of_the_way(&error, false) => continue,
                 Err(error) => return Err(error),
             },
         };
@@ -91,17 +93,25 @@ pub async fn load(
         let mut engine = None;
         match outcomes.get(&verdict.key) {
             Some(Some(reason)) => verdict.failed = Some(reason.clone()),
-            known => match Engine::load(&gpu, checkpoint, load, progress).await {
+            known => match load_to_check(&gpu, checkpoint, load, progress, known.is_none()).await {
                 Ok(loaded) if known.is_some() => engine = Some(loaded),
                 Ok(loaded) => {
                     let start = Instant::now();
-                    verdict.failed = self_check(&loaded, checkpoint).await?;
-                    verdict.seconds = Some(Instant::now().since(start));
-                    outcomes.insert(verdict.key.clone(), verdict.failed.clone());
-                    engine = Some(loaded);
+                    match self_check(&loaded, checkpoint).await {
+                        Ok(failed) => {
+                            verdict.failed = failed;
+                            verdict.seconds = Some(Instant::now().since(start));
+                            outcomes.insert(verdict.key.clone(), verdict.failed.clone());
+                            engine = Some(loaded);
+                        }
+                        Err(error) if is_of_the_way(&error, verdicts.is_empty()) => {
+                            verdict.failed = Some(error.to_string());
+                            refused = refused.or(Some(error));
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
-                // A driver that refuses one kernel may take another. It may also take it next time, so it is not kept.
-                Err(error @ Error::Gpu { .. }) => {
+                Err(error) if is_of_the_way(&error, verdicts.is_empty()) => {
                     verdict.failed = Some(error.to_string());
                     refused = refused.or(Some(error));
                 }
@@ -123,9 +133,54 @@ pub async fn load(
     }
 }
 
-/// What an outcome is kept under. Pipelines follow from the device, the way it is driven, and the sizes and formats of the model.
+/// Gives back the memory of what a checkpoint remembers.
+struct Forgets<'a>(&'a Checkpoint);
+
+impl Drop for Forgets<'_> {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
+/// Loads a model. If it will be looked at, what that reads of the checkpoint is kept on the way: it is some megabytes, and to fetch it
+/// again, piece by piece, takes a browser longer than all the rest.
+async fn load_to_check(
+    gpu: &Gpu,
+    checkpoint: &Checkpoint,
+    load: &LoadOptions,
+    progress: &mut dyn FnMut(Progress),
+    looked_at: bool,
+) -> Result<Rc<Engine>> {
+    checkpoint.forget();
+    if looked_at {
+        let ids = spread_ids(checkpoint.config.vocab_size, MOST_IDS);
+        samples::remember(checkpoint, &stages::representatives(checkpoint), &ids);
+    }
+    Engine::load(gpu, checkpoint, load, progress).await
+}
+
+/// Whether another way may do what this one could not: a driver that refuses one kernel, or falls over it, may take another. It may
+/// also take it next time, so this is not kept. Where the first way does not fit, that is what the caller should hear.
+fn is_of_the_way(error: &Error, first: bool) -> bool {
+    match error {
+        Error::Gpu { .. } | Error::DeviceLost { .. } => true,
+        Error::OutOfMemory { .. } | Error::DoesNotFit { .. } => !first,
+        _ => false,
+    }
+}
+
+/// To be raised when the self-check finds more than before, or when what runs the kernels changes.
+const CHECK: u32 = 1;
+
+/// What an outcome is kept under. Pipelines follow from their sources, the device, the way it is driven, and the sizes and formats of
+/// the model.
 fn key(gpu: &Gpu, way: &GpuOptions, checkpoint: &Checkpoint, load: &LoadOptions) -> String {
     let mut layout = Sha256::new();
+    layout.update(CHECK.to_le_bytes());
+    for kernel in peregrine_shaders::KERNELS {
+        let source = kernel.source(gpu.reduction(), load.kv, false);
+        layout.update(way.alter.map_or(source.clone(), |alter| alter(kernel.name, source)));
+    }
     layout.update(format!("{:?} {:?} {:?} {:?}", checkpoint.config, load.kv, load.chunk, load.logit_rows));
     for tensor in checkpoint.tensors() {
         layout.update(format!("{} {:?} {}\n", tensor.name, tensor.shape, tensor.format));
@@ -143,14 +198,13 @@ pub async fn self_check(engine: &Rc<Engine>, checkpoint: &Checkpoint) -> Result<
     let outcome = match compare(&mut session, checkpoint).await {
         Err(error @ Error::NotFinite { .. }) => Some(error.to_string()),
         Err(error) => return Err(error),
-        Ok(first) => first.map(|c| describe(&c)),
+        Ok(first) => first.map(|c| c.describe()),
     };
     Ok(outcome)
 }
 
-fn describe(c: &Comparison) -> String {
-    format!("{}: the device computes {:e} where the CPU has {:e}", c.stage, c.found, c.expected)
-}
+/// Tokens of all steps together are no more than this.
+const MOST_IDS: u32 = 70;
 
 /// Tokens of each step. First a prompt: on a GPU more than a tile and more than a chunk of the SSM heads, where the CPU computes more than
 /// the eight tokens that its kernels take at a time. Then two tokens, which find states that are not zero, then some one by one.
@@ -188,12 +242,15 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
         }
     }
 
-    // Every row of every layer: kernels for many tokens against kernels for one.
+    // Every row of every layer: kernels for many tokens against kernels for one. In one tile: each costs as much as all of decode.
+    let total = total.min(if session.engine().model().target().is_software() { 12 } else { 64 });
+    let ids = &ids[..total as usize];
     session.reset();
-    session.prefill(&ids).await?;
+    session.prefill(ids).await?;
     let at_once = session.logits().to_vec();
     session.reset();
-    for part in &parts {
+    let (most, rest) = ids.split_at(ids.len().saturating_sub(3).max(1));
+    for part in [most].into_iter().chain(rest.chunks(2)) {
         session.prefill(part).await?;
     }
     let model = session.engine().model();
@@ -212,6 +269,9 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     draws(session).await
 }
 
+/// Tokens that are drawn at a temperature.
+const DRAWS: u64 = 4;
+
 /// Draws on the GPU against the host's, from logits of a trained model's size.
 async fn draws(session: &mut Session) -> Result<Option<Comparison>> {
     let model = session.engine().model();
@@ -222,15 +282,18 @@ async fn draws(session: &mut Session) -> Result<Option<Comparison>> {
     let drawn = SamplingOptions { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, ..SamplingOptions::default() };
     let all = [Some(SamplingOptions::greedy()), weighted.then_some(drawn)];
     for options in all.into_iter().flatten() {
-        let expected = Sampler::new(options.clone())?.sample(&logits, &[])?;
-        let found = match session.draw_on_gpu(&logits, &options, 0).await {
-            Ok(found) => found,
-            Err(Error::Sampling { .. }) => u32::MAX,
-            Err(error) => return Err(error),
-        };
-        if found != expected {
-            let stage = if options.is_greedy() { "sample, the likeliest token" } else { "sample, a drawn token" };
-            return Ok(Some(Comparison::of(stage, 1, &[found as f32], &[expected as f32])));
+        let mut sampler = Sampler::new(options.clone())?;
+        for n in 0..if options.is_greedy() { 1 } else { DRAWS } {
+            let expected = sampler.sample(&logits, &[])?;
+            let found = match session.draw_on_gpu(&logits, &options, n).await {
+                Ok(found) => found,
+                Err(Error::Sampling { .. }) => u32::MAX,
+                Err(error) => return Err(error),
+            };
+            if found != expected {
+                let stage = if options.is_greedy() { "sample, the likeliest token" } else { "sample, a drawn token" };
+                return Ok(Some(Comparison::of(stage, 1, &[found as f32], &[expected as f32])));
+            }
         }
     }
     Ok(None)

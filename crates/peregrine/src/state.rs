@@ -8,6 +8,8 @@ use std::rc::Rc;
 
 use bytemuck::{Pod, Zeroable};
 
+use futures_util::future::try_join;
+
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -163,14 +165,10 @@ impl State {
     /// # Errors
     /// What the device says.
     pub async fn keys_and_values(&self, gpu: &Gpu, layer: usize, from: u32, to: u32) -> Result<[Vec<f32>; 2]> {
-        let mut found = [Vec::new(), Vec::new()];
         let arena = self.pages.arena();
-        for (values, found) in [false, true].into_iter().zip(&mut found) {
-            let places = self.rows(layer, values, from, to);
-            let bytes = gpu.read_places(&places).await?;
-            *found = arena.kv().decode(&bytes, arena.head_dim());
-        }
-        Ok(found)
+        let [keys, values] = [false, true].map(|values| self.rows(layer, values, from, to));
+        let (keys, values) = try_join(gpu.read_places(&keys), gpu.read_places(&values)).await?;
+        Ok([keys, values].map(|bytes| arena.kv().decode(&bytes, arena.head_dim())))
     }
 
     /// Where the keys (or the values) of positions \[`from`, `to`) of a layer lie, page by page: buffer, first byte, bytes.

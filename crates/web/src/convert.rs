@@ -240,6 +240,8 @@ pub enum Progress {
 /// How a way to drive the device did in its self-check.
 #[derive(Clone, Serialize)]
 pub struct Verdict {
+    /// What its outcome is kept under, for the next run.
+    pub key: String,
     pub variant: String,
     /// What was wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -251,7 +253,8 @@ pub struct Verdict {
 
 impl From<&peregrine::selfcheck::Verdict> for Verdict {
     fn from(verdict: &peregrine::selfcheck::Verdict) -> Self {
-        Self { variant: verdict.variant.clone(), failed: verdict.failed.clone(), seconds: verdict.seconds }
+        let peregrine::selfcheck::Verdict { key, variant, failed, seconds } = verdict.clone();
+        Self { key, variant, failed, seconds }
     }
 }
 
@@ -382,11 +385,6 @@ impl From<&peregrine::profile::StageTime> for Stage {
 /// A JavaScript number. Exact up to 2^53: no file is longer.
 pub fn to_js_number(value: u64) -> JsValue {
     JsValue::from_f64(value as f64)
-}
-
-/// A plain object, also of a map.
-pub fn to_js_object(value: &impl Serialize) -> Result<JsValue, JsValue> {
-    Ok(value.serialize(&serde_wasm_bindgen::Serializer::json_compatible())?)
 }
 
 /// A plain object.

@@ -15,7 +15,7 @@ use peregrine::check::{Comparison, check, halves, spread_ids};
 use peregrine::checkpoint::{Checkpoint, Source};
 use peregrine::gpu::{Reduction, ShapeClass};
 use peregrine::model::footprint::{Device, Footprint};
-use peregrine::selfcheck::{self, Outcomes};
+use peregrine::selfcheck;
 use peregrine::session::{Engine, GenerateOptions, Session};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
@@ -23,7 +23,7 @@ use wasm_bindgen::prelude::*;
 use access::WebAccess;
 use convert::{
     Answer, CheckReport, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Piece, Progress, Request, Stage,
-    Verdict, to_js, to_js_error, to_js_object,
+    Verdict, to_js, to_js_error,
 };
 use source::JsSource;
 
@@ -38,7 +38,6 @@ pub fn start() {
 pub struct WebEngine {
     engine: Rc<Engine>,
     info: Info,
-    outcomes: Outcomes,
 }
 
 /// The files `{ name, size, read(offset, length) }`, in order.
@@ -122,12 +121,7 @@ impl WebEngine {
             },
             self_check: checked.verdicts.iter().map(Verdict::from).collect(),
         };
-        Ok(Self { engine, info, outcomes })
-    }
-
-    /// Outcomes of self-checks, those of earlier runs included: to be kept for the next one.
-    pub fn outcomes(&self) -> Result<JsValue, JsValue> {
-        to_js_object(&self.outcomes)
+        Ok(Self { engine, info })
     }
 
     /// Compares every dispatch and every state with the CPU while `tokens` tokens are read, half of them at once and the rest one by one.

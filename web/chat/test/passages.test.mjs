@@ -80,6 +80,22 @@ describe("passages", () => {
     }
   });
 
+  test("a question about all of it is known in every language of the page, whatever else it names", async () => {
+    const document = book(60, { 20: "The lighthouse keeper was called Ambrose Quill." });
+    const asked = [
+      ...["لخص هذا المستند", "Shrň tento dokument", "Fasse dieses Dokument zusammen", "Summarise this document", "Resume este documento", "Résume ce document"],
+      ...["इस दस्तावेज़ का सारांश दीजिए", "Riassumi questo documento", "この文書を要約してください", "이 문서를 요약해 줘", "Vat dit document samen", "Streść ten dokument"],
+      ...["Podsumuj ten dokument", "Resuma este documento", "Rezumă acest document", "Кратко изложи этот документ", "Сделай краткое содержание", "Подведи итоги"],
+      ...["Sammanfatta det här dokumentet", "اس دستاویز کا خلاصہ لکھیں", "总结这份文件"],
+    ];
+    for (const question of asked) {
+      const { passages: chosen } = await choose(document, `${question} Ambrose Quill`, 600);
+      assert.ok(chosen.every(({ reason }) => reason === "overview"), question);
+    }
+    const { passages: chosen } = await choose(document, "Ambrose Quill", 600);
+    assert.ok(chosen.some(({ reason }) => reason === "match"), "by its name alone it is found");
+  });
+
   test("the names of a table's columns go along", async () => {
     const rows = Array.from({ length: 500 }, (_, i) => `${i},person${i},town${i % 7}`);
     const chosen = await choose({ name: "a.csv", kind: "csv", text: `id,name,town\n${rows.join("\n")}`, warnings: [] }, "person321", 300);

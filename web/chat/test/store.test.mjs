@@ -209,6 +209,30 @@ test("what the browser has lost is put back with the next word, and with the nex
   assert.equal(await store.conversation("x"), undefined);
 });
 
+test("on a full disk, states of the engine go before a message does", async () => {
+  const store = await profile().tab();
+  const { db } = store;
+  await turn(store, "x", null, "one", "1");
+  const file = readFile(fileOf(await store.everything()).replaceAll('"x"', '"y"'));
+  const [add, bulkAdd] = [db.messages.add.bind(db.messages), db.messages.bulkAdd.bind(db.messages)];
+  let states = 0;
+  const full = (act) => async (...what) => {
+    if (states > 0) throw new DOMException("no room", "QuotaExceededError");
+    return act(...what);
+  };
+  // Transactions that write messages cannot ask the table of states itself.
+  db.states.count = async () => states;
+  db.states.clear = async () => void (states = 0);
+  Object.assign(db.messages, { add: full(add), bulkAdd: full(bulkAdd) });
+  states = 2;
+  await store.ask({ chat: "x", parent: null, content: "two" });
+  assert.equal(states, 0);
+  states = 2;
+  assert.deepEqual(await store.import(file), { added: 1, merged: 0, messages: 0, unchanged: 0 });
+  Object.assign(db.messages, { add: async () => Promise.reject(new DOMException("no room", "QuotaExceededError")) });
+  await assert.rejects(store.ask({ chat: "x", parent: null, content: "three" }), { name: "QuotaExceededError" }, "where there is nothing to go");
+});
+
 test("deleted chats come back, until they are purged", async () => {
   const store = await profile().tab();
   await turn(store, "x", null, "one", "1");

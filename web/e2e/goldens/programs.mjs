@@ -7,7 +7,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { withLavapipe } from "../firefox.mjs";
+import { withLavapipe, withSwiftShader } from "../vulkan.mjs";
 
 const SCRIPT = fileURLToPath(new URL("script.mjs", import.meta.url));
 
@@ -34,9 +34,7 @@ async function outputOf(program, args, env, plan) {
 
 /** In Node. Dawn takes any Vulkan driver; where there is no GPU, Chromium brings one that computes on the CPU. */
 export function node(browser, plan) {
-  const beside = [dirname(browser), "/usr/lib/chromium", "/opt/google/chrome"].map((folder) => join(folder, "vk_swiftshader_icd.json"));
-  const software = beside.find((file) => existsSync(file));
-  return outputOf(process.execPath, [], { ...process.env, ...(software ? { VK_ICD_FILENAMES: software } : {}) }, plan);
+  return outputOf(process.execPath, [], withSwiftShader(browser), plan);
 }
 
 /** In Deno, on wgpu and naga. */

@@ -118,12 +118,12 @@ test("themes: the system's, or a chosen one that is remembered", async ({ page, 
   const light = await background();
   expect(light).not.toBe(dark);
   await page.getByRole("button", { name: "Switch between light and dark" }).click();
-  expect(await background()).toBe(dark);
+  await expect.poll(background).toBe(dark);
   await page.reload();
-  expect(await background()).toBe(dark);
+  await expect.poll(background).toBe(dark);
   await page.getByRole("button", { name: "Settings" }).click();
   await page.getByRole("radio", { name: "System" }).check();
-  expect(await background()).toBe(light);
+  await expect.poll(background).toBe(light);
 });
 
 test("reduced motion: nothing moves", async ({ page, site }) => {

@@ -315,7 +315,7 @@ test("no room: an error that says so; with room again it goes on", async ({ page
   expect(await download(page, server)).toMatchObject({ code: "quota", message: expect.stringContaining("model-Q4_0.gguf") });
   // The browser may take back what it has offered: the bytes that are here stay.
   await quota(200 * MIB);
-  server.slow = { bytes: 64 << 10, milliseconds: 20 };
+  server.slow = { bytes: 64 << 10, milliseconds: 100 };
   const ending = download(page, server);
   await expect.poll(() => server.sent).toBeGreaterThan(2 * MIB);
   await quota(1 * MIB);
@@ -346,7 +346,7 @@ test("stored models are listed and deleted", async ({ page, site, server, contex
   await page.evaluate((id) => peregrine.deleteModel(id), models[1]!.id);
   const other = await context.newPage();
   await open(other, page.url());
-  server.slow = { bytes: 64 << 10, milliseconds: 20 };
+  server.slow = { bytes: 64 << 10, milliseconds: 300 };
   const ending = download(other, server, "url");
   await expect.poll(() => page.evaluate(async () => (await peregrine.listModels()).length)).toBe(2);
   const busy = await page.evaluate((id) => peregrine.deleteModel(id).catch((error: Peregrine.PeregrineError) => error.code), models[1]!.id);

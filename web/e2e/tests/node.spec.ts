@@ -1,12 +1,12 @@
 /** The package in Node, on Dawn's WebGPU: the browser's without a browser; and in Deno, on its own. */
 
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, golden, MODEL_FILE, test } from "../support.js";
+import { withSwiftShader } from "../vulkan.mjs";
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 const capital = golden("capital");
@@ -14,11 +14,8 @@ const question = capital.messages[0]!.content;
 
 /** What a script prints. Dawn takes any Vulkan driver; where there is no GPU, Chromium brings one that computes on the CPU. */
 async function run(browser: string, script: string, ...args: string[]): Promise<string> {
-  const beside = [dirname(browser), "/usr/lib/chromium", "/opt/google/chrome"].map((folder) => join(folder, "vk_swiftshader_icd.json"));
-  const software = beside.find((file) => existsSync(file));
-  const env = { ...process.env, ...(software ? { VK_ICD_FILENAMES: software } : {}) };
   const [program, ...before] = script.includes("deno") ? [path("../../node_modules/.bin/deno"), "run", "--allow-all"] : ["node"];
-  return (await promisify(execFile)(program!, [...before, script, ...args], { env, timeout: 200_000 })).stdout;
+  return (await promisify(execFile)(program!, [...before, script, ...args], { env: withSwiftShader(browser), timeout: 200_000 })).stdout;
 }
 
 const browserOf = (info: { project: { use: { launchOptions?: unknown } } }) => (info.project.use.launchOptions as { executablePath: string }).executablePath;

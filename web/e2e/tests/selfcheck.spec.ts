@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { fileURLToPath } from "node:url";
 import type * as Peregrine from "peregrine";
 import type { Page } from "@playwright/test";
-import { expect, openReady, sendBytes, test } from "../support.js";
+import { expect, openReady, sendBytes, test, type Site } from "../support.js";
 
 declare global {
   var peregrine: typeof Peregrine;
@@ -15,11 +15,19 @@ const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.u
 const MODEL = readFileSync(path("../../../tests/golden/norm1.gguf"));
 const WORKER = path("../../package/dist/worker.js");
 
-/** The golden model; and a worker that makes something else of the source of some kernels. */
-const planted = (fault?: { kernel: string; from: string; to: string; also?: [string, string] }) => (request: IncomingMessage, response: ServerResponse) => {
+/** The golden model; and a worker that begins with something else. */
+const begun = (change: string) => (request: IncomingMessage, response: ServerResponse) => {
   if (request.url === "/golden.gguf") return sendBytes(request, response, "application/octet-stream", MODEL);
-  if (!fault || request.url !== "/package/dist/worker.js") return false;
-  const change = `
+  if (request.url !== "/package/dist/worker.js") return false;
+  return sendBytes(request, response, "text/javascript", Buffer.from(`${change}\n${readFileSync(WORKER, "utf8")}`));
+};
+
+/** The golden model; and a worker that makes something else of the source of some kernels. */
+const planted = (fault?: { kernel: string; from: string; to: string; also?: [string, string] }) =>
+  begun(
+    !fault
+      ? ""
+      : `
     const fault = ${JSON.stringify(fault)};
     const original = GPUDevice.prototype.createShaderModule;
     GPUDevice.prototype.createShaderModule = function (descriptor) {
@@ -29,9 +37,8 @@ const planted = (fault?: { kernel: string; from: string; to: string; also?: [str
       if (fault.also) code = code.replace(...fault.also);
       return original.call(this, { ...descriptor, code });
     };
-  `;
-  return sendBytes(request, response, "text/javascript", Buffer.from(`${change}\n${readFileSync(WORKER, "utf8")}`));
-};
+  `,
+  );
 
 async function open(page: Page, address: string): Promise<void> {
   await page.goto(address);
@@ -70,7 +77,16 @@ const load = (page: Page, { check = false } = {}): Promise<Seen> =>
   }, check);
 
 const far = (found: number[], expected: number[]) => Math.max(...found.map((value, i) => Math.abs(value - expected[i]!)));
-let right: number[] = [];
+let right: number[] | undefined;
+
+/** What comes out where nothing is planted. */
+async function rightLogits(page: Page, site: Site): Promise<number[]> {
+  if (!right) {
+    await open(page, await site.bare(planted()));
+    right = (await load(page)).logits!;
+  }
+  return right;
+}
 
 test("what is right passes, and is not looked at again", async ({ page, site }) => {
   await open(page, await site.bare(planted()));
@@ -100,6 +116,7 @@ test("what is right passes, and is not looked at again", async ({ page, site }) 
 const strip = { kernel: "matmul_tile", from: "var w = Strip();", to: "", also: ["for (var p = 0u; p < parts; p++) {", "var w = Strip(); for (var p = 0u; p < parts; p++) {"] as [string, string] };
 
 test("a kernel that computes wrong results is not used, and the app hears of it", async ({ page, site }) => {
+  const right = await rightLogits(page, site);
   await open(page, await site.bare(planted(strip)));
   const seen = await load(page);
   expect(seen.error).toBeUndefined();
@@ -124,6 +141,10 @@ test("where nothing computes right results there is an error and no text", async
   expect(error).toMatchObject({ code: "self-check", kind: "GpuError" });
   expect(error!.message).toContain("this device computes wrong results: GPU shapes, workgroup sums: embed: the device computes");
   expect(error!.advice).toContain("another browser");
+  // The next visit knows that, too.
+  const again = await load(page);
+  expect(again.error).toMatchObject({ code: "self-check" });
+  expect(again.checks.map(({ failed, seconds }) => [typeof failed, seconds])).toEqual(again.checks.map(() => ["string", undefined]));
 });
 
 test("a person can ask for the whole comparison", async ({ page, site }) => {
@@ -132,4 +153,30 @@ test("a person can ask for the whole comparison", async ({ page, site }) => {
   await page.getByRole("button", { name: "Check this device" }).click();
   await expect(page.locator("#check-help")).toContainText("comparisons");
   await expect(page.locator("#check-help")).toHaveText("This device computes right results.", { timeout: 200_000 });
+});
+
+test("a driver that falls over one way is asked for the next, and that is not kept", async ({ page, site }) => {
+  // The first device is gone as soon as something is read back from it.
+  const falls = `
+    let fallen = false;
+    const original = GPUBuffer.prototype.mapAsync;
+    const request = GPUAdapter.prototype.requestDevice;
+    let device;
+    GPUAdapter.prototype.requestDevice = async function (...args) {
+      return (device = await request.apply(this, args));
+    };
+    GPUBuffer.prototype.mapAsync = function (...args) {
+      if (!fallen) device.destroy();
+      fallen = true;
+      return original.apply(this, args);
+    };
+  `;
+  await open(page, await site.bare(begun(falls)));
+  const seen = await load(page);
+  expect(seen.error).toBeUndefined();
+  expect(seen.checks.map(({ variant }) => variant)).toEqual(["GPU shapes, workgroup sums", "GPU shapes, workgroup sums, baseline limits"]);
+  expect(seen.checks[0]!.failed).toContain("lost");
+  expect(seen.checks[0]).not.toHaveProperty("seconds");
+  expect(seen.checks[1]).not.toHaveProperty("failed");
+  expect(seen.logits!.length).toBeGreaterThan(0);
 });

@@ -13,10 +13,13 @@ export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRe
     selfCheck: { variant: string; failed?: string }[];
   };
   const OTHERS_FAIL = "the other way fails its self-check";
-  const changed = (what: "reduction" | "shapes") => failed.length > 0 && request.gpu[what] !== info.device[what];
+  // The first way is the one that was asked for or that suits the adapter, the last one is used.
+  const ways = [info.selfCheck[0], info.selfCheck.at(-1)];
+  /** Whether that word of theirs differs, as "GPU shapes" or "workgroup sums". */
+  const changed = (what: "sums" | "shapes") => new Set(ways.map((way) => way?.variant.split(", ").find((word) => word.endsWith(what)))).size > 1;
   const failed = info.selfCheck.filter((tried) => tried.failed !== undefined);
   const why = {
-    reduction: changed("reduction")
+    reduction: changed("sums")
       ? OTHERS_FAIL
       : reduction
       ? "the app asked for it"

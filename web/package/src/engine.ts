@@ -188,6 +188,19 @@ function wasmOf(wasm: EngineOptions["wasmUrl"]): LoadRequest["wasm"] {
   return typeof wasm === "string" || wasm instanceof URL ? addressOf(wasm, "wasmUrl").href : wasm;
 }
 
+/** Does the work over a new link, and ends that when the signal says so. */
+async function stoppable<T>(link: Link, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  const onAbort = () => link.kill(abortError(signal));
+  signal?.addEventListener("abort", onAbort, { once: true });
+  // It may have said so while the worker was made, and says nothing twice.
+  if (signal?.aborted) onAbort();
+  try {
+    return await work();
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+  }
+}
+
 /**
  * Downloads a model into the browser's store without loading it: for an app that gets it ready ahead. What is there already is
  * not sent again; an interrupted download goes on where it was. Tells whether it is kept, and why not.
@@ -201,12 +214,9 @@ export async function downloadModel(options: DownloadOptions): Promise<EngineInf
   if (signal?.aborted) throw abortError(signal);
   // A worker of its own: pages and shared workers cannot write files.
   const link = new Link(await anyLine(), undefined, logTo(options.logger, options.logLevel));
-  const onAbort = () => link.kill(abortError(signal));
-  signal?.addEventListener("abort", onAbort, { once: true });
   try {
-    return await link.call("fetch", wasm === undefined ? { source } : { source, wasm }, options.onProgress).result;
+    return await stoppable(link, signal, () => link.call("fetch", wasm === undefined ? { source } : { source, wasm }, options.onProgress).result);
   } finally {
-    signal?.removeEventListener("abort", onAbort);
     void link.close();
   }
 }
@@ -239,16 +249,12 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   // Until the engine is handed out, a failure is told by the promise alone.
   let ready = false;
   const link = new Link(await lineFor(options.worker, load), (error) => ready && options.onBroken?.(error), log);
-  const onAbort = () => link.kill(abortError(signal));
-  signal?.addEventListener("abort", onAbort, { once: true });
   try {
-    const info = await link.call("load", load, options.onProgress).result;
+    const info = await stoppable(link, signal, () => link.call("load", load, options.onProgress).result);
     ready = true;
     return new Engine(link, info, options.whenBusy === "refuse");
   } catch (error) {
     link.kill(error as PeregrineError);
     throw error;
-  } finally {
-    signal?.removeEventListener("abort", onAbort);
   }
 }

@@ -2,7 +2,8 @@
 
 import { makeError } from "./errors.js";
 import type { Line } from "./link.js";
-import { sharedBy, type LoadRequest, type Port } from "./protocol.js";
+import { isModule } from "./options.js";
+import { sharedBy, type LoadRequest, type Port, type ToWorker } from "./protocol.js";
 import { startWorker } from "./start.js";
 
 /**
@@ -54,6 +55,10 @@ function appsOwn(worker: Worker): Line {
 export function checkShared(request: LoadRequest): void {
   if (typeof SharedWorker === "undefined") throw makeError("not-supported", 'worker: "shared": there is no SharedWorker here');
   if (request.source.kind === "blobs") throw makeError("not-supported", 'worker: "shared" needs a model by its address or hub id');
+  // A SharedWorker is a process of its own, into which no compiled module is taken: the message would never arrive.
+  if (isModule(request.wasm)) {
+    throw makeError("not-supported", 'wasmUrl: a WebAssembly.Module cannot go to worker: "shared"; give its address or bytes');
+  }
   if (!navigator.locks) throw makeError("not-supported", 'worker: "shared" needs a page that is served over https or from localhost (navigator.locks)');
 }
 
@@ -123,7 +128,15 @@ async function here(): Promise<Line> {
   const [page, worker] = [new End(), new End()];
   [page.other, worker.other] = [worker, page];
   new Here(() => {}).connect(worker);
-  return { port: page, onFailure() {}, end: () => (page.other = worker.other = undefined) };
+  return {
+    port: page,
+    onFailure() {},
+    end() {
+      // There is no worker whose end would free the model.
+      page.postMessage({ type: "call", id: 0, call: "dispose", request: null } satisfies ToWorker);
+      page.other = worker.other = undefined;
+    },
+  };
 }
 
 /** A Worker, also one of another frame's. */

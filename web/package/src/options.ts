@@ -54,7 +54,9 @@ export const number =
   (value, field) => {
     if (typeof value === "number" && value >= min && value <= max && (!whole || Number.isInteger(value))) return;
     const kind = whole ? "a whole number" : "a number";
-    throw wrong(field, max >= MOST ? `${kind} of at least ${min}` : `${kind} from ${min} to ${max}`, value);
+    // Where the engine's counts end is no news to who gives none.
+    const range = max < MOST ? `from ${min} to ${max}` : (value as number) > max ? `of at most ${max}` : `of at least ${min}`;
+    throw wrong(field, `${kind} ${range}`, value);
   };
 
 /** A count from `min` on. */
@@ -96,9 +98,16 @@ const like =
 /** An AbortSignal. */
 export const signal: Check = like("an AbortSignal", "addEventListener", "removeEventListener");
 
+/** The kind of object, also of another frame's. */
+const isA = (value: unknown, kind: string): boolean => Object.prototype.toString.call(value) === `[object ${kind}]`;
+
+/** A WebAssembly.Module. */
+export const isModule = (value: unknown): boolean => isA(value, "WebAssembly.Module");
+
 const wasm: Check = (value, field) => {
-  const isModule = typeof WebAssembly !== "undefined" && value instanceof WebAssembly.Module;
-  if (isModule || value instanceof ArrayBuffer || ArrayBuffer.isView(value)) return;
+  // Shared memory is compiled nowhere.
+  const bytes = ArrayBuffer.isView(value) ? value.buffer : value;
+  if (isModule(value) || isA(bytes, "ArrayBuffer")) return;
   if (typeof value !== "string" && !(value instanceof URL)) throw wrong(field, "an address, bytes or a WebAssembly.Module", value);
 };
 

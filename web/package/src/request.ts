@@ -1,7 +1,7 @@
 /** Checks requests and fills in the defaults; what this engine does not do is refused by name. */
 
 import { makeError } from "./errors.js";
-import { suggestion, wrong } from "./options.js";
+import { boolean as checkBoolean, ids as checkIds, number as checkNumber, oneOf, suggestion, wrong } from "./options.js";
 import type { ChatCompletionParams, ChatMessage, CompletionParams, GenerationParams, Usage } from "./openai.js";
 import type { AnswerRequest, AnswerResult } from "./protocol.js";
 
@@ -43,19 +43,17 @@ function bodyOf(params: unknown): Body {
   return params as Body;
 }
 
+/** A field, or its default; its check throws. */
 function number(body: Body, field: string, fallback: number, min: number, max: number, whole = false): number {
   const value = body[field] ?? fallback;
-  if (typeof value !== "number" || !(value >= min && value <= max) || (whole && !Number.isInteger(value))) {
-    const kind = whole ? "a whole number" : "a number";
-    throw wrong(field, max >= Number.MAX_SAFE_INTEGER ? `${kind} of at least ${min}` : `${kind} from ${min} to ${max}`, value);
-  }
-  return value;
+  checkNumber(min, max, whole)(value, field);
+  return value as number;
 }
 
 function boolean(body: Body, field: string): boolean {
   const value = body[field] ?? false;
-  if (typeof value !== "boolean") throw wrong(field, "true or false", value);
-  return value;
+  checkBoolean(value, field);
+  return value as boolean;
 }
 
 function refuseUnknown(body: Body, known: Set<string>, kind: string): void {
@@ -92,9 +90,9 @@ function streaming(body: Body): void {
   const options = body.stream_options ?? {};
   if (typeof options !== "object" || Array.isArray(options)) throw wrong("stream_options", "an object", options);
   for (const [field, value] of Object.entries(options)) {
-    if (field === "include_usage" ? typeof value === "boolean" || value == null : value == null) continue;
-    if (field === "include_usage") throw wrong("stream_options.include_usage", "true or false", value);
-    throw makeError("not-supported", `stream_options.${field}: not a field of stream_options${suggestion(field, ["include_usage"])}`);
+    if (value == null) continue;
+    if (field === "include_usage") checkBoolean(value, "stream_options.include_usage");
+    else throw makeError("not-supported", `stream_options.${field}: not a field of stream_options${suggestion(field, ["include_usage"])}`);
   }
 }
 
@@ -142,7 +140,7 @@ export function readChat(params: ChatCompletionParams): Omit<AnswerRequest, "ref
   });
   boolean(body, "logprobs");
   const truncation = params.truncation ?? "disabled";
-  if (truncation !== "auto" && truncation !== "disabled") throw wrong("truncation", '"auto" or "disabled"', truncation);
+  oneOf("auto", "disabled")(truncation, "truncation");
   const limit = body.max_completion_tokens == null ? "max_tokens" : "max_completion_tokens";
   const request = { messages, dropOldest: truncation === "auto", ...common(body, params, limit, 0xffffffff) };
   const top = number(body, "top_logprobs", 0, 0, 20, true);
@@ -158,8 +156,10 @@ export function readCompletion(params: CompletionParams): Omit<AnswerRequest, "r
   const body = bodyOf(params);
   refuseUnknown(body, PLAIN, "completion");
   const { prompt } = params;
-  const ids = Array.isArray(prompt) && prompt.length > 0 && prompt.every((id: unknown) => Number.isInteger(id) && (id as number) >= 0);
-  if (typeof prompt !== "string" && !ids) throw wrong("prompt", "a text or a list of token ids", prompt);
+  if (typeof prompt !== "string") {
+    if (!Array.isArray(prompt) || prompt.length === 0) throw wrong("prompt", "a text or a list of token ids", prompt);
+    checkIds(prompt, "prompt");
+  }
   return { prompt: typeof prompt === "string" ? prompt : [...prompt], ...common(body, params, "max_tokens", 16) };
 }
 

@@ -5,7 +5,7 @@ import { describe, snapshotBudgets } from "./describe.js";
 import { GpuWay } from "./device.js";
 import { makeError, toWire, type PeregrineError } from "./errors.js";
 import { isTold, type Log } from "./log.js";
-import { readOutcomes, writeOutcomes, type Outcomes } from "./outcomes.js";
+import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
 import { sharedBy, type AnswerRequest, type AnswerResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Piece, type Port, type Progress, type ToWorker } from "./protocol.js";
 import { blobSource, openSources, type Sources } from "./source.js";
 import { begin } from "./wasm.js";
@@ -42,9 +42,13 @@ export class Server {
   #broken: PeregrineError | undefined;
   /** The device is gone; the next answer loads the model again. */
   #lost: PeregrineError | undefined;
+  /** What went wrong with the device while the model was being loaded: if not the next way to drive it, the next load may do. */
+  #early: PeregrineError | undefined;
   /** A device was lost, and no answer has been completed since. */
   #recovered = false;
   #disposing = false;
+  /** Files of models that are being read. */
+  readonly #opened = new Set<Sources>();
   /** The end of all answers that were asked for so far. */
   #queue: Promise<unknown> = Promise.resolve();
   #queued = 0;
@@ -103,7 +107,7 @@ export class Server {
         return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne, chunk));
       }
       case "check":
-        return this.#enqueue({ refuseWhenBusy: false }, () => this.#check(message.request.tokens, report));
+        return this.#enqueue({ refuseWhenBusy: false }, () => this.#check(client, message.request.tokens, report));
       case "profile":
         return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).profile(message.request.tokens));
       case "encode":
@@ -153,32 +157,51 @@ export class Server {
   async #open(request: LoadRequest): Promise<Loaded> {
     const begun = performance.now();
     const gpu = await GpuWay.find(request.gpu, request.onPage ?? false, (error) => this.#onDeviceError(error), this.#log);
+    this.#checkWanted();
     this.#gpu = gpu;
     const { facts } = gpu;
     this.#log("info", `${facts.name}${facts.software ? ", where the CPU computes" : ""}`);
+    const found: Outcomes = {};
     const report = (progress: Progress) => {
-      if (progress.phase === "check" && progress.failed !== undefined) {
-        // The device on which something was wrong is given up next; that it is lost then is no news.
-        gpu.forget();
-        this.#log("warn", `${progress.variant} is not used: ${progress.failed}`);
+      if (progress.phase === "check") {
+        const { key, ...told } = progress as typeof progress & { key: string };
+        progress = told;
+        // Without a time it was known, or is not to be kept.
+        if (told.seconds !== undefined) found[key] = told.failed ?? null;
+        if (told.failed !== undefined) {
+          // The device on which something was wrong is given up next; that it is lost then is no news.
+          gpu.forget();
+          this.#early = undefined;
+          this.#log("warn", `${told.variant} is not used: ${told.failed}`);
+        }
       }
       this.#clients.forEach((client) => client.report?.(progress));
     };
     const { memory } = await begin(request.wasm);
-    const sources = await openSources(request.source, report, () => new Hasher());
-    if (!sources.storage.kept) this.#log("info", `the model is not kept: ${sources.storage.why}`);
-    try {
+    return this.#reading(request.source, report, async (sources) => {
+      if (!sources.storage.kept) this.#log("info", `the model is not kept: ${sources.storage.why}`);
       const { contextLength, kvType, memoryBudget } = request;
       // Of which driver it is a browser says nothing: what was right may be wrong with the next version of the browser.
       const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
       const outcomes = await readOutcomes();
+      this.#checkWanted();
       const options = { ...request.gpu, contextLength, kvType, memoryBudget, ...snapshotBudgets(request), ...facts, identity, outcomes };
-      const engine = await throughSources(sources, (files) => WebEngine.load(gpu.within(() => new WebAccess()), files, options, report));
-      const known = engine.outcomes() as Outcomes;
-      if (Object.keys(known).length > Object.keys(outcomes).length) await writeOutcomes(known);
+      let engine: WebEngine;
+      this.#early = undefined;
+      try {
+        engine = await this.#throughSources(sources, undefined, (files) => WebEngine.load(gpu.within(() => new WebAccess()), files, options, report));
+      } catch (error) {
+        // What is wrong with the device is the cause of what the runtime says.
+        throw this.#early ?? error;
+      } finally {
+        // Also where nothing is right: then that is known at once the next time.
+        await keepOutcomes(found);
+      }
       try {
         // A model whose bytes are not all right is not handed out.
         await sources.complete;
+        this.#checkWanted();
+        if (this.#early) throw this.#early;
       } catch (error) {
         engine.free();
         throw error;
@@ -189,7 +212,23 @@ export class Server {
       const { name, formats, contextLength: tokens } = info.model;
       this.#log("info", `${name} (${formats}), ${tokens} tokens of context, loaded in ${Math.round(performance.now() - begun)} ms`);
       return { engine, info };
+    });
+  }
+
+  /** Throws when the last page has gone, then nobody would free what is made; or the one that this is done for. */
+  #checkWanted(client?: Client): void {
+    if (this.#disposing || (client && !this.#clients.has(client))) throw makeError("disposed", "the engine has been disposed");
+  }
+
+  /** Opens the files of a model for as long as `work` needs them, or there is a page. */
+  async #reading<T>(spec: LoadRequest["source"], report: (progress: Progress) => void, work: (sources: Sources) => Promise<T>): Promise<T> {
+    const sources = await openSources(spec, report, () => new Hasher());
+    this.#opened.add(sources);
+    try {
+      this.#checkWanted();
+      return await work(sources);
     } finally {
+      this.#opened.delete(sources);
       sources.close();
     }
   }
@@ -197,13 +236,10 @@ export class Server {
   /** Downloads a model into the store. */
   async #fetch(request: { source: LoadRequest["source"]; wasm?: LoadRequest["wasm"] }, report: (progress: Progress) => void): Promise<EngineInfo["storage"]> {
     await begin(request.wasm);
-    const sources = await openSources(request.source, report, () => new Hasher());
-    try {
-      await sources.complete;
-    } finally {
-      sources.close();
-    }
-    return sources.storage;
+    return this.#reading(request.source, report, async ({ complete, storage }) => {
+      await complete;
+      return storage;
+    });
   }
 
   async #ready(): Promise<WebEngine> {
@@ -249,14 +285,11 @@ export class Server {
     }
   }
 
-  async #check(tokens: number, report: (comparisons: number) => void): Promise<CheckReport> {
+  async #check(client: Client, tokens: number, report: (comparisons: number) => void): Promise<CheckReport> {
     const engine = await this.#ready();
-    const sources = await openSources(this.#request!.source, () => {}, () => new Hasher());
-    try {
-      return await throughSources(sources, (files) => engine.check(files, tokens, report) as Promise<CheckReport>);
-    } finally {
-      sources.close();
-    }
+    return this.#reading(this.#request!.source, () => {}, (sources) =>
+      this.#throughSources(sources, client, (files) => engine.check(files, tokens, report) as Promise<CheckReport>),
+    );
   }
 
   async #save(client: Client): Promise<Blob> {
@@ -317,7 +350,8 @@ export class Server {
   #onDeviceError(error: PeregrineError): void {
     // A device that is destroyed on purpose is lost, too. The first report is the cause of the others.
     if (this.#disposing || this.#broken || this.#lost) return;
-    if (error.code === "device-lost" && this.#engine) this.#lost = error;
+    if (!this.#engine) this.#early ??= error;
+    else if (error.code === "device-lost") this.#lost = error;
     else this.#break(error);
   }
 
@@ -342,29 +376,34 @@ export class Server {
     client.session = undefined;
     if (this.#clients.size > 0) return;
     this.#disposing = true;
+    for (const sources of this.#opened) sources.close();
     this.#gpu?.forget();
     this.#engine?.free();
     this.#engine = undefined;
     // After the farewell.
     setTimeout(this.#onIdle, 0);
   }
-}
 
-/** The runtime's errors have no room for what went wrong in a source, so what it threw is thrown again. */
-async function throughSources<T>(sources: Sources, load: (files: unknown[]) => Promise<T>): Promise<T> {
-  let thrown: unknown;
-  const files = sources.files.map((source) => ({
-    name: source.name,
-    size: source.size,
-    read: (offset: number, length: number) =>
-      source.read(offset, length).catch((error: unknown) => {
-        thrown ??= error;
-        throw error;
-      }),
-  }));
-  try {
-    return await load(files);
-  } catch (error) {
-    throw thrown ?? error;
+  /** The runtime's errors have no room for what went wrong in a source, so what it threw is thrown again. */
+  async #throughSources<T>(sources: Sources, client: Client | undefined, load: (files: unknown[]) => Promise<T>): Promise<T> {
+    let thrown: unknown;
+    const files = sources.files.map((source) => ({
+      name: source.name,
+      size: source.size,
+      read: async (offset: number, length: number) => {
+        try {
+          this.#checkWanted(client);
+          return await source.read(offset, length);
+        } catch (error) {
+          thrown ??= error;
+          throw error;
+        }
+      },
+    }));
+    try {
+      return await load(files);
+    } catch (error) {
+      throw thrown ?? error;
+    }
   }
 }

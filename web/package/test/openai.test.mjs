@@ -55,7 +55,7 @@ test("penalties, biases, stops, log-probabilities", () => {
 
 test("prompts", () => {
   assert.deepEqual(readCompletion({ prompt: [1, 2] }).prompt, [1, 2]);
-  for (const prompt of [undefined, [], [-1], ["a", "b"], 5]) assert.throws(() => readCompletion({ prompt }), { code: "argument", message: /^prompt: / });
+  for (const prompt of [undefined, [], [-1], [2 ** 32], ["a", "b"], 5]) assert.throws(() => readCompletion({ prompt }), { code: "argument", message: /^prompt: / });
 });
 
 test("values that change nothing are let through", () => {
@@ -67,7 +67,8 @@ test("wrong values are refused by name, with what was expected", () => {
   refused({ temperature: "0" }, "argument", /^temperature: .*found "0"/);
   refused({ temperature: NaN }, "argument", /^temperature: /);
   refused({ top_k: 1.5 }, "argument", /^top_k: expected a whole number/);
-  refused({ max_tokens: 0 }, "argument", /^max_tokens: /);
+  refused({ max_tokens: 0 }, "argument", /^max_tokens: expected a whole number of at least 1, found 0/);
+  refused({ max_tokens: 5e9 }, "argument", /^max_tokens: expected a whole number of at most 4294967295, found 5000000000/);
   refused({ truncation: "some" }, "argument", /^truncation: expected "auto" or "disabled", found "some"/);
   refused({ seed: 2 ** 60 }, "argument", /^seed: /);
   refused({ messages: [] }, "argument", /^messages: /);

@@ -6,7 +6,6 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import test from "node:test";
 import { createEngine, downloadModel, persist, storageEstimate } from "../dist/index.js";
-import { Link } from "../dist/link.js";
 import { Server } from "../dist/server.js";
 import { sourceOf } from "../dist/model.js";
 import { startWorker } from "../dist/start.js";
@@ -22,6 +21,16 @@ test("in Node: a typed error, whatever the model is; the worker's module can be 
   await import("../dist/worker.js");
   await import("../dist/service-worker.js");
 });
+
+test("what cannot go to a SharedWorker is refused before it would be lost on the way", () =>
+  having({ SharedWorker: class {}, navigator: { locks: {} } }, async () => {
+    const empty = new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
+    const shared = (options) => createEngine({ model: "https://x.example/a.gguf", cache: false, worker: "shared", ...options });
+    await assert.rejects(shared({ wasmUrl: empty }), { code: "not-supported", message: /^wasmUrl: a WebAssembly.Module cannot go to worker: "shared"/ });
+    await assert.rejects(shared({ wasmUrl: new Uint8Array(new SharedArrayBuffer(8)) }), { code: "argument", message: /^wasmUrl/ });
+    await assert.rejects(shared({ model }), { code: "not-supported", message: /address or hub id/ });
+    await assert.rejects(shared({ worker: { port: {} } }), { code: "argument", message: /^worker: expected/ });
+  }));
 
 test("CommonJS gets the same package", async () => {
   const require = createRequire(import.meta.url);
@@ -244,9 +253,6 @@ test("what the engine says goes to the app's logger, as much as it wants; one th
 });
 
 test("a stop by a timeout while it loads", async () => {
-  const line = { port: new Silent(), onFailure() {}, end() {} };
-  const link = new Link(line);
-  link.kill(new Error("x"));
   const timedOut = AbortSignal.abort(new DOMException("late", "TimeoutError"));
   await assert.rejects(createEngine({ model, worker: new Silent(), signal: timedOut }), { name: "TimeoutError", code: "timeout" });
   await assert.rejects(downloadModel({ model, signal: timedOut }), { name: "TimeoutError", code: "timeout" });

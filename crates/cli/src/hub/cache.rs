@@ -6,7 +6,9 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use peregrine::Error;
 use peregrine::checkpoint::hub::{HubFiles, HubId, shards};
+use peregrine::checkpoint::part_file::PartFile;
 
 use super::is_word;
 use crate::failure::{Failure, Outcome};
@@ -74,7 +76,7 @@ impl Repository {
             }
             file.sync_all().and_then(|()| std::fs::rename(&part, &blob)).map_err(io)?;
         }
-        self.link(&blob, &place, name, new).map_err(writing(&place))
+        self.link(&blob, &place, name, new)
     }
 
     /// The lock that huggingface_hub takes, too.
@@ -98,7 +100,7 @@ impl Repository {
     }
 
     /// Puts a blob under its name in a snapshot, by a link where there are links, so that commits share it.
-    fn link(&self, blob: &Path, place: &Path, name: &str, new: bool) -> std::io::Result<()> {
+    fn link(&self, blob: &Path, place: &Path, name: &str, new: bool) -> Outcome {
         // Of an earlier try, to a blob that is gone.
         let _ = std::fs::remove_file(place);
         // Relative, so that the cache can be moved.
@@ -112,9 +114,9 @@ impl Repository {
             return Ok(());
         }
         match new {
-            true => std::fs::rename(blob, place),
+            true => std::fs::rename(blob, place).map_err(writing(place)),
             // Others may lead to it.
-            false => std::fs::copy(blob, place).map(drop),
+            false => copy(blob, place),
         }
     }
 
@@ -150,6 +152,20 @@ impl Repository {
             }
         }
     }
+}
+
+/// A copy that has its name only when it is whole: what is there is never looked at again.
+fn copy(from: &Path, to: &Path) -> Outcome {
+    let copied = || {
+        let mut part = PartFile::create(to)?;
+        let written = File::open(from).and_then(|mut from| std::io::copy(&mut from, part.out()));
+        let name = from.display().to_string();
+        part.finish(written.map(drop).map_err(|source| Error::Io { name, source }))
+    };
+    copied().map_err(|error| match error {
+        Error::Io { source, .. } => writing(to)(source),
+        other => other.into(),
+    })
 }
 
 /// What a download turned out to be.

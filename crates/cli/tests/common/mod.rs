@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 
 /// 0 done, 1 a run failed, 2 bad input.
 pub type Status = Option<i32>;
@@ -12,12 +13,46 @@ pub fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf")
 }
 
-pub fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_peregrine"));
+/// A program that begins where nothing of a person's own is read or written: neither what is kept of devices, nor the hub's cache or
+/// tokens. Ids of the hub have tests of their own, with a hub.
+pub fn isolated(mut command: Command) -> Command {
+    let hub = |name: &str| ["HF_", "HUGGING", "TRANSFORMERS_"].iter().any(|start| name.starts_with(start));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(hub)) {
+        command.env_remove(name);
+    }
+    command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", "/nowhere").env("XDG_CACHE_HOME", &*CACHE);
     // Mesa's drivers complain on stderr where there is none.
     command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    // Ids of the hub have tests of their own.
-    command.args(args).stdin(Stdio::null()).env("HF_HUB_OFFLINE", "1").env("HF_HOME", "/nowhere");
+    command
+}
+
+/// Each run of the tests looks at the device anew: the program may be another one.
+static CACHE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(concat!("cache-", env!("CARGO_CRATE_NAME")));
+    let _ = std::fs::remove_dir_all(&folder);
+    folder
+});
+
+/// Where the program is.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_peregrine");
+
+/// The built program.
+pub fn program() -> Command {
+    isolated(Command::new(PROGRAM))
+}
+
+/// The built program after some lines of a shell. Whoever runs the tests may ignore signals, and what is ignored is inherited: so each is
+/// as it is by default.
+pub fn program_after(script: &str) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP,INT,QUIT,TERM,PIPE");
+    command.args(["sh", "-c", &format!("{script} exec \"$0\" \"$@\""), PROGRAM]);
+    isolated(command)
+}
+
+pub fn command(args: &[&str]) -> Command {
+    let mut command = program();
+    command.args(args).stdin(Stdio::null());
     command
 }
 

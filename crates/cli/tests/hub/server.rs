@@ -7,7 +7,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -56,12 +57,26 @@ pub enum Manner {
 
 pub type Files = HashMap<String, Vec<u8>>;
 
+/// What was asked for.
+#[derive(Default)]
+struct Log {
+    requests: Mutex<Vec<String>>,
+    grown: Condvar,
+}
+
+impl Log {
+    fn add(&self, request: String) {
+        self.requests.lock().unwrap().push(request);
+        self.grown.notify_all();
+    }
+}
+
 pub struct Hub {
     pub address: String,
     pub port: u16,
     pub home: tempfile::TempDir,
     manner: Arc<Mutex<Manner>>,
-    log: Arc<Mutex<Vec<String>>>,
+    log: Arc<Log>,
     agents: Arc<Mutex<Vec<String>>>,
 }
 
@@ -79,7 +94,7 @@ impl Hub {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (manner, log) = (Arc::new(Mutex::new(Manner::Honest)), Arc::new(Mutex::new(Vec::new())));
+        let (manner, log) = (Arc::new(Mutex::new(Manner::Honest)), Arc::new(Log::default()));
         let agents = Arc::new(Mutex::new(Vec::new()));
         let (shared, seen, named) = (manner.clone(), log.clone(), agents.clone());
         std::thread::spawn(move || {
@@ -131,7 +146,17 @@ impl Hub {
 
     /// The requests since the last call.
     pub fn requests(&self) -> Vec<String> {
-        std::mem::take(&mut *self.log.lock().unwrap())
+        std::mem::take(&mut *self.log.requests.lock().unwrap())
+    }
+
+    /// Waits until there are so many requests since the last call.
+    pub fn wait_for(&self, count: usize) {
+        let requests = self.log.requests.lock().unwrap();
+        // A program that asks for nothing is not waited for until somebody ends the tests.
+        let patience = Duration::from_secs(120);
+        let (requests, waited) =
+            self.log.grown.wait_timeout_while(requests, patience, |all| all.len() < count).unwrap();
+        assert!(!waited.timed_out(), "{requests:?}");
     }
 
     /// Who has asked since the last call.
@@ -172,7 +197,7 @@ fn answer(
     stream: &mut dyn Stream,
     files: &Files,
     manner: Manner,
-    log: &Mutex<Vec<String>>,
+    log: &Log,
     agents: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
     let head = head(stream)?;
@@ -190,7 +215,7 @@ fn answer(
         token |= line == "authorization: bearer secret";
     }
     let span = range.map(|(a, b): (usize, usize)| format!(" {a}-{b}")).unwrap_or_default();
-    log.lock().unwrap().push(format!("{path}{span}{}", if token { " token" } else { "" }));
+    log.add(format!("{path}{span}{}", if token { " token" } else { "" }));
     let mut send = |status: &str, headers: &str, body: &[u8], sent: usize| {
         let length = body.len();
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");

@@ -30,16 +30,11 @@ impl<'a> Runner<'a> {
         self.session
     }
 
-    /// Runs all that is left of a layer, or of what comes before it, and looks at nothing.
-    pub(crate) fn run_layer(&mut self, layer: u32) {
-        let plan = self.session.plan(self.many);
-        let model = self.session.engine().model();
-        let rest = &plan.dispatches()[self.next..];
-        let count = rest.iter().take_while(|d| d.stage.layer.is_some_and(|l| l <= layer)).count();
-        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
-        plan.encode(&mut encoder, &self.step, Draw::Host, self.next..self.next + count, model.kv());
-        model.gpu.queue().submit([encoder.finish()]);
-        self.next += count;
+    /// Leaves out all layers before this one that have not been run: it gets what the last one has left.
+    pub(crate) fn skip_to(&mut self, layer: Option<u32>) {
+        let rest = &self.session.plan(self.many).dispatches()[self.next..];
+        let before = |of: Option<u32>| of.is_some_and(|of| layer.is_none_or(|layer| of < layer));
+        self.next += rest.iter().take_while(|dispatch| before(dispatch.stage.layer)).count();
     }
 
     /// Poisons the stage's output and runs its dispatches. False where the plan goes on with
@@ -57,21 +52,21 @@ impl<'a> Runner<'a> {
         let output = self.written(stage)?;
         let model = self.session.engine().model();
         if !output.adds {
-            // Sections that touch are one write: in a browser each takes its time.
-            let mut runs: Vec<(u32, u32)> = Vec::new();
-            for section in &output.sections {
-                match runs.last_mut() {
-                    Some((first, len)) if *first + *len == section.first => *len += section.len,
-                    _ => runs.push((section.first, section.len)),
+            // Sections that touch are one write, and so are rows without a gap: in a browser each takes its time.
+            let mut runs: Vec<(u64, u64)> = Vec::new();
+            for row in 0..output.rows {
+                for section in &output.sections {
+                    let at = u64::from(row) * u64::from(output.stride) + u64::from(section.first);
+                    match runs.last_mut() {
+                        Some((first, len)) if *first + *len == at => *len += u64::from(section.len),
+                        _ => runs.push((at, section.len.into())),
+                    }
                 }
             }
             let longest = runs.iter().map(|(_, len)| *len).max().unwrap_or(0);
             let poison = vec![f32::NAN; longest as usize];
-            for row in 0..output.rows {
-                for (first, len) in &runs {
-                    let at = 4 * (u64::from(row) * u64::from(output.stride) + u64::from(*first));
-                    model.gpu.write(output.buffer, at, bytemuck::cast_slice(&poison[..*len as usize]));
-                }
+            for (first, len) in runs {
+                model.gpu.write(output.buffer, 4 * first, bytemuck::cast_slice(&poison[..len as usize]));
             }
         }
         let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
@@ -108,10 +103,7 @@ impl<'a> Runner<'a> {
 
     /// Everything that an operation has written, section after section, token by token.
     pub(crate) async fn output(&self, op: Op) -> Result<Vec<f32>> {
-        let output = self.written(Stage { layer: None, op })?;
-        let all = self.rows(op).await?;
-        let rows = all.chunks_exact(output.stride as usize);
-        Ok(rows.flat_map(|row| output.sections.iter().flat_map(|s| cut(row, s.first, s.len))).copied().collect())
+        self.arrived(self.copied(op)?).await
     }
 
     /// The same, but read later: what follows may overwrite it.
@@ -122,6 +114,19 @@ impl<'a> Runner<'a> {
         let staging = gpu.staging(bytes);
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(output.buffer, 0, &staging, 0, bytes);
+        Ok(Copied { op, reading: gpu.submit_reading(encoder, staging) })
+    }
+
+    /// The same of some tokens.
+    pub(crate) fn copied_of(&self, op: Op, tokens: &[u32]) -> Result<Copied> {
+        let output = self.written(Stage { layer: None, op })?;
+        let gpu = &self.session.engine().model().gpu;
+        let row = 4 * u64::from(output.stride);
+        let staging = gpu.staging(tokens.len() as u64 * row);
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        for (at, token) in tokens.iter().enumerate() {
+            encoder.copy_buffer_to_buffer(output.buffer, u64::from(*token) * row, &staging, at as u64 * row, row);
+        }
         Ok(Copied { op, reading: gpu.submit_reading(encoder, staging) })
     }
 

@@ -18,6 +18,7 @@ pub(super) async fn step(
     states: &mut [LayerState],
     on_result: &mut dyn FnMut(&Comparison),
 ) -> Result<()> {
+    let _turn = session.turn().await;
     let step = session.begin_step(ids, 1)?;
     let stages = session.plan(step.tokens > 1).stages();
     let mut walk = Walk { runner: Runner::new(session, step), checkpoint, ids, normed: None, on_result };

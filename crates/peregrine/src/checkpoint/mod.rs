@@ -15,6 +15,7 @@ pub mod hub;
 pub(crate) mod names;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod part_file;
+mod remembered;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod safetensors;
 pub mod source;
@@ -108,6 +109,8 @@ pub struct Checkpoint {
     file: String,
     sources: Vec<Rc<dyn Source>>,
     tensors: Vec<TensorInfo>,
+    /// What a caller will want again.
+    remembered: remembered::Remembered,
     index: HashMap<String, usize>,
 }
 
@@ -189,6 +192,7 @@ impl Checkpoint {
             file,
             sources,
             tensors: Vec::new(),
+            remembered: Default::default(),
             index: HashMap::new(),
             config,
         };
@@ -347,7 +351,26 @@ impl Checkpoint {
         let (needed, what) = (buf.len() as u64, &tensor.stored_name);
         source::check_range(&self.file, what, offset, needed, tensor.bytes)?;
         // `source` and the sum were checked when the tensor was listed.
-        self.sources[tensor.source].read(tensor.offset + offset, buf).await
+        if self.remembered.tell(&tensor.name, offset, buf) {
+            return Ok(());
+        }
+        self.sources[tensor.source].read(tensor.offset + offset, buf).await?;
+        self.remembered.hear(&tensor.name, offset, buf);
+        Ok(())
+    }
+
+    /// Keeps rows of a tensor when they are read the next time, so that reading them again costs nothing. A tensor that the model
+    /// does not have has none.
+    pub(crate) fn remember(&self, hf_name: &str, rows: std::ops::Range<u64>) {
+        if let Some(tensor) = self.get(hf_name) {
+            let end = rows.end.min(tensor.rows()) * tensor.row_bytes();
+            self.remembered.want(hf_name, rows.start * tensor.row_bytes()..end);
+        }
+    }
+
+    /// Gives back the memory of what was remembered.
+    pub(crate) fn forget(&self) {
+        self.remembered.forget();
     }
 
     /// A whole tensor in f32. For small tensors, and for the CPU twin.

@@ -277,6 +277,7 @@ pub(super) async fn open_folder(folder: &Path) -> Result<Checkpoint> {
         file,
         sources,
         tensors: Vec::new(),
+        remembered: Default::default(),
         index: HashMap::new(),
         config,
     };

@@ -50,6 +50,10 @@ pub(super) fn open(folder: &Path, config: &Value, generation: &Value) -> Result<
     let mut bytes = read(&path)?;
     let name = path.display().to_string();
     let mut tokenizer: Value = serde_json::from_slice(&bytes).map_err(|e| malformed(&name, "the file", "JSON", e))?;
+    if !tokenizer.is_object() {
+        let found = bytes.iter().take(40).map(|byte| char::from(*byte)).collect::<String>();
+        return Err(malformed(&name, "the file", "a JSON object", found));
+    }
     let config_name = folder.join("tokenizer_config.json").display().to_string();
     let mut settings = json_file(folder, "tokenizer_config.json")?.unwrap_or_default();
     let chat_template = chat_template(folder, &settings)?;
@@ -182,7 +186,11 @@ fn merge(
                 entry["special"] = json!(true)
             }
             Some(_) => {}
-            None if known(&added, text).is_some() => {}
+            None if known(&added, text).is_some_and(|at| added[at]["special"] == true) => {}
+            // As it is there, but special.
+            None if let Some(at) = known(&added, text) => {
+                wanted.extend(entry(&added[at], added[at]["id"].as_u64(), Some(true)))
+            }
             None => wanted.extend(entry(token, None, Some(true))),
         }
     }

@@ -2,6 +2,9 @@
 
 use super::footprint::{Device, Footprint, ScratchBytes};
 use super::recipe::Recipe;
+use std::rc::Rc;
+
+use futures_util::future::try_join5;
 use sha2::{Digest, Sha256};
 
 use super::pace::Pace;
@@ -152,6 +155,7 @@ impl Model {
             snapshot_limit: options.memory_budget.map_or(u64::MAX, |budget| budget - footprint.least()),
             snapshot_host_budget: options.snapshot_host_budget,
             pace: Pace::of(&target),
+            turns: Rc::default(),
             fingerprint: String::new(),
             load_times: LoadTimes::default(),
             config,
@@ -249,10 +253,15 @@ pub(crate) async fn mamba_values(checkpoint: &Checkpoint, layer: u32) -> Result<
     let c = &checkpoint.config;
     let (channels, heads) = (u64::from(c.conv_dim()), u64::from(c.mamba_n_heads));
     let name = |suffix: &str| format!("model.layers.{layer}.mamba.{suffix}");
-    let mut values = checkpoint.read_f32(&name("conv1d.weight"), &[channels, c.mamba_d_conv.into()]).await?;
-    values.extend(checkpoint.read_f32(&name("conv1d.bias"), &[channels]).await?);
-    values.extend(checkpoint.read_f32(&name("dt_bias"), &[heads]).await?);
-    values.extend(checkpoint.mamba_a(layer).await?);
-    values.extend(checkpoint.read_f32(&name("D"), &[heads]).await?);
-    Ok(values)
+    let names = ["conv1d.weight", "conv1d.bias", "dt_bias", "D"].map(name);
+    let [weight, bias, dt_bias, d] = &names;
+    let (weight, bias, dt_bias, a, d) = try_join5(
+        checkpoint.read_f32(weight, &[channels, c.mamba_d_conv.into()]),
+        checkpoint.read_f32(bias, &[channels]),
+        checkpoint.read_f32(dt_bias, &[heads]),
+        checkpoint.mamba_a(layer),
+        checkpoint.read_f32(d, &[heads]),
+    )
+    .await?;
+    Ok([weight, bias, dt_bias, a, d].concat())
 }

@@ -1,38 +1,101 @@
 //! How fast a device reads prompts: whether a step must be submitted in parts, so that it can be stopped.
+//!
+//! Only whole steps of many tokens teach it. The clock and the answers of a browser are as coarse as 100 ms, so a small piece of work
+//! says nothing of a large one, and every part that is waited for costs that long.
 
 use std::cell::Cell;
 
 use crate::ops::target::Target;
 
-/// What is on the device when the caller stops should not take longer, seconds.
-const PATIENCE: f64 = 0.1;
+/// A step that takes no longer than this is submitted whole, seconds.
+const PATIENCE: f64 = 0.5;
+
+/// Seconds that a part takes of a step that takes longer.
+const PART: f64 = 0.25;
 
 /// Dispatches that a software adapter gets at a time before it has shown how fast it is.
 const CAREFUL: usize = 8;
 
-/// Seconds that a dispatch takes for each token of its step.
+/// What a device has shown so far.
 pub(crate) struct Pace {
+    /// Seconds for each block of tokens.
     found: Cell<Option<f64>>,
     is_software: bool,
 }
 
 impl Pace {
     pub fn of(target: &Target) -> Self {
-        Self { found: Cell::new(None), is_software: target.is_software() }
+        Self::new(target.is_software())
     }
 
-    /// Dispatches to submit at once, of a step of so many tokens. A GPU gets all of the first.
-    pub fn part(&self, tokens: u32) -> usize {
-        match self.found.get() {
-            Some(seconds) => ((PATIENCE / (seconds * f64::from(tokens))) as usize).max(1),
+    fn new(is_software: bool) -> Self {
+        Self { found: Cell::new(None), is_software }
+    }
+
+    /// Dispatches to submit at once, of a step of so many tokens with so many dispatches. A GPU gets all of the first step.
+    pub fn part(&self, tokens: u32, dispatches: usize) -> usize {
+        match self.found.get().map(|seconds| seconds * self.blocks(tokens)) {
+            Some(seconds) if seconds <= PATIENCE => dispatches,
+            Some(seconds) => ((dispatches as f64 * PART / seconds).ceil() as usize).max(1),
             None if self.is_software => CAREFUL,
-            None => usize::MAX,
+            None => dispatches,
         }
     }
 
-    /// So long did so many dispatches of a step take.
-    pub fn learn(&self, seconds: f64, dispatches: usize, tokens: u32) {
-        // At least the step of the clock that browsers show.
-        self.found.set(Some(seconds.max(1e-4) / (dispatches.max(1) as f64 * f64::from(tokens.max(1)))));
+    /// A whole step of so many tokens took so long. A step of one token says nothing: other kernels run it.
+    pub fn learn(&self, seconds: f64, tokens: u32) {
+        if tokens > 1 {
+            self.found.set(Some(seconds / self.blocks(tokens)));
+        }
+    }
+
+    /// Kernels compute this many tokens at a time, and a block that is not full takes as long as one that is.
+    fn blocks(&self, tokens: u32) -> f64 {
+        f64::from(tokens.div_ceil(if self.is_software { 8 } else { 64 }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads steps of so many tokens on a device that takes so long for each of 500 dispatches, where an answer comes after a multiple
+    /// of `clock` seconds; how many parts each had.
+    fn read(pace: &Pace, steps: &[u32], seconds: f64, clock: f64) -> Vec<usize> {
+        let dispatches = 500;
+        let mut parts = Vec::new();
+        for tokens in steps {
+            let (mut first, mut count, mut spent) = (0, 0, 0.0);
+            let part = pace.part(*tokens, dispatches);
+            while first < dispatches {
+                let now = part.min(dispatches - first);
+                spent += (now as f64 * seconds / clock).ceil() * clock;
+                first += now;
+                count += 1;
+            }
+            pace.learn(spent, *tokens);
+            parts.push(count);
+        }
+        parts
+    }
+
+    #[test]
+    fn a_fast_gpu_behind_a_slow_answer_gets_whole_steps() {
+        assert_eq!(read(&Pace::new(false), &[512, 1, 2, 300, 1, 512], 1e-5, 0.1), [1; 6]);
+    }
+
+    #[test]
+    fn a_fast_software_adapter_does_not_stay_careful() {
+        let parts = read(&Pace::new(true), &[64; 8], 1e-5, 0.1);
+        assert_eq!(parts[0], 63);
+        assert_eq!(parts[7], 1, "{parts:?}");
+    }
+
+    #[test]
+    fn a_slow_device_gets_parts_that_can_be_stopped_between() {
+        // Ten seconds a step, in parts of a quarter of a second.
+        let parts = read(&Pace::new(false), &[512, 512, 512], 0.02, 1e-4);
+        assert_eq!(parts[0], 1);
+        assert!((35..=45).contains(&parts[1]) && parts[1] == parts[2], "{parts:?}");
     }
 }

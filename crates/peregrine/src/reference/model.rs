@@ -1,5 +1,7 @@
 //! The page of `model.rs`, on the CPU.
 
+use futures_util::future::try_join_all;
+
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -291,12 +293,8 @@ pub async fn embeddings<T: Real>(checkpoint: &Checkpoint, ids: &[u32]) -> Result
         return Err(Error::TokenOutOfRange { token: *token, vocab_size: c.vocab_size });
     }
     let embedding = checkpoint.tensor("model.embed_tokens.weight")?;
-    let mut h = Vec::new();
-    for id in ids {
-        let row = checkpoint.read_rows_f32(embedding, u64::from(*id), 1).await?;
-        h.extend(kernels::embed::<T>(&row, c.embedding_multiplier));
-    }
-    Ok(h)
+    let rows = try_join_all(ids.iter().map(|id| checkpoint.read_rows_f32(embedding, u64::from(*id), 1))).await?;
+    Ok(rows.iter().flat_map(|row| kernels::embed::<T>(row, c.embedding_multiplier)).collect())
 }
 
 /// The LM head's logits \[T, V\] for `x` \[T, D\], some rows of the matrix at a time: it can be the largest of all.

@@ -1,13 +1,13 @@
 //! Which rows, tokens and heads stand for all: the first and the last of everything that has borders, and some between.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::rc::Rc;
+
+use futures_util::future::try_join_all;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::reference::kernels::{self, Mamba};
 
 /// Rows of a matrix: a few at each border of its sections, which begin at `borders`, and a few inside.
@@ -22,6 +22,51 @@ pub(super) fn rows(rows: u32, borders: &[u32]) -> Vec<Range<u32>> {
     all.sort_by_key(|range| range.start);
     all.dedup_by_key(|range| range.start);
     all
+}
+
+/// Where the sections z, x, B, C, dt of `in_proj` end.
+pub(super) fn in_proj_ends(c: &Config) -> [u32; 5] {
+    let state = c.mamba_n_groups * c.mamba_d_state;
+    let mut end = 0;
+    [c.mamba_d_ssm, c.mamba_d_ssm, state, state, c.mamba_n_heads].map(|rows| {
+        end += rows;
+        end
+    })
+}
+
+/// The matrices of a layer, by what follows its number in their names, and the rows of each that are looked at.
+pub(super) fn of_layer(c: &Config) -> Vec<(&'static str, Vec<Range<u32>>)> {
+    let ends = in_proj_ends(c);
+    vec![
+        ("self_attn.q_proj.weight", rows(c.q_dim(), &[])),
+        ("self_attn.k_proj.weight", rows(c.kv_dim(), &[])),
+        ("self_attn.v_proj.weight", rows(c.kv_dim(), &[])),
+        ("mamba.in_proj.weight", rows(c.in_proj_rows(), &ends[..4])),
+        ("self_attn.o_proj.weight", rows(c.hidden_size, &[])),
+        ("mamba.out_proj.weight", rows(c.hidden_size, &[])),
+        ("feed_forward.gate_proj.weight", rows(c.intermediate_size, &[])),
+        ("feed_forward.up_proj.weight", rows(c.intermediate_size, &[])),
+        ("feed_forward.down_proj.weight", rows(c.hidden_size, &[])),
+    ]
+}
+
+/// What else a layer has.
+const SMALL: [&str; 9] = [
+    "input_layernorm.weight",
+    "pre_ff_layernorm.weight",
+    "mamba.norm.weight",
+    "mamba.conv1d.weight",
+    "mamba.conv1d.bias",
+    "mamba.dt_bias",
+    "mamba.A",
+    "mamba.A_log",
+    "mamba.D",
+];
+
+/// The matrix that makes the logits, and the weight of the norm before it.
+pub(super) fn of_head(c: &Config) -> [(&'static str, Vec<Range<u32>>); 2] {
+    let name = if c.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
+    [(name, rows(c.vocab_size, &[])), ("model.final_layernorm.weight", std::iter::once(0..1).collect())]
 }
 
 /// Tokens of a step: those at the borders of what kernels take at a time.
@@ -45,44 +90,51 @@ pub(super) struct Products {
 /// Numbers of rows, and the rows.
 type Rows = (Vec<u32>, Vec<f32>);
 
-/// Weights that have been read: each step asks for the same rows, and over a network a read takes its time.
+/// Weights that have been read, by tensor: each step asks for the same rows, and over a network a read takes its time.
 pub(super) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
-    rows: RefCell<HashMap<String, Rc<Rows>>>,
+    rows: HashMap<String, Rows>,
+}
+
+/// Has the checkpoint keep all that the self-check will read of these layers and for these tokens, as the model is loaded.
+pub(super) fn remember(checkpoint: &Checkpoint, layers: &[u32], ids: &[u32]) {
+    let c = &checkpoint.config;
+    let rows = |tensor: &str, ranges: &[Range<u32>]| {
+        ranges.iter().for_each(|range| checkpoint.remember(tensor, range.start.into()..range.end.into()));
+    };
+    for layer in layers {
+        let name = |suffix: &str| format!("model.layers.{layer}.{suffix}");
+        of_layer(c).iter().for_each(|(suffix, ranges)| rows(&name(suffix), ranges));
+        for small in SMALL {
+            checkpoint.remember(&name(small), 0..u64::MAX);
+        }
+    }
+    of_head(c).iter().for_each(|(tensor, ranges)| rows(tensor, ranges));
+    ids.iter().for_each(|id| checkpoint.remember("model.embed_tokens.weight", u64::from(*id)..u64::from(*id) + 1));
 }
 
 impl<'a> Weights<'a> {
-    pub fn of(checkpoint: &'a Checkpoint) -> Self {
-        Self { checkpoint, rows: RefCell::default() }
+    /// Reads those of some layers and of the head, all at the same time.
+    pub async fn read(checkpoint: &'a Checkpoint, layers: &[u32]) -> Result<Self> {
+        let c = &checkpoint.config;
+        let of_layers = layers.iter().flat_map(|layer| {
+            of_layer(c).into_iter().map(move |(suffix, ranges)| (format!("model.layers.{layer}.{suffix}"), ranges))
+        });
+        let all = of_layers.chain(of_head(c).map(|(name, ranges)| (name.to_string(), ranges)));
+        let read = all.map(async |(tensor, ranges)| {
+            let info = checkpoint.tensor(&tensor)?;
+            let read =
+                ranges.iter().map(|range| checkpoint.read_rows_f32(info, range.start.into(), range.len() as u64));
+            let weights = try_join_all(read).await?.concat();
+            Ok::<_, Error>((tensor, (ranges.into_iter().flatten().collect(), weights)))
+        });
+        Ok(Self { checkpoint, rows: try_join_all(read).await?.into_iter().collect() })
     }
 
-    /// Ranges of rows of a tensor, always the same ones, and their numbers.
-    async fn rows(&self, tensor: &str, ranges: &[Range<u32>]) -> Result<Rc<Rows>> {
-        let known = self.rows.borrow().get(tensor).cloned();
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let info = self.checkpoint.tensor(tensor)?;
-        let mut weights = Vec::new();
-        for range in ranges {
-            weights.extend(self.checkpoint.read_rows_f32(info, range.start.into(), range.len() as u64).await?);
-        }
-        let read = Rc::new((ranges.iter().cloned().flatten().collect(), weights));
-        self.rows.borrow_mut().insert(tensor.into(), Rc::clone(&read));
-        Ok(read)
-    }
-
-    /// Multiplies ranges of rows of a tensor with `x` \[tokens, cols\]; `scale` by row.
-    pub async fn products(
-        &self,
-        tensor: &str,
-        ranges: &[Range<u32>],
-        x: &[f32],
-        scale: impl Fn(u32) -> f32,
-    ) -> Result<Products> {
+    /// Multiplies the rows of a tensor that were read with `x` \[tokens, cols\]; `scale` by row.
+    pub fn products(&self, tensor: &str, x: &[f32], scale: impl Fn(u32) -> f32) -> Result<Products> {
         let cols = self.checkpoint.tensor(tensor)?.cols() as usize;
-        let read = self.rows(tensor, ranges).await?;
-        let (rows, weights) = &*read;
+        let (rows, weights) = self.of(tensor)?;
         let mut values = kernels::linear(weights, x, cols, 1.0);
         for row in values.chunks_exact_mut(rows.len()) {
             row.iter_mut().zip(rows).for_each(|(value, row)| *value *= scale(*row));
@@ -91,8 +143,14 @@ impl<'a> Weights<'a> {
     }
 
     /// The weight of the final norm \[D\].
-    pub async fn final_norm(&self) -> Result<Rc<Rows>> {
-        self.rows("model.final_layernorm.weight", std::slice::from_ref(&(0..1))).await
+    pub fn final_norm(&self) -> Result<&[f32]> {
+        Ok(&self.of("model.final_layernorm.weight")?.1)
+    }
+
+    fn of(&self, tensor: &str) -> Result<&Rows> {
+        self.rows
+            .get(tensor)
+            .ok_or_else(|| Error::MissingTensor { name: self.checkpoint.file().to_string(), tensor: tensor.into() })
     }
 }
 

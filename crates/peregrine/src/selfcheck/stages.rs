@@ -1,6 +1,8 @@
 //! One step, stage by stage: what each stage makes of the GPU's own input to it, against the CPU.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+
+use futures_util::future::{try_join, try_join_all, try_join4};
 
 use super::samples::{self, Heads, Products, Weights};
 use crate::check::{Comparison, Runner, TOLERANCE_F16, kept, missing};
@@ -24,7 +26,8 @@ pub(super) struct Stages<'a> {
     session: &'a mut Session,
     checkpoint: &'a Checkpoint,
     weights: Weights<'a>,
-    layers: HashMap<u32, Looked>,
+    /// In order.
+    layers: BTreeMap<u32, Looked>,
 }
 
 /// A layer that is looked at.
@@ -46,16 +49,25 @@ impl Looked {
         let vector = async |suffix: &str, len: u32| {
             checkpoint.read_f32(&format!("model.layers.{layer}.{suffix}"), &[len.into()]).await
         };
-        let mamba = Mamba::load(checkpoint, layer).await?;
+        let mamba_norm = async {
+            match c.mamba_rms_norm {
+                true => vector("mamba.norm.weight", c.mamba_d_ssm).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let (input_layernorm, pre_ff_layernorm, mamba_norm, mamba) = try_join4(
+            vector("input_layernorm.weight", c.hidden_size),
+            vector("pre_ff_layernorm.weight", c.hidden_size),
+            mamba_norm,
+            Mamba::load(checkpoint, layer),
+        )
+        .await?;
         let heads = Heads::of(c, &mamba);
         let before = vec![0.0; (start * c.kv_dim()) as usize];
         Ok(Self {
-            input_layernorm: vector("input_layernorm.weight", c.hidden_size).await?,
-            pre_ff_layernorm: vector("pre_ff_layernorm.weight", c.hidden_size).await?,
-            mamba_norm: match c.mamba_rms_norm {
-                true => Some(vector("mamba.norm.weight", c.mamba_d_ssm).await?),
-                false => None,
-            },
+            input_layernorm,
+            pre_ff_layernorm,
+            mamba_norm,
             mamba,
             state: LayerState { keys: before.clone(), values: before, ..LayerState::new(c) },
             ssm: LayerState::new(&heads.config),
@@ -65,7 +77,7 @@ impl Looked {
 }
 
 /// The first layer of each layout: formats decide which pipelines a layer has.
-fn representatives(checkpoint: &Checkpoint) -> Vec<u32> {
+pub(super) fn representatives(checkpoint: &Checkpoint) -> Vec<u32> {
     let layout = |layer: u32| {
         let prefix = format!("model.layers.{layer}.");
         let tensors = checkpoint.tensors().filter_map(|t| Some((t.name.strip_prefix(&prefix)?, t.format)));
@@ -102,16 +114,16 @@ impl First {
 impl<'a> Stages<'a> {
     /// Before the first step, at position `start`, with zeros for the keys and values before it.
     pub async fn new(session: &'a mut Session, checkpoint: &'a Checkpoint, start: u32) -> Result<Self> {
-        let mut layers = HashMap::new();
-        for layer in representatives(checkpoint) {
-            layers.insert(layer, Looked::load(checkpoint, layer, start).await?);
-        }
-        Ok(Self { session, checkpoint, weights: Weights::of(checkpoint), layers })
+        let layers = representatives(checkpoint);
+        let looked = try_join_all(layers.iter().map(|layer| Looked::load(checkpoint, *layer, start)));
+        let (looked, weights) = try_join(looked, Weights::read(checkpoint, &layers)).await?;
+        Ok(Self { session, checkpoint, weights, layers: layers.into_iter().zip(looked).collect() })
     }
 
-    /// Reads `ids` in one step; the first comparison that is not close.
+    /// Reads `ids` in one step, with the layers that are looked at and no others; the first comparison that is not close.
     pub async fn step(&mut self, ids: &[u32]) -> Result<Option<Comparison>> {
         let c = &self.checkpoint.config;
+        let _turn = self.session.turn().await;
         let step = self.session.begin_step(ids, 1)?;
         // What a prompt leaves in the states is as exact as the prompt.
         let cooperative = self.session.engine().model().target().cooperative;
@@ -119,22 +131,24 @@ impl<'a> Stages<'a> {
         let mut runner = Runner::new(self.session, step);
         runner.must_run(Op::Embed, None)?;
         embedding(&runner, self.checkpoint, ids, &mut first).await?;
-        for layer in 0..c.num_hidden_layers {
-            match self.layers.get_mut(&layer) {
-                Some(looked) if first.found.is_none() => {
-                    let mut of_layer = Layer {
-                        runner: &mut runner,
-                        written: Vec::new(),
-                        config: c,
-                        weights: &self.weights,
-                        layer,
-                        first: &mut first,
-                    };
-                    of_layer.compare(looked).await?;
-                }
-                _ => runner.run_layer(layer),
+        let mut whole = true;
+        for (layer, looked) in &mut self.layers {
+            if first.found.is_none() {
+                runner.skip_to(Some(*layer));
+                let mut of_layer = Layer {
+                    runner: &mut runner,
+                    written: Vec::new(),
+                    config: c,
+                    weights: &self.weights,
+                    layer: *layer,
+                    whole,
+                    first: &mut first,
+                };
+                whole = false;
+                of_layer.compare(looked).await?;
             }
         }
+        runner.skip_to(None);
         lm_head(&mut runner, c, &self.weights, &mut first).await?;
         self.session.end_step(&step);
         Ok(first.found)
@@ -142,28 +156,33 @@ impl<'a> Stages<'a> {
 }
 
 async fn embedding(runner: &Runner<'_>, checkpoint: &Checkpoint, ids: &[u32], first: &mut First) -> Result<()> {
-    let width = checkpoint.config.hidden_size as usize;
-    let found = runner.output(Op::Embed).await?;
-    for t in samples::tokens(ids.len() as u32) {
-        let expected: Vec<f32> = crate::reference::model::embeddings(checkpoint, &ids[t as usize..][..1]).await?;
-        first.hear(Comparison::of("embed", 1, &found[t as usize * width..][..width], &expected));
-    }
+    let tokens = samples::tokens(ids.len() as u32);
+    let some: Vec<u32> = tokens.iter().map(|t| ids[*t as usize]).collect();
+    let rows = crate::reference::model::embeddings(checkpoint, &some);
+    let (found, expected) = try_join(runner.arrived(runner.copied_of(Op::Embed, &tokens)?), rows).await?;
+    first.hear(Comparison::of("embed", 1, &found, &expected));
     Ok(())
 }
 
 async fn lm_head(runner: &mut Runner<'_>, c: &Config, weights: &Weights<'_>, first: &mut First) -> Result<()> {
-    let h = runner.output(Op::MlpOut).await?;
-    let norm = weights.final_norm().await?;
-    let mut x = kernels::rmsnorm(&h[h.len() - c.hidden_size as usize..], &norm.1, c.rms_norm_eps);
-    if runner.run(Op::FinalNorm, None)? {
-        let found = runner.output(Op::FinalNorm).await?;
+    let last = runner.step().tokens - 1;
+    let h = runner.copied_of(Op::MlpOut, &[last])?;
+    let normed = match runner.run(Op::FinalNorm, None)? {
+        true => Some(runner.copied(Op::FinalNorm)?),
+        false => None,
+    };
+    runner.must_run(Op::LmHead, None)?;
+    let logits = runner.copied(Op::LmHead)?;
+    let h = runner.arrived(h).await?;
+    let mut x = kernels::rmsnorm(&h, weights.final_norm()?, c.rms_norm_eps);
+    if let Some(normed) = normed {
+        let found = runner.arrived(normed).await?;
         first.hear(Comparison::of("final_layernorm", 1, &found, &x));
         x = found;
     }
-    runner.must_run(Op::LmHead, None)?;
-    let found = runner.output(Op::LmHead).await?;
-    let name = if c.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
-    let expected = weights.products(name, &samples::rows(c.vocab_size, &[]), &x, |_| c.lm_head_multiplier).await?;
+    let found = runner.arrived(logits).await?;
+    let [(name, _), _] = samples::of_head(c);
+    let expected = weights.products(name, &x, |_| c.lm_head_multiplier)?;
     let found: Vec<f32> = expected.rows.iter().map(|row| found[*row as usize]).collect();
     first.hear(Comparison::of("lm_head", 1, &found, &expected.values));
     Ok(())
@@ -192,79 +211,101 @@ struct Layer<'a, 'b> {
     config: &'a Config,
     weights: &'a Weights<'b>,
     layer: u32,
+    /// Everything about it, or only its matrices: in the first layer of another layout they alone are computed otherwise.
+    whole: bool,
     first: &'a mut First,
+}
+
+/// What a layer has left behind after a step.
+struct Left {
+    /// Keys and values of all tokens.
+    cache: [Vec<f32>; 2],
+    /// Columns before the convolution.
+    conv: Vec<f32>,
+    /// SSM states of the heads that are looked at.
+    ssm: Vec<f32>,
 }
 
 impl Layer<'_, '_> {
     async fn compare(&mut self, looked: &mut Looked) -> Result<()> {
         let c = self.config;
         let tokens = samples::tokens(self.runner.step().tokens);
-        let some = |all: &[f32], width: u32| samples::pick(all, width as usize, &tokens);
-        let (q, d) = (c.q_dim(), c.mamba_d_ssm);
+        let left = self.run(&looked.heads, &tokens).await?;
 
-        self.run().await?;
         let h = self.must(Op::Embed)?;
         let u = self.norm(Op::InputNorm, &h, &looked.input_layernorm);
         let proj = self.must(Op::ProjectIn)?;
-        self.project_in(&some(&u, c.hidden_size), &some(&proj, q + 2 * c.kv_dim() + c.in_proj_rows())).await?;
-        let (mixed, normed) = self.mixers(looked, &proj).await?;
+        let (mixed, normed) = match left {
+            Some(left) => {
+                self.project_in(
+                    &u,
+                    &samples::pick(&proj, (c.q_dim() + 2 * c.kv_dim() + c.in_proj_rows()) as usize, &tokens),
+                )?;
+                self.mixers(looked, &proj, &left)?
+            }
+            None => {
+                self.project_in(&u, &proj)?;
+                self.mixed(looked)?
+            }
+        };
 
         let h1 = self.must(Op::ProjectOut)?;
-        let (before, after) = (some(&h, c.hidden_size), some(&h1, c.hidden_size));
-        let out = samples::rows(c.hidden_size, &[]);
-        let inputs = (some(&mixed, q), some(&normed, d));
-        let attention = self.rows("self_attn.o_proj.weight", &out, &inputs.0, |_| c.attention_out_multiplier).await?;
-        let ssm = self.rows("mamba.out_proj.weight", &out, &inputs.1, |_| c.ssm_out_multiplier).await?;
-        self.added("project_out", &before, &after, &[&attention, &ssm]);
+        let attention = self.rows("self_attn.o_proj.weight", &mixed, |_| c.attention_out_multiplier)?;
+        let ssm = self.rows("mamba.out_proj.weight", &normed, |_| c.ssm_out_multiplier)?;
+        self.added("project_out", &h, &h1, &[&attention, &ssm]);
 
         let u = self.norm(Op::MlpNorm, &h1, &looked.pre_ff_layernorm);
         let ff = self.must(Op::MlpIn)?;
-        let u = some(&u, c.hidden_size);
-        let inner = samples::rows(c.intermediate_size, &[]);
-        let gate = self.rows("feed_forward.gate_proj.weight", &inner, &u, |_| c.mlp_multipliers[0]).await?;
-        let up = self.rows("feed_forward.up_proj.weight", &inner, &u, |_| 1.0).await?;
+        let gate = self.rows("feed_forward.gate_proj.weight", &u, |_| c.mlp_multipliers[0])?;
+        let up = self.rows("feed_forward.up_proj.weight", &u, |_| 1.0)?;
         let values = kernels::swiglu(&gate.values, &up.values);
-        self.selected("mlp_in", &some(&ff, c.intermediate_size), 0, &Products { values, ..gate });
+        self.selected("mlp_in", &ff, 0, &Products { values, ..gate });
 
         let h2 = self.must(Op::MlpOut)?;
-        let down = self
-            .rows("feed_forward.down_proj.weight", &out, &some(&ff, c.intermediate_size), |_| c.mlp_multipliers[1])
-            .await?;
-        self.added("mlp_out", &after, &some(&h2, c.hidden_size), &[&down]);
+        let down = self.rows("feed_forward.down_proj.weight", &ff, |_| c.mlp_multipliers[1])?;
+        self.added("mlp_out", &h1, &h2, &[&down]);
         Ok(())
     }
 
+    /// What lies between the linear layers, as it is: the attention heads' output and the SSM heads' after the norm, of some tokens.
+    fn mixed(&mut self, looked: &Looked) -> Result<(Vec<f32>, Vec<f32>)> {
+        let c = self.config;
+        let (attention, ssm) = match self.maybe(Op::Mixer) {
+            Some(mixed) => split(&mixed, c),
+            None => (self.must(Op::Attention)?, self.must(Op::Ssm)?),
+        };
+        let normed = match (&looked.mamba_norm, self.maybe(Op::GatedNorm)) {
+            (Some(_), Some(normed)) => split(&normed, c).1,
+            // Part of project_out.
+            (Some(weight), None) => kernels::gated_norm(c, weight, &ssm),
+            (None, _) => ssm,
+        };
+        Ok((attention, normed))
+    }
+
     /// Some rows of each matrix that `project_in` puts together: `u` [tokens, D], `proj` [tokens, q k v z x B C dt].
-    async fn project_in(&mut self, u: &[f32], proj: &[f32]) -> Result<()> {
+    fn project_in(&mut self, u: &[f32], proj: &[f32]) -> Result<()> {
         let c = self.config;
         let (q, kv, a) = (c.q_dim(), c.kv_dim(), c.attention_in_multiplier);
         let mut first = 0;
         for (name, rows, scale) in [("q", q, a), ("k", kv, a * c.key_multiplier), ("v", kv, a)] {
             let tensor = format!("self_attn.{name}_proj.weight");
-            let expected = self.rows(&tensor, &samples::rows(rows, &[]), u, |_| scale).await?;
+            let expected = self.rows(&tensor, u, |_| scale)?;
             self.selected(&format!("project_in ({name})"), proj, first, &expected);
             first += rows;
         }
-        let state = c.mamba_n_groups * c.mamba_d_state;
-        let ends: Vec<u32> = [c.mamba_d_ssm, c.mamba_d_ssm, state, state, c.mamba_n_heads]
-            .into_iter()
-            .scan(0, |end, rows| {
-                *end += rows;
-                Some(*end)
-            })
-            .collect();
+        let ends = samples::in_proj_ends(c);
         let scale = |row: u32| {
             let section = ends.iter().position(|end| row < *end).unwrap_or(4);
             c.ssm_in_multiplier * c.ssm_multipliers[section]
         };
-        let ranges = samples::rows(c.in_proj_rows(), &ends[..4]);
-        let expected = self.rows("mamba.in_proj.weight", &ranges, u, scale).await?;
+        let expected = self.rows("mamba.in_proj.weight", u, scale)?;
         self.selected("project_in (z x B C dt)", proj, first, &expected);
         Ok(())
     }
 
-    /// What lies between the linear layers. Returns the attention heads' output [T, q], and the SSM heads' [T, d] after the norm.
-    async fn mixers(&mut self, looked: &mut Looked, proj: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
+    /// What lies between the linear layers, compared. Returns of some tokens what [`Layer::mixed`] does.
+    fn mixers(&mut self, looked: &mut Looked, proj: &[f32], left: &Left) -> Result<(Vec<f32>, Vec<f32>)> {
         let c = self.config;
         let step = *self.runner.step();
         let prepared = self.maybe(Op::Prepare);
@@ -275,7 +316,7 @@ impl Layer<'_, '_> {
         };
         let normed = self.maybe(Op::GatedNorm).map(|mixed| split(&mixed, c).1);
 
-        let cache = self.runner.cache(self.layer).await?;
+        let cache = &left.cache;
         let engine = self.runner.session().engine().clone();
         let model = engine.model();
         let (kv, cooperative) = (model.kv().kv(), model.target().cooperative);
@@ -295,24 +336,16 @@ impl Layer<'_, '_> {
         self.hear("keys", &cache[0], &state.keys);
         self.hear("values", &cache[1], &state.values);
         let tokens = samples::tokens(step.tokens);
-        let some = samples::pick(&attention, c.q_dim() as usize, &tokens);
-        self.hear("attention", &some, &attention_at(c, ready, state, &tokens));
-        let end = step.position + step.tokens;
-        let gpu_state = self.runner.session().state();
-        let conv = gpu_state.conv_columns(model.gpu(), c, self.layer as usize, end).await?;
-        let lie = gpu_state.layers[self.layer as usize].ssm.clone();
-        let per_head = u64::from(c.mamba_d_head * c.mamba_d_state);
-        let places = looked.heads.heads.iter().map(|head| (lie.clone(), 4 * u64::from(*head) * per_head, 4 * per_head));
-        let states: Vec<f32> =
-            bytemuck::pod_collect_to_vec(&model.gpu().read_places(&places.collect::<Vec<_>>()).await?);
-        self.hear("convolution state", &conv, &state.conv);
+        let attention = samples::pick(&attention, c.q_dim() as usize, &tokens);
+        self.hear("attention", &attention, &attention_at(c, ready, state, &tokens));
+        self.hear("convolution state", &left.conv, &state.conv);
 
         let heads = &looked.heads;
         let (some_proj, some_ready) = (heads.proj(c, proj), heads.ready(c, ready));
         let expected = kernels::selective_scan(&heads.config, &heads.mamba, &some_proj, &some_ready, &mut looked.ssm);
         let found: Vec<f32> = ssm.chunks_exact(c.mamba_d_ssm as usize).flat_map(|row| heads.channels(row)).collect();
         self.hear("ssm", &found, &expected);
-        self.hear("SSM state", &states, &looked.ssm.ssm);
+        self.hear("SSM state", &left.ssm, &looked.ssm.ssm);
         let normed = match (&looked.mamba_norm, normed) {
             (Some(weight), Some(found)) => {
                 self.hear("gated_norm", &found, &kernels::gated_norm(c, weight, &ssm));
@@ -322,21 +355,43 @@ impl Layer<'_, '_> {
             (Some(weight), None) => kernels::gated_norm(c, weight, &ssm),
             (None, _) => ssm,
         };
-        Ok((attention, normed))
+        Ok((attention, samples::pick(&normed, c.mamba_d_ssm as usize, &tokens)))
     }
 
-    /// Runs all stages, one after the other, and only then waits for what they have written.
-    async fn run(&mut self) -> Result<()> {
-        let mut copied = vec![self.runner.copied(Op::Embed)?];
+    /// Runs all stages, one after the other, and only then waits for what they have written, and for the states that a whole layer
+    /// has left. Of `tokens` alone, but for what every later token depends on.
+    async fn run(&mut self, heads: &Heads, tokens: &[u32]) -> Result<Option<Left>> {
+        let mut copied = vec![self.runner.copied_of(Op::Embed, tokens)?];
         for op in STAGES {
             if self.runner.run(op, Some(self.layer))? {
-                copied.push(self.runner.copied(op)?);
+                let between =
+                    matches!(op, Op::ProjectIn | Op::Prepare | Op::Mixer | Op::Attention | Op::Ssm | Op::GatedNorm);
+                copied.push(match self.whole && between {
+                    true => self.runner.copied(op)?,
+                    false => self.runner.copied_of(op, tokens)?,
+                });
             }
         }
-        for copied in copied {
-            self.written.push((copied.op, self.runner.arrived(copied).await?));
+        let (runner, c, layer) = (&*self.runner, self.config, self.layer as usize);
+        let (gpu, state) = (runner.session().engine().model().gpu(), runner.session().state());
+        let end = runner.step().position + runner.step().tokens;
+        let per_head = u64::from(c.mamba_d_head * c.mamba_d_state);
+        let place = |head: &u32| (state.layers[layer].ssm.clone(), 4 * u64::from(*head) * per_head, 4 * per_head);
+        let places: Vec<_> = heads.heads.iter().map(place).collect();
+        let written = copied.into_iter().map(async |copied| Ok((copied.op, runner.arrived(copied).await?)));
+        if !self.whole {
+            self.written = try_join_all(written).await?;
+            return Ok(None);
         }
-        Ok(())
+        let (written, cache, conv, ssm) = try_join4(
+            try_join_all(written),
+            runner.cache(self.layer),
+            state.conv_columns(gpu, c, layer, end),
+            gpu.read_places(&places),
+        )
+        .await?;
+        self.written = written;
+        Ok(Some(Left { cache, conv, ssm: bytemuck::pod_collect_to_vec(&ssm) }))
     }
 
     /// A norm's output: the GPU's where it is a stage of its own, else the CPU's.
@@ -358,14 +413,8 @@ impl Layer<'_, '_> {
         Some(self.written.swap_remove(at).1)
     }
 
-    async fn rows(
-        &self,
-        suffix: &str,
-        ranges: &[std::ops::Range<u32>],
-        x: &[f32],
-        scale: impl Fn(u32) -> f32,
-    ) -> Result<Products> {
-        self.weights.products(&format!("model.layers.{}.{suffix}", self.layer), ranges, x, scale).await
+    fn rows(&self, suffix: &str, x: &[f32], scale: impl Fn(u32) -> f32) -> Result<Products> {
+        self.weights.products(&format!("model.layers.{}.{suffix}", self.layer), x, scale)
     }
 
     fn hear(&mut self, stage: &str, found: &[f32], expected: &[f32]) {

@@ -16,6 +16,7 @@ impl Session {
     pub async fn draw_on_gpu(&mut self, logits: &[f32], options: &SamplingOptions, n: u64) -> Result<u32> {
         options.validate()?;
         let (model, next) = (&self.engine.model, &self.state.next);
+        model.turns.free().await;
         let vocab_size = model.config.vocab_size;
         if logits.is_empty() || logits.len() > vocab_size as usize {
             return Err(Error::Argument {

@@ -17,23 +17,27 @@ impl Session {
         cancel: Option<&dyn Fn() -> bool>,
     ) -> Result<Option<usize>> {
         let Some(cancelled) = cancel.filter(|_| step.tokens > 1 && self.is_known()) else { return Ok(Some(0)) };
+        let all = self.dispatches(step);
+        let part = self.engine.model.pace.part(step.tokens, all);
+        let begun = Instant::now();
         let mut first = 0;
-        loop {
-            let part = self.engine.model.pace.part(step.tokens);
-            if first > 0 && cancelled() {
-                self.undo_step().await?;
-                return Ok(None);
-            }
-            if self.dispatches(step) - first <= part {
-                return Ok(Some(first));
-            }
-            let begun = Instant::now();
+        let turn = self.engine.model.turns.take();
+        while all - first > part {
             self.halfway = true;
             self.submit(step, draw, first..first + part);
             self.engine.model.gpu().sync().await?;
-            self.engine.model.pace.learn(Instant::now().since(begun), part, step.tokens);
             first += part;
+            if cancelled() {
+                self.undo_step().await?;
+                return Ok(None);
+            }
         }
+        if first > 0 {
+            let share = first as f64 / all as f64;
+            self.engine.model.pace.learn(Instant::now().since(begun) / share, step.tokens);
+        }
+        drop(turn); // what is left is submitted before anybody is asked
+        Ok(Some(first))
     }
 
     /// Queues these dispatches of a step.

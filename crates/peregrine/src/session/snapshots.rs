@@ -143,25 +143,32 @@ impl Session {
 
     /// A step was stopped in its middle: back to the nearest place before it that is kept. What has been read since is to be read again.
     pub(super) async fn undo_step(&mut self) -> Result<()> {
-        let (ids, consumed) = (std::mem::take(&mut self.ids), self.consumed.take());
-        let here = self.state.position;
+        let (here, ids) = (self.state.position, &self.ids);
         let is_before = |place: &Snapshot| {
             let position = place.position();
             position <= here && ids.get(..position as usize) == place.ids.get(..position as usize)
         };
         let before = self.snapshots.kept.iter().filter(|kept| is_before(&kept.snapshot));
-        match before.max_by_key(|kept| kept.snapshot.position()).map(|kept| (kept.id, kept.snapshot.clone())) {
-            Some((id, place)) => {
-                let copies = place.copies.ready(self.engine.model.gpu()).await?;
-                self.become_that(&place, &copies)?;
-                self.snapshots.here = Some(id);
-            }
+        let nearest = before.max_by_key(|kept| kept.snapshot.position());
+        let nearest = nearest.map(|kept| (kept.id, kept.snapshot.clone()));
+        // Whoever stops waiting here finds a session that is halfway, and has its tokens still.
+        let copies = match &nearest {
+            Some((_, place)) => Some(place.copies.ready(self.engine.model.gpu()).await?),
+            None => None,
+        };
+        let (ids, consumed) = (std::mem::take(&mut self.ids), self.consumed.take());
+        let outcome = match (&nearest, &copies) {
+            (Some((_, place)), Some(copies)) => self.become_that(place, copies),
+            _ => Ok(()),
+        };
+        match nearest.as_ref().filter(|_| outcome.is_ok()) {
+            Some((id, _)) => self.snapshots.here = Some(*id),
             None => self.forget(),
         }
         self.pending = ids.len() - self.state.position as usize;
         (self.ids, self.consumed) = (ids, consumed);
         self.logits.clear();
-        Ok(())
+        outcome
     }
 
     /// Keeps the place where the session is, unless it is kept already.

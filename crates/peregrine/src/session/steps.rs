@@ -12,6 +12,7 @@
 use super::{GenerateOptions, Session, rope_table};
 use crate::error::{Error, Result};
 use crate::gpu::{Instant, Reading};
+use crate::model::turns::Turn;
 use crate::plan::{self, Step};
 use crate::sampling::Sampler;
 use crate::state::{Ends, MAX_ENDS, splits};
@@ -53,6 +54,7 @@ impl Session {
             let part = self.ids[from..from + tokens].to_vec();
             let rows = u32::from(tokens == self.pending);
             let before = self.state.position;
+            self.engine.model.turns.free().await;
             let step = self.begin_step(&part, rows)?;
             let Some(first) = self.submit_parts(&step, plan::Draw::Host, cancel).await? else {
                 return Ok(false);
@@ -69,7 +71,9 @@ impl Session {
                 // A chunk at a time, so that the caller can stop it and a page stays alive.
                 self.engine.model.gpu().sync().await?;
             }
-            self.engine.model.pace.learn(Instant::now().since(begun), self.dispatches(&step) - first, step.tokens);
+            if first == 0 {
+                self.engine.model.pace.learn(Instant::now().since(begun), step.tokens);
+            }
         }
         Ok(true)
     }
@@ -124,6 +128,7 @@ impl Session {
                 return Ok(None);
             }
             let newest = self.ids[self.ids.len() - self.pending..].to_vec();
+            self.engine.model.turns.free().await;
             let step = self.begin_step(&newest, 1)?;
             let Some(first) = self.submit_parts(&step, draw.by, cancel).await? else {
                 return Ok(None);
@@ -134,6 +139,7 @@ impl Session {
         draw.drawn = true;
         let room = self.state.position < self.state.context_length;
         let next = if more && room {
+            self.engine.model.turns.free().await;
             self.ahead = 1;
             // The step runs on the token that was drawn last.
             let step = self.begin(1, None, 1)?;
@@ -218,6 +224,13 @@ impl Session {
         self.submit(&step, plan::Draw::Host, 0..self.dispatches(&step));
         self.end_step(&step);
         Ok(())
+    }
+
+    /// Waits until no other session of the model is in the middle of a step, and keeps others from beginning one.
+    pub(crate) async fn turn(&self) -> Turn {
+        let turns = &self.engine.model.turns;
+        turns.free().await;
+        turns.take()
     }
 
     /// Makes room and writes what the dispatches of a step read. `check` runs them one by one in between.

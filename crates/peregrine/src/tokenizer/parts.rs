@@ -37,14 +37,14 @@ pub(super) struct Parts {
 impl Parts {
     pub fn from_data(data: &TokenizerData) -> Result<Self> {
         match data {
-            TokenizerData::Json { bytes, .. } => Self::from_json(bytes),
-            TokenizerData::Gguf { pre, tokens, token_types, merges, .. } => {
-                Self::from_gguf(pre, tokens, token_types, merges)
+            TokenizerData::Json { bytes, bos, eos, pad, .. } => Self::from_json(bytes, &stated(*bos, eos, *pad)),
+            TokenizerData::Gguf { pre, tokens, token_types, merges, bos, eos, pad, .. } => {
+                Self::from_gguf(pre, tokens, token_types, merges, &stated(*bos, eos, *pad))
             }
         }
     }
 
-    fn from_gguf(pre: &str, tokens: &[String], types: &[i32], merges: &[String]) -> Result<Self> {
+    fn from_gguf(pre: &str, tokens: &[String], types: &[i32], merges: &[String], stated: &[u32]) -> Result<Self> {
         if !types.is_empty() && types.len() != tokens.len() {
             return Err(broken(format!("{} tokens, but {} token types", tokens.len(), types.len())));
         }
@@ -61,7 +61,9 @@ impl Parts {
             let id = u32::try_from(at).map_err(|_| broken("more than 2^32 tokens".into()))?;
             let kind = types.get(at).copied().unwrap_or(1);
             // Control and user-defined tokens are cut out of the text; fillers are never looked for.
-            let special = matches!(kind, CONTROL | UNKNOWN) || super::END_TOKENS.contains(&text.as_str());
+            let special = matches!(kind, CONTROL | UNKNOWN)
+                || super::END_TOKENS.contains(&text.as_str())
+                || (kind == USER_DEFINED && is_control(text, id, stated));
             if kind != UNUSED && (special || kind == USER_DEFINED) && !text.is_empty() {
                 parts.added.push((id, AddedToken::from(text.clone(), special).normalized(false)));
             }
@@ -73,7 +75,7 @@ impl Parts {
         Ok(parts)
     }
 
-    fn from_json(bytes: &[u8]) -> Result<Self> {
+    fn from_json(bytes: &[u8], stated: &[u32]) -> Result<Self> {
         let mut json: Value = serde_json::from_slice(bytes).map_err(|e| broken(format!("tokenizer.json: {e}")))?;
         if !json.is_object() {
             return Err(broken("tokenizer.json is not an object".into()));
@@ -104,9 +106,10 @@ impl Parts {
         }
         let mut added = Vec::new();
         for entry in json["added_tokens"].as_array().into_iter().flatten() {
-            let token: AddedToken =
+            let mut token: AddedToken =
                 serde_json::from_value(entry.clone()).map_err(|e| broken(format!("added_tokens: {e}")))?;
             let id = token_id(&entry["id"], &token.content)?;
+            token.special |= is_control(&token.content, id, stated);
             match vocab.get(&token.content) {
                 Some(known) if *known != id => {
                     return Err(broken(format!("added token {:?} has ids {known} and {id}", token.content)));
@@ -183,6 +186,16 @@ impl Parts {
         let found: HashSet<u8> = self.tokens.iter().filter_map(|(_, t)| single(t).and_then(char_to_byte)).collect();
         found.len() == 256
     }
+}
+
+/// The ids that begin, end and fill a text.
+fn stated(bos: Option<u32>, eos: &[u32], pad: Option<u32>) -> Vec<u32> {
+    bos.into_iter().chain(eos.iter().copied()).chain(pad).collect()
+}
+
+/// Whether an added token is a control token whatever its entry says: a person who types its text would end his turn.
+fn is_control(text: &str, id: u32, stated: &[u32]) -> bool {
+    super::END_TOKENS.contains(&text) || stated.contains(&id)
 }
 
 /// Pre-tokenizer of a GGUF file by the name it has there, and whether whole words skip merging.

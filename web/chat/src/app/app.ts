@@ -12,6 +12,7 @@ import { beginsLikeModel, Models } from "./models.js";
 import { nameOf } from "./offers.js";
 import { tell } from "./notices.js";
 import { keptSettings, type Settings } from "./settings.js";
+import { Sender } from "./sending.js";
 import { Talk } from "./talk.js";
 
 /** Dialogs of the page; one at a time is open. */
@@ -29,6 +30,7 @@ export class App {
   readonly models: Models;
   readonly talk: Talk;
   readonly documents: Documents;
+  readonly sender: Sender;
   /** A model is loaded; whatever else comes goes along with the next question, and never takes the place of a model. */
   async take(files: readonly File[]): Promise<void> {
     for (const file of files) {
@@ -54,7 +56,19 @@ export class App {
     this.talk = new Talk({ store: this.store, locks, models: this.models, settings: this.settings });
     const db = this.store.then(({ db }) => db);
     this.documents = new Documents(db, this.talk, this.models, this.settings);
+    this.sender = new Sender(this.talk, this.documents);
   }
+
+  /** Changes what is kept; where the browser does not let it, the page says so. Whether it was done. */
+  readonly change = async (act: (store: Store) => Promise<unknown>): Promise<boolean> => {
+    try {
+      await act(await this.store);
+      return true;
+    } catch {
+      tell(t("app.notKept"));
+      return false;
+    }
+  };
 
   /** Looks whether what is on the page is still kept; while a browser clears its data, the database cannot be opened for a moment. */
   async #check(tries: number): Promise<void> {
@@ -73,6 +87,8 @@ export class App {
     db.on("versionchange", ({ newVersion }) => {
       if (newVersion) tell(t("app.outdated"), { stays: true, action: { label: t("app.reload"), go: () => location.reload() } });
     });
+    // What is not kept goes with the page: then the browser asks first.
+    if (!kept) addEventListener("beforeunload", (event) => this.talk.branch.value.length > 0 && event.preventDefault());
     db.on("close", () => void this.#check(10));
     void store.recover().then(() => store.purgeOld());
     return store;

@@ -1,6 +1,6 @@
 /** Documents that go along with the next question: read here, kept until they are sent or removed. */
 
-import { effect, signal, type Signal } from "@preact/signals";
+import { computed, effect, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 import { number, t, type Key } from "../i18n/index.js";
 import type { Database } from "../store/database.js";
 import { newId, type Attachment, type DraftDocument } from "../store/types.js";
@@ -21,11 +21,19 @@ export interface Pending {
   stop: () => void;
   /** Once it is read. */
   kept?: DraftDocument;
+  /** Whether the browser keeps it. */
+  stored?: boolean;
 }
 
-/** Documents of the chat on the page. */
+const keyOf = (chat: string | null) => chat ?? "new";
+
+/** Documents that wait beside the message box, chat by chat: one that is still read when its chat is left goes on there. */
 export class Documents {
-  readonly pending: Signal<readonly Pending[]> = signal([]);
+  /** Those of the chat on the page. */
+  readonly pending: ReadonlySignal<readonly Pending[]>;
+  readonly #all = signal<ReadonlyMap<string, readonly Pending[]>>(new Map());
+  /** Those that this tab has removed or sent. */
+  readonly #over = new Set<string>();
   readonly #db: Promise<Database>;
   readonly #talk: Talk;
   readonly #models: Models;
@@ -36,78 +44,96 @@ export class Documents {
     this.#talk = talk;
     this.#models = models;
     this.#settings = settings;
-    effect(() => {
-      const chat = talk.chat.value;
-      this.pending.value = [];
-      void this.#restore(chat);
-    });
+    this.pending = computed(() => this.#all.value.get(keyOf(talk.chat.value)) ?? []);
+    effect(() => void this.#restore(keyOf(talk.chat.value)));
   }
 
-  async #restore(chat: string | null): Promise<void> {
-    const draft = await (await this.#db).drafts.get(chat ?? "new").catch(() => undefined);
-    if (this.#talk.chat.value !== chat || !draft) return;
-    const known = new Set(this.pending.value.map(({ id }) => id));
-    const kept = draft.documents.filter(({ id }) => !known.has(id)).map((one): Pending => ({ id: one.id, name: one.document.name, stop: () => undefined, kept: one }));
-    this.pending.value = [...kept, ...this.pending.value];
+  #change(chat: string, change: (pending: readonly Pending[]) => readonly Pending[]): void {
+    this.#all.value = new Map(this.#all.peek()).set(chat, change(this.#all.peek().get(chat) ?? []));
   }
 
-  async #keep(): Promise<void> {
-    const id = this.#talk.chat.value ?? "new";
-    const documents = this.pending.value.flatMap(({ kept }) => (kept ? [kept] : []));
-    const { drafts } = await this.#db;
-    // What does not fit the disk is there as long as the page is.
-    const keeping: PromiseLike<unknown> = documents.length > 0 ? drafts.put({ id, documents }) : drafts.delete(id);
-    await keeping.then(undefined, () => undefined);
+  #update(chat: string, id: string, what: Pick<Pending, "read" | "kept" | "stored">): void {
+    this.#change(chat, (all) => all.map((one) => (one.id === id ? { id, name: one.name, stop: one.stop, ...what } : one)));
   }
 
-  #change(id: string, what: Partial<Pending>): void {
-    this.pending.value = this.pending.value.map((one) => (one.id === id ? { ...one, ...what } : one));
+  /** What the browser keeps, and what is only here. */
+  async #restore(chat: string): Promise<void> {
+    const draft = await (await this.#db).drafts.get(chat).catch(() => undefined);
+    const found = (draft?.documents ?? []).filter(({ id }) => !this.#over.has(id));
+    const there = new Set(found.map(({ id }) => id));
+    const kept = found.map((one): Pending => ({ id: one.id, name: one.document.name, stop: () => undefined, kept: one, stored: true }));
+    // What was stored and is not any more has been sent or removed by another tab.
+    this.#change(chat, (all) => [...kept, ...all.filter(({ id, stored }) => !stored && !there.has(id))]);
+  }
+
+  /** Changes what is kept of a chat; other tabs may do so too. False: what does not fit the disk is there as long as the page is. */
+  async #keep(chat: string, change: (documents: DraftDocument[]) => DraftDocument[]): Promise<boolean> {
+    try {
+      const { drafts } = await this.#db;
+      await drafts.db.transaction("rw", drafts, async () => {
+        const documents = change((await drafts.get(chat))?.documents ?? []);
+        if (documents.length > 0) await drafts.put({ id: chat, documents });
+        else await drafts.delete(chat);
+      });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async #end(chat: string, ids: readonly string[]): Promise<void> {
+    for (const id of ids) this.#over.add(id);
+    this.#change(chat, (all) => all.filter(({ id }) => !ids.includes(id)));
+    await this.#keep(chat, (documents) => documents.filter(({ id }) => !ids.includes(id)));
   }
 
   /** Takes one away. */
   remove(id: string): void {
     this.pending.value.find((one) => one.id === id)?.stop();
-    this.pending.value = this.pending.value.filter((one) => one.id !== id);
-    void this.#keep();
+    void this.#end(keyOf(this.#talk.chat.value), [id]);
   }
 
-  /** Reads files. */
+  /** Reads files, one after the other; all of them stand there from the beginning. */
   async attach(files: readonly File[]): Promise<void> {
-    for (const file of files) await this.#read(file.name, async (library, signal, onProgress) => library.extract(file, { signal, onProgress }));
+    const reading = files.map((file) => this.#begin(file.name, async (library, signal, onProgress) => library.extract(file, { signal, onProgress })));
+    for (const read of reading) await read();
   }
 
   /** A long text that was pasted. */
   paste(text: string): Promise<void> {
-    return this.#read(t("document.pasted"), async (library) => library.fromText(text, t("document.pasted")));
+    return this.#begin(t("document.pasted"), async (library) => library.fromText(text, t("document.pasted")))();
   }
 
-  async #read(name: string, read: (library: Library, signal: AbortSignal, onProgress: (progress: { done: number; total: number }) => void) => Promise<DraftDocument["document"]>): Promise<void> {
+  #begin(name: string, read: (library: Library, signal: AbortSignal, onProgress: (progress: { done: number; total: number }) => void) => Promise<DraftDocument["document"]>): () => Promise<void> {
     const id = newId();
     const abort = new AbortController();
-    const chat = this.#talk.chat.value;
-    this.pending.value = [...this.pending.value, { id, name, read: { done: 0, total: 0 }, stop: () => abort.abort() }];
-    try {
-      const library = await import("../documents/index.js");
-      const document = await read(library, abort.signal, ({ done, total }) => this.#change(id, { read: { done, total } }));
-      if (abort.signal.aborted || this.#talk.chat.value !== chat) return;
-      const tokens = await this.#count(library.compose(document));
-      const { pending } = this;
-      pending.value = pending.value.map(({ read: _read, ...one }) => (one.id === id ? { ...one, kept: { id, document, tokens } } : { ...one, ...(_read && { read: _read }) }));
-      for (const { code } of document.warnings) tell(t(`document.${code}` as Key, { name }));
-      await this.#keep();
-    } catch (error) {
-      this.pending.value = this.pending.value.filter((one) => one.id !== id);
-      if (abort.signal.aborted) return;
-      const { name: kind, code, detail } = error as { name?: string; code?: string; detail?: string };
-      tell(kind === "DocumentError" ? t(`document.${code}` as Key, { name, detail: detail ?? "" }) : t("document.damaged", { name }));
-    }
+    const chat = keyOf(this.#talk.chat.value);
+    this.#change(chat, (all) => [...all, { id, name, read: { done: 0, total: 0 }, stop: () => abort.abort() }]);
+    return async () => {
+      try {
+        abort.signal.throwIfAborted();
+        const library = await import("../documents/index.js");
+        const document = await read(library, abort.signal, ({ done, total }) => this.#update(chat, id, { read: { done, total } }));
+        const tokens = await this.#count(library.compose(document));
+        abort.signal.throwIfAborted();
+        const kept = { id, document, tokens };
+        const stored = await this.#keep(chat, (documents) => [...documents, kept]);
+        this.#update(chat, id, { kept, stored });
+        for (const { code } of document.warnings) tell(t(`document.${code}` as Key, { name }));
+      } catch (error) {
+        this.#change(chat, (all) => all.filter((one) => one.id !== id));
+        if (abort.signal.aborted) return;
+        const { name: kind, code, detail } = error as { name?: string; code?: string; detail?: string };
+        tell(kind === "DocumentError" ? t(`document.${code}` as Key, { name, detail: detail ?? "" }) : t("document.damaged", { name }));
+      }
+    };
   }
 
   /** Tokens of a text; without a model about as many as there would be. */
   async #count(text: string): Promise<number> {
-    const engine = this.#models.engine.value;
-    if (!engine) return Math.ceil(text.length / 3);
-    return engine.tokenizer.countTokens(text);
+    const about = Math.ceil(text.length / 3);
+    // A model that is just being replaced does not count any more.
+    return (await this.#models.engine.value?.tokenizer.countTokens(text).catch(() => about)) ?? about;
   }
 
   /** What goes along with a question: documents as a whole where they fit the context, else the passages that matter. */
@@ -132,12 +158,9 @@ export class Documents {
     return chosen;
   }
 
-  /** They have been sent in this chat. */
-  async sent(chat: string | null, attachments: readonly Attachment[]): Promise<void> {
-    const ids = new Set(attachments.map(({ id }) => id));
-    this.pending.value = this.pending.value.filter(({ id }) => !ids.has(id));
-    await (await this.#db).drafts.delete(chat ?? "new");
-    await this.#keep();
+  /** They have been sent; they stood beside the box of this chat. */
+  sent(chat: string | null, attachments: readonly Attachment[]): Promise<void> {
+    return this.#end(keyOf(chat), attachments.map(({ id }) => id));
   }
 }
 

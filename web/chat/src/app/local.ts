@@ -1,20 +1,25 @@
-/** Small things in localStorage: drafts, and what was open last. Written at once, so that a reload loses nothing. */
+/** Small things: drafts, and what was open last. Written at once, so that a reload loses nothing; and by each tab for itself too. */
+
+import { signal } from "@preact/signals";
 
 const LAST = "peregrine.chat";
 const DRAFT = "peregrine.draft.";
 
-function get(key: string): string | null {
+type Place = "local" | "session";
+const storage = (place: Place) => (place === "local" ? localStorage : sessionStorage);
+
+function get(key: string, place: Place = "local"): string | null {
   try {
-    return localStorage.getItem(key);
+    return storage(place).getItem(key);
   } catch {
     return null;
   }
 }
 
-function set(key: string, value: string | null): void {
+function set(key: string, value: string | null, place: Place = "local"): void {
   try {
-    if (value === null) localStorage.removeItem(key);
-    else localStorage.setItem(key, value);
+    if (value === null) storage(place).removeItem(key);
+    else storage(place).setItem(key, value);
   } catch {
     // Then it lasts as long as the page.
   }
@@ -29,10 +34,29 @@ export const rememberChat = (id: string | null): void => set(LAST, id);
 const drafts = new Map<string, string>();
 const nameOf = (chat: string | null) => `${DRAFT}${chat ?? "new"}`;
 
-/** What a person has written in a chat and not sent. */
-export const draftOf = (chat: string | null): string => drafts.get(nameOf(chat)) ?? get(nameOf(chat)) ?? "";
-/** Keeps it. */
-export function keepDraft(chat: string | null, text: string): void {
-  drafts.set(nameOf(chat), text);
-  set(nameOf(chat), text === "" ? null : text);
+/** Told when a draft was changed by anything but the box that it stands in. */
+export const redrawn = signal(0);
+
+/** What a person has written in a chat and not sent: in this tab, else in the one that wrote last. */
+export function draftOf(chat: string | null): string {
+  const name = nameOf(chat);
+  return drafts.get(name) ?? get(name, "session") ?? get(name) ?? "";
 }
+
+/** Keeps it. Tabs that write in the same place, as in two new chats, do not take each other's away. */
+export function keepDraft(chat: string | null, text: string): void {
+  const name = nameOf(chat);
+  const before = draftOf(chat);
+  drafts.set(name, text);
+  set(name, text === "" ? null : text, "session");
+  if (text !== "" || get(name) === before) set(name, text === "" ? null : text);
+}
+
+/** Keeps it, and shows it where its chat is open. */
+export function putDraft(chat: string | null, text: string): void {
+  keepDraft(chat, text);
+  redrawn.value += 1;
+}
+
+/** Puts texts one below the other into a draft. */
+export const joined = (...texts: string[]): string => [...new Set(texts)].filter((text) => text.trim() !== "").join("\n");

@@ -29,6 +29,12 @@ export function tell(text: string, more: Omit<Notice, "text"> = {}): void {
   const mine: Notice = { text, ...more };
   notice.value = mine;
   announce(text);
+  holdNotice(false);
+}
+
+/** Whether somebody is at the notice: then it does not go. */
+export function holdNotice(held: boolean): void {
+  const { value } = notice;
   clearTimeout(timer);
-  if (!mine.stays) timer = setTimeout(() => notice.value === mine && (notice.value = undefined), SHOWN);
+  if (!held && value && !value.stays) timer = setTimeout(() => notice.value === value && (notice.value = undefined), SHOWN);
 }

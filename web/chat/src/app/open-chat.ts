@@ -9,7 +9,7 @@ import { Tree } from "../store/tree.js";
 import { titleOf, type Chat, type Conversation, type Message } from "../store/types.js";
 import { addressOf, chatOfAddress, sharedText } from "./address.js";
 import type { Fault } from "./faults.js";
-import { draftOf, keepDraft, lastChat, rememberChat } from "./local.js";
+import { draftOf, joined, keepDraft, lastChat, rememberChat } from "./local.js";
 import { announce, tell } from "./notices.js";
 import type { Writing } from "./writer.js";
 
@@ -22,8 +22,8 @@ export class OpenChat {
   protected readonly leaf = signal<string | null>(null);
   /** The answer that this tab writes. */
   readonly writing = signal<Writing | undefined>(undefined);
-  /** An answer that could not be kept: it stays on the page. */
-  protected readonly unkept = signal<Writing | undefined>(undefined);
+  /** Answers that could not be kept: they stay on the page. */
+  protected readonly unkept = signal<readonly Writing[]>([]);
   /** The question that is answered as soon as there is a model. */
   readonly waiting = signal<string | undefined>(undefined);
   /** The question that is being edited. */
@@ -34,13 +34,15 @@ export class OpenChat {
   protected readonly store: Promise<Store>;
   protected readonly locks: Locks;
   #subscription: Subscription | undefined;
+  /** Ends the wait for a chat that is left before it is here. */
+  #arrived: () => void = () => {};
   /** Answers of other tabs whose end is awaited. */
   readonly #watched = new Set<string>();
 
   constructor(store: Promise<Store>, locks: Locks) {
     this.store = store;
     this.locks = locks;
-    addEventListener("popstate", () => this.open(chatOfAddress(location.hash), "none", true));
+    addEventListener("popstate", () => this.open(chatOfAddress(location.hash), "none", "told"));
   }
 
   /** The row of the chat, once it has one. */
@@ -49,7 +51,7 @@ export class OpenChat {
   /** All versions of everything, the words that have just come included. */
   readonly tree = computed(() => {
     const messages = [...(this.#conversation.value?.messages ?? [])];
-    for (const writing of [this.writing.value, this.unkept.value]) {
+    for (const writing of [this.writing.value, ...this.unkept.value]) {
       if (writing?.chat !== this.chat.value || !writing) continue;
       const { value } = writing.row;
       const at = messages.findIndex(({ id }) => id === value.id);
@@ -67,15 +69,15 @@ export class OpenChat {
     const shared = sharedText(location.search);
     if (shared !== "") {
       // What another app shares waits in the box of a new chat; the address forgets it.
-      keepDraft(null, [draftOf(null), shared].filter(Boolean).join("\n"));
+      keepDraft(null, joined(draftOf(null), shared));
       history.replaceState(null, "", `${location.pathname}#/`);
     }
     const asked = chatOfAddress(location.hash);
-    this.open(asked ?? (location.hash === "" ? lastChat() : null), asked === null ? "replace" : "none", asked !== null);
+    this.open(asked ?? (location.hash === "" ? lastChat() : null), asked === null ? "replace" : "none", asked === null ? "silent" : "told");
   }
 
-  /** Another chat, or a new one. */
-  open(id: string | null, how: "push" | "replace" | "none" = "push", must = false): void {
+  /** Another chat, or a new one. `must`: one that is not there any more is not begun anew. */
+  open(id: string | null, how: "push" | "replace" | "none" = "push", must?: "told" | "silent"): void {
     if (id === this.chat.value) {
       if (how !== "none" && location.hash !== addressOf(id)) history.replaceState(null, "", addressOf(id));
       return;
@@ -83,6 +85,7 @@ export class OpenChat {
     this.leave();
     this.#subscription?.unsubscribe();
     this.#subscription = undefined;
+    this.#arrived();
     batch(() => {
       this.chat.value = id;
       this.#conversation.value = undefined;
@@ -102,35 +105,39 @@ export class OpenChat {
     this.writing.value?.stop();
   }
 
-  async #follow(id: string, must: boolean): Promise<void> {
+  async #follow(id: string, must?: "told" | "silent"): Promise<void> {
     const store = await this.store;
     if (this.chat.value !== id) return;
     await new Promise<void>((resolve) => {
+      this.#arrived = resolve;
       let first = true;
       this.#subscription = store
         .live(() => store.conversation(id))
         .subscribe((found) => {
           if (this.chat.value !== id) return resolve();
-          void this.#came(found, first ? must : undefined);
+          void this.#came(id, found, first ? must : undefined);
           if (first && found) announce(t("list.opened", { title: found.chat.title, count: found.messages.length }));
           first = false;
           resolve();
-        });
+          // What cannot be read cannot be written either: that is told where somebody writes.
+        }, resolve);
     });
   }
 
-  /** What the store says about the chat; `must`: it was asked for by its address, just now. */
-  async #came(found: Conversation | undefined, must?: boolean): Promise<void> {
+  /** What the store says about the chat; `must`: it was asked for by its address, or is the one that was open last. */
+  async #came(id: string, found: Conversation | undefined, must?: "told" | "silent"): Promise<void> {
     const store = await this.store;
+    if (this.chat.value !== id) return;
     const known = this.#conversation.value;
     if (!found) {
-      if (must === true) return this.#close(t("app.noChat"));
+      if (must) return this.#missing(must === "told");
       // A chat that is about to begin has no known messages.
       return known && this.#lost(known);
     }
     if (found.chat.deleted !== undefined) {
-      const { id } = found.chat;
-      const back = () => void store.undelete(id).then(() => this.open(id));
+      // Who has gone on with something else stays there.
+      const open = () => this.chat.value === null && this.open(id);
+      const back = () => void store.undelete(id).then(open, () => tell(t("app.notKept")));
       return this.#close(t("list.deleted"), { action: { label: t("app.undo"), go: back } });
     }
     batch(() => {
@@ -141,6 +148,15 @@ export class OpenChat {
     for (const message of found.messages) if (message.ending === "writing" && message.id !== this.writing.value?.id) void this.#watch(message.id);
   }
 
+  /** A chat that is not there: what was written for it waits in the box of a new one. */
+  #missing(told: boolean): void {
+    const id = this.chat.value;
+    keepDraft(null, joined(draftOf(null), draftOf(id)));
+    keepDraft(id, "");
+    this.open(null, "replace");
+    if (told) tell(t("app.noChat"));
+  }
+
   #close(text: string, more?: Parameters<typeof tell>[1]): void {
     this.open(null, "replace");
     tell(text, more);
@@ -149,7 +165,9 @@ export class OpenChat {
   /** The chat is not in the database any more: deleted for good in another tab, or cleared by the browser. */
   async #lost(known: Conversation): Promise<void> {
     const store = await this.store;
-    if (await store.isGone(known.chat.id)) return this.#close(t("list.deleted"));
+    // It may have been left meanwhile.
+    const isHere = () => this.chat.value === known.chat.id;
+    if (await store.isGone(known.chat.id)) return isHere() ? this.#close(t("list.deleted")) : undefined;
     const { value: tree } = this.tree;
     await store.restore({ chat: known.chat, messages: known.messages.map((message) => tree.get(message.id) ?? message) });
     tell(t("app.cleared"));
@@ -160,9 +178,9 @@ export class OpenChat {
     const id = this.chat.value;
     if (id === null || !this.#conversation.value) return;
     const store = await this.store;
-    if (!(await store.conversation(id))) await this.#came(undefined);
+    if (!(await store.conversation(id))) await this.#came(id, undefined);
     this.#subscription?.unsubscribe();
-    if (this.chat.value === id) await this.#follow(id, false);
+    if (this.chat.value === id) await this.#follow(id);
   }
 
   /** Waits for the end of an answer that another tab writes: if that tab is closed, what is there of it can be gone on with. */
@@ -187,7 +205,8 @@ export class OpenChat {
     const chat = this.chat.value;
     const leaf = this.tree.value.leafBelow(id, this.row.value?.head ?? null);
     this.leaf.value = leaf;
-    if (chat !== null) void this.store.then((store) => store.show(chat, leaf));
+    // Where that is not kept, the next visit opens with the other version.
+    if (chat !== null) void this.store.then((store) => store.show(chat, leaf)).catch(() => undefined);
   }
 
   /** Shows a message before the store tells of it. */
@@ -199,9 +218,11 @@ export class OpenChat {
     this.leaf.value = message.id;
   }
 
-  /** Shows an answer as it ended before the store tells of it. */
+  /** Shows an answer as it ended before the store tells of it; one without a word is none. */
   protected replace(row: Message): void {
     const known = this.#conversation.value;
-    if (known) this.#conversation.value = { ...known, messages: [...known.messages.filter(({ id }) => id !== row.id), row] };
+    if (!known) return;
+    const others = known.messages.filter(({ id }) => id !== row.id);
+    this.#conversation.value = { ...known, messages: row.content.trim() === "" ? others : [...others, row] };
   }
 }

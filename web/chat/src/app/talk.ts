@@ -4,7 +4,8 @@ import { batch, effect, untracked, type Signal } from "@preact/signals";
 import { t } from "../i18n/index.js";
 import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
-import { newId, type Attachment, type Message } from "../store/types.js";
+import { Tree } from "../store/tree.js";
+import type { Attachment, Message } from "../store/types.js";
 import { asOurs, faultOf } from "./faults.js";
 import { keepDraft } from "./local.js";
 import type { Models } from "./models.js";
@@ -27,6 +28,10 @@ export class Talk extends OpenChat {
   readonly #needs: Needs;
   readonly #states: States;
   #idle: Promise<void> = Promise.resolve();
+  /** What the store said last when it would not take an answer. */
+  #why = "";
+  /** Chats in which a question is being kept: two at once would stand beside each other. */
+  readonly #asking = new Set<string>();
 
   constructor(needs: Needs) {
     super(needs.store, needs.locks);
@@ -40,6 +45,12 @@ export class Talk extends OpenChat {
         if (this.branch.value.at(-1)?.id === id) void this.answer(id);
       });
     });
+    // Where one comes back to an answer that is not kept, it is told again.
+    effect(() => {
+      const chat = this.chat.value;
+      if (chat !== null) untracked(() => this.#tellUnkept());
+    });
+    addEventListener("beforeunload", (event) => this.unkept.value.length > 0 && event.preventDefault());
   }
 
   /** Resolves when no answer is being written. */
@@ -47,34 +58,52 @@ export class Talk extends OpenChat {
     return this.#idle;
   }
 
-  /** Asks a question at the end of the branch; done when it is kept. @throws what the store throws; then nothing was asked */
-  async ask(content: string, attachments: Attachment[] = []): Promise<void> {
-    await this.loaded;
-    // The new chat gets an id, and an address.
-    if (this.chat.value === null) this.open(newId(), "replace");
-    await this.#say(this.branch.value, content, attachments);
+  /**
+   * Asks a question at the end of a chat's branch; done when it is kept. It is answered where the chat is still open then. False: another
+   * one is on its way there, and nothing was asked. @throws what the store throws; then nothing was asked either
+   */
+  ask(chat: string, content: string, attachments: Attachment[] = []): Promise<boolean> {
+    return this.#say(chat, (_, branch) => branch, content, attachments);
   }
 
-  async #say(branch: readonly Message[], content: string, attachments: Attachment[]): Promise<void> {
-    const chat = this.chat.value as string;
-    const store = await this.store;
-    await this.#settled();
-    const message = await store.ask({ chat, parent: branch.at(-1)?.id ?? null, content, attachments }, this.known(chat));
-    if (this.chat.value !== chat) return;
-    batch(() => {
-      this.fault.value = undefined;
-      this.editing.value = undefined;
-      this.add(message);
-    });
-    void this.#write({ chat, branch: [...branch, message], before: null });
+  async #say(chat: string, place: (tree: Tree, branch: readonly Message[]) => readonly Message[], content: string, attachments: Attachment[]): Promise<boolean> {
+    if (this.#asking.has(chat)) return false;
+    this.#asking.add(chat);
+    try {
+      if (this.chat.value === chat) await this.loaded;
+      const store = await this.store;
+      await this.#settled();
+      await this.#keepNow(store, chat);
+      // Only now: an answer that was stopped before its first word is no part of it any more.
+      const branch = await this.#placeIn(store, chat, place);
+      const message = await store.ask({ chat, parent: branch.at(-1)?.id ?? null, content, attachments }, this.known(chat));
+      if (this.chat.value !== chat) return true;
+      batch(() => {
+        this.fault.value = undefined;
+        this.editing.value = undefined;
+        this.add(message);
+      });
+      void this.#write({ chat, branch: [...branch, message], before: null });
+      return true;
+    } finally {
+      this.#asking.delete(chat);
+    }
   }
 
-  /** An edited question: a version beside the old one. */
-  async edit(id: string, content: string): Promise<void> {
+  /** Where a question belongs: by what is on the page, or by the store where the chat was left. */
+  async #placeIn(store: Store, chat: string, place: (tree: Tree, branch: readonly Message[]) => readonly Message[]): Promise<readonly Message[]> {
+    if (this.chat.value === chat) return place(this.tree.value, this.branch.value);
+    const found = await store.conversation(chat);
+    const tree = new Tree(found?.messages ?? []);
+    return place(tree, tree.branch(null, found?.chat.head ?? null));
+  }
+
+  /** An edited question: a version beside the old one. False where it was not asked. @throws what the store throws */
+  async edit(id: string, content: string): Promise<boolean> {
     const old = this.tree.value.get(id);
-    if (!old) return;
-    await this.#say(this.tree.value.upTo(old.parent), content, old.attachments ?? []);
+    if (!old || !(await this.#say(old.chat, (tree) => tree.upTo(old.parent), content, old.attachments ?? []))) return false;
     keepDraft(`edit ${id}`, "");
+    return true;
   }
 
   /** Another version of an answer. */
@@ -103,6 +132,11 @@ export class Talk extends OpenChat {
 
   async #write(what: Omit<Task, "instructions" | "drop"> & { drop?: boolean }): Promise<void> {
     await this.#settled();
+    if (this.unkept.value.some(({ chat }) => chat === what.chat)) {
+      // What comes now must find in the store what it follows.
+      const kept = await this.#keepNow(await this.store, what.chat).then(() => true, () => false);
+      if (!kept) return this.#tellUnkept();
+    }
     const { models, settings, locks } = this.#needs;
     const engine = models.engine.value;
     const last = what.branch.at(-1) as Message;
@@ -134,8 +168,8 @@ export class Talk extends OpenChat {
         if (unkept !== undefined) this.#keepLater(writing, unkept);
         const empty = row.content.trim() === "";
         const here = this.chat.value === what.chat;
+        if (here && unkept === undefined && !refused) this.replace(row);
         if (empty && here && this.leaf.value === writing.id) this.leaf.value = what.before ?? last.id;
-        else if (here && unkept === undefined && !refused) this.replace(row);
         if (here && error !== undefined && models.engine.value === engine) this.#failed(error, last.id, row.content.trim() === "");
         if (here) announce(`${ending ? `${t(`talk.ended.${ending}`)} ` : ""}${plain(row.content)}`);
       });
@@ -155,24 +189,38 @@ export class Talk extends OpenChat {
 
   /** The store would not take an answer: it stays on the page, and the person may try again. */
   #keepLater(writing: Writing, error: unknown): void {
-    this.unkept.value = writing;
-    const { ending } = writing.row.value;
+    this.#why = reason(error);
+    this.unkept.value = [...this.unkept.value.filter((one) => one !== writing), writing];
+    if (this.chat.value === writing.chat) this.#tellUnkept();
+  }
+
+  #tellUnkept(): void {
+    if (!this.unkept.value.some(({ chat }) => chat === this.chat.value)) return;
     const again = async () => {
-      const store = await this.store;
-      try {
-        await store.endAnswer(writing.row.value, ending, writing.task.before, this.known(writing.chat));
-        batch(() => {
-          this.unkept.value = undefined;
-          this.fault.value = undefined;
-        });
-      } catch (error) {
-        this.#keepLater(writing, error);
-      }
+      const chat = this.chat.value;
+      const fault = this.fault.value;
+      await this.#keepNow(await this.store, chat).catch((error: unknown) => (this.#why = reason(error)));
+      if (this.chat.value !== chat || this.fault.value !== fault) return;
+      if (this.unkept.value.some((one) => one.chat === chat)) this.#tellUnkept();
+      else this.fault.value = undefined;
     };
-    const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-    this.fault.value = { title: t("error.notKept"), advice: t("advice.notKept"), detail: message, ways: [{ label: t("way.keepAgain"), go: () => void again() }] };
+    this.fault.value = { title: t("error.notKept"), advice: t("advice.notKept"), detail: this.#why, ways: [{ label: t("way.keepAgain"), go: () => void again() }] };
+  }
+
+  /** Keeps what could not be kept before. @throws what the store throws */
+  async #keepNow(store: Store, chat: string | null): Promise<void> {
+    for (const writing of this.unkept.value.filter((one) => one.chat === chat)) {
+      const { value: row } = writing.row;
+      await store.endAnswer(row, row.ending, writing.task.before, this.known(writing.chat));
+      batch(() => {
+        if (this.chat.value === writing.chat) this.replace(row);
+        this.unkept.value = this.unkept.value.filter((one) => one !== writing);
+      });
+    }
   }
 }
+
+const reason = (error: unknown): string => (error instanceof Error ? `${error.name}: ${error.message}` : String(error));
 
 /** Text without the signs of Markdown, as one hears it. */
 function plain(markdown: string): string {

@@ -22,6 +22,7 @@ export interface Task {
   before: string | null;
   /** An answer that is gone on with, in place of a new version. */
   continued?: Message;
+  /** What the page knows of the instructions, for the case that the store cannot be asked. */
   instructions: string;
   /** Leave out the oldest messages where the context is too short. */
   drop: boolean;
@@ -88,17 +89,16 @@ export async function write(means: Means, engine: Engine, writing: Writing): Pro
   const { store, locks } = means;
   const { row, task } = writing;
   await locks.hold(writing.id);
-  let began = false;
-  let keep: Keeper | undefined;
+  // What the store does not take now it may take at the end; if not, it is told then, and the answer is there.
+  const began = await begin(means, writing).catch(() => true);
+  const keep = new Keeper(means, writing);
   let outcome: Outcome;
   try {
-    began = await begin(means, writing);
-    keep = new Keeper(means, writing);
     outcome = began ? { ending: await stream(means, engine, writing) } : { ending: task.continued?.ending, refused: true };
   } catch (error) {
     outcome = writing.signal.aborted || asOurs(error).code === "cancelled" ? { ending: "stopped" } : { ending: "failed", error };
   }
-  await keep?.end();
+  await keep.end();
   if (outcome.refused) {
     locks.release(writing.id);
     return outcome;
@@ -109,7 +109,8 @@ export async function write(means: Means, engine: Engine, writing: Writing): Pro
   try {
     await store.endAnswer(row.value, outcome.ending, task.before, means.known(task.chat));
   } catch (unkept) {
-    outcome.unkept = unkept;
+    // Of an answer without a word nothing is lost.
+    if (row.value.content.trim() !== "") outcome.unkept = unkept;
   }
   locks.release(writing.id);
   return outcome;
@@ -128,7 +129,8 @@ async function stream(means: Means, engine: Engine, writing: Writing): Promise<E
   stopped.throwIfAborted();
   await means.states.bring(engine, task.chat);
   stopped.throwIfAborted();
-  const messages = messagesOf(task.branch, task.instructions);
+  const messages = messagesOf(task.branch, await means.store.instructions(task.chat, settings.instructions).catch(() => task.instructions));
+  stopped.throwIfAborted();
   const { continued } = task;
   const answer = continued
     ? await continueAnswer(engine, messages, continued.content, settings, stopped)

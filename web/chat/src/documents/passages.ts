@@ -57,7 +57,7 @@ export interface PassageOptions {
 
 /** Questions about all of a document, in the languages of the page. */
 const ABOUT_ALL =
-  /summar|overview|tl;?dr|zusammenfass|überblick|résum|resum[eoi]|riassu|sintesi|samenvat|overzicht|streszcz|podsumow|shrn|souhrn|rezum|sammanfatt|översikt|обобщ|резюм|краткое|要約|まとめ|总结|總結|摘要|概括|요약|सारांश|संक्षेप|ملخص|لخص|تلخيص|خلاصہ/iu;
+  /summar|overview|tl;?dr|zusammenfass|\bfass.*\bzusammen|überblick|résum|resum[aeoi]|riassu|sintesi|samenvat|\bvat\b.*\bsamen\b|overzicht|streszcz|stresc|podsum|shrn|souhrn|rezum|sammanfatt|översikt|обобщ|резюм|кратк(?:ое|о излож|о переска)|перескаж|подвед.*итог|要約|まとめ|总结|總結|摘要|概括|요약|सारांश|संक्षेप|ملخص|لخص|تلخيص|خلاصہ/iu;
 
 interface Hit {
   readonly index: number;

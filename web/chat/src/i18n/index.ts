@@ -61,10 +61,10 @@ export function t(key: Key, values: Record<string, unknown> = {}): string {
 export const number = (value: number, digits = 0): string =>
   value.toLocaleString(language.value, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
-/** Bytes as people write them. */
+/** Bytes as people write them, with the unit's name in their language. */
 export function bytes(count: number): string {
-  if (count >= 1e9) return `${number(count / 1e9, 2)} GB`;
-  return count >= 1e8 ? `${number(Math.round(count / 1e6))} MB` : `${number(count / 1e6, 1)} MB`;
+  const [value, unit, digits] = count >= 1e9 ? [count / 1e9, "gigabyte", 2] : [count / 1e6, "megabyte", count >= 1e8 ? 0 : 1];
+  return value.toLocaleString(language.value, { style: "unit", unit, unitDisplay: "short", minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 /** A number of parameters as people write it. */

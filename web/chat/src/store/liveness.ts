@@ -4,19 +4,22 @@ import type { Liveness } from "./store.js";
 
 const nameOf = (answer: string) => `peregrine.answer.${answer}`;
 
-/** Through Web Locks. Where a browser has none, only this tab's own answers are known. */
+/** Through Web Locks. Where a browser has none, or gives none, only this tab's own answers are known. */
 export class Locks implements Liveness {
   readonly #mine = new Map<string, () => void>();
 
   /** Says that this tab writes this answer, until {@link release}. */
   async hold(answer: string): Promise<void> {
     const released = new Promise<void>((resolve) => this.#mine.set(answer, resolve));
-    if (!navigator.locks) return;
+    // Where a page may keep nothing, it may not lock either: then no other tab has this answer.
     await new Promise<void>((held) => {
-      void navigator.locks.request(nameOf(answer), () => {
-        held();
-        return released;
-      });
+      const asked = async () => {
+        await navigator.locks?.request(nameOf(answer), () => {
+          held();
+          return released;
+        });
+      };
+      void asked().then(held, () => held());
     });
   }
 
@@ -31,12 +34,12 @@ export class Locks implements Liveness {
 
   async isAlive(answer: string): Promise<boolean> {
     if (this.#mine.has(answer)) return true;
-    const { held } = (await navigator.locks?.query()) ?? {};
+    const { held } = (await navigator.locks?.query().catch(() => undefined)) ?? {};
     return held?.some(({ name }) => name === nameOf(answer)) ?? false;
   }
 
   /** Resolves when nobody writes this answer any more. */
   async whenFree(answer: string): Promise<void> {
-    await navigator.locks?.request(nameOf(answer), { mode: "shared" }, () => undefined);
+    await navigator.locks?.request(nameOf(answer), { mode: "shared" }, () => undefined).catch(() => undefined);
   }
 }

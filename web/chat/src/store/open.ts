@@ -1,5 +1,6 @@
 /** Opens the database. Where the browser keeps nothing (private windows), the page works with one in memory, and says so. */
 
+import Dexie from "dexie";
 import { Database, type Place } from "./database.js";
 
 /** The open database, and whether what is in it outlives the page. */
@@ -19,6 +20,9 @@ export async function openDatabase(onBlocked: () => void): Promise<Opened> {
   } catch {
     const { IDBFactory, IDBKeyRange } = await import("fake-indexeddb");
     const place: Place = { indexedDB: new IDBFactory(), IDBKeyRange };
+    // Live queries look for one that all databases share, and ask nothing where there is none.
+    Dexie.dependencies.indexedDB ??= place.indexedDB;
+    Dexie.dependencies.IDBKeyRange ??= IDBKeyRange;
     const inMemory = new Database(place);
     await inMemory.open();
     return { db: inMemory, kept: false };

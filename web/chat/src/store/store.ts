@@ -77,8 +77,18 @@ export class Store {
     return found.filter((conversation) => conversation !== undefined);
   }
 
-  #write<T>(act: () => Promise<T>): Promise<T> {
-    return this.db.transaction("rw", this.db.chats, this.db.messages, this.db.gone, act);
+  /** On a full disk, what the engine had read of conversations goes first: that can be read again. */
+  async #write<T>(act: () => Promise<T>): Promise<T> {
+    const { db } = this;
+    const write = () => db.transaction("rw", db.chats, db.messages, db.gone, act);
+    try {
+      return await write();
+    } catch (error) {
+      const { name, inner } = error as { name?: string; inner?: { name?: string } };
+      if (![name, inner?.name].includes("QuotaExceededError") || (await db.states.count()) === 0) throw error;
+      await db.states.clear();
+      return write();
+    }
   }
 
   /** Puts back what the browser has lost of a conversation; what is there stays as it is. */
@@ -176,6 +186,11 @@ export class Store {
     await this.db.chats.update(chat, what);
   }
 
+  /** What the model is told first in a chat. */
+  async instructions(chat: string, fallback: string): Promise<string> {
+    return (await this.db.chats.get(chat))?.instructions ?? fallback;
+  }
+
   /** Deletes a chat, so that it can be brought back. */
   async delete(chat: string): Promise<void> {
     await this.db.chats.update(chat, { deleted: this.#now() });
@@ -227,8 +242,8 @@ export class Store {
 
   /** Joins the conversations of a file with what is here. */
   async import(file: readonly Imported[]): Promise<ImportReport> {
-    const report: ImportReport = { added: 0, merged: 0, messages: 0, unchanged: 0 };
-    await this.#write(async () => {
+    return this.#write(async () => {
+      const report: ImportReport = { added: 0, merged: 0, messages: 0, unchanged: 0 };
       for (const coming of file) {
         const { id } = coming.chat;
         const here = await this.db.chats.get(id);
@@ -249,8 +264,8 @@ export class Store {
           report[missing.length > 0 ? "merged" : "unchanged"] += 1;
         }
       }
+      return report;
     });
-    return report;
   }
 
   /** Chats with this text in their title or one of their messages, and the piece around it. */

@@ -4,10 +4,11 @@ import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { LONG_PASTE, type Pending } from "../app/documents.js";
-import { draftOf, keepDraft } from "../app/local.js";
+import { keepDraft, redrawn } from "../app/local.js";
 import { announce, tell } from "../app/notices.js";
-import { number, t } from "../i18n/index.js";
+import { language, number, t } from "../i18n/index.js";
 import { Icon, StopIcon } from "./icons.js";
+import { composes } from "./parts.js";
 
 /** How full the context is. */
 function Ring() {
@@ -17,7 +18,7 @@ function Ring() {
   if (!all || !answer) return null;
   const used = Math.min(all, (answer.prompt ?? 0) + (answer.tokens ?? 0));
   const share = used / all;
-  const what = t("composer.context", { percent: (share).toLocaleString(undefined, { style: "percent" }), used: number(used), all: number(all) });
+  const what = t("composer.context", { percent: share.toLocaleString(language.value, { style: "percent" }), used: number(used), all: number(all) });
   const then = t(settings.value.whenFull === "drop" ? "composer.contextDrop" : "composer.contextStop");
   const around = 2 * Math.PI * 8;
   return (
@@ -79,7 +80,7 @@ function Attached() {
 
 export function Composer() {
   const app = useApp();
-  const { talk, models, documents } = app;
+  const { talk, models, documents, sender } = app;
   const box = useRef<HTMLTextAreaElement>(null);
   const chooser = useRef<HTMLInputElement>(null);
   const blank = useSignal(true);
@@ -96,17 +97,21 @@ export function Composer() {
     blank.value = current.value.trim() === "";
   };
   const fill = (text: string) => {
-    if (box.current) box.current.value = text;
+    // What is the same stays, and so does the place in it.
+    if (box.current && box.current.value !== text) box.current.value = text;
     changed();
   };
   // At once when the chat changes: what is written next is the other chat's.
-  useSignalEffect(() => fill(draftOf(talk.chat.value)));
+  useSignalEffect(() => {
+    void redrawn.value;
+    fill(sender.boxOf(talk.chat.value));
+  });
   useEffect(() => {
     document.body.classList.toggle("ready", ready);
     if (ready && document.activeElement === document.body) box.current?.focus();
   }, [ready]);
 
-  const submit = async () => {
+  const submit = () => {
     const text = box.current?.value ?? "";
     const { pending } = documents;
     if (text.trim() === "" && pending.value.length === 0) return;
@@ -114,26 +119,16 @@ export function Composer() {
     if (!canSend) return tell(t("composer.noModel"));
     if (talk.elsewhere.value) return tell(t("composer.elsewhere"));
     if (talk.writing.value && !talk.writing.value.signal.aborted) return announce(t("talk.answering"));
-    const chat = talk.chat.value;
+    // The one before is just being kept.
+    if (sender.busy) return;
     fill("");
-    try {
-      const attachments = await documents.attachments(text);
-      await talk.ask(text, attachments);
-      if (attachments.length > 0) await documents.sent(chat, attachments);
-      // What is written meanwhile stays.
-      if (draftOf(chat) === text) keepDraft(chat, "");
-    } catch {
-      if (box.current?.value === "") fill(text);
-      keepDraft(talk.chat.value, text);
-      tell(t("composer.notKept"));
-    }
+    void sender.send(text);
   };
   const onKeyDown = (event: KeyboardEvent) => {
-    // While an input method composes a character, Enter chooses it.
-    if (event.isComposing) return;
+    if (composes(event)) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
-      void submit();
+      submit();
     } else if (event.key === "ArrowUp" && box.current?.value === "") {
       const question = talk.branch.value.findLast(({ role }) => role === "user");
       if (!question) return;
@@ -157,7 +152,7 @@ export function Composer() {
       <div class="column">
         <Attached />
       </div>
-      <form class="composer column" id="composer" onSubmit={(event) => (event.preventDefault(), void submit())}>
+      <form class="composer column" id="composer" onSubmit={(event) => (event.preventDefault(), submit())}>
         <textarea
           id="prompt"
           rows={1}

@@ -14,7 +14,7 @@ function Welcome({ hidden }: { hidden: boolean }) {
   const suggestions: Key[] = ["welcome.suggestion1", "welcome.suggestion2", "welcome.suggestion3", "welcome.suggestion4"];
   const ask = (text: string) => {
     focusPage();
-    void app.talk.ask(text);
+    void app.sender.send(text);
   };
   return (
     <section id="welcome" aria-labelledby="welcome-title" hidden={hidden}>
@@ -25,7 +25,7 @@ function Welcome({ hidden }: { hidden: boolean }) {
       </h1>
       <p class="lead">{t("welcome.lead")}</p>
       <p class="toy" id="toy-note" hidden={app.models.choice.value.kind !== "embedded"}>
-        {t("welcome.demo")} <strong>{t("welcome.demoNot")}</strong>. {t("welcome.demoRest")}{" "}
+        {t("welcome.demo")} <strong>{t("welcome.demoNot")}</strong> {t("welcome.demoRest")}{" "}
         <button type="button" class="link" id="open-models" onClick={() => (app.dialog.value = "models")}>
           {t("welcome.choose")}
         </button>{" "}

@@ -2,17 +2,20 @@
 
 import { useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
-import { keepDraft } from "../app/local.js";
+import { draftOf, keepDraft } from "../app/local.js";
 import { t, type Key } from "../i18n/index.js";
 import { useLive } from "./live.js";
 import { Dialog } from "./parts.js";
 
 function Instructions({ chat }: { chat: string }) {
-  const { store, dialog, settings } = useApp();
+  const { change, dialog, settings } = useApp();
   const box = useRef<HTMLTextAreaElement>(null);
+  // Kept while it is not saved: Escape takes nothing away.
+  const draft = `instructions ${chat}`;
   const row = useLive((store) => store.db.chats.get(chat), [chat]);
   const save = async (instructions: string | undefined) => {
-    await (await store).change(chat, { instructions });
+    if (!(await change((store) => store.change(chat, { instructions })))) return;
+    keepDraft(draft, "");
     dialog.value = undefined;
   };
   // Not before it is known: what is written meanwhile would go.
@@ -26,7 +29,8 @@ function Instructions({ chat }: { chat: string }) {
         aria-label={t("instructions.title")}
         aria-describedby="instructions-help"
         ref={box}
-        defaultValue={row.instructions ?? settings.value.instructions}
+        defaultValue={draftOf(draft) || (row.instructions ?? settings.value.instructions)}
+        onInput={(event) => keepDraft(draft, event.currentTarget.value)}
       />
       <p class="help" id="instructions-help">
         {t("instructions.help")}
@@ -53,13 +57,13 @@ export function InstructionsDialog() {
 }
 
 function Trash() {
-  const { store } = useApp();
+  const { change } = useApp();
   const chats = useLive((store) => store.deletedChats()) ?? [];
   const act = (button: HTMLElement, what: "undelete" | "purge", id: string) => {
     // The line goes; the focus stays in the dialog.
     button.closest("dialog")?.querySelector<HTMLElement>("h2")?.focus();
     if (what === "purge") keepDraft(id, "");
-    void store.then((store) => (what === "purge" ? store.purge([id]) : store.undelete(id)));
+    void change((store) => (what === "purge" ? store.purge([id]) : store.undelete(id)));
   };
   return (
     <>

@@ -1,15 +1,14 @@
 /** The list of chats: by date, with search over everything that was said. */
 
 import { useSignal, useSignalEffect } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { importChats, saveAll, saveChat } from "../app/files.js";
 import { tell } from "../app/notices.js";
-import { useApp } from "../app/app.js";
+import { useApp, type App } from "../app/app.js";
 import { language, t } from "../i18n/index.js";
-import type { Store } from "../store/store.js";
 import type { Chat, Message } from "../store/types.js";
 import { useLive } from "./live.js";
-import { focusPage, Menu } from "./parts.js";
+import { composes, focusPage, Menu } from "./parts.js";
 
 const DAY = 24 * 3600 * 1000;
 
@@ -48,15 +47,19 @@ function pieceOf({ content }: Message, wanted: string): string {
 }
 
 function Rename({ chat, done }: { chat: Chat; done: () => void }) {
-  const { store } = useApp();
+  const { change } = useApp();
   const over = useRef(false);
   const box = useRef<HTMLInputElement>(null);
-  useEffect(() => box.current?.select(), []);
+  // At once: what had the focus is gone, and the next key is for the title.
+  useLayoutEffect(() => {
+    box.current?.focus();
+    box.current?.select();
+  }, []);
   const end = async (field: HTMLInputElement, accept: boolean) => {
     if (over.current) return;
     over.current = true;
     const title = field.value.trim();
-    if (accept && title !== "" && title !== chat.title) await (await store).change(chat.id, { title, named: true });
+    if (accept && title !== "" && title !== chat.title) await change((store) => store.change(chat.id, { title, named: true }));
     done();
   };
   return (
@@ -69,7 +72,7 @@ function Rename({ chat, done }: { chat: Chat; done: () => void }) {
       ref={box}
       onBlur={(event) => void end(event.currentTarget, true)}
       onKeyDown={(event) => {
-        if ((event.key !== "Enter" && event.key !== "Escape") || event.isComposing) return;
+        if ((event.key !== "Enter" && event.key !== "Escape") || composes(event)) return;
         event.preventDefault();
         event.stopPropagation();
         void end(event.currentTarget, event.key === "Enter");
@@ -79,10 +82,10 @@ function Rename({ chat, done }: { chat: Chat; done: () => void }) {
 }
 
 /** Deletes a chat; it can be brought back. */
-async function remove(store: Store, chat: Chat, current: boolean): Promise<void> {
-  await store.delete(chat.id);
+async function remove({ change }: App, chat: Chat, current: boolean): Promise<void> {
+  if (!(await change((store) => store.delete(chat.id)))) return;
   // The open one is closed, and tells, by itself.
-  if (!current) tell(t("list.deleted"), { action: { label: t("app.undo"), go: () => void store.undelete(chat.id) } });
+  if (!current) tell(t("list.deleted"), { action: { label: t("app.undo"), go: () => void change((store) => store.undelete(chat.id)) } });
 }
 
 function Row({ chat, message, wanted, hide }: Found & { wanted: string; hide: () => void }) {
@@ -101,7 +104,7 @@ function Row({ chat, message, wanted, hide }: Found & { wanted: string; hide: ()
   };
   const items = () => [
     { label: t("list.rename"), go: () => (renaming.value = true) },
-    { label: t(chat.pinned ? "list.unpin" : "list.pin"), go: () => void app.store.then((store) => store.change(chat.id, { pinned: !chat.pinned })) },
+    { label: t(chat.pinned ? "list.unpin" : "list.pin"), go: () => void app.change((store) => store.change(chat.id, { pinned: !chat.pinned })) },
     {
       label: t("list.instructions"),
       go: () => {
@@ -118,7 +121,7 @@ function Row({ chat, message, wanted, hide }: Found & { wanted: string; hide: ()
       danger: true,
       go: () => {
         const next = row.current?.nextElementSibling ?? row.current?.previousElementSibling;
-        void app.store.then((store) => remove(store, chat, current));
+        void remove(app, chat, current);
         const goal = next?.querySelector<HTMLElement>(".chat-title");
         if (goal) goal.focus();
         else focusPage();

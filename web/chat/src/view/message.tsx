@@ -4,11 +4,12 @@ import { Component } from "preact";
 import { useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { draftOf, keepDraft } from "../app/local.js";
+import { announce, tell } from "../app/notices.js";
 import { number, t } from "../i18n/index.js";
 import type { Message } from "../store/types.js";
 import { Icon } from "./icons.js";
 import { Markdown } from "./markdown.js";
-import { CopyButton, focusPage } from "./parts.js";
+import { composes, CopyButton, focusPage } from "./parts.js";
 
 /** What a message is drawn from. */
 export interface MessageProps {
@@ -47,15 +48,24 @@ function Editor({ message, busy }: Pick<MessageProps, "message" | "busy">) {
   const box = useRef<HTMLTextAreaElement>(null);
   const key = `edit ${message.id}`;
   const close = () => {
+    const text = box.current?.value ?? "";
     keepDraft(key, "");
     talk.editing.value = undefined;
     focusPage();
+    const back = () => {
+      keepDraft(key, text);
+      talk.open(message.chat);
+      void talk.loaded.then(() => (talk.editing.value = message.id));
+    };
+    // Escape is pressed by accident too.
+    if (text.trim() !== "" && text !== message.content) tell(t("talk.editDropped"), { action: { label: t("app.undo"), go: back } });
   };
   const send = () => {
     const text = box.current?.value ?? "";
-    if (busy || text.trim() === "") return;
+    if (busy) return announce(t("talk.answering"));
+    if (text.trim() === "") return;
     focusPage();
-    void talk.edit(message.id, text);
+    void talk.edit(message.id, text).catch(() => tell(t("composer.notKept")));
   };
   const size = (field: HTMLTextAreaElement) => {
     field.style.height = "auto";
@@ -77,7 +87,7 @@ function Editor({ message, busy }: Pick<MessageProps, "message" | "busy">) {
         ref={begin}
         onInput={(event) => (size(event.currentTarget), keepDraft(key, event.currentTarget.value))}
         onKeyDown={(event) => {
-          if (event.isComposing) return;
+          if (composes(event)) return;
           if (event.key === "Escape") close();
           else if (event.key === "Enter" && !event.shiftKey) send();
           else return;

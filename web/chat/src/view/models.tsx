@@ -118,7 +118,7 @@ function OfferRow({ offer, stored, recommended, choose }: { offer: Offer; stored
       ? t("models.partly", { stored: bytes(here.stored), size: bytes(here.size) })
       : t("models.toDownload", { size: bytes(offer.bytes) });
   const languages = t("models.languages", { count: offer.languages });
-  const facts = [recommended && t("models.recommended"), t(offer.about), languages, state, t("models.gpuMemory", { size: bytes(1.15 * offer.bytes) }), outlook(offer.bytes)];
+  const facts = [recommended && t("models.recommended"), t(offer.about), languages, state, outlook(offer.bytes)];
   const verb = t(here && !here.complete ? "models.goOn" : "models.use");
   return <Row name={offer.name} facts={facts.filter(Boolean).join(" · ")} choice={{ kind: "remote", model: offer.model }} verb={verb} choose={choose} />;
 }

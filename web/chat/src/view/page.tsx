@@ -1,9 +1,9 @@
 /** The whole page. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { Page, type App } from "../app/app.js";
-import { notice } from "../app/notices.js";
+import { holdNotice, notice } from "../app/notices.js";
 import { t } from "../i18n/index.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
@@ -13,16 +13,30 @@ import { ChatList } from "./list.js";
 import { ModelsDialog } from "./models.js";
 import { Icon } from "./icons.js";
 import { SettingsDialog } from "./settings.js";
-import { focusPage } from "./parts.js";
+import { composes, focusPage } from "./parts.js";
 
 function Toast() {
   const { value } = notice;
+  const toast = useRef<HTMLDivElement>(null);
+  // A notice that goes by itself does not take the focus along.
+  const within = toast.current?.contains(document.activeElement);
+  useLayoutEffect(() => {
+    if (within && !toast.current?.contains(document.activeElement)) focusPage();
+  }, [value]);
   const close = () => {
     notice.value = undefined;
     focusPage();
   };
   return (
-    <div id="toast" hidden={!value}>
+    <div
+      id="toast"
+      hidden={!value}
+      ref={toast}
+      onMouseEnter={() => holdNotice(true)}
+      onMouseLeave={() => holdNotice(false)}
+      onFocusIn={() => holdNotice(true)}
+      onFocusOut={() => holdNotice(false)}
+    >
       {value && (
         <>
           <span>{value.text}</span>
@@ -78,7 +92,7 @@ function Drop({ app }: { app: App }) {
 const isCovered = () => document.querySelector("dialog[open], :popover-open") !== null;
 
 function onKey(app: App, event: KeyboardEvent): void {
-  if (event.defaultPrevented || event.isComposing || isCovered()) return;
+  if (event.defaultPrevented || composes(event) || isCovered()) return;
   const control = event.ctrlKey || event.metaKey;
   const typing = (event.target as Element).matches("input, textarea, select, [contenteditable]");
   if (event.key === "Escape") app.talk.leave();

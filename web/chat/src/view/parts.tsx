@@ -8,11 +8,16 @@ import { announce } from "../app/notices.js";
 import { useApp, type DialogName } from "../app/app.js";
 import { Icon } from "./icons.js";
 
+/** Whether an input method composes a character: then Enter chooses it. Safari ends that before it tells of the key. */
+export const composes = (event: KeyboardEvent): boolean => event.isComposing || event.keyCode === 229;
+
 /** A dialog over the page; Escape and a click beside it close it, and the focus goes back to where it was. */
 export function Dialog({ name, title, close, children }: { name: DialogName; title: string; close: string; children: ComponentChildren }) {
   const { dialog } = useApp();
   const element = useRef<HTMLDialogElement>(null);
   const open = dialog.value === name;
+  // Who selects text in the dialog and lets go beside it has not clicked there.
+  const beside = useRef(false);
   // Before anything else happens: the next key goes to what is open.
   useLayoutEffect(() => {
     const { current } = element;
@@ -25,7 +30,8 @@ export function Dialog({ name, title, close, children }: { name: DialogName; tit
       ref={element}
       aria-labelledby={`${name}-title`}
       onClose={() => dialog.value === name && (dialog.value = undefined)}
-      onClick={(event) => event.target === element.current && element.current?.close()}
+      onPointerDown={(event) => (beside.current = event.target === element.current)}
+      onClick={(event) => event.target === element.current && beside.current && element.current?.close()}
     >
       <div class="sheet">
         <div class="dialog-head">
@@ -106,7 +112,7 @@ export function Menu({ label, items }: { label: string; items: () => MenuItem[] 
         ⋯
       </button>
       {open.value && (
-        <div class="menu" role="menu" popover="auto" aria-label={label} ref={list} onKeyDown={onKeyDown} onToggle={(event) => event.newState === "closed" && (open.value = false)}>
+        <div class="menu" role="menu" popover="auto" aria-label={label} ref={list} onKeyDown={onKeyDown} onToggle={(event) => event.newState === "closed" && event.currentTarget === list.current && (open.value = false)}>
           {items().map(({ label, go, danger }) => (
             <button
               key={label}

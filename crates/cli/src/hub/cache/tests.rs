@@ -92,3 +92,26 @@ fn what_huggingface_hub_has_fetched_is_found() {
         assert_eq!(find("org/repo:Q4_0"), None);
     }
 }
+
+/// Without links a content that is there is copied. A copy that broke off would be taken for the file for ever.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_copy_that_breaks_off_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Repository::new(folder.path().into(), "org/repo", true);
+    let blobs = folder.path().join("models--org--repo/blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let add = |commit: &str| cache.add(commit, "x.gguf", "etag", &mut |_| unreachable!());
+    // A file whose first byte cannot be read.
+    std::os::unix::fs::symlink("/proc/self/mem", blobs.join("etag")).unwrap();
+    assert!(add("one").is_err());
+    assert_eq!(std::fs::read_dir(cache.snapshot("one")).unwrap().count(), 0);
+    std::fs::remove_file(blobs.join("etag")).unwrap();
+    std::fs::write(blobs.join("etag"), "content").unwrap();
+    add("one").unwrap();
+    add("two").unwrap();
+    for commit in ["one", "two"] {
+        assert_eq!(std::fs::read(cache.snapshot(commit).join("x.gguf")).unwrap(), b"content");
+        assert_eq!(std::fs::read_dir(cache.snapshot(commit)).unwrap().count(), 1);
+    }
+}

@@ -1,7 +1,7 @@
 //! Arguments of Python functions: by position or by name.
 
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 
 use super::print;
 
@@ -111,6 +111,20 @@ impl<'a> Arguments<'a> {
         let detail = format!("{}: {name} must be {expected}, not {}", self.function, found.kind());
         Error::new(ErrorKind::InvalidOperation, detail)
     }
+}
+
+/// What Python would raise.
+pub fn wrong(detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, detail.into())
+}
+
+/// Counts a text of so many bytes as work before it is made: as the engine counts, 64 of them are a step. What could grow beyond
+/// all memory runs out of steps first.
+///
+/// # Errors
+/// [`ErrorKind::OutOfFuel`].
+pub fn spend(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
+    state.consume_fuel(bytes as u64 / 64)
 }
 
 /// As [`Arguments::width`].

@@ -1,18 +1,19 @@
 //! `'{}'.format(value)`, as Python formats.
 
 use minijinja::value::ValueKind;
-use minijinja::{Error, Value};
+use minijinja::{Error, State, Value};
 
-use super::arguments::split;
-use super::percent::{convert, wrong};
+use super::arguments::{spend, split, wrong};
+use super::percent::convert;
 use super::print;
 use super::spec::{Spec, float_digits};
 
 /// `format.format(...)`.
-pub fn format(format: &str, args: &[Value]) -> Result<String, Error> {
+pub fn format(state: &State<'_, '_>, format: &str, args: &[Value]) -> Result<String, Error> {
     let (positional, named) = split(args);
     let mut automatic = 0;
     fill(
+        state,
         format,
         &mut |name| {
             let name = match name {
@@ -36,7 +37,12 @@ pub fn format(format: &str, args: &[Value]) -> Result<String, Error> {
     )
 }
 
-fn fill(format: &str, argument: &mut dyn FnMut(&str) -> Result<Value, Error>, depth: u32) -> Result<String, Error> {
+fn fill(
+    state: &State<'_, '_>,
+    format: &str,
+    argument: &mut dyn FnMut(&str) -> Result<Value, Error>,
+    depth: u32,
+) -> Result<String, Error> {
     if depth == 0 {
         return Err(wrong("format fields are nested too deep"));
     }
@@ -76,7 +82,7 @@ fn fill(format: &str, argument: &mut dyn FnMut(&str) -> Result<Value, Error>, de
             None => (None, after),
         };
         let spec = match spec.strip_prefix(':') {
-            Some(spec) => fill(spec, argument, depth - 1)?,
+            Some(spec) => fill(state, spec, argument, depth - 1)?,
             None if spec.is_empty() => String::new(),
             None => return Err(wrong("expected ':' after conversion specifier")),
         };
@@ -88,7 +94,9 @@ fn fill(format: &str, argument: &mut dyn FnMut(&str) -> Result<Value, Error>, de
             Some('a') => Value::from(convert(&value, 'a', Spec::default())?),
             Some(other) => return Err(wrong(format!("unknown conversion specifier {other:?}"))),
         };
-        out.push_str(&formatted(&value, &spec)?);
+        let piece = formatted(&value, &spec)?;
+        spend(state, piece.len())?;
+        out.push_str(&piece);
     }
     out.push_str(rest);
     Ok(out)

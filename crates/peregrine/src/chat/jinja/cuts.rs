@@ -3,7 +3,8 @@
 use minijinja::Error;
 use unicode_categories::UnicodeCategories;
 
-use super::strings::{is_space, wrong};
+use super::arguments::wrong;
+use super::strings::is_space;
 
 /// `str.capitalize`.
 pub fn capitalized(text: &str) -> String {

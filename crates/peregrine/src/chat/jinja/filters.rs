@@ -1,17 +1,13 @@
 //! Jinja's filters where minijinja's differ from them or are missing.
 
 use minijinja::value::{Tuple, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::{Environment, Error, State, Value};
 
-use super::arguments::{Arguments, Given, split, values};
+use super::arguments::{Arguments, Given, spend, split, values, wrong};
 use super::numbers::{filesize, float, int, percent};
 use super::percent as printf;
 use super::web::{escaped, striptags, urlencode};
 use super::{cuts, json, objects, print, strings};
-
-fn wrong(detail: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, detail.into())
-}
 
 /// Puts them in, and takes out what minijinja has and Jinja has not.
 pub fn add(environment: &mut Environment<'_>) {
@@ -30,26 +26,32 @@ pub fn add(environment: &mut Environment<'_>) {
             None => print::text(&value).map(Value::from),
         });
     }
-    environment.add_filter("__percent", |left: Value, right: Value| percent(&left, &right));
+    environment
+        .add_filter("__percent", |state: &State<'_, '_>, left: Value, right: Value| percent(state, &left, &right));
     environment.add_filter("int", |value: Value, args: Given| int(&value, &values(args)));
     environment.add_filter("float", |value: Value, args: Given| float(&value, &values(args)));
     environment.add_filter("join", join);
-    environment
-        .add_filter("trim", |value: Value, args: Given| strings::call(&print::text(&value)?, "strip", &values(args)));
-    environment.add_filter("title", |value: Value| print::text(&value).map(|text| title(&text)));
-    environment.add_filter("replace", |value: Value, args: Given| replace(&value, &values(args)));
-    environment.add_filter("center", |value: Value, args: Given| {
-        let args = Arguments::bind("center", &values(args), &["width"])?;
-        Ok::<_, Error>(strings::justified(&print::text(&value)?, "center", args.width(0, 80)?, " "))
+    environment.add_filter("trim", |state: &State<'_, '_>, value: Value, args: Given| {
+        strings::call(state, &print::text(&value)?, "strip", &values(args))
     });
-    environment.add_filter("indent", |value: Value, args: Given| indent(&print::text(&value)?, &values(args)));
+    environment.add_filter("title", |value: Value| print::text(&value).map(|text| title(&text)));
+    environment.add_filter("replace", |state: &State<'_, '_>, value: Value, args: Given| {
+        replace(state, &value, &values(args))
+    });
+    environment.add_filter("center", |state: &State<'_, '_>, value: Value, args: Given| {
+        let args = Arguments::bind("center", &values(args), &["width"])?;
+        strings::justified(state, &print::text(&value)?, "center", args.width(0, 80)?, " ")
+    });
+    environment.add_filter("indent", |state: &State<'_, '_>, value: Value, args: Given| {
+        indent(state, &print::text(&value)?, &values(args))
+    });
     environment.add_filter("truncate", |value: Value, args: Given| truncate(&print::text(&value)?, &values(args)));
     environment.add_filter("wordcount", |value: Value| {
         let text = print::text(&value)?;
         let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
         Ok::<_, Error>(words.count())
     });
-    environment.add_filter("format", |value: Value, args: Given| {
+    environment.add_filter("format", |state: &State<'_, '_>, value: Value, args: Given| {
         let args = values(args);
         let (positional, named) = split(&args);
         let args = match (positional, named.is_empty()) {
@@ -60,7 +62,7 @@ pub fn add(environment: &mut Environment<'_>) {
             }
             _ => return Err(wrong("format takes positional or named arguments, not both")),
         };
-        printf::percent(&print::text(&value)?, &args)
+        printf::percent(state, &print::text(&value)?, &args)
     });
     for name in ["default", "d"] {
         environment.add_filter(name, |value: Value, args: Given| {
@@ -117,9 +119,10 @@ fn join(state: &mut State<'_, '_>, value: Value, args: Given) -> Result<String, 
         return Ok(out);
     }
     for (at, item) in items.try_iter()?.enumerate() {
-        out.push_str(if at > 0 { &separator } else { "" });
-        out.push_str(&print::text(&item)?);
-        state.consume_fuel(1)?;
+        let (before, item) = (if at > 0 { separator.as_str() } else { "" }, print::text(&item)?);
+        spend(state, 64 + before.len() + item.len())?;
+        out.push_str(before);
+        out.push_str(&item);
     }
     Ok(out)
 }
@@ -138,15 +141,15 @@ fn title(text: &str) -> String {
     out
 }
 
-fn replace(value: &Value, args: &[Value]) -> Result<String, Error> {
+fn replace(state: &State<'_, '_>, value: &Value, args: &[Value]) -> Result<String, Error> {
     let args = Arguments::bind("replace", args, &["old", "new", "count"])?;
     args.need(0)?;
     args.need(1)?;
     let most = usize::try_from(args.int(2, -1)?).unwrap_or(usize::MAX);
-    Ok(print::text(value)?.replacen(&args.text(0, "")?, &args.text(1, "")?, most))
+    strings::replaced(state, &print::text(value)?, &args.text(0, "")?, &args.text(1, "")?, most)
 }
 
-fn indent(text: &str, args: &[Value]) -> Result<String, Error> {
+fn indent(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<String, Error> {
     let args = Arguments::bind("indent", args, &["width", "first", "blank"])?;
     let indention = match args.some(0).and_then(Value::as_str) {
         Some(text) => text.to_string(),
@@ -158,6 +161,7 @@ fn indent(text: &str, args: &[Value]) -> Result<String, Error> {
     for (at, line) in cuts::lines(&whole, false).into_iter().enumerate() {
         out.push_str(if at > 0 { "\n" } else { "" });
         if at > 0 && (args.bool(2, false) || !line.is_empty()) || at == 0 && args.bool(1, false) {
+            spend(state, indention.len())?;
             out.push_str(&indention);
         }
         out.push_str(line);

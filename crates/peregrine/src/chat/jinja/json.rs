@@ -3,7 +3,7 @@
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::arguments::{Arguments, check_width};
+use super::arguments::{Arguments, check_width, spend};
 use super::objects::{Range, View};
 use super::print;
 
@@ -61,14 +61,14 @@ fn dump(state: &State<'_, '_>, out: &mut String, value: &Value, style: &Style, d
         ValueKind::String => string(out, value.as_str().unwrap_or_default(), style.ascii),
         ValueKind::Seq | ValueKind::Iterable => {
             let items: Vec<Value> = value.try_iter()?.collect();
-            block(out, ['[', ']'], style, depth, items, |out, item| dump(state, out, &item, style, depth + 1))?;
+            block(state, out, ['[', ']'], style, depth, items, |out, item| dump(state, out, &item, style, depth + 1))?;
         }
         ValueKind::Map => {
             let mut keys: Vec<Value> = value.try_iter()?.collect();
             if style.sort {
                 keys.sort();
             }
-            block(out, ['{', '}'], style, depth, keys, |out, key| {
+            block(state, out, ['{', '}'], style, depth, keys, |out, key| {
                 match key.kind() {
                     ValueKind::String => string(out, key.as_str().unwrap_or_default(), style.ascii),
                     ValueKind::None => out.push_str("\"null\""),
@@ -86,6 +86,7 @@ fn dump(state: &State<'_, '_>, out: &mut String, value: &Value, style: &Style, d
 }
 
 fn block(
+    state: &State<'_, '_>,
     out: &mut String,
     [open, close]: [char; 2],
     style: &Style,
@@ -95,19 +96,22 @@ fn block(
 ) -> Result<(), Error> {
     let line = |out: &mut String, depth: usize| {
         if let Some(indent) = &style.indent {
+            spend(state, indent.len().saturating_mul(depth))?;
             out.push('\n');
             out.extend(std::iter::repeat_n(indent.as_str(), depth));
         }
+        Ok::<_, Error>(())
     };
     out.push(open);
     let empty = items.is_empty();
     for (at, item) in items.into_iter().enumerate() {
+        spend(state, style.comma.len() + style.colon.len())?;
         out.push_str(if at > 0 { &style.comma } else { "" });
-        line(out, depth + 1);
+        line(out, depth + 1)?;
         each(out, item)?;
     }
     if !empty {
-        line(out, depth);
+        line(out, depth)?;
     }
     out.push(close);
     Ok(())

@@ -4,7 +4,7 @@
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, spend};
 use super::objects::{View, ViewKind};
 use super::strings;
 
@@ -13,9 +13,8 @@ pub fn call(state: &mut State<'_, '_>, value: &Value, method: &str, args: &[Valu
     match value.kind() {
         ValueKind::String => {
             let text = value.as_str().unwrap_or_default();
-            // As the engine counts: 64 bytes are a step.
-            state.consume_fuel(text.len() as u64 / 64)?;
-            strings::call(text, method, args)
+            spend(state, text.len())?;
+            strings::call(state, text, method, args)
         }
         ValueKind::Map => dictionary(value, method, args),
         ValueKind::Seq | ValueKind::Iterable if value.downcast_object_ref::<View>().is_none() => {

@@ -1,19 +1,15 @@
 //! Filters that make numbers, or texts of them.
 
 use minijinja::value::ValueKind;
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, wrong};
 use super::{percent as printf, strings};
 
-fn wrong(detail: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, detail.into())
-}
-
 /// The operator `%`.
-pub fn percent(left: &Value, right: &Value) -> Result<Value, Error> {
+pub fn percent(state: &State<'_, '_>, left: &Value, right: &Value) -> Result<Value, Error> {
     if let Some(text) = left.as_str() {
-        return printf::percent(text, right).map(Value::from);
+        return printf::percent(state, text, right).map(Value::from);
     }
     let number = |value: &Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool);
     if !(number(left) && number(right)) {

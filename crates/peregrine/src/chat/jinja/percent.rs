@@ -1,18 +1,14 @@
 //! `'%s' % value`, as Python formats.
 
 use minijinja::value::ValueKind;
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, State, Value};
 
-use super::arguments::check_width;
+use super::arguments::{check_width, spend, wrong};
 use super::print;
 use super::spec::Spec;
 
-pub fn wrong(detail: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, detail.into())
-}
-
 /// `format % args`.
-pub fn percent(format: &str, args: &Value) -> Result<String, Error> {
+pub fn percent(state: &State<'_, '_>, format: &str, args: &Value) -> Result<String, Error> {
     let several: Option<Vec<Value>> = args.is_tuple().then(|| args.try_iter().map(Iterator::collect)).transpose()?;
     let mapping = several.is_none() && matches!(args.kind(), ValueKind::Map | ValueKind::Seq | ValueKind::Iterable);
     let mut rest = several.unwrap_or_else(|| vec![args.clone()]).into_iter();
@@ -103,7 +99,9 @@ pub fn percent(format: &str, args: &Value) -> Result<String, Error> {
             '>'
         });
         spec.zero &= !left;
-        out.push_str(&convert(&value, kind, spec)?);
+        let piece = convert(&value, kind, spec)?;
+        spend(state, piece.len())?;
+        out.push_str(&piece);
     }
     if (used || !mapping) && rest.next().is_some() {
         return Err(wrong("not all arguments converted during string formatting"));

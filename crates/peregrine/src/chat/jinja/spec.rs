@@ -1,8 +1,8 @@
 //! Python's format specifications: width, sign, digits.
 
-use minijinja::{Error, ErrorKind};
+use minijinja::Error;
 
-use super::arguments::check_width;
+use super::arguments::{check_width, wrong};
 use super::print::signed_exponent;
 
 /// `[[fill]align][sign][#][0][width][grouping][.precision]`.
@@ -16,10 +16,6 @@ pub struct Spec {
     pub width: usize,
     pub grouping: Option<char>,
     pub precision: Option<usize>,
-}
-
-fn wrong(detail: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, detail.into())
 }
 
 impl Spec {
@@ -113,22 +109,23 @@ impl Spec {
 
     /// Separators between groups; zeros that fill the width are grouped too.
     fn grouped(&self, mut digits: String, separator: char, every: usize, taken: usize) -> String {
-        let group = |digits: &str| {
-            let count = digits.len();
-            let mut out = String::new();
-            for (at, c) in digits.chars().enumerate() {
-                if at > 0 && (count - at).is_multiple_of(every) {
-                    out.push(separator);
-                }
-                out.push(c);
-            }
-            out
-        };
-        let zeros = self.fill == Some('0') && self.align == Some('=');
-        while zeros && group(&digits).len() + taken < self.width {
-            digits.insert(0, '0');
+        if self.fill == Some('0') && self.align == Some('=') {
+            let wanted = self.width.saturating_sub(taken);
+            // Every so many characters from the end there is a separator; one that would come first gets a digit before it.
+            let (separators, rest) = (wanted / (every + 1), wanted % (every + 1));
+            let least = wanted - separators + usize::from(wanted > 0 && rest == 0);
+            let zeros = least.saturating_sub(digits.len());
+            digits.insert_str(0, &"0".repeat(zeros));
         }
-        group(&digits)
+        let count = digits.len();
+        let mut out = String::with_capacity(count + count / every);
+        for (at, c) in digits.chars().enumerate() {
+            if at > 0 && (count - at).is_multiple_of(every) {
+                out.push(separator);
+            }
+            out.push(c);
+        }
+        out
     }
 
     /// A float in one of `eEfFgGn%`.
@@ -194,6 +191,28 @@ pub fn float_digits(value: f64, kind: char, precision: Option<usize>, alternate:
             } else {
                 bare(mantissa) + &signed_exponent(&exponent)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Python: as few zeros as fill the width.
+    #[test]
+    fn grouped_zeros_fill_the_width() {
+        for (every, width, len) in [(3, 0..30, 1..12), (4, 0..30, 1..12)]
+            .into_iter()
+            .flat_map(|(every, widths, lens)| widths.flat_map(move |w| lens.clone().map(move |l| (every, w, l))))
+        {
+            let spec = Spec { fill: Some('0'), align: Some('='), width, ..Spec::default() };
+            let digits = "7".repeat(len);
+            let found = spec.grouped(digits.clone(), ',', every, 0);
+            let size = |digits: usize| digits + (digits - 1) / every;
+            let least = (len..).find(|digits| size(*digits) >= width).unwrap();
+            assert_eq!(found.replace(',', ""), "0".repeat(least - len) + &digits, "{every} {width} {len}");
+            assert_eq!(found.len(), size(least), "{every} {width} {len}");
         }
     }
 }

@@ -1,16 +1,12 @@
 //! Python's methods of strings.
 
 use minijinja::value::{Tuple, ValueKind};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 use unicode_categories::UnicodeCategories;
 
-use super::arguments::{Arguments, check_width};
+use super::arguments::{Arguments, check_width, spend, wrong};
 use super::cuts::{capitalized, lines, split, swapped, titled};
 use super::{braces, print};
-
-pub fn wrong(detail: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, detail.into())
-}
 
 /// `str.isspace` of one character: Rust's whitespace, and the four separators of ASCII.
 pub fn is_space(c: char) -> bool {
@@ -48,7 +44,7 @@ fn is_digit(c: char) -> bool {
 }
 
 /// A method, or [`ErrorKind::UnknownMethod`].
-pub fn call(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
+pub fn call(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     let none = || Arguments::bind(method, args, &[]).map(|_| ());
     let every = |test: &dyn Fn(char) -> bool| {
         none()?;
@@ -120,7 +116,7 @@ pub fn call(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             let args = Arguments::bind(method, args, &["old", "new", "count"])?;
             let (old, new) = (args.str(0)?, args.str(1)?);
             let most = usize::try_from(args.int(2, -1)?).unwrap_or(usize::MAX);
-            Ok(Value::from(text.replacen(old, new, most)))
+            replaced(state, text, old, new, most).map(Value::from)
         }
         "removeprefix" => {
             let args = Arguments::bind(method, args, &["prefix"])?;
@@ -153,12 +149,16 @@ pub fn call(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
         }
         "join" => {
             let args = Arguments::bind(method, args, &["iterable"])?;
-            let mut parts = Vec::new();
+            let mut out = String::new();
             for (at, item) in args.need(0)?.try_iter()?.enumerate() {
-                let part = item.as_str().map(String::from);
-                parts.push(part.ok_or_else(|| wrong(format!("join: item {at} is no string but {}", item.kind())))?);
+                let part = item.as_str();
+                let part = part.ok_or_else(|| wrong(format!("join: item {at} is no string but {}", item.kind())))?;
+                let before = if at > 0 { text } else { "" };
+                spend(state, 64 + before.len() + part.len())?;
+                out.push_str(before);
+                out.push_str(part);
             }
-            Ok(Value::from(parts.join(text)))
+            Ok(Value::from(out))
         }
         "ljust" | "rjust" | "center" => {
             let args = Arguments::bind(method, args, &["width", "fillchar"])?;
@@ -167,26 +167,30 @@ pub fn call(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             if fill.chars().count() != 1 {
                 return Err(wrong(format!("{method}: the fill must be one character")));
             }
-            Ok(Value::from(justified(text, method, args.width(0, 0)?, &fill)))
+            justified(state, text, method, args.width(0, 0)?, &fill).map(Value::from)
         }
         "zfill" => {
             let args = Arguments::bind(method, args, &["width"])?;
             let (sign, digits) = text.split_at(usize::from(text.starts_with(['+', '-'])));
             let zeros = args.width(0, 0)?.saturating_sub(text.chars().count());
+            spend(state, zeros)?;
             Ok(Value::from(format!("{sign}{}{digits}", "0".repeat(zeros))))
         }
         "expandtabs" => {
             let args = Arguments::bind(method, args, &["tabsize"])?;
-            expanded(text, args.width(0, 8)?).map(Value::from)
+            expanded(state, text, args.width(0, 8)?).map(Value::from)
         }
-        "format" => braces::format(text, args).map(Value::from),
+        "format" => braces::format(state, text, args).map(Value::from),
         "translate" => {
             let args = Arguments::bind(method, args, &["table"])?;
             let mut out = String::new();
             for c in text.chars() {
                 let to = args.need(0)?.get_item(&Value::from(u32::from(c)))?;
                 match to.as_str() {
-                    Some(to) => out.push_str(to),
+                    Some(to) => {
+                        spend(state, to.len())?;
+                        out.push_str(to);
+                    }
                     None if to.is_undefined() => out.push(c),
                     None if to.is_none() => {}
                     None => out.extend(char::from_u32(u32::try_from(to)?)),
@@ -200,14 +204,22 @@ pub fn call(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
 }
 
 /// `center` is uneven as Python's is.
-pub fn justified(text: &str, how: &str, width: usize, fill: &str) -> String {
+pub fn justified(state: &State<'_, '_>, text: &str, how: &str, width: usize, fill: &str) -> Result<String, Error> {
+    spend(state, width)?;
     let missing = width.saturating_sub(text.chars().count());
     let left = match how {
         "ljust" => 0,
         "rjust" => missing,
         _ => missing / 2 + (missing & width & 1),
     };
-    format!("{}{text}{}", fill.repeat(left), fill.repeat(missing - left))
+    Ok(format!("{}{text}{}", fill.repeat(left), fill.repeat(missing - left)))
+}
+
+/// `str.replace`.
+pub fn replaced(state: &State<'_, '_>, text: &str, old: &str, new: &str, most: usize) -> Result<String, Error> {
+    let places = text.matches(old).take(most).count();
+    spend(state, text.len().saturating_add(places.saturating_mul(new.len())))?;
+    Ok(text.replacen(old, new, most))
 }
 
 /// The part between the arguments `start` and `end`, and how many characters are before it; `None` where `start` is past the end.
@@ -242,12 +254,13 @@ fn search(text: &str, method: &str, args: &Arguments<'_>) -> Result<Value, Error
     }
 }
 
-fn expanded(text: &str, size: usize) -> Result<String, Error> {
+fn expanded(state: &State<'_, '_>, text: &str, size: usize) -> Result<String, Error> {
     let (mut out, mut column) = (String::new(), 0);
     for c in text.chars() {
         match c {
             '\t' => {
                 let blanks = if size == 0 { 0 } else { size - column % size };
+                spend(state, blanks)?;
                 out.extend(std::iter::repeat_n(' ', blanks));
                 column += blanks;
                 check_width(out.len() as u64)?;

@@ -1,0 +1,282 @@
+/** What people do while something is going on: nothing that they have written or were answered is lost, and it stands where it belongs. */
+
+import assert from "node:assert/strict";
+import { after, afterEach, describe, test } from "node:test";
+import { answered, closeTabs, end, pendingOf, platform, profile, ready, refuse, text, until } from "./tab.mjs";
+
+after(end);
+afterEach(async () => {
+  await closeTabs();
+  platform.locks = undefined;
+});
+
+describe("questions", () => {
+  test("one after an answer that was stopped before its first word follows the question before", async () => {
+    const tab = await profile().tab();
+    await tab.sender.send("one [held]");
+    await until(() => tab.toy.held.length > 0);
+    tab.talk.leave();
+    const second = tab.sender.send("two");
+    tab.toy.release();
+    await second;
+    await answered(tab, "one [held]", "two", "yes");
+    const { messages } = await tab.store.conversation(tab.talk.chat.value);
+    const ids = new Set(messages.map(({ id }) => id));
+    assert.deepEqual(messages.filter(({ parent }) => parent !== null && !ids.has(parent)), [], "nothing hangs in the air");
+  });
+
+  test("Enter twice is one question, and a suggestion that is clicked twice too", async () => {
+    const tab = await profile().tab();
+    await tab.documents.attach([text("notes.txt")]);
+    await Promise.all([tab.sender.send("which bird?"), tab.sender.send("")]);
+    await answered(tab, "which bird?", "yes");
+    assert.equal((await tab.store.conversation(tab.talk.chat.value)).messages.length, 2);
+    assert.deepEqual(pendingOf(tab), []);
+    const chat = tab.talk.chat.value;
+    await Promise.all([tab.talk.ask(chat, "more"), tab.talk.ask(chat, "more")]);
+    await answered(tab, "which bird?", "yes", "more", "yes");
+    assert.equal((await tab.store.conversation(tab.talk.chat.value)).messages.length, 4);
+  });
+
+  test("one whose chat is left before it is kept is that chat's, with its documents", async () => {
+    const tab = await profile().tab();
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    const first = tab.talk.chat.value;
+    tab.talk.open(null);
+    await tab.sender.send("two");
+    await answered(tab, "two", "yes");
+    await tab.documents.attach([text("notes.txt")]);
+    const second = tab.talk.chat.value;
+    const sending = tab.sender.send("which bird?");
+    tab.talk.open(first);
+    await Promise.all([sending, tab.sender.send("more")]);
+    await answered(tab, "one", "yes", "more", "yes");
+    assert.deepEqual([tab.draftOf(first), tab.draftOf(second)], ["", ""]);
+    tab.talk.open(second);
+    await answered(tab, "two", "yes", "which bird?");
+    assert.deepEqual(pendingOf(tab), []);
+    const [question] = tab.talk.branch.value.slice(-1);
+    assert.equal(question.attachments[0].name, "notes.txt");
+    await tab.talk.answer(question.id);
+    await answered(tab, "two", "yes", "which bird?", "yes");
+  });
+
+  test("a new chat that is left at once is there, and its question does not stand in another", async () => {
+    const tab = await profile().tab();
+    const sending = tab.sender.send("one");
+    await until(() => tab.talk.chat.value !== null);
+    const first = tab.talk.chat.value;
+    assert.equal(tab.sender.boxOf(first), "", "the box is empty while it is on its way");
+    tab.talk.open(null);
+    assert.equal(tab.sender.boxOf(null), "");
+    await Promise.all([sending, tab.sender.send("two")]);
+    await answered(tab, "two", "yes");
+    tab.talk.open(first);
+    await answered(tab, "one");
+    assert.equal(tab.draftOf(null), "");
+  });
+
+  test("the first of a chat that cannot be kept stands in the box of a new chat again, with its documents, also after a reload", async () => {
+    const browser = profile();
+    const tab = await browser.tab();
+    tab.talk.begin();
+    await tab.documents.attach([text("notes.txt")]);
+    const mend = refuse(tab.store, "ask");
+    const sending = tab.sender.send("which bird?");
+    await until(() => tab.talk.chat.value !== null);
+    tab.keepDraft(tab.talk.chat.value, "and what I write meanwhile");
+    await sending;
+    assert.equal(tab.talk.chat.value, null);
+    assert.equal(tab.draftOf(null), "which bird?\nand what I write meanwhile");
+    assert.match(tab.notice.value.text, /still in the box/);
+    assert.deepEqual(pendingOf(tab), ["notes.txt"]);
+    const again = await browser.tab(tab);
+    again.talk.begin();
+    assert.equal(again.talk.chat.value, null);
+    assert.equal(again.draftOf(null), "which bird?\nand what I write meanwhile");
+    await ready(again, "notes.txt");
+    tab.here();
+    mend();
+    await tab.sender.send(tab.draftOf(null));
+    await answered(tab, "which bird?\nand what I write meanwhile", "yes");
+    assert.equal(tab.draftOf(null), "");
+  });
+
+  test("the first of a chat is not lost where the page goes before it is kept", async () => {
+    const browser = profile();
+    const tab = await browser.tab();
+    tab.talk.begin();
+    tab.store.ask = () => new Promise(() => {});
+    void tab.sender.send("one");
+    await until(() => tab.talk.chat.value !== null);
+    const again = await browser.tab(tab);
+    again.talk.begin();
+    await until(() => again.talk.chat.value === null);
+    assert.equal(again.draftOf(null), "one");
+  });
+
+  test("what is written while the first is being kept is the new chat's", async () => {
+    const tab = await profile().tab();
+    const sending = tab.sender.send("one");
+    tab.keepDraft(null, "the next");
+    await sending;
+    assert.equal(tab.draftOf(null), "");
+    assert.equal(tab.draftOf(tab.talk.chat.value), "the next");
+  });
+
+  test("a chat that is left before it is here does not hold up the next question", async () => {
+    const tab = await profile().tab();
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    const chat = tab.talk.chat.value;
+    tab.talk.open(null);
+    tab.talk.open(chat);
+    const { loaded } = tab.talk;
+    tab.talk.open(null);
+    await loaded;
+  });
+
+  test("an edited one that cannot be kept throws, and is still a draft", async () => {
+    const tab = await profile().tab();
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    const [{ id }] = tab.talk.branch.value;
+    tab.keepDraft(`edit ${id}`, "another");
+    const mend = refuse(tab.store, "ask");
+    await assert.rejects(tab.talk.edit(id, "another"), { name: "QuotaExceededError" });
+    assert.equal(tab.draftOf(`edit ${id}`), "another");
+    mend();
+    assert.equal(await tab.talk.edit(id, "another"), true);
+    await answered(tab, "another", "yes");
+    assert.equal(tab.draftOf(`edit ${id}`), "");
+  });
+
+  test("the answer follows the instructions that were given just before", async () => {
+    const tab = await profile().tab();
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    await tab.store.change(tab.talk.chat.value, { instructions: "Be brief." });
+    await tab.sender.send("two");
+    await until(() => tab.toy.asked.length === 2);
+    assert.deepEqual(tab.toy.asked[1][0], { role: "system", content: "Be brief." });
+  });
+});
+
+describe("answers", () => {
+  test("one that cannot be begun in the store is written all the same, and kept later", async () => {
+    const tab = await profile().tab();
+    const mend = refuse(tab.store, "beginAnswer", "writeAnswer", "endAnswer");
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    assert.match(tab.talk.fault.value.title, /could not keep the answer/);
+    assert.match(tab.talk.fault.value.detail, /no room/);
+    mend();
+    tab.talk.fault.value.ways[0].go();
+    await until(() => tab.talk.fault.value === undefined);
+    const { messages } = await tab.store.conversation(tab.talk.chat.value);
+    assert.deepEqual(new tab.Tree(messages).branch(null, null).map(({ content }) => content), ["one", "yes"]);
+  });
+
+  test("several that could not be kept: none takes the other's place, each is told where it stands, and the next question keeps it", async () => {
+    const tab = await profile().tab();
+    const mend = refuse(tab.store, "endAnswer", "writeAnswer");
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    const first = tab.talk.chat.value;
+    tab.talk.open(null);
+    assert.equal(tab.talk.fault.value, undefined);
+    await tab.sender.send("two");
+    await answered(tab, "two", "yes");
+    const second = tab.talk.chat.value;
+    const leaving = new window.Event("beforeunload", { cancelable: true });
+    window.dispatchEvent(leaving);
+    assert.equal(leaving.defaultPrevented, true, "the browser asks before the page goes");
+    tab.talk.open(first);
+    await answered(tab, "one", "yes");
+    assert.match(tab.talk.fault.value.title, /could not keep the answer/);
+    await assert.rejects(tab.talk.ask(first, "more"), "not before the answer is kept");
+    mend();
+    await tab.sender.send("more");
+    await answered(tab, "one", "yes", "more", "yes");
+    tab.talk.open(second);
+    await answered(tab, "two", "yes");
+    tab.talk.fault.value.ways[0].go();
+    await until(() => tab.talk.fault.value === undefined);
+    for (const [chat, count] of [[first, 4], [second, 2]]) {
+      const { messages } = await tab.store.conversation(chat);
+      assert.equal(messages.length, count);
+      assert.equal(new tab.Tree(messages).branch(null, null).length, count, "one branch");
+    }
+  });
+
+  test("one that is not kept is gone on with once it is", async () => {
+    const tab = await profile().tab();
+    const mend = refuse(tab.store, "endAnswer", "writeAnswer");
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    const [, { id }] = tab.talk.branch.value;
+    await tab.talk.again(id);
+    assert.deepEqual(tab.said(), ["one", "yes"]);
+    assert.match(tab.talk.fault.value.title, /could not keep the answer/, "it is still told");
+    mend();
+    await tab.talk.again(id);
+    await answered(tab, "one", "yes");
+    assert.equal(tab.talk.fault.value, undefined);
+    assert.equal((await tab.store.conversation(tab.talk.chat.value)).messages.length, 3, "two versions");
+  });
+
+  test("they come in a browser that gives no locks", async () => {
+    const refused = async () => Promise.reject(new DOMException("no", "SecurityError"));
+    platform.locks = { request: refused, query: refused };
+    const tab = await profile().tab();
+    await tab.store.recover();
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+  });
+});
+
+describe("chats", () => {
+  test("Undo brings a deleted one back, and takes nobody away from what is going on", async () => {
+    const tab = await profile().tab();
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    const first = tab.talk.chat.value;
+    const remove = async () => {
+      await tab.store.delete(first);
+      await until(() => tab.talk.chat.value === null);
+      return tab.notice.value.action.go;
+    };
+    (await remove())();
+    await answered(tab, "one", "yes");
+    const undo = await remove();
+    await tab.sender.send("two [held]");
+    await until(() => tab.toy.held.length > 0);
+    undo();
+    await until(async () => (await tab.store.chats()).length === 2);
+    tab.toy.release();
+    await answered(tab, "two [held]", "yes");
+  });
+
+  test("one that is deleted for good while another is opened does not close that", async () => {
+    const browser = profile();
+    const tab = await browser.tab();
+    await tab.sender.send("one");
+    await answered(tab, "one", "yes");
+    const first = tab.talk.chat.value;
+    tab.talk.open(null);
+    await tab.sender.send("two");
+    await answered(tab, "two", "yes");
+    const second = tab.talk.chat.value;
+    let gone;
+    tab.store.isGone = (id) => new Promise((go) => (gone = () => go(tab.Store.prototype.isGone.call(tab.store, id))));
+    await tab.store.purge([second]);
+    await until(() => gone);
+    tab.talk.open(first);
+    await answered(tab, "one", "yes");
+    gone();
+    await tab.store.chats();
+    await new Promise(setImmediate);
+    assert.equal(tab.talk.chat.value, first);
+  });
+});

@@ -1,0 +1,29 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { describe } from "../dist/describe.js";
+
+const info = (selfCheck, device = {}) => ({
+  model: {},
+  device: { software: false, reduction: "workgroup", shapes: "hardware", ...device },
+  memory: {},
+  selfCheck,
+});
+
+test("why the device is driven as it is", () => {
+  const facts = { vendor: "", architecture: "", subgroups: true };
+  const why = (selfCheck, gpu = {}, device = {}) => describe({ info: () => info(selfCheck, device) }, facts, { gpu }, {}, 0).device.why;
+  const right = why([{ variant: "GPU shapes, subgroup sums" }], {}, { reduction: "subgroup" });
+  assert.deepEqual(right, { reduction: "the GPU has subgroups of at least 8 lanes", shapes: "a GPU computes", selfCheck: "results are right, compared with the CPU" });
+  // What failed has nothing to do with sums or shapes.
+  const matrices = [{ variant: "GPU shapes, subgroup sums, cooperative matrices", failed: "x" }, { variant: "GPU shapes, subgroup sums" }];
+  assert.deepEqual({ ...why(matrices, {}, { reduction: "subgroup" }), selfCheck: "" }, { ...right, selfCheck: "" });
+  const sums = [{ variant: "GPU shapes, subgroup sums", failed: "x" }, { variant: "GPU shapes, workgroup sums" }];
+  for (const gpu of [{}, { reduction: "subgroup", shapes: "hardware" }]) {
+    const { reduction, shapes } = why(sums, gpu);
+    assert.deepEqual([reduction, shapes], ["the other way fails its self-check", gpu.shapes ? "the app asked for it" : "a GPU computes"]);
+  }
+  const limits = [{ variant: "GPU shapes, workgroup sums", failed: "x" }, { variant: "GPU shapes, workgroup sums, baseline limits" }];
+  assert.equal(why(limits).reduction, "subgroups gain nothing on this adapter");
+  const other = [...limits.map((way) => ({ ...way, failed: "x" })), { variant: "software shapes, workgroup sums" }];
+  assert.deepEqual([why(other, {}, { shapes: "software" }).shapes, why(other, {}, { shapes: "software" }).reduction], ["the other way fails its self-check", "subgroups gain nothing on this adapter"]);
+});

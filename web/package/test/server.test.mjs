@@ -1,0 +1,182 @@
+import "fake-indexeddb/auto";
+import assert from "node:assert/strict";
+import test from "node:test";
+import { createEngine, downloadModel } from "../dist/index.js";
+import { keepOutcomes, readOutcomes } from "../dist/outcomes.js";
+import { WebEngine } from "../wasm/peregrine.js";
+
+const model = new Blob(["no model"]);
+
+/** Runs with a GPU of which nothing is asked but an adapter, and with an engine that `load` makes. */
+async function having(load, use) {
+  const [own, real] = [Object.getOwnPropertyDescriptor(globalThis, "navigator"), WebEngine.load];
+  const gpu = { requestAdapter: async () => ({ info: {}, features: new Set(), limits: {} }) };
+  Object.defineProperty(globalThis, "navigator", { value: { gpu, userAgent: "test" }, configurable: true });
+  WebEngine.load = async (_access, files, options, report) => load({ files, options, report });
+  try {
+    return await use(gpu);
+  } finally {
+    WebEngine.load = real;
+    if (own) Object.defineProperty(globalThis, "navigator", own);
+    else delete globalThis.navigator;
+  }
+}
+
+/** A step that the test holds up: it has `begun`, and goes on when told so. */
+function gate() {
+  let begin, goOn;
+  const [begun, open] = [new Promise((resolve) => (begin = resolve)), new Promise((resolve) => (goOn = resolve))];
+  return { begun, goOn, pass: () => (begin(), open) };
+}
+
+class FakeEngine {
+  freed = 0;
+  free() {
+    this.freed++;
+  }
+  info() {
+    const device = { software: false, reduction: "workgroup", shapes: "hardware" };
+    return { model: { name: "m", formats: "", contextLength: 1 }, device, memory: {}, selfCheck: [{ variant: "GPU shapes, workgroup sums" }] };
+  }
+}
+
+/** Lets everything happen that waits for nothing from outside. */
+const settle = async () => {
+  for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+};
+
+test("stopped while it loads without a worker: what is made afterwards is freed, and nothing more is read", async () => {
+  const { begun, goOn, pass } = gate();
+  const engine = new FakeEngine();
+  let late;
+  const load = async ({ files: [file] }) => {
+    await file.read(0, 2);
+    await pass();
+    late = await file.read(2, 2).catch((error) => error.code);
+    return engine;
+  };
+  await having(load, async () => {
+    const stop = new AbortController();
+    const loading = createEngine({ model, worker: "here", signal: stop.signal });
+    loading.catch(() => {});
+    await begun;
+    stop.abort();
+    await assert.rejects(loading, { code: "cancelled" });
+    await settle();
+    goOn();
+    await settle();
+    assert.deepEqual([engine.freed, late], [1, "disposed"]);
+  });
+});
+
+test("an engine without a worker is freed once, also one that broke", async () => {
+  for (const breaks of [false, true]) {
+    const engine = new FakeEngine();
+    await having(async () => engine, async () => {
+      const made = await createEngine({ model, worker: "here", logLevel: "off" });
+      if (breaks) {
+        engine.encode = () => {
+          throw new WebAssembly.RuntimeError("unreachable");
+        };
+        await assert.rejects(made.tokenizer.encode("x"), { code: "internal" });
+      }
+      await made.dispose();
+      await settle();
+      assert.equal(engine.freed, 1, `breaks: ${breaks}`);
+    });
+  }
+});
+
+test("a comparison that nobody waits for any more stops, and the engine is freed after it", async () => {
+  const { begun, goOn, pass } = gate();
+  const engine = new FakeEngine();
+  let late;
+  engine.check = async ([file]) => {
+    await pass();
+    late = await file.read(0, 2).catch((error) => error.code);
+    assert.equal(engine.freed, 0);
+    throw new Error("no bytes");
+  };
+  await having(async () => engine, async () => {
+    const made = await createEngine({ model, worker: "here" });
+    const checking = made.check();
+    checking.catch(() => {});
+    await begun;
+    const disposed = made.dispose();
+    await settle();
+    goOn();
+    await disposed;
+    await assert.rejects(checking, { code: "disposed" });
+    assert.deepEqual([engine.freed, late], [1, "disposed"]);
+  });
+});
+
+test("stopped while the GPU is looked for: no model is opened", async () => {
+  let loads = 0;
+  await having(async () => loads++, async (gpu) => {
+    const { begun, goOn, pass } = gate();
+    const { requestAdapter } = gpu;
+    gpu.requestAdapter = async () => (await pass(), requestAdapter());
+    const stop = new AbortController();
+    const loading = createEngine({ model, worker: "here", signal: stop.signal });
+    loading.catch(() => {});
+    await begun;
+    stop.abort();
+    await assert.rejects(loading, { code: "cancelled" });
+    goOn();
+    await settle();
+    assert.equal(loads, 0);
+  });
+});
+
+test("stopped while the worker is made", async () => {
+  let loads = 0;
+  await having(async () => (loads++, new FakeEngine()), async () => {
+    for (const start of [createEngine, downloadModel]) {
+      // Looked at first before the worker is there; the next look is that after it.
+      const stop = new AbortController();
+      const { signal } = stop;
+      let looks = 0;
+      const watched = {
+        get aborted() {
+          if (looks++ > 0 || signal.aborted) return signal.aborted;
+          queueMicrotask(() => stop.abort());
+          return false;
+        },
+        get reason() {
+          return signal.reason;
+        },
+        addEventListener: (...args) => signal.addEventListener(...args),
+        removeEventListener: (...args) => signal.removeEventListener(...args),
+      };
+      await assert.rejects(start({ model, signal: watched }), { code: "cancelled" });
+      await settle();
+    }
+    assert.equal(loads, 0);
+  });
+});
+
+test("what a self-check found is kept where nothing passes, too; the page is not told under what name", async () => {
+  const failing = async ({ options, report }) => {
+    assert.deepEqual(options.outcomes, known);
+    report({ phase: "check", key: "a", variant: "one", failed: "wrong", seconds: 1 });
+    report({ phase: "check", key: "b", variant: "two", failed: "no kernel" });
+    report({ phase: "check", key: "c", variant: "three", seconds: 1 });
+    throw Object.assign(new Error("all wrong"), { code: "self-check" });
+  };
+  let known = {};
+  const seen = [];
+  const load = () => createEngine({ model, worker: "here", logLevel: "off", onProgress: (progress) => progress.phase === "check" && seen.push(progress) });
+  await having(failing, async () => {
+    await assert.rejects(load(), { code: "self-check" });
+    known = await readOutcomes();
+    assert.deepEqual(known, { a: "wrong", c: null });
+    assert.deepEqual(seen[0], { phase: "check", variant: "one", failed: "wrong", seconds: 1 });
+    await assert.rejects(load(), { code: "self-check" });
+  });
+  // Two engines that load at the same time do not forget what the other has found; more than any device has begins anew.
+  await Promise.all([keepOutcomes({ d: null }), keepOutcomes({ e: "wrong" })]);
+  assert.deepEqual(await readOutcomes(), { a: "wrong", c: null, d: null, e: "wrong" });
+  await keepOutcomes(Object.fromEntries(Array.from({ length: 497 }, (_, i) => [`x${i}`, null])));
+  assert.equal(Object.keys(await readOutcomes()).length, 497);
+});
