@@ -189,11 +189,10 @@ fn seed(head: &Head, given: Option<i64>, index: u32) -> u64 {
 fn expect_template(engine: &Engine) -> Result<(), ApiError> {
     match engine.chat_template() {
         Some(_) => Ok(()),
-        None => Err(ApiError {
-            code: Code::Unsupported,
-            message: "messages: this model has no chat template, so it is not a chat model: use /v1/completions".into(),
-            param: Some("messages".into()),
-        }),
+        None => {
+            let message = "this model has no chat template, so it is not a chat model: use /v1/completions";
+            Err(ApiError::at(Code::Unsupported, "messages", message))
+        }
     }
 }
 

@@ -138,17 +138,19 @@ pub struct ApiError {
     pub message: String,
     /// The field, as a path into the request: `messages[2].content`.
     pub param: Option<String>,
+    /// The engine's own code, where the engine failed: it says more.
+    pub engine: Option<&'static str>,
 }
 
 impl ApiError {
     /// An error that no field is to blame for.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), param: None }
+        Self { code, message: message.into(), param: None, engine: None }
     }
 
     /// An error of the field at `path`; the message names it.
     pub fn at(code: Code, path: &str, message: &str) -> Self {
-        Self { code, message: format!("{path}: {message}"), param: Some(path.into()) }
+        Self { code, message: format!("{path}: {message}"), param: Some(path.into()), engine: None }
     }
 
     /// The engine's error while it answered; `prompt` is the field that the prompt came in.
@@ -177,7 +179,12 @@ impl ApiError {
             _ => "",
         };
         let message = format!("{error}{advice}");
-        Self { code, message, param: param.map(str::to_string) }
+        Self { code, message, param: param.map(str::to_string), engine: Some(error.code()) }
+    }
+
+    /// What `error.code` is in the npm package.
+    pub fn engine_code(&self) -> &'static str {
+        self.engine.unwrap_or(self.code.engine_code())
     }
 
     /// The HTTP status.
@@ -196,7 +203,7 @@ impl Serialize for ApiError {
             param: Option<&'a str>,
             code: &'static str,
         }
-        let Self { code, message, param } = self;
+        let Self { code, message, param, .. } = self;
         let inner = Inner { message, r#type: code.kind(), param: param.as_deref(), code: code.name() };
         let mut object = serializer.serialize_struct("ApiError", 1)?;
         object.serialize_field("error", &inner)?;

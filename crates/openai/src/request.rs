@@ -136,6 +136,15 @@ impl CompletionRequest {
     }
 }
 
+/// The body of a request.
+///
+/// # Errors
+/// 400 for what is not JSON.
+pub fn json(body: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(Code::InvalidJson, format!("the body is not JSON: {error}")))
+}
+
 impl Request {
     /// A chat completion.
     ///

@@ -22,8 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn json(body: Body) -> Result<Value, ApiError> {
     let late = |_| ApiError::new(Code::TooSlow, format!("the body did not arrive in {} seconds", PATIENCE.as_secs()));
     let bytes = timeout(PATIENCE, bytes(body)).await.map_err(late)??;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::new(Code::InvalidJson, format!("the body is not JSON: {error}")))
+    peregrine_openai::request::json(&bytes)
 }
 
 async fn bytes(mut body: Body) -> Result<Vec<u8>, ApiError> {
