@@ -18,6 +18,7 @@ use peregrine::gpu::{Reduction, ShapeClass};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::selfcheck;
 use peregrine::session::{Engine, Session};
+use peregrine_openai::response::{Model, Models};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
 
@@ -146,6 +147,13 @@ impl WebEngine {
         to_js(&self.info)
     }
 
+    /// What `GET /v1/models` answers, as JSON. `created`: seconds since 1970.
+    pub fn models(&self, created: f64) -> Result<String, JsValue> {
+        let ModelInfo { name, context_length, .. } = &self.info.model;
+        let models = Models::one(Model::new(name, created as u64, *context_length));
+        serde_json::to_string(&models).map_err(|error| JsValue::from_str(&error.to_string()))
+    }
+
     /// A conversation of its own.
     pub fn session(&self) -> Result<WebSession, JsValue> {
         let session = Session::new(&self.engine).map_err(to_js_error)?;
@@ -211,9 +219,11 @@ impl WebSession {
         is_cancelled: Function,
     ) -> Result<JsValue, JsValue> {
         let mut session = self.take()?;
-        let done = requests::respond(&mut session, request, head, &on_event, is_cancelled).await?;
-        self.session.set(Some(session));
-        Ok(done)
+        let done = requests::respond(&mut session, request, head, &on_event, is_cancelled).await;
+        if done.as_ref().err().is_none_or(|failed| failed.is_known) {
+            self.session.set(Some(session));
+        }
+        done.map_err(|failed| failed.error)
     }
 
     /// Hands the conversation's state to `sink(bytes)`, piece by piece.

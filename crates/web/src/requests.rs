@@ -53,6 +53,19 @@ struct Done {
     cancelled: bool,
 }
 
+/// A request that was not answered.
+pub struct Failed {
+    pub error: JsValue,
+    /// What the session has read is known: it can go on.
+    pub is_known: bool,
+}
+
+impl From<JsValue> for Failed {
+    fn from(error: JsValue) -> Self {
+        Self { error, is_known: false }
+    }
+}
+
 /// Answers a request: `on_event(text)` hears each event of a stream as JSON, `is_cancelled()` is asked between steps.
 pub async fn respond(
     session: &mut Session,
@@ -60,8 +73,8 @@ pub async fn respond(
     head: JsValue,
     on_event: &Function,
     is_cancelled: Function,
-) -> Result<JsValue, JsValue> {
-    let JsHead { id, created, model, seed } = serde_wasm_bindgen::from_value(head)?;
+) -> Result<JsValue, Failed> {
+    let JsHead { id, created, model, seed } = serde_wasm_bindgen::from_value(head).map_err(JsValue::from)?;
     let head = Head { id, created: created as u64, model, seed: seed as u64 };
     let cancel: Cancel = Rc::new(move || is_cancelled.call0(&JsValue::NULL).is_ok_and(|value| value.is_truthy()));
     let mut tell = |event: Event| match serde_json::to_string(&event) {
@@ -72,10 +85,11 @@ pub async fn respond(
         true => read(session, &request.request, Some(cancel)).await,
         false => answer(session, &request.request, &head, &mut tell, Some(cancel)).await,
     };
-    let done = done.map_err(|error| to_js_error(&error))?;
+    // What is refused has been refused before anything was read.
+    let done = done.map_err(|error| Failed { error: to_js_error(&error), is_known: error.status() < 500 })?;
     let broken = |error: serde_json::Error| to_js_error(&ApiError::new(Code::Internal, error.to_string()));
     let whole = done.whole.as_ref().map(serde_json::to_string).transpose().map_err(broken)?;
-    to_js(&Done { whole, usage: done.usage, cancelled: done.is_cancelled() })
+    Ok(to_js(&Done { whole, usage: done.usage, cancelled: done.is_cancelled() })?)
 }
 
 /// What of OpenAI's error object is not in an `Error`.
