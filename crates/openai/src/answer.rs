@@ -5,10 +5,11 @@ use std::rc::Rc;
 use peregrine::session::{Engine, Finish, GenerateOptions, Generated, Piece, Session};
 use serde::Serialize;
 
-use crate::error::{ApiError, Code};
-use crate::request::{ChatRequest, CompletionRequest, Prompt, Request};
+use crate::admission::Rules;
+use crate::error::ApiError;
+use crate::request::{ChatRequest, CompletionRequest, Request};
 use crate::response::{ChatCompletion, ChatCompletionChunk, Completion, FinishReason, Usage};
-use crate::writing::{Chats, Texts, Writer};
+use crate::writing::{Chats, Shape, Texts, Writer};
 
 /// Asked between steps, also while a prompt is read; `true` stops.
 pub type Cancel = Rc<dyn Fn() -> bool>;
@@ -55,12 +56,20 @@ pub struct Done {
     pub usage: Usage,
     /// Why each answer ended; none for the one that was stopped.
     pub finishes: Vec<Option<FinishReason>>,
+    /// The caller stopped it, or did not hear all of it.
+    pub cancelled: bool,
 }
 
 impl Done {
-    /// Whether the caller stopped it: what was written by then has been told, and the session can go on from there.
+    /// Whether the caller stopped it: what was written by then has been told, and the session can go on from there. A stream that was
+    /// stopped has no end, however much of it had been made.
     pub fn is_cancelled(&self) -> bool {
-        self.finishes.contains(&None)
+        self.cancelled
+    }
+
+    /// Stopped before anything was read.
+    fn not_begun() -> Self {
+        Self { whole: None, usage: Usage::default(), finishes: vec![None], cancelled: true }
     }
 }
 
@@ -68,8 +77,8 @@ impl Done {
 /// `on_event` hears the chunks of a request that wants a stream; `false` stops, as `cancel` does.
 ///
 /// # Errors
-/// The engine's, as OpenAI's object. Before anything is read: a conversation that does not fit, tokens that there are not. A chunk may
-/// have been told before others.
+/// The engine's, as OpenAI's object. Before anything is read or told: a conversation or any of several prompts that does not fit, tokens
+/// that there are not. Chunks may have been told before others: those of the device.
 pub async fn answer(
     session: &mut Session,
     request: &Request,
@@ -78,7 +87,7 @@ pub async fn answer(
     cancel: Option<Cancel>,
 ) -> Result<Done, ApiError> {
     let engine = session.engine().clone();
-    check_biases(&engine, request)?;
+    Rules::of(&engine).biases(request)?;
     match request {
         Request::Chat(request) => chat(&engine, session, request, head, on_event, cancel).await,
         Request::Completion(request) => complete(&engine, session, request, head, on_event, cancel).await,
@@ -91,25 +100,28 @@ pub async fn answer(
 /// As [`answer`].
 pub async fn read(session: &mut Session, request: &Request, cancel: Option<Cancel>) -> Result<Done, ApiError> {
     let engine = session.engine().clone();
-    let cancel = cancel.as_deref();
+    let (rules, cancel) = (Rules::of(&engine), cancel.as_deref());
     let mut answers = Vec::new();
     match request {
         Request::Chat(request) => {
-            expect_template(&engine)?;
+            rules.template()?;
             let read = session.prepare_chat(&request.messages, cancel).await;
-            answers.push(read.map_err(|error| ApiError::of(&error, "messages"))?);
+            answers.push(counted(session, read.map_err(|error| ApiError::of(&error, "messages"))?));
         }
         Request::Completion(request) => {
-            for ids in ids_of(&engine, request)? {
+            let Some(prompts) = rules.prompts(request, cancel)? else { return Ok(Done::not_begun()) };
+            for ids in prompts {
                 let read = session.prepare(&ids, cancel).await;
-                answers.push(read.map_err(|error| ApiError::of(&error, "prompt"))?);
+                answers.push(counted(session, read.map_err(|error| ApiError::of(&error, "prompt"))?));
                 if answers.iter().any(|answer| answer.finish == Finish::Cancelled) {
                     break;
                 }
             }
         }
     }
-    Ok(Done { whole: None, usage: Usage::of(&answers, 1), finishes: finishes(&answers) })
+    let finishes = finishes(&answers);
+    let cancelled = finishes.contains(&None);
+    Ok(Done { whole: None, usage: Usage::of(&answers, 1), finishes, cancelled })
 }
 
 async fn chat(
@@ -120,7 +132,7 @@ async fn chat(
     on_event: &mut dyn FnMut(Event) -> bool,
     cancel: Option<Cancel>,
 ) -> Result<Done, ApiError> {
-    expect_template(engine)?;
+    Rules::of(engine).template()?;
     let generation = &request.generation;
     let mut writer = Writer::new(Chats::new(head, request, engine.tokenizer()), generation, head, on_event);
     let max_tokens = request.max_completion_tokens.unwrap_or(u32::MAX);
@@ -135,7 +147,8 @@ async fn chat(
         writer.begin(index);
         let mut on_piece = |piece: Piece| writer.piece(&piece);
         let answered = session.chat(&request.messages, &options, &mut on_piece).await;
-        answers.push(writer.end(answered.map_err(|error| ApiError::of(&error, "messages"))?));
+        let answered = counted(session, answered.map_err(|error| ApiError::of(&error, "messages"))?);
+        answers.push(writer.end(answered));
         if answers[index as usize].finish == Finish::Cancelled {
             break;
         }
@@ -152,7 +165,7 @@ async fn complete(
     cancel: Option<Cancel>,
 ) -> Result<Done, ApiError> {
     let generation = &request.generation;
-    let prompts = ids_of(engine, request)?;
+    let Some(prompts) = Rules::of(engine).prompts(request, cancel.as_deref())? else { return Ok(Done::not_begun()) };
     let mut writer = Writer::new(Texts::new(head, request), generation, head, on_event);
     let mut answers: Vec<Generated> = Vec::new();
     for index in 0..request.prompt.len() as u32 * generation.n {
@@ -163,7 +176,8 @@ async fn complete(
         writer.begin(index);
         let mut on_piece = |piece: Piece| writer.piece(&piece);
         let answered = session.complete(&prompts[(index / generation.n) as usize], &options, &mut on_piece).await;
-        answers.push(writer.end(answered.map_err(|error| ApiError::of(&error, "prompt"))?));
+        let answered = counted(session, answered.map_err(|error| ApiError::of(&error, "prompt"))?);
+        answers.push(writer.end(answered));
         if answers[index as usize].finish == Finish::Cancelled {
             break;
         }
@@ -171,10 +185,21 @@ async fn complete(
     Ok(finish(writer, &answers, generation.n))
 }
 
-fn finish<S: crate::writing::Shape>(writer: Writer<'_, S>, answers: &[Generated], n: u32) -> Done {
+fn finish<S: Shape>(writer: Writer<'_, S>, answers: &[Generated], n: u32) -> Done {
     let (usage, finishes) = (Usage::of(answers, n as usize), finishes(answers));
-    let whole = if finishes.contains(&None) { None } else { writer.finish(usage) };
-    Done { whole, usage, finishes }
+    if finishes.contains(&None) {
+        return Done { whole: None, usage, finishes, cancelled: true };
+    }
+    let (whole, heard) = writer.finish(usage);
+    Done { whole, usage, finishes, cancelled: !heard }
+}
+
+/// Of a prompt that was not read to its end, only what was read counts.
+fn counted(session: &Session, answer: Generated) -> Generated {
+    match answer.finish == Finish::Cancelled && answer.ids.is_empty() {
+        true => Generated { prompt_tokens: answer.prompt_tokens.min(session.position()), ..answer },
+        false => answer,
+    }
 }
 
 fn finishes(answers: &[Generated]) -> Vec<Option<FinishReason>> {
@@ -184,37 +209,4 @@ fn finishes(answers: &[Generated]) -> Vec<Option<FinishReason>> {
 /// Negative seeds are seeds like others.
 fn seed(head: &Head, given: Option<i64>, index: u32) -> u64 {
     given.map_or(head.seed, |seed| seed as u64).wrapping_add(index.into())
-}
-
-fn expect_template(engine: &Engine) -> Result<(), ApiError> {
-    match engine.chat_template() {
-        Some(_) => Ok(()),
-        None => {
-            let message = "this model has no chat template, so it is not a chat model: use /v1/completions";
-            Err(ApiError::at(Code::Unsupported, "messages", message))
-        }
-    }
-}
-
-/// The tokens of the prompts; a text begins a document.
-fn ids_of(engine: &Engine, request: &CompletionRequest) -> Result<Vec<Vec<u32>>, ApiError> {
-    let tokenizer = engine.tokenizer();
-    let one = |prompt: &Prompt| match prompt {
-        Prompt::Ids(ids) => Ok(ids.clone()),
-        Prompt::Text(text) => {
-            tokenizer.encode(text, tokenizer.add_bos()).map_err(|error| ApiError::of(&error, "prompt"))
-        }
-    };
-    request.prompt.iter().map(one).collect()
-}
-
-fn check_biases(engine: &Engine, request: &Request) -> Result<(), ApiError> {
-    let vocab_size = engine.config().vocab_size;
-    match request.generation().logit_bias.keys().find(|token| **token >= vocab_size) {
-        None => Ok(()),
-        Some(token) => {
-            let message = format!("expected a token id below {vocab_size}, found {token}");
-            Err(ApiError::at(Code::InvalidValue, &format!("logit_bias[\"{token}\"]"), &message))
-        }
-    }
 }

@@ -25,6 +25,8 @@ pub enum Code {
     InvalidKey,
     /// A page whose origin has not been allowed.
     Origin,
+    /// A name of the server that is not its own: a page's, whose name leads here.
+    Host,
     /// No such path.
     UnknownPath,
     /// No such model.
@@ -53,7 +55,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidJson,
         Self::InvalidType,
         Self::InvalidValue,
@@ -63,6 +65,7 @@ impl Code {
         Self::ContextLength,
         Self::InvalidKey,
         Self::Origin,
+        Self::Host,
         Self::UnknownPath,
         Self::UnknownModel,
         Self::Method,
@@ -92,6 +95,7 @@ impl Code {
             Self::ContextLength => (400, WRONG, "context_length_exceeded", "context-full"),
             Self::InvalidKey => (401, "authentication_error", "invalid_api_key", "http"),
             Self::Origin => (403, "permission_error", "origin_not_allowed", "http"),
+            Self::Host => (403, "permission_error", "host_not_allowed", "http"),
             Self::UnknownPath => (404, WRONG, "unknown_url", "http"),
             Self::UnknownModel => (404, WRONG, "model_not_found", "http"),
             Self::Method => (405, WRONG, "method_not_allowed", "http"),

@@ -1,11 +1,16 @@
 //! What comes out: completions, chunks, models, counts; and their form as server-sent events.
 
+mod models;
+
 use peregrine::session::{Finish, Generated};
 use serde::Serialize;
 
-/// Why an answer ended: by itself, or because `max_tokens` or the context was used up.
+pub use self::models::{Model, Models};
+
+/// Why an answer ended: by itself, or because `max_tokens` or the context was used up. OpenAI's API has more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum FinishReason {
     /// The model's end token, or a stop text.
     Stop,
@@ -22,6 +27,14 @@ impl FinishReason {
             Finish::Cancelled => None,
         }
     }
+
+    /// As it is in a response.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
 }
 
 /// A token and how likely it was.
@@ -31,8 +44,9 @@ pub struct TokenLogprob {
     pub token: String,
     /// Natural logarithm of its probability, before temperature and penalties.
     pub logprob: f32,
-    /// UTF-8; none for control tokens.
-    pub bytes: Vec<u8>,
+    /// UTF-8, or a part of a character. A control token has those of its name, which is no part of the answer; null is for the ids of a
+    /// padded vocabulary that no token has.
+    pub bytes: Option<Vec<u8>>,
 }
 
 /// A token of the answer, and the likeliest in its place.
@@ -157,8 +171,8 @@ pub struct ChatChoice {
 pub struct AssistantMessage {
     /// `assistant`
     pub role: &'static str,
-    /// Without control tokens and stop texts.
-    pub content: String,
+    /// Without control tokens and stop texts. Null in OpenAI's API where something else is said, never yet here.
+    pub content: Option<String>,
     /// Always null: nothing is refused.
     pub refusal: Option<String>,
 }
@@ -247,44 +261,6 @@ pub struct TextChoice {
     /// Where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_ids: Option<Vec<u32>>,
-}
-
-/// `GET /v1/models`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Models {
-    /// `list`
-    pub object: &'static str,
-    /// What can be asked.
-    pub data: Vec<Model>,
-}
-
-impl Models {
-    /// There is one.
-    pub fn one(model: Model) -> Self {
-        Self { object: "list", data: vec![model] }
-    }
-}
-
-/// `GET /v1/models/ID`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Model {
-    /// Its name.
-    pub id: String,
-    /// `model`
-    pub object: &'static str,
-    /// Seconds since 1970: when it was loaded.
-    pub created: u64,
-    /// `peregrine`
-    pub owned_by: &'static str,
-    /// Not OpenAI's: tokens that a conversation may have.
-    pub context_length: u32,
-}
-
-impl Model {
-    /// The loaded one.
-    pub fn new(id: &str, created: u64, context_length: u32) -> Self {
-        Self { id: id.into(), object: "model", created, owned_by: "peregrine", context_length }
-    }
 }
 
 /// The end of a stream of events.

@@ -98,21 +98,13 @@ pub const STREAM_OPTIONS: Fields = Fields {
     refused: &[],
 };
 
-/// A message. What an answer of this engine has, it may be sent back with.
+/// A message. What an answer has, of this engine or of others, it may be sent back with.
 pub const MESSAGE: Fields = Fields {
     of: "a message",
     known: &[&["role", "content"]],
-    ignored: &["annotations", "cache_control", "prompt_cache_breakpoint"],
-    refused: &[
-        "name",
-        "refusal",
-        "audio",
-        "tool_calls",
-        "tool_call_id",
-        "function_call",
-        "reasoning",
-        "reasoning_content",
-    ],
+    // Who speaks beside the role, and what was thought before: templates get neither.
+    ignored: &["name", "reasoning", "reasoning_content", "annotations", "cache_control", "prompt_cache_breakpoint"],
+    refused: &["refusal", "audio", "tool_calls", "tool_call_id", "function_call"],
 };
 
 /// A part of a message's content.
@@ -129,7 +121,7 @@ impl Fields {
         if value.is_null() || self.known.iter().any(|names| names.contains(&name)) {
             Treatment::Fine
         } else if self.ignored.contains(&name) {
-            if is_nothing(value) { Treatment::Fine } else { Treatment::Warn }
+            if is_nothing(value) || is_neutral(name, value) { Treatment::Fine } else { Treatment::Warn }
         } else if self.refused.contains(&name) {
             if is_nothing(value) || is_neutral(name, value) { Treatment::Fine } else { Treatment::Unsupported }
         } else {
@@ -162,7 +154,7 @@ fn is_neutral(field: &str, value: &Value) -> bool {
         "reasoning_effort" => value == "none",
         "verbosity" => value == "medium",
         "best_of" => value.as_f64() == Some(1.0),
-        "suffix" | "refusal" | "reasoning" | "reasoning_content" => value == "",
+        "suffix" | "name" | "refusal" | "reasoning" | "reasoning_content" => value == "",
         _ => false,
     }
 }

@@ -20,7 +20,7 @@ fn what_would_change_the_answer_is_refused_by_name() {
         refused(completion_with(field, value), Code::Unsupported, field, "not supported in this version");
     }
     for (field, value) in
-        [("name", json!("Ann")), ("tool_calls", json!([{ "id": "1" }])), ("reasoning_content", json!("Hm."))]
+        [("tool_calls", json!([{ "id": "1" }])), ("audio", json!({ "id": "1" })), ("refusal", json!("No."))]
     {
         let found = conversation(json!([{ "role": "assistant", "content": "Hi", field: value }]));
         refused(found, Code::Unsupported, &format!("messages[0].{field}"), "not supported in this version");
@@ -81,6 +81,10 @@ fn what_asks_for_nothing_is_let_through() {
         json!([{ "role": "assistant", "content": "Hi", "refusal": null, "annotations": [], "tool_calls": [], "audio": null }]),
     );
     assert!(back.unwrap().generation.warnings.is_empty());
+    let nothing = json!({ "name": "", "reasoning": "", "reasoning_content": null, "refusal": "", "function_call": null });
+    let mut said = json!({ "role": "assistant", "content": "Hi" });
+    said.as_object_mut().unwrap().extend(nothing.as_object().unwrap().clone());
+    assert!(conversation(json!([said])).unwrap().generation.warnings.is_empty());
 }
 
 #[test]
@@ -99,6 +103,15 @@ fn what_changes_nothing_is_warned_of() {
         assert_eq!(chat_with(field, value.clone()).unwrap().generation.warnings, std::slice::from_ref(&warning));
         assert_eq!(completion_with(field, value).unwrap().generation.warnings, [warning]);
     }
+    // A history as other servers' clients keep it.
+    let said = json!({ "role": "assistant", "content": "Hi", "name": "Ann", "reasoning": "Hm.", "reasoning_content": "Hm.",
+        "annotations": [{ "type": "url_citation" }] });
+    let history = conversation(json!([said])).unwrap();
+    let warning = |field: &str| format!("messages[0].{field}: ignored, as it changes nothing here");
+    let mut warnings = history.generation.warnings.clone();
+    warnings.sort_unstable();
+    assert_eq!(warnings, ["annotations", "name", "reasoning", "reasoning_content"].map(warning));
+    assert_eq!(history.messages[0].content, "Hi");
     let part = json!({ "type": "text", "text": "Hi", "cache_control": { "type": "ephemeral" } });
     let many = conversation(json!(vec![json!({ "role": "user", "content": [part] }); 100])).unwrap();
     assert_eq!(many.generation.warnings.len(), 32);

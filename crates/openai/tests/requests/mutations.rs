@@ -2,6 +2,7 @@
 
 use peregrine_openai::{ApiError, Code, Request};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
 type Parse = fn(&Value) -> Result<Request, ApiError>;
@@ -92,7 +93,10 @@ fn apply(body: &mut Value, place: &str, change: &Change) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    // The same requests in every run: what fails once fails again.
+    #![proptest_config(ProptestConfig {
+        cases: 2000, failure_persistence: None, rng_seed: RngSeed::Fixed(8318), ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_spoilt_request_is_read_or_refused_by_name(
