@@ -81,7 +81,8 @@ fn what_asks_for_nothing_is_let_through() {
         json!([{ "role": "assistant", "content": "Hi", "refusal": null, "annotations": [], "tool_calls": [], "audio": null }]),
     );
     assert!(back.unwrap().generation.warnings.is_empty());
-    let nothing = json!({ "name": "", "reasoning": "", "reasoning_content": null, "refusal": "", "function_call": null });
+    let nothing =
+        json!({ "name": "", "reasoning": "", "reasoning_content": null, "refusal": "", "function_call": null });
     let mut said = json!({ "role": "assistant", "content": "Hi" });
     said.as_object_mut().unwrap().extend(nothing.as_object().unwrap().clone());
     assert!(conversation(json!([said])).unwrap().generation.warnings.is_empty());
