@@ -13,7 +13,7 @@ use peregrine_openai::response::{DONE, event};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::queue::Told;
+use super::job::Told;
 
 /// How often a client that waits for a word hears that it still does.
 pub const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
@@ -96,7 +96,7 @@ mod tests {
     use tokio::sync::mpsc::channel;
 
     use super::*;
-    use crate::serve::queue::stopping;
+    use crate::serve::job::stopping;
 
     /// The text of a stream in which this was told, and whether it came to its end.
     fn stream(first: Piece, told: Vec<Told>) -> (String, bool) {

@@ -1,4 +1,4 @@
-//! Who may ask: the key, and the origins of pages.
+//! Who may ask: the key, the origins of pages, and the name by which they ask.
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, ORIGIN, RETRY_AFTER};
@@ -11,6 +11,9 @@ use subtle::ConstantTimeEq;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use super::http::{Shared, failed};
+
+/// Where a page stands to what it asks, as browsers tell it.
+const FETCH_SITE: &str = "sec-fetch-site";
 
 /// The key that clients must give; as a digest, so that a comparison tells nothing of its length either.
 pub struct Key([u8; 32]);
@@ -84,6 +87,26 @@ impl Origins {
         }
     }
 
+    /// A page can send a request without being allowed to read the answer; it would still cost the GPU's time.
+    fn admit(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        let refused = |pages: &str, origin: &str| {
+            let message = format!("pages of {pages} may not ask: start the server with --allowed-origins {origin}");
+            Err(ApiError::new(Code::Origin, message))
+        };
+        match headers.get(ORIGIN).map(HeaderValue::as_bytes) {
+            Some(origin) if self.allow(origin) => Ok(()),
+            Some(origin) => {
+                let origin: String = String::from_utf8_lossy(origin).chars().take(80).collect();
+                refused(&origin, &origin)
+            }
+            // Images and links of pages have no origin, but browsers tell what they are.
+            None if headers.get(FETCH_SITE).is_some_and(|site| site == "cross-site") && *self != Self::Any => {
+                refused("other sites", "ORIGIN")
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Headers that let pages of these origins ask, and read the answer.
     pub fn layer(&self) -> Option<CorsLayer> {
         let layer = CorsLayer::new()
@@ -105,16 +128,19 @@ impl Origins {
 
 /// Before every path.
 pub async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    // A page can send a request without being allowed to read the answer; it would still cost the GPU's time.
-    let origin = request.headers().get(ORIGIN);
-    if let Some(origin) = origin.filter(|origin| !shared.origins.allow(origin.as_bytes())) {
-        let origin: String = String::from_utf8_lossy(origin.as_bytes()).chars().take(80).collect();
-        let message = format!("pages of {origin} may not ask: start the server with --allowed-origins {origin}");
-        return failed(&ApiError::new(Code::Origin, message));
+    let headers = request.headers();
+    if let Some(hosts) = &shared.hosts
+        && let Some(name) = hosts.stranger(headers, request.uri())
+    {
+        let message = format!("this server is not {name}: ask localhost, or give a key with --api-key");
+        return failed(&ApiError::new(Code::Host, message));
+    }
+    if let Err(error) = shared.origins.admit(headers) {
+        return failed(&error);
     }
     // Whether it is there is no secret: load balancers ask without a key.
     if let Some(key) = shared.key.as_ref().filter(|_| request.uri().path() != "/health")
-        && let Err(error) = key.opens(request.headers())
+        && let Err(error) = key.opens(headers)
     {
         return failed(&error);
     }
@@ -148,5 +174,25 @@ mod tests {
             assert!(Origins::parse(wrong).is_err(), "{wrong}");
         }
         assert!(!Origins::None.allow(b"https://a.example") && Origins::None.layer().is_none());
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_known_without_an_origin() {
+        let some = Origins::parse("https://a.example").unwrap();
+        let asked = |origins: &Origins, named: &[(&'static str, &'static str)]| {
+            let header = |&(name, value): &(&'static str, &'static str)| {
+                (axum::http::HeaderName::from_static(name), HeaderValue::from_static(value))
+            };
+            origins.admit(&named.iter().map(header).collect()).map_err(|error| error.code)
+        };
+        let (cross, page) = (("sec-fetch-site", "cross-site"), ("origin", "https://a.example"));
+        for origins in [&Origins::None, &some] {
+            assert_eq!(asked(origins, &[cross]), Err(Code::Origin));
+            assert_eq!(asked(origins, &[("sec-fetch-site", "same-origin")]), Ok(()));
+            assert_eq!(asked(origins, &[("sec-fetch-site", "none")]), Ok(()));
+            assert_eq!(asked(origins, &[]), Ok(()));
+        }
+        assert_eq!((asked(&some, &[cross, page]), asked(&Origins::Any, &[cross])), (Ok(()), Ok(())));
+        assert_eq!(asked(&Origins::None, &[cross, page]), Err(Code::Origin));
     }
 }

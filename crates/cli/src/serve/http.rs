@@ -4,28 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request as HttpRequest, State};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use peregrine_openai::response::{Model, Models};
-use peregrine_openai::{ApiError, Code, Head, Request};
+use peregrine_openai::{Admission, ApiError, Code};
 use serde::Serialize;
-use serde_json::{Value, json};
-use tokio::sync::mpsc::channel;
-use tokio::time::timeout;
+use serde_json::json;
+use tokio::sync::{Semaphore, watch};
 
-use super::body;
-use super::events::{Piece, SIGN_OF_LIFE, events};
+use super::answers::{chat, complete};
 use super::guard::{Key, Origins, guard};
+use super::hosts::Hosts;
+use super::job::stopping;
 use super::metrics::{Metrics, Now};
-use super::queue::{Job, Queue, Refused, Told, stopping};
-
-/// Chunks that may wait for a client that reads slowly.
-const CHUNKS: usize = 1024;
+use super::queue::Queue;
 
 const PATHS: &str = "/v1/chat/completions, /v1/completions, /v1/models, /health, /metrics";
 
@@ -36,9 +33,25 @@ pub struct Server {
     pub queue: Arc<Queue>,
     pub metrics: Arc<Metrics>,
     pub healthy: Arc<AtomicBool>,
+    pub admission: Admission,
+    /// KiB for bodies and the requests that were made of them.
+    pub memory: Arc<Semaphore>,
     pub key: Option<Key>,
+    /// Where it may have few names: on this machine only, without a key.
+    pub hosts: Option<Hosts>,
     pub origins: Origins,
     pub model: Model,
+    /// Whether it is to end.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// Waits until it is to end.
+    pub async fn stopped(&self) {
+        let mut stopping = self.stopping.clone();
+        // Whoever would say so is gone only when the program is, too.
+        drop(stopping.wait_for(|stopping| *stopping).await);
+    }
 }
 
 /// Everything that there is.
@@ -72,65 +85,15 @@ async fn count(State(shared): State<Shared>, request: HttpRequest, next: Next) -
     response
 }
 
-async fn chat(State(shared): State<Shared>, body: Body) -> Response {
-    answer(&shared, body, Request::chat).await
-}
-
-async fn complete(State(shared): State<Shared>, body: Body) -> Response {
-    answer(&shared, body, Request::completion).await
-}
-
-async fn answer(shared: &Shared, body: Body, parse: fn(&Value) -> Result<Request, ApiError>) -> Response {
-    match body::json(body).await.and_then(|body| parse(&body)) {
-        Ok(request) => queued(shared, request).await,
-        Err(error) => failed(&error),
-    }
-}
-
-async fn queued(shared: &Shared, request: Request) -> Response {
-    let (told, mut heard) = channel(CHUNKS);
-    let stream = request.generation().stream;
-    let head = Head {
-        id: format!("{:016x}{:016x}", random(), random()),
-        created: now(),
-        model: shared.model.id.clone(),
-        seed: random(),
-    };
-    match shared.queue.push(Job { request, head, told }) {
-        Ok(()) => {}
-        Err(Refused::Stopping) => return failed(&stopping()),
-        Err(Refused::Full(seconds)) => {
-            let message = format!("too many requests are waiting; try again in {seconds} s");
-            let mut response = failed(&ApiError::new(Code::Busy, message));
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
-            return response;
-        }
-    }
-    if stream {
-        // What is refused before the first word has a status of its own; but nobody is left without a sign of life.
-        return match timeout(SIGN_OF_LIFE, heard.recv()).await {
-            Ok(Some(Told::Failed(error))) => failed(&error),
-            Ok(Some(first)) => events(Piece::Told(first), heard),
-            Ok(None) => broken(),
-            Err(_) => events(Piece::Waiting, heard),
-        };
-    }
-    match heard.recv().await {
-        Some(Told::Whole(json)) => typed("application/json", json),
-        Some(Told::Failed(error)) => failed(&error),
-        _ => broken(),
-    }
-}
-
-fn broken() -> Response {
-    failed(&ApiError::new(Code::Internal, "the answer was broken off"))
-}
-
 async fn models(State(shared): State<Shared>) -> Response {
     told(StatusCode::OK, &Models::one(shared.model.clone()))
 }
 
-async fn model(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
+async fn model(State(shared): State<Shared>, id: Result<Path<String>, PathRejection>) -> Response {
+    let Ok(Path(id)) = id else {
+        let message = "the model's name is not UTF-8";
+        return failed(&ApiError { param: Some("model".into()), ..ApiError::new(Code::InvalidValue, message) });
+    };
     if id == shared.model.id {
         return told(StatusCode::OK, &shared.model);
     }
@@ -144,7 +107,7 @@ async fn health(State(shared): State<Shared>) -> Response {
         return failed(&stopping());
     }
     if !shared.healthy.load(Ordering::Relaxed) {
-        return failed(&ApiError::new(Code::DeviceLost, "the GPU was lost; the next request loads the model again"));
+        return failed(&ApiError::new(Code::DeviceLost, "the GPU was lost; the model is being loaded again"));
     }
     told(StatusCode::OK, &json!({ "status": "ok", "model": shared.model.id }))
 }
@@ -176,7 +139,8 @@ fn told(status: StatusCode, value: &impl Serialize) -> Response {
     (status, typed("application/json", text)).into_response()
 }
 
-fn typed(kind: &'static str, text: String) -> Response {
+/// A response of this kind.
+pub fn typed(kind: &'static str, text: String) -> Response {
     ([(CONTENT_TYPE, HeaderValue::from_static(kind))], text).into_response()
 }
 
@@ -194,10 +158,4 @@ pub fn failed(error: &ApiError) -> Response {
 pub fn now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |now| now.as_secs())
-}
-
-/// 64 bits that nobody knows before.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use peregrine_openai::response::{FinishReason, Usage};
+use peregrine_openai::Done;
 
 /// Counters. All of them only grow, but for `connections`.
 #[derive(Default)]
@@ -19,8 +19,23 @@ pub struct Metrics {
     completion_tokens: AtomicU64,
     prefill_microseconds: AtomicU64,
     decode_microseconds: AtomicU64,
-    /// Open now.
-    pub connections: AtomicU64,
+    connections: AtomicU64,
+}
+
+/// There while a connection is open.
+pub struct Connection(Arc<Metrics>);
+
+impl Connection {
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.connections.fetch_add(1, Ordering::Relaxed);
+        Self(metrics)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What is so right now.
@@ -41,23 +56,22 @@ impl Metrics {
         *answers.entry(ended).or_insert(0) += 1;
     }
 
+    /// The engine failed, or refused it.
     pub fn failed(&self) {
         self.answer("failed");
     }
 
+    /// A request that waited is not answered: its client has gone, or the server stops.
     pub fn cancelled(&self) {
         self.answer("cancelled");
     }
 
-    /// A request has been answered, or stopped.
-    pub fn answered(&self, usage: &Usage, finishes: &[Option<FinishReason>]) {
-        for finish in finishes {
-            self.answer(match finish {
-                Some(FinishReason::Stop) => "stop",
-                Some(FinishReason::Length) => "length",
-                None => "cancelled",
-            });
+    /// A request has been answered, or stopped. What was read and written by then is counted either way.
+    pub fn answered(&self, done: &Done) {
+        for finish in &done.finishes {
+            self.answer(finish.map_or("cancelled", |finish| finish.name()));
         }
+        let usage = &done.usage;
         let microseconds = |ms: f64| (ms * 1000.0) as u64;
         for (counter, more) in [
             (&self.prompt_tokens, usage.prompt_tokens),
@@ -68,6 +82,12 @@ impl Metrics {
         ] {
             counter.fetch_add(more, Ordering::Relaxed);
         }
+    }
+
+    /// How many answers have ended so.
+    #[cfg(test)]
+    pub fn answers(&self, ended: &str) -> u64 {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(ended).copied().unwrap_or(0)
     }
 
     /// All of it.

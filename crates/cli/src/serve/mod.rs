@@ -1,17 +1,27 @@
 //! `serve`: OpenAI's API over HTTP.
 //!
 //! This thread owns the GPU and answers one request after the other ([`worker`]); another one has all connections ([`listen`],
-//! [`http`]). Between them are a bounded queue of requests and, for each answer, a bounded channel of chunks ([`queue`]).
+//! [`http`]) and checks what they ask ([`answers`]). Between them are a bounded queue of requests ([`queue`]) and, for each answer, a
+//! bounded channel of chunks ([`tell`], [`events`]).
 
+mod answers;
 mod body;
 mod events;
 mod guard;
+mod hosts;
 mod http;
+mod io;
+mod job;
+mod link;
 mod listen;
 mod metrics;
 mod queue;
+mod tell;
+#[cfg(test)]
+mod tests;
 mod worker;
 
+use std::env::VarError;
 use std::io::Write;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -22,14 +32,16 @@ use std::time::Duration;
 use peregrine::checkpoint::Checkpoint;
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
+use peregrine_openai::Admission;
 use peregrine_openai::response::Model;
 use tokio::sync::watch;
 
 use self::guard::{Key, Origins};
+use self::hosts::Hosts;
 use self::http::{Server, router};
 use self::metrics::Metrics;
 use self::queue::Queue;
-use self::worker::{Loads, Worker};
+use self::worker::{FIRST_WAIT, Loads, Worker};
 use crate::common::{GpuArgs, bytes};
 use crate::failure::{Failure, Outcome};
 use crate::signals;
@@ -55,8 +67,9 @@ pub struct Args {
     #[arg(long, value_name = "ORIGINS", value_parser = Origins::parse)]
     allowed_origins: Option<Origins>,
     /// Requests that may wait while another one is answered; more are told to come back later
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    queue: usize,
+    #[arg(long, value_name = "N", default_value_t = 16,
+        value_parser = clap::value_parser!(u32).range(..=i64::from(listen::MOST_WAITING)))]
+    queue: u32,
     /// Seconds that the answer which is being made may still take when the server is to stop
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     grace: u32,
@@ -74,10 +87,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let key = args.api_key.clone().or_else(|| std::env::var(KEY_VARIABLE).ok());
-    if key.as_ref().is_some_and(|key| key.trim().is_empty()) {
-        return Err(Failure::input("the key is empty: give another one, or none"));
-    }
+    let key = key(args)?;
     // What is wrong with the address shows before gigabytes are loaded; who connects by then waits.
     let at = format!("{}:{}", args.host, args.port);
     let listening = |error| Failure::run(format!("cannot listen at {at}: {error}"));
@@ -89,17 +99,23 @@ pub fn run(args: &Args) -> Outcome {
     let loads = Loading { args, checkpoint: args.gpu.open(&args.model)? };
     let engine = loads.engine()?;
     let session = loads.session(&engine)?;
+    let context_length = engine.model().context_length();
+    let metrics = Arc::new(Metrics::default());
+    let (stop, stopping) = watch::channel(false);
+    let (answered, last_answer) = watch::channel(false);
     let shared = Arc::new(Server {
-        queue: Arc::new(Queue::new(args.queue)),
-        metrics: Arc::new(Metrics::default()),
+        queue: Arc::new(Queue::new(args.queue as usize, metrics.clone())),
+        metrics,
         healthy: Arc::new(AtomicBool::new(true)),
-        key: key.as_deref().map(|key| Key::new(key.trim())),
+        admission: Admission::new(&loads.checkpoint, context_length)?,
+        memory: body::memory(),
+        hosts: (address.ip().is_loopback() && key.is_none()).then(|| Hosts::local(&args.host)),
+        key: key.as_deref().map(Key::new),
         origins: args.allowed_origins.clone().unwrap_or_default(),
-        model: Model::new(&loads.checkpoint.name, http::now(), engine.model().context_length()),
+        model: Model::new(&loads.checkpoint.name, http::now(), context_length),
+        stopping,
     });
-    drop(engine);
 
-    let (stop, stopped) = watch::channel(false);
     let queue = shared.queue.clone();
     signals::on(move |signal| {
         // Whoever asks twice means it.
@@ -113,25 +129,54 @@ pub fn run(args: &Args) -> Outcome {
         queue: shared.queue.clone(),
         metrics: shared.metrics.clone(),
         healthy: shared.healthy.clone(),
+        engine: Some(engine),
         session: Some(session),
+        wait: FIRST_WAIT,
     };
-    // No timer is made and no connection taken before `block_on`.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(listening)?;
+    // No timer is made and no connection taken before `block_on`. Two threads read what is asked: it takes memory.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(2).build().map_err(listening)?;
     let grace = Duration::from_secs(args.grace.into());
     let connections = std::thread::spawn(move || {
-        let queue = shared.queue.clone();
-        let served = runtime.block_on(listen::serve(listener, router(shared.clone()), shared, stopped, grace));
-        // Without connections there is nothing to answer.
-        queue.stop();
-        queue.abort();
-        served
+        // Without connections there is nothing to answer, also where they end with a panic.
+        let _ends = Ends(shared.queue.clone());
+        runtime.block_on(listen::serve(listener, router(shared.clone()), shared, last_answer, grace))
     });
     // With standard output closed there is nobody to tell, and the server serves.
     let _ = writeln!(terminal::stdout(), "http://{address}");
     worker.run();
+    answered.send_replace(true);
     match connections.join() {
         Ok(served) => served.map_err(listening),
         Err(_) => Err(Failure::run("the connections ended with an internal error")),
+    }
+}
+
+/// The key that clients must give, where they must.
+fn key(args: &Args) -> Outcome<Option<String>> {
+    let (key, from) = match &args.api_key {
+        Some(key) => (key.clone(), "--api-key"),
+        None => match std::env::var(KEY_VARIABLE) {
+            Ok(key) => (key, KEY_VARIABLE),
+            Err(VarError::NotPresent) => return Ok(None),
+            Err(VarError::NotUnicode(_)) => {
+                return Err(Failure::input(format!("{KEY_VARIABLE}: the key is not UTF-8, so no client could send it")));
+            }
+        },
+    };
+    match key.trim() {
+        "" => Err(Failure::input(format!("{from}: the key is empty: give another one, or none"))),
+        key => Ok(Some(key.to_string())),
+    }
+}
+
+/// Ends the answers when it goes.
+struct Ends(Arc<Queue>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.stop();
+        self.0.abort();
     }
 }
 
