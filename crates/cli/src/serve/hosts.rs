@@ -40,12 +40,20 @@ mod tests {
     #[test]
     fn a_machine_has_few_names() {
         let hosts = Hosts::local("Box.Local");
-        for own in ["localhost", "LOCALHOST:8318", "127.0.0.1:1", "[::1]", "[::1]:8318", "box.local:8318", "localhost:"] {
+        for own in ["localhost", "LOCALHOST:8318", "127.0.0.1:1", "[::1]", "[::1]:8318", "box.local:8318", "localhost:"]
+        {
             assert!(hosts.allow(own), "{own}");
         }
-        for strange in
-            ["evil.example", "localhost.evil.example:8318", "127.0.0.1.evil.example", "x", "", "::1", "localhost:x", "me@localhost"]
-        {
+        for strange in [
+            "evil.example",
+            "localhost.evil.example:8318",
+            "127.0.0.1.evil.example",
+            "x",
+            "",
+            "::1",
+            "localhost:x",
+            "me@localhost",
+        ] {
             assert!(!hosts.allow(strange), "{strange}");
         }
         assert!(Hosts::local("[FE80::1]").allow("[fe80::1]:80") && Hosts::local("127.0.0.9").allow("127.0.0.9:80"));

@@ -160,7 +160,9 @@ fn key(args: &Args) -> Outcome<Option<String>> {
             Ok(key) => (key, KEY_VARIABLE),
             Err(VarError::NotPresent) => return Ok(None),
             Err(VarError::NotUnicode(_)) => {
-                return Err(Failure::input(format!("{KEY_VARIABLE}: the key is not UTF-8, so no client could send it")));
+                return Err(Failure::input(format!(
+                    "{KEY_VARIABLE}: the key is not UTF-8, so no client could send it"
+                )));
             }
         },
     };

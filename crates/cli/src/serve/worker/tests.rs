@@ -72,7 +72,9 @@ fn after_a_loss_a_request_loads_the_model_again() {
     });
     worker.run();
     let [lost, whole, more] = client.join().unwrap();
-    assert!(matches!(lost, (false, Some(Told::Failed(error)), (0, 0), [1, 0]) if error.message.contains("no usable GPU")));
+    assert!(
+        matches!(lost, (false, Some(Told::Failed(error)), (0, 0), [1, 0]) if error.message.contains("no usable GPU"))
+    );
     assert!(matches!(whole, (false, Some(Told::Whole(_)), (0, 0), [1, 1])));
     assert!(matches!(more, (true, Some(Told::Whole(_)), (0, 0), [1, 2])));
 }
