@@ -3,12 +3,16 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::common::{command, model};
+
+/// Longer than anything takes here: a test that waits so long has failed.
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A response.
 pub struct Answer {
@@ -149,7 +153,7 @@ impl Server {
         let body = body.to_string();
         let length = body.len();
         self.raw(&format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         ))
     }
 
@@ -165,9 +169,15 @@ impl Server {
         found.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// Asks until the metric has this value.
+    /// Asks until the metric has this value; it shows the last one when that does not come.
     pub fn until(&self, name: &str, value: u64) {
-        while self.metric(name) != value {
+        let begun = Instant::now();
+        loop {
+            let found = self.metric(name);
+            if found == value {
+                return;
+            }
+            assert!(begun.elapsed() < DEADLINE, "expected {name} to be {value}, found {found}");
             std::thread::yield_now();
         }
     }
