@@ -235,7 +235,9 @@ fn what_cannot_be_served_is_told_before_the_model_is_loaded() {
     fails(&["serve", model, "--port", "0", "--api-key", " "], "the key is empty");
     fails(&["serve", model, "--port", "0", "--queue", "481"], "481 is not in 0..=480");
     use std::os::unix::ffi::OsStrExt;
-    for (key, expected) in [(&b"\xffkey"[..], "PEREGRINE_API_KEY: the key is not UTF-8"), (&b" "[..], "the key is empty")] {
+    for (key, expected) in
+        [(&b"\xffkey"[..], "PEREGRINE_API_KEY: the key is not UTF-8"), (&b" "[..], "the key is empty")]
+    {
         let mut serving = command(&["serve", model, "--port", "0"]);
         let output = serving.env("PEREGRINE_API_KEY", std::ffi::OsStr::from_bytes(key)).output().unwrap();
         told(&output, Some(2), expected).unwrap();

@@ -88,6 +88,10 @@ pub async fn answer(
 ) -> Result<Done, ApiError> {
     let engine = session.engine().clone();
     Rules::of(&engine).biases(request)?;
+    // A conversation is rendered at once, however long it is: not for somebody who has gone by now.
+    if cancel.as_ref().is_some_and(|cancelled| cancelled()) {
+        return Ok(Done::not_begun());
+    }
     match request {
         Request::Chat(request) => chat(&engine, session, request, head, on_event, cancel).await,
         Request::Completion(request) => complete(&engine, session, request, head, on_event, cancel).await,

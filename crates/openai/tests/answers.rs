@@ -240,8 +240,10 @@ fn what_is_read_beforehand_is_not_read_again() {
         assert!(done.whole.is_none() && done.usage.completion_tokens == 0 && done.usage.prompt_tokens > 10);
         let asked = whole(session, &chat(json!({ "messages": [system, { "role": "user", "content": "Hi" }] })));
         assert_eq!(asked["usage"]["prompt_tokens_details"]["cached_tokens"], done.usage.prompt_tokens);
-        let cancelled =
-            block_on(read(session, &completion(json!({ "prompt": "x".repeat(200) })), Some(Rc::new(|| true))));
+        // Not before the prompts are known, but before all of them are read.
+        let asked = Cell::new(0);
+        let cancel: Cancel = Rc::new(move || asked.replace(asked.get() + 1) >= 1);
+        let cancelled = block_on(read(session, &completion(json!({ "prompt": "x".repeat(200) })), Some(cancel)));
         let cancelled = cancelled.unwrap();
         // Of a prompt that was not read to its end, what was read is counted.
         assert!(cancelled.is_cancelled() && cancelled.usage.prompt_tokens == u64::from(session.position()));
