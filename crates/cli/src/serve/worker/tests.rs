@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::path::Path;
+use std::time::Instant;
 
 use peregrine::checkpoint::Checkpoint;
 use peregrine::gpu::{Gpu, GpuOptions};
@@ -9,6 +10,7 @@ use peregrine::model::LoadOptions;
 use tokio::sync::mpsc::Receiver;
 
 use super::*;
+use crate::serve::Ends;
 use crate::serve::job::tests::job;
 
 /// Loads the embedded model, but for the second time.
@@ -61,14 +63,13 @@ fn after_a_loss_a_request_loads_the_model_again() {
     let worker = worker(Duration::MAX);
     let (queue, metrics, healthy) = (worker.queue.clone(), worker.metrics.clone(), worker.healthy.clone());
     let client = std::thread::spawn(move || {
-        let told = [(); 3].map(|()| {
+        let _ends = Ends(queue.clone());
+        [(); 3].map(|()| {
             let well = healthy.load(Ordering::Relaxed);
             let told = ask(&queue).blocking_recv();
             // Whoever has heard the last word finds it counted, and the place free.
             (well, told, queue.counts(), ["failed", "length"].map(|ended| metrics.answers(ended)))
-        });
-        queue.stop();
-        told
+        })
     });
     worker.run();
     let [lost, whole, more] = client.join().unwrap();
@@ -84,10 +85,11 @@ fn after_a_loss_the_server_gets_well_without_being_asked() {
     let worker = worker(Duration::ZERO);
     let (queue, healthy) = (worker.queue.clone(), worker.healthy.clone());
     let client = std::thread::spawn(move || {
+        let (_ends, begun) = (Ends(queue), Instant::now());
         while !healthy.load(Ordering::Relaxed) {
+            assert!(begun.elapsed() < Duration::from_secs(120), "the model is not loaded again");
             std::thread::yield_now();
         }
-        queue.stop();
     });
     worker.run();
     client.join().unwrap();
