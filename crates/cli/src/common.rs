@@ -96,18 +96,19 @@ impl GpuArgs {
     /// The checkpoint on the GPU, with a progress bar on a terminal: driven in the best way that passes the self-check.
     pub fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
         let mut outcomes = self_checks::read();
-        let before = outcomes.len();
+        let before = outcomes.clone();
         let engine = self.with_bar(checkpoint, options, |options, report| {
             let mut tell = |verdict: &Verdict| {
                 if let Some(reason) = &verdict.failed {
-                    note(&format!("{} is not used, since it computes wrong results here: {reason}", verdict.variant));
+                    let why = if verdict.is_wrong { ", since it computes wrong results here" } else { "" };
+                    note(&format!("{} is not used{why}: {reason}", verdict.variant));
                 }
             };
             let (access, gpu) = (Access::new(), self.gpu_options());
             let loading = selfcheck::load(&access, &gpu, checkpoint, options, &mut outcomes, report, &mut tell);
             block_on(loading).map(|checked| checked.engine)
         });
-        if outcomes.len() > before {
+        if outcomes != before {
             self_checks::write(&outcomes);
         }
         engine

@@ -147,11 +147,14 @@ impl ChatTemplate {
         // in a message there must be as many.
         let apart = |m: &Message| Message::new(m.role.clone(), break_firsts(&m.content, &firsts, mark));
         let apart: Vec<Message> = broken.iter().map(apart).collect();
-        match self.render(&apart, generation) {
-            Ok(apart) if count(&apart, controls) < count(&rendering, controls) => Ok(cut(&apart, controls, mark)),
-            _ if plain => Ok(vec![Segment { text: rendering, trusted: true }]),
-            _ => Ok(cut(&rendering, controls, mark)),
-        }
+        let apart = self.render(&apart, generation)?;
+        Ok(if count(&apart, controls) < count(&rendering, controls) {
+            cut(&apart, controls, mark)
+        } else if plain {
+            vec![Segment { text: rendering, trusted: true }]
+        } else {
+            cut(&rendering, controls, mark)
+        })
     }
 }
 

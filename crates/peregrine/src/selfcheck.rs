@@ -37,8 +37,10 @@ pub struct Verdict {
     pub key: String,
     /// In words, as "GPU shapes, subgroup sums".
     pub variant: String,
-    /// The first thing that was wrong, `None` where nothing was.
+    /// The first thing that was wrong, or why it could not be compared; `None` where nothing was.
     pub failed: Option<String>,
+    /// Results were compared, now or before, and are wrong.
+    pub is_wrong: bool,
     /// Seconds that the check took; `None` where the outcome was known before.
     pub seconds: Option<f64>,
 }
@@ -68,12 +70,52 @@ pub async fn load(
     on_verdict: &mut dyn FnMut(&Verdict),
 ) -> Result<Checked> {
     let _forgets = Forgets(checkpoint);
+    let mut again = false;
+    loop {
+        let tried = all_ways(access, options, checkpoint, load, outcomes, progress, on_verdict).await?;
+        let Tried { engine, verdicts, refused } = tried;
+        if let Some(engine) = engine {
+            return Ok(Checked { engine, verdicts });
+        }
+        // Where no way is left, what failed some other time is looked at once more: of a driver's version a browser says nothing.
+        let known: Vec<&Verdict> = verdicts.iter().filter(|v| v.is_wrong && v.seconds.is_none()).collect();
+        if again || known.is_empty() {
+            let words = |v: &Verdict| format!("{}: {}", v.variant, v.failed.as_deref().unwrap_or("?"));
+            return Err(match refused {
+                Some(error @ Error::OutOfMemory { .. }) => error,
+                Some(error) if !verdicts.iter().any(|v| v.is_wrong) => error,
+                _ => Error::SelfCheck { detail: verdicts.iter().map(words).collect::<Vec<_>>().join("; ") },
+            });
+        }
+        known.iter().for_each(|verdict| drop(outcomes.remove(&verdict.key)));
+        again = true;
+    }
+}
+
+/// How all ways did.
+struct Tried {
+    /// Of the last one, if it passed.
+    engine: Option<Rc<Engine>>,
+    verdicts: Vec<Verdict>,
+    /// Why the first one could not even be compared that could not.
+    refused: Option<Error>,
+}
+
+/// One way after the other, until one passes.
+async fn all_ways(
+    access: &Access,
+    options: &GpuOptions,
+    checkpoint: &Checkpoint,
+    load: &LoadOptions,
+    outcomes: &mut Outcomes,
+    progress: &mut dyn FnMut(Progress),
+    on_verdict: &mut dyn FnMut(&Verdict),
+) -> Result<Tried> {
     let first = Gpu::open(access, options).await?;
     let ways = variants(options, &first);
     let mut opened = Some(first);
-    let mut verdicts: Vec<Verdict> = Vec::new();
-    // Where kernels could not even be made: the first one's own words, if that is all that went wrong.
-    let mut refused = None;
+    let mut tried = Tried { engine: None, verdicts: Vec::new(), refused: None };
+    let mut loads = 0;
     for way in ways {
         let gpu = match opened.take() {
             Some(gpu) => gpu,
@@ -86,51 +128,54 @@ pub async fn load(
             },
         };
         let (variant, key) = (variants::in_words(&gpu, &way), key(&gpu, &way, checkpoint, load));
-        if verdicts.iter().any(|v| v.key == key) {
+        if tried.verdicts.iter().any(|v| v.key == key) {
             continue;
         }
-        let mut verdict = Verdict { key, variant, failed: None, seconds: None };
-        let mut engine = None;
-        match outcomes.get(&verdict.key) {
-            Some(Some(reason)) => verdict.failed = Some(reason.clone()),
-            known => match load_to_check(&gpu, checkpoint, load, progress, known.is_none()).await {
-                Ok(loaded) if known.is_some() => engine = Some(loaded),
-                Ok(loaded) => {
-                    let start = Instant::now();
-                    match self_check(&loaded, checkpoint).await {
-                        Ok(failed) => {
-                            verdict.failed = failed;
-                            verdict.seconds = Some(Instant::now().since(start));
-                            outcomes.insert(verdict.key.clone(), verdict.failed.clone());
-                            engine = Some(loaded);
-                        }
-                        Err(error) if is_of_the_way(&error, verdicts.is_empty()) => {
-                            verdict.failed = Some(error.to_string());
-                            refused = refused.or(Some(error));
-                        }
-                        Err(error) => return Err(error),
+        let mut verdict = Verdict { key, variant, failed: None, is_wrong: false, seconds: None };
+        let known = outcomes.get(&verdict.key).cloned();
+        if let Some(Some(reason)) = known {
+            (verdict.failed, verdict.is_wrong) = (Some(reason), true);
+        } else {
+            loads += 1;
+            match judged(&gpu, checkpoint, load, progress, known.is_none()).await {
+                Ok((engine, found)) => {
+                    if let Some((failed, seconds)) = found {
+                        outcomes.insert(verdict.key.clone(), failed.clone());
+                        (verdict.is_wrong, verdict.failed, verdict.seconds) = (failed.is_some(), failed, Some(seconds));
                     }
+                    tried.engine = verdict.failed.is_none().then_some(engine);
                 }
-                Err(error) if is_of_the_way(&error, verdicts.is_empty()) => {
+                Err(error) if is_of_the_way(&error, loads == 1) => {
                     verdict.failed = Some(error.to_string());
-                    refused = refused.or(Some(error));
+                    tried.refused = tried.refused.or(Some(error));
                 }
                 Err(error) => return Err(error),
-            },
+            }
         }
         on_verdict(&verdict);
-        let passed = verdict.failed.is_none();
-        verdicts.push(verdict);
-        if let (Some(engine), true) = (engine, passed) {
-            return Ok(Checked { engine, verdicts });
+        tried.verdicts.push(verdict);
+        if tried.engine.is_some() {
+            break;
         }
     }
-    let tried: Vec<String> =
-        verdicts.iter().map(|v| format!("{}: {}", v.variant, v.failed.as_deref().unwrap_or("?"))).collect();
-    match refused {
-        Some(error) if verdicts.iter().all(|v| v.seconds.is_none() && !outcomes.contains_key(&v.key)) => Err(error),
-        _ => Err(Error::SelfCheck { detail: tried.join("; ") }),
+    Ok(tried)
+}
+
+/// Loads a model and, if that is wanted, looks at it: what was wrong, if anything, and how many seconds that took.
+async fn judged(
+    gpu: &Gpu,
+    checkpoint: &Checkpoint,
+    load: &LoadOptions,
+    progress: &mut dyn FnMut(Progress),
+    wanted: bool,
+) -> Result<(Rc<Engine>, Option<(Option<String>, f64)>)> {
+    let engine = load_to_check(gpu, checkpoint, load, progress, wanted).await?;
+    if !wanted {
+        return Ok((engine, None));
     }
+    let start = Instant::now();
+    let failed = self_check(&engine, checkpoint).await?;
+    Ok((engine, Some((failed, Instant::now().since(start)))))
 }
 
 /// Gives back the memory of what a checkpoint remembers.
@@ -160,17 +205,18 @@ async fn load_to_check(
 }
 
 /// Whether another way may do what this one could not: a driver that refuses one kernel, or falls over it, may take another. It may
-/// also take it next time, so this is not kept. Where the first way does not fit, that is what the caller should hear.
+/// also take it next time, so this is not kept. Where the first model that is loaded takes too much memory, that is what the caller
+/// should hear.
 fn is_of_the_way(error: &Error, first: bool) -> bool {
     match error {
         Error::Gpu { .. } | Error::DeviceLost { .. } => true,
-        Error::OutOfMemory { .. } | Error::DoesNotFit { .. } => !first,
+        Error::OutOfMemory { .. } => !first,
         _ => false,
     }
 }
 
 /// To be raised when the self-check finds more than before, or when what runs the kernels changes.
-const CHECK: u32 = 1;
+const CHECK: u32 = 2;
 
 /// What an outcome is kept under. Pipelines follow from their sources, the device, the way it is driven, and the sizes and formats of
 /// the model.

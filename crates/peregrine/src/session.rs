@@ -249,8 +249,8 @@ impl Session {
             tokens = tokens.min(wanted_from.saturating_sub(done) + most);
             let rows = (done + tokens).saturating_sub(wanted_from.max(done));
             let part = ids[done as usize..(done + tokens) as usize].to_vec();
-            self.ids.extend(&part);
             self.engine.model.turns.free().await;
+            self.ids.extend(&part);
             self.step(&part, rows)?;
             let values = self.read_logits(rows).await?;
             values.chunks_exact(vocab).for_each(&mut *on_row);

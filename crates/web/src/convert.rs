@@ -109,7 +109,10 @@ pub struct Verdict {
     /// What its outcome is kept under, for the next run.
     pub key: String,
     pub variant: String,
-    /// What was wrong.
+    /// Results were compared, and are wrong.
+    #[serde(rename = "isWrong")]
+    pub is_wrong: bool,
+    /// What was wrong, or why nothing could be compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
     /// Not there where the outcome was known.
@@ -119,8 +122,8 @@ pub struct Verdict {
 
 impl From<&peregrine::selfcheck::Verdict> for Verdict {
     fn from(verdict: &peregrine::selfcheck::Verdict) -> Self {
-        let peregrine::selfcheck::Verdict { key, variant, failed, seconds } = verdict.clone();
-        Self { key, variant, failed, seconds }
+        let peregrine::selfcheck::Verdict { key, variant, failed, is_wrong, seconds } = verdict.clone();
+        Self { key, variant, failed, is_wrong, seconds }
     }
 }
 

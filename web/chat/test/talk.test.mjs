@@ -38,6 +38,20 @@ describe("questions", () => {
     assert.equal((await tab.store.conversation(tab.talk.chat.value)).messages.length, 4);
   });
 
+  test("a suggestion takes nothing of what stands in the box, and no document beside it", async () => {
+    const tab = await profile().tab();
+    await tab.documents.attach([text("notes.txt")]);
+    tab.keepDraft(null, "a long text");
+    await Promise.all([tab.sender.suggest("who are you?"), tab.sender.suggest("who are you?")]);
+    await answered(tab, "who are you?", "yes");
+    const { messages } = await tab.store.conversation(tab.talk.chat.value);
+    assert.equal(messages.length, 2);
+    assert.deepEqual(messages.flatMap(({ attachments }) => attachments ?? []), []);
+    tab.talk.open(null);
+    assert.equal(tab.sender.boxOf(null), "a long text");
+    assert.deepEqual(pendingOf(tab), ["notes.txt"]);
+  });
+
   test("one whose chat is left before it is kept is that chat's, with its documents", async () => {
     const tab = await profile().tab();
     await tab.sender.send("one");

@@ -10,7 +10,7 @@ export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRe
   const { baseline, reduction, shapes } = request.gpu;
   const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & {
     device: Omit<EngineInfo["device"], "vendor" | "architecture" | "subgroups" | "why">;
-    selfCheck: { variant: string; failed?: string }[];
+    selfCheck: { variant: string; failed?: string; isWrong?: boolean }[];
   };
   const OTHERS_FAIL = "the other way fails its self-check";
   // The first way is the one that was asked for or that suits the adapter, the last one is used.
@@ -18,6 +18,8 @@ export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRe
   /** Whether that word of theirs differs, as "GPU shapes" or "workgroup sums". */
   const changed = (what: "sums" | "shapes") => new Set(ways.map((way) => way?.variant.split(", ").find((word) => word.endsWith(what)))).size > 1;
   const failed = info.selfCheck.filter((tried) => tried.failed !== undefined);
+  const told = (ways: typeof failed) => ways.map((tried) => `${tried.variant} (${tried.failed})`).join("; ");
+  const [wrong, others] = [failed.filter(({ isWrong }) => isWrong), failed.filter(({ isWrong }) => !isWrong)];
   const why = {
     reduction: changed("sums")
       ? OTHERS_FAIL
@@ -32,7 +34,9 @@ export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRe
     selfCheck:
       failed.length === 0
         ? "results are right, compared with the CPU"
-        : `not used, since they compute wrong results on this device: ${failed.map((tried) => `${tried.variant} (${tried.failed})`).join("; ")}`,
+        : [wrong.length > 0 && `not used, since they compute wrong results on this device: ${told(wrong)}`, others.length > 0 && `could not be used: ${told(others)}`]
+            .filter(Boolean)
+            .join("; "),
   };
   const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
   return { model: info.model, device, memory: { ...info.memory, wasm }, storage };

@@ -168,7 +168,7 @@ export class Server {
     const found: Outcomes = {};
     const report = (progress: Progress) => {
       if (progress.phase === "check") {
-        const { key, ...told } = progress as typeof progress & { key: string };
+        const { key, isWrong, ...told } = progress as typeof progress & { key: string; isWrong: boolean };
         progress = told;
         // Without a time it was known, or is not to be kept.
         if (told.seconds !== undefined) found[key] = told.failed ?? null;
@@ -176,7 +176,7 @@ export class Server {
           // The device on which something was wrong is given up next; that it is lost then is no news.
           gpu.forget();
           this.#early = undefined;
-          this.#log("warn", `${told.variant} is not used: ${told.failed}`);
+          this.#log("warn", `${told.variant} ${isWrong ? "computes wrong results" : "could not be used"}: ${told.failed}`);
         }
       }
       this.#clients.forEach((client) => client.report?.(progress));

@@ -22,6 +22,12 @@ test("why the device is driven as it is", () => {
     const { reduction, shapes } = why(sums, gpu);
     assert.deepEqual([reduction, shapes], ["the other way fails its self-check", gpu.shapes ? "the app asked for it" : "a GPU computes"]);
   }
+  const lost = [{ variant: "GPU shapes, subgroup sums", failed: "the device was lost" }, { variant: "GPU shapes, workgroup sums", failed: "x", isWrong: true }];
+  assert.equal(why(lost.slice(0, 1)).selfCheck, "could not be used: GPU shapes, subgroup sums (the device was lost)");
+  assert.equal(
+    why(lost).selfCheck,
+    "not used, since they compute wrong results on this device: GPU shapes, workgroup sums (x); could not be used: GPU shapes, subgroup sums (the device was lost)",
+  );
   const limits = [{ variant: "GPU shapes, workgroup sums", failed: "x" }, { variant: "GPU shapes, workgroup sums, baseline limits" }];
   assert.equal(why(limits).reduction, "subgroups gain nothing on this adapter");
   const other = [...limits.map((way) => ({ ...way, failed: "x" })), { variant: "software shapes, workgroup sums" }];

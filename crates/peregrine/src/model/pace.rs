@@ -42,9 +42,10 @@ impl Pace {
         }
     }
 
-    /// A whole step of so many tokens took so long. A step of one token says nothing: other kernels run it.
+    /// A whole step of so many tokens took so long. One of a single block says nothing: a tick of a coarse clock would count for each
+    /// block of a long one.
     pub fn learn(&self, seconds: f64, tokens: u32) {
-        if tokens > 1 {
+        if self.blocks(tokens) > 1.0 {
             self.found.set(Some(seconds / self.blocks(tokens)));
         }
     }
@@ -82,6 +83,7 @@ mod tests {
     #[test]
     fn a_fast_gpu_behind_a_slow_answer_gets_whole_steps() {
         assert_eq!(read(&Pace::new(false), &[512, 1, 2, 300, 1, 512], 1e-5, 0.1), [1; 6]);
+        assert_eq!(read(&Pace::new(false), &[2, 64, 512], 1e-5, 0.2), [1; 3]);
     }
 
     #[test]

@@ -69,11 +69,11 @@ pub(super) fn of_head(c: &Config) -> [(&'static str, Vec<Range<u32>>); 2] {
     [(name, rows(c.vocab_size, &[])), ("model.final_layernorm.weight", std::iter::once(0..1).collect())]
 }
 
-/// Tokens of a step: those at the borders of what kernels take at a time.
+/// Tokens of a step: those at the borders of what kernels take at a time, one of each that an invocation takes (eight that follow each
+/// other where the CPU computes, every sixteenth on a GPU), and the last.
 pub(super) fn tokens(count: u32) -> Vec<u32> {
-    let mut all: Vec<u32> = [0, 7, 8, 32, 64, count - 1].into_iter().filter(|token| *token < count).collect();
-    all.dedup();
-    all
+    let places = (0..9).chain([20, 32, 37, 50, 64]).filter(|token| token + 1 < count);
+    places.chain([count - 1]).collect()
 }
 
 /// Rows of `all` [T, width] for some tokens, one after the other.

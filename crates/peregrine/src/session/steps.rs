@@ -110,6 +110,14 @@ impl Session {
             if !self.catch_up(cancel).await? {
                 return Ok(None);
             }
+            if self.logits.is_empty() && self.state.position > 0 {
+                // An answer was abandoned while the GPU drew it: what comes next is known once its text has been read again.
+                self.halfway = true;
+                self.settle();
+                if !self.catch_up(cancel).await? {
+                    return Ok(None);
+                }
+            }
             if self.logits.is_empty() {
                 return Err(Error::Argument {
                     field: "prompt".into(),
@@ -206,6 +214,8 @@ impl Session {
     /// Queues what is left of a step, from that dispatch on, whose last token's successor is drawn on the GPU, and a read-back of that
     /// token.
     fn submit_and_draw(&mut self, draw: &mut Draw, step: &Step, first: usize) -> Reading {
+        // They stay on the GPU: those that are here are of an earlier place.
+        self.logits.clear();
         let gpu = &self.engine.model.gpu;
         let staging = draw.spare.take().unwrap_or_else(|| gpu.staging(16));
         if draw.by == plan::Draw::Weighted {

@@ -69,9 +69,10 @@ export class Documents {
   /** Changes what is kept of a chat; other tabs may do so too. False: what does not fit the disk is there as long as the page is. */
   async #keep(chat: string, change: (documents: DraftDocument[]) => DraftDocument[]): Promise<boolean> {
     try {
-      const { drafts } = await this.#db;
-      await drafts.db.transaction("rw", drafts, async () => {
-        const documents = change((await drafts.get(chat))?.documents ?? []);
+      const { drafts, gone } = await this.#db;
+      await drafts.db.transaction("rw", drafts, gone, async () => {
+        // What was still read when its chat was deleted for good goes with it.
+        const documents = (await gone.get(chat)) ? [] : change((await drafts.get(chat))?.documents ?? []);
         if (documents.length > 0) await drafts.put({ id: chat, documents });
         else await drafts.delete(chat);
       });

@@ -55,6 +55,23 @@ export class Sender {
     }
   }
 
+  /** Sends a text that the person has not written, in a chat of its own: what stands in the box stays, and so do the documents beside it. */
+  async suggest(text: string): Promise<void> {
+    if (this.busy) return;
+    const to = newId();
+    for (const chat of [null, to]) this.#going.set(chat, text);
+    let asked = false;
+    try {
+      if (this.#talk.chat.value === null) this.#talk.open(to, "replace");
+      asked = Boolean(await this.#talk.ask(to, text, []));
+    } catch {
+      tell(t("composer.notKept"));
+    } finally {
+      for (const chat of [null, to]) this.#going.delete(chat);
+    }
+    if (!asked && this.#talk.chat.value === to) this.#talk.open(null, "replace");
+  }
+
   /** A new chat gets an id, and an address. What is written after the question goes along. */
   #begin(id: string, text: string): void {
     this.#going.delete(null);

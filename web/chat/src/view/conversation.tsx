@@ -14,7 +14,7 @@ function Welcome({ hidden }: { hidden: boolean }) {
   const suggestions: Key[] = ["welcome.suggestion1", "welcome.suggestion2", "welcome.suggestion3", "welcome.suggestion4"];
   const ask = (text: string) => {
     focusPage();
-    void app.sender.send(text);
+    void app.sender.suggest(text);
   };
   return (
     <section id="welcome" aria-labelledby="welcome-title" hidden={hidden}>

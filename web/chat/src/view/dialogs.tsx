@@ -62,7 +62,7 @@ function Trash() {
   const act = (button: HTMLElement, what: "undelete" | "purge", id: string) => {
     // The line goes; the focus stays in the dialog.
     button.closest("dialog")?.querySelector<HTMLElement>("h2")?.focus();
-    if (what === "purge") keepDraft(id, "");
+    if (what === "purge") for (const draft of [id, `instructions ${id}`]) keepDraft(draft, "");
     void change((store) => (what === "purge" ? store.purge([id]) : store.undelete(id)));
   };
   return (

@@ -54,6 +54,8 @@ function Editor({ message, busy }: Pick<MessageProps, "message" | "busy">) {
     focusPage();
     const back = () => {
       keepDraft(key, text);
+      // Who has gone on with another chat stays there; the draft is kept until it is edited again.
+      if (talk.chat.value !== null && talk.chat.value !== message.chat) return;
       talk.open(message.chat);
       void talk.loaded.then(() => (talk.editing.value = message.id));
     };
