@@ -78,7 +78,7 @@ async fn queued(shared: &Shared, request: Request, link: Link, memory: OwnedSema
         model: shared.model.id.clone(),
         seed: random(),
     };
-    if let Err(error) = shared.queue.push(Job { request, head, told, link, memory: Some(memory) }) {
+    if let Err(error) = shared.queue.push(Job { request, head, told, link, _memory: Some(memory) }) {
         return refused(&error);
     }
     if stream {

@@ -27,7 +27,7 @@ pub struct Job {
     /// The connection that it came over.
     pub link: Link,
     /// What the request takes of the memory for all of them.
-    pub memory: Option<OwnedSemaphorePermit>,
+    pub _memory: Option<OwnedSemaphorePermit>,
 }
 
 /// What clients are told by a program that ends.
@@ -47,6 +47,6 @@ pub mod tests {
         let (told, heard) = channel(room);
         let request = Request::completion(&json!({ "prompt": "Once", "max_tokens": 2, "ignore_eos": true })).unwrap();
         let head = Head { id: "1".into(), created: 0, model: "m".into(), seed: 0 };
-        (Job { request, head, told, link: Link::default(), memory: None }, heard)
+        (Job { request, head, told, link: Link::default(), _memory: None }, heard)
     }
 }

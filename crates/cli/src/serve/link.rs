@@ -61,7 +61,7 @@ impl Drop for Busy {
 /// A body that keeps its connection busy until it is written.
 pub struct Written {
     pub body: Body,
-    pub busy: Busy,
+    pub _busy: Busy,
 }
 
 impl HttpBody for Written {

@@ -101,7 +101,7 @@ fn open(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, router: Router,
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(of.clone());
         let (busy, answering) = (of.busy(), inner.call(request));
-        async move { answering.await.map(|response| response.map(|body| Written { body, busy })) }
+        async move { answering.await.map(|response| response.map(|body| Written { body, _busy: busy })) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 << 10);
