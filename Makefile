@@ -57,7 +57,7 @@ check: tools $(modules)
 	@sh web/scripts/wasm.sh check
 
 hashes: tools
-	@cargo test --release -p peregrine-tests --test all -- --ignored hashes_are_written_anew
+	@cargo run --release -p peregrine-tests --example hashes
 
 fmt:
 	@cargo fmt --all

@@ -198,7 +198,7 @@ export class Server {
         // What is wrong with the device is the cause of what the runtime says.
         throw this.#early ?? error;
       } finally {
-        // Also where nothing is right: then that is known at once the next time.
+        // Also where a later way fails in another manner: what has been found is known.
         await keepOutcomes(found);
       }
       try {
