@@ -13,7 +13,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export XDG_RUNTIME_DIR ?= $(or $(TMPDIR),/tmp)
 
 model := models/tiny/peregrine-tiny-chat-Q4_0.gguf
-rust := Cargo.toml Cargo.lock $(shell find crates/peregrine crates/web shaders -type f)
+rust := Cargo.toml Cargo.lock $(shell find crates/peregrine crates/openai crates/web shaders -type f)
 wasm := web/package/wasm/peregrine_bg.wasm
 modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
@@ -57,7 +57,7 @@ check: tools $(modules)
 	@sh web/scripts/wasm.sh check
 
 hashes: tools
-	@cargo test --release -p peregrine-tests --test all -- --ignored hashes_are_written_anew
+	@cargo run --release -p peregrine-tests --example hashes
 
 fmt:
 	@cargo fmt --all

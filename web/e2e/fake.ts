@@ -24,30 +24,49 @@ const WORKER = `
   const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   async function answer(id, request) {
     const tell = (message) => self.postMessage({ ...message, id });
-    const asked = request.messages?.at(-1).content ?? "[more]";
-    const before = request.messages ? request.messages.reduce((sum, { content }) => sum + count(content), 0) : request.prompt.length;
-    const result = (finish, words) => tell({ type: "result", result: {
-      text: "", ids: words.map((_, i) => i), finish, promptTokens: before, cachedTokens: 0, droppedMessages: request.dropOldest ? 2 : 0,
-      prefillSeconds: 0.01, decodeSeconds: 0.1, stateBytes: 100 } });
+    const body = JSON.parse(request.body);
+    const { messages } = body;
+    tell({ type: "event", event: "" });
+    const asked = messages?.at(-1).content ?? "[more]";
+    const before = messages ? messages.reduce((sum, { content }) => sum + count(content), 0) : body.prompt.length;
+    const most = body.max_completion_tokens ?? body.max_tokens ?? Infinity;
+    const drops = body.truncation === "auto";
+    const head = { id: request.id, object: messages ? "chat.completion.chunk" : "text_completion", created: request.created, model: request.model };
+    const event = (rest) => body.stream && tell({ type: "event", event: JSON.stringify({ ...head, ...rest }) });
+    const chunk = (text, finish = null) => event({ choices: [{ index: 0, ...(messages ? { delta: text ? { content: text } : {} } : { text }), finish_reason: finish }] });
     const written = [];
-    if (request.maxTokens === 0) return result("length", written);
-    if (asked.includes("[full]") && !request.dropOldest) return tell({ type: "error", error: { code: "context-full", message: "5000 tokens; 4096 fit" } });
+    const result = (finish) => {
+      const usage = {
+        prompt_tokens: before, completion_tokens: written.length, total_tokens: before + written.length,
+        prompt_tokens_details: { cached_tokens: 0, dropped_messages: drops ? 2 : 0 },
+        timings: { prefill_ms: 10, decode_ms: 100, tokens_per_second: Math.max(0, written.length - 1) / 0.1 },
+      };
+      if (finish && !request.onlyRead) chunk("", finish);
+      if (finish && body.stream_options?.include_usage) event({ choices: [], usage });
+      const content = written.join("");
+      const choice = { index: 0, ...(messages ? { message: { role: "assistant", content, refusal: null } } : { text: content }), finish_reason: finish };
+      const whole = finish && !body.stream && !request.onlyRead && JSON.stringify({ ...head, object: messages ? "chat.completion" : head.object, choices: [choice], usage });
+      tell({ type: "result", result: { usage, cancelled: !finish, ...(whole && { whole }) } });
+    };
+    if (request.onlyRead) return result("length");
+    if (asked.includes("[full]") && !drops) return tell({ type: "error", error: { code: "context-full", message: "5000 tokens; 4096 fit" } });
     const told = /\\[say ([^]*)\\]$/.exec(asked)?.[1];
-    const system = request.messages?.find(({ role }) => role === "system")?.content ?? "nothing";
+    const system = messages?.find(({ role }) => role === "system")?.content ?? "nothing";
     const slow = asked.includes("[slow]");
     const words = asked.includes("[told]") ? ["I was told: " + system] : told ? [told] : slow ? Array.from({ length: 4000 }, (_, i) => "word" + i + " ") : ("Answer " + ++serial + " to: " + asked.replace(/[^\\w ]/g, "")).match(/\\S+\\s*/g);
     const never = asked.includes("[never]") || (asked.includes("[once]") && answered.has(asked));
     answered.add(asked);
     while (never && !open.get(id)?.stopped) await wait(10);
     for (const word of words) {
-      if (open.get(id)?.stopped) return result("cancelled", written);
-      if (written.length >= request.maxTokens) return result("length", written);
+      if (open.get(id)?.stopped) return result();
+      if (written.length >= most) return result("length");
       if (asked.includes("[fail]") && written.length > 2) return tell({ type: "error", error: { code: "gpu", message: "it broke" } });
+      if (written.length === 0 && messages) event({ choices: [{ index: 0, delta: { role: "assistant", content: "" }, finish_reason: null }] });
       written.push(word);
-      tell({ type: "event", event: { token: written.length, text: word } });
+      chunk(word);
       await wait(slow ? 40 : 2);
     }
-    result(open.get(id)?.stopped ? "cancelled" : "stop", written);
+    result(open.get(id)?.stopped ? undefined : "stop");
   }
   self.addEventListener("message", async ({ data }) => {
     const { type, id, call, request } = data;
@@ -64,7 +83,7 @@ const WORKER = `
       if (self.hold || /held/.test(name)) await new Promise((go) => (new BroadcastChannel("go").onmessage = go));
       self.postMessage({ type: "event", id, event: { phase: "compile", done: 1, total: 2 } });
       result(info(name));
-    } else if (call === "answer") await answer(id, request);
+    } else if (call === "respond") await answer(id, request);
     else if (call === "save") result(new Blob(["state"]));
     else if (call === "encode") result([...request.text].map((letter) => letter.codePointAt(0)));
     else result(null);

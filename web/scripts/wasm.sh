@@ -1,7 +1,7 @@
 #!/bin/sh
 # Usage: wasm.sh build | check
 #   build  crates/web -> web/package/wasm (wasm-bindgen output, optimised)
-#   check  lints crates/web for wasm32, warnings are errors
+#   check  lints crates/web and crates/openai for wasm32, warnings are errors
 # Uses rustup's wasm32 target where it is there or can be had. Where rustup's server cannot be reached, Debian has a
 # compiler with the sources of the standard library, which builds that library for wasm32 along the way.
 # WASM_TOOLCHAIN=rustup or =debian insists on one.
@@ -46,9 +46,9 @@ case ${1:-build} in
 check)
     step "cargo $lint, wasm32"
     if [ $lint = clippy ]; then
-        cargo clippy --profile wasm -p peregrine-web --target $target -- -D warnings
+        cargo clippy --profile wasm -p peregrine-web -p peregrine-openai --target $target -- -D warnings
     else
-        RUSTFLAGS="-D warnings" run check --profile wasm -p peregrine-web
+        RUSTFLAGS="-D warnings" run check --profile wasm -p peregrine-web -p peregrine-openai
     fi
     ;;
 build)

@@ -21,6 +21,7 @@ mod perplexity;
 mod prefill;
 mod quantize;
 mod self_checks;
+mod serve;
 mod signals;
 mod state;
 mod synth;
@@ -55,6 +56,8 @@ enum Command {
     Generate(generate::Args),
     /// Read a prompt once and keep the state it leaves as a file
     Prefill(prefill::Args),
+    /// Answer OpenAI's API over HTTP
+    Serve(serve::Args),
     /// Token ids of a text, on one line
     Tokenize(tokenize::Args),
     /// Logits of given tokens as a NumPy file, f32 [T, V]
@@ -81,6 +84,7 @@ fn run(command: Command) -> Outcome {
         Command::Chat(args) => chat::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Prefill(args) => prefill::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),

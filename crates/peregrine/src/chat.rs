@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::rendering::{Rendering, Transcript};
-use self::rendering::{Segment, next_control};
+use self::rendering::{Segment, firsts, next_control};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -131,9 +131,7 @@ impl ChatTemplate {
     fn segments(&self, controls: &[&str], messages: &[Message], generation: bool) -> Result<Vec<Segment>> {
         let texts = || messages.iter().flat_map(|m| [m.role.as_str(), m.content.as_str()]);
         let plain = !texts().any(|text| has_control(text, controls));
-        let mut firsts: Vec<char> = controls.iter().filter_map(|control| control.chars().next()).collect();
-        firsts.sort_unstable();
-        firsts.dedup();
+        let firsts = firsts(controls);
         if plain && !messages.iter().any(|m| m.content.contains(&firsts[..])) {
             return Ok(vec![Segment { text: self.render(messages, generation)?, trusted: true }]);
         }
@@ -147,25 +145,15 @@ impl ChatTemplate {
         // in a message there must be as many.
         let apart = |m: &Message| Message::new(m.role.clone(), break_firsts(&m.content, &firsts, mark));
         let apart: Vec<Message> = broken.iter().map(apart).collect();
-        let apart = self.render(&apart, generation)?;
-        Ok(if count(&apart, controls) < count(&rendering, controls) {
-            cut(&apart, controls, mark)
-        } else if plain {
-            vec![Segment { text: rendering, trusted: true }]
-        } else {
-            cut(&rendering, controls, mark)
+        let apart = cut(&self.render(&apart, generation)?, controls, mark);
+        let found = cut(&rendering, controls, mark);
+        let trusted = |segments: &[Segment]| segments.iter().filter(|segment| segment.trusted).count();
+        Ok(match trusted(&apart) < trusted(&found) {
+            true => apart,
+            false if plain => vec![Segment { text: rendering, trusted: true }],
+            false => found,
         })
     }
-}
-
-/// Control tokens in a text.
-fn count(mut text: &str, controls: &[&str]) -> usize {
-    let mut count = 0;
-    while let Some((at, len)) = next_control(text, controls) {
-        text = &text[at + len..];
-        count += 1;
-    }
-    count
 }
 
 /// A rendering of broken messages in segments: the control tokens that still match, and what is between them without marks.

@@ -41,7 +41,7 @@ pub struct Verdict {
     pub failed: Option<String>,
     /// Results were compared, now or before, and are wrong.
     pub is_wrong: bool,
-    /// Seconds that the check took; `None` where the outcome was known before.
+    /// Seconds that the check took; `None` where the outcome was known before, or nothing could be compared.
     pub seconds: Option<f64>,
 }
 
@@ -70,10 +70,10 @@ pub async fn load(
     on_verdict: &mut dyn FnMut(&Verdict),
 ) -> Result<Checked> {
     let _forgets = Forgets(checkpoint);
+    let mut loading = Loading { access, options, checkpoint, load, outcomes, progress, on_verdict };
     let mut again = false;
     loop {
-        let tried = all_ways(access, options, checkpoint, load, outcomes, progress, on_verdict).await?;
-        let Tried { engine, verdicts, refused } = tried;
+        let Tried { engine, verdicts, refused } = loading.try_all().await?;
         if let Some(engine) = engine {
             return Ok(Checked { engine, verdicts });
         }
@@ -87,9 +87,22 @@ pub async fn load(
                 _ => Error::SelfCheck { detail: verdicts.iter().map(words).collect::<Vec<_>>().join("; ") },
             });
         }
-        known.iter().for_each(|verdict| drop(outcomes.remove(&verdict.key)));
+        for verdict in known {
+            loading.outcomes.remove(&verdict.key);
+        }
         again = true;
     }
+}
+
+/// What [`load`] is given.
+struct Loading<'a> {
+    access: &'a Access,
+    options: &'a GpuOptions,
+    checkpoint: &'a Checkpoint,
+    load: &'a LoadOptions,
+    outcomes: &'a mut Outcomes,
+    progress: &'a mut dyn FnMut(Progress),
+    on_verdict: &'a mut dyn FnMut(&Verdict),
 }
 
 /// How all ways did.
@@ -101,81 +114,72 @@ struct Tried {
     refused: Option<Error>,
 }
 
-/// One way after the other, until one passes.
-async fn all_ways(
-    access: &Access,
-    options: &GpuOptions,
-    checkpoint: &Checkpoint,
-    load: &LoadOptions,
-    outcomes: &mut Outcomes,
-    progress: &mut dyn FnMut(Progress),
-    on_verdict: &mut dyn FnMut(&Verdict),
-) -> Result<Tried> {
-    let first = Gpu::open(access, options).await?;
-    let ways = variants(options, &first);
-    let mut opened = Some(first);
-    let mut tried = Tried { engine: None, verdicts: Vec::new(), refused: None };
-    let mut loads = 0;
-    for way in ways {
-        let gpu = match opened.take() {
-            Some(gpu) => gpu,
-            None => match Gpu::open(access, &way).await {
-                Ok(gpu) => gpu,
-                // It lacks what this way needs, or falls over it at once.
-                Err(Error::NoGpu { .. }) => continue,
-                Err(error) if is_of_the_way(&error, false) => continue,
-                Err(error) => return Err(error),
-            },
-        };
-        let (variant, key) = (variants::in_words(&gpu, &way), key(&gpu, &way, checkpoint, load));
-        if tried.verdicts.iter().any(|v| v.key == key) {
-            continue;
-        }
-        let mut verdict = Verdict { key, variant, failed: None, is_wrong: false, seconds: None };
-        let known = outcomes.get(&verdict.key).cloned();
-        if let Some(Some(reason)) = known {
-            (verdict.failed, verdict.is_wrong) = (Some(reason), true);
-        } else {
-            loads += 1;
-            match judged(&gpu, checkpoint, load, progress, known.is_none()).await {
-                Ok((engine, found)) => {
-                    if let Some((failed, seconds)) = found {
-                        outcomes.insert(verdict.key.clone(), failed.clone());
-                        (verdict.is_wrong, verdict.failed, verdict.seconds) = (failed.is_some(), failed, Some(seconds));
+impl Loading<'_> {
+    /// One way after the other, until one passes.
+    async fn try_all(&mut self) -> Result<Tried> {
+        let first = Gpu::open(self.access, self.options).await?;
+        let ways = variants(self.options, &first);
+        let mut opened = Some(first);
+        let mut tried = Tried { engine: None, verdicts: Vec::new(), refused: None };
+        let mut loads = 0;
+        for way in ways {
+            let gpu = match opened.take() {
+                Some(gpu) => gpu,
+                None => match Gpu::open(self.access, &way).await {
+                    Ok(gpu) => gpu,
+                    // It lacks what this way needs, or falls over it at once.
+                    Err(Error::NoGpu { .. }) => continue,
+                    Err(error) if is_of_the_way(&error, false) => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            let (variant, key) = (variants::in_words(&gpu, &way), key(&gpu, &way, self.checkpoint, self.load));
+            if tried.verdicts.iter().any(|v| v.key == key) {
+                continue;
+            }
+            let mut verdict = Verdict { key, variant, failed: None, is_wrong: false, seconds: None };
+            let known = self.outcomes.get(&verdict.key).cloned();
+            if let Some(Some(reason)) = known {
+                (verdict.failed, verdict.is_wrong) = (Some(reason), true);
+            } else {
+                loads += 1;
+                match self.judge(&gpu, known.is_none(), &mut verdict).await {
+                    Ok(engine) => tried.engine = verdict.failed.is_none().then_some(engine),
+                    Err(error) if is_of_the_way(&error, loads == 1) => {
+                        verdict.failed = Some(error.to_string());
+                        tried.refused = tried.refused.or(Some(error));
                     }
-                    tried.engine = verdict.failed.is_none().then_some(engine);
+                    Err(error) => return Err(error),
                 }
-                Err(error) if is_of_the_way(&error, loads == 1) => {
-                    verdict.failed = Some(error.to_string());
-                    tried.refused = tried.refused.or(Some(error));
-                }
-                Err(error) => return Err(error),
+            }
+            (self.on_verdict)(&verdict);
+            tried.verdicts.push(verdict);
+            if tried.engine.is_some() {
+                break;
             }
         }
-        on_verdict(&verdict);
-        tried.verdicts.push(verdict);
-        if tried.engine.is_some() {
-            break;
-        }
+        Ok(tried)
     }
-    Ok(tried)
-}
 
-/// Loads a model and, if that is wanted, looks at it: what was wrong, if anything, and how many seconds that took.
-async fn judged(
-    gpu: &Gpu,
-    checkpoint: &Checkpoint,
-    load: &LoadOptions,
-    progress: &mut dyn FnMut(Progress),
-    wanted: bool,
-) -> Result<(Rc<Engine>, Option<(Option<String>, f64)>)> {
-    let engine = load_to_check(gpu, checkpoint, load, progress, wanted).await?;
-    if !wanted {
-        return Ok((engine, None));
+    /// Loads the model and, where its outcome is `unknown`, looks at it. What that reads of the checkpoint is kept while it is loaded:
+    /// it is some megabytes, and to fetch it again, piece by piece, takes a browser longer than all the rest.
+    async fn judge(&mut self, gpu: &Gpu, unknown: bool, verdict: &mut Verdict) -> Result<Rc<Engine>> {
+        let checkpoint = self.checkpoint;
+        checkpoint.forget();
+        if unknown {
+            let ids = spread_ids(checkpoint.config.vocab_size, MOST_IDS);
+            samples::remember(checkpoint, &stages::representatives(checkpoint), &ids);
+        }
+        let engine = Engine::load(gpu, checkpoint, self.load, self.progress).await?;
+        if unknown {
+            let start = Instant::now();
+            verdict.failed = self_check(&engine, checkpoint).await?;
+            verdict.is_wrong = verdict.failed.is_some();
+            verdict.seconds = Some(Instant::now().since(start));
+            self.outcomes.insert(verdict.key.clone(), verdict.failed.clone());
+        }
+        Ok(engine)
     }
-    let start = Instant::now();
-    let failed = self_check(&engine, checkpoint).await?;
-    Ok((engine, Some((failed, Instant::now().since(start)))))
 }
 
 /// Gives back the memory of what a checkpoint remembers.
@@ -185,23 +189,6 @@ impl Drop for Forgets<'_> {
     fn drop(&mut self) {
         self.0.forget();
     }
-}
-
-/// Loads a model. If it will be looked at, what that reads of the checkpoint is kept on the way: it is some megabytes, and to fetch it
-/// again, piece by piece, takes a browser longer than all the rest.
-async fn load_to_check(
-    gpu: &Gpu,
-    checkpoint: &Checkpoint,
-    load: &LoadOptions,
-    progress: &mut dyn FnMut(Progress),
-    looked_at: bool,
-) -> Result<Rc<Engine>> {
-    checkpoint.forget();
-    if looked_at {
-        let ids = spread_ids(checkpoint.config.vocab_size, MOST_IDS);
-        samples::remember(checkpoint, &stages::representatives(checkpoint), &ids);
-    }
-    Engine::load(gpu, checkpoint, load, progress).await
 }
 
 /// Whether another way may do what this one could not: a driver that refuses one kernel, or falls over it, may take another. It may
@@ -225,7 +212,10 @@ fn key(gpu: &Gpu, way: &GpuOptions, checkpoint: &Checkpoint, load: &LoadOptions)
     layout.update(CHECK.to_le_bytes());
     for kernel in peregrine_shaders::KERNELS {
         let source = kernel.source(gpu.reduction(), load.kv, false);
-        layout.update(way.alter.map_or(source.clone(), |alter| alter(kernel.name, source)));
+        layout.update(match way.alter {
+            Some(alter) => alter(kernel.name, source),
+            None => source,
+        });
     }
     layout.update(format!("{:?} {:?} {:?} {:?}", checkpoint.config, load.kv, load.chunk, load.logit_rows));
     for tensor in checkpoint.tensors() {

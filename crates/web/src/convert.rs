@@ -1,11 +1,7 @@
 //! What crosses the border: plain objects in both directions, errors as `Error` objects with a `code`.
 
-use peregrine::chat::Message;
 use peregrine::gpu::{GpuOptions, Reduction, ShapeClass};
-use peregrine::sampling::SamplingOptions;
-use peregrine::session::{Finish, GenerateOptions, Generated, Overflow};
 use peregrine::state::KvType;
-use peregrine::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 
@@ -93,136 +89,6 @@ impl LoadOptions {
 
 fn argument(field: &str, expected: &str, found: &str) -> peregrine::Error {
     peregrine::Error::Argument { field: field.into(), expected: expected.into(), found: format!("{found:?}") }
-}
-
-/// One request: a conversation to answer, or a text to go on with.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request {
-    pub messages: Option<Vec<Message>>,
-    pub prompt: Option<Vec<u32>>,
-    max_tokens: u32,
-    temperature: f32,
-    top_k: u32,
-    top_p: f32,
-    min_p: f32,
-    repetition_penalty: f32,
-    presence_penalty: f32,
-    frequency_penalty: f32,
-    logit_bias: Vec<(u32, f32)>,
-    stop: Vec<String>,
-    logprobs: Option<u32>,
-    /// Leave out the oldest turns of a conversation that does not fit.
-    #[serde(default)]
-    drop_oldest: bool,
-    ignore_end: bool,
-    /// A whole number below 2^53, as JavaScript has them.
-    seed: f64,
-}
-
-impl Request {
-    /// The runtime's options.
-    pub fn options(&self) -> GenerateOptions {
-        GenerateOptions {
-            max_tokens: self.max_tokens,
-            sampling: SamplingOptions {
-                temperature: self.temperature,
-                top_k: self.top_k,
-                top_p: self.top_p,
-                min_p: self.min_p,
-                repetition_penalty: self.repetition_penalty,
-                presence_penalty: self.presence_penalty,
-                frequency_penalty: self.frequency_penalty,
-                logit_bias: self.logit_bias.clone(),
-                seed: self.seed as u64,
-                ..SamplingOptions::default()
-            },
-            stop: self.stop.clone(),
-            logprobs: self.logprobs,
-            ignore_end: self.ignore_end,
-            overflow: if self.drop_oldest { Overflow::DropOldest } else { Overflow::Error },
-            ..GenerateOptions::default()
-        }
-    }
-}
-
-/// A token of an answer.
-#[derive(Serialize)]
-pub struct Piece {
-    token: u32,
-    text: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<Logprobs>,
-}
-
-/// How likely it was.
-#[derive(Serialize)]
-struct Logprobs {
-    this: Likely,
-    top: Vec<Likely>,
-}
-
-/// A token, its own bytes, and the logarithm of its probability.
-#[derive(Serialize)]
-struct Likely {
-    token: u32,
-    bytes: Vec<u8>,
-    logprob: f32,
-}
-
-impl Piece {
-    /// With the bytes that the tokens stand for; none for control tokens.
-    pub fn new(piece: peregrine::session::Piece, tokenizer: &Tokenizer) -> Self {
-        let likely = |token: u32, logprob: f32| Likely {
-            token,
-            bytes: tokenizer.token_bytes(token).unwrap_or_default(),
-            logprob,
-        };
-        let logprobs = piece.logprobs.map(|found| Logprobs {
-            this: likely(piece.token, found.logprob),
-            top: found.top.iter().map(|(token, logprob)| likely(*token, *logprob)).collect(),
-        });
-        Self { token: piece.token, text: piece.text, logprobs }
-    }
-}
-
-/// The end of an answer.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Answer {
-    /// Text that came after the last piece.
-    pub text: String,
-    ids: Vec<u32>,
-    finish: &'static str,
-    prompt_tokens: u32,
-    cached_tokens: u32,
-    dropped_messages: u32,
-    prefill_seconds: f64,
-    decode_seconds: f64,
-    /// Of the conversation's states on the GPU.
-    state_bytes: f64,
-}
-
-impl Answer {
-    /// `told` bytes of the text have gone out in pieces.
-    pub fn new(generated: Generated, told: usize, state_bytes: u64) -> Self {
-        Self {
-            text: generated.text.get(told..).unwrap_or_default().to_string(),
-            finish: match generated.finish {
-                Finish::Stop => "stop",
-                Finish::Length => "length",
-                Finish::Context => "context",
-                Finish::Cancelled => "cancelled",
-            },
-            ids: generated.ids,
-            prompt_tokens: generated.prompt_tokens,
-            cached_tokens: generated.cached_tokens,
-            dropped_messages: generated.dropped_messages,
-            prefill_seconds: generated.prefill_seconds,
-            decode_seconds: generated.decode_seconds,
-            state_bytes: state_bytes as f64,
-        }
-    }
 }
 
 /// Progress, in the shape of the protocol.

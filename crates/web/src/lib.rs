@@ -4,6 +4,7 @@
 
 mod access;
 mod convert;
+mod requests;
 mod source;
 
 use std::cell::Cell;
@@ -16,15 +17,16 @@ use peregrine::checkpoint::{Checkpoint, Source};
 use peregrine::gpu::{Reduction, ShapeClass};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::selfcheck;
-use peregrine::session::{Engine, GenerateOptions, Session};
+use peregrine::session::{Engine, Session};
+use peregrine_openai::response::{Model, Models};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
 
 use access::WebAccess;
 use convert::{
-    Answer, CheckReport, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Piece, Progress, Request, Stage,
-    Verdict, to_js, to_js_error,
+    CheckReport, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Progress, Stage, Verdict, to_js, to_js_error,
 };
+use requests::WebRequest;
 use source::JsSource;
 
 /// Panics are bugs; this makes the console say where.
@@ -145,6 +147,13 @@ impl WebEngine {
         to_js(&self.info)
     }
 
+    /// What `GET /v1/models` answers, as JSON. `created`: seconds since 1970.
+    pub fn models(&self, created: f64) -> Result<String, JsValue> {
+        let ModelInfo { name, context_length, .. } = &self.info.model;
+        let models = Models::one(Model::new(name, created as u64, *context_length));
+        serde_json::to_string(&models).map_err(|error| JsValue::from_str(&error.to_string()))
+    }
+
     /// A conversation of its own.
     pub fn session(&self) -> Result<WebSession, JsValue> {
         let session = Session::new(&self.engine).map_err(to_js_error)?;
@@ -154,12 +163,6 @@ impl WebEngine {
     /// Token ids of a text.
     pub fn encode(&self, text: &str, add_bos: bool) -> Result<Vec<u32>, JsValue> {
         self.engine.tokenizer().encode(text, add_bos).map_err(to_js_error)
-    }
-
-    /// Token ids of a text that a document begins with: with the token that begins one, where the model wants it.
-    pub fn encode_document(&self, text: &str) -> Result<Vec<u32>, JsValue> {
-        let tokenizer = self.engine.tokenizer();
-        tokenizer.encode(text, tokenizer.add_bos()).map_err(to_js_error)
     }
 
     /// Text of token ids.
@@ -206,36 +209,21 @@ pub struct WebSession {
 
 #[wasm_bindgen]
 impl WebSession {
-    /// Answers a conversation, or goes on with a text; what of it was read before is not read again. With `maxTokens: 0` it is only read,
-    /// without the generation prompt. `on_piece({ token, text, logprobs })` hears every token; `is_cancelled()` is asked between steps.
-    pub async fn answer(
+    /// Answers a request; what of it was read before is not read again. `head`: `{ id, created, model, seed }`. `on_event(text)` hears
+    /// the events of a stream as JSON; `is_cancelled()` is asked between steps. Gives `{ whole, usage, cancelled }`.
+    pub async fn respond(
         &self,
-        request: JsValue,
-        on_piece: Function,
+        request: &WebRequest,
+        head: JsValue,
+        on_event: Function,
         is_cancelled: Function,
     ) -> Result<JsValue, JsValue> {
-        let request: Request = serde_wasm_bindgen::from_value(request)?;
         let mut session = self.take()?;
-        let mut told = 0;
-        let tokenizer = self.engine.tokenizer();
-        let mut on_piece = |piece: peregrine::session::Piece| {
-            told += piece.text.len();
-            to_js(&Piece::new(piece, tokenizer)).and_then(|piece| on_piece.call1(&JsValue::NULL, &piece)).is_ok()
-        };
-        let cancel: Rc<dyn Fn() -> bool> =
-            Rc::new(move || is_cancelled.call0(&JsValue::NULL).is_ok_and(|value| value.is_truthy()));
-        let options = GenerateOptions { cancel: Some(cancel.clone()), ..request.options() };
-        let prompt = request.prompt.as_deref().unwrap_or_default();
-        let generated = match (&request.messages, options.max_tokens) {
-            (Some(messages), 0) => session.prepare_chat(messages, Some(&*cancel)).await,
-            (Some(messages), _) => session.chat(messages, &options, &mut on_piece).await,
-            (None, 0) => session.prepare(prompt, Some(&*cancel)).await,
-            (None, _) => session.complete(prompt, &options, &mut on_piece).await,
-        };
-        let generated = generated.map_err(to_js_error)?;
-        let bytes = session.state().bytes();
-        self.session.set(Some(session));
-        to_js(&Answer::new(generated, told, bytes))
+        let done = requests::respond(&mut session, request, head, &on_event, is_cancelled).await;
+        if done.as_ref().err().is_none_or(|failed| failed.is_known) {
+            self.session.set(Some(session));
+        }
+        done.map_err(|failed| failed.error)
     }
 
     /// Hands the conversation's state to `sink(bytes)`, piece by piece.

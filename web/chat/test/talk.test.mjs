@@ -10,6 +10,12 @@ afterEach(async () => {
   platform.locks = undefined;
 });
 
+/** Sends `question` in a new chat and waits until it is answered. */
+async function asked(tab, question) {
+  await tab.sender.send(question);
+  await answered(tab, question, "yes");
+}
+
 describe("questions", () => {
   test("one after an answer that was stopped before its first word follows the question before", async () => {
     const tab = await profile().tab();
@@ -54,8 +60,7 @@ describe("questions", () => {
 
   test("one whose chat is left before it is kept is that chat's, with its documents", async () => {
     const tab = await profile().tab();
-    await tab.sender.send("one");
-    await answered(tab, "one", "yes");
+    await asked(tab, "one");
     const first = tab.talk.chat.value;
     tab.talk.open(null);
     await tab.sender.send("two");
@@ -165,8 +170,7 @@ describe("questions", () => {
 
   test("a chat that is left before it is here does not hold up the next question", async () => {
     const tab = await profile().tab();
-    await tab.sender.send("one");
-    await answered(tab, "one", "yes");
+    await asked(tab, "one");
     const chat = tab.talk.chat.value;
     tab.talk.open(null);
     tab.talk.open(chat);
@@ -177,8 +181,7 @@ describe("questions", () => {
 
   test("an edited one that cannot be kept throws, and is still a draft", async () => {
     const tab = await profile().tab();
-    await tab.sender.send("one");
-    await answered(tab, "one", "yes");
+    await asked(tab, "one");
     const [{ id }] = tab.talk.branch.value;
     tab.keepDraft(`edit ${id}`, "another");
     const mend = refuse(tab.store, "ask");
@@ -192,8 +195,7 @@ describe("questions", () => {
 
   test("the answer follows the instructions that were given just before", async () => {
     const tab = await profile().tab();
-    await tab.sender.send("one");
-    await answered(tab, "one", "yes");
+    await asked(tab, "one");
     await tab.store.change(tab.talk.chat.value, { instructions: "Be brief." });
     await tab.sender.send("two");
     await until(() => tab.toy.asked.length === 2);
@@ -205,8 +207,7 @@ describe("answers", () => {
   test("one that cannot be begun in the store is written all the same, and kept later", async () => {
     const tab = await profile().tab();
     const mend = refuse(tab.store, "beginAnswer", "writeAnswer", "endAnswer");
-    await tab.sender.send("one");
-    await answered(tab, "one", "yes");
+    await asked(tab, "one");
     assert.match(tab.talk.fault.value.title, /could not keep the answer/);
     assert.match(tab.talk.fault.value.detail, /no room/);
     mend();
@@ -219,8 +220,7 @@ describe("answers", () => {
   test("several that could not be kept: none takes the other's place, each is told where it stands, and the next question keeps it", async () => {
     const tab = await profile().tab();
     const mend = refuse(tab.store, "endAnswer", "writeAnswer");
-    await tab.sender.send("one");
-    await answered(tab, "one", "yes");
+    await asked(tab, "one");
     const first = tab.talk.chat.value;
     tab.talk.open(null);
     assert.equal(tab.talk.fault.value, undefined);
@@ -251,8 +251,7 @@ describe("answers", () => {
   test("one that is not kept is gone on with once it is", async () => {
     const tab = await profile().tab();
     const mend = refuse(tab.store, "endAnswer", "writeAnswer");
-    await tab.sender.send("one");
-    await answered(tab, "one", "yes");
+    await asked(tab, "one");
     const [, { id }] = tab.talk.branch.value;
     await tab.talk.again(id);
     assert.deepEqual(tab.said(), ["one", "yes"]);
@@ -269,16 +268,14 @@ describe("answers", () => {
     platform.locks = { request: refused, query: refused };
     const tab = await profile().tab();
     await tab.store.recover();
-    await tab.sender.send("one");
-    await answered(tab, "one", "yes");
+    await asked(tab, "one");
   });
 });
 
 describe("chats", () => {
   test("Undo brings a deleted one back, and takes nobody away from what is going on", async () => {
     const tab = await profile().tab();
-    await tab.sender.send("one");
-    await answered(tab, "one", "yes");
+    await asked(tab, "one");
     const first = tab.talk.chat.value;
     const remove = async () => {
       await tab.store.delete(first);
@@ -299,8 +296,7 @@ describe("chats", () => {
   test("one that is deleted for good while another is opened does not close that", async () => {
     const browser = profile();
     const tab = await browser.tab();
-    await tab.sender.send("one");
-    await answered(tab, "one", "yes");
+    await asked(tab, "one");
     const first = tab.talk.chat.value;
     tab.talk.open(null);
     await tab.sender.send("two");

@@ -106,7 +106,7 @@ test("instructions: for every chat, and for one", async ({ page, site }) => {
 });
 
 test("every setting for answers reaches the engine, within its range, and is kept", async ({ page, site }) => {
-  await openReady(page, await site.start(fakeEngine("self.addEventListener('message', ({ data }) => data.call === 'answer' && new BroadcastChannel('asked').postMessage(data.request));")));
+  await openReady(page, await site.start(fakeEngine("self.addEventListener('message', ({ data }) => data.call === 'respond' && new BroadcastChannel('asked').postMessage(JSON.parse(data.request.body)));")));
   await page.evaluate(() => {
     new BroadcastChannel("asked").onmessage = ({ data }) => Object.assign(window, { asked: data });
   });
@@ -124,7 +124,7 @@ test("every setting for answers reaches the engine, within its range, and is kep
   await done(page, 0);
   // A channel of its own, so it may come after the answer.
   const asked = () => page.evaluate(() => (window as unknown as { asked?: object }).asked);
-  await expect.poll(asked).toMatchObject({ topP: 0.9, topK: 40, minP: 0.05, repetitionPenalty: 1.1, presencePenalty: 0.5, frequencyPenalty: 2, seed: 7, maxTokens: 99, temperature: 0.4 });
+  await expect.poll(asked).toMatchObject({ top_p: 0.9, top_k: 40, min_p: 0.05, repetition_penalty: 1.1, presence_penalty: 0.5, frequency_penalty: 2, seed: 7, max_completion_tokens: 99, temperature: 0.4 });
 });
 
 test("Enter while the model loads: the question stands there, and is answered when it can be", async ({ page, site }) => {

@@ -3,6 +3,7 @@
 
 import { ChatCompletions, Completions, type CallOptions } from "./completions.js";
 import { abortError, type PeregrineError } from "./errors.js";
+import { answer } from "./fetch.js";
 import { Link } from "./link.js";
 import { anyLine, checkShared, lineFor, type WorkerChoice } from "./lines.js";
 import { DEFAULT_LEVEL, logTo, type Logger, type LogLevel } from "./log.js";
@@ -10,6 +11,7 @@ import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./mod
 import type { ChatMessage, Usage } from "./openai.js";
 import { boolean, callable, checkLoading, count, fields, number, ids as checkIds, text as checkText, wrong } from "./options.js";
 import type { CheckReport, EngineInfo, GpuPreferences, LoadRequest, ProfileStage, Progress } from "./protocol.js";
+import { Requests } from "./requests.js";
 
 /** What {@link downloadModel} takes. */
 export interface DownloadOptions extends SourceOptions {
@@ -70,14 +72,21 @@ export class Engine implements AsyncDisposable {
   readonly completions: Completions;
   /** The model's tokenizer. */
   readonly tokenizer: Tokenizer;
+  /**
+   * A `fetch` for clients of OpenAI's API (`new OpenAI({ baseURL, apiKey, fetch: engine.fetch })`): whatever the address before
+   * `/chat/completions`, `/completions` or `/models`, this engine answers, and nothing leaves the device.
+   */
+  readonly fetch: (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
   readonly #link: Link;
 
   /** @internal Use {@link createEngine}. */
   constructor(link: Link, info: EngineInfo, refuseWhenBusy: boolean) {
     this.#link = link;
     this.info = info;
-    this.chat = { completions: new ChatCompletions(link, info.model.name, refuseWhenBusy) };
-    this.completions = new Completions(link, info.model.name, refuseWhenBusy);
+    const requests = new Requests(link, info.model.name, refuseWhenBusy);
+    this.chat = { completions: new ChatCompletions(requests) };
+    this.completions = new Completions(requests);
+    this.fetch = (input, init) => answer(requests, input, init);
     this.tokenizer = new Tokenizer(link);
   }
 

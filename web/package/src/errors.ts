@@ -10,11 +10,14 @@ export class PeregrineError extends Error {
   readonly code: ErrorCode;
   /** One sentence: what to do. */
   readonly advice: string;
+  /** Of a request that was refused, or failed: what OpenAI's API says of it. */
+  readonly api?: ApiFields;
 
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions & { api?: ApiFields }) {
     super(message, options);
     this.code = code;
     this.advice = ADVICE[code];
+    if (options?.api) this.api = options.api;
   }
 
   /** What `JSON.stringify` tells; of an error it would leave out the message. */
@@ -22,6 +25,15 @@ export class PeregrineError extends Error {
     const { name, code, message, advice, fit } = this as PeregrineError & { fit?: MemoryFit };
     return fit ? { name, code, message, advice, fit } : { name, code, message, advice };
   }
+}
+
+/** Fields of OpenAI's error object, and the HTTP status that goes with it. */
+export interface ApiFields {
+  status: number;
+  type: string;
+  /** The field that is to blame, as a path: `messages[2].content`. */
+  param: string | null;
+  code: string;
 }
 
 /** The place where the code runs lacks something that the engine needs, or forbids it: workers, or WebAssembly. */
@@ -43,7 +55,7 @@ export class OutOfMemoryError extends PeregrineError {
   /** Where `memoryBudget` was too small: by how much, and what would fit. */
   readonly fit?: MemoryFit;
 
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions & { fit?: MemoryFit }) {
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions & { fit?: MemoryFit; api?: ApiFields }) {
     super(code, message, options);
     if (options?.fit) this.fit = options.fit;
   }
@@ -172,10 +184,11 @@ export interface WireError {
   code: string;
   message: string;
   fit?: MemoryFit;
+  api?: ApiFields;
 }
 
 /** The error of the right class for a code; a code this version does not know becomes `internal`. */
-export function makeError(code: string, message: string, options?: ErrorOptions & { fit?: MemoryFit }): PeregrineError {
+export function makeError(code: string, message: string, options?: ErrorOptions & { fit?: MemoryFit; api?: ApiFields }): PeregrineError {
   const known: ErrorCode = Object.hasOwn(ADVICE, code) ? (code as ErrorCode) : "internal";
   return new (CLASSES[known] ?? PeregrineError)(known, message, options);
 }
@@ -183,9 +196,9 @@ export function makeError(code: string, message: string, options?: ErrorOptions 
 /** Anything thrown, as a code and a message. What has no code of ours is a bug, and says so. */
 export function toWire(thrown: unknown): WireError {
   if (typeof thrown === "object" && thrown !== null) {
-    const { code, message, name, fit } = thrown as { code?: unknown; message?: unknown; name?: unknown; fit?: MemoryFit };
+    const { code, message, name, fit, api } = thrown as { code?: unknown; message?: unknown; name?: unknown; fit?: MemoryFit; api?: ApiFields };
     const text = typeof message === "string" ? message : String(thrown);
-    if (typeof code === "string") return fit ? { code, message: text, fit } : { code, message: text };
+    if (typeof code === "string") return { code, message: text, ...(fit && { fit }), ...(api && { api }) };
     return { code: "internal", message: typeof name === "string" ? `${name}: ${text}` : text };
   }
   return { code: "internal", message: String(thrown) };

@@ -2,8 +2,10 @@
 
 /** A message of the conversation. Only text. */
 export interface ChatMessage {
-  role: "system" | "user" | "assistant";
-  content: string;
+  /** "developer" is OpenAI's newer word for "system". */
+  role: "system" | "developer" | "user" | "assistant";
+  /** A text, or parts of one. Null: an assistant who has said nothing. */
+  content: string | readonly { type: "text"; text: string }[] | null;
 }
 
 /** What both kinds of completion take. Names, defaults and ranges are OpenAI's where OpenAI has the field. */
@@ -37,7 +39,7 @@ export interface GenerationParams {
   ignore_eos?: boolean | null;
   /** Not OpenAI's: adds `token_ids` to the choices. */
   return_token_ids?: boolean | null;
-  /** Ignored: there is one model in an engine. */
+  /** There is one model in an engine: another name changes nothing, and is told in `warnings`. */
   model?: string;
 }
 
@@ -62,8 +64,8 @@ export interface ChatCompletionParams extends GenerationParams {
 
 /** Body of `engine.completions.create`. */
 export interface CompletionParams extends GenerationParams {
-  /** A text to go on with, or its token ids. */
-  prompt: string | readonly number[];
+  /** A text to go on with, or its token ids; or several of either. */
+  prompt: string | readonly number[] | readonly string[] | readonly (readonly number[])[];
   /** At most this many new tokens. Default 16. */
   max_tokens?: number | null;
 }
@@ -119,6 +121,8 @@ export interface ChatCompletionChunk {
   }[];
   /** On the last chunk, when `stream_options.include_usage` asks for it. */
   usage?: Usage | null;
+  /** Not OpenAI's, on the first chunk: fields that were let through though nothing is done with them. */
+  warnings?: string[];
 }
 
 /** A whole answer. */
@@ -136,6 +140,8 @@ export interface ChatCompletion {
     token_ids?: number[];
   }[];
   usage: Usage;
+  /** Not OpenAI's: fields that were let through though nothing is done with them. */
+  warnings?: string[];
 }
 
 /** A plain completion, or a piece of one that is streamed. */
@@ -155,4 +161,6 @@ export interface Completion {
   }[];
   /** Of whole completions, and of the last piece when `stream_options.include_usage` asks for it. */
   usage?: Usage | null;
+  /** Not OpenAI's: fields that were let through though nothing is done with them. */
+  warnings?: string[];
 }

@@ -2,6 +2,7 @@
 
 import type { WireError } from "./errors.js";
 import type { LogLevel } from "./log.js";
+import type { Usage } from "./openai.js";
 
 /** One file at an address. */
 export interface RemoteFile {
@@ -136,70 +137,32 @@ export interface EngineInfo {
   storage: { kept: boolean; why: string };
 }
 
-/** One message of a conversation. */
-export interface WireMessage {
-  role: string;
-  content: string;
-}
-
-/** What {@link Calls.answer} needs; everything is checked. Either `messages` or `prompt` is there. */
-export interface AnswerRequest {
-  messages?: WireMessage[];
-  /** Token ids, or a text of which a document begins. */
-  prompt?: number[] | string;
-  maxTokens: number;
-  /** Go on after the model's end token. */
-  ignoreEnd: boolean;
-  temperature: number;
-  topK: number;
-  topP: number;
-  minP: number;
-  repetitionPenalty: number;
-  presencePenalty: number;
-  frequencyPenalty: number;
-  /** Token id and what is added to its logit. */
-  logitBias: [number, number][];
-  /** Texts that end the answer. */
-  stop: string[];
-  /** How many of the likeliest tokens are told with each token; undefined: nothing is. */
-  logprobs?: number;
+/** A request of OpenAI's API. */
+export interface ApiRequest {
+  kind: "chat" | "completion";
+  /** JSON. */
+  body: string;
+  /** Read the prompt and answer nothing. */
+  onlyRead: boolean;
+  /** What the response is called, without a prefix. */
+  id: string;
+  /** Seconds since 1970. */
+  created: number;
+  /** The model's name. */
+  model: string;
+  /** For requests that have none. */
   seed: number;
-  /** Leave out the oldest turns of a conversation that does not fit the context. */
-  dropOldest?: boolean;
   /** Fail with `busy` when another answer is being written. */
   refuseWhenBusy: boolean;
 }
 
-/** A token and the natural logarithm of its probability. */
-export interface Likely {
-  token: number;
-  bytes: number[];
-  logprob: number;
-}
-
-/** A piece of an answer: one token, and the text that became complete with it (maybe none). */
-export interface Piece {
-  token: number;
-  text: string;
-  logprobs?: { this: Likely; top: Likely[] };
-}
-
-/** The end of an answer. */
-export interface AnswerResult {
-  /** Text after the last piece. */
-  text: string;
-  ids: number[];
-  finish: "stop" | "length" | "context" | "cancelled";
-  promptTokens: number;
-  cachedTokens: number;
-  /** Messages that were left out. */
-  droppedMessages: number;
-  /** Until the first token. */
-  prefillSeconds: number;
-  /** From the first token to the last. */
-  decodeSeconds: number;
-  /** Of the conversation's states on the GPU. */
-  stateBytes: number;
+/** The end of a request that was not refused. */
+export interface ApiResult {
+  /** The response as JSON, where it was not streamed, or nothing was to be answered. */
+  whole?: string;
+  usage: Usage;
+  /** It was stopped. */
+  cancelled: boolean;
 }
 
 /** One stage of a step. */
@@ -238,7 +201,10 @@ export interface Calls {
   load: { request: LoadRequest; result: EngineInfo; event: Progress };
   /** Downloads only; a SharedWorker cannot write files. */
   fetch: { request: { source: SourceSpec; wasm?: LoadRequest["wasm"] }; result: EngineInfo["storage"]; event: Progress };
-  answer: { request: AnswerRequest; result: AnswerResult; event: Piece };
+  /** An event is a chunk of a stream as JSON; the first one is empty: nothing is wrong with the request. */
+  respond: { request: ApiRequest; result: ApiResult; event: string };
+  /** `GET /v1/models`, as JSON. */
+  models: { request: null; result: string; event: never };
   encode: { request: { text: string; addBos: boolean }; result: number[]; event: never };
   decode: { request: { ids: number[] }; result: string; event: never };
   /** The conversation's state as a file, and back. */

@@ -1,12 +1,12 @@
 /** The worker's side: owns the wasm module and the GPU, and answers the calls of one page, or of all that share it. */
 
-import { Hasher, WebAccess, WebEngine, type WebSession } from "../wasm/peregrine.js";
+import { Hasher, WebAccess, WebEngine, WebRequest, type WebSession } from "../wasm/peregrine.js";
 import { describe, snapshotBudgets } from "./describe.js";
 import { GpuWay } from "./device.js";
 import { makeError, toWire, type PeregrineError } from "./errors.js";
 import { isTold, type Log } from "./log.js";
 import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
-import { sharedBy, type AnswerRequest, type AnswerResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Piece, type Port, type Progress, type ToWorker } from "./protocol.js";
+import { sharedBy, type ApiRequest, type ApiResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Port, type Progress, type ToWorker } from "./protocol.js";
 import { blobSource, openSources, type Sources } from "./source.js";
 import { begin } from "./wasm.js";
 
@@ -36,6 +36,8 @@ export class Server {
   #request: LoadRequest | undefined;
   #loading: Promise<Loaded> | undefined;
   #engine: WebEngine | undefined;
+  /** Seconds since 1970. */
+  #loadedAt = 0;
   /** How the engine has its device. */
   #gpu: GpuWay | undefined;
   /** The GPU gave wrong results, or the engine crashed: nothing more comes of it. */
@@ -96,8 +98,10 @@ export class Server {
         return this.#load(client, message.request, report);
       case "fetch":
         return this.#fetch(message.request, report);
-      case "answer":
-        return this.#enqueue(message.request, () => this.#answer(client, message.id, message.request, report as (piece: Piece) => void));
+      case "respond":
+        return this.#respond(client, message.id, message.request, report);
+      case "models":
+        return (await this.#ready()).models(this.#loadedAt);
       case "save":
         return this.#enqueue({ refuseWhenBusy: false }, () => this.#save(client));
       case "restore":
@@ -121,7 +125,7 @@ export class Server {
   }
 
   /** Everything that uses the GPU, one after the other. */
-  #enqueue<T>(request: Pick<AnswerRequest, "refuseWhenBusy">, task: () => Promise<T>): Promise<T> {
+  #enqueue<T>(request: Pick<ApiRequest, "refuseWhenBusy">, task: () => Promise<T>): Promise<T> {
     if (request.refuseWhenBusy && this.#queued > 0) return Promise.reject(makeError("busy", "another answer is being written"));
     this.#queued++;
     const result = this.#queue.then(task);
@@ -194,7 +198,7 @@ export class Server {
         // What is wrong with the device is the cause of what the runtime says.
         throw this.#early ?? error;
       } finally {
-        // Also where nothing is right: then that is known at once the next time.
+        // Also where a later way fails in another manner: what has been found is known.
         await keepOutcomes(found);
       }
       try {
@@ -207,6 +211,7 @@ export class Server {
         throw error;
       }
       this.#engine = engine;
+      this.#loadedAt = Math.floor(Date.now() / 1000);
       report({ phase: "ready" });
       const info = describe(engine, facts, request, sources.storage, memory.buffer.byteLength);
       const { name, formats, contextLength: tokens } = info.model;
@@ -248,8 +253,21 @@ export class Server {
     return this.#engine;
   }
 
-  async #answer(client: Client, id: number, request: AnswerRequest, onPiece: (piece: Piece) => void): Promise<AnswerResult> {
-    const told: number[] = [];
+  /** Looks at a request at once, and answers it when its turn comes. */
+  async #respond(client: Client, id: number, request: ApiRequest, report: (event: string) => void): Promise<ApiResult> {
+    // Without a model there is no module to look with.
+    if (!this.#request) throw makeError("internal", "no model is loaded");
+    const checked = new WebRequest(request.kind, request.body, request.onlyRead);
+    try {
+      report("");
+      return await this.#enqueue(request, () => this.#answer(client, id, request, checked, report));
+    } finally {
+      checked.free();
+    }
+  }
+
+  async #answer(client: Client, id: number, head: ApiRequest, request: WebRequest, report: (event: string) => void): Promise<ApiResult> {
+    const told: string[] = [];
     for (;;) {
       if (client.aborted.has(id)) throw makeError("cancelled", "stopped");
       if (!this.#clients.has(client)) throw makeError("disposed", "the engine has been disposed");
@@ -257,25 +275,22 @@ export class Server {
       try {
         client.session ??= engine.session();
         let at = 0;
-        const tell = (piece: Piece) => {
+        const tell = (event: string) => {
           // After a loss of the device the answer is made again; what was told must come out the same.
           if (at === told.length) {
-            told.push(piece.token);
-            onPiece(piece);
-          } else if (told[at] !== piece.token) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
+            told.push(event);
+            report(event);
+          } else if (told[at] !== event) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
           at++;
         };
-        const { prompt, ...rest } = request;
-        const ids = typeof prompt === "string" ? Array.from(engine.encode_document(prompt)) : prompt;
-        const options = ids === undefined ? rest : { ...rest, prompt: ids };
         const isCancelled = () => client.aborted.has(id) || !this.#clients.has(client);
-        const result = (await client.session.answer(options, tell, isCancelled)) as AnswerResult;
+        const result = (await client.session.respond(request, head, tell, isCancelled)) as ApiResult;
         if (this.#lost) throw this.#lost;
-        if (result.finish === "cancelled" && at < told.length) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
+        if (result.cancelled && at < told.length) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
         this.#recovered = false;
-        const { promptTokens, cachedTokens, prefillSeconds, decodeSeconds } = result;
-        const times = `${prefillSeconds.toFixed(3)} s and ${decodeSeconds.toFixed(3)} s`;
-        this.#log("debug", `${promptTokens} tokens of prompt, ${cachedTokens} of them read before, ${result.ids.length} of answer (${result.finish}): ${times}`);
+        const { prompt_tokens, completion_tokens, prompt_tokens_details, timings } = result.usage;
+        const times = `${(timings.prefill_ms / 1000).toFixed(3)} s and ${(timings.decode_ms / 1000).toFixed(3)} s`;
+        this.#log("debug", `${prompt_tokens} tokens of prompt, ${prompt_tokens_details.cached_tokens} of them read before, ${completion_tokens} of answer: ${times}`);
         return result;
       } catch (error) {
         const lost = await this.#wasLost(error);

@@ -45,6 +45,16 @@ const settle = async () => {
   for (let i = 0; i < 20; i++) await new Promise(setImmediate);
 };
 
+/** Starts to load an engine and stops it once it has come so far as `begun`. */
+async function stopped(begun) {
+  const stop = new AbortController();
+  const loading = createEngine({ model, worker: "here", signal: stop.signal });
+  loading.catch(() => {});
+  await begun;
+  stop.abort();
+  await assert.rejects(loading, { code: "cancelled" });
+}
+
 test("stopped while it loads without a worker: what is made afterwards is freed, and nothing more is read", async () => {
   const { begun, goOn, pass } = gate();
   const engine = new FakeEngine();
@@ -56,12 +66,7 @@ test("stopped while it loads without a worker: what is made afterwards is freed,
     return engine;
   };
   await having(load, async () => {
-    const stop = new AbortController();
-    const loading = createEngine({ model, worker: "here", signal: stop.signal });
-    loading.catch(() => {});
-    await begun;
-    stop.abort();
-    await assert.rejects(loading, { code: "cancelled" });
+    await stopped(begun);
     await settle();
     goOn();
     await settle();
@@ -117,12 +122,7 @@ test("stopped while the GPU is looked for: no model is opened", async () => {
     const { begun, goOn, pass } = gate();
     const { requestAdapter } = gpu;
     gpu.requestAdapter = async () => (await pass(), requestAdapter());
-    const stop = new AbortController();
-    const loading = createEngine({ model, worker: "here", signal: stop.signal });
-    loading.catch(() => {});
-    await begun;
-    stop.abort();
-    await assert.rejects(loading, { code: "cancelled" });
+    await stopped(begun);
     goOn();
     await settle();
     assert.equal(loads, 0);

@@ -94,12 +94,17 @@ impl Rendering {
     }
 }
 
-/// The leftmost control token, the longest of those that begin there: where, and its length. None of `controls` is empty.
-pub(super) fn next_control(text: &str, controls: &[&str]) -> Option<(usize, usize)> {
+/// The characters with which control tokens begin.
+pub(super) fn firsts(controls: &[&str]) -> Vec<char> {
     let mut firsts: Vec<char> = controls.iter().filter_map(|control| control.chars().next()).collect();
     firsts.sort_unstable();
     firsts.dedup();
-    text.match_indices(&firsts[..]).find_map(|(at, _)| {
+    firsts
+}
+
+/// The leftmost control token, the longest of those that begin there: where, and its length. None of `controls` is empty.
+pub(super) fn next_control(text: &str, controls: &[&str]) -> Option<(usize, usize)> {
+    text.match_indices(&firsts(controls)[..]).find_map(|(at, _)| {
         let here = controls.iter().filter(|control| text[at..].starts_with(**control));
         here.map(|control| control.len()).max().map(|len| (at, len))
     })

@@ -108,26 +108,22 @@ impl<'a> Runner<'a> {
 
     /// The same, but read later: what follows may overwrite it.
     pub(crate) fn copied(&self, op: Op) -> Result<Copied> {
-        let output = self.written(Stage { layer: None, op })?;
-        let gpu = &self.session.engine().model().gpu;
-        let bytes = 4 * u64::from(output.rows) * u64::from(output.stride);
-        let staging = gpu.staging(bytes);
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(output.buffer, 0, &staging, 0, bytes);
-        Ok(Copied { op, reading: gpu.submit_reading(encoder, staging) })
+        let rows = self.written(Stage { layer: None, op })?.rows;
+        self.copied_rows(op, &[(0, rows)])
     }
 
     /// The same of some tokens.
     pub(crate) fn copied_of(&self, op: Op, tokens: &[u32]) -> Result<Copied> {
+        self.copied_rows(op, &tokens.iter().map(|token| (*token, 1)).collect::<Vec<_>>())
+    }
+
+    /// The same of rows: the first, and how many.
+    fn copied_rows(&self, op: Op, rows: &[(u32, u32)]) -> Result<Copied> {
         let output = self.written(Stage { layer: None, op })?;
-        let gpu = &self.session.engine().model().gpu;
-        let row = 4 * u64::from(output.stride);
-        let staging = gpu.staging(tokens.len() as u64 * row);
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        for (at, token) in tokens.iter().enumerate() {
-            encoder.copy_buffer_to_buffer(output.buffer, u64::from(*token) * row, &staging, at as u64 * row, row);
-        }
-        Ok(Copied { op, reading: gpu.submit_reading(encoder, staging) })
+        let bytes = |rows: u32| 4 * u64::from(rows) * u64::from(output.stride);
+        let place = |(first, count): &(u32, u32)| (output.buffer.clone(), bytes(*first), bytes(*count));
+        let places: Vec<_> = rows.iter().map(place).collect();
+        Ok(Copied { op, reading: self.session.engine().model().gpu.reading_of(&places) })
     }
 
     /// What has been copied, as [`Runner::output`] gives it.

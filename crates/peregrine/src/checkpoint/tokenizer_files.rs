@@ -51,7 +51,7 @@ pub(super) fn open(folder: &Path, config: &Value, generation: &Value) -> Result<
     let name = path.display().to_string();
     let mut tokenizer: Value = serde_json::from_slice(&bytes).map_err(|e| malformed(&name, "the file", "JSON", e))?;
     if !tokenizer.is_object() {
-        let found = bytes.iter().take(40).map(|byte| char::from(*byte)).collect::<String>();
+        let found: String = tokenizer.to_string().chars().take(40).collect();
         return Err(malformed(&name, "the file", "a JSON object", found));
     }
     let config_name = folder.join("tokenizer_config.json").display().to_string();

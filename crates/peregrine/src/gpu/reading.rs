@@ -38,10 +38,15 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::read`].
     pub(crate) async fn read_places(&self, places: &[(wgpu::Buffer, u64, u64)]) -> Result<Vec<u8>> {
-        let total = places.iter().map(|(_, _, bytes)| bytes).sum();
-        if total == 0 {
-            return Ok(Vec::new());
+        match places.iter().any(|(_, _, bytes)| *bytes > 0) {
+            true => self.arrive_once(self.reading_of(places)).await,
+            false => Ok(Vec::new()),
         }
+    }
+
+    /// The same, asked for now and read later: what follows may overwrite it. At least one byte.
+    pub(crate) fn reading_of(&self, places: &[(wgpu::Buffer, u64, u64)]) -> Reading {
+        let total = places.iter().map(|(_, _, bytes)| bytes).sum();
         let staging = self.staging(total);
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
         let mut at = 0;
@@ -49,7 +54,7 @@ impl Gpu {
             encoder.copy_buffer_to_buffer(buffer, *first, &staging, at, *bytes);
             at += bytes;
         }
-        self.arrive_once(self.submit_reading(encoder, staging)).await
+        self.submit_reading(encoder, staging)
     }
 
     /// Seconds that one pass takes on the GPU, by its own clock; `None` where the device has no timestamps.

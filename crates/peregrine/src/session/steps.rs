@@ -112,8 +112,7 @@ impl Session {
             }
             if self.logits.is_empty() && self.state.position > 0 {
                 // An answer was abandoned while the GPU drew it: what comes next is known once its text has been read again.
-                self.halfway = true;
-                self.settle();
+                self.read_again();
                 if !self.catch_up(cancel).await? {
                     return Ok(None);
                 }
@@ -199,11 +198,16 @@ impl Session {
     /// parts of some: everything is to be read again.
     pub(super) fn settle(&mut self) {
         if self.ahead > 0 || self.halfway {
-            let (ids, consumed) = (std::mem::take(&mut self.ids), self.consumed.take());
-            self.reset();
-            self.push(&ids);
-            self.consumed = consumed;
+            self.read_again();
         }
+    }
+
+    /// All of it is to be read again, by nothing that the states have kept.
+    fn read_again(&mut self) {
+        let (ids, consumed) = (std::mem::take(&mut self.ids), self.consumed.take());
+        self.reset();
+        self.push(&ids);
+        self.consumed = consumed;
     }
 
     async fn kept_logits(&self) -> Result<Vec<f32>> {

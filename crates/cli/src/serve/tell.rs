@@ -1,0 +1,129 @@
+//! From the GPU's thread to a connection: what is told waits for a client that reads slowly, but not for ever.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::job::{Job, Told};
+use super::link::Link;
+use super::queue::Queue;
+
+/// Between two looks at a client that does not read.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// So many in all for one request, while all others wait: ten seconds.
+pub const PAUSES: u32 = 2000;
+
+/// Tells one request its answer.
+pub struct Teller {
+    to: Sender<Told>,
+    link: Link,
+    queue: Arc<Queue>,
+    /// Pauses that its client may still cost.
+    left: Cell<u32>,
+    /// It cost more.
+    given_up: Cell<bool>,
+    pause: Box<dyn Fn()>,
+}
+
+impl Teller {
+    pub fn new(job: &Job, queue: Arc<Queue>, pauses: u32) -> Self {
+        let (to, link) = (job.told.clone(), job.link.clone());
+        let pause = Box::new(|| std::thread::sleep(PAUSE));
+        Self { to, link, queue, left: Cell::new(pauses), given_up: Cell::new(false), pause }
+    }
+
+    /// Whether the answer is to end.
+    pub fn stops(&self) -> bool {
+        self.given_up.get() || self.to.is_closed() || self.queue.is_aborted()
+    }
+
+    /// `false`: the client has gone, or has cost all others too much time; its connection is cut then.
+    pub fn tell(&self, mut told: Told) -> bool {
+        if self.given_up.get() {
+            return false;
+        }
+        loop {
+            told = match self.to.try_send(told) {
+                Ok(()) => return true,
+                Err(TrySendError::Closed(_)) => return false,
+                Err(TrySendError::Full(told)) => told,
+            };
+            if self.stops() {
+                return false;
+            }
+            match self.left.get().checked_sub(1) {
+                Some(left) => self.left.set(left),
+                None => {
+                    self.given_up.set(true);
+                    self.link.cut();
+                    return false;
+                }
+            }
+            (self.pause)();
+        }
+    }
+
+    /// The same without waiting: whoever does not read now is cut off.
+    pub fn tell_now(&self, told: Told) {
+        if self.to.try_send(told).is_err() {
+            self.link.cut();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use tokio::sync::mpsc::Receiver;
+
+    use super::super::job::tests::job;
+    use super::*;
+
+    fn teller(pauses: u32) -> (Teller, Receiver<Told>, Arc<Queue>, Link) {
+        let (queue, (job, heard)) = (Arc::new(Queue::new(1, Arc::default())), job(1));
+        (Teller::new(&job, queue.clone(), pauses), heard, queue, job.link)
+    }
+
+    fn word() -> Told {
+        Told::Event("x".into())
+    }
+
+    fn is_cut(link: &Link) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(Duration::ZERO, link.is_cut()).await.is_ok() })
+    }
+
+    #[test]
+    fn what_a_client_may_cost_is_counted_over_its_whole_answer() {
+        let (mut teller, heard, _queue, link) = teller(3);
+        let heard = Rc::new(RefCell::new(heard));
+        // It hears one word in each pause.
+        let slow = heard.clone();
+        teller.pause = Box::new(move || assert!(slow.borrow_mut().try_recv().is_ok()));
+        assert_eq!((0..10).take_while(|_| teller.tell(word())).count(), 4);
+        assert!(teller.stops() && is_cut(&link));
+        // Then it is over, even if it reads.
+        assert!(heard.borrow_mut().try_recv().is_ok() && !teller.tell(word()));
+    }
+
+    #[test]
+    fn who_has_gone_costs_nothing() {
+        let (teller, heard, _queue, link) = teller(u32::MAX);
+        assert!(teller.tell(word()));
+        drop(heard);
+        assert!(!teller.tell(word()) && teller.stops() && !is_cut(&link));
+        // Nor does anybody when the program ends.
+        let (teller, _heard, queue, link) = self::teller(u32::MAX);
+        assert!(teller.tell(word()));
+        queue.abort();
+        assert!(!teller.tell(word()) && !is_cut(&link));
+        teller.tell_now(word());
+        assert!(is_cut(&link));
+    }
+}

@@ -1,0 +1,216 @@
+//! One request, answered by a session.
+
+use std::rc::Rc;
+
+use peregrine::session::{Engine, Finish, GenerateOptions, Generated, Piece, Session};
+use serde::Serialize;
+
+use crate::admission::Rules;
+use crate::error::ApiError;
+use crate::request::{ChatRequest, CompletionRequest, Request};
+use crate::response::{ChatCompletion, ChatCompletionChunk, Completion, FinishReason, Usage};
+use crate::writing::{Chats, Shape, Texts, Writer};
+
+/// Asked between steps, also while a prompt is read; `true` stops.
+pub type Cancel = Rc<dyn Fn() -> bool>;
+
+/// What only the caller has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// A name of its own, without a prefix: `chatcmpl-` or `cmpl-` comes before it.
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The model's name.
+    pub model: String,
+    /// For requests that have none.
+    pub seed: u64,
+}
+
+/// A piece of a streamed response.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Event {
+    /// Of an answer to a conversation.
+    Chat(ChatCompletionChunk),
+    /// Of a plain completion.
+    Completion(Completion),
+}
+
+/// A whole response.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Whole {
+    /// An answer to a conversation.
+    Chat(ChatCompletion),
+    /// A plain completion.
+    Completion(Completion),
+}
+
+/// How it went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done {
+    /// The response; none where it was streamed, or stopped.
+    pub whole: Option<Whole>,
+    /// What it took, also where it was stopped.
+    pub usage: Usage,
+    /// Why each answer ended; none for the one that was stopped.
+    pub finishes: Vec<Option<FinishReason>>,
+    /// The caller stopped it, or did not hear all of it.
+    pub cancelled: bool,
+}
+
+impl Done {
+    /// Whether the caller stopped it: what was written by then has been told, and the session can go on from there. A stream that was
+    /// stopped has no end, however much of it had been made.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+
+    /// Stopped before anything was read.
+    fn not_begun() -> Self {
+        Self { whole: None, usage: Usage::default(), finishes: vec![None], cancelled: true }
+    }
+}
+
+/// Answers a request. Several answers are made one after the other, with seeds that follow each other; they share what they read.
+/// `on_event` hears the chunks of a request that wants a stream; `false` stops, as `cancel` does.
+///
+/// # Errors
+/// The engine's, as OpenAI's object. Before anything is read or told: a conversation or any of several prompts that does not fit, tokens
+/// that there are not. Chunks may have been told before others: those of the device.
+pub async fn answer(
+    session: &mut Session,
+    request: &Request,
+    head: &Head,
+    on_event: &mut dyn FnMut(Event) -> bool,
+    cancel: Option<Cancel>,
+) -> Result<Done, ApiError> {
+    let engine = session.engine().clone();
+    Rules::of(&engine).biases(request)?;
+    // A conversation is rendered at once, however long it is: not for somebody who has gone by now.
+    if cancel.as_ref().is_some_and(|cancelled| cancelled()) {
+        return Ok(Done::not_begun());
+    }
+    match request {
+        Request::Chat(request) => chat(&engine, session, request, head, on_event, cancel).await,
+        Request::Completion(request) => complete(&engine, session, request, head, on_event, cancel).await,
+    }
+}
+
+/// Reads the prompt of a request and answers nothing: requests that begin in the same way go on from there.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn read(session: &mut Session, request: &Request, cancel: Option<Cancel>) -> Result<Done, ApiError> {
+    let engine = session.engine().clone();
+    let (rules, cancel) = (Rules::of(&engine), cancel.as_deref());
+    let mut answers = Vec::new();
+    match request {
+        Request::Chat(request) => {
+            rules.template()?;
+            let read = session.prepare_chat(&request.messages, cancel).await;
+            answers.push(counted(session, read.map_err(|error| ApiError::of(&error, "messages"))?));
+        }
+        Request::Completion(request) => {
+            let Some(prompts) = rules.prompts(request, cancel)? else { return Ok(Done::not_begun()) };
+            for ids in prompts {
+                let read = session.prepare(&ids, cancel).await;
+                answers.push(counted(session, read.map_err(|error| ApiError::of(&error, "prompt"))?));
+                if answers.iter().any(|answer| answer.finish == Finish::Cancelled) {
+                    break;
+                }
+            }
+        }
+    }
+    let finishes = finishes(&answers);
+    let cancelled = finishes.contains(&None);
+    Ok(Done { whole: None, usage: Usage::of(&answers, 1), finishes, cancelled })
+}
+
+async fn chat(
+    engine: &Engine,
+    session: &mut Session,
+    request: &ChatRequest,
+    head: &Head,
+    on_event: &mut dyn FnMut(Event) -> bool,
+    cancel: Option<Cancel>,
+) -> Result<Done, ApiError> {
+    Rules::of(engine).template()?;
+    let generation = &request.generation;
+    let mut writer = Writer::new(Chats::new(head, request, engine.tokenizer()), generation, head, on_event);
+    let max_tokens = request.max_completion_tokens.unwrap_or(u32::MAX);
+    let mut answers = Vec::new();
+    for index in 0..generation.n {
+        let options = GenerateOptions {
+            logprobs: request.logprobs.then_some(request.top_logprobs),
+            overflow: request.overflow(),
+            cancel: cancel.clone(),
+            ..generation.options(seed(head, request.generation.seed, index), max_tokens)
+        };
+        writer.begin(index);
+        let mut on_piece = |piece: Piece| writer.piece(&piece);
+        let answered = session.chat(&request.messages, &options, &mut on_piece).await;
+        let answered = counted(session, answered.map_err(|error| ApiError::of(&error, "messages"))?);
+        answers.push(writer.end(answered));
+        if answers[index as usize].finish == Finish::Cancelled {
+            break;
+        }
+    }
+    Ok(finish(writer, &answers, generation.n))
+}
+
+async fn complete(
+    engine: &Engine,
+    session: &mut Session,
+    request: &CompletionRequest,
+    head: &Head,
+    on_event: &mut dyn FnMut(Event) -> bool,
+    cancel: Option<Cancel>,
+) -> Result<Done, ApiError> {
+    let generation = &request.generation;
+    let Some(prompts) = Rules::of(engine).prompts(request, cancel.as_deref())? else { return Ok(Done::not_begun()) };
+    let mut writer = Writer::new(Texts::new(head, request), generation, head, on_event);
+    let mut answers: Vec<Generated> = Vec::new();
+    for index in 0..request.prompt.len() as u32 * generation.n {
+        let options = GenerateOptions {
+            cancel: cancel.clone(),
+            ..generation.options(seed(head, generation.seed, index), request.max_tokens)
+        };
+        writer.begin(index);
+        let mut on_piece = |piece: Piece| writer.piece(&piece);
+        let answered = session.complete(&prompts[(index / generation.n) as usize], &options, &mut on_piece).await;
+        let answered = counted(session, answered.map_err(|error| ApiError::of(&error, "prompt"))?);
+        answers.push(writer.end(answered));
+        if answers[index as usize].finish == Finish::Cancelled {
+            break;
+        }
+    }
+    Ok(finish(writer, &answers, generation.n))
+}
+
+fn finish<S: Shape>(writer: Writer<'_, S>, answers: &[Generated], n: u32) -> Done {
+    let (usage, finishes) = (Usage::of(answers, n as usize), finishes(answers));
+    if finishes.contains(&None) {
+        return Done { whole: None, usage, finishes, cancelled: true };
+    }
+    let (whole, heard) = writer.finish(usage);
+    Done { whole, usage, finishes, cancelled: !heard }
+}
+
+/// Of a prompt that was not read to its end, only what was read counts.
+fn counted(session: &Session, answer: Generated) -> Generated {
+    match answer.finish == Finish::Cancelled && answer.ids.is_empty() {
+        true => Generated { prompt_tokens: answer.prompt_tokens.min(session.position()), ..answer },
+        false => answer,
+    }
+}
+
+fn finishes(answers: &[Generated]) -> Vec<Option<FinishReason>> {
+    answers.iter().map(|answer| FinishReason::of(answer.finish)).collect()
+}
+
+/// Negative seeds are seeds like others.
+fn seed(head: &Head, given: Option<i64>, index: u32) -> u64 {
+    given.map_or(head.seed, |seed| seed as u64).wrapping_add(index.into())
+}

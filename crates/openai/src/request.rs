@@ -1,0 +1,197 @@
+//! Requests: OpenAI's names, defaults and ranges, and fields of our own. What this version does not do is refused by name; what
+//! changes no answer is let through, with a warning.
+
+mod check;
+mod fields;
+mod generation;
+mod messages;
+mod prompts;
+
+use peregrine::chat::Message;
+use peregrine::session::Overflow;
+use serde::Serialize;
+use serde_json::Value;
+
+use self::check::{Body, boolean, one_of, whole, wrong};
+use self::fields::{CHAT, COMPLETION};
+pub use self::generation::Generation;
+pub use self::prompts::Prompt;
+use crate::error::{ApiError, Code};
+
+/// Most answers to one request.
+pub const MOST_ANSWERS: u32 = 128;
+
+/// Body of `POST /v1/chat/completions`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChatRequest {
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// Most tokens of an answer; as many as fit when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_completion_tokens: Option<u32>,
+    /// "auto" leaves out the oldest turns of a conversation that does not fit, but not the system's. "disabled" is an error.
+    pub truncation: Truncation,
+    /// Tell how likely each token was.
+    pub logprobs: bool,
+    /// So many of the likeliest tokens with each.
+    pub top_logprobs: u32,
+    /// What both kinds of request have.
+    #[serde(flatten)]
+    pub generation: Generation,
+}
+
+/// What to do with a conversation that does not fit the context: OpenAI's field of the Responses API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncation {
+    /// Leave out the oldest turns.
+    Auto,
+    /// Refuse it.
+    #[default]
+    Disabled,
+}
+
+/// Body of `POST /v1/completions`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CompletionRequest {
+    /// Texts or token ids to go on with.
+    #[serde(serialize_with = "prompts::one_or_many")]
+    pub prompt: Vec<Prompt>,
+    /// Most tokens of an answer.
+    pub max_tokens: u32,
+    /// What both kinds of request have.
+    #[serde(flatten)]
+    pub generation: Generation,
+}
+
+/// Either.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Request {
+    /// A conversation to answer.
+    Chat(ChatRequest),
+    /// Texts to go on with.
+    Completion(CompletionRequest),
+}
+
+impl ChatRequest {
+    /// # Errors
+    /// 400 that names the field: what was expected, and what was found.
+    pub fn parse(body: &Value) -> Result<Self, ApiError> {
+        let mut body = Body::new(body, &CHAT)?;
+        let messages = messages::read(&mut body)?;
+        let limit = |name| {
+            let given = body.get(name).map(|(path, value)| whole(path, value, 1, u32::MAX.into()));
+            given.transpose().map(|tokens| tokens.map(|tokens| tokens as u32))
+        };
+        // The newer name is obeyed; both are looked at.
+        let (newer, older) = (limit("max_completion_tokens")?, limit("max_tokens")?);
+        let max_completion_tokens = newer.or(older);
+        let truncation = match body.get("truncation") {
+            None => Truncation::Disabled,
+            Some((path, value)) => match one_of(path, value, &["auto", "disabled"])? {
+                "auto" => Truncation::Auto,
+                _ => Truncation::Disabled,
+            },
+        };
+        let logprobs = body.get("logprobs").map_or(Ok(false), |(path, value)| boolean(path, value))?;
+        let top_logprobs = match body.get("top_logprobs") {
+            None => 0,
+            Some((path, value)) => match whole(path, value, 0, 20)? {
+                top if top > 0 && !logprobs => return Err(wrong(path, "logprobs: true beside it", value)),
+                top => top as u32,
+            },
+        };
+        let generation = Generation::parse(&mut body)?;
+        Ok(Self { messages, max_completion_tokens, truncation, logprobs, top_logprobs, generation })
+    }
+
+    /// What the runtime does with a conversation that does not fit.
+    pub fn overflow(&self) -> Overflow {
+        match self.truncation {
+            Truncation::Auto => Overflow::DropOldest,
+            Truncation::Disabled => Overflow::Error,
+        }
+    }
+}
+
+impl CompletionRequest {
+    /// # Errors
+    /// As [`ChatRequest::parse`].
+    pub fn parse(body: &Value) -> Result<Self, ApiError> {
+        let mut body = Body::new(body, &COMPLETION)?;
+        let prompt = prompts::read(&body)?;
+        let max_tokens =
+            body.get("max_tokens").map_or(Ok(16), |(path, value)| whole(path, value, 1, u32::MAX.into()))? as u32;
+        let generation = Generation::parse(&mut body)?;
+        if prompt.len() as u64 * u64::from(generation.n) > MOST_ANSWERS.into() {
+            let message = format!(
+                "at most {MOST_ANSWERS} answers to one request, found {} prompts, {} answers each",
+                prompt.len(),
+                generation.n
+            );
+            return Err(ApiError::at(Code::InvalidValue, "n", &message));
+        }
+        Ok(Self { prompt, max_tokens, generation })
+    }
+}
+
+/// The body of a request.
+///
+/// # Errors
+/// 400 for what is not JSON.
+pub fn json(body: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(Code::InvalidJson, format!("the body is not JSON: {error}")))
+}
+
+impl Request {
+    /// A chat completion.
+    ///
+    /// # Errors
+    /// As [`ChatRequest::parse`].
+    pub fn chat(body: &Value) -> Result<Self, ApiError> {
+        ChatRequest::parse(body).map(Self::Chat)
+    }
+
+    /// A plain completion.
+    ///
+    /// # Errors
+    /// As [`ChatRequest::parse`].
+    pub fn completion(body: &Value) -> Result<Self, ApiError> {
+        CompletionRequest::parse(body).map(Self::Completion)
+    }
+
+    /// What both kinds have.
+    pub fn generation(&self) -> &Generation {
+        match self {
+            Self::Chat(request) => &request.generation,
+            Self::Completion(request) => &request.generation,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn generation_mut(&mut self) -> &mut Generation {
+        match self {
+            Self::Chat(request) => &mut request.generation,
+            Self::Completion(request) => &mut request.generation,
+        }
+    }
+
+    /// Most tokens of an answer.
+    pub fn max_tokens(&self) -> u32 {
+        match self {
+            Self::Chat(request) => request.max_completion_tokens.unwrap_or(u32::MAX),
+            Self::Completion(request) => request.max_tokens,
+        }
+    }
+
+    /// How many answers there will be.
+    pub fn answers(&self) -> u32 {
+        match self {
+            Self::Chat(request) => request.generation.n,
+            // Checked when it was read.
+            Self::Completion(request) => request.prompt.len() as u32 * request.generation.n,
+        }
+    }
+}
