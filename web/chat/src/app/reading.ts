@@ -68,7 +68,7 @@ export class Reader {
    */
   async read(engine: Engine, messages: readonly ChatMessage[], known: Known, signal: AbortSignal, tell: (reading: Reading) => void): Promise<void> {
     // Fewer characters than that are never so many tokens.
-    if (messages.reduce((sum, { content }) => sum + content.length, 0) < LONG) return;
+    if (messages.reduce((sum, { content }) => sum + (content?.length ?? 0), 0) < LONG) return;
     const format = await formatOf(engine, known, signal);
     if (!format) return;
     const ids = await engine.tokenizer.encode(chatml(messages), format);
