@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::common::{command, model};
+use crate::common::{model, program_after};
 
 /// Longer than anything takes here: a test that waits so long has failed.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -84,7 +84,8 @@ impl Server {
     /// With these variables in its environment.
     pub fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
         let model = model();
-        let mut command = command(&[&["serve", model.to_str().unwrap(), "--port", "0"], args].concat());
+        let mut command = program_after("");
+        command.args(["serve", model.to_str().unwrap(), "--port", "0"]).args(args).stdin(Stdio::null());
         command.env_remove("PEREGRINE_API_KEY").envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
