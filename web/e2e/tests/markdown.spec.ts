@@ -8,10 +8,12 @@ const saying = (text: string) =>
     const told = new Set();
     const post = self.postMessage.bind(self);
     self.postMessage = (message) => {
-      if (message.type !== "event" || typeof message.event?.token !== "number") return post(message);
-      if (told.has(message.id)) return post({ ...message, event: { ...message.event, text: "" } });
+      const chunk = message.type === "event" && typeof message.event === "string" && message.event && JSON.parse(message.event);
+      const delta = chunk && chunk.choices?.[0]?.delta;
+      if (!delta?.content) return post(message);
+      delta.content = told.has(message.id) ? "" : ${JSON.stringify(text)};
       told.add(message.id);
-      post({ ...message, event: { ...message.event, text: ${JSON.stringify(text)} } });
+      post({ ...message, event: JSON.stringify(chunk) });
     };`);
 
 test("Markdown is shown as such, with a copy button for code", async ({ page, site }) => {

@@ -42,4 +42,4 @@ export {
   StorageError,
   TimeoutError,
 } from "./errors.js";
-export type { ErrorCode } from "./errors.js";
+export type { ApiFields, ErrorCode } from "./errors.js";
