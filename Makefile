@@ -92,5 +92,5 @@ $(page): $(package) $(model) web/chat/index.html web/chat/vite.config.js $(shell
 # Everything that git ignores, except what a model was trained with (models/tiny/build).
 clean:
 	rm -rf target .tools web/node_modules web/*/node_modules web/*/dist web/package/wasm web/package/models
-	rm -rf web/package/test/types/node_modules web/e2e/test-results
+	rm -rf web/package/test/types/node_modules web/e2e/test-results web/e2e/apps/*/node_modules web/e2e/apps/*/dist web/examples/*/node_modules web/examples/*/dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
