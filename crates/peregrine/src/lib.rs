@@ -55,7 +55,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod fidelity;
-pub mod format;
+pub use peregrine_formats as format;
 pub mod gpu;
 pub mod kernels;
 pub mod model;
