@@ -24,5 +24,6 @@ mod snapshots;
 mod synth;
 mod text;
 mod tokens;
+mod tools;
 mod unchanged;
 mod vocabulary;
