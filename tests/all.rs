@@ -24,6 +24,5 @@ mod snapshots;
 mod synth;
 mod text;
 mod tokens;
-mod tools;
 mod unchanged;
 mod vocabulary;

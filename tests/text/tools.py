@@ -1,4 +1,4 @@
-"""Goldens for tests/tools.rs: conversations with tools, written out by Hugging Face's own code.
+"""Goldens for tests/chat/tools.rs: conversations with tools, written out by Hugging Face's own code.
 
     python tools.py > tools.json
 

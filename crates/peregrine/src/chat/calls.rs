@@ -43,9 +43,8 @@ pub(super) fn instructions(tools: &[Value]) -> String {
     let (open, close) = CALL_TAGS;
     let signatures: Vec<String> = tools.iter().map(line).collect();
     format!(
-        "You can call functions. These are their signatures, one in a line:\n<tools>\n{}\n</tools>\nTo call a function, write its name \
-         and its arguments as a JSON object between {open} and {close}, as often as there are calls, and nothing after the last one:\n\
-         {open}\n{{\"name\": <name of the function>, \"arguments\": <object of arguments>}}\n{close}",
+        "You can call functions:\n<tools>\n{}\n</tools>\nWrite each call so:\n{open}\n{{\"name\": <name of the function>, \
+         \"arguments\": <object>}}\n{close}",
         signatures.join("\n")
     )
 }

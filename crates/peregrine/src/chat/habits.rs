@@ -53,8 +53,7 @@ pub(super) struct Habits {
 impl Habits {
     /// `tools`: of a conversation that has any.
     pub fn of(template: &ChatTemplate, tools: bool) -> Self {
-        let parameters =
-            json!({ "type": "object", "properties": { "x": { "type": "string" } }, "required": ["x"] });
+        let parameters = json!({ "type": "object", "properties": { "x": { "type": "string" } }, "required": ["x"] });
         let function = json!({ "name": TOOL, "description": "A function.", "parameters": parameters });
         let tools = if tools { json!([{ "type": "function", "function": function }]) } else { Value::Null };
         let turn = |role: &str, content: &str| json!({ "role": role, "content": content });
@@ -126,7 +125,8 @@ impl Habits {
                 Ok((turns, Value::Null))
             }
             Telling::Unclosed(frame) => {
-                let mut asked: Vec<Message> = turns.first().filter(|turn| turn.role == "system").cloned().into_iter().collect();
+                let mut asked: Vec<Message> =
+                    turns.first().filter(|turn| turn.role == "system").cloned().into_iter().collect();
                 asked.push(Message::new("user", QUESTION));
                 let text = template.render_values(&json!(asked), &told, false)?;
                 let Some(text) = frame.text(&text) else { return Ok((turns, told)) };

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use crate::text::{build, golden, list, small, tiny};
 
 fn cases() -> Vec<Value> {
-    serde_json::from_str(include_str!("text/tools.json")).unwrap()
+    serde_json::from_str(include_str!("../text/tools.json")).unwrap()
 }
 
 fn template(name: &str) -> ChatTemplate {
     let source = match name {
-        "tools-object" => include_str!("text/tools-object.jinja"),
-        "tools-array" => include_str!("text/tools-array.jinja"),
-        _ => include_str!("text/chatml-tools.jinja"),
+        "tools-object" => include_str!("../text/tools-object.jinja"),
+        "tools-array" => include_str!("../text/tools-array.jinja"),
+        _ => include_str!("../text/chatml-tools.jinja"),
     };
     ChatTemplate::new(source, "<|begin_of_text|>", "<|im_end|>").unwrap()
 }
@@ -103,7 +103,12 @@ fn what_a_template_does_right_is_left_to_it() {
             continue;
         }
         let mut plain = decoded(&case["messages"]);
-        plain.as_array_mut().unwrap().iter_mut().filter(|m| m["content"].is_null()).for_each(|m| m["content"] = json!(""));
+        plain
+            .as_array_mut()
+            .unwrap()
+            .iter_mut()
+            .filter(|m| m["content"].is_null())
+            .for_each(|m| m["content"] = json!(""));
         let Ok(expected) = template.render_values(&plain, &case["tools"], true) else { continue };
         assert_eq!(written(&template, &tokenizer, &messages(case), true).transcript().text(), expected);
         compared += 1;
@@ -139,7 +144,7 @@ fn a_template_without_tools_gets_words_of_ours() {
     let called = Message::new("assistant", "").with("tool_calls", json!([call]));
     let answered = Message::new("tool", "12:00").with("tool_call_id", json!("1"));
     let told = text(&[tools.clone(), Message::new("system", "Be brief."), question.clone(), called, answered]);
-    let begin = "<|begin_of_text|><|im_start|>system\nBe brief.\n\nYou can call functions.";
+    let begin = "<|begin_of_text|><|im_start|>system\nBe brief.\n\nYou can call functions:";
     assert!(told.starts_with(begin), "{told}");
     let line = r#"{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}"#;
     assert!(told.contains(&format!("<tools>\n{line}\n{line}\n</tools>\n")), "{told}");
