@@ -93,8 +93,8 @@ function adapt(body: Record<string, unknown>, program: Exclude<Program, "peregri
     body["repetition_penalty"] = penalty;
   } else {
     delete body["repetition_penalty"];
-    // Its three penalties have one window. The engine's repetition penalty has one of 64 tokens, the others look at all of the answer.
-    Object.assign(body, { repeat_penalty: penalty, repeat_last_n: penalty === 1 ? -1 : 64 });
+    // Over the last 64 tokens, as the engine's own.
+    body["repeat_penalty"] = penalty;
   }
   // OpenAI's newer word for "system", which templates do not have.
   if (kind === "chat" && Array.isArray(body["messages"])) {

@@ -27,7 +27,7 @@ test("defaults are the engine's, whatever the server's are, and values that ask 
   for (const body of [{}, nothing]) {
     assert.deepEqual(sent("other", body), standard);
     assert.deepEqual(sent("vllm", body), { ...standard, top_k: 0, min_p: 0, repetition_penalty: 1 });
-    assert.deepEqual(sent("llamacpp", body), { ...standard, top_k: 0, min_p: 0, repeat_penalty: 1, repeat_last_n: -1 });
+    assert.deepEqual(sent("llamacpp", body), { ...standard, top_k: 0, min_p: 0, repeat_penalty: 1 });
   }
 });
 
@@ -35,7 +35,7 @@ test("our own fields: what a program knows is sent in its words, what it lacks i
   const own = { top_k: 5, min_p: 0.1, repetition_penalty: 1.1, ignore_eos: true, temperature: 0 };
   assert.deepEqual(sent("vllm", { ...own, return_token_ids: true }), { ...own, top_p: 1, model: "big", return_token_ids: true });
   const { repetition_penalty: repeat_penalty, ...rest } = own;
-  assert.deepEqual(sent("llamacpp", own), { ...rest, repeat_penalty, repeat_last_n: 64, top_p: 1, model: "big" });
+  assert.deepEqual(sent("llamacpp", own), { ...rest, repeat_penalty, top_p: 1, model: "big" });
   const other = asked("other", own);
   assert.deepEqual(other.warnings.map((line) => line.split(":")[0]), ["top_k", "min_p", "repetition_penalty", "ignore_eos"]);
   assert.deepEqual(JSON.parse(other.body), { ...own, top_p: 1, model: "big" });
