@@ -1,6 +1,6 @@
 /** How servers differ from this engine in what they are asked: names of fields, and what they do where nothing is said. */
 
-import { makeError, type ApiFields } from "./errors.js";
+import { makeError, type ApiFields, type PeregrineError } from "./errors.js";
 import type { ApiRequest } from "./protocol.js";
 
 /** Which program a server is, as far as `/v1/models` tells. */
@@ -68,6 +68,20 @@ export function askedOf({ kind, body: given }: Pick<ApiRequest, "kind" | "body">
   if (isStream) body["stream_options"] = { ...(isObject(options) ? options : {}), include_usage: true };
   const warnings = program === "peregrine" ? [] : adapt(body, program, kind);
   return { body: JSON.stringify(body), isStream, wantsUsage, wantsIds, warnings };
+}
+
+/**
+ * Whether a request is only for servers that are known to have its fields.
+ * @throws RequestError for what is no request at all
+ */
+export function needsToKnow(request: Pick<ApiRequest, "kind" | "body">): boolean {
+  try {
+    askedOf(request, "other", "");
+    return false;
+  } catch (error) {
+    if ((error as PeregrineError).code === "not-supported") return true;
+    throw error;
+  }
 }
 
 function adapt(body: Record<string, unknown>, program: Exclude<Program, "peregrine">, kind: ApiRequest["kind"]): string[] {

@@ -1,7 +1,7 @@
 /** An OpenAI-compatible server, asked as a worker is: the same calls, the same events, the same errors. */
 
 import { Pieces, usageOf, wholeOf } from "./answers.js";
-import { askedOf, programOf, type Asked, type Program } from "./dialect.js";
+import { askedOf, needsToKnow, programOf, type Asked, type Program } from "./dialect.js";
 import { makeError, PeregrineError } from "./errors.js";
 import type { Backend, Pending } from "./link.js";
 import type { Log } from "./log.js";
@@ -88,7 +88,8 @@ export class Remote implements Backend {
     if (call !== "respond") throw this.#lacking(...(LACKING[call] ?? [call, "load the model on a device"]));
     const asked = request as ApiRequest;
     if (asked.onlyRead) throw this.#lacking("prefill", "leave it out: what it has read a server keeps, or not, by itself");
-    this.#program ??= await this.#introduced(signal);
+    const needs = needsToKnow(asked);
+    this.#program ??= await this.#patiently(signal, () => this.#introduced(needs, signal));
     const sent = askedOf(asked, this.#program ?? "other", this.model);
     let told = false;
     const tell = (event: string) => ((told ||= event !== ""), onEvent(event));
@@ -164,15 +165,23 @@ export class Remote implements Backend {
     return JSON.stringify(list);
   }
 
-  /** Which program it is; undefined where it does not say now. The request that follows tells what is wrong. */
-  async #introduced(signal: AbortSignal): Promise<Program | undefined> {
+  /**
+   * Which program it is; undefined where it does not say now: then the request that follows tells what is wrong, unless it `needs` to
+   * know first.
+   */
+  async #introduced(needs: boolean, signal: AbortSignal): Promise<Program | undefined> {
     const stop = new AbortController();
     const end = () => stop.abort();
     const timer = setTimeout(end, INTRODUCTION);
     signal.addEventListener("abort", end, { once: true });
+    if (signal.aborted) end();
     try {
       return programOf(await this.#json(await this.#send("/models", undefined, stop.signal)), this.model);
-    } catch {
+    } catch (thrown) {
+      const status = thrown instanceof PeregrineError ? thrown.api?.status : undefined;
+      // Whoever has no such path is none of the three.
+      if (status === 404 || status === 405) return "other";
+      if (needs) throw stop.signal.aborted ? failed(this.#told, "the server does not say which program it is, and the request has fields that not all have") : thrown;
       return undefined;
     } finally {
       clearTimeout(timer);

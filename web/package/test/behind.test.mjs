@@ -247,6 +247,30 @@ test("disposed while the app is asked: nothing is sent", async (t) => {
   assert.deepEqual([heads.length, device.closed], [0, 1]);
 });
 
+test("the device is lost: loaded again, and told; lost again and again: the server takes over", async (t) => {
+  const { baseURL, posts } = await faulty(t, [says(200, whole)]);
+  let [losses, loads] = [1, 0];
+  const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2, prompt_tokens_details: { cached_tokens: 0 }, timings: { prefill_ms: 1, decode_ms: 1 } };
+  const session = {
+    free() {},
+    async respond() {
+      if (losses-- > 0) throw makeError("device-lost", "gone");
+      return { usage, cancelled: false, whole: JSON.stringify({ choices: [{ message: { content: "From here." } }] }) };
+    },
+  };
+  await having({ load: async () => (loads++, Object.assign(new FakeEngine(), { session: () => session })) }, async () => {
+    const { engine } = await made({ baseURL, model: "big" }, { onBroken: () => assert.fail("a server is there") });
+    const heard = [];
+    for (const event of ["device-lost", "reloaded", "where"]) engine.on(event, (payload) => heard.push([event, payload.error?.code ?? payload.info.where]));
+    assert.equal(await text(engine), "From here.");
+    assert.deepEqual([heard, loads, engine.info.where], [[["device-lost", "device-lost"], ["reloaded", "device"]], 2, "device"]);
+    losses = Infinity;
+    assert.equal(await text(engine), "Yes.");
+    assert.deepEqual([heard.slice(2).map(([event]) => event), loads, posts.length, engine.info.where], [["device-lost", "reloaded", "where"], 3, 1, "server"]);
+    await engine.dispose();
+  });
+});
+
 test("engine.on: each event to its listeners until they end it; one that throws disturbs nobody", async () => {
   const { engine, way } = played();
   const heard = [];

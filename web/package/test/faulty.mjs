@@ -24,16 +24,19 @@ export const cut = (response) => response.write(": \n\n", () => setImmediate(() 
 
 /**
  * Answers each POST with the next of `answers`, the last one again and again. `posts` are the bodies that came, `waits` what was waited
- * for between attempts: not at all here.
+ * for between attempts: not at all here. `models` answers GET in the same way, or, undefined, as a server does.
  */
-export async function faulty(t, answers, { owner = "peregrine", apiKey = KEY, query = "" } = {}) {
+export async function faulty(t, answers, { owner = "peregrine", apiKey = KEY, query = "", models = [undefined] } = {}) {
   const [posts, heads, waits, lines] = [[], [], [], []];
   const left = [...answers];
   const server = createServer(async (request, response) => {
     heads.push({ method: request.method, url: request.url, ...request.headers });
     let body = "";
     for await (const part of request) body += part;
-    if (request.method === "GET") return says(200, { object: "list", data: [{ id: "big", object: "model", owned_by: owner }] })(request, response);
+    if (request.method === "GET") {
+      const list = says(200, { object: "list", data: [{ id: "big", object: "model", owned_by: owner }] });
+      return ((models.length > 1 ? models.shift() : models[0]) ?? list)(request, response);
+    }
     posts.push(JSON.parse(body));
     (left.length > 1 ? left.shift() : left[0])(request, response);
   });

@@ -299,6 +299,24 @@ test("what a server lacks is refused by name, and says what to do", async (t) =>
   assert.deepEqual((await ask(other, { top_k: 5 })).warnings, ["top_k: sent, but whether the server obeys it is not known"]);
 });
 
+test("which program it is is asked with patience where the request's fields depend on it", async (t) => {
+  const ids = { return_token_ids: true };
+  const reply = { ...whole, choices: [{ ...whole.choices[0], token_ids: [1] }] };
+  for (const [models, params, code, asked] of [
+    [[says(401, {})], ids, "server-failed", 1],
+    [[says(401, {})], {}, undefined, 1],
+    [[says(503, {}), undefined], ids, undefined, 2],
+    [[says(503, {})], ids, "server-failed", 5],
+    [[says(503, {})], {}, undefined, 1],
+    [[says(404, {})], ids, "not-supported", 1],
+    [[says(200, "[]")], ids, "not-supported", 1],
+  ]) {
+    const there = await faulty(t, [says(200, reply)], { models });
+    const { code: found } = await ask(there, params).catch((error) => error);
+    assert.deepEqual([found, there.heads.filter(({ method }) => method === "GET").length, there.posts.length], [code, asked, code ? 0 : 1]);
+  }
+});
+
 test("the key is in no error, no message and no object", async (t) => {
   const leaky = `Incorrect API key: ${KEY}`;
   const all = [];
