@@ -3,8 +3,11 @@
  * @packageDocumentation
  */
 
-export { createEngine, downloadModel, Engine, Tokenizer } from "./engine.js";
-export type { DownloadOptions, EngineOptions } from "./engine.js";
+export { createEngine, downloadModel } from "./create.js";
+export type { DownloadOptions, EngineOptions } from "./create.js";
+export { Engine, Tokenizer } from "./engine.js";
+export type { OnWhere, ServerInfo, ServerOptions, ServerReason } from "./behind.js";
+export type { EngineEvents } from "./listeners.js";
 export { ChatCompletions, Completions } from "./completions.js";
 export type { CallOptions, ChatStream, CompletionStream } from "./completions.js";
 export { AnswerStream } from "./stream.js";
@@ -60,6 +63,7 @@ export {
   OutOfMemoryError,
   PeregrineError,
   RequestError,
+  ServerError,
   StorageError,
   TimeoutError,
 } from "./errors.js";
