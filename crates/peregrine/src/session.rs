@@ -1,6 +1,7 @@
 //! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of text come out.
 
 mod answer;
+mod constrained;
 mod copies;
 mod drawing;
 mod garbled;
@@ -94,6 +95,8 @@ pub struct Session {
     state: State,
     decode: Plan,
     prefill: Plan,
+    /// Draws under a mask; made when the first answer wants it.
+    masked: Option<Plan>,
     /// Base of the angle of each pair of an attention head: theta^(-2i/hd), f64.
     frequencies: Vec<f64>,
     /// Everything read or about to be.
@@ -130,6 +133,7 @@ impl Session {
         Ok(Self {
             decode: model.plan(&state, false),
             prefill: model.plan(&state, true),
+            masked: None,
             engine: engine.clone(),
             state,
             frequencies,
