@@ -16,7 +16,12 @@ pub enum Spec {
     /// A JSON object.
     JsonObject,
     /// JSON that this schema validates.
-    JsonSchema(Value),
+    JsonSchema {
+        /// The schema: an object or a boolean.
+        schema: Value,
+        /// Refuse what cannot be enforced, instead of ignoring it with a warning.
+        strict: bool,
+    },
     /// A text that this regular expression matches as a whole.
     Regex(String),
     /// One of these texts.
@@ -39,6 +44,11 @@ pub trait Grammar {
     /// # Errors
     /// [`Error::Grammar`](crate::Error::Grammar).
     fn begin(&self) -> Result<Box<dyn Constraint>>;
+
+    /// What of the [`Spec`] is not enforced, a line each.
+    fn warnings(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// How far one answer has come. The session calls [`Constraint::forced`] before every token, [`Constraint::mask`] where nothing is

@@ -14,6 +14,7 @@ mod snapshots;
 mod steps;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
 use self::kept::Snapshots;
@@ -31,7 +32,7 @@ use crate::tokenizer::Tokenizer;
 /// A model with its tokenizer and chat template; sessions share it.
 pub struct Engine {
     model: Model,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
 }
 
@@ -55,7 +56,7 @@ impl Engine {
             .transpose()?
             .map(|template| template.with_tokens(&checkpoint.named_tokens));
         let model = Model::load(gpu, checkpoint, options, progress).await?;
-        Ok(Rc::new(Self { model, tokenizer, template }))
+        Ok(Rc::new(Self { model, tokenizer: Arc::new(tokenizer), template }))
     }
 
     /// The model.
@@ -71,6 +72,11 @@ impl Engine {
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The same for whoever goes to another thread with it, or makes grammars of its tokens.
+    pub fn shared_tokenizer(&self) -> Arc<Tokenizer> {
+        self.tokenizer.clone()
     }
 
     /// The chat template, where the checkpoint has one.
