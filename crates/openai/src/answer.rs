@@ -139,7 +139,7 @@ async fn chat(
     Rules::of(engine).template()?;
     let generation = &request.generation;
     let mut writer = Writer::new(Chats::new(head, request, engine.tokenizer()), generation, head, on_event);
-    let max_tokens = request.max_completion_tokens.unwrap_or(u32::MAX);
+    let max_tokens = request.most_tokens();
     let mut answers = Vec::new();
     for index in 0..generation.n {
         let options = GenerateOptions {

@@ -14,6 +14,8 @@ pub mod error;
 pub mod request;
 pub mod response;
 
+#[cfg(test)]
+mod types;
 mod writing;
 
 pub use self::admission::Admission;

@@ -13,16 +13,30 @@ export type { ModelSource, SourceOptions } from "./model.js";
 export { deleteModel, listModels, persist, storageEstimate } from "./store.js";
 export type { StoredModel } from "./store.js";
 export type {
+  AssistantMessage,
+  ChatChoice,
   ChatCompletion,
   ChatCompletionChunk,
   ChatCompletionParams,
   ChatMessage,
+  ChunkChoice,
   Completion,
   CompletionParams,
+  ContentLogprob,
+  Delta,
   FinishReason,
   GenerationParams,
+  LogitBias,
   Logprobs,
+  PromptTokensDetails,
+  Role,
+  Stop,
+  StreamOptions,
+  TextChoice,
+  TextPart,
+  Timings,
   TokenLogprob,
+  Truncation,
   Usage,
 } from "./openai.js";
 export type { Logger, LogLevel } from "./log.js";

@@ -15,7 +15,7 @@ const compilers = {
 const USE = `
   const engine = await createEngine({ model: new Uint8Array(4), contextLength: 100, logLevel: "info", logger: console });
   const reply = await engine.chat.completions.create({ messages: [{ role: "user", content: "x" }] });
-  const text: string = reply.choices[0]!.message.content;
+  const text: string = reply.choices[0]!.message.content ?? "";
   const rows: Float32Array = await engine.logits([1, 2]);
   try { await createEngine({ model: new Response() }); } catch (error) {
     if (error instanceof PeregrineError) console.log(error.code, error.advice, JSON.stringify(error));
