@@ -99,6 +99,8 @@ function adapt(body: Record<string, unknown>, program: Exclude<Program, "peregri
   }
   body["temperature"] ??= 1;
   body["top_p"] ??= 1;
+  // OpenAI's default; llama.cpp would go on as long as it can.
+  if (kind === "completion") body["max_tokens"] ??= 16;
   if (program === "other") return warnings;
   body["top_k"] ??= 0;
   body["min_p"] ??= 0;

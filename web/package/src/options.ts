@@ -139,7 +139,8 @@ const word: Check = (value, field) => {
 
 /** What a header can carry. The value is never shown: not even a wrong one. */
 const key: Check = (value, field) => {
-  if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) throw makeError("argument", `${field}: expected a text of ASCII characters without spaces`);
+  const isKey = typeof value === "string" && /^[\x21-\x7e]+$/.test(value) && !/["\\]/.test(value);
+  if (!isKey) throw makeError("argument", `${field}: expected a text of ASCII characters without spaces, quotes and backslashes`);
 };
 
 /** The address is not shown: there may be a key in it. */

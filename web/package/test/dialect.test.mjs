@@ -26,6 +26,7 @@ test("defaults are the engine's, whatever the server's are, and values that ask 
   const standard = { model: "big", temperature: 1, top_p: 1 };
   for (const body of [{}, nothing]) {
     assert.deepEqual(sent("other", body), standard);
+    assert.deepEqual(sent("other", body, "completion"), { ...standard, max_tokens: 16 });
     assert.deepEqual(sent("vllm", body), { ...standard, top_k: 0, min_p: 0, repetition_penalty: 1 });
     assert.deepEqual(sent("llamacpp", body), { ...standard, top_k: 0, min_p: 0, repeat_penalty: 1 });
   }

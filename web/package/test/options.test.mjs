@@ -62,6 +62,7 @@ test("what may be secret is in no error", async () => {
     { apiKey: "geheim 1" },
     { apiKey: "geheim\n" },
     { apiKey: "geheimé" },
+    { apiKey: 'geheim"' },
     { apiKey: ["geheim"] },
     { baseURL: "not an address?key=geheim" },
     { baseURL: "https://someone:geheim@server.example/v1" },
