@@ -7,7 +7,7 @@ use peregrine::session::Engine;
 use peregrine::tokenizer::Tokenizer;
 
 use crate::error::{ApiError, Code};
-use crate::request::{ChatRequest, CompletionRequest, Prompt, Request, Truncation};
+use crate::request::{ChatRequest, CompletionRequest, Prompt, Request, ToolChoice, Truncation};
 
 /// Checks requests away from the engine, in any thread: a request that has passed waits for nothing that would refuse it.
 ///
@@ -92,12 +92,24 @@ impl<'a> Rules<'a> {
         })
     }
 
+    /// Whether what `tool_choice` asks for can be enforced.
+    pub fn choice(&self, request: &ChatRequest) -> Result<(), ApiError> {
+        match request.tool_choice {
+            ToolChoice::None | ToolChoice::Auto => Ok(()),
+            ToolChoice::Required | ToolChoice::Function(_) => {
+                let message = "a call cannot be enforced here, since this build has no grammars; use \"auto\"";
+                Err(ApiError::at(Code::Unsupported, "tool_choice", message))
+            }
+        }
+    }
+
     fn chat(&self, request: &ChatRequest) -> Result<(), ApiError> {
-        let (template, messages) = (self.template()?, &request.messages);
-        match self.conversation(template, messages) {
+        let (template, messages) = (self.template()?, request.conversation());
+        self.choice(request)?;
+        match self.conversation(template, &messages) {
             // What may be left out is; the last turn may not.
             Err(error) if error.code == Code::ContextLength && request.truncation == Truncation::Auto => {
-                match last_turn(messages) {
+                match last_turn(&messages) {
                     Some(last) => self.conversation(template, &last),
                     None => Err(error),
                 }

@@ -109,7 +109,7 @@ pub async fn read(session: &mut Session, request: &Request, cancel: Option<Cance
     match request {
         Request::Chat(request) => {
             rules.template()?;
-            let read = session.prepare_chat(&request.messages, cancel).await;
+            let read = session.prepare_chat(&request.conversation(), cancel).await;
             answers.push(counted(session, read.map_err(|error| ApiError::of(&error, "messages"))?));
         }
         Request::Completion(request) => {
@@ -136,9 +136,12 @@ async fn chat(
     on_event: &mut dyn FnMut(Event) -> bool,
     cancel: Option<Cancel>,
 ) -> Result<Done, ApiError> {
-    Rules::of(engine).template()?;
-    let generation = &request.generation;
-    let mut writer = Writer::new(Chats::new(head, request, engine.tokenizer()), generation, head, on_event);
+    let rules = Rules::of(engine);
+    let template = rules.template()?;
+    rules.choice(request)?;
+    let (generation, messages) = (&request.generation, request.conversation());
+    let shape = Chats::new(head, request, template, engine.tokenizer());
+    let mut writer = Writer::new(shape, generation, head, on_event);
     let max_tokens = request.most_tokens();
     let mut answers = Vec::new();
     for index in 0..generation.n {
@@ -150,7 +153,7 @@ async fn chat(
         };
         writer.begin(index);
         let mut on_piece = |piece: Piece| writer.piece(&piece);
-        let answered = session.chat(&request.messages, &options, &mut on_piece).await;
+        let answered = session.chat(&messages, &options, &mut on_piece).await;
         let answered = counted(session, answered.map_err(|error| ApiError::of(&error, "messages"))?);
         answers.push(writer.end(answered));
         if answers[index as usize].finish == Finish::Cancelled {
@@ -190,7 +193,7 @@ async fn complete(
 }
 
 fn finish<S: Shape>(writer: Writer<'_, S>, answers: &[Generated], n: u32) -> Done {
-    let (usage, finishes) = (Usage::of(answers, n as usize), finishes(answers));
+    let (usage, finishes) = (Usage::of(answers, n as usize), writer.finishes().to_vec());
     if finishes.contains(&None) {
         return Done { whole: None, usage, finishes, cancelled: true };
     }

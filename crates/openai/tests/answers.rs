@@ -7,6 +7,8 @@
 mod engine;
 #[path = "answers/refusals.rs"]
 mod refusals;
+#[path = "answers/tools.rs"]
+mod tools;
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -17,6 +17,7 @@ export { deleteModel, listModels, persist, storageEstimate } from "./store.js";
 export type { StoredModel } from "./store.js";
 export type {
   AssistantMessage,
+  CalledFunction,
   ChatChoice,
   ChatCompletion,
   ChatCompletionChunk,
@@ -39,6 +40,12 @@ export type {
   TextPart,
   Timings,
   TokenLogprob,
+  Tool,
+  ToolCall,
+  ToolCallPiece,
+  ToolChoice,
+  ToolFunction,
+  Tools,
   Truncation,
   Usage,
 } from "./openai.js";
