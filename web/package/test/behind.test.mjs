@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { makeError } from "../dist/errors.js";
 import { createEngine } from "../dist/index.js";
-import { Engine } from "../dist/engine.js";
-import { Behind } from "../dist/behind.js";
-import { Listeners } from "../dist/listeners.js";
-import { Way } from "../dist/way.js";
+import { Engine } from "../dist/page/engine.js";
+import { Behind } from "../dist/page/behind.js";
+import { Listeners } from "../dist/page/listeners.js";
+import { Way } from "../dist/page/way.js";
 import { WebEngine } from "../wasm/peregrine.js";
 import { faulty, says, whole } from "./faulty.mjs";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Pieces, usageOf, wholeOf } from "../dist/answers.js";
-import { askedOf, programOf } from "../dist/dialect.js";
+import { Pieces, usageOf, wholeOf } from "../dist/page/answers.js";
+import { askedOf, programOf } from "../dist/page/dialect.js";
 
 const asked = (program, body, kind = "chat") => askedOf({ kind, body: JSON.stringify(body) }, program, "big");
 const sent = (...rest) => JSON.parse(asked(...rest).body);

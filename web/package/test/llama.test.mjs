@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { ChatCompletions } from "../dist/completions.js";
+import { ChatCompletions } from "../dist/page/completions.js";
 import { createEngine } from "../dist/index.js";
-import { Remote } from "../dist/remote.js";
-import { Requests } from "../dist/requests.js";
+import { Remote } from "../dist/page/remote.js";
+import { Requests } from "../dist/page/requests.js";
 import { llama } from "./llama.mjs";
 
 const { conversations } = JSON.parse(readFileSync(new URL("../../../tests/golden/greedy.json", import.meta.url), "utf8"));

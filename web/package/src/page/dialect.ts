@@ -1,7 +1,7 @@
 /** How servers differ from this engine in what they are asked: names of fields, and what they do where nothing is said. */
 
-import { makeError, type ApiFields, type PeregrineError } from "./errors.js";
-import type { ApiRequest } from "./protocol.js";
+import { makeError, type ApiFields, type PeregrineError } from "../errors.js";
+import type { ApiRequest } from "../protocol.js";
 
 /** Which program a server is, as far as `/v1/models` tells. */
 export type Program = "peregrine" | "vllm" | "llamacpp" | "other";

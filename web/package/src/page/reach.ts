@@ -1,6 +1,6 @@
 /** Why a server cannot be reached, as far as a page can find out: browsers tell scripts nothing but that it failed. */
 
-import { makeError, type PeregrineError } from "./errors.js";
+import { makeError, type PeregrineError } from "../errors.js";
 import type { Told } from "./refusals.js";
 
 /** This machine itself, which browsers let a page of https reach without. */

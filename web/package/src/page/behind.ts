@@ -1,9 +1,9 @@
 /** A server behind the device: when it answers, and that nothing is sent to it unasked. */
 
-import { makeError, type PeregrineError } from "./errors.js";
-import type { Log } from "./log.js";
+import { makeError, type PeregrineError } from "../errors.js";
+import type { Log } from "../log.js";
 import { baseAddress } from "./model.js";
-import type { EngineInfo } from "./protocol.js";
+import type { EngineInfo } from "../protocol.js";
 import { isMixed, MIXED } from "./reach.js";
 import { Remote } from "./remote.js";
 

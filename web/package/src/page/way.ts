@@ -1,10 +1,10 @@
 /** Where an engine's calls go: to the device, and, when that is gone and the app agrees, to the server behind it. */
 
 import type { Behind, ServerInfo, ServerReason } from "./behind.js";
-import { makeError, type DeviceLostError, type PeregrineError } from "./errors.js";
+import { makeError, type DeviceLostError, type PeregrineError } from "../errors.js";
 import type { Backend, Pending } from "./link.js";
 import type { Listeners } from "./listeners.js";
-import type { CallName, Calls, EngineInfo } from "./protocol.js";
+import type { CallName, Calls, EngineInfo } from "../protocol.js";
 
 /** What answers, and what is known of it. */
 export interface Place {

@@ -1,7 +1,7 @@
 /** Checks what an app gives: every field by its name, nested ones too; a name that is not known is refused, with the one that is near. */
 
-import { makeError, type PeregrineError } from "./errors.js";
-import { LEVELS } from "./log.js";
+import { makeError, type PeregrineError } from "../errors.js";
+import { LEVELS } from "../log.js";
 
 /** Throws, naming the field, unless the value fits. */
 export type Check = (value: unknown, field: string) => void;
