@@ -83,7 +83,7 @@ $(modules): web/package-lock.json $(wildcard web/package.json web/*/package.json
 $(wasm): $(rust) $(modules) web/scripts/wasm.sh
 	@sh web/scripts/wasm.sh build
 
-$(package): $(wasm) $(modules) $(model) web/package/tsconfig.json web/package/commonjs.mjs $(wildcard web/package/src/*)
+$(package): $(wasm) $(modules) $(model) web/package/tsconfig.json web/package/commonjs.mjs $(shell find web/package/src -type f)
 	@rm -rf web/package/dist web/package/models
 	@cd web && npm run --silent build -w peregrine
 	@mkdir -p web/package/models && cp $(model) web/package/models/

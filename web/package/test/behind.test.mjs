@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { makeError } from "../dist/errors.js";
 import { createEngine } from "../dist/index.js";
-import { Engine } from "../dist/engine.js";
-import { Behind } from "../dist/behind.js";
-import { Listeners } from "../dist/listeners.js";
-import { Way } from "../dist/way.js";
+import { Engine } from "../dist/page/engine.js";
+import { Behind } from "../dist/page/behind.js";
+import { Listeners } from "../dist/page/listeners.js";
+import { Way } from "../dist/page/way.js";
 import { WebEngine } from "../wasm/peregrine.js";
 import { faulty, says, whole } from "./faulty.mjs";
 
@@ -235,6 +235,27 @@ test("a loaded model that has no room for a conversation is too big", async (t) 
     assert.equal(await asking, expected);
   }
   assert.deepEqual(broken, []);
+});
+
+test("no room, and the app does not want the server: the device goes on; that it breaks is told, also while the app is asked", async (t) => {
+  const { baseURL, heads } = await faulty(t, [says(200, whole)]);
+  for (const [answer, asks] of [[() => false, 2], [() => new Promise((resolve) => (refuse = () => resolve(false))), 1]]) {
+    var refuse = () => {};
+    let asked = 0;
+    const broken = [];
+    const { engine, calls, lose } = played(baseURL, { onWhere: () => (asked++, answer()), onBroken: ({ code }) => broken.push(code) });
+    const asking = assert.rejects(text(engine), { code: "out-of-memory" });
+    calls[0].reject(makeError("out-of-memory", "no room"));
+    await new Promise(setImmediate);
+    calls.length = 0;
+    if (asks === 2) await asking;
+    lose();
+    refuse();
+    await asking;
+    await new Promise(setImmediate);
+    assert.deepEqual([asked, broken, engine.info.where], [asks, ["device-lost"], "device"]);
+  }
+  assert.equal(heads.length, 0);
 });
 
 test("disposed while the app is asked: nothing is sent", async (t) => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Pieces, usageOf, wholeOf } from "../dist/answers.js";
-import { askedOf, programOf } from "../dist/dialect.js";
+import { Pieces, usageOf, wholeOf } from "../dist/page/answers.js";
+import { askedOf, programOf } from "../dist/page/dialect.js";
 
 const asked = (program, body, kind = "chat") => askedOf({ kind, body: JSON.stringify(body) }, program, "big");
 const sent = (...rest) => JSON.parse(asked(...rest).body);
@@ -26,6 +26,7 @@ test("defaults are the engine's, whatever the server's are, and values that ask 
   const standard = { model: "big", temperature: 1, top_p: 1 };
   for (const body of [{}, nothing]) {
     assert.deepEqual(sent("other", body), standard);
+    assert.deepEqual(sent("other", body, "completion"), { ...standard, max_tokens: 16 });
     assert.deepEqual(sent("vllm", body), { ...standard, top_k: 0, min_p: 0, repetition_penalty: 1 });
     assert.deepEqual(sent("llamacpp", body), { ...standard, top_k: 0, min_p: 0, repeat_penalty: 1 });
   }

@@ -1,8 +1,8 @@
 /** An OpenAI-compatible server that does what the test says. */
 
 import { createServer } from "node:http";
-import { Remote } from "../dist/remote.js";
-import { Requests } from "../dist/requests.js";
+import { Remote } from "../dist/page/remote.js";
+import { Requests } from "../dist/page/requests.js";
 
 export const KEY = "sk-geheim-123";
 export const usage = { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };

@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { ChatCompletions } from "../dist/completions.js";
+import { ChatCompletions } from "../dist/page/completions.js";
 import { createEngine } from "../dist/index.js";
-import { Remote } from "../dist/remote.js";
-import { Requests } from "../dist/requests.js";
+import { Remote } from "../dist/page/remote.js";
+import { Requests } from "../dist/page/requests.js";
 import { llama } from "./llama.mjs";
 
 const { conversations } = JSON.parse(readFileSync(new URL("../../../tests/golden/greedy.json", import.meta.url), "utf8"));
@@ -48,12 +48,19 @@ test("streams: pieces, the end, counts; a stop; the end of max_tokens", async ()
   const half = capital.answer.split(" ")[2];
   const { choices } = await ask({ stop: [half] });
   assert.deepEqual([choices[0].message.content, choices[0].finish_reason], [capital.answer.slice(0, capital.answer.indexOf(half)), "stop"]);
-  assert.equal((await ask({ max_tokens: 2 })).choices[0].finish_reason, "length");
+  for (const limit of [{ max_tokens: 2 }, { max_tokens: undefined, max_completion_tokens: 2 }]) {
+    const { choices, usage } = await ask(limit);
+    assert.deepEqual([choices[0].finish_reason, usage.completion_tokens], ["length", 2]);
+  }
+  const likely = (await ask({ max_tokens: 2, logprobs: true, top_logprobs: 2 })).choices[0].logprobs.content;
+  assert.deepEqual([likely.length, likely[0].top_logprobs.length, likely[0].token], [2, 2, likely[0].top_logprobs[0].token]);
 });
 
 test("plain completions and engine.fetch", async () => {
   const { object, choices } = await engine.completions.create({ prompt: "The capital of", max_tokens: 3, temperature: 0 });
   assert.deepEqual([object, choices[0].finish_reason, typeof choices[0].text], ["text_completion", "length", "string"]);
+  const { usage } = await engine.completions.create({ prompt: "The capital of", ignore_eos: true });
+  assert.equal(usage.completion_tokens, 16);
   const response = await engine.fetch("/v1/chat/completions", { method: "POST", body: JSON.stringify({ messages: capital.messages, temperature: 0, stream: true }) });
   const events = (await response.text()).split("\n\n").filter(Boolean).map((event) => event.slice(6));
   assert.equal(events.at(-1), "[DONE]");

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { inspect } from "node:util";
 import { createEngine, downloadModel } from "../dist/index.js";
-import { Engine } from "../dist/engine.js";
-import { Listeners } from "../dist/listeners.js";
-import { ids, suggestion } from "../dist/options.js";
-import { Way } from "../dist/way.js";
+import { Engine } from "../dist/page/engine.js";
+import { Listeners } from "../dist/page/listeners.js";
+import { ids, suggestion } from "../dist/page/options.js";
+import { Way } from "../dist/page/way.js";
 
 const model = new Blob(["no model"]);
 const refused = (options, message) => assert.rejects(createEngine({ model, ...options }), { name: "RequestError", code: "argument", message });
@@ -62,6 +62,7 @@ test("what may be secret is in no error", async () => {
     { apiKey: "geheim 1" },
     { apiKey: "geheim\n" },
     { apiKey: "geheimé" },
+    { apiKey: 'geheim"' },
     { apiKey: ["geheim"] },
     { baseURL: "not an address?key=geheim" },
     { baseURL: "https://someone:geheim@server.example/v1" },

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import test from "node:test";
 import { inspect } from "node:util";
-import { ChatCompletions, Completions } from "../dist/completions.js";
+import { ChatCompletions, Completions } from "../dist/page/completions.js";
 import { PeregrineError, ServerError } from "../dist/errors.js";
-import { answer } from "../dist/fetch.js";
-import { Remote } from "../dist/remote.js";
-import { Requests } from "../dist/requests.js";
+import { answer } from "../dist/page/fetch.js";
+import { Remote } from "../dist/page/remote.js";
+import { Requests } from "../dist/page/requests.js";
 import { cut, faulty, KEY, piece, says, streams, usage, whole } from "./faulty.mjs";
 
 const messages = [{ role: "user", content: "Is it?" }];

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { delay, pause } from "../dist/retry.js";
-import { eventsOf } from "../dist/sse.js";
+import { delay, pause } from "../dist/download/retry.js";
+import { eventsOf } from "../dist/page/sse.js";
 
 const response = (retry) => new Response(null, { headers: retry === undefined ? {} : { "Retry-After": retry } });
 

@@ -1,7 +1,7 @@
 /** How servers differ from this engine in what they are asked: names of fields, and what they do where nothing is said. */
 
-import { makeError, type ApiFields, type PeregrineError } from "./errors.js";
-import type { ApiRequest } from "./protocol.js";
+import { makeError, type ApiFields, type PeregrineError } from "../errors.js";
+import type { ApiRequest } from "../protocol.js";
 
 /** Which program a server is, as far as `/v1/models` tells. */
 export type Program = "peregrine" | "vllm" | "llamacpp" | "other";
@@ -99,6 +99,8 @@ function adapt(body: Record<string, unknown>, program: Exclude<Program, "peregri
   }
   body["temperature"] ??= 1;
   body["top_p"] ??= 1;
+  // OpenAI's default; llama.cpp would go on as long as it can.
+  if (kind === "completion") body["max_tokens"] ??= 16;
   if (program === "other") return warnings;
   body["top_k"] ??= 0;
   body["min_p"] ??= 0;

@@ -1,8 +1,8 @@
 /** What an app may call a model, and where the worker then reads it from. */
 
-import { makeError } from "./errors.js";
-import { isHubId, partsOf } from "./hub.js";
-import type { RemoteFile, SourceSpec } from "./protocol.js";
+import { makeError } from "../errors.js";
+import { isHubId, partsOf } from "../download/hub.js";
+import type { RemoteFile, SourceSpec } from "../protocol.js";
 
 /**
  * A model: its name on the hub (`org/repo`, `org/repo:FILE`, `org/repo:Q4_K_M`), the address of a GGUF file, files the user

@@ -1,6 +1,6 @@
 /** `engine.fetch`: OpenAI's API over HTTP, without HTTP. What a client library sends goes to the engine. */
 
-import { PeregrineError, ServerError, type ApiFields } from "./errors.js";
+import { PeregrineError, ServerError, type ApiFields } from "../errors.js";
 import type { Requests } from "./requests.js";
 import type { Events } from "./stream.js";
 

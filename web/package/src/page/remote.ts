@@ -2,13 +2,13 @@
 
 import { Pieces, usageOf, wholeOf } from "./answers.js";
 import { askedOf, needsToKnow, programOf, type Asked, type Program } from "./dialect.js";
-import { makeError, PeregrineError } from "./errors.js";
+import { makeError, PeregrineError } from "../errors.js";
 import type { Backend, Pending } from "./link.js";
-import type { Log } from "./log.js";
-import type { ApiRequest, ApiResult, CallName, Calls } from "./protocol.js";
+import type { Log } from "../log.js";
+import type { ApiRequest, ApiResult, CallName, Calls } from "../protocol.js";
 import { diagnose } from "./reach.js";
 import { failed, mediaType, refusalOf, refused, type Told } from "./refusals.js";
-import { ATTEMPTS, mayPass, pause } from "./retry.js";
+import { ATTEMPTS, mayPass, pause } from "../download/retry.js";
 import { eventsOf } from "./sse.js";
 
 /** What a {@link Remote} is made of. */

@@ -1,9 +1,9 @@
 /** The wasm module, once a realm: from beside the worker, or from where the app says. */
 
-import init, { type InitOutput } from "../wasm/peregrine.js";
-import { makeError, PeregrineError } from "./errors.js";
-import { patientFetch } from "./http.js";
-import type { LoadRequest } from "./protocol.js";
+import init, { type InitOutput } from "../../wasm/peregrine.js";
+import { makeError, PeregrineError } from "../errors.js";
+import { patientFetch } from "../download/http.js";
+import type { LoadRequest } from "../protocol.js";
 
 type Wasm = LoadRequest["wasm"];
 type Given = Response | BufferSource | WebAssembly.Module | undefined;
@@ -24,7 +24,7 @@ async function given(wasm: Wasm): Promise<Given> {
     // Not a literal: bundlers would take it for one more file. Node's fetch reads no files.
     const here: string = import.meta.url;
     const files = here.startsWith("file:") ? nodeFiles() : undefined;
-    return files?.readFile(new URL("../wasm/peregrine_bg.wasm", here));
+    return files?.readFile(new URL("../../wasm/peregrine_bg.wasm", here));
   }
   if (typeof wasm !== "string") return wasm;
   if (wasm.startsWith("file:")) {

@@ -1,10 +1,13 @@
 /** Why a server cannot be reached, as far as a page can find out: browsers tell scripts nothing but that it failed. */
 
-import { makeError, type PeregrineError } from "./errors.js";
+import { makeError, type PeregrineError } from "../errors.js";
 import type { Told } from "./refusals.js";
 
 /** This machine itself, which browsers let a page of https reach without. */
 const isHere = ({ hostname }: URL): boolean => /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/.test(hostname);
+
+/** This machine or the local network, as far as an address tells. */
+const isNear = (url: URL): boolean => isHere(url) || !url.hostname.includes(".") || /^(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|.*\.local$)/.test(url.hostname);
 
 /** Whether the browser refuses to ask that address from this page, whatever the server allows. */
 export const isMixed = (url: URL): boolean => globalThis.location?.protocol === "https:" && url.protocol === "http:" && !isHere(url);
@@ -40,6 +43,6 @@ export async function diagnose(url: URL, told: Told, cause: unknown, signal: Abo
     const allow = `vLLM: --allowed-origins '["${origin}"]'; peregrine serve: --allowed-origins ${origin}`;
     return { error: unreachable(`it answers, but does not allow this page's origin (CORS); start it so that it does (${allow})`), isFinal: true };
   }
-  const asked = isHere(url) || !url.hostname.includes(".") ? "; browsers may ask the person before a page reaches this machine or the local network, and Safari lets no https page" : "";
+  const asked = isNear(url) ? "; browsers may ask the person before a page reaches this machine or the local network, and Safari lets no https page" : "";
   return { error: unreachable(`${reason}${asked}`), isFinal: false };
 }

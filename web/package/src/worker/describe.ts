@@ -1,8 +1,8 @@
 /** What the page is told of an engine, and what an engine is given that the page did not say. */
 
-import type { WebEngine } from "../wasm/peregrine.js";
+import type { WebEngine } from "../../wasm/peregrine.js";
 import type { AdapterFacts } from "./device.js";
-import type { EngineInfo, LoadRequest } from "./protocol.js";
+import type { EngineInfo, LoadRequest } from "../protocol.js";
 
 /** What is loaded, and where it runs; `wasm`: bytes of the wasm heap. */
 export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"], wasm: number): EngineInfo {

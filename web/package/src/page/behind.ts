@@ -1,9 +1,9 @@
 /** A server behind the device: when it answers, and that nothing is sent to it unasked. */
 
-import { makeError, type PeregrineError } from "./errors.js";
-import type { Log } from "./log.js";
+import { makeError, type PeregrineError } from "../errors.js";
+import type { Log } from "../log.js";
 import { baseAddress } from "./model.js";
-import type { EngineInfo } from "./protocol.js";
+import type { EngineInfo } from "../protocol.js";
 import { isMixed, MIXED } from "./reach.js";
 import { Remote } from "./remote.js";
 
@@ -107,11 +107,13 @@ export class Behind {
     const { address } = remote;
     const info: ServerInfo = { where: "server", address, model: { name: model }, reason, ...(error && { error }) };
     const why = error ? `${reason}: ${error.message}` : reason;
-    const stopped = new Promise<false>((resolve) => {
-      signal?.addEventListener("abort", () => resolve(false), { once: true });
-      if (signal?.aborted) resolve(false);
-    });
-    if (!(await Promise.race([tellWhere(this.#onWhere, info, this.#log), stopped]))) {
+    let stop = () => {};
+    const stopped = new Promise<false>((resolve) => (stop = () => resolve(false)));
+    signal?.addEventListener("abort", stop);
+    if (signal?.aborted) stop();
+    const agrees = await Promise.race([tellWhere(this.#onWhere, info, this.#log), stopped]);
+    signal?.removeEventListener("abort", stop);
+    if (!agrees) {
       this.#log("warn", `no server answers, as the app wants it (${why})`);
       return undefined;
     }

@@ -1,14 +1,14 @@
 /** The worker's side: owns the wasm module and the GPU, and answers the calls of one page, or of all that share it. */
 
-import { Hasher, WebAccess, WebEngine, WebRequest, type WebSession } from "../wasm/peregrine.js";
+import { Hasher, WebAccess, WebEngine, WebRequest, type WebSession } from "../../wasm/peregrine.js";
 import { describe, snapshotBudgets } from "./describe.js";
 import { GpuWay } from "./device.js";
-import { makeError, toWire, type PeregrineError } from "./errors.js";
-import { isTold, type Log } from "./log.js";
+import { makeError, toWire, type PeregrineError } from "../errors.js";
+import { isTold, type Log } from "../log.js";
 import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
-import type { Usage } from "./openai.js";
-import { sharedBy, type ApiRequest, type ApiResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Port, type Progress, type ToWorker } from "./protocol.js";
-import { blobSource, openSources, type Sources } from "./source.js";
+import type { Usage } from "../openai.js";
+import { sharedBy, type ApiRequest, type ApiResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Port, type Progress, type ToWorker } from "../protocol.js";
+import { blobSource, openSources, type Sources } from "../download/source.js";
 import { begin } from "./wasm.js";
 
 /** A page that talks with the worker. */

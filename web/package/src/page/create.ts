@@ -2,14 +2,14 @@
 
 import { Behind, tellWhere, type OnWhere, type ServerInfo, type ServerOptions, type ServerReason } from "./behind.js";
 import { Engine } from "./engine.js";
-import { abortError, makeError, type PeregrineError } from "./errors.js";
-import { anyLine, checkShared, lineFor, type WorkerChoice } from "./lines.js";
+import { abortError, makeError, type PeregrineError } from "../errors.js";
+import { anyLine, checkShared, lineFor, type WorkerChoice } from "../lines.js";
 import { Link } from "./link.js";
 import { Listeners } from "./listeners.js";
-import { DEFAULT_LEVEL, logTo, type Log, type Logger, type LogLevel } from "./log.js";
+import { DEFAULT_LEVEL, logTo, type Log, type Logger, type LogLevel } from "../log.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
 import { checkLoading } from "./options.js";
-import type { EngineInfo, GpuPreferences, LoadRequest, Progress } from "./protocol.js";
+import type { EngineInfo, GpuPreferences, LoadRequest, Progress } from "../protocol.js";
 import { Way, type Course } from "./way.js";
 
 /** What {@link downloadModel} takes. */

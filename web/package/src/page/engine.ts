@@ -6,9 +6,9 @@ import { ChatCompletions, Completions, type CallOptions } from "./completions.js
 import { answer } from "./fetch.js";
 import type { Backend } from "./link.js";
 import type { EngineEvents, Listeners } from "./listeners.js";
-import type { ChatMessage, Usage } from "./openai.js";
+import type { ChatMessage, Usage } from "../openai.js";
 import { boolean, callable, count, fields, number, ids as checkIds, text as checkText, wrong } from "./options.js";
-import type { CheckReport, EngineInfo, ProfileStage } from "./protocol.js";
+import type { CheckReport, EngineInfo, ProfileStage } from "../protocol.js";
 import { Requests } from "./requests.js";
 import type { Way } from "./way.js";
 

@@ -1,8 +1,8 @@
 /** The page's end of the line to a worker. */
 
-import { makeError, type PeregrineError } from "./errors.js";
-import type { Log } from "./log.js";
-import type { CallName, Calls, FromWorker, News, Port, ToWorker } from "./protocol.js";
+import { makeError, type PeregrineError } from "../errors.js";
+import type { Log } from "../log.js";
+import type { CallName, Calls, FromWorker, News, Port, ToWorker } from "../protocol.js";
 
 interface Open {
   resolve: (result: never) => void;

@@ -1,6 +1,6 @@
 /** What OpenAI-compatible servers answer, in the shape that the engine's own answers have. */
 
-import type { Usage } from "./openai.js";
+import type { Usage } from "../openai.js";
 
 type Fields = Record<string, unknown>;
 const isObject = (value: unknown): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value);

@@ -1,9 +1,9 @@
 /** Answers as they come, with the GPU stopped as soon as nobody listens. */
 
-import { abortError, makeError, type PeregrineError } from "./errors.js";
+import { abortError, makeError, type PeregrineError } from "../errors.js";
 import type { Pending } from "./link.js";
-import type { Usage } from "./openai.js";
-import type { ApiResult } from "./protocol.js";
+import type { Usage } from "../openai.js";
+import type { ApiResult } from "../protocol.js";
 
 /** Sends a request; its events are texts. */
 export type Start = (onEvent: (event: string) => void) => Pending<ApiResult>;

@@ -1,6 +1,6 @@
 /** What an OpenAI-compatible server says when it does not answer, as this package's errors. */
 
-import { makeError, type ApiFields, type ErrorCode, type PeregrineError } from "./errors.js";
+import { makeError, type ApiFields, type ErrorCode, type PeregrineError } from "../errors.js";
 
 /** Bytes of a refusal that are read, and characters of its message that are told. */
 const MOST_BYTES = 1 << 16;

@@ -1,9 +1,9 @@
 /** `engine.on`: what an app hears of while an engine lives. */
 
-import type { DeviceLostError } from "./errors.js";
-import type { Log } from "./log.js";
+import type { DeviceLostError } from "../errors.js";
+import type { Log } from "../log.js";
 import { callable, oneOf } from "./options.js";
-import type { EngineInfo } from "./protocol.js";
+import type { EngineInfo } from "../protocol.js";
 import type { ServerInfo } from "./behind.js";
 
 /** What {@link Engine.on} tells, by the event's name. */

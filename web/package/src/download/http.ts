@@ -1,8 +1,8 @@
 /** Requests with the patience that train tunnels need, and files that are read through them without being kept. */
 
-import { makeError, PeregrineError } from "./errors.js";
+import { makeError, PeregrineError } from "../errors.js";
 import type { OnLoaded } from "./meter.js";
-import type { RemoteFile } from "./protocol.js";
+import type { RemoteFile } from "../protocol.js";
 import { ATTEMPTS, mayPass, pause } from "./retry.js";
 import { blobSource, truncated, type ByteSource } from "./source.js";
 

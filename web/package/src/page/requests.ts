@@ -2,7 +2,7 @@
 
 import type { Backend } from "./link.js";
 import { wrong } from "./options.js";
-import type { ApiRequest } from "./protocol.js";
+import type { ApiRequest } from "../protocol.js";
 import { Events } from "./stream.js";
 
 /**

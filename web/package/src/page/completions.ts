@@ -1,6 +1,6 @@
 /** `engine.chat.completions` and `engine.completions`. */
 
-import type { ChatCompletion, ChatCompletionChunk, ChatCompletionParams, ChatMessage, Completion, CompletionParams, Usage } from "./openai.js";
+import type { ChatCompletion, ChatCompletionChunk, ChatCompletionParams, ChatMessage, Completion, CompletionParams, Usage } from "../openai.js";
 import { checkCall } from "./options.js";
 import { jsonOf, type Requests } from "./requests.js";
 import { AnswerStream, type Events } from "./stream.js";

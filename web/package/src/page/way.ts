@@ -1,10 +1,10 @@
 /** Where an engine's calls go: to the device, and, when that is gone and the app agrees, to the server behind it. */
 
-import type { Behind, ServerInfo } from "./behind.js";
-import { makeError, type DeviceLostError, type PeregrineError } from "./errors.js";
+import type { Behind, ServerInfo, ServerReason } from "./behind.js";
+import { makeError, type DeviceLostError, type PeregrineError } from "../errors.js";
 import type { Backend, Pending } from "./link.js";
 import type { Listeners } from "./listeners.js";
-import type { CallName, Calls, EngineInfo } from "./protocol.js";
+import type { CallName, Calls, EngineInfo } from "../protocol.js";
 
 /** What answers, and what is known of it. */
 export interface Place {
@@ -26,6 +26,8 @@ export class Way implements Backend {
   readonly #course: Course;
   /** Whether the server has taken over, once the app has said whether it may. */
   #moving: Promise<boolean> | undefined;
+  /** What is wrong with the device for good. */
+  #broken: PeregrineError | undefined;
   readonly #end = new AbortController();
 
   constructor(place: Place, course: Course = {}) {
@@ -70,17 +72,20 @@ export class Way implements Backend {
 
   /** The device cannot answer: the server takes over where it is allowed to. `isBroken`: nothing more comes of the device. */
   broke(error: PeregrineError, isBroken = true): void {
+    if (isBroken) this.#broken ??= error;
     if (this.#moving || this.#end.signal.aborted) return;
     const reason = this.#course.behind?.reasonOf(error, isBroken);
-    if (reason !== undefined) this.#moving = this.#move(reason, error, isBroken);
+    if (reason !== undefined) this.#moving = this.#move(reason, error);
     else if (isBroken) this.#course.onBroken?.(error);
   }
 
-  async #move(reason: Parameters<Behind["takeOver"]>[0], error: PeregrineError, isBroken: boolean): Promise<boolean> {
+  async #move(reason: ServerReason, error: PeregrineError): Promise<boolean> {
     const there = await this.#course.behind?.takeOver(reason, error, this.#end.signal);
     if (this.#end.signal.aborted) return false;
     if (!there) {
-      if (isBroken) this.#course.onBroken?.(error);
+      // The device may have broken while the app was asked; else it answers on, and the app may be asked once more.
+      if (this.#broken) this.#course.onBroken?.(this.#broken);
+      else this.#moving = undefined;
       return false;
     }
     const { backend } = this.#place;

@@ -1,8 +1,8 @@
 /** From an address to a file in the store: is it there, is it still the one, what is missing. */
 
-import { makeError, PeregrineError } from "./errors.js";
+import { makeError, PeregrineError } from "../errors.js";
 import { mayPassLater, openHttp, patientFetch, problemOf, wholeLength } from "./http.js";
-import type { RemoteFile } from "./protocol.js";
+import type { RemoteFile } from "../protocol.js";
 import { append, canWrite, Entry, idOf, lock, PART, partLength, partName, seal, type Access, type Manifest } from "./store.js";
 import { Stored, type Options, type StoredSource } from "./stored.js";
 

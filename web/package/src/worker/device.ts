@@ -4,9 +4,9 @@
  * that leads to ours, for the moment in which it looks, and nothing else in the realm is touched.
  */
 
-import { makeError, type PeregrineError } from "./errors.js";
-import type { Log } from "./log.js";
-import type { GpuPreferences } from "./protocol.js";
+import { makeError, type PeregrineError } from "../errors.js";
+import type { Log } from "../log.js";
+import type { GpuPreferences } from "../protocol.js";
 
 /** The adapter as JavaScript sees it. */
 export interface AdapterFacts {

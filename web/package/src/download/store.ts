@@ -7,10 +7,10 @@
  * here once, and were right.
  */
 
-import { makeError } from "./errors.js";
+import { makeError } from "../errors.js";
 import { partsOf } from "./hub.js";
-import { text } from "./options.js";
-import type { RemoteFile } from "./protocol.js";
+import { text } from "../page/options.js";
+import type { RemoteFile } from "../protocol.js";
 
 const ROOT = "peregrine";
 const MANIFEST = "manifest.json";

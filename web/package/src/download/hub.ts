@@ -3,9 +3,9 @@
  * `GET /api/models/ORG/REPO/revision/main?blobs=true` lists the files, `/ORG/REPO/resolve/COMMIT/FILE` are their bytes.
  */
 
-import { makeError } from "./errors.js";
+import { makeError } from "../errors.js";
 import { patientFetch } from "./http.js";
-import type { RemoteFile } from "./protocol.js";
+import type { RemoteFile } from "../protocol.js";
 
 /** The type that is taken when a name says none. */
 const DEFAULT_TYPE = "Q4_K_M";

@@ -1,6 +1,6 @@
 /** Bytes as they come: how many, and how fast. */
 
-import type { Progress } from "./protocol.js";
+import type { Progress } from "../protocol.js";
 
 /** Called with the bytes loaded so far, and in all. */
 export type OnLoaded = (loaded: number, total: number) => void;

@@ -5,7 +5,7 @@
  * constructor, which is there for that moment only.
  */
 
-import { makeError } from "./errors.js";
+import { makeError } from "../errors.js";
 
 type Kind = "Worker" | "SharedWorker";
 type Constructor = new (address: unknown, options?: unknown) => object;

@@ -1,6 +1,6 @@
 /** How long to wait before asking a server again. */
 
-import { abortError } from "./errors.js";
+import { abortError } from "../errors.js";
 
 /** How often a server is asked in all. */
 export const ATTEMPTS = 5;

@@ -1,7 +1,7 @@
 /** Checks what an app gives: every field by its name, nested ones too; a name that is not known is refused, with the one that is near. */
 
-import { makeError, type PeregrineError } from "./errors.js";
-import { LEVELS } from "./log.js";
+import { makeError, type PeregrineError } from "../errors.js";
+import { LEVELS } from "../log.js";
 
 /** Throws, naming the field, unless the value fits. */
 export type Check = (value: unknown, field: string) => void;
@@ -139,7 +139,8 @@ const word: Check = (value, field) => {
 
 /** What a header can carry. The value is never shown: not even a wrong one. */
 const key: Check = (value, field) => {
-  if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) throw makeError("argument", `${field}: expected a text of ASCII characters without spaces`);
+  const isKey = typeof value === "string" && /^[\x21-\x7e]+$/.test(value) && !/["\\]/.test(value);
+  if (!isKey) throw makeError("argument", `${field}: expected a text of ASCII characters without spaces, quotes and backslashes`);
 };
 
 /** The address is not shown: there may be a key in it. */

@@ -1,11 +1,11 @@
 /** Where the model's bytes come from: files that the page gives, or addresses. */
 
-import { makeError, type PeregrineError } from "./errors.js";
+import { makeError, type PeregrineError } from "../errors.js";
 import { openStored } from "./download.js";
 import { mayPassLater, openHttp } from "./http.js";
 import { resolveHub } from "./hub.js";
 import { Meter, type OnLoaded } from "./meter.js";
-import type { Progress, RemoteFile, SourceSpec } from "./protocol.js";
+import type { Progress, RemoteFile, SourceSpec } from "../protocol.js";
 import { storedFiles, whyNotStored } from "./store.js";
 import { Slots, type NewHasher } from "./stored.js";
 
