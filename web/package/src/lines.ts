@@ -59,8 +59,9 @@ export function checkShared(request: LoadRequest): void {
   if (typeof SharedWorker === "undefined") throw makeError("not-supported", 'worker: "shared": there is no SharedWorker here');
   if (request.source.kind === "blobs") throw makeError("not-supported", 'worker: "shared" needs a model by its address or hub id');
   // A SharedWorker is a process of its own, into which no compiled module is taken: the message would never arrive.
-  if (isModule(request.wasm)) {
-    throw makeError("not-supported", 'wasmUrl: a WebAssembly.Module cannot go to worker: "shared"; give its address or bytes');
+  const module = isModule(request.wasm) ? "wasmUrl" : isModule(request.grammarWasm) ? "grammarUrl" : undefined;
+  if (module) {
+    throw makeError("not-supported", `${module}: a WebAssembly.Module cannot go to worker: "shared"; give its address or bytes`);
   }
   if (!navigator.locks) throw makeError("not-supported", 'worker: "shared" needs a page that is served over https or from localhost (navigator.locks)');
 }

@@ -51,6 +51,8 @@ export interface LoadRequest {
   memoryBudget?: number;
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
   wasm?: string | BufferSource | WebAssembly.Module;
+  /** grammar_bg.wasm or its address, likewise. */
+  grammarWasm?: string | BufferSource | WebAssembly.Module;
   /** An adapter that computes on the CPU will not do. */
   noSoftware?: boolean;
   /** The page has WebGPU itself. */

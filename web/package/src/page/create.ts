@@ -22,6 +22,8 @@ export interface DownloadOptions extends SourceOptions {
   signal?: AbortSignal;
   /** peregrine_bg.wasm or its address, for apps that serve it themselves. */
   wasmUrl?: string | URL | BufferSource | WebAssembly.Module;
+  /** grammar_bg.wasm or its address, likewise: for answers by a schema or with tools. */
+  grammarUrl?: string | URL | BufferSource | WebAssembly.Module;
   /** How much the engine says about itself: "off", "error", "warn" (default), "info" or "debug". */
   logLevel?: LogLevel;
   /** Who hears it. Default: `console`. */
@@ -71,8 +73,8 @@ export interface EngineOptions extends DownloadOptions {
   onWhere?: OnWhere;
 }
 
-function wasmOf(wasm: EngineOptions["wasmUrl"]): LoadRequest["wasm"] {
-  return typeof wasm === "string" || wasm instanceof URL ? addressOf(wasm, "wasmUrl").href : wasm;
+function wasmOf(wasm: EngineOptions["wasmUrl"], field: "wasmUrl" | "grammarUrl" = "wasmUrl"): LoadRequest["wasm"] {
+  return typeof wasm === "string" || wasm instanceof URL ? addressOf(wasm, field).href : wasm;
 }
 
 /** Does the work over a new link, and ends that when the signal says so. */
@@ -158,6 +160,8 @@ async function load(options: EngineOptions, course: Course, noSoftware: boolean,
   }
   const wasm = wasmOf(options.wasmUrl);
   if (wasm !== undefined) load.wasm = wasm;
+  const grammarWasm = wasmOf(options.grammarUrl, "grammarUrl");
+  if (grammarWasm !== undefined) load.grammarWasm = grammarWasm;
   if (signal?.aborted) throw abortError(signal);
   if (options.worker === "shared") {
     checkShared(load);

@@ -176,6 +176,7 @@ const LOADING: Record<string, Check> = {
   onProgress: callable,
   signal,
   wasmUrl: wasm,
+  grammarUrl: wasm,
   logLevel: oneOf(...LEVELS),
   logger: like("an object with the methods error, warn, info and debug", "error", "warn", "info", "debug"),
   contextLength: count(1),

@@ -9,6 +9,7 @@ import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
 import type { Usage } from "../openai.js";
 import { sharedBy, type ApiRequest, type ApiResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Port, type Progress, type ToWorker } from "../protocol.js";
 import { blobSource, openSources, type Sources } from "../download/source.js";
+import { grammarsOf } from "./grammars.js";
 import { begin } from "./wasm.js";
 
 /** A page that talks with the worker. */
@@ -285,8 +286,9 @@ export class Server {
           } else if (told[at] !== event) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
           at++;
         };
+        const grammars = request.needsGrammars ? await grammarsOf(engine, this.#request?.grammarWasm) : undefined;
         const isCancelled = () => client.aborted.has(id) || !this.#clients.has(client);
-        const result = (await client.session.respond(request, head, tell, isCancelled)) as ApiResult;
+        const result = (await client.session.respond(request, head, tell, isCancelled, grammars)) as ApiResult;
         if (this.#lost) throw this.#lost;
         if (result.cancelled && at < told.length) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
         this.#recovered = false;
