@@ -2,9 +2,14 @@
 
 mod call;
 mod json;
+mod news;
 mod parser;
+mod schema;
+mod tags;
 
-pub use self::parser::{CallNews, News, Parser};
+pub use self::news::{CallNews, News};
+pub use self::parser::Parser;
+pub use self::schema::call_schema;
 
 #[cfg(test)]
 mod tests;
