@@ -183,6 +183,7 @@ kernels! {
     SSD_STATES_COOPERATIVE = "ssm" / "ssd_states_cooperative": COOPERATIVE STEP SSD_COOPERATIVE;
     SSD_OUTPUT_COOPERATIVE = "ssm" / "ssd_output_cooperative": COOPERATIVE STEP SSD_COOPERATIVE;
     CANDIDATES = "sample" / "candidates": CANDIDATE;
+    MASKED_CANDIDATES = "sample" / "masked_candidates": CANDIDATE;
     SAMPLE = "sample" / "sample": CANDIDATE NEXT_TOKEN;
     WEIGH = "sample" / "weigh": CANDIDATE DRAWING;
     GATHER = "sample" / "gather": CANDIDATE DRAWING SCAN;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use peregrine::Error;
 use peregrine::checkpoint::{Checkpoint, MemorySource};
+use peregrine::constraint::{allow, allows, mask_words};
 use peregrine::format::Format;
 use peregrine::gpu::{GpuOptions, ShapeClass};
 use peregrine::model::LoadOptions;
@@ -102,6 +103,23 @@ impl Noise {
         all[self.below(all.len())]
     }
 
+    /// A mask that allows at least one of so many tokens, with bits behind the last that mean nothing.
+    fn mask(&mut self, len: usize) -> (&'static str, Vec<u32>) {
+        let kind = self.pick(&["half", "few", "one", "all but one", "all"]);
+        let one = self.below(len) as u32;
+        let mut mask = vec![0u32; mask_words(len as u32)];
+        for word in &mut mask {
+            *word = match kind {
+                "half" => self.next(),
+                "few" if self.below(20) == 0 => self.next() & self.next(),
+                "few" | "one" => 0,
+                _ => u32::MAX,
+            };
+        }
+        allow(&mut mask, one, kind != "all but one" || len == 1);
+        (kind, mask)
+    }
+
     /// Logits of one of several kinds.
     fn logits(&mut self, len: usize) -> (&'static str, Vec<f32>) {
         let spread = self.pick(&[0.01f32, 1.0, 3.0, 30.0]);
@@ -167,7 +185,7 @@ fn the_gpu_draws_what_the_host_draws() {
         let (kind, logits) = noise.logits(len);
         for n in 0..3 {
             let options = noise.options();
-            let found = block_on(session.draw_on_gpu(&logits, &options, n)).unwrap();
+            let found = block_on(session.draw_on_gpu(&logits, &options, n, None)).unwrap();
             let expected = host(&options, &logits, n);
             assert_eq!(found, expected, "noise {start}: {len} {kind} logits, draw {n}, {options:?}");
             different += u32::from(found != host(&SamplingOptions::greedy(), &logits, 0));
@@ -177,6 +195,87 @@ fn the_gpu_draws_what_the_host_draws() {
     assert!(different > 200, "{different}");
 }
 
+/// Draw number `n` of the host under a mask.
+fn masked_host(options: &SamplingOptions, logits: &[f32], n: u64, mask: &[u32]) -> u32 {
+    let mut sampler = Sampler::new(options.clone()).unwrap();
+    (0..=n).map(|_| sampler.sample_masked(logits, &[], Some(mask)).unwrap()).last().unwrap()
+}
+
+#[test]
+fn the_gpu_draws_under_a_mask_what_the_host_draws() {
+    let mut session = open(ShapeClass::Hardware);
+    let mut noise = Noise::fresh();
+    let (mut different, mut forbidden) = (0, 0);
+    for round in 0..300 {
+        let start = noise.0;
+        let len = noise.pick(&[1, 2, 31, 32, 33, 63, 65, 1000, 4097, 6144, 32_784, 65_537, LARGEST as usize]);
+        let len = if round % 8 == 0 { len } else { len.min(5000 + noise.below(3000)) };
+        let (kind, logits) = noise.logits(len);
+        for n in 0..3 {
+            let (masked, mask) = noise.mask(len);
+            let options = if n == 0 { SamplingOptions::greedy() } else { noise.options() };
+            let found = block_on(session.draw_on_gpu(&logits, &options, n, Some(&mask))).unwrap();
+            let expected = masked_host(&options, &logits, n, &mask);
+            let what = || format!("noise {start}: {len} {kind} logits, mask {masked}, draw {n}, {options:?}");
+            assert_eq!(found, expected, "{}", what());
+            assert!(allows(&mask, found), "{}", what());
+            different += u32::from(found != masked_host(&SamplingOptions::greedy(), &logits, 0, &mask));
+            forbidden += u32::from(!allows(&mask, host(&options, &logits, n)));
+        }
+    }
+    assert!(different > 50, "not only the likeliest tokens: {different}");
+    assert!(forbidden > 100, "without the mask it would be another one: {forbidden}");
+    // What a masked draw leaves behind changes no other: the mask stays in its buffer.
+    let options = SamplingOptions { temperature: 1.0, top_p: 1.0, ..SamplingOptions::default() };
+    let logits: Vec<f32> = (0..5000).map(|_| noise.normal()).collect();
+    block_on(session.draw_on_gpu(&logits, &options, 0, Some(&[1; 157]))).unwrap();
+    let found = block_on(session.draw_on_gpu(&logits, &options, 1, None)).unwrap();
+    assert_eq!(found, host(&options, &logits, 1));
+}
+
+#[test]
+fn a_masked_software_adapter_takes_the_likeliest() {
+    let mut software = open(ShapeClass::Software);
+    let mut noise = Noise::fresh();
+    for _ in 0..20 {
+        let start = noise.0;
+        let len = 1 + noise.below(7000);
+        let (kind, logits) = noise.logits(len);
+        let (masked, mask) = noise.mask(len);
+        let greedy = SamplingOptions::greedy();
+        let found = block_on(software.draw_on_gpu(&logits, &greedy, 0, Some(&mask))).unwrap();
+        let what = format!("noise {start}: {len} {kind} logits, mask {masked}");
+        assert_eq!(found, masked_host(&greedy, &logits, 0, &mask), "{what}");
+    }
+}
+
+/// Logits that are no numbers show whether the mask allows their tokens or not, and no other token's may be drawn.
+#[test]
+fn a_mask_hides_no_wrong_logit() {
+    let mut session = open(ShapeClass::Hardware);
+    let mut mask = vec![0; 94];
+    allow(&mut mask, 77, true);
+    for options in [SamplingOptions::default(), SamplingOptions::greedy()] {
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY] {
+            for at in [0, 77, 2999] {
+                let mut logits = vec![0.0; 3000];
+                logits[at] = bad;
+                let found = block_on(session.draw_on_gpu(&logits, &options, 0, Some(&mask)));
+                assert!(matches!(found, Err(Error::Sampling { field, .. }) if field == "logits"), "{bad} at {at}");
+                let mut sampler = Sampler::new(options.clone()).unwrap();
+                let found = sampler.sample_masked(&logits, &[], Some(&mask));
+                assert!(matches!(found, Err(Error::Sampling { field, .. }) if field == "logits"), "{bad} at {at}");
+            }
+        }
+        let mut drawn = |mask: &[u32]| block_on(session.draw_on_gpu(&[0.0; 3000], &options, 0, Some(mask)));
+        assert_eq!(drawn(&mask).unwrap(), 77);
+        assert!(drawn(&[0; 94]).is_err(), "nothing is allowed");
+        let mut sampler = Sampler::new(options.clone()).unwrap();
+        let refused = sampler.sample_masked(&[0.0; 3000], &[], Some(&[0; 94]));
+        assert!(matches!(refused, Err(Error::Grammar { .. })));
+    }
+}
+
 #[test]
 fn the_comparison_with_the_host_can_fail() {
     let mut session = open(ShapeClass::Hardware);
@@ -184,7 +283,7 @@ fn the_comparison_with_the_host_can_fail() {
     let logits: Vec<f32> = (0..5000).map(|_| noise.normal()).collect();
     let options = SamplingOptions { temperature: 1.0, top_p: 1.0, ..SamplingOptions::default() };
     let draws = |session: &mut Session, options: &SamplingOptions| -> Vec<u32> {
-        (0..20).map(|n| block_on(session.draw_on_gpu(&logits, options, n)).unwrap()).collect()
+        (0..20).map(|n| block_on(session.draw_on_gpu(&logits, options, n, None)).unwrap()).collect()
     };
     let expected: Vec<u32> = (0..20).map(|n| host(&options, &logits, n)).collect();
     assert_eq!(draws(&mut session, &options), expected);
@@ -207,7 +306,7 @@ fn draws_of_the_gpu_follow_the_probabilities() {
     const DRAWS: u32 = 3000;
     let mut counts = [0u32; 8];
     for n in 0..DRAWS {
-        counts[block_on(session.draw_on_gpu(&logits, &options, n.into())).unwrap() as usize] += 1;
+        counts[block_on(session.draw_on_gpu(&logits, &options, n.into(), None)).unwrap() as usize] += 1;
     }
     let chi_square = |temperature: f64| {
         let weights = logits.map(|l| (f64::from(l) / temperature).exp());
@@ -225,7 +324,7 @@ fn draws_of_the_gpu_follow_the_probabilities() {
 fn what_is_no_number_is_seen_on_the_gpu() {
     let mut session = open(ShapeClass::Hardware);
     let options = SamplingOptions::default();
-    let mut draw = |logits: &[f32], options: &SamplingOptions| block_on(session.draw_on_gpu(logits, options, 0));
+    let mut draw = |logits: &[f32], options: &SamplingOptions| block_on(session.draw_on_gpu(logits, options, 0, None));
     for options in [options.clone(), SamplingOptions::greedy()] {
         for bad in [
             vec![f32::NEG_INFINITY; 3000],
@@ -241,7 +340,7 @@ fn what_is_no_number_is_seen_on_the_gpu() {
         assert!(draw(&[0.0; 3000], &options).is_ok(), "and what follows is drawn again");
     }
     let mut software = open(ShapeClass::Software);
-    let refused = block_on(software.draw_on_gpu(&[0.0; 3000], &options, 0));
+    let refused = block_on(software.draw_on_gpu(&[0.0; 3000], &options, 0, None));
     assert!(matches!(refused, Err(Error::Unsupported { .. })), "the host draws there");
-    block_on(software.draw_on_gpu(&[0.0; 3000], &SamplingOptions::greedy(), 0)).unwrap();
+    block_on(software.draw_on_gpu(&[0.0; 3000], &SamplingOptions::greedy(), 0, None)).unwrap();
 }

@@ -173,7 +173,7 @@ fn check_model(args: &Args, gpu: &Gpu, checkpoint: &Checkpoint, _: &Path) -> Out
         let options = SamplingOptions { temperature: 1.0, top_k, top_p, min_p, ..SamplingOptions::default() };
         let mut sampler = Sampler::new(options.clone())?;
         for n in 0..if engine.model().draws_at_temperatures() { 10 } else { 0 } {
-            let found = block_on(session.draw_on_gpu(&logits, &options, n))?;
+            let found = block_on(session.draw_on_gpu(&logits, &options, n, None))?;
             draws += 1;
             draws_differ += u32::from(found != sampler.sample(&logits, &[])?);
         }

@@ -145,6 +145,14 @@ pub enum Error {
         /// Value.
         found: String,
     },
+    /// A grammar (a JSON schema, a regular expression) that cannot be used, or that an answer could not be made by.
+    #[error("{place}: {detail}")]
+    Grammar {
+        /// Which grammar, and where in it: `response_format`, a file, a path into a schema.
+        place: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// An argument of a call makes no sense.
     #[error("{field}: expected {expected}, found {found}")]
     Argument {
@@ -241,6 +249,7 @@ impl Error {
             Self::TokenOutOfRange { .. } => "token-out-of-range",
             Self::ContextFull { .. } => "context-full",
             Self::Sampling { .. } => "sampling",
+            Self::Grammar { .. } => "grammar",
             Self::Argument { .. } => "argument",
             Self::NoGpu { .. } => "no-gpu",
             Self::Gpu { .. } => "gpu",

@@ -53,6 +53,7 @@ pub mod chat;
 pub mod check;
 pub mod checkpoint;
 pub mod config;
+pub mod constraint;
 pub mod error;
 pub mod fidelity;
 pub mod format;

@@ -174,6 +174,7 @@ pub fn signatures() -> Vec<Signature> {
         ssm::SsdOutput::signature(),
         ssm::SsdOutputCooperative::signature(),
         sample::Candidates::signature(),
+        sample::MaskedCandidates::signature(),
         sample::Sample::signature(),
         sample::Weigh::signature(),
         sample::Gather::signature(),

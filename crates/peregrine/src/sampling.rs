@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::drawing::{Drawing, MOST_TOKENS};
+use crate::constraint::allows;
 use crate::{Error, Result};
 
 /// How the next token is drawn.
@@ -164,10 +165,19 @@ impl Sampler {
     /// [`Error::Sampling`] if a logit is NaN or plus infinity, if there is none, or if all are minus infinity;
     /// [`Error::TokenOutOfRange`] for a token of the history or of the biases that has no logit.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<u32> {
+        self.sample_masked(logits, history, None)
+    }
+
+    /// The same of the tokens that a [mask](crate::constraint::Constraint::mask) allows. Logits that are no numbers are errors whether
+    /// the mask allows their tokens or not.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`]; [`Error::Grammar`] where mask and biases together allow no token.
+    pub fn sample_masked(&mut self, logits: &[f32], history: &[u32], mask: Option<&[u32]>) -> Result<u32> {
         if let Some((at, bad)) = logits.iter().enumerate().find(|(_, l)| l.is_nan() || **l == f32::INFINITY) {
             return Err(wrong("logits", "numbers", format!("{bad} for token {at}")));
         }
-        if self.options.is_plain() {
+        if self.options.is_plain() && mask.is_none() {
             return self.draw(logits);
         }
         let mut scratch = std::mem::take(&mut self.logits);
@@ -176,6 +186,13 @@ impl Sampler {
         self.bias(&mut scratch)?;
         if self.options.repetition_penalty != 1.0 {
             self.penalise(&mut scratch, history)?;
+        }
+        if let Some(mask) = mask {
+            forbid(&mut scratch, mask);
+            if scratch.iter().all(|logit| *logit == f32::NEG_INFINITY) {
+                let detail = "no token is allowed here: neither the grammar nor the biases leave one".into();
+                return Err(Error::Grammar { place: "constraint".into(), detail });
+            }
         }
         let token = self.draw(&scratch);
         self.logits = scratch;
@@ -257,12 +274,26 @@ pub struct Logprobs {
     pub top: Vec<(u32, f32)>,
 }
 
+impl Logprobs {
+    /// Of a token that had to come.
+    pub fn certain(token: u32, top: u32) -> Self {
+        Self { logprob: 0.0, top: (top > 0).then_some((token, 0.0)).into_iter().collect() }
+    }
+}
+
+/// Makes the logits of tokens that a mask does not allow minus infinity.
+pub fn forbid(logits: &mut [f32], mask: &[u32]) {
+    (0u32..).zip(logits).filter(|(id, _)| !allows(mask, *id)).for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+}
+
 /// Log-probabilities of `token` and of the `top` likeliest tokens under `logits` \[V\], before any bias, penalty or temperature.
+/// Tokens whose logit is minus infinity are not among the likeliest.
 pub fn logprobs(logits: &[f32], token: u32, top: u32) -> Logprobs {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|logit| f64::from(logit - max).exp()).sum();
     let of = |logit: f32| (f64::from(logit - max) - sum.ln()) as f32;
-    let mut candidates: Vec<Candidate> = (0u32..).zip(logits).map(Candidate::new).collect();
+    let possible = (0u32..).zip(logits).filter(|(_, logit)| **logit != f32::NEG_INFINITY);
+    let mut candidates: Vec<Candidate> = possible.map(Candidate::new).collect();
     let top = (top as usize).min(candidates.len());
     if top > 0 && top < candidates.len() {
         candidates.select_nth_unstable_by(top - 1, |a, b| b.cmp(a));

@@ -321,7 +321,7 @@ async fn draws(session: &mut Session) -> Result<Option<Comparison>> {
         let mut sampler = Sampler::new(options.clone())?;
         for n in 0..if options.is_greedy() { 1 } else { DRAWS } {
             let expected = sampler.sample(&logits, &[])?;
-            let found = match session.draw_on_gpu(&logits, &options, n).await {
+            let found = match session.draw_on_gpu(&logits, &options, n, None).await {
                 Ok(found) => found,
                 Err(Error::Sampling { .. }) => u32::MAX,
                 Err(error) => return Err(error),

@@ -1,6 +1,7 @@
 //! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of text come out.
 
 mod answer;
+mod constrained;
 mod copies;
 mod drawing;
 mod garbled;
@@ -13,6 +14,7 @@ mod snapshots;
 mod steps;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
 use self::kept::Snapshots;
@@ -30,7 +32,7 @@ use crate::tokenizer::Tokenizer;
 /// A model with its tokenizer and chat template; sessions share it.
 pub struct Engine {
     model: Model,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
 }
 
@@ -54,7 +56,7 @@ impl Engine {
             .transpose()?
             .map(|template| template.with_tokens(&checkpoint.named_tokens));
         let model = Model::load(gpu, checkpoint, options, progress).await?;
-        Ok(Rc::new(Self { model, tokenizer, template }))
+        Ok(Rc::new(Self { model, tokenizer: Arc::new(tokenizer), template }))
     }
 
     /// The model.
@@ -70,6 +72,11 @@ impl Engine {
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The same for whoever goes to another thread with it, or makes grammars of its tokens.
+    pub fn shared_tokenizer(&self) -> Arc<Tokenizer> {
+        self.tokenizer.clone()
     }
 
     /// The chat template, where the checkpoint has one.
@@ -94,6 +101,8 @@ pub struct Session {
     state: State,
     decode: Plan,
     prefill: Plan,
+    /// Draws under a mask; made when the first answer wants it.
+    masked: Option<Plan>,
     /// Base of the angle of each pair of an attention head: theta^(-2i/hd), f64.
     frequencies: Vec<f64>,
     /// Everything read or about to be.
@@ -130,6 +139,7 @@ impl Session {
         Ok(Self {
             decode: model.plan(&state, false),
             prefill: model.plan(&state, true),
+            masked: None,
             engine: engine.clone(),
             state,
             frequencies,

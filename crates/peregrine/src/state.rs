@@ -11,6 +11,7 @@ use bytemuck::{Pod, Zeroable};
 use futures_util::future::try_join;
 
 use crate::config::Config;
+use crate::constraint::mask_words;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::sampling::Drawing;
@@ -45,12 +46,16 @@ pub struct NextToken {
     pub bins: wgpu::Buffer,
     /// \[66, 4\], u32: the same of the pieces of the vocabulary, see `shaders/sample/gather.wgsl`.
     pub pieces: wgpu::Buffer,
+    /// \[V / 32\], u32: which tokens a constraint lets come next, bit t % 32 of word t / 32 is token t's.
+    pub mask: wgpu::Buffer,
+    /// \[V\]: as `kept`, but minus infinity for tokens that the mask does not allow.
+    pub masked: wgpu::Buffer,
 }
 
 impl NextToken {
     /// For steps of up to `chunk` tokens.
     fn new(gpu: &Gpu, vocab_size: u32, chunk: u32) -> Result<Self> {
-        let [ids, control, kept, candidates, bins, pieces] = Self::storage_bytes(vocab_size, chunk);
+        let [ids, control, kept, candidates, bins, pieces, mask] = Self::storage_bytes(vocab_size, chunk);
         Ok(Self {
             ids: gpu.storage("ids", ids)?,
             control: gpu.storage("control", control)?,
@@ -60,23 +65,26 @@ impl NextToken {
             drawing: gpu.uniform("drawing", bytemuck::bytes_of(&Drawing::default())),
             bins: gpu.storage("bins", bins)?,
             pieces: gpu.storage("pieces", pieces)?,
+            mask: gpu.storage("mask", mask)?,
+            masked: gpu.storage("masked logits", kept)?,
         })
     }
 
-    fn buffers(&self) -> [&wgpu::Buffer; 8] {
-        [&self.ids, &self.control, &self.kept, &self.candidates, &self.ends, &self.drawing, &self.bins, &self.pieces]
+    fn buffers(&self) -> [&wgpu::Buffer; 10] {
+        let Self { ids, control, kept, candidates, ends, drawing, bins, pieces, mask, masked } = self;
+        [ids, control, kept, candidates, ends, drawing, bins, pieces, mask, masked]
     }
 
-    /// ids, control, kept, candidates, bins, pieces
-    fn storage_bytes(vocab_size: u32, chunk: u32) -> [u64; 6] {
-        let pieces = u64::from(CANDIDATES);
-        [4 * u64::from(chunk), 16, 4 * u64::from(vocab_size), 16 * pieces, 4 * 3 * 1024, 16 * (pieces + 2)]
+    /// ids, control, kept (and masked), candidates, bins, pieces, mask
+    fn storage_bytes(vocab_size: u32, chunk: u32) -> [u64; 7] {
+        let (pieces, logits, mask) = (u64::from(CANDIDATES), 4 * u64::from(vocab_size), mask_words(vocab_size));
+        [4 * u64::from(chunk), 16, logits, 16 * pieces, 4 * 3 * 1024, 16 * (pieces + 2), 4 * mask as u64]
     }
 
     /// Bytes of all its buffers.
     fn bytes(vocab_size: u32, chunk: u32) -> u64 {
         let storage = Self::storage_bytes(vocab_size, chunk).map(Gpu::storage_bytes);
-        storage.iter().sum::<u64>() + (size_of::<Ends>() + size_of::<Drawing>()) as u64
+        storage.iter().sum::<u64>() + storage[2] + (size_of::<Ends>() + size_of::<Drawing>()) as u64
     }
 }
 

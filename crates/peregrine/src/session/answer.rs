@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::constraint::Grammar;
 use crate::sampling::{Logprobs, SamplingOptions};
 
 /// What to do with a conversation that does not fit the context.
@@ -27,8 +28,12 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// Tell how likely each token was, and so many of the likeliest (see [`crate::sampling::logprobs`]).
     pub logprobs: Option<u32>,
-    /// Go on after an end token (benchmarks).
+    /// Go on after an end token (benchmarks). Under a grammar no end token comes as long as another one may, and the answer ends where
+    /// nothing can follow.
     pub ignore_end: bool,
+    /// What the answer must look like. It ends by itself where nothing can follow, and else with an end token where it is complete; one
+    /// that `max_tokens`, a full context or a stop text cuts short is not.
+    pub grammar: Option<Rc<dyn Grammar>>,
     /// What [`Session::chat`](super::Session::chat) does with a conversation that does not fit the context.
     pub overflow: Overflow,
     /// Asked between steps; `true` stops. What was read stays read.
@@ -43,6 +48,7 @@ impl Default for GenerateOptions {
             stop: Vec::new(),
             logprobs: None,
             ignore_end: false,
+            grammar: None,
             overflow: Overflow::default(),
             cancel: None,
         }
@@ -63,7 +69,7 @@ pub struct Piece {
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// The model said so, with an end token; or a stop text came.
+    /// The model said so, with an end token; a stop text came; or nothing can follow under the grammar.
     Stop,
     /// `max_tokens` were made.
     Length,

@@ -1,6 +1,7 @@
 //! Draws of the GPU from given logits: for tests and `check`.
 
 use super::Session;
+use crate::constraint::mask_words;
 use crate::error::{Error, Result};
 use crate::plan::{Draw, Needed, Step};
 use crate::sampling::{Drawing, SamplingOptions};
@@ -8,13 +9,23 @@ use crate::state::Ends;
 
 impl Session {
     /// Draw number `n` by the GPU from `logits`, at most \[V\] of them; biases and penalties are not for the GPU and left out.
+    /// Where there is a `mask`, only from the tokens that it allows ([`mask_words`](crate::constraint::mask_words) of the logits).
     /// The session's states stay as they are, its logits on the GPU do not.
     ///
     /// # Errors
     /// [`Error::Sampling`] for options out of range, and where the GPU finds a logit that is no number; [`Error::Argument`] for
     /// more logits than tokens; [`Error::Unsupported`] where the host draws; what the device says.
-    pub async fn draw_on_gpu(&mut self, logits: &[f32], options: &SamplingOptions, n: u64) -> Result<u32> {
+    pub async fn draw_on_gpu(
+        &mut self,
+        logits: &[f32],
+        options: &SamplingOptions,
+        n: u64,
+        mask: Option<&[u32]>,
+    ) -> Result<u32> {
         options.validate()?;
+        if mask.is_some() {
+            self.prepare_masked().await?;
+        }
         let (model, next) = (&self.engine.model, &self.state.next);
         model.turns.free().await;
         let vocab_size = model.config.vocab_size;
@@ -42,12 +53,19 @@ impl Session {
         if draw == Draw::Weighted {
             gpu.write(&next.drawing, 0, bytemuck::bytes_of(&Drawing::new(options, n)));
         }
-        let dispatches = self.decode.dispatches();
+        let plan = match (mask, &self.masked) {
+            (Some(mask), Some(plan)) => {
+                gpu.write(&next.mask, 0, bytemuck::cast_slice(&mask[..mask.len().min(mask_words(vocab_size))]));
+                plan
+            }
+            _ => &self.decode,
+        };
+        let dispatches = plan.dispatches();
         let is_last = |needed| matches!(needed, Needed::Token | Needed::Likeliest | Needed::Weighted);
         let first = dispatches.iter().position(|d| is_last(d.needed)).unwrap_or(dispatches.len());
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         let step = Step { tokens: 1, ..Step::default() };
-        self.decode.encode(&mut encoder, &step, draw, first..dispatches.len(), model.kv());
+        plan.encode(&mut encoder, &step, draw, first..dispatches.len(), model.kv());
         gpu.queue().submit([encoder.finish()]);
         let found: Vec<u32> = gpu.read(&next.control, 0, 4).await?.into_iter().map(f32::to_bits).collect();
         match found[..] {

@@ -42,16 +42,22 @@ impl Session {
 
     /// Queues these dispatches of a step.
     pub(super) fn submit(&self, step: &Step, draw: plan::Draw, range: Range<usize>) {
-        let encoder = self.encode(step, draw, range);
-        self.engine.model.gpu.queue().submit([encoder.finish()]);
+        let gpu = &self.engine.model.gpu;
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        self.encode_into(&mut encoder, step, draw, range);
+        gpu.queue().submit([encoder.finish()]);
     }
 
     /// Records these dispatches of a step.
-    pub(super) fn encode(&self, step: &Step, draw: plan::Draw, range: Range<usize>) -> wgpu::CommandEncoder {
+    pub(super) fn encode_into(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        step: &Step,
+        draw: plan::Draw,
+        range: Range<usize>,
+    ) {
         let plan = if step.tokens > 1 { &self.prefill } else { &self.decode };
-        let mut encoder = self.engine.model.gpu.device().create_command_encoder(&Default::default());
-        plan.encode(&mut encoder, step, draw, range, self.engine.model.kv());
-        encoder
+        plan.encode(encoder, step, draw, range, self.engine.model.kv());
     }
 
     /// How many dispatches a step has.

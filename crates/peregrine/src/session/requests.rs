@@ -5,7 +5,7 @@ use super::{Engine, Finish, GenerateOptions, Generated, Overflow, Piece, Session
 use crate::chat::{ChatTemplate, Message, Rendering, Transcript};
 use crate::error::{Error, Result};
 use crate::gpu::Instant;
-use crate::sampling::logprobs;
+use crate::sampling::Logprobs;
 use crate::text::{StopScan, TextStream};
 use crate::tokenizer::Tokenizer;
 
@@ -148,7 +148,14 @@ impl Session {
             answer.finish = Finish::Cancelled;
             return Ok(answer);
         }
-        while (answer.ids.len() as u32) < options.max_tokens {
+        loop {
+            if draw.is_finished() {
+                answer.finish = Finish::Stop;
+                break;
+            }
+            if answer.ids.len() as u32 >= options.max_tokens {
+                break;
+            }
             if self.ids.len() as u64 > u64::from(self.state.context_length) {
                 let shed = match conversation {
                     Some((template, messages)) => self.shed(template, messages, &answer.ids).await?,
@@ -161,7 +168,12 @@ impl Session {
                 answer.dropped_messages = dropped as u32;
             }
             let more = (answer.ids.len() as u32) + 1 < options.max_tokens;
-            let Some(token) = self.next_token(&mut draw, more, options.cancel.as_deref()).await? else {
+            let forced = draw.forced()?;
+            let next = match forced {
+                Some(token) => Some(token),
+                None => self.next_token(&mut draw, more, options.cancel.as_deref()).await?,
+            };
+            let Some(token) = next else {
                 answer.finish = Finish::Cancelled;
                 break;
             };
@@ -170,16 +182,19 @@ impl Session {
                 answer.prefill_seconds = first.since(start);
             }
             let control = engine.tokenizer.special_text(token);
-            if engine.tokenizer.is_end(token) && !options.ignore_end {
+            if engine.tokenizer.is_end(token) && (!options.ignore_end || draw.must_end(token)) {
                 answer.finish = Finish::Stop;
                 // A stop text may end with it, and then begins earlier.
                 answer.text.push_str(&scan.push_control(control.unwrap_or_default()));
                 self.take_back();
                 break;
             }
-            let logprobs = options.logprobs.map(|top| logprobs(&self.logits, token, top));
+            let logprobs = options.logprobs.map(|top| match forced {
+                Some(token) => Logprobs::certain(token, top),
+                None => draw.logprobs(&self.logits, token, top),
+            });
+            draw.accept(token)?;
             answer.ids.push(token);
-            draw.accept(token);
             self.accept(token);
             let text = stream.push(token);
             written.push_str(&text);

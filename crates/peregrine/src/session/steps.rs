@@ -9,12 +9,13 @@
 //! host, which reads the logits of every token back; so are all at a temperature where the CPU computes, to which a read-back
 //! costs nothing. Both draw the same tokens.
 
+use super::constrained::Constrained;
 use super::{GenerateOptions, Session, rope_table};
 use crate::error::{Error, Result};
 use crate::gpu::{Instant, Reading};
 use crate::model::turns::Turn;
 use crate::plan::{self, Step};
-use crate::sampling::Sampler;
+use crate::sampling::{Logprobs, Sampler, forbid, logprobs};
 use crate::state::{Ends, MAX_ENDS, splits};
 
 /// How the tokens of an answer are drawn.
@@ -23,17 +24,47 @@ pub(super) struct Draw {
     /// On the GPU, where nothing looks back.
     by: plan::Draw,
     /// The token that is on its way.
-    reading: Option<Reading>,
+    pub(super) reading: Option<Reading>,
     /// A buffer to read the next one with.
     spare: Option<wgpu::Buffer>,
     /// Whether the session's logits are still on the GPU.
     drawn: bool,
+    /// What may come.
+    pub(super) constrained: Option<Constrained>,
 }
 
 impl Draw {
-    /// The token that was drawn belongs to the answer.
-    pub(super) fn accept(&mut self, token: u32) {
+    /// The token that was drawn, or had to come, belongs to the answer.
+    pub(super) fn accept(&mut self, token: u32) -> Result<()> {
         self.sampler.accept(token);
+        self.constrained.as_mut().map_or(Ok(()), |constrained| constrained.accept(token))
+    }
+
+    /// A token that must come next, if there is one.
+    pub(super) fn forced(&mut self) -> Result<Option<u32>> {
+        self.constrained.as_mut().map_or(Ok(None), Constrained::next_forced)
+    }
+
+    /// Whether nothing can follow.
+    pub(super) fn is_finished(&mut self) -> bool {
+        self.constrained.as_mut().is_some_and(Constrained::is_finished)
+    }
+
+    /// Whether the answer ends with this token, whatever the caller does with end tokens.
+    pub(super) fn must_end(&self, token: u32) -> bool {
+        self.constrained.as_ref().is_some_and(|constrained| constrained.must_end(token))
+    }
+
+    /// How likely the token was that was drawn from these logits.
+    pub(super) fn logprobs(&self, logits: &[f32], token: u32, top: u32) -> Logprobs {
+        match &self.constrained {
+            None => logprobs(logits, token, top),
+            Some(constrained) => {
+                let mut masked = logits.to_vec();
+                forbid(&mut masked, constrained.last_mask());
+                logprobs(&masked, token, top)
+            }
+        }
     }
 }
 
@@ -96,7 +127,8 @@ impl Session {
             let gpu = self.engine.model.gpu();
             gpu.write(&self.state.next.ends, 0, bytemuck::bytes_of(&table));
         }
-        Ok(Draw { sampler, by, reading: None, spare: None, drawn: false })
+        let constrained = Constrained::begin(self, options)?;
+        Ok(Draw { sampler, by, reading: None, spare: None, drawn: false, constrained })
     }
 
     /// The next token, or `None` when cancelled. `more`: another one will be wanted unless this one ends the answer.
@@ -124,7 +156,8 @@ impl Session {
                     found: "none".into(),
                 });
             }
-            return draw.sampler.sample(&self.logits, &self.ids).map(Some);
+            let mask = draw.constrained.as_mut().map(Constrained::mask).transpose()?;
+            return draw.sampler.sample_masked(&self.logits, &self.ids, mask).map(Some);
         }
         if cancel.is_some_and(|cancelled| cancelled()) {
             return Ok(None);
@@ -134,18 +167,25 @@ impl Session {
             if self.pending > chunk && !self.run(cancel, chunk).await? {
                 return Ok(None);
             }
+            if draw.constrained.is_some() {
+                self.prepare_masked().await?;
+            }
             let newest = self.ids[self.ids.len() - self.pending..].to_vec();
             self.engine.model.turns.free().await;
             let step = self.begin_step(&newest, 1)?;
             let Some(first) = self.submit_parts(&step, draw.by, cancel).await? else {
                 return Ok(None);
             };
-            draw.reading = Some(self.submit_and_draw(draw, &step, first));
-            self.pending = 0;
+            if draw.constrained.is_some() {
+                self.submit_and_draw_masked(draw, &step, first).await?;
+            } else {
+                draw.reading = Some(self.submit_and_draw(draw, &step, first));
+                self.pending = 0;
+            }
         }
         draw.drawn = true;
         let room = self.state.position < self.state.context_length;
-        let next = if more && room {
+        let next = if more && room && draw.constrained.is_none() {
             self.engine.model.turns.free().await;
             self.ahead = 1;
             // The step runs on the token that was drawn last.
@@ -220,16 +260,28 @@ impl Session {
     fn submit_and_draw(&mut self, draw: &mut Draw, step: &Step, first: usize) -> Reading {
         // They stay on the GPU: those that are here are of an earlier place.
         self.logits.clear();
+        let reading = self.read_drawn(draw, |session, encoder, by| {
+            session.encode_into(encoder, step, by, first..session.dispatches(step));
+        });
+        self.end_step(step);
+        reading
+    }
+
+    /// Queues what draws a token, and a read-back of it.
+    pub(super) fn read_drawn(
+        &self,
+        draw: &mut Draw,
+        encode: impl FnOnce(&Self, &mut wgpu::CommandEncoder, plan::Draw),
+    ) -> Reading {
         let gpu = &self.engine.model.gpu;
         let staging = draw.spare.take().unwrap_or_else(|| gpu.staging(16));
         if draw.by == plan::Draw::Weighted {
             gpu.write(&self.state.next.drawing, 0, bytemuck::bytes_of(&draw.sampler.next_drawing()));
         }
-        let mut encoder = self.encode(step, draw.by, first..self.dispatches(step));
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        encode(self, &mut encoder, draw.by);
         encoder.copy_buffer_to_buffer(&self.state.next.control, 0, &staging, 0, 16);
-        let reading = gpu.submit_reading(encoder, staging);
-        self.end_step(step);
-        reading
+        gpu.submit_reading(encoder, staging)
     }
 
     /// Queues one step over `ids` with logits for the last `rows` tokens.

@@ -4,6 +4,7 @@ use super::{Op, Recorder};
 use crate::kernels::{kernel, wgsl};
 use crate::model::Model;
 use crate::plan::Needed::{Likeliest, Token, Weighted};
+use crate::plan::Plan;
 use crate::sampling::Drawing;
 use crate::state::{CANDIDATES, Ends, State};
 
@@ -22,6 +23,15 @@ kernel! {
     Candidates = CANDIDATES { THREADS: u32, PIECES: u32 }
     (
         ends: uniform Ends, logits: read f32, kept: write f32, control: read u32, found: write Candidate, bins: write u32,
+    )
+}
+
+kernel! {
+    /// The same of the tokens that a mask allows.
+    MaskedCandidates = MASKED_CANDIDATES { THREADS: u32, PIECES: u32 }
+    (
+        ends: uniform Ends, logits: read f32, mask: read u32, kept: write f32, masked: write u32, control: read u32,
+        found: write Candidate, bins: write u32,
     )
 }
 
@@ -64,12 +74,34 @@ const THREADS: u32 = 256;
 impl Model {
     /// The next token.
     pub(crate) fn sample(&self, r: &mut Recorder<'_>, state: &State) {
-        let (n, logits) = (&state.next, &self.scratch.logits);
-        let (ends, drawing, kept, control, found) = (&n.ends, &n.drawing, &n.kept, &n.control, &n.candidates);
-        let (bins, pieces, ids) = (&n.bins, &n.pieces, &n.ids);
+        let n = &state.next;
+        let (ends, logits, kept) = (&n.ends, &self.scratch.logits, &n.kept);
+        let (control, found, bins) = (&n.control, &n.candidates, &n.bins);
         let (threads, all) = (r.target().candidates(), CANDIDATES);
         let kernel = Candidates { THREADS: threads, PIECES: all, ends, logits, kept, control, found, bins };
         r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
+        self.draw(r, state, kept);
+    }
+
+    /// The next token of those that a mask allows: a plan of its own, for after a step, while which the mask is made.
+    pub(crate) fn masked_sample(&self, state: &State) -> Plan {
+        let mut r = Recorder::new(self.target.tokens(false), &self.step);
+        let n = &state.next;
+        let (ends, logits, kept, mask, masked) = (&n.ends, &self.scratch.logits, &n.kept, &n.mask, &n.masked);
+        let (control, found, bins) = (&n.control, &n.candidates, &n.bins);
+        let (threads, all) = (r.target().candidates(), CANDIDATES);
+        let kernel =
+            MaskedCandidates { THREADS: threads, PIECES: all, ends, logits, mask, kept, masked, control, found, bins };
+        r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
+        self.draw(&mut r, state, masked);
+        Plan::new(&self.pipelines, r.finish())
+    }
+
+    /// From the likeliest of each piece, and the logits that were `kept`, to the token.
+    fn draw(&self, r: &mut Recorder<'_>, state: &State, kept: &wgpu::Buffer) {
+        let (n, all) = (&state.next, CANDIDATES);
+        let (ends, drawing, control, found) = (&n.ends, &n.drawing, &n.control, &n.candidates);
+        let (bins, pieces, ids) = (&n.bins, &n.pieces, &n.ids);
         let kernel = Sample { PIECES: all, ends, found, ids, control };
         r.call(Op::Sample, &kernel, Likeliest, |_| [1; 3]);
         if !self.draws_at_temperatures() {
@@ -78,7 +110,7 @@ impl Model {
         let kernel = Weigh { THREADS, PIECES: all, ends, drawing, kept, control, found, bins };
         r.call(Op::Sample, &kernel, Weighted, move |_| [all, 1, 1]);
         // The logits have been kept: their buffer has room for the list.
-        let list = logits;
+        let list = &self.scratch.logits;
         let kernel = Gather { THREADS, PIECES: all, ends, drawing, kept, control, found, bins, pieces, list };
         r.call(Op::Sample, &kernel, Weighted, move |_| [all, 1, 1]);
         let kernel = Draw { THREADS, PIECES: all, ends, drawing, kept, found, pieces, list, ids, control };
