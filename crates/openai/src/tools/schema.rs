@@ -35,8 +35,8 @@ fn call(tool: &Tool, at: &str) -> Value {
     })
 }
 
-/// The tool's own schema, which stands at `at` now.
-fn arguments(tool: &Tool, at: &str) -> Value {
+/// The tool's own schema, which stands at `at` now. `#`: it is the whole.
+pub(super) fn arguments(tool: &Tool, at: &str) -> Value {
     let mut fields = tool.parameters.clone().unwrap_or_default();
     // What says which arguments there may be, besides `properties`.
     let others =

@@ -1,5 +1,6 @@
 //! Calls in what a model writes: found however it comes in pieces, and nothing else is lost.
 
+mod enforced;
 mod made;
 mod schema;
 
