@@ -5,6 +5,7 @@
 # make bench-table   speed of random models of official shapes on this GPU, checked in the same run
 # make fidelity   how exact the logits are in each format, and what the formats cost
 # make check   formatting and lints only
+# make types   writes anew the package's types of OpenAI's API, which are made from the crate's
 # make hashes  writes anew what tests/unchanged.rs compares shaders and plans with
 # Whatever is missing on this machine is installed first (Debian packages through apt-get, with sudo when not root).
 
@@ -13,13 +14,13 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export XDG_RUNTIME_DIR ?= $(or $(TMPDIR),/tmp)
 
 model := models/tiny/peregrine-tiny-chat-Q4_0.gguf
-rust := Cargo.toml Cargo.lock $(shell find crates/peregrine crates/openai crates/web shaders -type f)
+rust := Cargo.toml Cargo.lock $(shell find crates/formats crates/peregrine crates/openai crates/web shaders -type f)
 wasm := web/package/wasm/peregrine_bg.wasm
 modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
 page := web/chat/dist/index.html
 
-.PHONY: help chat test test-fast bench bench-table bench-compare fidelity check hashes fmt native wasm page clean
+.PHONY: help chat test test-fast bench bench-table bench-compare fidelity check hashes types fmt native wasm page clean
 .DELETE_ON_ERROR:
 
 help:
@@ -55,6 +56,9 @@ check: tools $(modules)
 	@cargo fmt --all --check
 	@sh web/scripts/lint.sh
 	@sh web/scripts/wasm.sh check
+
+types: tools
+	@TYPES=write cargo test --release -q -p peregrine-openai --lib types
 
 hashes: tools
 	@cargo run --release -p peregrine-tests --example hashes

@@ -8,8 +8,8 @@
 use std::hash::{Hash, Hasher};
 
 macro_rules! shader {
-    ($path:literal) => {
-        include_str!(concat!($path, ".wgsl"))
+    ($path:expr) => {
+        include_str!(concat!(env!("OUT_DIR"), "/", $path, ".wgsl"))
     };
 }
 
@@ -150,7 +150,7 @@ macro_rules! kernels {
             pub static $id: Kernel = Kernel {
                 name: $name,
                 reduces: kernels!(@reduces $($sums)?),
-                body: include_str!(concat!($folder, "/", $name, ".wgsl")),
+                body: shader!(concat!($folder, "/", $name)),
                 pieces: &[$($piece),*],
             };
         )*

@@ -10,6 +10,7 @@ mod fidelity;
 mod footprint;
 mod fuzz;
 mod gptq;
+mod grammar;
 mod jinja;
 mod limits;
 mod mixes;

@@ -61,12 +61,16 @@ build)
     fi
     run build --profile wasm -p peregrine-web
     .tools/bin/wasm-bindgen --target web --out-dir target/wasm-out --out-name peregrine "$dir/wasm/peregrine_web.wasm"
-    web/node_modules/.bin/wasm-opt -Os --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
+    # What is alike stands together, which gzip likes: 3% less.
+    web/node_modules/.bin/wasm-opt -Oz --reorder-functions-by-name --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
         --enable-mutable-globals --enable-reference-types --enable-multivalue \
         target/wasm-out/peregrine_bg.wasm -o target/wasm-out/opt.wasm
     mkdir -p web/package/wasm
     mv target/wasm-out/opt.wasm web/package/wasm/peregrine_bg.wasm
-    cp target/wasm-out/peregrine.js target/wasm-out/peregrine.d.ts target/wasm-out/peregrine_bg.wasm.d.ts web/package/wasm/
+    # Its comments are in the types, too.
+    web/node_modules/.bin/tsc --ignoreConfig --allowJs --noCheck --removeComments --target esnext --module esnext --types '' \
+        --outDir web/package/wasm target/wasm-out/peregrine.js
+    cp target/wasm-out/peregrine.d.ts target/wasm-out/peregrine_bg.wasm.d.ts web/package/wasm/
     say "web/package/wasm: $(wc -c <web/package/wasm/peregrine_bg.wasm) bytes, $(gzip -9c web/package/wasm/peregrine_bg.wasm | wc -c) after gzip"
     ;;
 *) die "usage: wasm.sh build | check" ;;

@@ -56,24 +56,26 @@ fn explained(message: &str) -> String {
     line + advice
 }
 
+/// Whether a field with this name and value is the one that is looked for.
+type IsIt = dyn Fn(&str, &Value) -> bool;
+
 /// The JSON pointer of what the message speaks of, where that can be found: a keyword or a format by name.
 fn pointer(schema: &Value, message: &str) -> Option<String> {
-    let is_it: Box<dyn Fn(&str, &Value) -> bool> =
-        if let Some((_, rest)) = message.split_once("Unimplemented keys: [\"") {
-            let key = rest.split('"').next()?.to_string();
-            Box::new(move |name, _| name == key)
-        } else if let Some((_, rest)) = message.split_once("Unknown format: ") {
-            let format = rest.lines().next()?.to_string();
-            Box::new(move |name, value| name == "format" && value.as_str() == Some(&format))
-        } else if message.contains("oneOf constraints") {
-            Box::new(|name, _| name == "oneOf")
-        } else {
-            return None;
-        };
+    let is_it: Box<IsIt> = if let Some((_, rest)) = message.split_once("Unimplemented keys: [\"") {
+        let key = rest.split('"').next()?.to_string();
+        Box::new(move |name, _| name == key)
+    } else if let Some((_, rest)) = message.split_once("Unknown format: ") {
+        let format = rest.lines().next()?.to_string();
+        Box::new(move |name, value| name == "format" && value.as_str() == Some(&format))
+    } else if message.contains("oneOf constraints") {
+        Box::new(|name, _| name == "oneOf")
+    } else {
+        return None;
+    };
     find(schema, &mut String::new(), &is_it)
 }
 
-fn find(value: &Value, at: &mut String, is_it: &dyn Fn(&str, &Value) -> bool) -> Option<String> {
+fn find(value: &Value, at: &mut String, is_it: &IsIt) -> Option<String> {
     let inner: Vec<(String, &Value)> = match value {
         Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
         Value::Array(items) => items.iter().enumerate().map(|(i, item)| (i.to_string(), item)).collect(),

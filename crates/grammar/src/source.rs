@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::place;
 
-/// White space between two tokens of JSON: enough for a line's indentation, and no loop without an end.
-const WHITESPACE: &str = r"[\x20\x0A\x0D\x09]{1,8}";
+/// White space between two tokens of JSON: a space, or a line and its indentation. More would be a loop that a small model falls into.
+const WHITESPACE: &str = r"\x20|\x0A[\x20\x09]{0,7}";
 
 /// The grammar of llguidance.
 pub fn grammar(spec: &Spec) -> Result<TopLevelGrammar> {

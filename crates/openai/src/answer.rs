@@ -152,7 +152,7 @@ async fn chat(
         writer.warn(calls.warnings);
         Enforced::of(request, template, engine.shared_tokenizer(), calls.grammar)
     });
-    let max_tokens = request.max_completion_tokens.unwrap_or(u32::MAX);
+    let max_tokens = request.most_tokens();
     let mut answers = Vec::new();
     for index in 0..generation.n {
         let options = GenerateOptions {

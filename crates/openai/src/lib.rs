@@ -16,6 +16,8 @@ pub mod request;
 pub mod response;
 pub mod tools;
 
+#[cfg(test)]
+mod types;
 mod writing;
 
 pub use self::admission::Admission;

@@ -19,7 +19,7 @@ use serde_json::Value;
 pub(crate) use self::check::MOST_WARNINGS;
 use self::check::{Body, boolean, one_of, whole, wrong};
 use self::fields::{CHAT, COMPLETION};
-pub use self::generation::Generation;
+pub use self::generation::{Generation, StreamOptions};
 pub use self::prompts::Prompt;
 pub use self::tools::{Tool, ToolChoice};
 use crate::error::{ApiError, Code};
@@ -27,28 +27,44 @@ use crate::error::{ApiError, Code};
 /// Most answers to one request.
 pub const MOST_ANSWERS: u32 = 128;
 
-/// Body of `POST /v1/chat/completions`.
+/// Body of `POST /v1/chat/completions`, and of `engine.chat.completions.create`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(rename = "ChatCompletionParams"))]
 pub struct ChatRequest {
     /// The conversation.
+    #[cfg_attr(test, ts(type = "readonly ChatMessage[]"))]
     pub messages: Vec<Message>,
     /// Functions that the model may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::Tools>"))]
     pub tools: Vec<Tool>,
-    /// Whether it may, or must.
+    /// Whether it may, or must. Default "auto" where there are tools.
     #[serde(skip_serializing_if = "is_auto")]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::ToolChoice>"))]
     pub tool_choice: ToolChoice,
-    /// Several calls in one answer.
+    /// Several calls in one answer. Default true.
     #[serde(skip_serializing_if = "is_true")]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub parallel_tool_calls: bool,
-    /// Most tokens of an answer; as many as fit when left out.
+    /// At most this many new tokens; as many as fit when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional = nullable))]
     pub max_completion_tokens: Option<u32>,
-    /// "auto" leaves out the oldest turns of a conversation that does not fit, but not the system's. "disabled" is an error.
+    /// The older name of `max_completion_tokens`, which is obeyed where both are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional = nullable))]
+    pub max_tokens: Option<u32>,
+    /// As in OpenAI's Responses API: "auto" leaves out the oldest turns of a conversation that does not fit the context, but not the
+    /// system's, and `usage` says how many messages; an answer that fills the context then goes on, too. "disabled" (default) is an
+    /// error, and ends the answer.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub truncation: Truncation,
-    /// Tell how likely each token was.
+    /// How likely each token was.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub logprobs: bool,
-    /// So many of the likeliest tokens with each.
+    /// 0 to 20: so many of the likeliest tokens with each token; needs `logprobs`.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub top_logprobs: u32,
     /// What both kinds of request have.
     #[serde(flatten)]
@@ -68,6 +84,7 @@ fn is_true(value: &bool) -> bool {
 /// What to do with a conversation that does not fit the context: OpenAI's field of the Responses API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum Truncation {
     /// Leave out the oldest turns.
     Auto,
@@ -76,13 +93,17 @@ pub enum Truncation {
     Disabled,
 }
 
-/// Body of `POST /v1/completions`.
+/// Body of `POST /v1/completions`, and of `engine.completions.create`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(rename = "CompletionParams"))]
 pub struct CompletionRequest {
-    /// Texts or token ids to go on with.
+    /// A text to go on with, or its token ids; or several of either.
     #[serde(serialize_with = "prompts::one_or_many")]
+    #[cfg_attr(test, ts(type = "string | readonly number[] | readonly string[] | readonly (readonly number[])[]"))]
     pub prompt: Vec<Prompt>,
-    /// Most tokens of an answer.
+    /// At most this many new tokens. Default 16.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub max_tokens: u32,
     /// What both kinds of request have.
     #[serde(flatten)]
@@ -110,9 +131,7 @@ impl ChatRequest {
             let given = body.get(name).map(|(path, value)| whole(path, value, 1, u32::MAX.into()));
             given.transpose().map(|tokens| tokens.map(|tokens| tokens as u32))
         };
-        // The newer name is obeyed; both are looked at.
-        let (newer, older) = (limit("max_completion_tokens")?, limit("max_tokens")?);
-        let max_completion_tokens = newer.or(older);
+        let (max_completion_tokens, max_tokens) = (limit("max_completion_tokens")?, limit("max_tokens")?);
         let truncation = match body.get("truncation") {
             None => Truncation::Disabled,
             Some((path, value)) => match one_of(path, value, &["auto", "disabled"])? {
@@ -135,11 +154,17 @@ impl ChatRequest {
             tool_choice,
             parallel_tool_calls,
             max_completion_tokens,
+            max_tokens,
             truncation,
             logprobs,
             top_logprobs,
             generation,
         })
+    }
+
+    /// Most tokens of an answer.
+    pub fn most_tokens(&self) -> u32 {
+        self.max_completion_tokens.or(self.max_tokens).unwrap_or(u32::MAX)
     }
 
     /// Whether the answer may call tools.
@@ -231,7 +256,7 @@ impl Request {
     /// Most tokens of an answer.
     pub fn max_tokens(&self) -> u32 {
         match self {
-            Self::Chat(request) => request.max_completion_tokens.unwrap_or(u32::MAX),
+            Self::Chat(request) => request.most_tokens(),
             Self::Completion(request) => request.max_tokens,
         }
     }

@@ -14,6 +14,7 @@ pub use self::models::{Model, Models};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum FinishReason {
     /// The model's end token, or a stop text.
     Stop,
@@ -45,6 +46,7 @@ impl FinishReason {
 
 /// A token and how likely it was.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct TokenLogprob {
     /// Its text; half a character is U+FFFD here, and right in `bytes`.
     pub token: String,
@@ -57,6 +59,7 @@ pub struct TokenLogprob {
 
 /// A token of the answer, and the likeliest in its place.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ContentLogprob {
     /// The one that was drawn.
     #[serde(flatten)]
@@ -67,15 +70,18 @@ pub struct ContentLogprob {
 
 /// How likely the tokens of a choice were.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Logprobs {
     /// In order.
     pub content: Vec<ContentLogprob>,
     /// Always null: nothing is refused.
+    #[cfg_attr(test, ts(type = "null"))]
     pub refusal: Option<String>,
 }
 
 /// Token counts, and how long the parts took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Usage {
     /// Of the prompt.
     pub prompt_tokens: u64,
@@ -91,16 +97,17 @@ pub struct Usage {
 
 /// What the prompt cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct PromptTokensDetails {
     /// Tokens that were read in an earlier request and cost nothing now.
     pub cached_tokens: u64,
-    /// Not OpenAI's: messages that were left out, see
-    /// [`ChatRequest::truncation`](crate::request::ChatRequest::truncation).
+    /// Not OpenAI's: messages that were left out, see `truncation`.
     pub dropped_messages: u64,
 }
 
 /// Times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Timings {
     /// Reading the new part of the prompt, milliseconds.
     pub prefill_ms: f64,
@@ -138,10 +145,12 @@ impl Usage {
 
 /// A whole answer to a conversation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ChatCompletion {
     /// Its own.
     pub id: String,
     /// `chat.completion`
+    #[cfg_attr(test, ts(type = "\"chat.completion\""))]
     pub object: &'static str,
     /// Seconds since 1970.
     pub created: u64,
@@ -153,11 +162,13 @@ pub struct ChatCompletion {
     pub usage: Usage,
     /// Not OpenAI's: fields of the request that changed nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, ts(optional, as = "Option<Vec<String>>"))]
     pub warnings: Vec<String>,
 }
 
 /// One answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ChatChoice {
     /// From 0.
     pub index: u32,
@@ -169,29 +180,36 @@ pub struct ChatChoice {
     pub finish_reason: FinishReason,
     /// Where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
     pub token_ids: Option<Vec<u32>>,
 }
 
 /// What was said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct AssistantMessage {
     /// `assistant`
+    #[cfg_attr(test, ts(type = "\"assistant\""))]
     pub role: &'static str,
     /// Without control tokens, stop texts and calls. Null where there is nothing but calls.
     pub content: Option<String>,
     /// Always null: nothing is refused.
+    #[cfg_attr(test, ts(type = "null"))]
     pub refusal: Option<String>,
     /// Calls of tools.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, ts(optional, as = "Option<Vec<crate::types::ToolCall>>"))]
     pub tool_calls: Vec<ToolCall>,
 }
 
 /// A piece of a streamed answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ChatCompletionChunk {
     /// The same in all chunks of a response.
     pub id: String,
     /// `chat.completion.chunk`
+    #[cfg_attr(test, ts(type = "\"chat.completion.chunk\""))]
     pub object: &'static str,
     /// Seconds since 1970.
     pub created: u64,
@@ -201,14 +219,17 @@ pub struct ChatCompletionChunk {
     pub choices: Vec<ChunkChoice>,
     /// Of the last chunk, and null in those before, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<Usage>"))]
     pub usage: Option<Option<Usage>>,
     /// Not OpenAI's: of the first chunk, fields of the request that changed nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, ts(optional, as = "Option<Vec<String>>"))]
     pub warnings: Vec<String>,
 }
 
 /// A piece of one answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ChunkChoice {
     /// From 0.
     pub index: u32,
@@ -216,34 +237,42 @@ pub struct ChunkChoice {
     pub delta: Delta,
     /// There where they were asked for; null in chunks without a token.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<Logprobs>"))]
     pub logprobs: Option<Option<Logprobs>>,
     /// Of the last piece.
     pub finish_reason: Option<FinishReason>,
     /// Where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
     pub token_ids: Option<Vec<u32>>,
 }
 
 /// What is new.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Delta {
     /// `assistant`, in the first piece of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional, type = "\"assistant\""))]
     pub role: Option<&'static str>,
     /// Text.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
     pub content: Option<String>,
-    /// Pieces of calls.
+    /// Pieces of calls: those of one call have its index.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, ts(optional, as = "Option<Vec<crate::types::ToolCallPiece>>"))]
     pub tool_calls: Vec<ToolCall>,
 }
 
 /// A plain completion, or a piece of one that is streamed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Completion {
     /// Its own.
     pub id: String,
     /// `text_completion`
+    #[cfg_attr(test, ts(type = "\"text_completion\""))]
     pub object: &'static str,
     /// Seconds since 1970.
     pub created: u64,
@@ -253,25 +282,30 @@ pub struct Completion {
     pub choices: Vec<TextChoice>,
     /// Of whole completions, and of the last piece where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<Usage>"))]
     pub usage: Option<Option<Usage>>,
     /// Not OpenAI's: fields of the request that changed nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, ts(optional, as = "Option<Vec<String>>"))]
     pub warnings: Vec<String>,
 }
 
 /// One answer, or a piece of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct TextChoice {
     /// From 0: all answers to the first prompt, then those to the second.
     pub index: u32,
     /// What is new.
     pub text: String,
     /// Always null.
+    #[cfg_attr(test, ts(type = "null"))]
     pub logprobs: Option<Logprobs>,
     /// Null in pieces before the last.
     pub finish_reason: Option<FinishReason>,
     /// Where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
     pub token_ids: Option<Vec<u32>>,
 }
 

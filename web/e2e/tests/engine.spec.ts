@@ -72,7 +72,7 @@ test("stops, biases, penalties, log-probabilities, several answers, plain comple
   await load(page);
   const seen = await page.evaluate(async (messages) => {
     const chat = async (params: object) => (await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 40, ...params })) as Peregrine.ChatCompletion;
-    const text = (reply: Peregrine.ChatCompletion) => reply.choices[0]!.message.content;
+    const text = (reply: Peregrine.ChatCompletion) => reply.choices[0]!.message.content!;
     const plain = text(await chat({}));
     const cut = plain.slice(6, 12);
     const stopped = await chat({ stop: [cut, "never to be seen"] });
@@ -204,7 +204,7 @@ test("a worker of the app's own, one here; bytes and a folder", async ({ page, s
     const ask = async (options: Omit<Peregrine.EngineOptions, "model"> & { model?: Peregrine.ModelSource }) => {
       const engine = await peregrine.createEngine({ model: "/model.gguf", cache: false, ...options });
       const reply = await engine.chat.completions.create({ messages: [{ role: "user", content }], temperature: 0, max_tokens: 30 });
-      answers.push(reply.choices[0]!.message.content);
+      answers.push(reply.choices[0]!.message.content!);
       await engine.dispose();
     };
     await ask({ worker: new Worker("/package/dist/worker.js", { type: "module" }) });
@@ -231,7 +231,7 @@ test("a model in two files: by the address of one of them, kept; as files", asyn
     const ask = async (model: Peregrine.ModelSource) => {
       const engine = await peregrine.createEngine({ model });
       const reply = await engine.chat.completions.create({ messages: [{ role: "user", content }], temperature: 0, max_tokens: 30 });
-      answers.push(reply.choices[0]!.message.content);
+      answers.push(reply.choices[0]!.message.content!);
       await engine.dispose();
     };
     await ask("/part-00002-of-00002.gguf");

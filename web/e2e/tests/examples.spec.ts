@@ -53,5 +53,7 @@ for (const [name, title] of [["openai", "OpenAI's client"], ["langchain", "LangC
     await expectAnswered();
     expect(await messages.nth(1).textContent()).toBe(first);
     await expect(page.getByRole("alert").filter({ hasText: /./ })).toHaveCount(0);
+    await page.setViewportSize({ width: 320, height: 640 });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth), "no wider than a phone").toBeLessThanOrEqual(320);
   });
 }

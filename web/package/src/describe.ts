@@ -39,7 +39,7 @@ export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRe
             .join("; "),
   };
   const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
-  return { model: info.model, device, memory: { ...info.memory, wasm }, storage };
+  return { where: "device", model: info.model, device, memory: { ...info.memory, wasm }, storage };
 }
 
 /**

@@ -1,71 +1,19 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-/** The page's side: an engine is a worker with a model in it. */
+/** The page's side: an engine is a worker with a model in it, or a server behind it. */
 
+import type { ServerInfo } from "./behind.js";
 import { ChatCompletions, Completions, type CallOptions } from "./completions.js";
-import { abortError, type PeregrineError } from "./errors.js";
 import { answer } from "./fetch.js";
-import { Link } from "./link.js";
-import { anyLine, checkShared, lineFor, type WorkerChoice } from "./lines.js";
-import { DEFAULT_LEVEL, logTo, type Logger, type LogLevel } from "./log.js";
-import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
+import type { Backend } from "./link.js";
+import type { EngineEvents, Listeners } from "./listeners.js";
 import type { ChatMessage, Usage } from "./openai.js";
-import { boolean, callable, checkLoading, count, fields, number, ids as checkIds, text as checkText, wrong } from "./options.js";
-import type { CheckReport, EngineInfo, GpuPreferences, LoadRequest, ProfileStage, Progress } from "./protocol.js";
+import { boolean, callable, count, fields, number, ids as checkIds, text as checkText, wrong } from "./options.js";
+import type { CheckReport, EngineInfo, ProfileStage } from "./protocol.js";
 import { Requests } from "./requests.js";
+import type { Way } from "./way.js";
 
-/** What {@link downloadModel} takes. */
-export interface DownloadOptions extends SourceOptions {
-  /** A hub id, an address, files, a folder, bytes, or `"embedded"`. */
-  model: ModelSource;
-  /** Called while the model loads. */
-  onProgress?: (progress: Progress) => void;
-  /** Stops the loading. What has been downloaded is kept. */
-  signal?: AbortSignal;
-  /** peregrine_bg.wasm or its address, for apps that serve it themselves. */
-  wasmUrl?: string | URL | BufferSource | WebAssembly.Module;
-  /** How much the engine says about itself: "off", "error", "warn" (default), "info" or "debug". */
-  logLevel?: LogLevel;
-  /** Who hears it. Default: `console`. */
-  logger?: Logger;
-}
-
-/** What {@link createEngine} takes. */
-export interface EngineOptions extends DownloadOptions {
-  /** Tokens that a conversation may have. Default: what the model was made for, or what fits. */
-  contextLength?: number;
-  /** How keys and values are kept: "f16" (default), "f32" as they were computed, in twice the memory, or "q8" in little more than half. */
-  kvType?: "f16" | "f32" | "q8";
-  /**
-   * Bytes on the GPU for places of the conversation to go back to when it is edited. Default 256 MiB, 64 MiB where the browser says
-   * that the device has at most 4 GB of memory; 0 keeps none.
-   */
-  snapshotBytes?: number;
-  /**
-   * Bytes of the browser's own memory for those places that the GPU has no more room for. Default 256 MiB where the browser says that
-   * the device has at least 8 GB of memory, else 0.
-   */
-  snapshotHostBytes?: number;
-  /**
-   * Bytes that the model and one conversation may take on the GPU, with its snapshots, which get what is left unless `snapshotBytes`
-   * says how many, and nothing beside the GPU unless `snapshotHostBytes` does. What they need is known before the first weight is read: a
-   * `contextLength` that does not fit is an {@link OutOfMemoryError} whose `fit` says what would; without one the conversation gets what the
-   * model leaves (`info.model.contextLength`). WebGPU does not tell how much memory a GPU has: the app decides.
-   */
-  memoryBudget?: number;
-  /** What may be used of the GPU; chosen by adapter when left out. */
-  gpu?: GpuPreferences;
-  /** Where the engine runs. Default: a worker of its own; where there are no workers (Node, shared and service workers), right here. */
-  worker?: WorkerChoice;
-  /** What happens to a request while another is answered: it waits (default), or fails with `busy`. */
-  whenBusy?: "queue" | "refuse";
-  /** Called once if the engine breaks for good (GPU error, a device that is lost again and again): it must be created again. */
-  onBroken?: (error: PeregrineError) => void;
-}
-
-/** A model on the GPU. */
-export class Engine implements AsyncDisposable {
-  /** What is loaded, and where it runs. */
-  readonly info: EngineInfo;
+/** A model on the GPU; with the option `server` also one behind it: `Engine<EngineInfo | ServerInfo>`. */
+export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implements AsyncDisposable {
   /** Chat completions in OpenAI's shape. */
   readonly chat: { readonly completions: ChatCompletions };
   /** Plain completions in OpenAI's shape. */
@@ -74,20 +22,34 @@ export class Engine implements AsyncDisposable {
   readonly tokenizer: Tokenizer;
   /**
    * A `fetch` for clients of OpenAI's API (`new OpenAI({ baseURL, apiKey, fetch: engine.fetch })`): whatever the address before
-   * `/chat/completions`, `/completions` or `/models`, this engine answers, and nothing leaves the device.
+   * `/chat/completions`, `/completions` or `/models`, this engine answers, and nothing leaves the device unless `info.where` is "server".
    */
   readonly fetch: (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
-  readonly #link: Link;
+  readonly #link: Way;
+  readonly #listeners: Listeners;
 
   /** @internal Use {@link createEngine}. */
-  constructor(link: Link, info: EngineInfo, refuseWhenBusy: boolean) {
+  constructor(link: Way, listeners: Listeners, refuseWhenBusy: boolean) {
     this.#link = link;
-    this.info = info;
-    const requests = new Requests(link, info.model.name, refuseWhenBusy);
+    this.#listeners = listeners;
+    const requests = new Requests(link, link.info.model.name, refuseWhenBusy);
     this.chat = { completions: new ChatCompletions(requests) };
     this.completions = new Completions(requests);
     this.fetch = (input, init) => answer(requests, input, init);
     this.tokenizer = new Tokenizer(link);
+  }
+
+  /** What is loaded, and where it runs: `info.where` is "device", or "server" for an engine with one behind it. */
+  get info(): Info {
+    return this.#link.info as Info;
+  }
+
+  /**
+   * Tells what happens to the engine: `"device-lost"`, `"reloaded"` after that, and `"where"` when a server takes over. What is returned
+   * ends it.
+   */
+  on<E extends keyof EngineEvents>(event: E, listener: (payload: EngineEvents[E]) => void): () => void {
+    return this.#listeners.add(event, listener);
   }
 
   /**
@@ -166,10 +128,10 @@ const ENCODE = fields({ addBos: boolean }, "encode");
 
 /** `engine.tokenizer`. */
 export class Tokenizer {
-  readonly #link: Link;
+  readonly #link: Backend;
 
   /** @internal */
-  constructor(link: Link) {
+  constructor(link: Backend) {
     this.#link = link;
   }
 
@@ -190,80 +152,5 @@ export class Tokenizer {
   /** How many tokens a text has. */
   async countTokens(text: string): Promise<number> {
     return (await this.encode(text)).length;
-  }
-}
-
-function wasmOf(wasm: EngineOptions["wasmUrl"]): LoadRequest["wasm"] {
-  return typeof wasm === "string" || wasm instanceof URL ? addressOf(wasm, "wasmUrl").href : wasm;
-}
-
-/** Does the work over a new link, and ends that when the signal says so. */
-async function stoppable<T>(link: Link, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-  const onAbort = () => link.kill(abortError(signal));
-  signal?.addEventListener("abort", onAbort, { once: true });
-  // It may have said so while the worker was made, and says nothing twice.
-  if (signal?.aborted) onAbort();
-  try {
-    return await work();
-  } finally {
-    signal?.removeEventListener("abort", onAbort);
-  }
-}
-
-/**
- * Downloads a model into the browser's store without loading it: for an app that gets it ready ahead. What is there already is
- * not sent again; an interrupted download goes on where it was. Tells whether it is kept, and why not.
- * @throws DownloadError, StorageError, AbortError, TimeoutError, RequestError, EnvironmentError
- */
-export async function downloadModel(options: DownloadOptions): Promise<EngineInfo["storage"]> {
-  checkLoading(options, "downloadModel");
-  const { signal } = options;
-  const source = await sourceOf(options.model, options);
-  const wasm = wasmOf(options.wasmUrl);
-  if (signal?.aborted) throw abortError(signal);
-  // A worker of its own: pages and shared workers cannot write files.
-  const link = new Link(await anyLine(), undefined, logTo(options.logger, options.logLevel));
-  try {
-    return await stoppable(link, signal, () => link.call("fetch", wasm === undefined ? { source } : { source, wasm }, options.onProgress).result);
-  } finally {
-    void link.close();
-  }
-}
-
-/**
- * Loads a model onto the GPU.
- * @throws NoGpuError, DownloadError, StorageError, ModelFileError, OutOfMemoryError, GpuError, AbortError, TimeoutError, RequestError,
- * EnvironmentError
- */
-export async function createEngine(options: EngineOptions): Promise<Engine> {
-  checkLoading(options, "createEngine");
-  const { signal, logLevel = DEFAULT_LEVEL } = options;
-  const log = logTo(options.logger, logLevel);
-  const onPage = Boolean((globalThis.navigator as Partial<Navigator> | undefined)?.gpu);
-  const load: LoadRequest = { source: await sourceOf(options.model, options), gpu: { ...options.gpu }, logLevel, onPage };
-  if (options.contextLength !== undefined) load.contextLength = options.contextLength;
-  if (options.kvType !== undefined) load.kvType = options.kvType;
-  for (const field of ["snapshotBytes", "snapshotHostBytes", "memoryBudget"] as const) {
-    const bytes = options[field];
-    if (bytes !== undefined) load[field] = bytes;
-  }
-  const wasm = wasmOf(options.wasmUrl);
-  if (wasm !== undefined) load.wasm = wasm;
-  if (signal?.aborted) throw abortError(signal);
-  if (options.worker === "shared") {
-    checkShared(load);
-    // A shared worker cannot write files.
-    if (load.source.kind !== "blobs" && load.source.cache) await downloadModel(options);
-  }
-  // Until the engine is handed out, a failure is told by the promise alone.
-  let ready = false;
-  const link = new Link(await lineFor(options.worker, load), (error) => ready && options.onBroken?.(error), log);
-  try {
-    const info = await stoppable(link, signal, () => link.call("load", load, options.onProgress).result);
-    ready = true;
-    return new Engine(link, info, options.whenBusy === "refuse");
-  } catch (error) {
-    link.kill(error as PeregrineError);
-    throw error;
   }
 }

@@ -1,6 +1,6 @@
-/** `engine.fetch`: OpenAI's API over HTTP, without HTTP. What a client library sends goes to the engine, and nowhere else. */
+/** `engine.fetch`: OpenAI's API over HTTP, without HTTP. What a client library sends goes to the engine. */
 
-import { PeregrineError, type ApiFields } from "./errors.js";
+import { PeregrineError, ServerError, type ApiFields } from "./errors.js";
 import type { Requests } from "./requests.js";
 import type { Events } from "./stream.js";
 
@@ -9,6 +9,8 @@ const FIELDS: Partial<Record<PeregrineError["code"], ApiFields>> = {
   busy: { status: 429, type: "rate_limit_error", param: null, code: "queue_full" },
   disposed: { status: 503, type: "server_error", param: null, code: "stopping" },
   "device-lost": { status: 503, type: "server_error", param: null, code: "device_lost" },
+  "server-unreachable": { status: 502, type: "server_error", param: null, code: "server_unreachable" },
+  "server-failed": { status: 502, type: "server_error", param: null, code: "server_failed" },
   "out-of-memory": { status: 500, type: "server_error", param: null, code: "out_of_memory" },
 };
 const OTHER: ApiFields = { status: 500, type: "server_error", param: null, code: "internal" };
@@ -29,6 +31,8 @@ const refuse = (status: number, code: string, message: string, param: string | n
 function failed(error: unknown, signal: AbortSignal): Response {
   if (signal.aborted) throw signal.reason;
   const { status, body } = fieldsOf(error);
+  // Servers have been asked again and again already, which OpenAI's clients are told so.
+  if (error instanceof ServerError) return respond(status, body, { "x-should-retry": "false" });
   return respond(status, body, status === 429 ? { "Retry-After": "1" } : {});
 }
 

@@ -3,27 +3,11 @@
 import { makeError, PeregrineError } from "./errors.js";
 import type { OnLoaded } from "./meter.js";
 import type { RemoteFile } from "./protocol.js";
+import { ATTEMPTS, mayPass, pause } from "./retry.js";
 import { blobSource, truncated, type ByteSource } from "./source.js";
-
-export const ATTEMPTS = 5;
-
-/** Waits before attempt number `attempt`, 1 being the second; a server may ask for longer. */
-export async function pause(attempt: number, response?: Response, signal?: AbortSignal): Promise<void> {
-  const asked = Number(response?.headers.get("Retry-After")) || 0;
-  const milliseconds = Math.max(200 * 3 ** (attempt - 1), Math.min(asked, 30) * 1000);
-  await new Promise<void>((resolve, reject) => {
-    const stop = () => (clearTimeout(timer), reject(makeError("cancelled", "stopped", { cause: signal?.reason })));
-    const timer = setTimeout(() => (signal?.removeEventListener("abort", stop), resolve()), milliseconds);
-    signal?.addEventListener("abort", stop, { once: true });
-    if (signal?.aborted) stop();
-  });
-}
 
 /** What a server said that is not the file. */
 export const problemOf = (response: Response): string => `the server answered ${response.status} ${response.statusText}`.trimEnd();
-
-/** Whether the same request may be answered later. */
-export const mayPass = (status: number): boolean => status === 408 || status === 429 || status >= 500;
 
 /**
  * Fetches; what may pass (network failures, 429, 5xx) is tried again, a little later each time. Only an error that might have

@@ -3,8 +3,11 @@
  * @packageDocumentation
  */
 
-export { createEngine, downloadModel, Engine, Tokenizer } from "./engine.js";
-export type { DownloadOptions, EngineOptions } from "./engine.js";
+export { createEngine, downloadModel } from "./create.js";
+export type { DownloadOptions, EngineOptions } from "./create.js";
+export { Engine, Tokenizer } from "./engine.js";
+export type { OnWhere, ServerInfo, ServerOptions, ServerReason } from "./behind.js";
+export type { EngineEvents } from "./listeners.js";
 export { ChatCompletions, Completions } from "./completions.js";
 export type { CallOptions, ChatStream, CompletionStream } from "./completions.js";
 export { AnswerStream } from "./stream.js";
@@ -13,16 +16,37 @@ export type { ModelSource, SourceOptions } from "./model.js";
 export { deleteModel, listModels, persist, storageEstimate } from "./store.js";
 export type { StoredModel } from "./store.js";
 export type {
+  AssistantMessage,
+  CalledFunction,
+  ChatChoice,
   ChatCompletion,
   ChatCompletionChunk,
   ChatCompletionParams,
   ChatMessage,
+  ChunkChoice,
   Completion,
   CompletionParams,
+  ContentLogprob,
+  Delta,
   FinishReason,
   GenerationParams,
+  LogitBias,
   Logprobs,
+  PromptTokensDetails,
+  Role,
+  Stop,
+  StreamOptions,
+  TextChoice,
+  TextPart,
+  Timings,
   TokenLogprob,
+  Tool,
+  ToolCall,
+  ToolCallPiece,
+  ToolChoice,
+  ToolFunction,
+  Tools,
+  Truncation,
   Usage,
 } from "./openai.js";
 export type { Logger, LogLevel } from "./log.js";
@@ -39,6 +63,7 @@ export {
   OutOfMemoryError,
   PeregrineError,
   RequestError,
+  ServerError,
   StorageError,
   TimeoutError,
 } from "./errors.js";

@@ -2,7 +2,7 @@
 
 import { makeError, type PeregrineError } from "./errors.js";
 import type { Log } from "./log.js";
-import type { CallName, Calls, FromWorker, Port, ToWorker } from "./protocol.js";
+import type { CallName, Calls, FromWorker, News, Port, ToWorker } from "./protocol.js";
 
 interface Open {
   resolve: (result: never) => void;
@@ -14,6 +14,14 @@ interface Open {
 export interface Pending<T> {
   result: Promise<T>;
   abort: () => void;
+}
+
+/** What answers calls: a worker, or a server that is asked as one. */
+export interface Backend {
+  /** Asks for something; `onEvent` hears what is told on the way. */
+  call<C extends CallName>(call: C, request: Calls[C]["request"], onEvent?: (event: Calls[C]["event"]) => void): Pending<Calls[C]["result"]>;
+  /** Ends it; open calls fail with `disposed`. */
+  close(): Promise<void>;
 }
 
 /** How to talk with a worker, and how to end it. */
@@ -28,7 +36,7 @@ export interface Line {
 }
 
 /** Typed messages to and from one worker. */
-export class Link {
+export class Link implements Backend {
   readonly #line: Line;
   readonly #open = new Map<number, Open>();
   readonly #onBroken: ((error: PeregrineError) => void) | undefined;
@@ -36,11 +44,13 @@ export class Link {
   #dead: PeregrineError | undefined;
   #closing: Promise<void> | undefined;
   readonly #log: Log;
+  readonly #onNews: ((news: News) => void) | undefined;
   /** Waits for the worker's first word. */
   #silence: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(line: Line, onBroken?: (error: PeregrineError) => void, log: Log = () => {}) {
+  constructor(line: Line, onBroken?: (error: PeregrineError) => void, log: Log = () => {}, onNews?: (news: News) => void) {
     this.#line = line;
+    this.#onNews = onNews;
     this.#onBroken = onBroken;
     this.#log = log;
     if (line.patience !== undefined) this.#silence = setTimeout(() => this.#onSilence(), line.patience);
@@ -100,6 +110,7 @@ export class Link {
     clearTimeout(this.#silence);
     if (message.type === "log") return this.#log(message.level, message.text);
     if (message.type === "hello") return;
+    if (message.type === "lost" || message.type === "reloaded") return this.#dead ? undefined : this.#onNews?.(message);
     if (message.type === "broken") return this.#break(makeError(message.error.code, message.error.message, message.error));
     const open = this.#open.get(message.id);
     if (!open) return;

@@ -1,21 +1,107 @@
-/** The shapes of OpenAI's completions, as far as generation alone goes. */
+/** OpenAI's completions. Made from the types of the crate peregrine-openai by `make types`. */
 
-/** A message of the conversation. Only text. */
-export interface ChatMessage {
-  /** "developer" is OpenAI's newer word for "system". */
-  role: "system" | "developer" | "user" | "assistant";
-  /** A text, or parts of one. Null: an assistant who has said nothing. */
-  content: string | readonly { type: "text"; text: string }[] | null;
+/** Who says a message. "developer" is OpenAI's newer word for "system". */
+export type Role = "system" | "developer" | "user" | "assistant" | "tool";
+
+/** A paragraph of a message. */
+export interface TextPart {
+  /** There are only texts. */
+  type: "text";
+  /** What it says. */
+  text: string;
 }
 
-/** What both kinds of completion take. Names, defaults and ranges are OpenAI's where OpenAI has the field. */
+/** What is called. */
+export interface CalledFunction {
+  /** Its name. */
+  name: string;
+  /** JSON, as the model wrote it. */
+  arguments: string;
+}
+
+/** A call of a tool. */
+export interface ToolCall {
+  /** No other call of any response has it. */
+  id: string;
+  /** There are only functions. */
+  type: "function";
+  /** What is called. */
+  function: CalledFunction;
+}
+
+/** A piece of a call that is streamed: the first has all fields, those after it the index and more of the arguments. */
+export interface ToolCallPiece {
+  /** Which of the answer's calls, from 0. */
+  index: number;
+  /** Of the first piece. */
+  id?: string;
+  /** Of the first piece. */
+  type?: "function";
+  /** What is called. */
+  function: { name?: string; arguments: string };
+}
+
+/** A message of the conversation. */
+export interface ChatMessage {
+  /** Who says it. */
+  role: Role;
+  /** A text, or parts of one. Null, or left out: an assistant who has said nothing. */
+  content?: string | readonly TextPart[] | null;
+  /** Of an assistant: what it called. */
+  tool_calls?: readonly ToolCall[] | null;
+  /** Of a tool: the call that it answers. */
+  tool_call_id?: string;
+}
+
+/** What the model is told of a function. */
+export interface ToolFunction {
+  /** 1 to 64 letters, digits, `_` and `-`; no other tool has it. */
+  name: string;
+  /** What it is for. */
+  description?: string;
+  /** A JSON schema of its arguments, an object's. Left out: it has none. */
+  parameters?: Record<string, unknown>;
+  /** Whether the schema is to be obeyed exactly. */
+  strict?: boolean | null;
+}
+
+/** A function that the model may call. */
+export interface Tool {
+  /** There are only functions. */
+  type: "function";
+  /** The function. */
+  function: ToolFunction;
+}
+
+/** What may be called. */
+export type Tools = readonly Tool[];
+
+/** Whether the model may call a tool ("auto"), must ("required"), must call this one, or must not. */
+export type ToolChoice = "none" | "auto" | "required" | { type: "function"; function: { name: string } };
+
+/** One text, or several. */
+export type Stop = string | readonly string[];
+
+/** Token ids and what is added to their logits. */
+export type LogitBias = Record<string, number>;
+
+/** `stream_options` */
+export interface StreamOptions {
+  /** A last chunk with the counts, `usage`. */
+  include_usage?: boolean;
+}
+
+/** Fields of both kinds of request. */
 export interface GenerationParams {
+  /** There is one model: another name changes nothing, and is told in `warnings`. */
+  model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
   stream?: boolean | null;
-  stream_options?: { include_usage?: boolean } | null;
+  /** What comes with a stream. */
+  stream_options?: StreamOptions | null;
   /** 0 to 2; 0 always takes the likeliest token. Default 1. */
   temperature?: number | null;
-  /** 0 to 1. Default 1: off. */
+  /** 0 to 1: only the likeliest tokens that have this share of the probability. Default 1: off. */
   top_p?: number | null;
   /** Not OpenAI's: only the k likeliest tokens. Default 0: off. */
   top_k?: number | null;
@@ -28,66 +114,152 @@ export interface GenerationParams {
   /** Not OpenAI's: above 1 makes tokens that are already there less likely. Default 1: off. */
   repetition_penalty?: number | null;
   /** Token ids and what is added to their logits, -100 to 100. */
-  logit_bias?: Record<string, number> | null;
+  logit_bias?: LogitBias | null;
   /** Up to four texts that end the answer; it is told without them. */
-  stop?: string | readonly string[] | null;
+  stop?: Stop | null;
   /** The same seed gives the same answer on the same device. A fresh one when left out. */
   seed?: number | null;
-  /** How many answers, 1 to 128. They are made one after the other, with seeds that follow each other. */
+  /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
   n?: number | null;
   /** Not OpenAI's: goes on after the model's end token, up to `max_tokens`; for measurements. */
   ignore_eos?: boolean | null;
   /** Not OpenAI's: adds `token_ids` to the choices. */
   return_token_ids?: boolean | null;
-  /** There is one model in an engine: another name changes nothing, and is told in `warnings`. */
-  model?: string;
 }
 
-/** Body of `engine.chat.completions.create`. */
-export interface ChatCompletionParams extends GenerationParams {
+/** What to do with a conversation that does not fit the context: OpenAI's field of the Responses API. */
+export type Truncation = "auto" | "disabled";
+
+/** Body of `POST /v1/chat/completions`, and of `engine.chat.completions.create`. */
+export interface ChatCompletionParams {
+  /** The conversation. */
   messages: readonly ChatMessage[];
+  /** Functions that the model may call. */
+  tools?: Tools | null;
+  /** Whether it may, or must. Default "auto" where there are tools. */
+  tool_choice?: ToolChoice | null;
+  /** Several calls in one answer. Default true. */
+  parallel_tool_calls?: boolean | null;
   /** At most this many new tokens; as many as fit when left out. */
   max_completion_tokens?: number | null;
-  /** The older name of `max_completion_tokens`. */
+  /** The older name of `max_completion_tokens`, which is obeyed where both are there. */
   max_tokens?: number | null;
-  /**
-   * As in OpenAI's Responses API: "auto" leaves out the oldest turns of a conversation that does not fit the context, but not the
-   * system's, and `usage` says how many messages; an answer that fills the context then goes on, too. "disabled" (default) is an error,
-   * and ends the answer.
-   */
-  truncation?: "auto" | "disabled" | null;
+  /** As in OpenAI's Responses API: "auto" leaves out the oldest turns of a conversation that does not fit the context, but not the
+   * system's, and `usage` says how many messages; an answer that fills the context then goes on, too. "disabled" (default) is an
+   * error, and ends the answer. */
+  truncation?: Truncation | null;
   /** How likely each token was. */
   logprobs?: boolean | null;
   /** 0 to 20: so many of the likeliest tokens with each token; needs `logprobs`. */
   top_logprobs?: number | null;
+  /** There is one model: another name changes nothing, and is told in `warnings`. */
+  model?: string;
+  /** Chunks as they come (true), or the whole answer at the end. */
+  stream?: boolean | null;
+  /** What comes with a stream. */
+  stream_options?: StreamOptions | null;
+  /** 0 to 2; 0 always takes the likeliest token. Default 1. */
+  temperature?: number | null;
+  /** 0 to 1: only the likeliest tokens that have this share of the probability. Default 1: off. */
+  top_p?: number | null;
+  /** Not OpenAI's: only the k likeliest tokens. Default 0: off. */
+  top_k?: number | null;
+  /** Not OpenAI's: drops tokens less likely than this share of the likeliest. Default 0: off. */
+  min_p?: number | null;
+  /** -2 to 2: taken off the logit of every token that the answer has already. Default 0. */
+  presence_penalty?: number | null;
+  /** -2 to 2: taken off a token's logit for each time that the answer has it already. Default 0. */
+  frequency_penalty?: number | null;
+  /** Not OpenAI's: above 1 makes tokens that are already there less likely. Default 1: off. */
+  repetition_penalty?: number | null;
+  /** Token ids and what is added to their logits, -100 to 100. */
+  logit_bias?: LogitBias | null;
+  /** Up to four texts that end the answer; it is told without them. */
+  stop?: Stop | null;
+  /** The same seed gives the same answer on the same device. A fresh one when left out. */
+  seed?: number | null;
+  /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
+  n?: number | null;
+  /** Not OpenAI's: goes on after the model's end token, up to `max_tokens`; for measurements. */
+  ignore_eos?: boolean | null;
+  /** Not OpenAI's: adds `token_ids` to the choices. */
+  return_token_ids?: boolean | null;
 }
 
-/** Body of `engine.completions.create`. */
-export interface CompletionParams extends GenerationParams {
+/** Body of `POST /v1/completions`, and of `engine.completions.create`. */
+export interface CompletionParams {
   /** A text to go on with, or its token ids; or several of either. */
   prompt: string | readonly number[] | readonly string[] | readonly (readonly number[])[];
   /** At most this many new tokens. Default 16. */
   max_tokens?: number | null;
+  /** There is one model: another name changes nothing, and is told in `warnings`. */
+  model?: string;
+  /** Chunks as they come (true), or the whole answer at the end. */
+  stream?: boolean | null;
+  /** What comes with a stream. */
+  stream_options?: StreamOptions | null;
+  /** 0 to 2; 0 always takes the likeliest token. Default 1. */
+  temperature?: number | null;
+  /** 0 to 1: only the likeliest tokens that have this share of the probability. Default 1: off. */
+  top_p?: number | null;
+  /** Not OpenAI's: only the k likeliest tokens. Default 0: off. */
+  top_k?: number | null;
+  /** Not OpenAI's: drops tokens less likely than this share of the likeliest. Default 0: off. */
+  min_p?: number | null;
+  /** -2 to 2: taken off the logit of every token that the answer has already. Default 0. */
+  presence_penalty?: number | null;
+  /** -2 to 2: taken off a token's logit for each time that the answer has it already. Default 0. */
+  frequency_penalty?: number | null;
+  /** Not OpenAI's: above 1 makes tokens that are already there less likely. Default 1: off. */
+  repetition_penalty?: number | null;
+  /** Token ids and what is added to their logits, -100 to 100. */
+  logit_bias?: LogitBias | null;
+  /** Up to four texts that end the answer; it is told without them. */
+  stop?: Stop | null;
+  /** The same seed gives the same answer on the same device. A fresh one when left out. */
+  seed?: number | null;
+  /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
+  n?: number | null;
+  /** Not OpenAI's: goes on after the model's end token, up to `max_tokens`; for measurements. */
+  ignore_eos?: boolean | null;
+  /** Not OpenAI's: adds `token_ids` to the choices. */
+  return_token_ids?: boolean | null;
 }
 
-/** Why an answer ended: by itself, or because `max_tokens` or the context was used up. */
-export type FinishReason = "stop" | "length";
+/** Why an answer ended: by itself, with calls of tools or without, or because `max_tokens` or the context was used up. OpenAI's API has
+ * more. */
+export type FinishReason = "stop" | "length" | "tool_calls";
 
-/** Token counts, OpenAI's shape, and how long the parts took. */
+/** What the prompt cost. */
+export interface PromptTokensDetails {
+  /** Tokens that were read in an earlier request and cost nothing now. */
+  cached_tokens: number;
+  /** Not OpenAI's: messages that were left out, see `truncation`. */
+  dropped_messages: number;
+}
+
+/** Times. */
+export interface Timings {
+  /** Reading the new part of the prompt, milliseconds. */
+  prefill_ms: number;
+  /** From the first token of an answer to its last, milliseconds. */
+  decode_ms: number;
+  /** Tokens a second in that time; 0 for answers too short to say. */
+  tokens_per_second: number;
+}
+
+/** Token counts, and how long the parts took. */
 export interface Usage {
+  /** Of the prompt. */
   prompt_tokens: number;
+  /** Of all answers. */
   completion_tokens: number;
+  /** Both. */
   total_tokens: number;
-  /** Tokens of the prompt that were read in an earlier request and cost nothing now. */
-  prompt_tokens_details: { cached_tokens: number; /** Not OpenAI's: see {@link ChatCompletionParams.truncation}. */ dropped_messages: number };
-  timings: {
-    /** Reading the new part of the prompt, milliseconds. */
-    prefill_ms: number;
-    /** From the first token of the answer to the last, milliseconds. */
-    decode_ms: number;
-    /** Tokens a second in that time; 0 for answers too short to say. */
-    tokens_per_second: number;
-  };
+  /** What the prompt cost. */
+  prompt_tokens_details: PromptTokensDetails;
+  /** Not OpenAI's. */
+  timings: Timings;
 }
 
 /** A token and how likely it was. */
@@ -96,71 +268,146 @@ export interface TokenLogprob {
   token: string;
   /** Natural logarithm of its probability, before temperature and penalties. */
   logprob: number;
-  bytes: number[] | null;
+  /** UTF-8, or a part of a character. A control token has those of its name, which is no part of the answer; null is for the ids of a
+   * padded vocabulary that no token has. */
+  bytes: Array<number> | null;
+}
+
+/** A token of the answer, and the likeliest in its place. */
+export interface ContentLogprob {
+  /** The likeliest first. */
+  top_logprobs: Array<TokenLogprob>;
+  /** Its text; half a character is U+FFFD here, and right in `bytes`. */
+  token: string;
+  /** Natural logarithm of its probability, before temperature and penalties. */
+  logprob: number;
+  /** UTF-8, or a part of a character. A control token has those of its name, which is no part of the answer; null is for the ids of a
+   * padded vocabulary that no token has. */
+  bytes: Array<number> | null;
 }
 
 /** How likely the tokens of a choice were. */
 export interface Logprobs {
-  content: (TokenLogprob & { top_logprobs: TokenLogprob[] })[];
+  /** In order. */
+  content: Array<ContentLogprob>;
+  /** Always null: nothing is refused. */
   refusal: null;
+}
+
+/** What is new. */
+export interface Delta {
+  /** `assistant`, in the first piece of an answer. */
+  role?: "assistant";
+  /** Text. */
+  content?: string;
+  /** Pieces of calls: those of one call have its index. */
+  tool_calls?: Array<ToolCallPiece>;
+}
+
+/** A piece of one answer. */
+export interface ChunkChoice {
+  /** From 0. */
+  index: number;
+  /** What is new. */
+  delta: Delta;
+  /** There where they were asked for; null in chunks without a token. */
+  logprobs?: Logprobs | null;
+  /** Of the last piece. */
+  finish_reason: FinishReason | null;
+  /** Where they were asked for. */
+  token_ids?: Array<number>;
 }
 
 /** A piece of a streamed answer. */
 export interface ChatCompletionChunk {
+  /** The same in all chunks of a response. */
   id: string;
+  /** `chat.completion.chunk` */
   object: "chat.completion.chunk";
   /** Seconds since 1970. */
   created: number;
+  /** The model that answers. */
   model: string;
-  choices: {
-    index: number;
-    delta: { role?: "assistant"; content?: string };
-    logprobs?: Logprobs | null;
-    finish_reason: FinishReason | null;
-    token_ids?: number[];
-  }[];
-  /** On the last chunk, when `stream_options.include_usage` asks for it. */
+  /** One; none in the chunk with the counts. */
+  choices: Array<ChunkChoice>;
+  /** Of the last chunk, and null in those before, where it was asked for. */
   usage?: Usage | null;
-  /** Not OpenAI's, on the first chunk: fields that were let through though nothing is done with them. */
-  warnings?: string[];
+  /** Not OpenAI's: of the first chunk, fields of the request that changed nothing. */
+  warnings?: Array<string>;
 }
 
-/** A whole answer. */
+/** What was said. */
+export interface AssistantMessage {
+  /** `assistant` */
+  role: "assistant";
+  /** Without control tokens, stop texts and calls. Null where there is nothing but calls. */
+  content: string | null;
+  /** Always null: nothing is refused. */
+  refusal: null;
+  /** Calls of tools. */
+  tool_calls?: Array<ToolCall>;
+}
+
+/** One answer. */
+export interface ChatChoice {
+  /** From 0. */
+  index: number;
+  /** What was said. */
+  message: AssistantMessage;
+  /** Where they were asked for. */
+  logprobs: Logprobs | null;
+  /** Always there. */
+  finish_reason: FinishReason;
+  /** Where they were asked for. */
+  token_ids?: Array<number>;
+}
+
+/** A whole answer to a conversation. */
 export interface ChatCompletion {
+  /** Its own. */
   id: string;
+  /** `chat.completion` */
   object: "chat.completion";
   /** Seconds since 1970. */
   created: number;
+  /** The model that answered. */
   model: string;
-  choices: {
-    index: number;
-    message: { role: "assistant"; content: string; refusal: null };
-    logprobs: Logprobs | null;
-    finish_reason: FinishReason;
-    token_ids?: number[];
-  }[];
+  /** The answers. */
+  choices: Array<ChatChoice>;
+  /** What it took. */
   usage: Usage;
-  /** Not OpenAI's: fields that were let through though nothing is done with them. */
-  warnings?: string[];
+  /** Not OpenAI's: fields of the request that changed nothing. */
+  warnings?: Array<string>;
+}
+
+/** One answer, or a piece of it. */
+export interface TextChoice {
+  /** From 0: all answers to the first prompt, then those to the second. */
+  index: number;
+  /** What is new. */
+  text: string;
+  /** Always null. */
+  logprobs: null;
+  /** Null in pieces before the last. */
+  finish_reason: FinishReason | null;
+  /** Where they were asked for. */
+  token_ids?: Array<number>;
 }
 
 /** A plain completion, or a piece of one that is streamed. */
 export interface Completion {
+  /** Its own. */
   id: string;
+  /** `text_completion` */
   object: "text_completion";
   /** Seconds since 1970. */
   created: number;
+  /** The model that answers. */
   model: string;
-  choices: {
-    index: number;
-    text: string;
-    logprobs: null;
-    /** Null in pieces before the last. */
-    finish_reason: FinishReason | null;
-    token_ids?: number[];
-  }[];
-  /** Of whole completions, and of the last piece when `stream_options.include_usage` asks for it. */
+  /** The answers; none in the piece with the counts. */
+  choices: Array<TextChoice>;
+  /** Of whole completions, and of the last piece where it was asked for. */
   usage?: Usage | null;
-  /** Not OpenAI's: fields that were let through though nothing is done with them. */
-  warnings?: string[];
+  /** Not OpenAI's: fields of the request that changed nothing. */
+  warnings?: Array<string>;
 }

@@ -132,6 +132,39 @@ export const fields =
     }
   };
 
+/** A text that is not empty. */
+const word: Check = (value, field) => {
+  if (typeof value !== "string" || value === "") throw wrong(field, "a text that is not empty", value);
+};
+
+/** What a header can carry. The value is never shown: not even a wrong one. */
+const key: Check = (value, field) => {
+  if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) throw makeError("argument", `${field}: expected a text of ASCII characters without spaces`);
+};
+
+/** The address is not shown: there may be a key in it. */
+const base: Check = (value, field) => {
+  const expected = `${field}: expected the address of an API, as https://server.example/v1`;
+  if (typeof value !== "string" && !(value instanceof URL)) throw makeError("argument", expected);
+  if (String(value).includes("#") || value === "") throw makeError("argument", expected);
+};
+
+const REASONS = ["no-device", "too-big", "too-slow"];
+const when: Check = (value, field) => {
+  if (value === "always") return;
+  const isList = Array.isArray(value) && value.length > 0 && value.every((reason) => REASONS.includes(reason));
+  if (!isList) throw wrong(field, `"always", or a list of ${REASONS.slice(0, -1).map(show).join(", ")} and ${show(REASONS.at(-1))}`, value);
+};
+
+const SERVER = fields({ baseURL: base, apiKey: key, model: word, when }, "server");
+const server: Check = (value, field) => {
+  SERVER(value, field);
+  // Neither has a default.
+  const { baseURL, model } = value as Record<string, unknown>;
+  if (baseURL === undefined) base(baseURL, `${field}.baseURL`);
+  if (model === undefined) word(model, `${field}.model`);
+};
+
 const LOADING: Record<string, Check> = {
   // Looked at by `sourceOf` and `lineFor`, which know all that it may be.
   model: anything,
@@ -160,6 +193,8 @@ const LOADING: Record<string, Check> = {
   ),
   whenBusy: oneOf("queue", "refuse"),
   onBroken: callable,
+  server,
+  onWhere: callable,
 };
 
 /** Options of `createEngine`, or of `downloadModel`, which looks at fewer of them. */

@@ -1,6 +1,6 @@
 /** From what an app asks for to the worker: bodies of OpenAI's API, which the engine checks. */
 
-import type { Link } from "./link.js";
+import type { Backend } from "./link.js";
 import { wrong } from "./options.js";
 import type { ApiRequest } from "./protocol.js";
 import { Events } from "./stream.js";
@@ -21,13 +21,13 @@ export function jsonOf(params: unknown): string {
 /** Whole numbers that a double holds. */
 const SEEDS = 2 ** 53;
 
-/** Sends requests to the worker. */
+/** Sends requests to what answers them. */
 export class Requests {
-  readonly link: Link;
+  readonly link: Backend;
   readonly #model: string;
   readonly #refuseWhenBusy: boolean;
 
-  constructor(link: Link, model: string, refuseWhenBusy: boolean) {
+  constructor(link: Backend, model: string, refuseWhenBusy: boolean) {
     this.link = link;
     this.#model = model;
     this.#refuseWhenBusy = refuseWhenBusy;

@@ -6,6 +6,7 @@ import { GpuWay } from "./device.js";
 import { makeError, toWire, type PeregrineError } from "./errors.js";
 import { isTold, type Log } from "./log.js";
 import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
+import type { Usage } from "./openai.js";
 import { sharedBy, type ApiRequest, type ApiResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Port, type Progress, type ToWorker } from "./protocol.js";
 import { blobSource, openSources, type Sources } from "./source.js";
 import { begin } from "./wasm.js";
@@ -164,6 +165,7 @@ export class Server {
     this.#checkWanted();
     this.#gpu = gpu;
     const { facts } = gpu;
+    if (request.noSoftware && facts.software) throw makeError("too-slow", `the only adapter computes on the CPU (${facts.name})`);
     this.#log("info", `${facts.name}${facts.software ? ", where the CPU computes" : ""}`);
     const found: Outcomes = {};
     const report = (progress: Progress) => {
@@ -288,7 +290,7 @@ export class Server {
         if (this.#lost) throw this.#lost;
         if (result.cancelled && at < told.length) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
         this.#recovered = false;
-        const { prompt_tokens, completion_tokens, prompt_tokens_details, timings } = result.usage;
+        const { prompt_tokens, completion_tokens, prompt_tokens_details, timings } = result.usage as Usage;
         const times = `${(timings.prefill_ms / 1000).toFixed(3)} s and ${(timings.decode_ms / 1000).toFixed(3)} s`;
         this.#log("debug", `${prompt_tokens} tokens of prompt, ${prompt_tokens_details.cached_tokens} of them read before, ${completion_tokens} of answer: ${times}`);
         return result;
@@ -344,6 +346,8 @@ export class Server {
       throw lost;
     }
     this.#recovered = true;
+    // The runtime may have noticed it before the browser said so.
+    if (!this.#lost) this.#tellAll({ type: "lost", error: toWire(lost) });
     this.#gpu?.forget();
     this.#log("warn", `${lost.message}; the model is loaded again`);
     for (const client of this.#clients) {
@@ -355,7 +359,7 @@ export class Server {
     this.#lost = undefined;
     this.#loading = this.#open(request);
     try {
-      await this.#loading;
+      this.#tellAll({ type: "reloaded", info: (await this.#loading).info });
     } catch (error) {
       this.#break(makeError("device-lost", `${lost.message}; and the model could not be loaded again: ${(error as Error).message}`, { cause: error }));
       throw this.#broken ?? error;
@@ -366,8 +370,14 @@ export class Server {
     // A device that is destroyed on purpose is lost, too. The first report is the cause of the others.
     if (this.#disposing || this.#broken || this.#lost) return;
     if (!this.#engine) this.#early ??= error;
-    else if (error.code === "device-lost") this.#lost = error;
-    else this.#break(error);
+    else if (error.code === "device-lost") {
+      this.#lost = error;
+      this.#tellAll({ type: "lost", error: toWire(error) });
+    } else this.#break(error);
+  }
+
+  #tellAll(message: FromWorker): void {
+    for (const { port } of this.#clients) port.postMessage(message);
   }
 
   readonly #log: Log = (level, text) => {
@@ -379,7 +389,7 @@ export class Server {
   #break(error: PeregrineError): void {
     if (this.#broken || this.#disposing) return;
     this.#broken = error;
-    for (const { port } of this.#clients) port.postMessage({ type: "broken", error: toWire(error) } satisfies FromWorker);
+    this.#tellAll({ type: "broken", error: toWire(error) });
   }
 
   /** A page has gone; with the last one goes the model. */

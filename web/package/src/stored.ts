@@ -1,8 +1,9 @@
 /** A file in the store that is read while its parts still arrive. */
 
 import { makeError, PeregrineError } from "./errors.js";
-import { ATTEMPTS, gather, mayPass, pause, problemOf } from "./http.js";
+import { gather, problemOf } from "./http.js";
 import type { RemoteFile } from "./protocol.js";
+import { ATTEMPTS, mayPass, pause } from "./retry.js";
 import { truncated, type ByteSource } from "./source.js";
 import { append, canWrite, DIGEST, digest, Entry, PART, partLength, partName, seal, type Manifest } from "./store.js";
 

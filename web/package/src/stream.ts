@@ -48,7 +48,8 @@ export class Events {
     });
     this.#pending.result.then(
       (result) => this.#finish(result),
-      (error: PeregrineError) => this.#end(error),
+      // Whoever stopped it knows better why.
+      (error: PeregrineError) => this.#end(error.code === "cancelled" ? (this.#reason ?? error) : error),
     );
   }
 

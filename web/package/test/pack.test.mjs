@@ -32,8 +32,8 @@ test("the package has all that it needs, and nothing else", () => {
   assert.deepEqual(files, expected.sort());
 });
 
-test("code is at most 1.5 MB on the wire", () => {
+test("code is at most 1.3 MB on the wire", () => {
   const code = files.filter((path) => /\.(js|wasm)$/.test(path));
   const bytes = code.reduce((sum, path) => sum + gzipSync(readFileSync(join(folder, path)), { level: 9 }).length, 0);
-  assert.ok(bytes <= 1_500_000, `${bytes} bytes`);
+  assert.ok(bytes <= 1_300_000, `${bytes} bytes`);
 });

@@ -17,50 +17,71 @@ const MOST_STOPS: usize = 4;
 
 /// Fields of both kinds of request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, ts(rename = "GenerationParams"))]
 pub struct Generation {
-    /// The model that is asked for. There is one; another name is told in the warnings.
+    /// There is one model: another name changes nothing, and is told in `warnings`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
     pub model: Option<String>,
-    /// Chunks as they come, or the whole answer at the end.
+    /// Chunks as they come (true), or the whole answer at the end.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub stream: bool,
     /// What comes with a stream.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub stream_options: StreamOptions,
-    /// 0 to 2; 0 always takes the likeliest token.
+    /// 0 to 2; 0 always takes the likeliest token. Default 1.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub temperature: f64,
-    /// 0 to 1; 1: off.
+    /// 0 to 1: only the likeliest tokens that have this share of the probability. Default 1: off.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub top_p: f64,
-    /// Not OpenAI's: only the k likeliest tokens. 0: off.
+    /// Not OpenAI's: only the k likeliest tokens. Default 0: off.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub top_k: u32,
-    /// Not OpenAI's: drops tokens less likely than this share of the likeliest. 0: off.
+    /// Not OpenAI's: drops tokens less likely than this share of the likeliest. Default 0: off.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub min_p: f64,
-    /// -2 to 2: taken off the logit of every token that the answer has already.
+    /// -2 to 2: taken off the logit of every token that the answer has already. Default 0.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub presence_penalty: f64,
-    /// -2 to 2: taken off a token's logit for each time that the answer has it already.
+    /// -2 to 2: taken off a token's logit for each time that the answer has it already. Default 0.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub frequency_penalty: f64,
-    /// Not OpenAI's: above 1 makes tokens that are already there less likely. 1: off.
+    /// Not OpenAI's: above 1 makes tokens that are already there less likely. Default 1: off.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub repetition_penalty: f64,
     /// Token ids and what is added to their logits, -100 to 100.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::LogitBias>"))]
     pub logit_bias: BTreeMap<u32, f64>,
     /// Up to four texts that end the answer; it is told without them.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::Stop>"))]
     pub stop: Vec<String>,
     /// The same seed gives the same answer on the same device. A fresh one when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional = nullable))]
     pub seed: Option<i64>,
-    /// How many answers: made one after the other, with seeds that follow each other.
+    /// How many answers, 1 to 128: made one after the other, with seeds that follow each other.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub n: u32,
-    /// Not OpenAI's: goes on after the model's end token, up to the most tokens; for measurements.
+    /// Not OpenAI's: goes on after the model's end token, up to `max_tokens`; for measurements.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub ignore_eos: bool,
     /// Not OpenAI's: adds `token_ids` to the choices.
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub return_token_ids: bool,
     /// What was let through though nothing is done with it.
     #[serde(skip)]
+    #[cfg_attr(test, ts(skip))]
     pub warnings: Vec<String>,
 }
 
 /// `stream_options`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct StreamOptions {
-    /// A last chunk with the counts.
+    /// A last chunk with the counts, `usage`.
+    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
     pub include_usage: bool,
 }
 
