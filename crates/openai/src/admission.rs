@@ -3,11 +3,13 @@
 use peregrine::Error;
 use peregrine::chat::{ChatTemplate, Message};
 use peregrine::checkpoint::Checkpoint;
+use peregrine::constraint::Compiler;
 use peregrine::session::Engine;
 use peregrine::tokenizer::Tokenizer;
 
 use crate::error::{ApiError, Code};
-use crate::request::{ChatRequest, CompletionRequest, Prompt, Request, ToolChoice, Truncation};
+use crate::request::{ChatRequest, CompletionRequest, Prompt, Request, Truncation};
+use crate::tools::{Calls, calls};
 
 /// Checks requests away from the engine, in any thread: a request that has passed waits for nothing that would refuse it.
 ///
@@ -40,18 +42,19 @@ impl Admission {
         self.context_length
     }
 
-    /// Whether the request can be answered, as far as its prompts and tokens go. It takes as long as their texts take to tokenize.
+    /// Whether the request can be answered, as far as its prompts, tokens and tools go. It takes as long as their texts take to tokenize.
+    /// `grammars` as [`answer`](crate::answer()) gets them.
     ///
     /// # Errors
     /// 400: tokens that there are not, a prompt that does not fit the context, a conversation for a model that has no chat template or
-    /// whose template refuses it.
-    pub fn check(&self, request: &Request) -> Result<(), ApiError> {
+    /// whose template refuses it, calls that cannot be enforced.
+    pub fn check(&self, request: &Request, grammars: Option<&dyn Compiler>) -> Result<(), ApiError> {
         let Self { tokenizer, template, vocab_size, context_length } = self;
         let rules =
             Rules { tokenizer, template: template.as_ref(), vocab_size: *vocab_size, context_length: *context_length };
         rules.biases(request)?;
         match request {
-            Request::Chat(request) => rules.chat(request),
+            Request::Chat(request) => rules.chat(request, grammars),
             Request::Completion(request) => rules.prompts(request, None).map(|_| ()),
         }
     }
@@ -92,20 +95,17 @@ impl<'a> Rules<'a> {
         })
     }
 
-    /// Whether what `tool_choice` asks for can be enforced.
-    pub fn choice(&self, request: &ChatRequest) -> Result<(), ApiError> {
-        match request.tool_choice {
-            ToolChoice::None | ToolChoice::Auto => Ok(()),
-            ToolChoice::Required | ToolChoice::Function(_) => {
-                let message = "a call cannot be enforced here, since this build has no grammars; use \"auto\"";
-                Err(ApiError::at(Code::Unsupported, "tool_choice", message))
-            }
+    /// What calls of the answer must be.
+    pub fn calls(&self, request: &ChatRequest, grammars: Option<&dyn Compiler>) -> Result<Option<Calls>, ApiError> {
+        match request.may_call() {
+            true => calls(request, self.template()?.call_format(), grammars),
+            false => Ok(None),
         }
     }
 
-    fn chat(&self, request: &ChatRequest) -> Result<(), ApiError> {
+    fn chat(&self, request: &ChatRequest, grammars: Option<&dyn Compiler>) -> Result<(), ApiError> {
         let (template, messages) = (self.template()?, request.conversation());
-        self.choice(request)?;
+        self.calls(request, grammars)?;
         match self.conversation(template, &messages) {
             // What may be left out is; the last turn may not.
             Err(error) if error.code == Code::ContextLength && request.truncation == Truncation::Auto => {

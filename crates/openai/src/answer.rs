@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use peregrine::constraint::Compiler;
 use peregrine::session::{Engine, Finish, GenerateOptions, Generated, Piece, Session};
 use serde::Serialize;
 
@@ -9,6 +10,7 @@ use crate::admission::Rules;
 use crate::error::ApiError;
 use crate::request::{ChatRequest, CompletionRequest, Request};
 use crate::response::{ChatCompletion, ChatCompletionChunk, Completion, FinishReason, Usage};
+use crate::tools::{Calls, Enforced};
 use crate::writing::{Chats, Shape, Texts, Writer};
 
 /// Asked between steps, also while a prompt is read; `true` stops.
@@ -74,7 +76,8 @@ impl Done {
 }
 
 /// Answers a request. Several answers are made one after the other, with seeds that follow each other; they share what they read.
-/// `on_event` hears the chunks of a request that wants a stream; `false` stops, as `cancel` does.
+/// `on_event` hears the chunks of a request that wants a stream; `false` stops, as `cancel` does. `grammars` makes calls of tools what
+/// they must be; without it nothing can be enforced.
 ///
 /// # Errors
 /// The engine's, as OpenAI's object. Before anything is read or told: a conversation or any of several prompts that does not fit, tokens
@@ -85,6 +88,7 @@ pub async fn answer(
     head: &Head,
     on_event: &mut dyn FnMut(Event) -> bool,
     cancel: Option<Cancel>,
+    grammars: Option<&dyn Compiler>,
 ) -> Result<Done, ApiError> {
     let engine = session.engine().clone();
     Rules::of(&engine).biases(request)?;
@@ -93,7 +97,10 @@ pub async fn answer(
         return Ok(Done::not_begun());
     }
     match request {
-        Request::Chat(request) => chat(&engine, session, request, head, on_event, cancel).await,
+        Request::Chat(request) => {
+            let calls = Rules::of(&engine).calls(request, grammars)?;
+            chat(&engine, session, request, head, on_event, cancel, calls).await
+        }
         Request::Completion(request) => complete(&engine, session, request, head, on_event, cancel).await,
     }
 }
@@ -135,19 +142,23 @@ async fn chat(
     head: &Head,
     on_event: &mut dyn FnMut(Event) -> bool,
     cancel: Option<Cancel>,
+    calls: Option<Calls>,
 ) -> Result<Done, ApiError> {
-    let rules = Rules::of(engine);
-    let template = rules.template()?;
-    rules.choice(request)?;
+    let template = Rules::of(engine).template()?;
     let (generation, messages) = (&request.generation, request.conversation());
     let shape = Chats::new(head, request, template, engine.tokenizer());
     let mut writer = Writer::new(shape, generation, head, on_event);
+    let grammar = calls.map(|calls| {
+        writer.warn(calls.warnings);
+        Enforced::of(request, template, engine.shared_tokenizer(), calls.grammar)
+    });
     let max_tokens = request.most_tokens();
     let mut answers = Vec::new();
     for index in 0..generation.n {
         let options = GenerateOptions {
             logprobs: request.logprobs.then_some(request.top_logprobs),
             overflow: request.overflow(),
+            grammar: grammar.clone(),
             cancel: cancel.clone(),
             ..generation.options(seed(head, request.generation.seed, index), max_tokens)
         };

@@ -16,6 +16,7 @@ use peregrine::session::Overflow;
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use self::check::MOST_WARNINGS;
 use self::check::{Body, boolean, one_of, whole, wrong};
 use self::fields::{CHAT, COMPLETION};
 pub use self::generation::{Generation, StreamOptions};

@@ -6,7 +6,7 @@ use peregrine::session::{Finish, Generated, Piece};
 
 pub(crate) use self::shapes::{Chats, Texts};
 use crate::answer::{Event, Head, Whole};
-use crate::request::Generation;
+use crate::request::{Generation, MOST_WARNINGS};
 use crate::response::{FinishReason, Logprobs, ToolCall, Usage};
 use crate::tools::Parser;
 
@@ -83,6 +83,11 @@ impl<'a, S: Shape> Writer<'a, S> {
             told: 0,
             refused: false,
         }
+    }
+
+    /// Something more to be said with the answer.
+    pub fn warn(&mut self, warnings: Vec<String>) {
+        self.warnings.extend(warnings.into_iter().take(MOST_WARNINGS.saturating_sub(self.warnings.len())));
     }
 
     /// Before an answer. Nothing is told yet: it may be refused.

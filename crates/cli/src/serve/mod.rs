@@ -32,6 +32,7 @@ use std::time::Duration;
 use peregrine::checkpoint::Checkpoint;
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
+use peregrine_grammar::Grammars;
 use peregrine_openai::Admission;
 use peregrine_openai::response::Model;
 use tokio::sync::watch;
@@ -108,6 +109,7 @@ pub fn run(args: &Args) -> Outcome {
         metrics,
         healthy: Arc::new(AtomicBool::new(true)),
         admission: Admission::new(&loads.checkpoint, context_length)?,
+        grammars: Some(Arc::new(Grammars::new(engine.shared_tokenizer()))),
         memory: body::memory(),
         hosts: (address.ip().is_loopback() && key.is_none()).then(|| Hosts::local(&args.host)),
         key: key.as_deref().map(Key::new),
@@ -131,6 +133,7 @@ pub fn run(args: &Args) -> Outcome {
         healthy: shared.healthy.clone(),
         engine: Some(engine),
         session: Some(session),
+        grammars: shared.grammars.clone(),
         wait: FIRST_WAIT,
     };
     // No timer is made and no connection taken before `block_on`. Two threads read what is asked: it takes memory.

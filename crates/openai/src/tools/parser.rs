@@ -3,28 +3,10 @@
 use peregrine::chat::CALL_TAGS;
 
 use super::call::{CallReader, Read};
+use super::news::{CallNews, News};
+use super::tags::{Tag, match_tag};
 
 const THOUGHT: (&str, &str) = ("<think>", "</think>");
-
-/// What is new of an answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct News {
-    /// Ordinary text.
-    pub text: String,
-    /// Of calls, each at most once, in order.
-    pub calls: Vec<CallNews>,
-}
-
-/// What is new of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallNews {
-    /// Which of the answer's calls, from 0.
-    pub index: usize,
-    /// There when nothing of this call was told before.
-    pub name: Option<String>,
-    /// A piece of its arguments: JSON.
-    pub arguments: String,
-}
 
 #[derive(Debug)]
 enum State {
@@ -81,6 +63,21 @@ impl Parser {
     /// There are as many calls as may be: what comes now is dropped.
     pub fn is_full(&self) -> bool {
         matches!(self.state, State::Over)
+    }
+
+    /// Inside of a thought.
+    pub(super) fn is_thinking(&self) -> bool {
+        matches!(self.state, State::Thought(_))
+    }
+
+    /// Behind a tag, before its first call.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Between) && self.here == 0 && self.held.trim_end().ends_with(CALL_TAGS.0)
+    }
+
+    /// Letters of a tag that may have begun.
+    pub(super) fn tag(&self) -> usize {
+        if matches!(self.state, State::Text) { self.tag } else { 0 }
     }
 
     /// Goes on with some text.
@@ -284,25 +281,7 @@ impl Parser {
         self.news.text.push_str(&std::mem::take(&mut self.held));
     }
 
-    /// Goes on with a tag that may have begun at the end of `held`, or begins one. `None`: it is none, and `c` was not taken.
     fn match_tag(&mut self, c: char, tags: &[&'static str]) -> Option<Tag> {
-        let begun = self.held[self.held.len() - self.tag..].to_string() + c.encode_utf8(&mut [0; 4]);
-        let fits = tags.iter().find(|tag| tag.starts_with(&begun));
-        match fits {
-            Some(tag) => {
-                self.held.push(c);
-                self.tag = if tag.len() == begun.len() { 0 } else { begun.len() };
-                Some(if self.tag == 0 { Tag::Whole(tag) } else { Tag::More })
-            }
-            None => {
-                self.tag = 0;
-                None
-            }
-        }
+        match_tag(&mut self.held, &mut self.tag, c, tags)
     }
-}
-
-enum Tag {
-    More,
-    Whole(&'static str),
 }

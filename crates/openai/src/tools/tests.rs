@@ -1,6 +1,8 @@
 //! Calls in what a model writes: found however it comes in pieces, and nothing else is lost.
 
+mod enforced;
 mod made;
+mod schema;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

@@ -7,9 +7,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex};
 
 use peregrine::checkpoint::Checkpoint;
+use peregrine::constraint::Compiler;
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
+use peregrine_grammar::Grammars;
 use peregrine_openai::{ApiError, Cancel, Done, Head, Request, answer};
 use pollster::block_on;
 use serde_json::{Value, json};
@@ -71,12 +73,28 @@ pub fn streamed(
     most: usize,
     cancel: Option<Cancel>,
 ) -> (Vec<Value>, Result<Done, ApiError>) {
+    told(session, request, most, cancel, None)
+}
+
+/// The same by grammars of the model.
+pub fn enforced(session: &mut Session, request: &Request) -> (Vec<Value>, Result<Done, ApiError>) {
+    let grammars = Grammars::new(session.engine().shared_tokenizer());
+    told(session, request, usize::MAX, None, Some(&grammars))
+}
+
+fn told(
+    session: &mut Session,
+    request: &Request,
+    most: usize,
+    cancel: Option<Cancel>,
+    grammars: Option<&dyn Compiler>,
+) -> (Vec<Value>, Result<Done, ApiError>) {
     let mut chunks = Vec::new();
     let mut on_event = |chunk| {
         chunks.push(serde_json::to_value(&chunk).unwrap());
         chunks.len() < most
     };
-    let done = block_on(answer(session, request, &head(), &mut on_event, cancel));
+    let done = block_on(answer(session, request, &head(), &mut on_event, cancel, grammars));
     (chunks, done)
 }
 
