@@ -3,6 +3,7 @@
 
 mod check;
 mod fields;
+mod format;
 mod generation;
 mod messages;
 mod prompts;
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use self::check::{Body, boolean, one_of, whole, wrong};
 use self::fields::{CHAT, COMPLETION};
+pub use self::format::ResponseFormat;
 pub use self::generation::{Generation, StreamOptions};
 pub use self::prompts::Prompt;
 use crate::error::{ApiError, Code};

@@ -83,7 +83,7 @@ pub async fn respond(
     };
     let done = match request.only_read {
         true => read(session, &request.request, Some(cancel)).await,
-        false => answer(session, &request.request, &head, &mut tell, Some(cancel)).await,
+        false => answer(session, &request.request, &head, &mut tell, Some(cancel), None).await,
     };
     // What is refused has been refused before anything was read.
     let done = done.map_err(|error| Failed { error: to_js_error(&error), is_known: error.status() < 500 })?;

@@ -10,6 +10,7 @@ use peregrine::checkpoint::Checkpoint;
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
+use peregrine_grammar::Grammars;
 use peregrine_openai::{ApiError, Cancel, Done, Head, Request, answer};
 use pollster::block_on;
 use serde_json::{Value, json};
@@ -76,7 +77,8 @@ pub fn streamed(
         chunks.push(serde_json::to_value(&chunk).unwrap());
         chunks.len() < most
     };
-    let done = block_on(answer(session, request, &head(), &mut on_event, cancel));
+    let grammars = Grammars::new(session.engine().shared_tokenizer());
+    let done = block_on(answer(session, request, &head(), &mut on_event, cancel, Some(&grammars)));
     (chunks, done)
 }
 

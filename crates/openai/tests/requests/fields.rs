@@ -11,7 +11,6 @@ fn what_would_change_the_answer_is_refused_by_name() {
         |field, value| refused(chat_with(field, value), Code::Unsupported, field, "not supported in this version");
     unsupported("tools", json!([{ "type": "function", "function": { "name": "f" } }]));
     unsupported("tool_choice", json!("required"));
-    unsupported("response_format", json!({ "type": "json_object" }));
     unsupported("modalities", json!(["text", "audio"]));
     unsupported("reasoning_effort", json!("high"));
     for (field, value) in
