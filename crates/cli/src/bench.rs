@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::common::GpuArgs;
 use crate::failure::Outcome;
+use crate::format::json_schema;
 use crate::terminal;
 
 #[derive(clap::Args)]
@@ -22,10 +23,10 @@ pub struct Args {
     pub model: String,
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    prompt_tokens: u32,
+    pub prompt_tokens: u32,
     /// Tokens of the answer
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
-    gen_tokens: u32,
+    pub gen_tokens: u32,
     /// Tokens read before the prompt, which are not counted
     #[arg(long, value_name = "N", default_value_t = 0)]
     context: u32,
@@ -37,7 +38,10 @@ pub struct Args {
     pub chunk: Option<u32>,
     /// Draw the answer at this temperature instead of taking the likeliest tokens
     #[arg(long, value_name = "X", value_parser = temperature)]
-    temperature: Option<f32>,
+    pub temperature: Option<f32>,
+    /// Make answers by the schema in this file, too: what its masks cost a token, next to the same without them
+    #[arg(long, value_name = "FILE")]
+    json_schema: Option<String>,
     /// Time every stage on the GPU: one token, and one chunk of the prompt
     #[arg(long)]
     profile: bool,
@@ -80,6 +84,7 @@ pub fn run(args: &Args) -> Outcome {
     if args.state {
         return crate::bench_state::run(args);
     }
+    let format = args.json_schema.as_deref().map(json_schema).transpose()?;
     let (checkpoint, open) = timed(|| args.gpu.open(&args.model))?;
     let (gpu, device) = timed(|| args.gpu.device())?;
     let options = LoadOptions { chunk: args.chunk, ..LoadOptions::default() };
@@ -95,6 +100,9 @@ pub fn run(args: &Args) -> Outcome {
     measure(args, &mut session)?;
     let runs = (0..args.repeat).map(|_| measure(args, &mut session)).collect::<Outcome<Vec<Run>>>()?;
     let mut report = report(args, &checkpoint, &session, &loading, &runs)?;
+    if let Some(format) = &format {
+        report["json_schema"] = crate::bench_masked::run(args, format, &mut session)?;
+    }
     if args.profile {
         report["profile"] = profile(args, &mut session)?;
     }
@@ -104,6 +112,7 @@ pub fn run(args: &Args) -> Outcome {
         return Ok(());
     }
     table(&mut out, &report)?;
+    crate::bench_masked::table(&mut out, &report["json_schema"])?;
     for part in ["token", "prefill"] {
         for stage in report["profile"][part].as_array().into_iter().flatten() {
             writeln!(
@@ -155,7 +164,7 @@ pub fn timed<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<(T, f64)> {
 }
 
 /// How the answers are made: the likeliest tokens, or by the arguments.
-fn generate(max_tokens: u32, args: &Args) -> GenerateOptions {
+pub fn generate(max_tokens: u32, args: &Args) -> GenerateOptions {
     let sampling = match args.temperature {
         Some(temperature) if temperature > 0.0 => SamplingOptions { temperature, ..SamplingOptions::default() },
         _ => SamplingOptions::greedy(),

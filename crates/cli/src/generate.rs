@@ -1,4 +1,4 @@
-//! `generate`: continues a text, without any chat template.
+//! `generate`: continues a text, without any chat template; freely, or by a schema, an expression or a grammar.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::common::{GpuArgs, SamplingArgs, read_ids, read_text};
 use crate::failure::Outcome;
+use crate::format::FormatArgs;
 use crate::terminal;
 
 #[derive(clap::Args)]
@@ -44,6 +45,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    format: FormatArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     gpu: GpuArgs,
@@ -52,10 +55,12 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let sampling = args.sampling.options(SamplingOptions { top_p: 1.0, ..SamplingOptions::default() })?;
     let prompt = args.prompt_file.as_deref().map(read_text).transpose()?.or_else(|| args.prompt.clone());
+    let format = args.format.read()?;
     let checkpoint = args.gpu.open(&args.model)?;
     let vocab_size = checkpoint.config.vocab_size;
     let given = args.ids.as_deref().map(|path| read_ids(path, vocab_size)).transpose()?;
     let engine = args.gpu.load(&checkpoint, &LoadOptions::default())?;
+    let grammar = format.map(|format| format.compile(&engine)).transpose()?;
     let ids = match (given, &prompt) {
         (Some(ids), _) => ids,
         (None, prompt) => {
@@ -69,6 +74,7 @@ pub fn run(args: &Args) -> Outcome {
         sampling,
         ignore_end: args.ignore_end,
         stop: args.stop.clone(),
+        grammar,
         ..GenerateOptions::default()
     };
     let mut session = Session::new(&engine)?;

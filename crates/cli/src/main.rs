@@ -4,6 +4,7 @@
 //! line on stderr.
 
 mod bench;
+mod bench_masked;
 mod bench_state;
 mod bench_table;
 mod chat;
@@ -12,6 +13,7 @@ mod common;
 mod environment;
 mod failure;
 mod fidelity;
+mod format;
 mod generate;
 mod hub;
 mod info;

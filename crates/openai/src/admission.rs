@@ -1,5 +1,7 @@
 //! What is wrong with a request that only the model's vocabulary, template and context tell: without a GPU, and before anything is read.
 
+use std::sync::Arc;
+
 use peregrine::Error;
 use peregrine::chat::{ChatTemplate, Message};
 use peregrine::checkpoint::Checkpoint;
@@ -15,10 +17,11 @@ use crate::tools::{Calls, calls};
 ///
 /// It has a tokenizer and a template of its own, since an engine's stay in the thread of the GPU.
 pub struct Admission {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
     vocab_size: u32,
     context_length: u32,
+    compiler: Option<Arc<dyn Compiler + Send + Sync>>,
 }
 
 impl Admission {
@@ -34,7 +37,18 @@ impl Admission {
             .map(|source| ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text()))
             .transpose()?
             .map(|template| template.with_tokens(&checkpoint.named_tokens));
-        Ok(Self { tokenizer, template, vocab_size, context_length })
+        Ok(Self { tokenizer: Arc::new(tokenizer), template, vocab_size, context_length, compiler: None })
+    }
+
+    /// The tokenizer, for whoever makes grammars of its tokens.
+    pub fn shared_tokenizer(&self) -> Arc<Tokenizer> {
+        self.tokenizer.clone()
+    }
+
+    /// With what makes grammars: without it, requests for other formats than a text are refused.
+    #[must_use]
+    pub fn with_compiler(self, compiler: Arc<dyn Compiler + Send + Sync>) -> Self {
+        Self { compiler: Some(compiler), ..self }
     }
 
     /// Tokens that a conversation may have.
@@ -43,16 +57,19 @@ impl Admission {
     }
 
     /// Whether the request can be answered, as far as its prompts, tokens and tools go. It takes as long as their texts take to tokenize.
-    /// `grammars` as [`answer`](crate::answer()) gets them.
     ///
     /// # Errors
-    /// 400: tokens that there are not, a prompt that does not fit the context, a conversation for a model that has no chat template or
-    /// whose template refuses it, calls that cannot be enforced.
-    pub fn check(&self, request: &Request, grammars: Option<&dyn Compiler>) -> Result<(), ApiError> {
-        let Self { tokenizer, template, vocab_size, context_length } = self;
+    /// 400: a format that cannot be used, tokens that there are not, a prompt that does not fit the context, a conversation for a model
+    /// that has no chat template or whose template refuses it, calls that cannot be enforced.
+    pub fn check(&self, request: &Request) -> Result<(), ApiError> {
+        let Self { tokenizer, template, vocab_size, context_length, compiler } = self;
+        let grammars = compiler.as_deref().map(|compiler| compiler as &dyn Compiler);
         let rules =
             Rules { tokenizer, template: template.as_ref(), vocab_size: *vocab_size, context_length: *context_length };
         rules.biases(request)?;
+        if let Some(format) = &request.generation().response_format {
+            format.compiled(grammars)?;
+        }
         match request {
             Request::Chat(request) => rules.chat(request, grammars),
             Request::Completion(request) => rules.prompts(request, None).map(|_| ()),

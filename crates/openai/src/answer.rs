@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use peregrine::constraint::Compiler;
+use peregrine::constraint::{Compiler, Grammar};
 use peregrine::session::{Engine, Finish, GenerateOptions, Generated, Piece, Session};
 use serde::Serialize;
 
 use crate::admission::Rules;
 use crate::error::ApiError;
-use crate::request::{ChatRequest, CompletionRequest, Request};
+use crate::request::{ChatRequest, CompletionRequest, Generation, Request};
 use crate::response::{ChatCompletion, ChatCompletionChunk, Completion, FinishReason, Usage};
 use crate::tools::{Calls, Enforced};
 use crate::writing::{Chats, Shape, Texts, Writer};
@@ -76,8 +76,8 @@ impl Done {
 }
 
 /// Answers a request. Several answers are made one after the other, with seeds that follow each other; they share what they read.
-/// `on_event` hears the chunks of a request that wants a stream; `false` stops, as `cancel` does. `grammars` makes calls of tools what
-/// they must be; without it nothing can be enforced.
+/// `on_event` hears the chunks of a request that wants a stream; `false` stops, as `cancel` does. `compiler` makes grammars of what an
+/// answer must look like, calls of tools included; without one a request that asks for it is refused.
 ///
 /// # Errors
 /// The engine's, as OpenAI's object. Before anything is read or told: a conversation or any of several prompts that does not fit, tokens
@@ -88,20 +88,25 @@ pub async fn answer(
     head: &Head,
     on_event: &mut dyn FnMut(Event) -> bool,
     cancel: Option<Cancel>,
-    grammars: Option<&dyn Compiler>,
+    compiler: Option<&dyn Compiler>,
 ) -> Result<Done, ApiError> {
     let engine = session.engine().clone();
     Rules::of(&engine).biases(request)?;
+    let format = request.generation().response_format.as_ref();
+    let grammar = format.map(|format| format.compiled(compiler)).transpose()?;
+    let mut generation = request.generation().clone();
+    generation.warnings.extend(grammar.iter().flat_map(|grammar| grammar.warnings().iter().map(|w| not_enforced(w))));
+    let made = Made { generation, grammar, calls: None };
     // A conversation is rendered at once, however long it is: not for somebody who has gone by now.
     if cancel.as_ref().is_some_and(|cancelled| cancelled()) {
         return Ok(Done::not_begun());
     }
     match request {
         Request::Chat(request) => {
-            let calls = Rules::of(&engine).calls(request, grammars)?;
-            chat(&engine, session, request, head, on_event, cancel, calls).await
+            let calls = Rules::of(&engine).calls(request, compiler)?;
+            chat(&engine, session, request, made.with_calls(calls), head, on_event, cancel).await
         }
-        Request::Completion(request) => complete(&engine, session, request, head, on_event, cancel).await,
+        Request::Completion(request) => complete(&engine, session, request, made, head, on_event, cancel).await,
     }
 }
 
@@ -135,31 +140,53 @@ pub async fn read(session: &mut Session, request: &Request, cancel: Option<Cance
     Ok(Done { whole: None, usage: Usage::of(&answers, 1), finishes, cancelled })
 }
 
+/// What is the same for all answers to a request.
+struct Made {
+    /// With what the grammar says.
+    generation: Generation,
+    grammar: Option<Rc<dyn Grammar>>,
+    /// Of the calls alone.
+    calls: Option<Rc<dyn Grammar>>,
+}
+
+impl Made {
+    fn with_calls(mut self, calls: Option<Calls>) -> Self {
+        self.calls = calls.map(|calls| {
+            self.generation.warnings.extend(calls.warnings);
+            calls.grammar
+        });
+        self
+    }
+}
+
+fn not_enforced(warning: &str) -> String {
+    format!("response_format: not all of it is enforced: {warning}")
+}
+
 async fn chat(
     engine: &Engine,
     session: &mut Session,
     request: &ChatRequest,
+    made: Made,
     head: &Head,
     on_event: &mut dyn FnMut(Event) -> bool,
     cancel: Option<Cancel>,
-    calls: Option<Calls>,
 ) -> Result<Done, ApiError> {
     let template = Rules::of(engine).template()?;
-    let (generation, messages) = (&request.generation, request.conversation());
+    let messages = request.conversation();
+    let Made { generation, grammar, calls } = made;
     let shape = Chats::new(head, request, template, engine.tokenizer());
-    let mut writer = Writer::new(shape, generation, head, on_event);
-    let grammar = calls.map(|calls| {
-        writer.warn(calls.warnings);
-        Enforced::of(request, template, engine.shared_tokenizer(), calls.grammar)
-    });
+    let mut writer = Writer::new(shape, &generation, head, on_event);
+    let calls = calls.map(|calls| Enforced::of(request, template, engine.shared_tokenizer(), calls));
+    let grammar = calls.or(grammar);
     let max_tokens = request.most_tokens();
     let mut answers = Vec::new();
     for index in 0..generation.n {
         let options = GenerateOptions {
             logprobs: request.logprobs.then_some(request.top_logprobs),
             overflow: request.overflow(),
-            grammar: grammar.clone(),
             cancel: cancel.clone(),
+            grammar: grammar.clone(),
             ..generation.options(seed(head, request.generation.seed, index), max_tokens)
         };
         writer.begin(index);
@@ -178,17 +205,19 @@ async fn complete(
     engine: &Engine,
     session: &mut Session,
     request: &CompletionRequest,
+    made: Made,
     head: &Head,
     on_event: &mut dyn FnMut(Event) -> bool,
     cancel: Option<Cancel>,
 ) -> Result<Done, ApiError> {
-    let generation = &request.generation;
+    let Made { generation, grammar, .. } = &made;
     let Some(prompts) = Rules::of(engine).prompts(request, cancel.as_deref())? else { return Ok(Done::not_begun()) };
     let mut writer = Writer::new(Texts::new(head, request), generation, head, on_event);
     let mut answers: Vec<Generated> = Vec::new();
     for index in 0..request.prompt.len() as u32 * generation.n {
         let options = GenerateOptions {
             cancel: cancel.clone(),
+            grammar: grammar.clone(),
             ..generation.options(seed(head, generation.seed, index), request.max_tokens)
         };
         writer.begin(index);

@@ -166,6 +166,8 @@ impl ApiError {
             }
             // Logits that are no numbers are no option's fault.
             Error::Sampling { field, .. } if field == "logits" => (Code::Gpu, None),
+            // As far as it could be known, it was before.
+            Error::Grammar { .. } => (Code::InvalidValue, Some("response_format")),
             Error::Sampling { field, .. } | Error::Argument { field, .. } => (Code::InvalidValue, Some(field.as_str())),
             Error::DeviceLost { .. } => (Code::DeviceLost, None),
             Error::OutOfMemory { .. } | Error::DoesNotFit { .. } => (Code::OutOfMemory, None),

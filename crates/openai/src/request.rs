@@ -4,6 +4,7 @@
 mod calls;
 mod check;
 mod fields;
+mod format;
 mod generation;
 mod messages;
 mod prompts;
@@ -19,6 +20,7 @@ use serde_json::Value;
 pub(crate) use self::check::MOST_WARNINGS;
 use self::check::{Body, boolean, one_of, whole, wrong};
 use self::fields::{CHAT, COMPLETION};
+pub use self::format::ResponseFormat;
 pub use self::generation::{Generation, StreamOptions};
 pub use self::prompts::Prompt;
 pub use self::tools::{Tool, ToolChoice};
@@ -148,6 +150,11 @@ impl ChatRequest {
             },
         };
         let generation = Generation::parse(&mut body)?;
+        let may_call = !tools.is_empty() && tool_choice != ToolChoice::None;
+        if may_call && generation.response_format.is_some() {
+            let message = "not beside tools that may be called: leave out one of them, or give tool_choice: \"none\"";
+            return Err(ApiError::at(Code::Unsupported, "response_format", message));
+        }
         Ok(Self {
             messages,
             tools,

@@ -70,7 +70,7 @@ impl<'a, S: Shape> Writer<'a, S> {
             let short: String = asked.chars().take(80).collect();
             format!("model: there is no {short} here, {} answers", head.model)
         });
-        let warnings = other.into_iter().chain(generation.warnings.iter().cloned()).collect();
+        let warnings = other.into_iter().chain(generation.warnings.iter().cloned()).take(MOST_WARNINGS).collect();
         Self {
             shape,
             generation,
@@ -83,11 +83,6 @@ impl<'a, S: Shape> Writer<'a, S> {
             told: 0,
             refused: false,
         }
-    }
-
-    /// Something more to be said with the answer.
-    pub fn warn(&mut self, warnings: Vec<String>) {
-        self.warnings.extend(warnings.into_iter().take(MOST_WARNINGS.saturating_sub(self.warnings.len())));
     }
 
     /// Before an answer. Nothing is told yet: it may be refused.

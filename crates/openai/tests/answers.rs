@@ -5,6 +5,8 @@
 
 #[path = "answers/engine.rs"]
 mod engine;
+#[path = "answers/formats.rs"]
+mod formats;
 #[path = "answers/refusals.rs"]
 mod refusals;
 #[path = "answers/tools.rs"]

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 #[path = "requests/fields.rs"]
 mod fields;
+#[path = "requests/formats.rs"]
+mod formats;
 #[path = "requests/messages.rs"]
 mod messages;
 #[path = "requests/mutations.rs"]

@@ -43,6 +43,7 @@ const COMMON: &[&str] = &[
     "n",
     "ignore_eos",
     "return_token_ids",
+    "response_format",
     "model",
     "max_tokens",
 ];
@@ -71,7 +72,6 @@ pub const CHAT: Fields = Fields {
     refused: &[
         "functions",
         "function_call",
-        "response_format",
         "modalities",
         "audio",
         "reasoning_effort",
@@ -86,7 +86,7 @@ pub const COMPLETION: Fields = Fields {
     of: "a completion",
     known: &[COMMON, &["prompt"]],
     ignored: IGNORED,
-    refused: &["logprobs", "echo", "best_of", "suffix", "tools", "tool_choice", "response_format"],
+    refused: &["logprobs", "echo", "best_of", "suffix", "tools", "tool_choice"],
 };
 
 /// `stream_options`
@@ -189,7 +189,6 @@ fn is_nothing(value: &Value) -> bool {
 fn is_neutral(field: &str, value: &Value) -> bool {
     match field {
         "tool_choice" | "function_call" => value == "none" || value == "auto",
-        "response_format" => value.get("type").is_some_and(|kind| kind == "text"),
         "modalities" => value.as_array().is_some_and(|kinds| kinds.iter().all(|kind| kind == "text")),
         "reasoning_effort" => value == "none",
         "verbosity" => value == "medium",

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::MOST_ANSWERS;
 use super::check::{Body, boolean, list, missing, mistyped, number, object, show, text, whole, wrong};
 use super::fields::STREAM_OPTIONS;
+use super::format::ResponseFormat;
 use crate::error::{ApiError, Code};
 
 /// Most texts that end an answer.
@@ -61,6 +62,10 @@ pub struct Generation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional = nullable))]
     pub seed: Option<i64>,
+    /// What the answers must look like; a text where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(skip))]
+    pub response_format: Option<ResponseFormat>,
     /// How many answers, 1 to 128: made one after the other, with seeds that follow each other.
     #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub n: u32,
@@ -113,6 +118,7 @@ impl Generation {
                 .map_or_else(|| Ok(BTreeMap::new()), |(path, value)| biases(path, value))?,
             stop: body.get("stop").map_or_else(|| Ok(Vec::new()), |(path, value)| stops(path, value))?,
             seed: seed.transpose()?.map(|seed| seed as i64),
+            response_format: body.get("response_format").map_or(Ok(None), |(_, value)| ResponseFormat::parse(value))?,
             n: count("n", 1, 1, MOST_ANSWERS)?,
             ignore_eos: flag("ignore_eos")?,
             return_token_ids: flag("return_token_ids")?,

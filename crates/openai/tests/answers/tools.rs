@@ -87,13 +87,13 @@ fn calls_that_cannot_be_enforced_are_refused() {
                 error.message,
                 "tool_choice: a call cannot be enforced here, since there are no grammars; use \"auto\""
             );
-            assert_eq!(admission.check(&request, None).unwrap_err(), error);
+            assert_eq!(admission.check(&request).unwrap_err(), error);
         }
         // Tools take room: what does not fit with them is refused before it is read.
         let long = json!({ "tools": tools(), "messages": [{ "role": "user", "content": "word ".repeat(150) }] });
         let request: Request = chat(long);
         let error = streamed(session, &request, usize::MAX, None).1.unwrap_err();
-        assert_eq!((error.code, admission.check(&request, None).unwrap_err()), (Code::ContextLength, error));
+        assert_eq!((error.code, admission.check(&request).unwrap_err()), (Code::ContextLength, error));
     });
 }
 

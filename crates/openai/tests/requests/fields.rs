@@ -10,7 +10,6 @@ fn what_would_change_the_answer_is_refused_by_name() {
     let unsupported =
         |field, value| refused(chat_with(field, value), Code::Unsupported, field, "not supported in this version");
     unsupported("functions", json!([{ "name": "f" }]));
-    unsupported("response_format", json!({ "type": "json_object" }));
     unsupported("modalities", json!(["text", "audio"]));
     unsupported("reasoning_effort", json!("high"));
     for (field, value) in

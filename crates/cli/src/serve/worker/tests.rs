@@ -45,7 +45,6 @@ fn worker(wait: Duration) -> Worker<Tiny> {
         healthy: Arc::new(AtomicBool::new(true)),
         engine: Some(session.engine().clone()),
         session: Some(session),
-        grammars: None,
         wait,
     };
     worker.recover(Code::DeviceLost);
