@@ -8,6 +8,8 @@ mod common;
 mod errors;
 #[path = "serve/server.rs"]
 mod server;
+#[path = "serve/tools.rs"]
+mod tools;
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};

@@ -33,7 +33,8 @@ fn what_is_wrong_is_told_as_openai_tells_it() {
         json!("temprature"),
         "did you mean temperature?",
     );
-    refused(spoilt(json!({ "tools": [{}] })), 400, "unsupported_parameter", json!("tools"), "not supported");
+    let functions = json!({ "functions": [{}] });
+    refused(spoilt(functions), 400, "unsupported_parameter", json!("functions"), "not supported");
     let image =
         json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": "x" } }] }] });
     refused(spoilt(image), 400, "unsupported_parameter", json!("messages[0].content[0].type"), "text only");

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::super::{Enforced, Parser, calls};
 use super::{All, parsed};
-use crate::request::ChatRequest;
+use crate::request::{ChatRequest, ToolChoice};
 
 struct Model {
     tokenizer: Arc<Tokenizer>,
@@ -135,6 +135,23 @@ fn calls_that_are_enforced_are_right() {
     }
     assert_eq!(names.len(), 3);
     assert!(several > 10, "{several}");
+}
+
+#[test]
+fn a_call_that_was_named_is_the_one_that_comes() {
+    let model = model();
+    for name in ["rain", "switch", "now"] {
+        let mut request = request();
+        request.tool_choice = ToolChoice::Function(name.into());
+        let calls = calls(&request, CallFormat::Object, Some(&model.grammars)).unwrap().unwrap().grammar;
+        let tokenizer = model.tokenizer.clone();
+        let grammar = Enforced { calls, tokenizer, required: true, once: true, thinks: false };
+        for seed in 0..5 {
+            let (ids, ended) = model.walk(&mut *grammar.begin().unwrap(), 400, &mut chance(seed));
+            let all = parsed(&[&model.text(&ids)], ended);
+            assert!(ended && check(&all) == BTreeSet::from([name.to_string()]), "{all:?}");
+        }
+    }
 }
 
 /// A model that writes text, and in its middle a tag.
