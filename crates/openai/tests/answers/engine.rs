@@ -98,6 +98,11 @@ fn told(
     (chunks, done)
 }
 
+/// The same by grammars of the model.
+pub fn whole_enforced(session: &mut Session, request: &Request) -> Value {
+    serde_json::to_value(enforced(session, request).1.unwrap().whole.unwrap()).unwrap()
+}
+
 /// The whole response as JSON.
 pub fn whole(session: &mut Session, request: &Request) -> Value {
     let (chunks, done) = streamed(session, request, usize::MAX, None);

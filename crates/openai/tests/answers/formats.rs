@@ -4,7 +4,7 @@ use peregrine_openai::{Code, Request, answer};
 use pollster::block_on;
 use serde_json::{Value, json};
 
-use crate::engine::{chat, choices, completion, head, streamed, whole, with_session};
+use crate::engine::{chat, choices, completion, enforced, head, whole_enforced, with_session};
 
 fn schema() -> Value {
     json!({
@@ -31,7 +31,7 @@ fn answers_follow_the_schema_whole_and_in_chunks() {
         for fields in
             [json!({}), json!({"temperature": 1.2, "seed": 5}), json!({"temperature": 1, "logprobs": true, "seed": 5})]
         {
-            let found = whole(session, &with(&by_schema(true, &schema()), fields.clone()));
+            let found = whole_enforced(session, &with(&by_schema(true, &schema()), fields.clone()));
             let choice = &found["choices"][0];
             let content = choice["message"]["content"].as_str().unwrap();
             assert_eq!(choice["finish_reason"], "stop", "{content}");
@@ -44,12 +44,12 @@ fn answers_follow_the_schema_whole_and_in_chunks() {
                 fields["return_token_ids"] = json!(true);
                 fields
             });
-            let counted = whole(session, &counted);
+            let counted = whole_enforced(session, &counted);
             assert_eq!(counted["choices"][0]["token_ids"].as_array().unwrap().len() as u64, ids, "forced tokens count");
 
             let mut streaming = fields;
             streaming["stream"] = json!(true);
-            let (chunks, done) = streamed(session, &with(&by_schema(true, &schema()), streaming), usize::MAX, None);
+            let (chunks, done) = enforced(session, &with(&by_schema(true, &schema()), streaming));
             done.unwrap();
             let text: String = choices(&chunks).filter_map(|choice| choice["delta"]["content"].as_str()).collect();
             assert_eq!(text, content);
@@ -62,7 +62,7 @@ fn answers_follow_the_schema_whole_and_in_chunks() {
 fn every_format_is_answered() {
     with_session(|session| {
         let mut content = |format: Value| {
-            let found = whole(session, &with(&format, json!({"max_tokens": 40})));
+            let found = whole_enforced(session, &with(&format, json!({"max_tokens": 40})));
             found["choices"][0]["message"]["content"].as_str().unwrap().to_string()
         };
         assert_eq!(content(json!({"type": "regex", "regex": "(abc|xyz)[0-9]"})).len(), 4);
@@ -72,7 +72,7 @@ fn every_format_is_answered() {
         assert!(content(json!({"type": "json_object"})).starts_with('{'));
         assert!(!content(json!({"type": "text"})).is_empty());
         let plain = completion(json!({"response_format": {"type": "choice", "choice": ["red", "green"]}, "n": 2}));
-        let found = whole(session, &plain);
+        let found = whole_enforced(session, &plain);
         for choice in found["choices"].as_array().unwrap() {
             assert!(["red", "green"].contains(&choice["text"].as_str().unwrap()) && choice["finish_reason"] == "stop");
         }
@@ -82,7 +82,7 @@ fn every_format_is_answered() {
 #[test]
 fn what_is_cut_short_says_so() {
     with_session(|session| {
-        let found = whole(session, &with(&by_schema(true, &schema()), json!({"max_tokens": 3})));
+        let found = whole_enforced(session, &with(&by_schema(true, &schema()), json!({"max_tokens": 3})));
         assert_eq!(found["choices"][0]["finish_reason"], "length");
         assert_eq!(found["usage"]["completion_tokens"], 3);
     });
@@ -93,9 +93,9 @@ fn what_is_not_enforced_is_told_or_refused() {
     with_session(|session| {
         let mut odd = schema();
         odd["properties"]["when"] = json!({"type": "string", "format": "lunar"});
-        let found = whole(session, &with(&by_schema(false, &odd), json!({})));
+        let found = whole_enforced(session, &with(&by_schema(false, &odd), json!({})));
         assert!(found["warnings"][0].as_str().unwrap().contains("lunar"), "{found}");
-        let (_, refused) = streamed(session, &with(&by_schema(true, &odd), json!({})), 9, None);
+        let (_, refused) = enforced(session, &with(&by_schema(true, &odd), json!({})));
         let refused = refused.unwrap_err();
         assert_eq!(refused.param.as_deref(), Some("response_format.json_schema.schema"));
         assert!(
@@ -107,7 +107,7 @@ fn what_is_not_enforced_is_told_or_refused() {
             (json!({"type": "choice", "choice": [""]}), "response_format.choice"),
             (json!({"type": "grammar", "grammar": "start: nothing"}), "response_format.grammar"),
         ] {
-            let refused = streamed(session, &with(&format, json!({})), 9, None).1.unwrap_err();
+            let refused = enforced(session, &with(&format, json!({}))).1.unwrap_err();
             assert_eq!((refused.param.as_deref(), refused.status()), (Some(param), 400), "{refused}");
         }
     });
