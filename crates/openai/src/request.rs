@@ -260,6 +260,12 @@ impl Request {
         }
     }
 
+    /// Whether grammars are needed to answer it: for a format, or for calls of tools.
+    pub fn needs_grammars(&self) -> bool {
+        let may_call = matches!(self, Self::Chat(request) if request.may_call());
+        may_call || self.generation().response_format.is_some()
+    }
+
     /// Most tokens of an answer.
     pub fn max_tokens(&self) -> u32 {
         match self {

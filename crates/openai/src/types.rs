@@ -126,6 +126,32 @@ pub(crate) struct ToolChoice(
     #[ts(type = "\"none\" | \"auto\" | \"required\" | { type: \"function\"; function: { name: string } }")] String,
 );
 
+/// A schema of an answer.
+#[derive(TS)]
+#[expect(dead_code, reason = "a type alone")]
+struct JsonSchemaFormat {
+    /// 1 to 64 letters, digits, `_` and `-`.
+    name: String,
+    /// What it is for.
+    #[ts(optional)]
+    description: Option<String>,
+    /// JSON Schema, draft 2020-12.
+    #[ts(type = "Record<string, unknown> | boolean")]
+    schema: String,
+    /// Refuse a schema that cannot be enforced as a whole. Default false: what cannot is told in `warnings`.
+    #[ts(optional = nullable)]
+    strict: Option<bool>,
+}
+
+/// What an answer must look like. The last three are not OpenAI's: a regular expression, one of several texts, a grammar in Lark's syntax.
+#[derive(TS)]
+#[ts(rename = "ResponseFormat")]
+#[expect(dead_code, reason = "a type alone")]
+pub(crate) struct Format(
+    #[ts(type = "{ type: \"text\" } | { type: \"json_object\" } | { type: \"json_schema\"; json_schema: JsonSchemaFormat } | { type: \"regex\"; regex: string } | { type: \"choice\"; choice: readonly string[] } | { type: \"grammar\"; grammar: string }")]
+    String,
+);
+
 /// One text, or several.
 #[derive(TS)]
 #[expect(dead_code, reason = "a type alone")]
@@ -161,6 +187,8 @@ fn module() -> String {
         Tool,
         Tools,
         ToolChoice,
+        JsonSchemaFormat,
+        Format,
         Stop,
         LogitBias,
         request::StreamOptions,

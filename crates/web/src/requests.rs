@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use js_sys::{Function, Reflect};
+use peregrine::constraint::Compiler;
 use peregrine::session::Session;
 use peregrine_openai::request::json;
 use peregrine_openai::response::Usage;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::convert::to_js;
+use crate::grammars::JsGrammars;
 
 /// A request that has been checked.
 #[wasm_bindgen]
@@ -28,6 +30,12 @@ impl WebRequest {
         let parse = if kind == "chat" { Request::chat } else { Request::completion };
         let request = json(body.as_bytes()).and_then(|body| parse(&body)).map_err(|error| to_js_error(&error))?;
         Ok(Self { request, only_read })
+    }
+
+    /// Whether grammars are needed to answer it.
+    #[wasm_bindgen(getter, js_name = needsGrammars)]
+    pub fn needs_grammars(&self) -> bool {
+        self.request.needs_grammars() && !self.only_read
     }
 }
 
@@ -66,13 +74,15 @@ impl From<JsValue> for Failed {
     }
 }
 
-/// Answers a request: `on_event(text)` hears each event of a stream as JSON, `is_cancelled()` is asked between steps.
+/// Answers a request: `on_event(text)` hears each event of a stream as JSON, `is_cancelled()` is asked between steps, `grammars`
+/// make what an answer must look like.
 pub async fn respond(
     session: &mut Session,
     request: &WebRequest,
     head: JsValue,
     on_event: &Function,
     is_cancelled: Function,
+    grammars: Option<&JsGrammars>,
 ) -> Result<JsValue, Failed> {
     let JsHead { id, created, model, seed } = serde_wasm_bindgen::from_value(head).map_err(JsValue::from)?;
     let head = Head { id, created: created as u64, model, seed: seed as u64 };
@@ -81,9 +91,10 @@ pub async fn respond(
         Ok(text) => on_event.call1(&JsValue::NULL, &JsValue::from_str(&text)).is_ok(),
         Err(_) => false,
     };
+    let compiler = grammars.map(|grammars| grammars as &dyn Compiler);
     let done = match request.only_read {
         true => read(session, &request.request, Some(cancel)).await,
-        false => answer(session, &request.request, &head, &mut tell, Some(cancel), None).await,
+        false => answer(session, &request.request, &head, &mut tell, Some(cancel), compiler).await,
     };
     // What is refused has been refused before anything was read.
     let done = done.map_err(|error| Failed { error: to_js_error(&error), is_known: error.status() < 500 })?;

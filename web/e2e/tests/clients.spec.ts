@@ -27,7 +27,9 @@ interface Client {
   abort(messages: Golden["messages"]): Promise<{ pieces: number; error?: string }>;
   leave(messages: Golden["messages"]): Promise<void>;
   abortWhole(messages: Golden["messages"]): Promise<string>;
-  refused(more?: object, wanted?: "tools" | "schema"): Promise<Refusal>;
+  structured(prompt: string): Promise<{ city: string }>;
+  called(prompt: string): Promise<{ name: string; input: { city: string }; finish: string }>;
+  refused(more: object): Promise<Refusal>;
   models(): Promise<{ listed: string[]; found: string; missing: string }>;
 }
 type Window = typeof globalThis & { clients: Record<string, Client>; sent: number[] };
@@ -133,15 +135,17 @@ for (const { client, refusal, aborted } of CLIENTS) {
       expect(await sent()).toEqual([400]);
     });
 
-    for (const [wanted, param] of [["tools", "tools"], ["schema", "response_format"]] as const) {
-      test(`what is not there yet is refused by name: ${param}`, async () => {
-        const body = wanted === "tools" ? { tools: [{ type: "function", function: { name: "weather" } }] } : { response_format: { type: "json_schema", json_schema: {} } };
-        await sent();
-        const refused = client === "openai" ? await call(client, "refused", body) : await call(client, "refused", {}, wanted);
-          expect(refused).toMatchObject({ name: refusal, status: 400, param });
-        expect(await sent()).toEqual([400]);
-      });
-    }
+    test("an answer by a schema", async () => {
+      const { city, ...rest } = await call(client, "structured", "What is the capital of Italy?");
+      expect(["Paris", "Rome"]).toContain(city);
+      expect(rest).toEqual({});
+    });
+
+    test("a call of a tool", async () => {
+      const { name, input, finish } = await call(client, "called", "What is the weather in Rome?");
+      expect({ name, finish: finish.replace("-", "_") }).toEqual({ name: "weather", finish: "tool_calls" });
+      expect(["Paris", "Rome"]).toContain(input.city);
+    });
   });
 }
 

@@ -181,7 +181,7 @@ test("requests are answered in order, refused by name, and fail after dispose", 
     const ask = (content: string) =>
       engine.chat.completions.create({ messages: [{ role: "user", content }], temperature: 0, max_tokens: 12 }).then((reply) => reply.choices[0].message.content);
     const [italy, sum] = await Promise.all([ask("What is the capital of Italy?"), ask("What is 7 plus 5?")]);
-    const tools = await code(engine.chat.completions.create({ messages: [{ role: "user", content: "x" }], tools: [{}] } as unknown as Peregrine.ChatCompletionParams));
+    const tools = await code(engine.chat.completions.create({ messages: [{ role: "user", content: "x" }], functions: [{}] } as unknown as Peregrine.ChatCompletionParams));
     const range = await code(engine.tokenizer.decode([999_999]));
     const scheme = await code(peregrine.createEngine({ model: "ftp://org/name" }));
     const missing = await code(peregrine.createEngine({ model: "/nothing.gguf" }));
@@ -197,7 +197,7 @@ test("requests are answered in order, refused by name, and fail after dispose", 
   });
   expect(seen.italy).toBe(golden("capital").answer);
   expect(seen.sum).toBe(golden("sum").answer);
-  expect(seen.tools).toEqual(["RequestError", "not-supported", expect.stringContaining("tools")]);
+  expect(seen.tools).toEqual(["RequestError", "not-supported", expect.stringContaining("functions")]);
   expect(seen.range).toEqual(["RequestError", "token-out-of-range", expect.stringContaining("999999")]);
   expect(seen.scheme).toEqual(["RequestError", "not-supported", expect.stringContaining("model")]);
   expect(seen.missing).toEqual(["DownloadError", "http", expect.stringContaining("404")]);

@@ -79,6 +79,21 @@ export type Tools = readonly Tool[];
 /** Whether the model may call a tool ("auto"), must ("required"), must call this one, or must not. */
 export type ToolChoice = "none" | "auto" | "required" | { type: "function"; function: { name: string } };
 
+/** A schema of an answer. */
+export interface JsonSchemaFormat {
+  /** 1 to 64 letters, digits, `_` and `-`. */
+  name: string;
+  /** What it is for. */
+  description?: string;
+  /** JSON Schema, draft 2020-12. */
+  schema: Record<string, unknown> | boolean;
+  /** Refuse a schema that cannot be enforced as a whole. Default false: what cannot is told in `warnings`. */
+  strict?: boolean | null;
+}
+
+/** What an answer must look like. The last three are not OpenAI's: a regular expression, one of several texts, a grammar in Lark's syntax. */
+export type ResponseFormat = { type: "text" } | { type: "json_object" } | { type: "json_schema"; json_schema: JsonSchemaFormat } | { type: "regex"; regex: string } | { type: "choice"; choice: readonly string[] } | { type: "grammar"; grammar: string };
+
 /** One text, or several. */
 export type Stop = string | readonly string[];
 
@@ -119,6 +134,8 @@ export interface GenerationParams {
   stop?: Stop | null;
   /** The same seed gives the same answer on the same device. A fresh one when left out. */
   seed?: number | null;
+  /** What the answers must look like; a text where there is none. */
+  response_format?: ResponseFormat | null;
   /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
   n?: number | null;
   /** Not OpenAI's: goes on after the model's end token, up to `max_tokens`; for measurements. */
@@ -178,6 +195,8 @@ export interface ChatCompletionParams {
   stop?: Stop | null;
   /** The same seed gives the same answer on the same device. A fresh one when left out. */
   seed?: number | null;
+  /** What the answers must look like; a text where there is none. */
+  response_format?: ResponseFormat | null;
   /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
   n?: number | null;
   /** Not OpenAI's: goes on after the model's end token, up to `max_tokens`; for measurements. */
@@ -218,6 +237,8 @@ export interface CompletionParams {
   stop?: Stop | null;
   /** The same seed gives the same answer on the same device. A fresh one when left out. */
   seed?: number | null;
+  /** What the answers must look like; a text where there is none. */
+  response_format?: ResponseFormat | null;
   /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
   n?: number | null;
   /** Not OpenAI's: goes on after the model's end token, up to `max_tokens`; for measurements. */

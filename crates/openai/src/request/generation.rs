@@ -64,7 +64,7 @@ pub struct Generation {
     pub seed: Option<i64>,
     /// What the answers must look like; a text where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, ts(skip))]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::Format>"))]
     pub response_format: Option<ResponseFormat>,
     /// How many answers, 1 to 128: made one after the other, with seeds that follow each other.
     #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]

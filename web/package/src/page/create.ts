@@ -22,8 +22,6 @@ export interface DownloadOptions extends SourceOptions {
   signal?: AbortSignal;
   /** peregrine_bg.wasm or its address, for apps that serve it themselves. */
   wasmUrl?: string | URL | BufferSource | WebAssembly.Module;
-  /** grammar_bg.wasm or its address, likewise: for answers by a schema or with tools. */
-  grammarUrl?: string | URL | BufferSource | WebAssembly.Module;
   /** How much the engine says about itself: "off", "error", "warn" (default), "info" or "debug". */
   logLevel?: LogLevel;
   /** Who hears it. Default: `console`. */
@@ -32,6 +30,8 @@ export interface DownloadOptions extends SourceOptions {
 
 /** What {@link createEngine} takes. */
 export interface EngineOptions extends DownloadOptions {
+  /** grammar_bg.wasm or its address, for apps that serve it themselves: it is loaded when it is first needed, for answers by a schema or with tools. */
+  grammarUrl?: string | URL | BufferSource | WebAssembly.Module;
   /** Tokens that a conversation may have. Default: what the model was made for, or what fits. */
   contextLength?: number;
   /** How keys and values are kept: "f16" (default), "f32" as they were computed, in twice the memory, or "q8" in little more than half. */

@@ -1,13 +1,10 @@
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { APICallError, generateText, isStepCount, jsonSchema, Output, streamText, tool } from "ai";
+import { APICallError, generateText, jsonSchema, Output, streamText, tool } from "ai";
 
 const usageOf = (usage) => ({ input: usage.inputTokens, output: usage.outputTokens, cached: usage.inputTokenDetails.cacheReadTokens });
 const EXTRA = { peregrine: { ignore_eos: true } };
-const city = jsonSchema({ type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false });
-const WANTED = {
-  tools: { tools: { weather: tool({ description: "The weather", inputSchema: city, execute: () => "sunny" }) }, stopWhen: isStepCount(2) },
-  schema: { output: Output.object({ schema: city }) },
-};
+const city = jsonSchema({ type: "object", properties: { city: { enum: ["Paris", "Rome"] } }, required: ["city"], additionalProperties: false });
+const weather = tool({ description: "The weather", inputSchema: city });
 
 export function make(fetch) {
   const provider = createOpenAICompatible({
@@ -43,14 +40,17 @@ export function make(fetch) {
       stop.abort();
       return answer.then(() => "answered", (error) => error.name);
     },
-    /** `more` goes into the body as it is; `wanted` is asked for in the library's own way. */
-    async refused(more, wanted) {
-      const error = await generateText({
-        model,
-        prompt: "Hi",
-        providerOptions: { peregrine: more ?? {} },
-        ...WANTED[wanted],
-      }).catch((error) => error);
+    async structured(prompt) {
+      const { output } = await generateText({ model, prompt, temperature: 0, output: Output.object({ schema: city }) });
+      return output;
+    },
+    async called(prompt) {
+      const { toolCalls, finishReason } = await generateText({ model, prompt, temperature: 0, tools: { weather }, toolChoice: "required" });
+      return { name: toolCalls[0].toolName, input: toolCalls[0].input, finish: finishReason };
+    },
+    /** `more` goes into the body as it is. */
+    async refused(more) {
+      const error = await generateText({ model, prompt: "Hi", providerOptions: { peregrine: more } }).catch((error) => error);
       const { message, statusCode, isRetryable, data } = error;
       return { name: APICallError.isInstance(error) && "APICallError", message, status: statusCode, isRetryable, ...data?.error };
     },

@@ -7,14 +7,11 @@ const city = {
   title: "city",
   description: "A city",
   type: "object",
-  properties: { city: { type: "string" } },
+  properties: { city: { enum: ["Paris", "Rome"] } },
   required: ["city"],
   additionalProperties: false,
 };
-const WANTED = {
-  tools: (model) => model.bindTools([{ type: "function", function: { name: "weather", description: "The weather", parameters: city } }]),
-  schema: (model) => model.withStructuredOutput(city, { method: "jsonSchema" }),
-};
+const weather = { type: "function", function: { name: "weather", description: "The weather", parameters: city } };
 
 export function make(fetch) {
   const make = (modelKwargs) =>
@@ -62,9 +59,13 @@ export function make(fetch) {
       stop.abort();
       return answer.then(() => "answered", (error) => error.name);
     },
-    async refused(more, wanted) {
-      const asked = WANTED[wanted]?.(model) ?? make(more);
-      const error = await asked.invoke("Hi").catch((error) => error);
+    structured: (prompt) => model.withStructuredOutput(city, { method: "jsonSchema" }).invoke(prompt),
+    async called(prompt) {
+      const reply = await model.bindTools([weather], { tool_choice: "required" }).invoke(prompt);
+      return { name: reply.tool_calls[0].name, input: reply.tool_calls[0].args, finish: reply.response_metadata.finish_reason };
+    },
+    async refused(more) {
+      const error = await make(more).invoke("Hi").catch((error) => error);
       const { message, status, param, code, type } = error;
       return { name: error instanceof BadRequestError && "BadRequestError", message, status, param, code, type };
     },

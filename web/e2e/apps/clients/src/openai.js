@@ -3,6 +3,9 @@ import OpenAI from "openai";
 const model = "peregrine";
 const usageOf = (usage) => ({ input: usage.prompt_tokens, output: usage.completion_tokens, cached: usage.prompt_tokens_details.cached_tokens });
 
+const city = { type: "object", properties: { city: { enum: ["Paris", "Rome"] } }, required: ["city"], additionalProperties: false };
+const weather = { type: "function", function: { name: "weather", description: "The weather", parameters: city } };
+
 export function make(fetch) {
   const client = new OpenAI({ baseURL: "https://peregrine.invalid/v1", apiKey: "none", fetch, dangerouslyAllowBrowser: true });
   const chat = (messages, more, options) => client.chat.completions.create({ model, messages, temperature: 0, ...more }, options);
@@ -41,6 +44,19 @@ export function make(fetch) {
       const answer = chat(messages, { ignore_eos: true }, { signal: stop.signal });
       stop.abort();
       return answer.then(() => "answered", (error) => error instanceof OpenAI.APIUserAbortError && "APIUserAbortError");
+    },
+    async structured(prompt) {
+      const response_format = { type: "json_schema", json_schema: { name: "city", strict: true, schema: city } };
+      const { choices } = await chat([{ role: "user", content: prompt }], { response_format });
+      return JSON.parse(choices[0].message.content);
+    },
+    async called(prompt) {
+      let [name, input, finish] = ["", "", ""];
+      for await (const { choices } of await chat([{ role: "user", content: prompt }], { tools: [weather], tool_choice: "required", stream: true })) {
+        for (const call of choices[0]?.delta.tool_calls ?? []) [name, input] = [name + (call.function.name ?? ""), input + call.function.arguments];
+        finish = choices[0]?.finish_reason ?? finish;
+      }
+      return { name, input: JSON.parse(input), finish };
     },
     async refused(more) {
       const { message, status, param, code, type, constructor } = await chat([{ role: "user", content: "Hi" }], more).catch((error) => error);
