@@ -60,8 +60,8 @@ fn clients_get_what_openai_s_api_gives() {
         "additionalProperties": false});
     let format = json!({"type": "json_schema", "json_schema": {"name": "city", "strict": true, "schema": schema}});
     let asked = json!({"response_format": format, "max_tokens": 40});
-    let answer = server.post("/v1/chat/completions", &brief(asked.clone())).json();
-    let choice = &answer["choices"][0];
+    let by_schema = server.post("/v1/chat/completions", &brief(asked)).json();
+    let choice = &by_schema["choices"][0];
     let found: Value = serde_json::from_str(choice["message"]["content"].as_str().unwrap()).unwrap();
     assert!(["Paris", "Rome"].contains(&found["capital"].as_str().unwrap()) && choice["finish_reason"] == "stop");
     let streaming = brief(json!({"response_format": format, "max_tokens": 40, "stream": true}));
@@ -99,7 +99,8 @@ fn clients_get_what_openai_s_api_gives() {
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
     assert_eq!(server.metric("answers_total{ended=\"length\"}"), 6);
     assert_eq!(server.metric("http_responses_total{path=\"/v1/chat/completions\",status=\"200\"}"), 7);
-    assert_eq!(server.metric("completion_tokens_total"), 8 * 5 + 4);
+    let forced_too = by_schema["usage"]["completion_tokens"].as_u64().unwrap();
+    assert_eq!(server.metric("completion_tokens_total"), 8 * 5 + 4 + 2 * forced_too);
     assert!(server.metric("cached_tokens_total") > 0 && server.metric("prompt_tokens_total") > 0);
     assert_eq!(server.metric("requests_running"), 0);
 }
