@@ -14,7 +14,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export XDG_RUNTIME_DIR ?= $(or $(TMPDIR),/tmp)
 
 model := models/tiny/peregrine-tiny-chat-Q4_0.gguf
-rust := Cargo.toml Cargo.lock $(shell find crates/peregrine crates/openai crates/web shaders -type f)
+rust := Cargo.toml Cargo.lock $(shell find crates/formats crates/peregrine crates/grammar crates/grammar-web crates/openai crates/web shaders -type f)
 wasm := web/package/wasm/peregrine_bg.wasm
 modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
@@ -83,7 +83,7 @@ $(modules): web/package-lock.json $(wildcard web/package.json web/*/package.json
 $(wasm): $(rust) $(modules) web/scripts/wasm.sh
 	@sh web/scripts/wasm.sh build
 
-$(package): $(wasm) $(modules) $(model) web/package/tsconfig.json web/package/commonjs.mjs $(wildcard web/package/src/*)
+$(package): $(wasm) $(modules) $(model) web/package/tsconfig.json web/package/commonjs.mjs $(shell find web/package/src -type f)
 	@rm -rf web/package/dist web/package/models
 	@cd web && npm run --silent build -w peregrine
 	@mkdir -p web/package/models && cp $(model) web/package/models/

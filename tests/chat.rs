@@ -1,5 +1,8 @@
 //! Chat templates against Hugging Face's own code (text/make.py makes the golden), and what messages must not do.
 
+#[path = "chat/tools.rs"]
+mod tools;
+
 use peregrine::chat::{ChatTemplate, Message, Rendering, Transcript};
 use peregrine::tokenizer::Tokenizer;
 use peregrine::{Error, Result};

@@ -3,16 +3,21 @@
 // CommonJS: TypeScript takes no ES module's types for what is required.
 
 import { copyFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const dist = fileURLToPath(new URL("dist/", import.meta.url));
 const out = `${dist}cjs/`;
 const ENTRIES = ["index", "embedded", "service-worker", "worker"];
 /** What only the worker needs: no app can name these types. */
-const INNER = /^(server|wasm|describe|device|download|http|source|stored|meter)\.d\.ts$/;
+const INNER = /^(worker\/.*|download\/(download|http|source|stored|meter)\.d\.ts|cjs\/.*)$/;
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 writeFileSync(`${out}package.json`, '{ "type": "commonjs" }\n');
 for (const name of ENTRIES) writeFileSync(`${out}${name}.js`, `module.exports = require("../${name}.js");\n`);
-for (const name of readdirSync(dist)) if (name.endsWith(".d.ts") && !INNER.test(name)) copyFileSync(dist + name, out + name);
+for (const name of readdirSync(dist, { recursive: true }).map((name) => name.replaceAll("\\", "/"))) {
+  if (!name.endsWith(".d.ts") || INNER.test(name)) continue;
+  mkdirSync(dirname(out + name), { recursive: true });
+  copyFileSync(dist + name, out + name);
+}

@@ -4,6 +4,7 @@
 #   vulkan   a Vulkan driver, software if need be
 #   browser  Chromium
 #   firefox  Firefox, for tests
+#   llama    llama.cpp's server, for tests
 . "$(dirname "$0")/common.sh"
 
 for what in "$@"; do
@@ -35,6 +36,18 @@ for what in "$@"; do
         mac=/Applications/Firefox.app/Contents/MacOS/firefox
         [ -n "${FIREFOX:-}" ] || command -v firefox-esr >/dev/null || command -v firefox >/dev/null || [ -x $mac ] || (apt_install firefox-esr) ||
             die "Firefox is missing: install it (on Ubuntu: snap install firefox), or name one in FIREFOX=/path"
+        ;;
+    llama)
+        version=$(sed -n 's/^xllamacpp==\([^ ]*\).*/\1/p' web/scripts/llama.txt)
+        if [ ! -d ".tools/llama/xllamacpp-$version.dist-info" ]; then
+            command -v python3 >/dev/null || (apt_install python3) || die "Python is missing: install Python 3.10 or newer"
+            python3 -m pip --version >/dev/null 2>&1 || (apt_install python3-pip) || die "pip is missing: install it for python3"
+            step "installing llama.cpp's server (the wheel xllamacpp $version)"
+            rm -rf .tools/llama
+            PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+                --require-hashes --target .tools/llama -r web/scripts/llama.txt ||
+                die "llama.cpp's server could not be installed: it wants Python 3.10 or newer, on Linux or a Mac with Apple's processor"
+        fi
         ;;
     *) die "system.sh: unknown part $what" ;;
     esac

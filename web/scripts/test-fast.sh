@@ -2,7 +2,7 @@
 # What needs neither a GPU nor a browser: formatting, lints, types, and the tests that only compute. Stops at the first failure.
 . "$(dirname "$0")/common.sh"
 
-sh web/scripts/system.sh native
+sh web/scripts/system.sh native llama
 # Types come from the built package.
 make --no-print-directory web/package/dist/index.js
 

@@ -4,9 +4,9 @@
 . "$(dirname "$0")/common.sh"
 
 sh web/scripts/system.sh native vulkan
-# Without a browser everything else can be tested; what needs it fails.
+# Without these everything else can be tested; what needs them fails.
 missing=
-for browser in browser firefox; do sh web/scripts/system.sh $browser || missing="$missing $browser"; done
+for part in browser firefox llama; do sh web/scripts/system.sh $part || missing="$missing $part"; done
 make --no-print-directory web/node_modules/.package-lock.json
 
 logs=target/test-logs

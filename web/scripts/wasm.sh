@@ -1,7 +1,7 @@
 #!/bin/sh
 # Usage: wasm.sh build | check
-#   build  crates/web -> web/package/wasm (wasm-bindgen output, optimised)
-#   check  lints crates/web and crates/openai for wasm32, warnings are errors
+#   build  crates/web and crates/grammar-web -> web/package/wasm (wasm-bindgen output, optimised)
+#   check  lints them and crates/openai for wasm32, warnings are errors
 # Uses rustup's wasm32 target where it is there or can be had. Where rustup's server cannot be reached, Debian has a
 # compiler with the sources of the standard library, which builds that library for wasm32 along the way.
 # WASM_TOOLCHAIN=rustup or =debian insists on one.
@@ -19,7 +19,11 @@ fi
 have_target || [ "${WASM_TOOLCHAIN:-}" != rustup ] || die "the Rust target is missing: rustup target add $target"
 
 if have_target; then
-    run() { cargo "$@" --target $target; }
+    run() {
+        command=$1
+        shift
+        cargo "$command" --target $target "$@"
+    }
     dir=target/$target
     lint=clippy
 else
@@ -32,23 +36,46 @@ else
     # Its own folder, so that the two compilers do not throw away each other's work. This cargo takes -Zbuild-std
     # only when told that it is an unstable one.
     run() {
+        command=$1
+        shift
         # Without rustup's folder: cargo must not find rustup's proxies.
         PATH=/usr/bin:/bin RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTUP_TOOLCHAIN= \
             CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22 \
-            /usr/bin/cargo "$@" -Zbuild-std=std,panic_abort --target $target --target-dir target/wasm-debian
+            /usr/bin/cargo "$command" -Zbuild-std=std,panic_abort --target $target --target-dir target/wasm-debian "$@"
     }
     dir=target/wasm-debian/$target
     # Debian has no clippy for this compiler; its own lints still hold.
     lint=check
 fi
 
+# module CRATE NAME [FLAGS]   builds a crate to web/package/wasm/NAME.js and NAME_bg.wasm.
+module() {
+    crate=$1
+    name=$2
+    shift 2
+    run rustc --profile wasm -p "$crate" --lib -- "$@"
+    .tools/bin/wasm-bindgen --target web --out-dir target/wasm-out --out-name "$name" \
+        "$dir/wasm/$(echo "$crate" | tr - _).wasm"
+    # What is alike stands together, which gzip likes: 3% less.
+    web/node_modules/.bin/wasm-opt -Oz --reorder-functions-by-name --enable-bulk-memory --enable-nontrapping-float-to-int \
+        --enable-sign-ext --enable-mutable-globals --enable-reference-types --enable-multivalue \
+        "target/wasm-out/${name}_bg.wasm" -o target/wasm-out/opt.wasm
+    mv target/wasm-out/opt.wasm "web/package/wasm/${name}_bg.wasm"
+    # Its comments are in the types, too.
+    web/node_modules/.bin/tsc --ignoreConfig --allowJs --noCheck --removeComments --target esnext --module esnext --types '' \
+        --outDir web/package/wasm "target/wasm-out/$name.js"
+    cp "target/wasm-out/$name.d.ts" "target/wasm-out/${name}_bg.wasm.d.ts" web/package/wasm/
+    say "web/package/wasm/$name: $(wc -c <"web/package/wasm/${name}_bg.wasm") bytes," \
+        "$(gzip -9c "web/package/wasm/${name}_bg.wasm" | wc -c) after gzip"
+}
+
 case ${1:-build} in
 check)
     step "cargo $lint, wasm32"
     if [ $lint = clippy ]; then
-        cargo clippy --profile wasm -p peregrine-web -p peregrine-openai --target $target -- -D warnings
+        cargo clippy --profile wasm -p peregrine-web -p peregrine-grammar-web -p peregrine-openai --target $target -- -D warnings
     else
-        RUSTFLAGS="-D warnings" run check --profile wasm -p peregrine-web -p peregrine-openai
+        RUSTFLAGS="-D warnings" run check --profile wasm -p peregrine-web -p peregrine-grammar-web -p peregrine-openai
     fi
     ;;
 build)
@@ -59,19 +86,10 @@ build)
         cargo install --quiet --root .tools --version "$bindgen_version" --locked wasm-bindgen-cli ||
             cargo install --quiet --root .tools --version "$bindgen_version" wasm-bindgen-cli
     fi
-    run build --profile wasm -p peregrine-web
-    .tools/bin/wasm-bindgen --target web --out-dir target/wasm-out --out-name peregrine "$dir/wasm/peregrine_web.wasm"
-    # What is alike stands together, which gzip likes: 3% less.
-    web/node_modules/.bin/wasm-opt -Oz --reorder-functions-by-name --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
-        --enable-mutable-globals --enable-reference-types --enable-multivalue \
-        target/wasm-out/peregrine_bg.wasm -o target/wasm-out/opt.wasm
     mkdir -p web/package/wasm
-    mv target/wasm-out/opt.wasm web/package/wasm/peregrine_bg.wasm
-    # Its comments are in the types, too.
-    web/node_modules/.bin/tsc --ignoreConfig --allowJs --noCheck --removeComments --target esnext --module esnext --types '' \
-        --outDir web/package/wasm target/wasm-out/peregrine.js
-    cp target/wasm-out/peregrine.d.ts target/wasm-out/peregrine_bg.wasm.d.ts web/package/wasm/
-    say "web/package/wasm: $(wc -c <web/package/wasm/peregrine_bg.wasm) bytes, $(gzip -9c web/package/wasm/peregrine_bg.wasm | wc -c) after gzip"
+    module peregrine-web peregrine
+    # llguidance calls itself as deep as a grammar is nested.
+    module peregrine-grammar-web grammar -C link-arg=-zstack-size=8388608
     ;;
 *) die "usage: wasm.sh build | check" ;;
 esac

@@ -1,7 +1,5 @@
 //! What is wrong with a request that only the model's vocabulary, template and context tell: without a GPU, and before anything is read.
 
-use std::sync::Arc;
-
 use peregrine::Error;
 use peregrine::chat::{ChatTemplate, Message};
 use peregrine::checkpoint::Checkpoint;
@@ -11,16 +9,16 @@ use peregrine::tokenizer::Tokenizer;
 
 use crate::error::{ApiError, Code};
 use crate::request::{ChatRequest, CompletionRequest, Prompt, Request, Truncation};
+use crate::tools::{Calls, calls};
 
 /// Checks requests away from the engine, in any thread: a request that has passed waits for nothing that would refuse it.
 ///
 /// It has a tokenizer and a template of its own, since an engine's stay in the thread of the GPU.
 pub struct Admission {
-    tokenizer: Arc<Tokenizer>,
+    tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     vocab_size: u32,
     context_length: u32,
-    compiler: Option<Arc<dyn Compiler + Send + Sync>>,
 }
 
 impl Admission {
@@ -36,18 +34,7 @@ impl Admission {
             .map(|source| ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text()))
             .transpose()?
             .map(|template| template.with_tokens(&checkpoint.named_tokens));
-        Ok(Self { tokenizer: Arc::new(tokenizer), template, vocab_size, context_length, compiler: None })
-    }
-
-    /// The tokenizer, for whoever makes grammars of its tokens.
-    pub fn shared_tokenizer(&self) -> Arc<Tokenizer> {
-        self.tokenizer.clone()
-    }
-
-    /// With what makes grammars: without it, requests for other formats than a text are refused.
-    #[must_use]
-    pub fn with_compiler(self, compiler: Arc<dyn Compiler + Send + Sync>) -> Self {
-        Self { compiler: Some(compiler), ..self }
+        Ok(Self { tokenizer, template, vocab_size, context_length })
     }
 
     /// Tokens that a conversation may have.
@@ -55,21 +42,22 @@ impl Admission {
         self.context_length
     }
 
-    /// Whether the request can be answered, as far as its prompts and tokens go. It takes as long as their texts take to tokenize.
+    /// Whether the request can be answered, as far as its prompts, tokens and tools go. It takes as long as their texts take to tokenize.
+    /// `grammars` as [`answer`](crate::answer()) gets them.
     ///
     /// # Errors
-    /// 400: a format that cannot be used, tokens that there are not, a prompt that does not fit the context, a conversation for a model that has no chat template or
-    /// whose template refuses it.
-    pub fn check(&self, request: &Request) -> Result<(), ApiError> {
-        let Self { tokenizer, template, vocab_size, context_length, compiler } = self;
+    /// 400: a format that cannot be used, tokens that there are not, a prompt that does not fit the context, a conversation for a model that
+    /// has no chat template or whose template refuses it, calls that cannot be enforced.
+    pub fn check(&self, request: &Request, grammars: Option<&dyn Compiler>) -> Result<(), ApiError> {
+        let Self { tokenizer, template, vocab_size, context_length } = self;
         let rules =
             Rules { tokenizer, template: template.as_ref(), vocab_size: *vocab_size, context_length: *context_length };
         rules.biases(request)?;
         if let Some(format) = &request.generation().response_format {
-            format.compiled(compiler.as_deref().map(|compiler| compiler as &dyn Compiler))?;
+            format.compiled(grammars)?;
         }
         match request {
-            Request::Chat(request) => rules.chat(request),
+            Request::Chat(request) => rules.chat(request, grammars),
             Request::Completion(request) => rules.prompts(request, None).map(|_| ()),
         }
     }
@@ -110,12 +98,26 @@ impl<'a> Rules<'a> {
         })
     }
 
-    fn chat(&self, request: &ChatRequest) -> Result<(), ApiError> {
-        let (template, messages) = (self.template()?, &request.messages);
-        match self.conversation(template, messages) {
+    /// What calls of the answer must be.
+    pub fn calls(&self, request: &ChatRequest, grammars: Option<&dyn Compiler>) -> Result<Option<Calls>, ApiError> {
+        match request.may_call() {
+            true if request.generation.response_format.is_some() => {
+                let message =
+                    "not beside tools that may be called: leave one of them out, or \"tool_choice\": \"none\"";
+                Err(ApiError::at(Code::Unsupported, "response_format", message))
+            }
+            true => calls(request, self.template()?.call_format(), grammars),
+            false => Ok(None),
+        }
+    }
+
+    fn chat(&self, request: &ChatRequest, grammars: Option<&dyn Compiler>) -> Result<(), ApiError> {
+        let (template, messages) = (self.template()?, request.conversation());
+        self.calls(request, grammars)?;
+        match self.conversation(template, &messages) {
             // What may be left out is; the last turn may not.
             Err(error) if error.code == Code::ContextLength && request.truncation == Truncation::Auto => {
-                match last_turn(messages) {
+                match last_turn(&messages) {
                     Some(last) => self.conversation(template, &last),
                     None => Err(error),
                 }

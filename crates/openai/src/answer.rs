@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use crate::admission::Rules;
 use crate::error::ApiError;
-use crate::request::{ChatRequest, CompletionRequest, Generation, Request};
+use crate::request::{ChatRequest, CompletionRequest, Request};
 use crate::response::{ChatCompletion, ChatCompletionChunk, Completion, FinishReason, Usage};
+use crate::tools::{Calls, Enforced};
 use crate::writing::{Chats, Shape, Texts, Writer};
 
 /// Asked between steps, also while a prompt is read; `true` stops.
@@ -75,8 +76,8 @@ impl Done {
 }
 
 /// Answers a request. Several answers are made one after the other, with seeds that follow each other; they share what they read.
-/// `on_event` hears the chunks of a request that wants a stream; `false` stops, as `cancel` does. `compiler` makes grammars of what an
-/// answer must look like; without one a request that asks for it is refused.
+/// `on_event` hears the chunks of a request that wants a stream; `false` stops, as `cancel` does. `grammars` makes answers and calls of
+/// tools what they must be; without it nothing can be enforced, and what would have to be is refused.
 ///
 /// # Errors
 /// The engine's, as OpenAI's object. Before anything is read or told: a conversation or any of several prompts that does not fit, tokens
@@ -87,22 +88,22 @@ pub async fn answer(
     head: &Head,
     on_event: &mut dyn FnMut(Event) -> bool,
     cancel: Option<Cancel>,
-    compiler: Option<&dyn Compiler>,
+    grammars: Option<&dyn Compiler>,
 ) -> Result<Done, ApiError> {
     let engine = session.engine().clone();
     Rules::of(&engine).biases(request)?;
     let format = request.generation().response_format.as_ref();
-    let grammar = format.map(|format| format.compiled(compiler)).transpose()?;
-    let mut generation = request.generation().clone();
-    generation.warnings.extend(grammar.iter().flat_map(|grammar| grammar.warnings().iter().map(|w| not_enforced(w))));
-    let made = Made { generation, grammar };
+    let grammar = format.map(|format| format.compiled(grammars)).transpose()?;
     // A conversation is rendered at once, however long it is: not for somebody who has gone by now.
     if cancel.as_ref().is_some_and(|cancelled| cancelled()) {
         return Ok(Done::not_begun());
     }
     match request {
-        Request::Chat(request) => chat(&engine, session, request, made, head, on_event, cancel).await,
-        Request::Completion(request) => complete(&engine, session, request, made, head, on_event, cancel).await,
+        Request::Chat(request) => {
+            let calls = Rules::of(&engine).calls(request, grammars)?;
+            chat(&engine, session, request, head, on_event, cancel, (calls, grammar)).await
+        }
+        Request::Completion(request) => complete(&engine, session, request, head, on_event, cancel, grammar).await,
     }
 }
 
@@ -117,7 +118,7 @@ pub async fn read(session: &mut Session, request: &Request, cancel: Option<Cance
     match request {
         Request::Chat(request) => {
             rules.template()?;
-            let read = session.prepare_chat(&request.messages, cancel).await;
+            let read = session.prepare_chat(&request.conversation(), cancel).await;
             answers.push(counted(session, read.map_err(|error| ApiError::of(&error, "messages"))?));
         }
         Request::Completion(request) => {
@@ -136,42 +137,44 @@ pub async fn read(session: &mut Session, request: &Request, cancel: Option<Cance
     Ok(Done { whole: None, usage: Usage::of(&answers, 1), finishes, cancelled })
 }
 
-/// What is the same for all answers to a request.
-struct Made {
-    /// With what the grammar says.
-    generation: Generation,
-    grammar: Option<Rc<dyn Grammar>>,
-}
-
-fn not_enforced(warning: &str) -> String {
-    format!("response_format: not all of it is enforced: {warning}")
+/// What of a format the grammar leaves out.
+fn not_enforced(format: Option<&dyn Grammar>) -> Vec<String> {
+    let warnings = format.map_or(&[][..], |grammar| grammar.warnings());
+    warnings.iter().map(|warning| format!("response_format: not all of it is enforced: {warning}")).collect()
 }
 
 async fn chat(
     engine: &Engine,
     session: &mut Session,
     request: &ChatRequest,
-    made: Made,
     head: &Head,
     on_event: &mut dyn FnMut(Event) -> bool,
     cancel: Option<Cancel>,
+    (calls, format): (Option<Calls>, Option<Rc<dyn Grammar>>),
 ) -> Result<Done, ApiError> {
-    Rules::of(engine).template()?;
-    let Made { generation, grammar } = &made;
-    let mut writer = Writer::new(Chats::new(head, request, engine.tokenizer()), generation, head, on_event);
+    let template = Rules::of(engine).template()?;
+    let (generation, messages) = (&request.generation, request.conversation());
+    let shape = Chats::new(head, request, template, engine.tokenizer());
+    let mut writer = Writer::new(shape, generation, head, on_event);
+    writer.warn(not_enforced(format.as_deref()));
+    let enforced = calls.map(|calls| {
+        writer.warn(calls.warnings);
+        Enforced::of(request, template, engine.shared_tokenizer(), calls.grammar)
+    });
+    let grammar = enforced.or(format);
     let max_tokens = request.most_tokens();
     let mut answers = Vec::new();
     for index in 0..generation.n {
         let options = GenerateOptions {
             logprobs: request.logprobs.then_some(request.top_logprobs),
             overflow: request.overflow(),
-            cancel: cancel.clone(),
             grammar: grammar.clone(),
+            cancel: cancel.clone(),
             ..generation.options(seed(head, request.generation.seed, index), max_tokens)
         };
         writer.begin(index);
         let mut on_piece = |piece: Piece| writer.piece(&piece);
-        let answered = session.chat(&request.messages, &options, &mut on_piece).await;
+        let answered = session.chat(&messages, &options, &mut on_piece).await;
         let answered = counted(session, answered.map_err(|error| ApiError::of(&error, "messages"))?);
         answers.push(writer.end(answered));
         if answers[index as usize].finish == Finish::Cancelled {
@@ -185,19 +188,20 @@ async fn complete(
     engine: &Engine,
     session: &mut Session,
     request: &CompletionRequest,
-    made: Made,
     head: &Head,
     on_event: &mut dyn FnMut(Event) -> bool,
     cancel: Option<Cancel>,
+    format: Option<Rc<dyn Grammar>>,
 ) -> Result<Done, ApiError> {
-    let Made { generation, grammar } = &made;
+    let generation = &request.generation;
     let Some(prompts) = Rules::of(engine).prompts(request, cancel.as_deref())? else { return Ok(Done::not_begun()) };
     let mut writer = Writer::new(Texts::new(head, request), generation, head, on_event);
+    writer.warn(not_enforced(format.as_deref()));
     let mut answers: Vec<Generated> = Vec::new();
     for index in 0..request.prompt.len() as u32 * generation.n {
         let options = GenerateOptions {
             cancel: cancel.clone(),
-            grammar: grammar.clone(),
+            grammar: format.clone(),
             ..generation.options(seed(head, generation.seed, index), request.max_tokens)
         };
         writer.begin(index);
@@ -213,7 +217,7 @@ async fn complete(
 }
 
 fn finish<S: Shape>(writer: Writer<'_, S>, answers: &[Generated], n: u32) -> Done {
-    let (usage, finishes) = (Usage::of(answers, n as usize), finishes(answers));
+    let (usage, finishes) = (Usage::of(answers, n as usize), writer.finishes().to_vec());
     if finishes.contains(&None) {
         return Done { whole: None, usage, finishes, cancelled: true };
     }

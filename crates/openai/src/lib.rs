@@ -4,6 +4,7 @@
 //! - [`request`]: what may be asked for, with OpenAI's names, defaults and ranges; every refusal names the field.
 //! - [`answer`]: drives a [`Session`](peregrine::session::Session) for one request, and tells the answer whole or in chunks.
 //! - [`response`]: what comes out, and its form as server-sent events.
+//! - [`tools`]: calls of tools in what a model writes.
 //! - [`error`]: OpenAI's error object and the HTTP status that goes with it.
 //!
 //! There is no clock here and nothing is random: the caller gives the time, the id and a seed ([`answer::Head`]).
@@ -13,6 +14,7 @@ pub mod answer;
 pub mod error;
 pub mod request;
 pub mod response;
+pub mod tools;
 
 #[cfg(test)]
 mod types;

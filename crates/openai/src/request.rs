@@ -1,23 +1,29 @@
 //! Requests: OpenAI's names, defaults and ranges, and fields of our own. What this version does not do is refused by name; what
 //! changes no answer is let through, with a warning.
 
+mod calls;
 mod check;
 mod fields;
 mod format;
 mod generation;
 mod messages;
 mod prompts;
+mod tools;
+
+use std::borrow::Cow;
 
 use peregrine::chat::Message;
 use peregrine::session::Overflow;
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use self::check::MOST_WARNINGS;
 use self::check::{Body, boolean, one_of, whole, wrong};
 use self::fields::{CHAT, COMPLETION};
 pub use self::format::ResponseFormat;
 pub use self::generation::{Generation, StreamOptions};
 pub use self::prompts::Prompt;
+pub use self::tools::{Tool, ToolChoice};
 use crate::error::{ApiError, Code};
 
 /// Most answers to one request.
@@ -31,6 +37,18 @@ pub struct ChatRequest {
     /// The conversation.
     #[cfg_attr(test, ts(type = "readonly ChatMessage[]"))]
     pub messages: Vec<Message>,
+    /// Functions that the model may call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::Tools>"))]
+    pub tools: Vec<Tool>,
+    /// Whether it may, or must. Default "auto" where there are tools.
+    #[serde(skip_serializing_if = "is_auto")]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::ToolChoice>"))]
+    pub tool_choice: ToolChoice,
+    /// Several calls in one answer. Default true.
+    #[serde(skip_serializing_if = "is_true")]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
+    pub parallel_tool_calls: bool,
     /// At most this many new tokens; as many as fit when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional = nullable))]
@@ -53,6 +71,16 @@ pub struct ChatRequest {
     /// What both kinds of request have.
     #[serde(flatten)]
     pub generation: Generation,
+}
+
+// Defaults are left out: without tools they say nothing.
+fn is_auto(choice: &ToolChoice) -> bool {
+    *choice == ToolChoice::Auto
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// What to do with a conversation that does not fit the context: OpenAI's field of the Responses API.
@@ -100,6 +128,7 @@ impl ChatRequest {
     pub fn parse(body: &Value) -> Result<Self, ApiError> {
         let mut body = Body::new(body, &CHAT)?;
         let messages = messages::read(&mut body)?;
+        let (tools, tool_choice, parallel_tool_calls) = tools::read(&mut body)?;
         let limit = |name| {
             let given = body.get(name).map(|(path, value)| whole(path, value, 1, u32::MAX.into()));
             given.transpose().map(|tokens| tokens.map(|tokens| tokens as u32))
@@ -121,12 +150,37 @@ impl ChatRequest {
             },
         };
         let generation = Generation::parse(&mut body)?;
-        Ok(Self { messages, max_completion_tokens, max_tokens, truncation, logprobs, top_logprobs, generation })
+        Ok(Self {
+            messages,
+            tools,
+            tool_choice,
+            parallel_tool_calls,
+            max_completion_tokens,
+            max_tokens,
+            truncation,
+            logprobs,
+            top_logprobs,
+            generation,
+        })
     }
 
     /// Most tokens of an answer.
     pub fn most_tokens(&self) -> u32 {
         self.max_completion_tokens.or(self.max_tokens).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the answer may call tools.
+    pub fn may_call(&self) -> bool {
+        !self.tools.is_empty() && self.tool_choice != ToolChoice::None
+    }
+
+    /// The conversation as the model is told it: with the tools that it may call.
+    pub fn conversation(&self) -> Cow<'_, [Message]> {
+        if !self.may_call() {
+            return Cow::Borrowed(&self.messages);
+        }
+        let tools = Message::tools(self.tools.iter().map(Tool::described).collect());
+        Cow::Owned(std::iter::once(tools).chain(self.messages.iter().cloned()).collect())
     }
 
     /// What the runtime does with a conversation that does not fit.

@@ -1,13 +1,16 @@
 //! What comes out: completions, chunks, models, counts; and their form as server-sent events.
 
+mod calls;
 mod models;
 
 use peregrine::session::{Finish, Generated};
 use serde::Serialize;
 
+pub use self::calls::{CalledFunction, ToolCall};
 pub use self::models::{Model, Models};
 
-/// Why an answer ended: by itself, or because `max_tokens` or the context was used up. OpenAI's API has more.
+/// Why an answer ended: by itself, with calls of tools or without, or because `max_tokens` or the context was used up. OpenAI's API has
+/// more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -17,6 +20,8 @@ pub enum FinishReason {
     Stop,
     /// As many tokens as were allowed, or as fit.
     Length,
+    /// It ended by itself, and has called tools.
+    ToolCalls,
 }
 
 impl FinishReason {
@@ -34,6 +39,7 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
         }
     }
 }
@@ -185,11 +191,15 @@ pub struct AssistantMessage {
     /// `assistant`
     #[cfg_attr(test, ts(type = "\"assistant\""))]
     pub role: &'static str,
-    /// Without control tokens and stop texts. Null in OpenAI's API where something else is said, never yet here.
+    /// Without control tokens, stop texts and calls. Null where there is nothing but calls.
     pub content: Option<String>,
     /// Always null: nothing is refused.
     #[cfg_attr(test, ts(type = "null"))]
     pub refusal: Option<String>,
+    /// Calls of tools.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, ts(optional, as = "Option<Vec<crate::types::ToolCall>>"))]
+    pub tool_calls: Vec<ToolCall>,
 }
 
 /// A piece of a streamed answer.
@@ -249,6 +259,10 @@ pub struct Delta {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional))]
     pub content: Option<String>,
+    /// Pieces of calls: those of one call have its index.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, ts(optional, as = "Option<Vec<crate::types::ToolCallPiece>>"))]
+    pub tool_calls: Vec<ToolCall>,
 }
 
 /// A plain completion, or a piece of one that is streamed.

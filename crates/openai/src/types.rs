@@ -15,6 +15,7 @@ enum Role {
     Developer,
     User,
     Assistant,
+    Tool,
 }
 
 /// A paragraph of a message.
@@ -34,10 +35,96 @@ struct TextPart {
 struct ChatMessage {
     /// Who says it.
     role: Role,
-    /// A text, or parts of one. Null: an assistant who has said nothing.
-    #[ts(type = "string | readonly TextPart[] | null")]
-    content: String,
+    /// A text, or parts of one. Null, or left out: an assistant who has said nothing.
+    #[ts(optional, type = "string | readonly TextPart[] | null")]
+    content: Option<String>,
+    /// Of an assistant: what it called.
+    #[ts(optional, type = "readonly ToolCall[] | null")]
+    tool_calls: Option<Vec<ToolCall>>,
+    /// Of a tool: the call that it answers.
+    #[ts(optional)]
+    tool_call_id: Option<String>,
 }
+
+/// A call of a tool.
+#[derive(TS)]
+#[expect(dead_code, reason = "a type alone")]
+pub(crate) struct ToolCall {
+    /// No other call of any response has it.
+    id: String,
+    /// There are only functions.
+    #[ts(type = "\"function\"")]
+    r#type: String,
+    /// What is called.
+    function: CalledFunction,
+}
+
+/// What is called.
+#[derive(TS)]
+#[expect(dead_code, reason = "a type alone")]
+pub(crate) struct CalledFunction {
+    /// Its name.
+    name: String,
+    /// JSON, as the model wrote it.
+    arguments: String,
+}
+
+/// A piece of a call that is streamed: the first has all fields, those after it the index and more of the arguments.
+#[derive(TS)]
+#[expect(dead_code, reason = "a type alone")]
+pub(crate) struct ToolCallPiece {
+    /// Which of the answer's calls, from 0.
+    index: u32,
+    /// Of the first piece.
+    #[ts(optional)]
+    id: Option<String>,
+    /// Of the first piece.
+    #[ts(optional, type = "\"function\"")]
+    r#type: Option<String>,
+    /// What is called.
+    #[ts(type = "{ name?: string; arguments: string }")]
+    function: CalledFunction,
+}
+
+/// A function that the model may call.
+#[derive(TS)]
+#[expect(dead_code, reason = "a type alone")]
+struct Tool {
+    /// There are only functions.
+    #[ts(type = "\"function\"")]
+    r#type: String,
+    /// The function.
+    function: ToolFunction,
+}
+
+/// What the model is told of a function.
+#[derive(TS)]
+#[expect(dead_code, reason = "a type alone")]
+struct ToolFunction {
+    /// 1 to 64 letters, digits, `_` and `-`; no other tool has it.
+    name: String,
+    /// What it is for.
+    #[ts(optional)]
+    description: Option<String>,
+    /// A JSON schema of its arguments, an object's. Left out: it has none.
+    #[ts(optional, type = "Record<string, unknown>")]
+    parameters: Option<String>,
+    /// Whether the schema is to be obeyed exactly.
+    #[ts(optional = nullable)]
+    strict: Option<bool>,
+}
+
+/// What may be called.
+#[derive(TS)]
+#[expect(dead_code, reason = "a type alone")]
+pub(crate) struct Tools(#[ts(type = "readonly Tool[]")] Vec<Tool>);
+
+/// Whether the model may call a tool ("auto"), must ("required"), must call this one, or must not.
+#[derive(TS)]
+#[expect(dead_code, reason = "a type alone")]
+pub(crate) struct ToolChoice(
+    #[ts(type = "\"none\" | \"auto\" | \"required\" | { type: \"function\"; function: { name: string } }")] String,
+);
 
 /// One text, or several.
 #[derive(TS)]
@@ -66,7 +153,14 @@ fn module() -> String {
     add!(
         Role,
         TextPart,
+        CalledFunction,
+        ToolCall,
+        ToolCallPiece,
         ChatMessage,
+        ToolFunction,
+        Tool,
+        Tools,
+        ToolChoice,
         Stop,
         LogitBias,
         request::StreamOptions,

@@ -6,8 +6,9 @@ use peregrine::session::{Finish, Generated, Piece};
 
 pub(crate) use self::shapes::{Chats, Texts};
 use crate::answer::{Event, Head, Whole};
-use crate::request::Generation;
-use crate::response::{FinishReason, Logprobs, Usage};
+use crate::request::{Generation, MOST_WARNINGS};
+use crate::response::{FinishReason, Logprobs, ToolCall, Usage};
+use crate::tools::Parser;
 
 /// What there is to tell: a token, the end of an answer, or both.
 #[derive(Clone, Default)]
@@ -16,6 +17,7 @@ pub(crate) struct Told {
     /// Nothing of this answer was told before.
     first: bool,
     text: String,
+    calls: Vec<ToolCall>,
     ids: Vec<u32>,
     logprobs: Option<Logprobs>,
     finish: Option<FinishReason>,
@@ -23,6 +25,12 @@ pub(crate) struct Told {
 
 /// What responses look like.
 pub(crate) trait Shape {
+    /// Finds calls in an answer that may have any.
+    fn parser(&self) -> Option<Parser>;
+    /// A control token that stands before or after a call; other control tokens say nothing.
+    fn tag(&self, token: u32) -> Option<&'static str>;
+    /// The name of a response's call.
+    fn call_id(&self, number: usize) -> String;
     /// How likely the token was, where that was asked.
     fn logprobs(&self, piece: &Piece) -> Option<Logprobs>;
     /// What comes before the first piece of an answer, where there is something.
@@ -43,6 +51,12 @@ pub(crate) struct Writer<'a, S> {
     /// Not told yet.
     warnings: Vec<String>,
     answers: Vec<Told>,
+    /// Why they ended; none for the one that was stopped.
+    finishes: Vec<Option<FinishReason>>,
+    /// Of this answer.
+    parser: Option<Parser>,
+    /// Calls in the answers before.
+    calls: usize,
     /// Bytes of this answer's text that were in its pieces.
     told: usize,
     /// Somebody no longer listened: nothing more is told, and what was made is not whole.
@@ -57,37 +71,89 @@ impl<'a, S: Shape> Writer<'a, S> {
             format!("model: there is no {short} here, {} answers", head.model)
         });
         let warnings = other.into_iter().chain(generation.warnings.iter().cloned()).collect();
-        Self { shape, generation, on_event, warnings, answers: Vec::new(), told: 0, refused: false }
+        Self {
+            shape,
+            generation,
+            on_event,
+            warnings,
+            answers: Vec::new(),
+            finishes: Vec::new(),
+            parser: None,
+            calls: 0,
+            told: 0,
+            refused: false,
+        }
+    }
+
+    /// Something more to be said with the answer.
+    pub fn warn(&mut self, warnings: Vec<String>) {
+        self.warnings.extend(warnings.into_iter().take(MOST_WARNINGS.saturating_sub(self.warnings.len())));
     }
 
     /// Before an answer. Nothing is told yet: it may be refused.
     pub fn begin(&mut self, index: u32) {
         self.answers.push(Told { index, first: true, ..Told::default() });
         self.told = 0;
+        self.calls += self.parser.as_ref().map_or(0, Parser::calls);
+        self.parser = self.shape.parser();
     }
 
-    /// A token. `false`: nobody listens any more.
+    /// A token. `false`: nobody listens any more, or all calls are there that may be.
     pub fn piece(&mut self, piece: &Piece) -> bool {
         self.told += piece.text.len();
         let logprobs = self.shape.logprobs(piece);
-        self.tell(Told { text: piece.text.clone(), ids: vec![piece.token], logprobs, ..Told::default() })
+        let (mut text, mut calls) = self.sift(&piece.text);
+        if let Some(tag) = self.shape.tag(piece.token).filter(|_| self.parser.is_some()) {
+            let (more, others) = self.sift(tag);
+            text.push_str(&more);
+            calls.extend(others);
+        }
+        self.tell(Told { text, calls, ids: vec![piece.token], logprobs, ..Told::default() }) && !self.is_full()
     }
 
     /// The end of an answer, with the text that came after its last token. An end that nobody hears is none: the answer was cancelled.
     pub fn end(&mut self, answer: Generated) -> Generated {
-        let text = answer.text.get(self.told..).unwrap_or_default().to_string();
-        let finish = FinishReason::of(answer.finish);
-        let is_news = finish.is_some() || !text.is_empty();
-        match is_news && !self.tell(Told { text, finish, ..Told::default() }) {
-            true => Generated { finish: Finish::Cancelled, ..answer },
-            false => answer,
+        let (mut text, mut calls) = self.sift(answer.text.get(self.told..).unwrap_or_default());
+        // The last call that may be ends an answer.
+        let finish = if self.is_full() && !self.refused { Finish::Stop } else { answer.finish };
+        let first = self.calls;
+        let mut reason = FinishReason::of(finish);
+        if let Some(parser) = self.parser.as_mut().filter(|_| reason.is_some()) {
+            let rest = parser.finish(finish == Finish::Stop);
+            text.push_str(&rest.text);
+            calls.extend(rest.calls.into_iter().map(|news| ToolCall::piece(news, |i| self.shape.call_id(first + i))));
+            if parser.calls() > 0 && finish == Finish::Stop {
+                reason = Some(FinishReason::ToolCalls);
+            }
         }
+        let is_news = reason.is_some() || !text.is_empty() || !calls.is_empty();
+        let is_heard = !is_news || self.tell(Told { text, calls, finish: reason, ..Told::default() });
+        self.finishes.push(reason.filter(|_| is_heard));
+        Generated { finish: if is_heard { finish } else { Finish::Cancelled }, ..answer }
+    }
+
+    /// The text without its calls, and those.
+    fn sift(&mut self, text: &str) -> (String, Vec<ToolCall>) {
+        let Some(parser) = &mut self.parser else { return (text.into(), Vec::new()) };
+        let (news, first) = (parser.push(text), self.calls);
+        let calls = news.calls.into_iter().map(|call| ToolCall::piece(call, |i| self.shape.call_id(first + i)));
+        (news.text, calls.collect())
+    }
+
+    fn is_full(&self) -> bool {
+        self.parser.as_ref().is_some_and(Parser::is_full)
+    }
+
+    /// Why each answer has ended.
+    pub fn finishes(&self) -> &[Option<FinishReason>] {
+        &self.finishes
     }
 
     fn tell(&mut self, news: Told) -> bool {
         let Some(answer) = self.answers.last_mut() else { return true };
         if !self.generation.stream {
             answer.text.push_str(&news.text);
+            ToolCall::join(&mut answer.calls, news.calls);
             answer.ids.extend(news.ids);
             if let Some(logprobs) = news.logprobs {
                 answer.logprobs.get_or_insert_default().content.extend(logprobs.content);
@@ -129,3 +195,6 @@ impl<'a, S: Shape> Writer<'a, S> {
         (None, !self.refused)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ mod engine;
 mod formats;
 #[path = "answers/refusals.rs"]
 mod refusals;
+#[path = "answers/tools.rs"]
+mod tools;
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -14,6 +14,8 @@ mod formats;
 mod messages;
 #[path = "requests/mutations.rs"]
 mod mutations;
+#[path = "requests/tools.rs"]
+mod tools;
 
 fn chat_with(field: &str, value: Value) -> Result<ChatRequest, ApiError> {
     let mut body = json!({ "messages": [{ "role": "user", "content": "Hi" }] });

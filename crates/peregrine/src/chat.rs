@@ -7,32 +7,23 @@
 //! else before the template sees them; what still matches in the rendering was written by the template. The broken
 //! pieces are mended and encoded with control tokens switched off.
 
+mod calls;
+mod habits;
 mod jinja;
+mod message;
 mod rendering;
 
-use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
+
 use serde_json::{Value, json};
 
+pub use self::calls::{CALL_TAGS, CallFormat};
+use self::habits::Habits;
+pub use self::message::Message;
 pub use self::rendering::{Rendering, Transcript};
 use self::rendering::{Segment, firsts, next_control};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`, or what else the template knows.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-}
-
-impl Message {
-    /// A message of `role`.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
-    }
-}
 
 /// A chat template.
 #[derive(Debug)]
@@ -42,6 +33,8 @@ pub struct ChatTemplate {
     named: Vec<(String, String)>,
     /// What the file has, before it is prepared.
     source: String,
+    /// What it does without tools and with them, as soon as that is asked.
+    habits: [OnceLock<Habits>; 2],
 }
 
 impl ChatTemplate {
@@ -53,7 +46,7 @@ impl ChatTemplate {
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self> {
         let named = [("bos_token", bos), ("eos_token", eos)].into_iter().filter(|(_, text)| !text.is_empty());
         let named = named.map(|(name, text)| (name.into(), text.into())).collect();
-        Ok(Self { jinja: jinja::Template::new(source)?, named, source: source.into() })
+        Ok(Self { jinja: jinja::Template::new(source)?, named, source: source.into(), habits: Default::default() })
     }
 
     /// With all special tokens that have a name
@@ -105,6 +98,34 @@ impl ChatTemplate {
         self.jinja.render(context)
     }
 
+    /// How the model writes calls of tools, as its template tells it.
+    pub fn call_format(&self) -> CallFormat {
+        self.habits(true).format()
+    }
+
+    /// Whether an answer begins inside of a thought, which the generation prompt has opened.
+    pub fn opens_thought(&self) -> bool {
+        let prompt = self.render(&[Message::new("user", "x")], true).unwrap_or_default();
+        prompt.trim_end().ends_with("<think>")
+    }
+
+    fn habits(&self, tools: bool) -> &Habits {
+        self.habits[usize::from(tools)].get_or_init(|| Habits::of(self, tools))
+    }
+
+    /// As [`render`](Self::render), but nothing is lost that the template would lose: see docs/tools.md.
+    fn write(&self, messages: &[Message], generation: bool) -> Result<String> {
+        let has_more = |message: &Message| !message.fields.is_empty() || message.role == "tool";
+        let later = messages.iter().skip(1).any(|message| message.role == "system");
+        if !later && !messages.iter().any(has_more) {
+            return self.render(messages, generation);
+        }
+        let tools: Vec<Value> = messages.iter().filter_map(Message::declared).flatten().cloned().collect();
+        let turns: Vec<Message> = messages.iter().filter(|message| message.declared().is_none()).cloned().collect();
+        let (turns, tools) = self.habits(!tools.is_empty()).mend(self, &turns, &tools)?;
+        self.render_values(&json!(turns), &tools, generation)
+    }
+
     /// The conversation with the generation prompt, ready to be tokenized: texts of control tokens in the messages stay text.
     ///
     /// # Errors
@@ -129,23 +150,27 @@ impl ChatTemplate {
 
     /// The rendering cut where trust changes: mostly one segment.
     fn segments(&self, controls: &[&str], messages: &[Message], generation: bool) -> Result<Vec<Segment>> {
-        let texts = || messages.iter().flat_map(|m| [m.role.as_str(), m.content.as_str()]);
+        // First of all: what JSON spells with escapes could be a control token, too.
+        let messages: Vec<Message> = messages.iter().map(Message::decoded).collect();
+        let texts = || messages.iter().flat_map(Message::texts);
         let plain = !texts().any(|text| has_control(text, controls));
         let firsts = firsts(controls);
-        if plain && !messages.iter().any(|m| m.content.contains(&firsts[..])) {
-            return Ok(vec![Segment { text: self.render(messages, generation)?, trusted: true }]);
+        let begins = |message: &Message| message.texts()[1..].iter().any(|text| text.contains(&firsts[..]));
+        if plain && !messages.iter().any(begins) {
+            return Ok(vec![Segment { text: self.write(&messages, generation)?, trusted: true }]);
         }
         let mark = unused_char(texts().chain([self.jinja.source()]))?;
-        let broken: Vec<Message> = messages
-            .iter()
-            .map(|m| Message::new(break_controls(&m.role, controls, mark), break_controls(&m.content, controls, mark)))
-            .collect();
-        let rendering = self.render(&broken, generation)?;
+        let broken = |message: &Message| Message {
+            role: break_controls(&message.role, controls, mark),
+            ..message.map(&|text| break_controls(text, controls, mark))
+        };
+        let broken: Vec<Message> = messages.iter().map(broken).collect();
+        let rendering = self.write(&broken, generation)?;
         // A template that deletes characters may put a control token together from what is left of a message. Where none can begin
         // in a message there must be as many.
-        let apart = |m: &Message| Message::new(m.role.clone(), break_firsts(&m.content, &firsts, mark));
-        let apart: Vec<Message> = broken.iter().map(apart).collect();
-        let apart = cut(&self.render(&apart, generation)?, controls, mark);
+        let apart = broken.iter().map(|message| message.map(&|text| break_firsts(text, &firsts, mark)));
+        let apart: Vec<Message> = apart.collect();
+        let apart = cut(&self.write(&apart, generation)?, controls, mark);
         let found = cut(&rendering, controls, mark);
         let trusted = |segments: &[Segment]| segments.iter().filter(|segment| segment.trusted).count();
         Ok(match trusted(&apart) < trusted(&found) {

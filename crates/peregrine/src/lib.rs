@@ -56,7 +56,7 @@ pub mod config;
 pub mod constraint;
 pub mod error;
 pub mod fidelity;
-pub mod format;
+pub use peregrine_formats as format;
 pub mod gpu;
 pub mod kernels;
 pub mod model;

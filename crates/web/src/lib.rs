@@ -4,6 +4,7 @@
 
 mod access;
 mod convert;
+mod grammars;
 mod requests;
 mod source;
 
@@ -26,6 +27,7 @@ use access::WebAccess;
 use convert::{
     CheckReport, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Progress, Stage, Verdict, to_js, to_js_error,
 };
+use grammars::{JsGrammars, WebVocabulary};
 use requests::WebRequest;
 use source::JsSource;
 
@@ -165,6 +167,17 @@ impl WebEngine {
         self.engine.tokenizer().encode(text, add_bos).map_err(to_js_error)
     }
 
+    /// Token ids of a text in which nothing is a control token.
+    #[wasm_bindgen(js_name = encodePlain)]
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, JsValue> {
+        self.engine.tokenizer().encode_plain(text).map_err(to_js_error)
+    }
+
+    /// What grammars need of the tokenizer.
+    pub fn vocabulary(&self) -> WebVocabulary {
+        WebVocabulary::of(self.engine.tokenizer())
+    }
+
     /// Text of token ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String, JsValue> {
         self.engine.tokenizer().decode(ids, false).map_err(to_js_error)
@@ -210,16 +223,17 @@ pub struct WebSession {
 #[wasm_bindgen]
 impl WebSession {
     /// Answers a request; what of it was read before is not read again. `head`: `{ id, created, model, seed }`. `on_event(text)` hears
-    /// the events of a stream as JSON; `is_cancelled()` is asked between steps. Gives `{ whole, usage, cancelled }`.
+    /// the events of a stream as JSON; `is_cancelled()` is asked between steps; `grammars` are there where the request needs them. Gives `{ whole, usage, cancelled }`.
     pub async fn respond(
         &self,
         request: &WebRequest,
         head: JsValue,
         on_event: Function,
         is_cancelled: Function,
+        grammars: Option<JsGrammars>,
     ) -> Result<JsValue, JsValue> {
         let mut session = self.take()?;
-        let done = requests::respond(&mut session, request, head, &on_event, is_cancelled).await;
+        let done = requests::respond(&mut session, request, head, &on_event, is_cancelled, grammars.as_ref()).await;
         if done.as_ref().err().is_none_or(|failed| failed.is_known) {
             self.session.set(Some(session));
         }

@@ -320,6 +320,9 @@ test("a device that is lost is replaced, and the answer goes on; when it is lost
   const seen = await page.evaluate(async (messages) => {
     const broken: string[] = [];
     const engine = await peregrine.createEngine({ model: "/model.gguf", onBroken: (error) => broken.push(error.code) });
+    const events: string[] = [];
+    engine.on("device-lost", ({ error }) => events.push(error.name));
+    engine.on("reloaded", ({ info }) => events.push(`${info.where}, ${info === engine.info}`));
     const destroy = () => new BroadcastChannel("destroy").postMessage("now");
     const ask = async (lose: number) => {
       let text = "";
@@ -334,7 +337,7 @@ test("a device that is lost is replaced, and the answer goes on; when it is lost
     const between = await ask(-1);
     destroy();
     const idle = await ask(-1);
-    const calm = [...broken];
+    const calm = [...broken, ...events];
     // Lost at once again while it recovers.
     const channel = new BroadcastChannel("destroy");
     const again = setInterval(() => channel.postMessage("now"), 20);
@@ -345,7 +348,7 @@ test("a device that is lost is replaced, and the answer goes on; when it is lost
   expect(seen.once).toBe(capital.answer);
   expect(seen.between).toBe(capital.answer);
   expect(seen.idle).toBe(capital.answer);
-  expect(seen.calm).toEqual([]);
+  expect(seen.calm, "two losses, none for good").toEqual(["DeviceLostError", "device, true", "DeviceLostError", "device, true"]);
   expect(seen.end).toEqual(["DeviceLostError", "device-lost"]);
   expect(seen.broken).toEqual(["device-lost"]);
 });

@@ -14,7 +14,7 @@ declare global {
 }
 
 /** Imports the package on the bare page, and loads the model with these options. */
-async function prepare(page: Page, address: string, options: Omit<Peregrine.EngineOptions, "model"> = {}): Promise<Peregrine.EngineInfo> {
+async function prepare(page: Page, address: string, options: Omit<Peregrine.EngineOptions, "model" | "server"> = {}): Promise<Peregrine.EngineInfo> {
   await page.goto(address);
   return page.evaluate(async (given) => {
     // Not a literal: the compiler would look for the file.

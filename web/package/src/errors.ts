@@ -45,6 +45,10 @@ export class EnvironmentError extends PeregrineError {
 export class NoGpuError extends PeregrineError {
   override name = "NoGpuError";
 }
+/** The server behind the device cannot be reached, or does not answer as OpenAI's API does. */
+export class ServerError extends PeregrineError {
+  override name = "ServerError";
+}
 /** The device went away (driver reset, sleep, another page crashed the GPU process). Create a new engine. */
 export class DeviceLostError extends PeregrineError {
   override name = "DeviceLostError";
@@ -111,6 +115,9 @@ const ADVICE = {
   "no-worker": WORKERS,
   "no-wasm": "Allow 'wasm-unsafe-eval' in script-src of the Content-Security-Policy, or use a browser with WebAssembly.",
   "no-gpu": "Turn on hardware acceleration in the browser's settings and update the graphics driver.",
+  "too-slow": "Use a browser that has a GPU to itself, or allow the CPU: leave \"too-slow\" out of `server.when`.",
+  "server-unreachable": "Check the connection and `server.baseURL`, and that the server runs and allows this page's origin.",
+  "server-failed": "Try again; if it happens again, look at the server, and at `server.baseURL`, `server.apiKey` and `server.model`.",
   "device-lost": "Load the model again; close other programs that use the GPU if it happens often.",
   "out-of-memory": "Use a smaller model or a shorter context, and close other tabs and programs that use the GPU.",
   gpu: RELOAD,
@@ -134,6 +141,7 @@ const ADVICE = {
   "token-out-of-range": FIX_REQUEST,
   "context-full": "Start a new chat, or make the message shorter.",
   sampling: FIX_REQUEST,
+  grammar: FIX_REQUEST,
   argument: FIX_REQUEST,
   "not-supported": FIX_REQUEST,
   cancelled: "Nothing: the work was stopped as asked.",
@@ -148,6 +156,9 @@ export type ErrorCode = keyof typeof ADVICE;
 const CLASSES: Partial<Record<ErrorCode, typeof PeregrineError>> = {
   "no-webgpu": NoGpuError,
   "no-gpu": NoGpuError,
+  "too-slow": NoGpuError,
+  "server-unreachable": ServerError,
+  "server-failed": ServerError,
   "no-worker": EnvironmentError,
   "no-wasm": EnvironmentError,
   "device-lost": DeviceLostError,
@@ -173,6 +184,7 @@ const CLASSES: Partial<Record<ErrorCode, typeof PeregrineError>> = {
   "token-out-of-range": RequestError,
   "context-full": RequestError,
   sampling: RequestError,
+  grammar: RequestError,
   argument: RequestError,
   "not-supported": RequestError,
   cancelled: AbortError,

@@ -3,17 +3,21 @@
  * @packageDocumentation
  */
 
-export { createEngine, downloadModel, Engine, Tokenizer } from "./engine.js";
-export type { DownloadOptions, EngineOptions } from "./engine.js";
-export { ChatCompletions, Completions } from "./completions.js";
-export type { CallOptions, ChatStream, CompletionStream } from "./completions.js";
-export { AnswerStream } from "./stream.js";
+export { createEngine, downloadModel } from "./page/create.js";
+export type { DownloadOptions, EngineOptions } from "./page/create.js";
+export { Engine, Tokenizer } from "./page/engine.js";
+export type { OnWhere, ServerInfo, ServerOptions, ServerReason } from "./page/behind.js";
+export type { EngineEvents } from "./page/listeners.js";
+export { ChatCompletions, Completions } from "./page/completions.js";
+export type { CallOptions, ChatStream, CompletionStream } from "./page/completions.js";
+export { AnswerStream } from "./page/stream.js";
 export type { WorkerChoice } from "./lines.js";
-export type { ModelSource, SourceOptions } from "./model.js";
-export { deleteModel, listModels, persist, storageEstimate } from "./store.js";
-export type { StoredModel } from "./store.js";
+export type { ModelSource, SourceOptions } from "./page/model.js";
+export { deleteModel, listModels, persist, storageEstimate } from "./download/store.js";
+export type { StoredModel } from "./download/store.js";
 export type {
   AssistantMessage,
+  CalledFunction,
   ChatChoice,
   ChatCompletion,
   ChatCompletionChunk,
@@ -36,6 +40,12 @@ export type {
   TextPart,
   Timings,
   TokenLogprob,
+  Tool,
+  ToolCall,
+  ToolCallPiece,
+  ToolChoice,
+  ToolFunction,
+  Tools,
   Truncation,
   Usage,
 } from "./openai.js";
@@ -53,6 +63,7 @@ export {
   OutOfMemoryError,
   PeregrineError,
   RequestError,
+  ServerError,
   StorageError,
   TimeoutError,
 } from "./errors.js";

@@ -1,10 +1,13 @@
-/** The workers that an engine may run in. */
+/**
+ * The workers that an engine may run in. Beside worker.ts, whose address stands below: where a bundler leaves that as it is, the script is
+ * looked for beside the app's.
+ */
 
 import { makeError } from "./errors.js";
-import type { Line } from "./link.js";
-import { isModule } from "./options.js";
+import type { Line } from "./page/link.js";
+import { isModule } from "./page/options.js";
 import { sharedBy, type LoadRequest, type Port, type ToWorker } from "./protocol.js";
-import { startWorker } from "./start.js";
+import { startWorker } from "./page/start.js";
 
 /**
  * Where the engine runs: in a worker of its own (default); in a SharedWorker, so that the tabs of an app share one copy of a
@@ -56,8 +59,9 @@ export function checkShared(request: LoadRequest): void {
   if (typeof SharedWorker === "undefined") throw makeError("not-supported", 'worker: "shared": there is no SharedWorker here');
   if (request.source.kind === "blobs") throw makeError("not-supported", 'worker: "shared" needs a model by its address or hub id');
   // A SharedWorker is a process of its own, into which no compiled module is taken: the message would never arrive.
-  if (isModule(request.wasm)) {
-    throw makeError("not-supported", 'wasmUrl: a WebAssembly.Module cannot go to worker: "shared"; give its address or bytes');
+  const module = isModule(request.wasm) ? "wasmUrl" : isModule(request.grammarWasm) ? "grammarUrl" : undefined;
+  if (module) {
+    throw makeError("not-supported", `${module}: a WebAssembly.Module cannot go to worker: "shared"; give its address or bytes`);
   }
   if (!navigator.locks) throw makeError("not-supported", 'worker: "shared" needs a page that is served over https or from localhost (navigator.locks)');
 }
@@ -102,7 +106,7 @@ class End implements Port {
   }
 }
 
-/** `Server` of ./server.js; its own types are no app's business. */
+/** `Server` of ./worker/server.js; its own types are no app's business. */
 type Serving = new (onIdle: () => void) => { connect(port: Port): void };
 
 let linked: Serving | undefined;
@@ -114,7 +118,7 @@ export function setServer(server: Serving): void {
 
 async function loadServer(): Promise<Serving> {
   try {
-    return (await import("./server.js")).Server;
+    return (await import("./worker/server.js")).Server;
   } catch (cause) {
     const isService = "ServiceWorkerGlobalScope" in globalThis;
     const why = isService ? 'a service worker imports the package from "peregrine/service-worker"' : (cause as Error).message;

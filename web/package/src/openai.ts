@@ -1,7 +1,7 @@
 /** OpenAI's completions. Made from the types of the crate peregrine-openai by `make types`. */
 
 /** Who says a message. "developer" is OpenAI's newer word for "system". */
-export type Role = "system" | "developer" | "user" | "assistant";
+export type Role = "system" | "developer" | "user" | "assistant" | "tool";
 
 /** A paragraph of a message. */
 export interface TextPart {
@@ -11,13 +11,73 @@ export interface TextPart {
   text: string;
 }
 
+/** What is called. */
+export interface CalledFunction {
+  /** Its name. */
+  name: string;
+  /** JSON, as the model wrote it. */
+  arguments: string;
+}
+
+/** A call of a tool. */
+export interface ToolCall {
+  /** No other call of any response has it. */
+  id: string;
+  /** There are only functions. */
+  type: "function";
+  /** What is called. */
+  function: CalledFunction;
+}
+
+/** A piece of a call that is streamed: the first has all fields, those after it the index and more of the arguments. */
+export interface ToolCallPiece {
+  /** Which of the answer's calls, from 0. */
+  index: number;
+  /** Of the first piece. */
+  id?: string;
+  /** Of the first piece. */
+  type?: "function";
+  /** What is called. */
+  function: { name?: string; arguments: string };
+}
+
 /** A message of the conversation. */
 export interface ChatMessage {
   /** Who says it. */
   role: Role;
-  /** A text, or parts of one. Null: an assistant who has said nothing. */
-  content: string | readonly TextPart[] | null;
+  /** A text, or parts of one. Null, or left out: an assistant who has said nothing. */
+  content?: string | readonly TextPart[] | null;
+  /** Of an assistant: what it called. */
+  tool_calls?: readonly ToolCall[] | null;
+  /** Of a tool: the call that it answers. */
+  tool_call_id?: string;
 }
+
+/** What the model is told of a function. */
+export interface ToolFunction {
+  /** 1 to 64 letters, digits, `_` and `-`; no other tool has it. */
+  name: string;
+  /** What it is for. */
+  description?: string;
+  /** A JSON schema of its arguments, an object's. Left out: it has none. */
+  parameters?: Record<string, unknown>;
+  /** Whether the schema is to be obeyed exactly. */
+  strict?: boolean | null;
+}
+
+/** A function that the model may call. */
+export interface Tool {
+  /** There are only functions. */
+  type: "function";
+  /** The function. */
+  function: ToolFunction;
+}
+
+/** What may be called. */
+export type Tools = readonly Tool[];
+
+/** Whether the model may call a tool ("auto"), must ("required"), must call this one, or must not. */
+export type ToolChoice = "none" | "auto" | "required" | { type: "function"; function: { name: string } };
 
 /** One text, or several. */
 export type Stop = string | readonly string[];
@@ -74,6 +134,12 @@ export type Truncation = "auto" | "disabled";
 export interface ChatCompletionParams {
   /** The conversation. */
   messages: readonly ChatMessage[];
+  /** Functions that the model may call. */
+  tools?: Tools | null;
+  /** Whether it may, or must. Default "auto" where there are tools. */
+  tool_choice?: ToolChoice | null;
+  /** Several calls in one answer. Default true. */
+  parallel_tool_calls?: boolean | null;
   /** At most this many new tokens; as many as fit when left out. */
   max_completion_tokens?: number | null;
   /** The older name of `max_completion_tokens`, which is obeyed where both are there. */
@@ -160,8 +226,9 @@ export interface CompletionParams {
   return_token_ids?: boolean | null;
 }
 
-/** Why an answer ended: by itself, or because `max_tokens` or the context was used up. OpenAI's API has more. */
-export type FinishReason = "stop" | "length";
+/** Why an answer ended: by itself, with calls of tools or without, or because `max_tokens` or the context was used up. OpenAI's API has
+ * more. */
+export type FinishReason = "stop" | "length" | "tool_calls";
 
 /** What the prompt cost. */
 export interface PromptTokensDetails {
@@ -233,6 +300,8 @@ export interface Delta {
   role?: "assistant";
   /** Text. */
   content?: string;
+  /** Pieces of calls: those of one call have its index. */
+  tool_calls?: Array<ToolCallPiece>;
 }
 
 /** A piece of one answer. */
@@ -271,10 +340,12 @@ export interface ChatCompletionChunk {
 export interface AssistantMessage {
   /** `assistant` */
   role: "assistant";
-  /** Without control tokens and stop texts. Null in OpenAI's API where something else is said, never yet here. */
+  /** Without control tokens, stop texts and calls. Null where there is nothing but calls. */
   content: string | null;
   /** Always null: nothing is refused. */
   refusal: null;
+  /** Calls of tools. */
+  tool_calls?: Array<ToolCall>;
 }
 
 /** One answer. */

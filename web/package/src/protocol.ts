@@ -51,6 +51,10 @@ export interface LoadRequest {
   memoryBudget?: number;
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
   wasm?: string | BufferSource | WebAssembly.Module;
+  /** grammar_bg.wasm or its address, likewise. */
+  grammarWasm?: string | BufferSource | WebAssembly.Module;
+  /** An adapter that computes on the CPU will not do. */
+  noSoftware?: boolean;
   /** The page has WebGPU itself. */
   onPage?: boolean;
   /** What the page wants to be told. */
@@ -58,8 +62,8 @@ export interface LoadRequest {
 }
 
 /** What must be equal for two pages to have one engine. */
-export function sharedBy({ source, gpu, contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget }: LoadRequest): string {
-  return JSON.stringify([source, gpu, ...[contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget].map((value) => value ?? null)]);
+export function sharedBy({ source, gpu, contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget, noSoftware }: LoadRequest): string {
+  return JSON.stringify([source, gpu, ...[contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget, noSoftware].map((value) => value ?? null)]);
 }
 
 /** Progress of loading. The phases overlap: bytes go on to the GPU and are verified while others still arrive. */
@@ -92,6 +96,8 @@ export type Progress =
 
 /** What is loaded, and where it runs. */
 export interface EngineInfo {
+  /** Answers are made on this device. */
+  where: "device";
   model: {
     /** From the file. */
     name: string;
@@ -160,7 +166,8 @@ export interface ApiRequest {
 export interface ApiResult {
   /** The response as JSON, where it was not streamed, or nothing was to be answered. */
   whole?: string;
-  usage: Usage;
+  /** Missing where a server does not say. */
+  usage: Usage | undefined;
   /** It was stopped. */
   cancelled: boolean;
 }
@@ -228,6 +235,9 @@ export type ToWorker =
   | { type: "abort"; id: number }
   | { type: "hello"; lock: string };
 
+/** What happens to the device. `lost`: the model is loaded again when it is next needed; `reloaded`: it has been. */
+export type News = { type: "lost"; error: WireError } | { type: "reloaded"; info: EngineInfo };
+
 /**
  * Worker to page. `hello` is the answer to the first call: the worker is there. `broken`: the engine cannot go on (lost device, GPU
  * error, crash); every open call fails with it.
@@ -238,6 +248,7 @@ export type FromWorker =
   | { type: "event"; id: number; event: unknown }
   | { type: "result"; id: number; result: unknown }
   | { type: "error"; id: number; error: WireError }
+  | News
   | { type: "broken"; error: WireError };
 
 /** One side of the line between page and worker: a Worker, a MessagePort, or a worker's global scope. */

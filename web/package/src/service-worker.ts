@@ -4,7 +4,7 @@
  */
 
 import { setServer } from "./lines.js";
-import { Server } from "./server.js";
+import { Server } from "./worker/server.js";
 
 setServer(Server);
 

@@ -1,7 +1,7 @@
 /** What runs in the worker, be it one page's own or shared by several. Elsewhere (Node, a page) it does nothing. */
 
 import type { Port } from "./protocol.js";
-import { Server } from "./server.js";
+import { Server } from "./worker/server.js";
 
 /** Of workers of all kinds; the compiler knows those of pages only. */
 const Scope = (globalThis as { WorkerGlobalScope?: abstract new () => object }).WorkerGlobalScope;

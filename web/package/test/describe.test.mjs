@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { describe } from "../dist/describe.js";
+import { describe } from "../dist/worker/describe.js";
 
 const info = (selfCheck, device = {}) => ({
   model: {},

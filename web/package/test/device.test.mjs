@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { GpuWay } from "../dist/device.js";
+import { GpuWay } from "../dist/worker/device.js";
 
 /** A device whose errors and loss the test decides. */
 function device() {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { makeError } from "../dist/errors.js";
-import { answer } from "../dist/fetch.js";
+import { answer } from "../dist/page/fetch.js";
 import { scripted } from "./scripted.mjs";
 
 const usage = { prompt_tokens: 5, completion_tokens: 2, total_tokens: 7 };

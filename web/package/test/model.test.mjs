@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import test from "node:test";
-import { chooseFile, isHubId, partsOf, resolveHub } from "../dist/hub.js";
-import { sourceOf } from "../dist/model.js";
+import { chooseFile, isHubId, partsOf, resolveHub } from "../dist/download/hub.js";
+import { sourceOf } from "../dist/page/model.js";
 
 test("hub ids are told from addresses", () => {
   for (const id of ["tiiuae/Falcon-H1-0.5B-Instruct-GGUF", "a/b:Q4_K_M", "a/b:sub/c.gguf", "a/b.gguf:c.gguf"]) assert.ok(isHubId(id), id);

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { inspect } from "node:util";
 import { createEngine, downloadModel } from "../dist/index.js";
-import { Engine } from "../dist/engine.js";
-import { ids, suggestion } from "../dist/options.js";
+import { Engine } from "../dist/page/engine.js";
+import { Listeners } from "../dist/page/listeners.js";
+import { ids, suggestion } from "../dist/page/options.js";
+import { Way } from "../dist/page/way.js";
 
 const model = new Blob(["no model"]);
 const refused = (options, message) => assert.rejects(createEngine({ model, ...options }), { name: "RequestError", code: "argument", message });
@@ -38,9 +41,38 @@ test("misspelt options are refused, with the name that is near", async () => {
   await refused({ contextLenght: 5 }, /^contextLenght: not an option of createEngine; did you mean contextLength\?$/);
   await refused({ context_length: 5 }, /; did you mean contextLength\?$/);
   await refused({ gpu: { powerPreferences: "low-power" } }, /^gpu\.powerPreferences: not an option of gpu; did you mean powerPreference\?$/);
+  const server = { baseURL: "http://localhost/v1", model: "m" };
+  await refused({ server: "http://localhost" }, /^server: expected an object, found /);
+  await refused({ server: {} }, /^server\.baseURL: expected the address of an API/);
+  await refused({ server: { baseURL: server.baseURL } }, /^server\.model: expected a text that is not empty, found undefined$/);
+  await refused({ server: { ...server, model: "" } }, /^server\.model: /);
+  await refused({ server: { ...server, baseUrl: "x" } }, /^server\.baseUrl: not an option of server; did you mean baseURL\?$/);
+  for (const when of ["never", [], ["no-gpu"], "no-device", null]) {
+    await refused({ server: { ...server, when } }, /^server\.when: expected "always", or a list of "no-device", "too-big" and "too-slow", found /);
+  }
+  await refused({ server, onWhere: true }, /^onWhere: expected a function/);
   await refused({ temperature: 1 }, /^temperature: not an option of createEngine$/);
   await assert.rejects(downloadModel({ model, chache: true }), { code: "argument", message: /^chache: not an option of downloadModel; did you mean cache\?$/ });
   assert.equal(suggestion("xyz", ["model"]), "");
+});
+
+test("what may be secret is in no error", async () => {
+  const server = { baseURL: "https://server.example/v1", model: "m" };
+  for (const more of [
+    { apiKey: "geheim 1" },
+    { apiKey: "geheim\n" },
+    { apiKey: "geheimé" },
+    { apiKey: 'geheim"' },
+    { apiKey: ["geheim"] },
+    { baseURL: "not an address?key=geheim" },
+    { baseURL: "https://someone:geheim@server.example/v1" },
+    { baseURL: "ftp://server.example/geheim" },
+    { baseURL: "https://server.example/#geheim" },
+  ]) {
+    const error = await createEngine({ model, server: { ...server, ...more } }).catch((error) => error);
+    assert.match(error.message, /^server\.(apiKey|baseURL): /);
+    assert.ok(!inspect(error, { depth: 9, showHidden: true }).includes("geheim"), error.message);
+  }
 });
 
 test("what is not there does not count", async () => {
@@ -51,7 +83,7 @@ test("what is not there does not count", async () => {
 test("arguments of an engine's methods", async () => {
   const calls = [];
   const link = { call: (name, request) => (calls.push([name, request]), { result: Promise.resolve([1]), abort() {} }), close: async () => {} };
-  const engine = new Engine(link, { model: { name: "m" } }, false);
+  const engine = new Engine(new Way({ backend: link, info: { where: "device", model: { name: "m" } } }), new Listeners(() => {}), false);
   const wrong = (promise, message) => assert.rejects(promise, { code: "argument", message });
   await wrong(engine.tokenizer.encode(5), /^text: /);
   await wrong(engine.tokenizer.encode("x", { addBOS: true }), /^addBOS: not an option of encode; did you mean addBos\?/);

@@ -11,10 +11,11 @@ const [packed] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json"],
 const files = packed.files.map(({ path }) => path).sort();
 
 /** Modules whose types no app can name. */
-const inner = new Set(["server", "wasm", "describe", "device", "download", "http", "source", "stored", "meter"]);
+const isInner = (name) => /^(worker\/.*|download\/(download|http|source|stored|meter))$/.test(name);
 
 test("the package has all that it needs, and nothing else", () => {
-  const modules = readdirSync(join(folder, "src")).map((name) => name.replace(/\.ts$/, ""));
+  const sources = readdirSync(join(folder, "src"), { recursive: true }).filter((name) => name.endsWith(".ts"));
+  const modules = sources.map((name) => name.replaceAll("\\", "/").replace(/\.ts$/, ""));
   const expected = [
     "README.md",
     "package.json",
@@ -22,7 +23,7 @@ test("the package has all that it needs, and nothing else", () => {
     ...modules.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]),
     "dist/cjs/package.json",
     ...["index", "embedded", "service-worker", "worker"].map((name) => `dist/cjs/${name}.js`),
-    ...modules.filter((name) => !inner.has(name)).map((name) => `dist/cjs/${name}.d.ts`),
+    ...modules.filter((name) => !isInner(name)).map((name) => `dist/cjs/${name}.d.ts`),
     "models/peregrine-tiny-chat-Q4_0.gguf",
     "wasm/peregrine.d.ts",
     "wasm/peregrine.js",

@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import test from "node:test";
 import { createEngine, downloadModel, persist, storageEstimate } from "../dist/index.js";
-import { Server } from "../dist/server.js";
-import { sourceOf } from "../dist/model.js";
-import { startWorker } from "../dist/start.js";
+import { Server } from "../dist/worker/server.js";
+import { sourceOf } from "../dist/page/model.js";
+import { startWorker } from "../dist/page/start.js";
 
 const model = new Blob(["no model"]);
 

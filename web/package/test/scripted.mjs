@@ -1,6 +1,6 @@
 /** Requests to a worker that the test plays. */
 
-import { Requests } from "../dist/requests.js";
+import { Requests } from "../dist/page/requests.js";
 
 /** `control` is that of the newest call: `event(text)`, `resolve(result)`, `reject(error)`. */
 export function scripted() {

@@ -2,7 +2,7 @@ import "fake-indexeddb/auto";
 import assert from "node:assert/strict";
 import test from "node:test";
 import { createEngine, downloadModel } from "../dist/index.js";
-import { keepOutcomes, readOutcomes } from "../dist/outcomes.js";
+import { keepOutcomes, readOutcomes } from "../dist/worker/outcomes.js";
 import { WebEngine } from "../wasm/peregrine.js";
 
 const model = new Blob(["no model"]);

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { ChatCompletions, Completions } from "../dist/completions.js";
+import { ChatCompletions, Completions } from "../dist/page/completions.js";
 import { makeError } from "../dist/errors.js";
-import { jsonOf } from "../dist/requests.js";
+import { jsonOf } from "../dist/page/requests.js";
 import { scripted } from "./scripted.mjs";
 
 const usage = { prompt_tokens: 5, completion_tokens: 2, total_tokens: 7 };

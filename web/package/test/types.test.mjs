@@ -20,6 +20,12 @@ const USE = `
   try { await createEngine({ model: new Response() }); } catch (error) {
     if (error instanceof PeregrineError) console.log(error.code, error.advice, JSON.stringify(error));
   }
+  const name: string = engine.info.device.name;
+  const end: () => void = engine.on("device-lost", ({ error }) => console.log(error.code));
+  engine.on("reloaded", ({ info }) => console.log(info.memory.needed, name, end));
+  const either = await createEngine({ model: "a/b", server: { baseURL: "https://x/v1", model: "m", when: ["no-device"] }, onWhere: async (info) => info.where === "device" });
+  either.on("where", (info) => console.log(info.where === "server" ? info.address : info.device.name));
+  console.log(either.info.where === "server" ? either.info.reason : either.info.device.name, either.info.model.name);
   await engine[Symbol.asyncDispose]();
   console.log(text, rows.length);`;
 const SOURCES = {
@@ -49,7 +55,15 @@ for (const [version, compiler] of Object.entries(compilers)) {
     const modules = { module: "NodeNext", moduleResolution: "NodeNext" };
     assert.equal(await complaints(compiler, SOURCES, modules), "");
     assert.equal(await complaints(compiler, { "app.ts": SOURCES["esm.mts"] }, { module: "ESNext", moduleResolution: "Bundler" }), "");
-    const odd = { "odd.mts": 'import { createEngine } from "peregrine";\nvoid createEngine({ model: "a/b", contextLenght: 5 });\n' };
-    assert.match(await complaints(compiler, odd, modules), /contextLenght/);
+    const odd = `import { createEngine } from "peregrine";
+      void createEngine({ model: "a/b", contextLenght: 5 });
+      const engine = await createEngine({ model: "a/b", server: { baseURL: "https://x/v1", model: "m" } });
+      engine.info.device;
+      engine.on("lost", () => {});
+      engine.on("where", ({ error }) => error);
+      void createEngine({ model: "a/b", server: { baseURL: "https://x/v1", model: "m", when: ["no-devise"] } });`;
+    const said = await complaints(compiler, { "odd.mts": odd }, modules);
+    assert.match(said, /contextLenght/);
+    for (const line of [2, 4, 5, 6, 7]) assert.match(said, new RegExp(`odd\\.mts\\(${line},`));
   });
 }

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{EXPECT, RETRY_AFTER};
 use axum::response::Response;
+use peregrine::constraint::Compiler;
 use peregrine_openai::{ApiError, Code, Head, Request};
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
@@ -63,7 +64,7 @@ async fn read(shared: &Shared, body: Body, parse: Parse) -> Result<(Request, Own
         drop(bytes);
         let request = parse(&body)?;
         drop(body);
-        shared.admission.check(&request)?;
+        shared.admission.check(&request, shared.grammars.as_deref().map(|grammars| grammars as &dyn Compiler))?;
         Ok((request, memory))
     });
     checking.await.unwrap_or_else(|_| Err(ApiError::new(Code::Internal, "internal error, please report it")))

@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use peregrine_grammar::Grammars;
 use peregrine_openai::response::{Model, Models};
 use peregrine_openai::{Admission, ApiError, Code};
 use serde::Serialize;
@@ -34,6 +35,8 @@ pub struct Server {
     pub metrics: Arc<Metrics>,
     pub healthy: Arc<AtomicBool>,
     pub admission: Admission,
+    /// What calls of tools are held to.
+    pub grammars: Option<Arc<Grammars>>,
     /// KiB for bodies and the requests that were made of them.
     pub memory: Arc<Semaphore>,
     pub key: Option<Key>,

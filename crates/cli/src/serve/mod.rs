@@ -30,7 +30,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use peregrine::checkpoint::Checkpoint;
-use peregrine::constraint::Compiler;
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
 use peregrine_grammar::Grammars;
@@ -98,13 +97,10 @@ pub fn run(args: &Args) -> Outcome {
     if !address.ip().is_loopback() && key.is_none() {
         note(&format!("warning: whoever can reach {address} can ask; give a key with --api-key or {KEY_VARIABLE}"));
     }
-    let mut loads = Loading { args, checkpoint: args.gpu.open(&args.model)?, grammars: None };
+    let loads = Loading { args, checkpoint: args.gpu.open(&args.model)? };
     let engine = loads.engine()?;
     let session = loads.session(&engine)?;
     let context_length = engine.model().context_length();
-    let admission = Admission::new(&loads.checkpoint, context_length)?;
-    let grammars = Arc::new(Grammars::new(admission.shared_tokenizer()));
-    loads.grammars = Some(grammars.clone());
     let metrics = Arc::new(Metrics::default());
     let (stop, stopping) = watch::channel(false);
     let (answered, last_answer) = watch::channel(false);
@@ -112,7 +108,8 @@ pub fn run(args: &Args) -> Outcome {
         queue: Arc::new(Queue::new(args.queue as usize, metrics.clone())),
         metrics,
         healthy: Arc::new(AtomicBool::new(true)),
-        admission: admission.with_compiler(grammars),
+        admission: Admission::new(&loads.checkpoint, context_length)?,
+        grammars: Some(Arc::new(Grammars::new(engine.shared_tokenizer()))),
         memory: body::memory(),
         hosts: (address.ip().is_loopback() && key.is_none()).then(|| Hosts::local(&args.host)),
         key: key.as_deref().map(Key::new),
@@ -136,6 +133,7 @@ pub fn run(args: &Args) -> Outcome {
         healthy: shared.healthy.clone(),
         engine: Some(engine),
         session: Some(session),
+        grammars: shared.grammars.clone(),
         wait: FIRST_WAIT,
     };
     // No timer is made and no connection taken before `block_on`. Two threads read what is asked: it takes memory.
@@ -191,7 +189,6 @@ impl Drop for Ends {
 struct Loading<'a> {
     args: &'a Args,
     checkpoint: Checkpoint,
-    grammars: Option<Arc<Grammars>>,
 }
 
 impl Loads for Loading<'_> {
@@ -209,9 +206,5 @@ impl Loads for Loading<'_> {
             session.set_snapshot_budget(bytes);
         }
         Ok(session)
-    }
-
-    fn compiler(&self) -> Option<Arc<dyn Compiler + Send + Sync>> {
-        self.grammars.clone().map(|grammars| grammars as Arc<dyn Compiler + Send + Sync>)
     }
 }

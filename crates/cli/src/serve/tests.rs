@@ -51,6 +51,7 @@ impl Local {
             metrics,
             healthy: Arc::new(AtomicBool::new(true)),
             admission: Admission::new(&checkpoint, 128).unwrap(),
+            grammars: None,
             memory: body::memory(),
             key: None,
             hosts: Some(Hosts::local("127.0.0.1")),

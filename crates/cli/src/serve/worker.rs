@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use peregrine::constraint::Compiler;
 use peregrine::session::{Engine, Session};
+use peregrine_grammar::Grammars;
 use peregrine_openai::response::event;
 use peregrine_openai::{ApiError, Cancel, Code, Done, Head, Request, answer};
 use pollster::block_on;
@@ -29,10 +30,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub trait Loads {
     fn engine(&self) -> Outcome<Rc<Engine>>;
     fn session(&self, engine: &Rc<Engine>) -> peregrine::Result<Session>;
-    /// What makes grammars, where there is something.
-    fn compiler(&self) -> Option<Arc<dyn Compiler + Send + Sync>> {
-        None
-    }
 }
 
 pub struct Worker<L> {
@@ -45,6 +42,8 @@ pub struct Worker<L> {
     pub engine: Option<Rc<Engine>>,
     /// Not there after a fault.
     pub session: Option<Session>,
+    /// What calls of tools are held to.
+    pub grammars: Option<Arc<Grammars>>,
     /// Before the next try to have both again.
     pub wait: Duration,
 }
@@ -108,13 +107,19 @@ impl<L: Loads> Worker<L> {
         head: &Head,
         teller: &Rc<Teller>,
     ) -> Result<(Done, Option<Told>), ApiError> {
-        let compiler = self.loads.compiler();
-        let compiler = compiler.as_deref().map(|compiler| compiler as &dyn Compiler);
+        let grammars = self.grammars.clone();
         let session = self.ready()?;
         let asked = teller.clone();
         let cancel: Cancel = Rc::new(move || asked.stops());
         let mut on_event = |chunk| event(&chunk).is_ok_and(|text| teller.tell(Told::Event(text)));
-        let done = block_on(answer(session, request, head, &mut on_event, Some(cancel), compiler))?;
+        let done = block_on(answer(
+            session,
+            request,
+            head,
+            &mut on_event,
+            Some(cancel),
+            grammars.as_deref().map(|grammars| grammars as &dyn Compiler),
+        ))?;
         let last = match &done.whole {
             _ if done.is_cancelled() => None,
             None => Some(Told::Done),

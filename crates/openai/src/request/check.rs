@@ -6,7 +6,7 @@ use super::fields::{Fields, Treatment};
 use crate::error::{ApiError, Code};
 
 /// Warnings that one response may carry.
-const MOST_WARNINGS: usize = 32;
+pub const MOST_WARNINGS: usize = 32;
 
 /// Letters of a field's name that are looked at for what was meant, and characters of a value that are shown.
 const SHOWN: usize = 80;

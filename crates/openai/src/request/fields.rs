@@ -62,14 +62,14 @@ const IGNORED: &[&str] = &[
     "prediction",
 ];
 
+const TOOLS: &[&str] = &["tools", "tool_choice", "parallel_tool_calls"];
+
 /// `POST /v1/chat/completions`
 pub const CHAT: Fields = Fields {
     of: "a chat completion",
-    known: &[COMMON, &["messages", "max_completion_tokens", "logprobs", "top_logprobs", "truncation"]],
+    known: &[COMMON, &["messages", "max_completion_tokens", "logprobs", "top_logprobs", "truncation"], TOOLS],
     ignored: IGNORED,
     refused: &[
-        "tools",
-        "tool_choice",
         "functions",
         "function_call",
         "modalities",
@@ -98,14 +98,54 @@ pub const STREAM_OPTIONS: Fields = Fields {
     refused: &[],
 };
 
-/// A message. What an answer has, of this engine or of others, it may be sent back with.
+/// What an answer has, of this engine or of others, it may be sent back with. Who speaks beside the role, and what was thought before:
+/// templates get neither.
+const SENT_BACK: &[&str] =
+    &["name", "reasoning", "reasoning_content", "annotations", "cache_control", "prompt_cache_breakpoint"];
+
+/// A message of the system or the user.
 pub const MESSAGE: Fields = Fields {
     of: "a message",
     known: &[&["role", "content"]],
-    // Who speaks beside the role, and what was thought before: templates get neither.
-    ignored: &["name", "reasoning", "reasoning_content", "annotations", "cache_control", "prompt_cache_breakpoint"],
+    ignored: SENT_BACK,
     refused: &["refusal", "audio", "tool_calls", "tool_call_id", "function_call"],
 };
+
+/// A message of the assistant.
+pub const ASSISTANT: Fields = Fields {
+    of: "a message",
+    known: &[&["role", "content", "tool_calls"]],
+    ignored: SENT_BACK,
+    refused: &["refusal", "audio", "tool_call_id", "function_call"],
+};
+
+/// What a tool has answered. Its name is known from the call.
+pub const ANSWER: Fields = Fields {
+    of: "a message",
+    known: &[&["role", "content", "tool_call_id", "name"]],
+    ignored: SENT_BACK,
+    refused: &["refusal", "audio", "tool_calls", "function_call"],
+};
+
+/// A tool.
+pub const TOOL: Fields =
+    Fields { of: "a tool", known: &[&["type", "function"]], ignored: &["cache_control"], refused: &["custom"] };
+
+/// `function` of a tool.
+pub const FUNCTION: Fields =
+    Fields { of: "a function", known: &[&["name", "description", "parameters", "strict"]], ignored: &[], refused: &[] };
+
+/// `tool_choice` that names a tool.
+pub const CHOICE: Fields =
+    Fields { of: "tool_choice", known: &[&["type", "function"]], ignored: &[], refused: &["custom", "allowed_tools"] };
+
+/// A call that an assistant has made; pieces of a stream have an index.
+pub const CALL: Fields =
+    Fields { of: "a call", known: &[&["id", "type", "function", "index"]], ignored: &[], refused: &["custom"] };
+
+/// `function` of a call.
+pub const CALLED: Fields =
+    Fields { of: "a call's function", known: &[&["name", "arguments"]], ignored: &[], refused: &[] };
 
 /// A part of a message's content.
 pub const PART: Fields = Fields {

@@ -3,11 +3,12 @@
 use peregrine::chat::Message;
 use serde_json::{Map, Value};
 
-use super::check::{Body, list, missing, mistyped, object, show, text, wrong};
-use super::fields::{MESSAGE, PART};
+use super::calls::{self, Open};
+use super::check::{Body, list, missing, mistyped, object, text, wrong};
+use super::fields::{ANSWER, ASSISTANT, MESSAGE, PART};
 use crate::error::{ApiError, Code};
 
-const ROLES: &str = "\"system\", \"developer\", \"user\" or \"assistant\"";
+const ROLES: &str = "\"system\", \"developer\", \"user\", \"assistant\" or \"tool\"";
 
 /// `messages`
 pub fn read(body: &mut Body<'_>) -> Result<Vec<Message>, ApiError> {
@@ -18,18 +19,35 @@ pub fn read(body: &mut Body<'_>) -> Result<Vec<Message>, ApiError> {
         return Err(wrong(path, EXPECTED, value));
     }
     let mut messages = Vec::with_capacity(items.len());
+    let mut open = Open::default();
     for (i, item) in items.iter().enumerate() {
-        messages.push(message(body, &format!("{path}[{i}]"), item)?);
+        messages.push(message(body, &format!("{path}[{i}]"), item, &mut open)?);
     }
     Ok(messages)
 }
 
-fn message(body: &mut Body<'_>, path: &str, value: &Value) -> Result<Message, ApiError> {
+fn message(body: &mut Body<'_>, path: &str, value: &Value, open: &mut Open) -> Result<Message, ApiError> {
     let fields = object(path, value)?;
     let role = role(&format!("{path}.role"), fields.get("role"))?;
-    body.sift(path, fields, &MESSAGE)?;
+    let known = match role {
+        "assistant" => &ASSISTANT,
+        "tool" => &ANSWER,
+        _ => &MESSAGE,
+    };
+    body.sift(path, fields, known)?;
     let content = content(body, &format!("{path}.content"), fields, role)?;
-    Ok(Message::new(role, content))
+    let message = Message::new(role, content);
+    if role == "tool" {
+        let (id, name) = open.answer(path, fields)?;
+        return Ok(message.with("tool_call_id", id.into()).with("name", name.into()));
+    }
+    open.close()?;
+    if role != "assistant" {
+        return Ok(message);
+    }
+    let calls = calls::read(body, path, fields)?;
+    open.begin(path, &calls);
+    Ok(if calls.is_empty() { message } else { message.with("tool_calls", Value::Array(calls)) })
 }
 
 /// `developer` is what OpenAI's newer models call `system`; templates know the older name.
@@ -40,9 +58,10 @@ fn role(path: &str, value: Option<&Value>) -> Result<&'static str, ApiError> {
         Some("system" | "developer") => Ok("system"),
         Some("user") => Ok("user"),
         Some("assistant") => Ok("assistant"),
-        Some("tool" | "function") => {
-            let message = format!("{} is not supported in this version: tools are not", show(value));
-            Err(ApiError::at(Code::Unsupported, path, &message))
+        Some("tool") => Ok("tool"),
+        Some("function") => {
+            let message = "\"function\" is not supported: what a tool has answered has the role \"tool\"";
+            Err(ApiError::at(Code::Unsupported, path, message))
         }
         Some(_) => Err(wrong(path, ROLES, value)),
     }
@@ -78,7 +97,7 @@ fn part<'a>(body: &mut Body<'_>, path: &str, value: &'a Value) -> Result<&'a str
         None => return Err(mistyped(&at, "\"text\"", kind)),
         Some("text") => {}
         Some("image_url" | "input_audio" | "file" | "refusal" | "video_url" | "audio_url") => {
-            let message = format!("{} is not supported: the model reads text only", show(kind));
+            let message = format!("{kind} is not supported: the model reads text only");
             return Err(ApiError::at(Code::Unsupported, &at, &message));
         }
         Some(_) => return Err(wrong(&at, "\"text\"", kind)),

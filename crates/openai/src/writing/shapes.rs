@@ -1,5 +1,6 @@
 //! What a token, an end or a whole looks like, of a conversation's answer and of a plain completion.
 
+use peregrine::chat::{CALL_TAGS, ChatTemplate};
 use peregrine::session::Piece;
 use peregrine::tokenizer::Tokenizer;
 
@@ -10,6 +11,7 @@ use crate::response::{
     AssistantMessage, ChatChoice, ChatCompletion, ChatCompletionChunk, ChunkChoice, Completion, ContentLogprob, Delta,
     FinishReason, Logprobs, TextChoice, TokenLogprob, Usage,
 };
+use crate::tools::Parser;
 
 /// What all chunks of a response share.
 struct Common {
@@ -40,13 +42,26 @@ impl Common {
 pub(crate) struct Chats<'a> {
     common: Common,
     logprobs: bool,
+    /// Most calls of an answer.
+    calls: usize,
+    /// An answer begins inside of a thought.
+    thinks: bool,
+    /// What names of calls begin with.
+    calls_id: String,
     tokenizer: &'a Tokenizer,
 }
 
 impl<'a> Chats<'a> {
-    pub fn new(head: &Head, request: &ChatRequest, tokenizer: &'a Tokenizer) -> Self {
+    pub fn new(head: &Head, request: &ChatRequest, template: &ChatTemplate, tokenizer: &'a Tokenizer) -> Self {
         let common = Common::new("chatcmpl", head, &request.generation);
-        Self { common, logprobs: request.logprobs, tokenizer }
+        let calls = match (request.may_call(), request.parallel_tool_calls) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => usize::MAX,
+        };
+        let thinks = calls > 0 && template.opens_thought();
+        let calls_id = format!("call_{}", head.id);
+        Self { common, logprobs: request.logprobs, calls, thinks, calls_id, tokenizer }
     }
 
     fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<Usage>) -> Event {
@@ -64,6 +79,19 @@ impl<'a> Chats<'a> {
 }
 
 impl Shape for Chats<'_> {
+    fn parser(&self) -> Option<Parser> {
+        (self.calls > 0).then(|| Parser::new(self.calls, self.thinks))
+    }
+
+    fn tag(&self, token: u32) -> Option<&'static str> {
+        let text = self.tokenizer.special_text(token)?;
+        [CALL_TAGS.0, CALL_TAGS.1].into_iter().find(|tag| *tag == text)
+    }
+
+    fn call_id(&self, number: usize) -> String {
+        format!("{}_{number}", self.calls_id)
+    }
+
     fn logprobs(&self, piece: &Piece) -> Option<Logprobs> {
         let likely = |token: u32, logprob: f32| {
             let bytes = self.tokenizer.token_bytes(token);
@@ -78,7 +106,7 @@ impl Shape for Chats<'_> {
     }
 
     fn begin(&self, index: u32) -> Option<Event> {
-        let delta = Delta { role: Some("assistant"), content: Some(String::new()) };
+        let delta = Delta { role: Some("assistant"), content: Some(String::new()), tool_calls: Vec::new() };
         let logprobs = self.logprobs.then_some(None);
         let choice =
             ChunkChoice { index, delta, logprobs, finish_reason: None, token_ids: self.common.ids(Vec::new()) };
@@ -88,7 +116,7 @@ impl Shape for Chats<'_> {
     fn piece(&self, told: Told) -> Event {
         let choice = ChunkChoice {
             index: told.index,
-            delta: Delta { role: None, content: (!told.text.is_empty()).then_some(told.text) },
+            delta: Delta { role: None, content: (!told.text.is_empty()).then_some(told.text), tool_calls: told.calls },
             logprobs: self.logprobs.then_some(told.logprobs),
             finish_reason: told.finish,
             token_ids: self.common.ids(told.ids),
@@ -103,7 +131,12 @@ impl Shape for Chats<'_> {
     fn whole(&self, answers: Vec<Told>, usage: Usage, warnings: Vec<String>) -> Whole {
         let choice = |told: Told| ChatChoice {
             index: told.index,
-            message: AssistantMessage { role: "assistant", content: Some(told.text), refusal: None },
+            message: AssistantMessage {
+                role: "assistant",
+                content: (!told.text.is_empty() || told.calls.is_empty()).then_some(told.text),
+                refusal: None,
+                tool_calls: told.calls,
+            },
             logprobs: if self.logprobs { Some(told.logprobs.unwrap_or_default()) } else { None },
             finish_reason: told.finish.unwrap_or(FinishReason::Length),
             token_ids: self.common.ids(told.ids),
@@ -156,6 +189,18 @@ impl Texts {
 }
 
 impl Shape for Texts {
+    fn parser(&self) -> Option<Parser> {
+        None
+    }
+
+    fn tag(&self, _token: u32) -> Option<&'static str> {
+        None
+    }
+
+    fn call_id(&self, _number: usize) -> String {
+        String::new()
+    }
+
     fn logprobs(&self, _piece: &Piece) -> Option<Logprobs> {
         None
     }

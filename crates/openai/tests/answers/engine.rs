@@ -7,6 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex};
 
 use peregrine::checkpoint::Checkpoint;
+use peregrine::constraint::Compiler;
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
@@ -72,13 +73,28 @@ pub fn streamed(
     most: usize,
     cancel: Option<Cancel>,
 ) -> (Vec<Value>, Result<Done, ApiError>) {
+    told(session, request, most, cancel, None)
+}
+
+/// The same by grammars of the model.
+pub fn enforced(session: &mut Session, request: &Request) -> (Vec<Value>, Result<Done, ApiError>) {
+    let grammars = Grammars::new(session.engine().shared_tokenizer());
+    told(session, request, usize::MAX, None, Some(&grammars))
+}
+
+fn told(
+    session: &mut Session,
+    request: &Request,
+    most: usize,
+    cancel: Option<Cancel>,
+    grammars: Option<&dyn Compiler>,
+) -> (Vec<Value>, Result<Done, ApiError>) {
     let mut chunks = Vec::new();
     let mut on_event = |chunk| {
         chunks.push(serde_json::to_value(&chunk).unwrap());
         chunks.len() < most
     };
-    let grammars = Grammars::new(session.engine().shared_tokenizer());
-    let done = block_on(answer(session, request, &head(), &mut on_event, cancel, Some(&grammars)));
+    let done = block_on(answer(session, request, &head(), &mut on_event, cancel, grammars));
     (chunks, done)
 }
 

@@ -1,10 +1,16 @@
 //! Answers with a `response_format`: what it asks for, the same tokens whole and in chunks, and errors that name the place.
 
+use peregrine::session::Session;
 use peregrine_openai::{Code, Request, answer};
 use pollster::block_on;
 use serde_json::{Value, json};
 
-use crate::engine::{chat, choices, completion, head, streamed, whole, with_session};
+use crate::engine::{chat, choices, completion, enforced, head, with_session};
+
+/// The whole response as JSON.
+fn whole(session: &mut Session, request: &Request) -> Value {
+    serde_json::to_value(enforced(session, request).1.unwrap().whole.unwrap()).unwrap()
+}
 
 fn schema() -> Value {
     json!({
@@ -49,7 +55,7 @@ fn answers_follow_the_schema_whole_and_in_chunks() {
 
             let mut streaming = fields;
             streaming["stream"] = json!(true);
-            let (chunks, done) = streamed(session, &with(&by_schema(true, &schema()), streaming), usize::MAX, None);
+            let (chunks, done) = enforced(session, &with(&by_schema(true, &schema()), streaming));
             done.unwrap();
             let text: String = choices(&chunks).filter_map(|choice| choice["delta"]["content"].as_str()).collect();
             assert_eq!(text, content);
@@ -95,7 +101,7 @@ fn what_is_not_enforced_is_told_or_refused() {
         odd["properties"]["when"] = json!({"type": "string", "format": "lunar"});
         let found = whole(session, &with(&by_schema(false, &odd), json!({})));
         assert!(found["warnings"][0].as_str().unwrap().contains("lunar"), "{found}");
-        let (_, refused) = streamed(session, &with(&by_schema(true, &odd), json!({})), 9, None);
+        let (_, refused) = enforced(session, &with(&by_schema(true, &odd), json!({})));
         let refused = refused.unwrap_err();
         assert_eq!(refused.param.as_deref(), Some("response_format.json_schema.schema"));
         assert!(
@@ -107,9 +113,24 @@ fn what_is_not_enforced_is_told_or_refused() {
             (json!({"type": "choice", "choice": [""]}), "response_format.choice"),
             (json!({"type": "grammar", "grammar": "start: nothing"}), "response_format.grammar"),
         ] {
-            let refused = streamed(session, &with(&format, json!({})), 9, None).1.unwrap_err();
+            let refused = enforced(session, &with(&format, json!({}))).1.unwrap_err();
             assert_eq!((refused.param.as_deref(), refused.status()), (Some(param), 400), "{refused}");
         }
+    });
+}
+
+/// A text that follows a schema and calls in it are two forms of one answer.
+#[test]
+fn a_format_and_tools_that_may_be_called_are_refused_together() {
+    with_session(|session| {
+        let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
+        let format = json!({"type": "json_object"});
+        let refused = enforced(session, &with(&format, json!({"tools": tools}))).1.unwrap_err();
+        assert_eq!((refused.code, refused.param.as_deref()), (Code::Unsupported, Some("response_format")), "{refused}");
+        let none = with(&format, json!({"tools": tools, "tool_choice": "none", "max_tokens": 2}));
+        assert!(enforced(session, &none).1.is_ok());
+        let text = with(&json!({"type": "text"}), json!({"tools": tools, "max_tokens": 2}));
+        assert!(enforced(session, &text).1.is_ok());
     });
 }
 

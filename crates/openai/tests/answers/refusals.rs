@@ -70,7 +70,7 @@ fn requests_are_admitted_as_they_are_answered() {
             let answered = streamed(session, &request, usize::MAX, None).1.map(|_| ());
             // In any thread.
             let admission = admission.clone();
-            let admitted = std::thread::spawn(move || admission.check(&request)).join().unwrap();
+            let admitted = std::thread::spawn(move || admission.check(&request, None)).join().unwrap();
             assert_eq!(admitted, answered);
         }
     });

@@ -9,8 +9,7 @@ use crate::{chat_with, completion_with, conversation, refused};
 fn what_would_change_the_answer_is_refused_by_name() {
     let unsupported =
         |field, value| refused(chat_with(field, value), Code::Unsupported, field, "not supported in this version");
-    unsupported("tools", json!([{ "type": "function", "function": { "name": "f" } }]));
-    unsupported("tool_choice", json!("required"));
+    unsupported("functions", json!([{ "name": "f" }]));
     unsupported("modalities", json!(["text", "audio"]));
     unsupported("reasoning_effort", json!("high"));
     for (field, value) in
@@ -19,20 +18,17 @@ fn what_would_change_the_answer_is_refused_by_name() {
         refused(completion_with(field, value), Code::Unsupported, field, "not supported in this version");
     }
     for (field, value) in
-        [("tool_calls", json!([{ "id": "1" }])), ("audio", json!({ "id": "1" })), ("refusal", json!("No."))]
+        [("function_call", json!({ "name": "f" })), ("audio", json!({ "id": "1" })), ("refusal", json!("No."))]
     {
         let found = conversation(json!([{ "role": "assistant", "content": "Hi", field: value }]));
         refused(found, Code::Unsupported, &format!("messages[0].{field}"), "not supported in this version");
     }
-    for role in ["tool", "function"] {
-        let message = format!("\"{role}\" is not supported in this version: tools are not");
-        refused(
-            conversation(json!([{ "role": role, "content": "5" }])),
-            Code::Unsupported,
-            "messages[0].role",
-            &message,
-        );
-    }
+    refused(
+        conversation(json!([{ "role": "function", "content": "5" }])),
+        Code::Unsupported,
+        "messages[0].role",
+        "\"function\" is not supported: what a tool has answered has the role \"tool\"",
+    );
     let unknown = |field, message| refused(chat_with(field, json!(1)), Code::UnknownField, field, message);
     unknown("temprature", "not a field of a chat completion; did you mean temperature?");
     unknown("maxTokens", "not a field of a chat completion; did you mean max_tokens?");

@@ -8,7 +8,7 @@ use crate::{completion_with, conversation, refused};
 #[test]
 fn messages_are_told_with_their_path() {
     let one = |message: Value| conversation(json!([{ "role": "system", "content": "Be brief." }, message]));
-    let role = "expected \"system\", \"developer\", \"user\" or \"assistant\", found";
+    let role = "expected \"system\", \"developer\", \"user\", \"assistant\" or \"tool\", found";
     refused(one(json!("Hi")), Code::InvalidType, "messages[1]", "expected an object, found \"Hi\"");
     refused(one(json!({ "content": "Hi" })), Code::Missing, "messages[1].role", &format!("{role} nothing"));
     refused(

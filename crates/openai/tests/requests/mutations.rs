@@ -13,11 +13,17 @@ fn requests() -> [(Value, Parse); 2] {
         "min_p": 0.05, "presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1.1, "logit_bias": { "5": -100 },
         "stop": ["a", "b"], "seed": 7, "n": 2, "ignore_eos": true, "return_token_ids": true, "max_completion_tokens": 9,
         "max_tokens": 9, "truncation": "auto", "logprobs": true, "top_logprobs": 5, "user": "ann", "metadata": { "a": "b" },
-        "tools": [], "tool_choice": "none", "response_format": { "type": "text" },
+        "tools": [
+            { "type": "function", "function": { "name": "f", "description": "x", "strict": false, "parameters": { "type": "object" } } },
+            { "type": "function", "function": { "name": "g" } },
+        ],
+        "tool_choice": { "type": "function", "function": { "name": "g" } }, "parallel_tool_calls": false, "response_format": { "type": "text" },
         "messages": [
             { "role": "system", "content": [{ "type": "text", "text": "Be brief." }] },
             { "role": "user", "content": "Hi" },
             { "role": "assistant", "content": null, "refusal": null, "tool_calls": [] },
+            { "role": "assistant", "tool_calls": [{ "id": "1", "type": "function", "function": { "name": "f", "arguments": "{}" } }] },
+            { "role": "tool", "tool_call_id": "1", "content": "5" },
         ],
     });
     let completion = json!({

@@ -45,6 +45,7 @@ fn worker(wait: Duration) -> Worker<Tiny> {
         healthy: Arc::new(AtomicBool::new(true)),
         engine: Some(session.engine().clone()),
         session: Some(session),
+        grammars: None,
         wait,
     };
     worker.recover(Code::DeviceLost);
@@ -121,6 +122,7 @@ fn after_a_fault_the_engine_stays_and_its_session_does_not() {
         healthy: Arc::new(AtomicBool::new(true)),
         engine: Some(engine.clone()),
         session: None,
+        grammars: None,
         wait: Duration::MAX,
     };
     let mut answer = || {

@@ -1,0 +1,78 @@
+//! The grammar of a request's calls.
+
+use std::rc::Rc;
+
+use peregrine::Error;
+use peregrine::chat::CallFormat;
+use peregrine::constraint::{Compiler, Grammar, Spec};
+use serde_json::json;
+
+use super::schema::{arguments, call_schema};
+use crate::error::{ApiError, Code};
+use crate::request::{ChatRequest, Tool, ToolChoice};
+
+/// What calls must be, and what of that is not enforced.
+pub(crate) struct Calls {
+    pub grammar: Rc<dyn Grammar>,
+    pub warnings: Vec<String>,
+}
+
+/// Of a request that may call tools; none without `grammars`, where nothing must be called.
+///
+/// # Errors
+/// 400: a call that cannot be enforced here; a strict tool's schema that cannot be.
+pub(crate) fn calls(
+    request: &ChatRequest,
+    format: CallFormat,
+    grammars: Option<&dyn Compiler>,
+) -> Result<Option<Calls>, ApiError> {
+    let must = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Function(_));
+    let Some(grammars) = grammars.filter(|_| request.may_call()) else {
+        let message = "a call cannot be enforced here, since there are no grammars; use \"auto\"";
+        return if must { Err(ApiError::at(Code::Unsupported, "tool_choice", message)) } else { Ok(None) };
+    };
+    let may_be = |tool: &Tool| match &request.tool_choice {
+        ToolChoice::Function(name) => tool.name == *name,
+        _ => true,
+    };
+    let mut tools: Vec<(usize, Tool)> =
+        request.tools.iter().cloned().enumerate().filter(|(_, tool)| may_be(tool)).collect();
+    let one = !request.parallel_tool_calls;
+    let compile = |tools: &[(usize, Tool)]| {
+        let tools: Vec<&Tool> = tools.iter().map(|(_, tool)| tool).collect();
+        grammars.compile(&Spec::JsonSchema { schema: call_schema(&tools, format, one), strict: false })
+    };
+    let is_strict = |tool: &Tool| tool.strict == Some(true);
+    if !tools.iter().any(|(_, tool)| is_strict(tool))
+        && let Some(grammar) = compile(&tools).ok().filter(|grammar| grammar.warnings().is_empty())
+    {
+        return Ok(Some(Calls { grammar, warnings: Vec::new() }));
+    }
+    // Each by itself, to tell which it is.
+    let mut warnings = Vec::new();
+    for (i, tool) in &mut tools {
+        let path = format!("tools[{i}].function.parameters");
+        let spec = Spec::JsonSchema { schema: arguments(tool, "#"), strict: is_strict(tool) };
+        match grammars.compile(&spec) {
+            Ok(grammar) => warnings.extend(grammar.warnings().iter().map(|line| format!("{path}: {line}"))),
+            Err(error) if is_strict(tool) => {
+                let message = format!("cannot be enforced, as strict asks: {}", place(&error));
+                return Err(ApiError::at(Code::InvalidValue, &path, &message));
+            }
+            Err(error) => {
+                warnings.push(format!("{path}: not enforced: {}", place(&error)));
+                tool.parameters = json!({ "type": "object", "additionalProperties": true }).as_object().cloned();
+            }
+        }
+    }
+    let grammar = compile(&tools).map_err(|error| ApiError::at(Code::InvalidValue, "tools", &place(&error)))?;
+    Ok(Some(Calls { grammar, warnings }))
+}
+
+/// What is wrong, and where in the schema.
+fn place(error: &Error) -> String {
+    match error {
+        Error::Grammar { place, detail } => format!("{detail} ({place})"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,75 @@
+/**
+ * Models by their names on the Hugging Face hub, or on a server that speaks its layout:
+ * `GET /api/models/ORG/REPO/revision/main?blobs=true` lists the files, `/ORG/REPO/resolve/COMMIT/FILE` are their bytes.
+ */
+
+import { makeError } from "../errors.js";
+import { patientFetch } from "./http.js";
+import type { RemoteFile } from "../protocol.js";
+
+/** The type that is taken when a name says none. */
+const DEFAULT_TYPE = "Q4_K_M";
+
+/** Whether a text is `org/repo` or `org/repo:FILE`, and not an address. */
+export function isHubId(text: string): boolean {
+  const found = /^[\w-][\w.-]*\/[\w-][\w.-]*(?<file>:.+)?$/.exec(text);
+  return found !== null && (found.groups?.file !== undefined || !/\.gguf$/i.test(text));
+}
+
+/** Number and count of a file that is one of several: `…-00002-of-00005.gguf`. */
+const SPLIT = /-(\d{5})-of-(\d{5})\.gguf$/i;
+
+/** The names of all parts of a model, given that of one of them. */
+export function partsOf(name: string): string[] {
+  const [, , count] = SPLIT.exec(name) ?? [];
+  if (count === undefined) return [name];
+  const number = (i: number) => String(i + 1).padStart(5, "0");
+  return Array.from({ length: Number(count) }, (_, i) => name.replace(SPLIT, `-${number(i)}-of-${count}.gguf`));
+}
+
+/** The file, or the first of the files, that `wanted` means: a name, or a type such as Q4_K_M. */
+export function chooseFile(files: readonly string[], wanted: string | undefined, repo: string): string {
+  const models = files.filter((name) => /\.gguf$/i.test(name) && Number(SPLIT.exec(name)?.[1] ?? 1) === 1);
+  if (wanted !== undefined && files.includes(wanted)) return partsOf(wanted)[0] as string;
+  const type = (wanted ?? DEFAULT_TYPE).toLowerCase();
+  const words = (name: string) => name.toLowerCase().replace(SPLIT, ".gguf").split(/[^a-z0-9_]+/);
+  const fitting = models.filter((name) => words(name).includes(type));
+  const [first] = fitting.length === 0 && wanted === undefined && models.length === 1 ? models : fitting;
+  if (first !== undefined && (fitting.length <= 1 || wanted === undefined)) return first;
+  const there = models.length > 0 ? `there are ${models.join(", ")}` : "there is no GGUF file";
+  const problem = fitting.length > 1 ? `${wanted} means several files` : `no GGUF file is called ${wanted ?? DEFAULT_TYPE}`;
+  throw makeError("argument", `model: ${repo}: ${problem}; ${there}`);
+}
+
+interface Listing {
+  sha?: unknown;
+  siblings?: { rfilename?: unknown; size?: unknown; lfs?: { sha256?: unknown } }[];
+}
+
+/** Asks the hub which files a name means. */
+export async function resolveHub(model: string, base: string, signal?: AbortSignal): Promise<RemoteFile[]> {
+  const colon = model.indexOf(":");
+  const repo = colon < 0 ? model : model.slice(0, colon);
+  const wanted = colon < 0 ? undefined : model.slice(colon + 1);
+  const root = base.replace(/\/+$/, "");
+  const response = await patientFetch(`${root}/api/models/${repo}/revision/main?blobs=true`, { cache: "no-cache" }, signal);
+  const listing = (await response.json().catch(() => ({}))) as Listing;
+  const commit = listing.sha;
+  if (typeof commit !== "string" || !/^\w+$/.test(commit) || !Array.isArray(listing.siblings)) {
+    throw makeError("http", `${response.url}: this is not the answer of a model hub`);
+  }
+  const known = new Map(listing.siblings.map((file) => [String(file.rfilename), file]));
+  return partsOf(chooseFile([...known.keys()], wanted, repo)).map((name) => {
+    const entry = known.get(name);
+    if (!entry) throw makeError("argument", `model: ${repo}: ${name} is missing; the model is in several files`);
+    const path = name.split("/").map(encodeURIComponent).join("/");
+    const file: RemoteFile = {
+      url: `${root}/${repo}/resolve/${commit}/${path}`,
+      name: name.split("/").pop() as string,
+      key: `${root}/${repo}/${name}`,
+    };
+    if (typeof entry.size === "number") file.size = entry.size;
+    if (typeof entry.lfs?.sha256 === "string") file.sha256 = entry.lfs.sha256.toLowerCase();
+    return file;
+  });
+}

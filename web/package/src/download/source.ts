@@ -1,0 +1,101 @@
+/** Where the model's bytes come from: files that the page gives, or addresses. */
+
+import { makeError, type PeregrineError } from "../errors.js";
+import { openStored } from "./download.js";
+import { mayPassLater, openHttp } from "./http.js";
+import { resolveHub } from "./hub.js";
+import { Meter, type OnLoaded } from "./meter.js";
+import type { Progress, RemoteFile, SourceSpec } from "../protocol.js";
+import { storedFiles, whyNotStored } from "./store.js";
+import { Slots, type NewHasher } from "./stored.js";
+
+/** Random access to bytes; what the wasm module reads the model through. */
+export interface ByteSource {
+  readonly name: string;
+  /** Bytes in all. */
+  readonly size: number;
+  /** Exactly `length` bytes from `offset`; rejects otherwise. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+}
+
+/** The files of a model. */
+export interface Sources {
+  files: ByteSource[];
+  /** Whether the bytes stay on this device, and why not. */
+  storage: { kept: boolean; why: string };
+  /** Resolves when every byte is here and has been verified. */
+  complete: Promise<void>;
+  /** Lets go of what was held while reading. */
+  close(): void;
+}
+
+/** The error for bytes that a file does not have. */
+export const truncated = (name: string, offset: number, length: number, size: number): PeregrineError =>
+  makeError("truncated", `${name}: ${length} bytes at offset ${offset} were asked for, the file has ${size}`);
+
+/** Opens what the page asked for. `newHasher` makes an SHA-256 of pieces. */
+export async function openSources(spec: SourceSpec, report: (progress: Progress) => void, newHasher: NewHasher): Promise<Sources> {
+  if (spec.kind === "blobs") {
+    const meter = new Meter(report);
+    const files = spec.files.map(({ blob, name }, i) => blobSource(blob, name, (loaded, total) => meter.set(i, loaded, total)));
+    return { files, storage: { kept: true, why: "the page gave the file" }, complete: Promise.resolve(), close() {} };
+  }
+  const why = spec.cache ? await whyNotStored() : ((spec.kind === "urls" ? spec.why : undefined) ?? "the page asked for no cache");
+  let remote: RemoteFile[];
+  if (spec.kind === "urls") remote = spec.files;
+  else {
+    try {
+      remote = await resolveHub(spec.model, spec.base);
+    } catch (error) {
+      // Without a network, the copy that is here is the newest there is.
+      const stored = why === "" && mayPassLater(error) ? await storedFiles(spec.model) : undefined;
+      if (!stored) throw error;
+      remote = stored;
+    }
+  }
+  const meter = new Meter(report);
+  if (why !== "") {
+    const files = await Promise.all(remote.map((file, i) => openHttp(file, (loaded, total) => meter.set(i, loaded, total))));
+    return { files, storage: { kept: false, why }, complete: Promise.resolve(), close() {} };
+  }
+  const slots = new Slots();
+  let verified = 0;
+  const total = remote.reduce((sum, file) => sum + (file.size ?? 0), 0);
+  const onVerified = (bytes: number) => report({ phase: "verify", loaded: (verified += bytes), total });
+  const opened = await Promise.allSettled(
+    remote.map((file, i) =>
+      openStored(spec.model, file, { slots, newHasher, onVerified, onLoaded: (loaded, all, resumed) => meter.set(i, loaded, all, resumed) }),
+    ),
+  );
+  const stored = opened.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  const close = () => stored.forEach((one) => one.close());
+  const failed = opened.find((one) => one.status === "rejected");
+  if (failed) {
+    close();
+    throw failed.reason;
+  }
+  const complete = Promise.all(stored.map((one) => one.complete)).then(() => {});
+  complete.catch(() => {});
+  const kept = stored.every((one) => one.kept);
+  return { files: stored, storage: { kept, why: kept ? "" : "files can be written in dedicated workers only" }, complete, close };
+}
+
+/** Reads slices: the browser keeps the bytes, on disk for files. */
+export function blobSource(blob: Blob, name: string, onLoaded: OnLoaded = () => {}): ByteSource {
+  let furthest = 0;
+  return {
+    name,
+    size: blob.size,
+    async read(offset, length) {
+      let bytes: ArrayBuffer;
+      try {
+        bytes = await blob.slice(offset, offset + length).arrayBuffer();
+      } catch (cause) {
+        throw makeError("io", `${name} could not be read: ${(cause as Error).message}`, { cause });
+      }
+      if (bytes.byteLength !== length) throw truncated(name, offset, length, blob.size);
+      if (offset + length > furthest) onLoaded((furthest = offset + length), blob.size);
+      return new Uint8Array(bytes);
+    },
+  };
+}

@@ -1,0 +1,270 @@
+/** A file in the store that is read while its parts still arrive. */
+
+import { makeError, PeregrineError } from "../errors.js";
+import { gather, problemOf } from "./http.js";
+import type { RemoteFile } from "../protocol.js";
+import { ATTEMPTS, mayPass, pause } from "./retry.js";
+import { truncated, type ByteSource } from "./source.js";
+import { append, canWrite, DIGEST, digest, Entry, PART, partLength, partName, seal, type Manifest } from "./store.js";
+
+/** Makes an SHA-256 of bytes that come in pieces. */
+export type NewHasher = () => { update(bytes: Uint8Array): void; finish(): string };
+
+/** Requests in flight at the same time, over all files of a model. */
+const PARALLEL = 4;
+/** Parts that are kept in memory after they were read. */
+const KEPT = 3;
+
+/** Lets a few tasks run at a time, in the order in which they come. */
+export class Slots {
+  #free = PARALLEL;
+  readonly #waiting: (() => void)[] = [];
+
+  async run<T>(task: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await task();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#free++;
+    }
+  }
+}
+
+/** What all files of a download share. */
+export interface Options {
+  slots: Slots;
+  newHasher: NewHasher;
+  onLoaded: (loaded: number, total: number, resumed: number) => void;
+  /** More bytes of which the checksum is made. */
+  onVerified: (bytes: number) => void;
+}
+
+/** A file in the store. */
+export interface StoredSource extends ByteSource {
+  /** Resolves when every byte is here and right. */
+  complete: Promise<void>;
+  /** The bytes stay on this device. */
+  kept: boolean;
+  close(): void;
+}
+
+const quoted = (etag: string | null) => etag ?? "none";
+
+/** A file whose parts are here, or on their way. */
+export class Stored implements StoredSource {
+  readonly name: string;
+  readonly size: number;
+  readonly complete: Promise<void>;
+  readonly kept = true;
+  readonly #entry: Entry;
+  readonly #file: RemoteFile;
+  readonly #manifest: Manifest;
+  readonly #options: Options;
+  readonly #stop = new AbortController();
+  /** Resolved when a part is whole; not there for parts that are. */
+  readonly #arriving = new Map<number, Promise<void>>();
+  /** Parts in memory, the one that was used last at the end. */
+  readonly #memory = new Map<number, Promise<Uint8Array<ArrayBuffer>>>();
+  readonly #release: () => void;
+  #loaded: number;
+  readonly #resumed: number;
+  /** Why the download ended. */
+  #failure: unknown;
+
+  /** `lengths`: what is here of a download that goes on, with `first` as the answer that has come; without them all of it is. */
+  constructor(
+    entry: Entry,
+    file: RemoteFile,
+    manifest: Manifest,
+    options: Options,
+    release: () => void,
+    lengths?: Map<number, number>,
+    first?: { part: number; response: Response },
+  ) {
+    this.name = file.name;
+    this.size = manifest.size;
+    this.#entry = entry;
+    this.#file = file;
+    this.#manifest = manifest;
+    this.#options = options;
+    this.#release = release;
+    this.#resumed = lengths ? [...lengths.values()].reduce((sum, length) => sum + length, 0) : manifest.size;
+    this.#loaded = this.#resumed;
+    if (!lengths) {
+      this.complete = Promise.resolve();
+      return;
+    }
+    options.onLoaded(this.#loaded, this.size, this.#resumed);
+    const parts = Array.from({ length: Math.ceil(this.size / PART) }, (_, i) => i);
+    // The answer that is here comes first: its server waits.
+    if (first) parts.sort((a, b) => Number(b === first.part) - Number(a === first.part));
+    for (const part of parts) this.#arrive(part, part === first?.part ? first.response : undefined);
+    this.complete = this.#finish();
+    this.complete.catch(() => {});
+  }
+
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    if (offset + length > this.size) throw truncated(this.name, offset, length, this.size);
+    const count = Math.ceil(this.size / PART);
+    return gather(offset, length, PART, (part) => {
+      const bytes = this.#part(part);
+      // The next one is read while the GPU gets this one.
+      if (part + 1 < count && !this.#arriving.has(part + 1)) void this.#part(part + 1).catch(() => {});
+      return bytes;
+    });
+  }
+
+  close(): void {
+    this.#stop.abort();
+    this.#release();
+  }
+
+  #arrive(part: number, response?: Response): void {
+    const arrived = this.#options.slots
+      .run(() => this.#fetch(part, response))
+      .catch((error: unknown) => {
+        // One part that cannot be had is the end of the file; the others only say that they were stopped.
+        this.#failure ??= error;
+        this.#stop.abort();
+        throw this.#failure;
+      });
+    this.#arriving.set(part, arrived);
+    arrived.then(
+      () => this.#arriving.delete(part),
+      () => {},
+    );
+  }
+
+  /** Fetches what is missing of a part; goes on where it was when the connection breaks. */
+  async #fetch(part: number, response?: Response): Promise<void> {
+    const expected = partLength(part, this.size);
+    const access = await this.#entry.access(partName(part));
+    try {
+      let length = access.getSize();
+      if (length === expected + DIGEST) return;
+      length = Math.min(length, expected);
+      for (let failures = 0; length < expected; ) {
+        let cause: Error | undefined;
+        try {
+          response ??= await this.#request(part * PART + length, part * PART + expected);
+          if (response.status === 206 && response.body) {
+            for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+              const piece = chunk.subarray(0, expected - length);
+              append(access, piece, length, this.name);
+              length += piece.length;
+              failures = 0;
+              this.#options.onLoaded((this.#loaded += piece.length), this.size, this.#resumed);
+              if (length === expected) break;
+            }
+            if (length < expected) cause = new Error(`the connection broke ${expected - length} bytes before the end of part ${part}`);
+          } else cause = new Error(problemOf(response));
+        } catch (thrown) {
+          if (thrown instanceof PeregrineError) throw thrown;
+          if (this.#stop.signal.aborted) throw makeError("cancelled", "the download was stopped", { cause: thrown });
+          cause = thrown as Error;
+        }
+        if (cause) {
+          if (++failures === ATTEMPTS) throw makeError("http", `${this.#file.url}: ${cause.message} (tried ${ATTEMPTS} times)`, { cause });
+          await pause(failures, response, this.#stop.signal);
+        }
+        response = undefined;
+      }
+      await seal(access, expected, this.name);
+    } finally {
+      access.close();
+    }
+  }
+
+  /** An answer with the bytes from `from` on, or one that may be better later. */
+  async #request(from: number, to: number): Promise<Response> {
+    const { url } = this.#file;
+    const response = await fetch(url, { headers: { Range: `bytes=${from}-${to - 1}` }, cache: "no-store", signal: this.#stop.signal });
+    if (mayPass(response.status)) {
+      await response.body?.cancel();
+      return response;
+    }
+    const { etag } = this.#manifest;
+    const found = response.headers.get("ETag");
+    const begin = /bytes (\d+)-/.exec(response.headers.get("Content-Range") ?? "")?.[1];
+    const changed = found !== null && found !== etag;
+    if (response.status === 206 && !changed && Number(begin ?? from) === from) return response;
+    await response.body?.cancel();
+    if (changed || response.status === 416) {
+      const detail = changed ? `ETag was ${quoted(etag)} and is ${quoted(found)}` : problemOf(response);
+      throw await this.#forget(makeError("http", `${url}: the file changed on the server while it was being read (${detail}); load it again`));
+    }
+    throw makeError("http", `${url}: asked for bytes from ${from}, ${response.status === 206 ? `got those from ${begin}` : problemOf(response)}`);
+  }
+
+  /** What is kept is of no use; parts that are open for writing stay, but no manifest says whose they are. */
+  async #forget(why: PeregrineError): Promise<unknown> {
+    // Known before the others are stopped, who would tell of that otherwise.
+    this.#failure ??= why;
+    this.#stop.abort();
+    await this.#entry.clear().catch(() => {});
+    return this.#failure;
+  }
+
+  /** The bytes of a part, right ones. */
+  #part(part: number): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = this.#memory.get(part) ?? this.#check(part);
+    this.#memory.delete(part);
+    this.#memory.set(part, bytes);
+    bytes.catch(() => this.#memory.delete(part));
+    while (this.#memory.size > KEPT) this.#memory.delete(this.#memory.keys().next().value as number);
+    return bytes;
+  }
+
+  async #check(part: number): Promise<Uint8Array<ArrayBuffer>> {
+    const expected = partLength(part, this.size);
+    for (let attempt = 1; ; attempt++) {
+      await this.#arriving.get(part);
+      const stored = new Uint8Array(await this.#load(part));
+      const bytes = stored.subarray(0, expected);
+      const seal = stored.subarray(expected);
+      const made = stored.length === expected + DIGEST ? await digest(bytes) : undefined;
+      if (made?.every((byte, i) => byte === seal[i])) return bytes;
+      // The disk, or somebody, has changed it: the part is fetched once more.
+      const problem = `${this.name}: part ${part} of the stored copy is damaged`;
+      if (!canWrite() || attempt === 3) {
+        await this.#entry.doubt().catch(() => {});
+        throw makeError("integrity", problem);
+      }
+      if (this.#arriving.has(part)) continue;
+      await this.#entry.delete(partName(part));
+      this.#loaded -= expected;
+      this.#arrive(part);
+    }
+  }
+
+  async #load(part: number): Promise<ArrayBuffer> {
+    try {
+      return await (await this.#entry.file(partName(part))).arrayBuffer();
+    } catch (error) {
+      if ((error as DOMException).name === "NotFoundError") return new ArrayBuffer(0);
+      throw makeError("io", `${this.name}: part ${part} of the stored copy cannot be read: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  /** Waits for all parts, in order, and checks the whole file where its checksum is known. */
+  async #finish(): Promise<void> {
+    const { sha256 } = this.#manifest;
+    const hasher = sha256 === null ? undefined : this.#options.newHasher();
+    for (let part = 0; part * PART < this.size; part++) {
+      if (hasher) {
+        const bytes = await this.#part(part);
+        hasher.update(bytes);
+        this.#options.onVerified(bytes.length);
+      } else await this.#arriving.get(part);
+    }
+    const found = hasher?.finish();
+    if (found !== undefined && found !== sha256) {
+      throw await this.#forget(makeError("integrity", `${this.name}: SHA-256 is ${found}, the hub says ${sha256}`));
+    }
+    await this.#entry.setVerified();
+    await this.#entry.setUsed();
+  }
+}

@@ -1,0 +1,191 @@
+/** Engines are made, and models fetched ahead. */
+
+import { Behind, tellWhere, type OnWhere, type ServerInfo, type ServerOptions, type ServerReason } from "./behind.js";
+import { Engine } from "./engine.js";
+import { abortError, makeError, type PeregrineError } from "../errors.js";
+import { anyLine, checkShared, lineFor, type WorkerChoice } from "../lines.js";
+import { Link } from "./link.js";
+import { Listeners } from "./listeners.js";
+import { DEFAULT_LEVEL, logTo, type Log, type Logger, type LogLevel } from "../log.js";
+import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
+import { checkLoading } from "./options.js";
+import type { EngineInfo, GpuPreferences, LoadRequest, Progress } from "../protocol.js";
+import { Way, type Course } from "./way.js";
+
+/** What {@link downloadModel} takes. */
+export interface DownloadOptions extends SourceOptions {
+  /** A hub id, an address, files, a folder, bytes, or `"embedded"`. */
+  model: ModelSource;
+  /** Called while the model loads. */
+  onProgress?: (progress: Progress) => void;
+  /** Stops the loading. What has been downloaded is kept. */
+  signal?: AbortSignal;
+  /** peregrine_bg.wasm or its address, for apps that serve it themselves. */
+  wasmUrl?: string | URL | BufferSource | WebAssembly.Module;
+  /** grammar_bg.wasm or its address, likewise: for answers by a schema or with tools. */
+  grammarUrl?: string | URL | BufferSource | WebAssembly.Module;
+  /** How much the engine says about itself: "off", "error", "warn" (default), "info" or "debug". */
+  logLevel?: LogLevel;
+  /** Who hears it. Default: `console`. */
+  logger?: Logger;
+}
+
+/** What {@link createEngine} takes. */
+export interface EngineOptions extends DownloadOptions {
+  /** Tokens that a conversation may have. Default: what the model was made for, or what fits. */
+  contextLength?: number;
+  /** How keys and values are kept: "f16" (default), "f32" as they were computed, in twice the memory, or "q8" in little more than half. */
+  kvType?: "f16" | "f32" | "q8";
+  /**
+   * Bytes on the GPU for places of the conversation to go back to when it is edited. Default 256 MiB, 64 MiB where the browser says
+   * that the device has at most 4 GB of memory; 0 keeps none.
+   */
+  snapshotBytes?: number;
+  /**
+   * Bytes of the browser's own memory for those places that the GPU has no more room for. Default 256 MiB where the browser says that
+   * the device has at least 8 GB of memory, else 0.
+   */
+  snapshotHostBytes?: number;
+  /**
+   * Bytes that the model and one conversation may take on the GPU, with its snapshots, which get what is left unless `snapshotBytes`
+   * says how many, and nothing beside the GPU unless `snapshotHostBytes` does. What they need is known before the first weight is read: a
+   * `contextLength` that does not fit is an {@link OutOfMemoryError} whose `fit` says what would; without one the conversation gets what the
+   * model leaves (`info.model.contextLength`). WebGPU does not tell how much memory a GPU has: the app decides.
+   */
+  memoryBudget?: number;
+  /** What may be used of the GPU; chosen by adapter when left out. */
+  gpu?: GpuPreferences;
+  /** Where the engine runs. Default: a worker of its own; where there are no workers (Node, shared and service workers), right here. */
+  worker?: WorkerChoice;
+  /** What happens to a request while another is answered: it waits (default), or fails with `busy`. */
+  whenBusy?: "queue" | "refuse";
+  /**
+   * Called once if the engine breaks for good (GPU error, a device that is lost again and again) and no `server` takes over: it must be
+   * created again.
+   */
+  onBroken?: (error: PeregrineError) => void;
+  /** A server that answers where no device can. */
+  server?: ServerOptions;
+  /**
+   * Told where answers come from: when the engine is made, and when a server takes over, always before anything is sent there; its
+   * `false`, or a promise of it, keeps the engine from going there. The engine waits for the promise: it may ask the person.
+   */
+  onWhere?: OnWhere;
+}
+
+function wasmOf(wasm: EngineOptions["wasmUrl"], field: "wasmUrl" | "grammarUrl" = "wasmUrl"): LoadRequest["wasm"] {
+  return typeof wasm === "string" || wasm instanceof URL ? addressOf(wasm, field).href : wasm;
+}
+
+/** Does the work over a new link, and ends that when the signal says so. */
+async function stoppable<T>(link: Link, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  const onAbort = () => link.kill(abortError(signal));
+  signal?.addEventListener("abort", onAbort, { once: true });
+  // It may have said so while the worker was made, and says nothing twice.
+  if (signal?.aborted) onAbort();
+  try {
+    return await work();
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+  }
+}
+
+/**
+ * Downloads a model into the browser's store without loading it: for an app that gets it ready ahead. What is there already is
+ * not sent again; an interrupted download goes on where it was. Tells whether it is kept, and why not.
+ * @throws DownloadError, StorageError, AbortError, TimeoutError, RequestError, EnvironmentError
+ */
+export async function downloadModel(options: DownloadOptions): Promise<EngineInfo["storage"]> {
+  checkLoading(options, "downloadModel");
+  const { signal } = options;
+  const source = await sourceOf(options.model, options);
+  const wasm = wasmOf(options.wasmUrl);
+  if (signal?.aborted) throw abortError(signal);
+  // A worker of its own: pages and shared workers cannot write files.
+  const link = new Link(await anyLine(), undefined, logTo(options.logger, options.logLevel));
+  try {
+    return await stoppable(link, signal, () => link.call("fetch", wasm === undefined ? { source } : { source, wasm }, options.onProgress).result);
+  } finally {
+    void link.close();
+  }
+}
+
+/**
+ * Loads a model onto the GPU, or, where that cannot be and there is the option `server`, makes an engine that asks the server.
+ * @throws NoGpuError, DownloadError, StorageError, ModelFileError, OutOfMemoryError, GpuError, AbortError, TimeoutError, RequestError,
+ * EnvironmentError
+ */
+export async function createEngine(options: EngineOptions & { server?: never }): Promise<Engine>;
+export async function createEngine(options: EngineOptions): Promise<Engine<EngineInfo | ServerInfo>>;
+export async function createEngine(options: EngineOptions): Promise<Engine<EngineInfo | ServerInfo>> {
+  checkLoading(options, "createEngine");
+  const { signal, onWhere } = options;
+  const log = logTo(options.logger, options.logLevel);
+  const listeners = new Listeners(log);
+  const behind = options.server && new Behind(options.server, onWhere, log);
+  const make = (way: Way) => new Engine<EngineInfo | ServerInfo>(way, listeners, options.whenBusy === "refuse");
+  let reason: ServerReason | "always" = "always";
+  let failure: PeregrineError | undefined;
+  if (!behind?.isAlways) {
+    const course: Course = { behind, listeners, onBroken: options.onBroken };
+    try {
+      const way = await load(options, course, behind?.passesSoftware ?? false, log);
+      void tellWhere(onWhere, way.info, log);
+      return make(way);
+    } catch (error) {
+      failure = error as PeregrineError;
+      const found = behind?.reasonOf(failure);
+      if (found === undefined) throw failure;
+      reason = found;
+    }
+  }
+  if (signal?.aborted) throw abortError(signal);
+  const there = await behind!.takeOver(reason, failure, signal);
+  if (signal?.aborted) throw abortError(signal);
+  if (!there) throw failure ?? makeError("cancelled", "onWhere does not want the server, and it is the only one that may answer");
+  return make(new Way({ backend: there.remote, info: there.info }));
+}
+
+/** Loads the model in a worker. */
+async function load(options: EngineOptions, course: Course, noSoftware: boolean, log: Log): Promise<Way> {
+  const { signal, logLevel = DEFAULT_LEVEL } = options;
+  const onPage = Boolean((globalThis.navigator as Partial<Navigator> | undefined)?.gpu);
+  const load: LoadRequest = { source: await sourceOf(options.model, options), gpu: { ...options.gpu }, logLevel, onPage };
+  if (noSoftware) load.noSoftware = true;
+  if (options.contextLength !== undefined) load.contextLength = options.contextLength;
+  if (options.kvType !== undefined) load.kvType = options.kvType;
+  for (const field of ["snapshotBytes", "snapshotHostBytes", "memoryBudget"] as const) {
+    const bytes = options[field];
+    if (bytes !== undefined) load[field] = bytes;
+  }
+  const wasm = wasmOf(options.wasmUrl);
+  if (wasm !== undefined) load.wasm = wasm;
+  const grammarWasm = wasmOf(options.grammarUrl, "grammarUrl");
+  if (grammarWasm !== undefined) load.grammarWasm = grammarWasm;
+  if (signal?.aborted) throw abortError(signal);
+  if (options.worker === "shared") {
+    checkShared(load);
+    // Without a device nothing is to be downloaded where a server answers.
+    if (course.behind && !onPage) throw makeError("no-webgpu", "WebGPU is not available: this browser has none, or it is turned off");
+    // A shared worker cannot write files.
+    if (load.source.kind !== "blobs" && load.source.cache) await downloadModel(options);
+  }
+  let way: Way | undefined;
+  // Until the engine is handed out, a failure is told by the promise alone.
+  const link = new Link(
+    await lineFor(options.worker, load),
+    (error) => way?.broke(error),
+    log,
+    (news) => {
+      if (news.type === "reloaded") way?.reloaded(news.info);
+      else way?.lost(makeError(news.error.code, news.error.message, news.error));
+    },
+  );
+  try {
+    const info = await stoppable(link, signal, () => link.call("load", load, options.onProgress).result);
+    return (way = new Way({ backend: link, info }, course));
+  } catch (error) {
+    link.kill(error as PeregrineError);
+    throw error;
+  }
+}

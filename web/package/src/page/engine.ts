@@ -1,0 +1,156 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/** The page's side: an engine is a worker with a model in it, or a server behind it. */
+
+import type { ServerInfo } from "./behind.js";
+import { ChatCompletions, Completions, type CallOptions } from "./completions.js";
+import { answer } from "./fetch.js";
+import type { Backend } from "./link.js";
+import type { EngineEvents, Listeners } from "./listeners.js";
+import type { ChatMessage, Usage } from "../openai.js";
+import { boolean, callable, count, fields, number, ids as checkIds, text as checkText, wrong } from "./options.js";
+import type { CheckReport, EngineInfo, ProfileStage } from "../protocol.js";
+import { Requests } from "./requests.js";
+import type { Way } from "./way.js";
+
+/** A model on the GPU; with the option `server` also one behind it: `Engine<EngineInfo | ServerInfo>`. */
+export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implements AsyncDisposable {
+  /** Chat completions in OpenAI's shape. */
+  readonly chat: { readonly completions: ChatCompletions };
+  /** Plain completions in OpenAI's shape. */
+  readonly completions: Completions;
+  /** The model's tokenizer. */
+  readonly tokenizer: Tokenizer;
+  /**
+   * A `fetch` for clients of OpenAI's API (`new OpenAI({ baseURL, apiKey, fetch: engine.fetch })`): whatever the address before
+   * `/chat/completions`, `/completions` or `/models`, this engine answers, and nothing leaves the device unless `info.where` is "server".
+   */
+  readonly fetch: (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
+  readonly #link: Way;
+  readonly #listeners: Listeners;
+
+  /** @internal Use {@link createEngine}. */
+  constructor(link: Way, listeners: Listeners, refuseWhenBusy: boolean) {
+    this.#link = link;
+    this.#listeners = listeners;
+    const requests = new Requests(link, link.info.model.name, refuseWhenBusy);
+    this.chat = { completions: new ChatCompletions(requests) };
+    this.completions = new Completions(requests);
+    this.fetch = (input, init) => answer(requests, input, init);
+    this.tokenizer = new Tokenizer(link);
+  }
+
+  /** What is loaded, and where it runs: `info.where` is "device", or "server" for an engine with one behind it. */
+  get info(): Info {
+    return this.#link.info as Info;
+  }
+
+  /**
+   * Tells what happens to the engine: `"device-lost"`, `"reloaded"` after that, and `"where"` when a server takes over. What is returned
+   * ends it.
+   */
+  on<E extends keyof EngineEvents>(event: E, listener: (payload: EngineEvents[E]) => void): () => void {
+    return this.#listeners.add(event, listener);
+  }
+
+  /**
+   * Where a step's time goes on the GPU: of one token, or of `tokens` that are read at once.
+   * @throws PeregrineError `unsupported` where the device has no timestamps.
+   */
+  async profile(options: { tokens?: number } = {}): Promise<ProfileStage[]> {
+    PROFILE(options, "");
+    const { tokens = 1 } = options;
+    return this.#link.call("profile", { tokens }).result;
+  }
+
+  /**
+   * The model's raw output, for comparison with other implementations: the logits after each of the last `last` of the given tokens, one row of
+   * `info.model.vocabSize` numbers after the other. Tokens are read in chunks of `chunk` (default: as many as the model takes at once), the last
+   * `oneByOne` of them one by one as in an answer. The open conversation is not touched.
+   */
+  async logits(ids: readonly number[], options: { last?: number; oneByOne?: number; chunk?: number } = {}): Promise<Float32Array> {
+    checkIds(ids, "ids");
+    LOGITS(options, "");
+    const { last = 1, oneByOne = 0, chunk = 0 } = options;
+    return this.#link.call("logits", { ids: [...ids], last, oneByOne, chunk }).result;
+  }
+
+  /**
+   * Compares every stage of the model and every state on this device with a computation on the CPU, while `tokens` tokens are read: half
+   * of them at once, the rest one by one. Takes from seconds to minutes, by the model's size; `onProgress` hears the number of
+   * comparisons. A difference is not an error: the report names the first stage that differs.
+   */
+  async check(options: { tokens?: number; onProgress?: (comparisons: number) => void } = {}): Promise<CheckReport> {
+    CHECK(options, "");
+    const { tokens = 12, onProgress } = options;
+    return this.#link.call("check", { tokens }, onProgress).result;
+  }
+
+  /**
+   * Reads the beginning of conversations (a system message, or earlier turns), a text, or token ids, and answers nothing: requests that
+   * begin so cost only the rest. With {@link saveState} it becomes a file that is shipped with an app.
+   * @throws as `chat.completions.create`
+   */
+  prefill(prompt: string | readonly number[] | readonly ChatMessage[], options: CallOptions = {}): Promise<Usage> {
+    return this.completions.prefill(prompt, options);
+  }
+
+  /**
+   * The state of the conversation (or text) that the engine has read and written last, as a file: for the same model it goes on from
+   * there on any device, without reading anything again. Keep it as you like; it holds the conversation's text.
+   */
+  saveState(): Promise<Blob> {
+    return this.#link.call("save", null).result;
+  }
+
+  /**
+   * Goes on from a saved state: the next request that continues it costs only what is new.
+   * @throws ModelFileError for what is damaged, of another model, or no saved state; then nothing has been read.
+   */
+  async restoreState(state: Blob): Promise<void> {
+    if (!(state instanceof Blob)) throw wrong("state", "a Blob, as saveState gives", state);
+    await this.#link.call("restore", { state }).result;
+  }
+
+  /** Frees the GPU's memory and ends the worker; open requests fail with `disposed`. Harmless when done twice. */
+  dispose(): Promise<void> {
+    return this.#link.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+const PROFILE = fields({ tokens: count(1) }, "profile");
+const LOGITS = fields({ last: count(0), oneByOne: count(0), chunk: count(0) }, "logits");
+const CHECK = fields({ tokens: number(2, 512, true), onProgress: callable }, "check");
+const ENCODE = fields({ addBos: boolean }, "encode");
+
+/** `engine.tokenizer`. */
+export class Tokenizer {
+  readonly #link: Backend;
+
+  /** @internal */
+  constructor(link: Backend) {
+    this.#link = link;
+  }
+
+  /** Token ids of a text; with `addBos` the token that begins a document comes first. */
+  async encode(text: string, options: { addBos?: boolean } = {}): Promise<number[]> {
+    checkText(text, "text");
+    ENCODE(options, "");
+    const { addBos = false } = options;
+    return this.#link.call("encode", { text, addBos }).result;
+  }
+
+  /** Text of token ids. */
+  async decode(ids: readonly number[]): Promise<string> {
+    checkIds(ids, "ids");
+    return this.#link.call("decode", { ids: [...ids] }).result;
+  }
+
+  /** How many tokens a text has. */
+  async countTokens(text: string): Promise<number> {
+    return (await this.encode(text)).length;
+  }
+}

@@ -1,0 +1,55 @@
+/** What the page is told of an engine, and what an engine is given that the page did not say. */
+
+import type { WebEngine } from "../../wasm/peregrine.js";
+import type { AdapterFacts } from "./device.js";
+import type { EngineInfo, LoadRequest } from "../protocol.js";
+
+/** What is loaded, and where it runs; `wasm`: bytes of the wasm heap. */
+export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"], wasm: number): EngineInfo {
+  const { vendor, architecture, subgroups } = facts;
+  const { baseline, reduction, shapes } = request.gpu;
+  const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & {
+    device: Omit<EngineInfo["device"], "vendor" | "architecture" | "subgroups" | "why">;
+    selfCheck: { variant: string; failed?: string; isWrong?: boolean }[];
+  };
+  const OTHERS_FAIL = "the other way fails its self-check";
+  // The first way is the one that was asked for or that suits the adapter, the last one is used.
+  const ways = [info.selfCheck[0], info.selfCheck.at(-1)];
+  /** Whether that word of theirs differs, as "GPU shapes" or "workgroup sums". */
+  const changed = (what: "sums" | "shapes") => new Set(ways.map((way) => way?.variant.split(", ").find((word) => word.endsWith(what)))).size > 1;
+  const failed = info.selfCheck.filter((tried) => tried.failed !== undefined);
+  const told = (ways: typeof failed) => ways.map((tried) => `${tried.variant} (${tried.failed})`).join("; ");
+  const [wrong, others] = [failed.filter(({ isWrong }) => isWrong), failed.filter(({ isWrong }) => !isWrong)];
+  const why = {
+    reduction: changed("sums")
+      ? OTHERS_FAIL
+      : reduction
+      ? "the app asked for it"
+      : info.device.reduction === "subgroup"
+        ? "the GPU has subgroups of at least 8 lanes"
+        : baseline || !subgroups
+          ? "there are no subgroups"
+          : "subgroups gain nothing on this adapter",
+    shapes: changed("shapes") ? OTHERS_FAIL : shapes ? "the app asked for it" : info.device.software ? "the CPU computes" : "a GPU computes",
+    selfCheck:
+      failed.length === 0
+        ? "results are right, compared with the CPU"
+        : [wrong.length > 0 && `not used, since they compute wrong results on this device: ${told(wrong)}`, others.length > 0 && `could not be used: ${told(others)}`]
+            .filter(Boolean)
+            .join("; "),
+  };
+  const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
+  return { where: "device", model: info.model, device, memory: { ...info.memory, wasm }, storage };
+}
+
+/**
+ * What was asked for, or what fits the device as far as the browser tells (whole gigabytes, at most 8; Firefox and Safari nothing).
+ * Where the app has a budget, snapshots get what that leaves, and nothing beside the GPU.
+ */
+export function snapshotBudgets({ snapshotBytes, snapshotHostBytes, memoryBudget }: LoadRequest): Pick<LoadRequest, "snapshotBytes" | "snapshotHostBytes"> {
+  if (memoryBudget !== undefined) return { ...(snapshotBytes === undefined ? {} : { snapshotBytes }), snapshotHostBytes: snapshotHostBytes ?? 0 };
+  const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
+  const small = gigabytes !== undefined && gigabytes <= 4;
+  const large = gigabytes !== undefined && gigabytes >= 8;
+  return { snapshotBytes: snapshotBytes ?? (small ? 64 : 256) * 2 ** 20, snapshotHostBytes: snapshotHostBytes ?? (large ? 256 : 0) * 2 ** 20 };
+}

@@ -1,0 +1,436 @@
+/** The worker's side: owns the wasm module and the GPU, and answers the calls of one page, or of all that share it. */
+
+import { Hasher, WebAccess, WebEngine, WebRequest, type WebSession } from "../../wasm/peregrine.js";
+import { describe, snapshotBudgets } from "./describe.js";
+import { GpuWay } from "./device.js";
+import { makeError, toWire, type PeregrineError } from "../errors.js";
+import { isTold, type Log } from "../log.js";
+import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
+import type { Usage } from "../openai.js";
+import { sharedBy, type ApiRequest, type ApiResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Port, type Progress, type ToWorker } from "../protocol.js";
+import { blobSource, openSources, type Sources } from "../download/source.js";
+import { grammarsOf } from "./grammars.js";
+import { begin } from "./wasm.js";
+
+/** A page that talks with the worker. */
+interface Client {
+  port: Port;
+  /** Its conversation. */
+  session: WebSession | undefined;
+  /** Answers that were asked for and are to stop. */
+  aborted: Set<number>;
+  /** Hears the progress while the model loads. */
+  report: ((progress: Progress) => void) | undefined;
+  /** What it wants to be told. */
+  logLevel: NonNullable<LoadRequest["logLevel"]>;
+}
+
+interface Loaded {
+  engine: WebEngine;
+  info: EngineInfo;
+}
+
+/** All that one worker does. */
+export class Server {
+  readonly #clients = new Set<Client>();
+  /** Called when the last page has gone. */
+  readonly #onIdle: () => void;
+  #request: LoadRequest | undefined;
+  #loading: Promise<Loaded> | undefined;
+  #engine: WebEngine | undefined;
+  /** Seconds since 1970. */
+  #loadedAt = 0;
+  /** How the engine has its device. */
+  #gpu: GpuWay | undefined;
+  /** The GPU gave wrong results, or the engine crashed: nothing more comes of it. */
+  #broken: PeregrineError | undefined;
+  /** The device is gone; the next answer loads the model again. */
+  #lost: PeregrineError | undefined;
+  /** What went wrong with the device while the model was being loaded: if not the next way to drive it, the next load may do. */
+  #early: PeregrineError | undefined;
+  /** A device was lost, and no answer has been completed since. */
+  #recovered = false;
+  #disposing = false;
+  /** Files of models that are being read. */
+  readonly #opened = new Set<Sources>();
+  /** The end of all answers that were asked for so far. */
+  #queue: Promise<unknown> = Promise.resolve();
+  #queued = 0;
+
+  constructor(onIdle: () => void) {
+    this.#onIdle = onIdle;
+  }
+
+  /** Listens to a page. */
+  connect(port: Port): void {
+    const client: Client = { port, session: undefined, aborted: new Set(), report: undefined, logLevel: "off" };
+    this.#clients.add(client);
+    port.addEventListener("message", ({ data }: MessageEvent<ToWorker>) => {
+      if (data.type === "abort") client.aborted.add(data.id);
+      // The lock is free when the page has gone, however it went.
+      else if (data.type === "hello") void navigator.locks?.request(data.lock, () => this.#leave(client));
+      else void this.#call(client, data);
+    });
+  }
+
+  async #call(client: Client, message: Extract<ToWorker, { type: "call" }>): Promise<void> {
+    const { id, call } = message;
+    const post = (answer: FromWorker) => client.port.postMessage(answer);
+    try {
+      if (this.#broken && call !== "dispose") throw this.#broken;
+      if (!this.#clients.has(client) && call !== "dispose") throw makeError("disposed", "the engine has been disposed");
+      const result = await this.#answerTo(client, message, (event) => post({ type: "event", id, event }));
+      // A GPU error shows after the work that it spoils.
+      if (this.#broken && call !== "dispose") throw this.#broken;
+      post({ type: "result", id, result });
+    } catch (thrown) {
+      const error = toWire(this.#broken ?? thrown);
+      // A trap in wasm leaves its memory in an unknown state.
+      if (!this.#broken && typeof WebAssembly !== "undefined" && thrown instanceof WebAssembly.RuntimeError) {
+        this.#break(makeError("internal", `the engine crashed: ${thrown.message}`));
+      }
+      post({ type: "error", id, error });
+    }
+    client.aborted.delete(id);
+  }
+
+  async #answerTo(client: Client, message: Extract<ToWorker, { type: "call" }>, report: (event: unknown) => void): Promise<unknown> {
+    switch (message.call) {
+      case "load":
+        return this.#load(client, message.request, report);
+      case "fetch":
+        return this.#fetch(message.request, report);
+      case "respond":
+        return this.#respond(client, message.id, message.request, report);
+      case "models":
+        return (await this.#ready()).models(this.#loadedAt);
+      case "save":
+        return this.#enqueue({ refuseWhenBusy: false }, () => this.#save(client));
+      case "restore":
+        return this.#enqueue({ refuseWhenBusy: false }, () => this.#restore(client, message.request.state));
+      case "logits": {
+        const { ids, last, oneByOne, chunk } = message.request;
+        return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne, chunk));
+      }
+      case "check":
+        return this.#enqueue({ refuseWhenBusy: false }, () => this.#check(client, message.request.tokens, report));
+      case "profile":
+        return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).profile(message.request.tokens));
+      case "encode":
+        return Array.from((await this.#ready()).encode(message.request.text, message.request.addBos));
+      case "decode":
+        return (await this.#ready()).decode(Uint32Array.from(message.request.ids));
+      case "dispose":
+        await this.#leave(client);
+        return null;
+    }
+  }
+
+  /** Everything that uses the GPU, one after the other. */
+  #enqueue<T>(request: Pick<ApiRequest, "refuseWhenBusy">, task: () => Promise<T>): Promise<T> {
+    if (request.refuseWhenBusy && this.#queued > 0) return Promise.reject(makeError("busy", "another answer is being written"));
+    this.#queued++;
+    const result = this.#queue.then(task);
+    this.#queue = result.then(
+      () => this.#queued--,
+      () => this.#queued--,
+    );
+    return result;
+  }
+
+  /** Loads the model; pages that ask for the same one get the one that is here. */
+  async #load(client: Client, request: LoadRequest, report: (progress: Progress) => void): Promise<EngineInfo> {
+    client.port.postMessage({ type: "hello" } satisfies FromWorker);
+    client.logLevel = request.logLevel ?? "off";
+    const before = this.#request;
+    const isSame = before && before.source.kind !== "blobs" && sharedBy(before) === sharedBy(request);
+    if (before && !isSame) throw makeError("argument", "worker: this worker has another model already; make one for each engine");
+    client.report = report;
+    this.#request ??= request;
+    this.#loading ??= this.#open(this.#request).catch((error: unknown) => {
+      // The next one may try again.
+      this.#loading = undefined;
+      this.#request = undefined;
+      throw error;
+    });
+    try {
+      return (await this.#loading).info;
+    } finally {
+      client.report = undefined;
+    }
+  }
+
+  async #open(request: LoadRequest): Promise<Loaded> {
+    const begun = performance.now();
+    const gpu = await GpuWay.find(request.gpu, request.onPage ?? false, (error) => this.#onDeviceError(error), this.#log);
+    this.#checkWanted();
+    this.#gpu = gpu;
+    const { facts } = gpu;
+    if (request.noSoftware && facts.software) throw makeError("too-slow", `the only adapter computes on the CPU (${facts.name})`);
+    this.#log("info", `${facts.name}${facts.software ? ", where the CPU computes" : ""}`);
+    const found: Outcomes = {};
+    const report = (progress: Progress) => {
+      if (progress.phase === "check") {
+        const { key, isWrong, ...told } = progress as typeof progress & { key: string; isWrong: boolean };
+        progress = told;
+        // Without a time it was known, or is not to be kept.
+        if (told.seconds !== undefined) found[key] = told.failed ?? null;
+        if (told.failed !== undefined) {
+          // The device on which something was wrong is given up next; that it is lost then is no news.
+          gpu.forget();
+          this.#early = undefined;
+          this.#log("warn", `${told.variant} ${isWrong ? "computes wrong results" : "could not be used"}: ${told.failed}`);
+        }
+      }
+      this.#clients.forEach((client) => client.report?.(progress));
+    };
+    const { memory } = await begin(request.wasm);
+    return this.#reading(request.source, report, async (sources) => {
+      if (!sources.storage.kept) this.#log("info", `the model is not kept: ${sources.storage.why}`);
+      const { contextLength, kvType, memoryBudget } = request;
+      // Of which driver it is a browser says nothing: what was right may be wrong with the next version of the browser.
+      const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
+      const outcomes = await readOutcomes();
+      this.#checkWanted();
+      const options = { ...request.gpu, contextLength, kvType, memoryBudget, ...snapshotBudgets(request), ...facts, identity, outcomes };
+      let engine: WebEngine;
+      this.#early = undefined;
+      try {
+        engine = await this.#throughSources(sources, undefined, (files) => WebEngine.load(gpu.within(() => new WebAccess()), files, options, report));
+      } catch (error) {
+        // What is wrong with the device is the cause of what the runtime says.
+        throw this.#early ?? error;
+      } finally {
+        // Also where a later way fails in another manner: what has been found is known.
+        await keepOutcomes(found);
+      }
+      try {
+        // A model whose bytes are not all right is not handed out.
+        await sources.complete;
+        this.#checkWanted();
+        if (this.#early) throw this.#early;
+      } catch (error) {
+        engine.free();
+        throw error;
+      }
+      this.#engine = engine;
+      this.#loadedAt = Math.floor(Date.now() / 1000);
+      report({ phase: "ready" });
+      const info = describe(engine, facts, request, sources.storage, memory.buffer.byteLength);
+      const { name, formats, contextLength: tokens } = info.model;
+      this.#log("info", `${name} (${formats}), ${tokens} tokens of context, loaded in ${Math.round(performance.now() - begun)} ms`);
+      return { engine, info };
+    });
+  }
+
+  /** Throws when the last page has gone, then nobody would free what is made; or the one that this is done for. */
+  #checkWanted(client?: Client): void {
+    if (this.#disposing || (client && !this.#clients.has(client))) throw makeError("disposed", "the engine has been disposed");
+  }
+
+  /** Opens the files of a model for as long as `work` needs them, or there is a page. */
+  async #reading<T>(spec: LoadRequest["source"], report: (progress: Progress) => void, work: (sources: Sources) => Promise<T>): Promise<T> {
+    const sources = await openSources(spec, report, () => new Hasher());
+    this.#opened.add(sources);
+    try {
+      this.#checkWanted();
+      return await work(sources);
+    } finally {
+      this.#opened.delete(sources);
+      sources.close();
+    }
+  }
+
+  /** Downloads a model into the store. */
+  async #fetch(request: { source: LoadRequest["source"]; wasm?: LoadRequest["wasm"] }, report: (progress: Progress) => void): Promise<EngineInfo["storage"]> {
+    await begin(request.wasm);
+    return this.#reading(request.source, report, async ({ complete, storage }) => {
+      await complete;
+      return storage;
+    });
+  }
+
+  async #ready(): Promise<WebEngine> {
+    if (this.#lost) await this.#recover(this.#lost);
+    if (!this.#engine) throw makeError("internal", "no model is loaded");
+    return this.#engine;
+  }
+
+  /** Looks at a request at once, and answers it when its turn comes. */
+  async #respond(client: Client, id: number, request: ApiRequest, report: (event: string) => void): Promise<ApiResult> {
+    // Without a model there is no module to look with.
+    if (!this.#request) throw makeError("internal", "no model is loaded");
+    const checked = new WebRequest(request.kind, request.body, request.onlyRead);
+    try {
+      report("");
+      return await this.#enqueue(request, () => this.#answer(client, id, request, checked, report));
+    } finally {
+      checked.free();
+    }
+  }
+
+  async #answer(client: Client, id: number, head: ApiRequest, request: WebRequest, report: (event: string) => void): Promise<ApiResult> {
+    const told: string[] = [];
+    for (;;) {
+      if (client.aborted.has(id)) throw makeError("cancelled", "stopped");
+      if (!this.#clients.has(client)) throw makeError("disposed", "the engine has been disposed");
+      const engine = await this.#ready();
+      try {
+        client.session ??= engine.session();
+        let at = 0;
+        const tell = (event: string) => {
+          // After a loss of the device the answer is made again; what was told must come out the same.
+          if (at === told.length) {
+            told.push(event);
+            report(event);
+          } else if (told[at] !== event) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
+          at++;
+        };
+        const grammars = request.needsGrammars ? await grammarsOf(engine, this.#request?.grammarWasm) : undefined;
+        const isCancelled = () => client.aborted.has(id) || !this.#clients.has(client);
+        const result = (await client.session.respond(request, head, tell, isCancelled, grammars)) as ApiResult;
+        if (this.#lost) throw this.#lost;
+        if (result.cancelled && at < told.length) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
+        this.#recovered = false;
+        const { prompt_tokens, completion_tokens, prompt_tokens_details, timings } = result.usage as Usage;
+        const times = `${(timings.prefill_ms / 1000).toFixed(3)} s and ${(timings.decode_ms / 1000).toFixed(3)} s`;
+        this.#log("debug", `${prompt_tokens} tokens of prompt, ${prompt_tokens_details.cached_tokens} of them read before, ${completion_tokens} of answer: ${times}`);
+        return result;
+      } catch (error) {
+        const lost = await this.#wasLost(error);
+        if (!lost) throw error;
+        await this.#recover(lost);
+      }
+    }
+  }
+
+  async #check(client: Client, tokens: number, report: (comparisons: number) => void): Promise<CheckReport> {
+    const engine = await this.#ready();
+    return this.#reading(this.#request!.source, () => {}, (sources) =>
+      this.#throughSources(sources, client, (files) => engine.check(files, tokens, report) as Promise<CheckReport>),
+    );
+  }
+
+  async #save(client: Client): Promise<Blob> {
+    const engine = await this.#ready();
+    client.session ??= engine.session();
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    let parts: Blob[] = [];
+    await client.session.save((piece: Uint8Array<ArrayBuffer>) => {
+      pieces.push(piece);
+      // The browser may move Blobs to the disk; a large state does not lie in the worker's memory as a whole.
+      if (pieces.length >= 16) parts = [...parts, new Blob(pieces.splice(0))];
+    });
+    return new Blob([...parts, ...pieces], { type: "application/octet-stream" });
+  }
+
+  async #restore(client: Client, state: Blob): Promise<null> {
+    const engine = await this.#ready();
+    client.session ??= engine.session();
+    const { name, size, read } = blobSource(state, "the saved state");
+    await client.session.restore({ name, size, read });
+    return null;
+  }
+
+  /** Whether the device is gone; the browser says so a little later than the first call that fails. */
+  async #wasLost(error: unknown): Promise<PeregrineError | undefined> {
+    const code = (error as { code?: unknown }).code;
+    if (code !== "device-lost" && code !== "gpu") return this.#lost;
+    for (let wait = 0; !this.#lost && wait < 10; wait++) await new Promise((resolve) => setTimeout(resolve, 20));
+    return this.#lost ?? (code === "device-lost" ? (error as PeregrineError) : undefined);
+  }
+
+  /** Loads the model once more; from the store, where it is kept. Conversations are read again when they go on. */
+  async #recover(lost: PeregrineError): Promise<void> {
+    const request = this.#request;
+    if (this.#recovered || !request || this.#disposing) {
+      this.#break(lost);
+      throw lost;
+    }
+    this.#recovered = true;
+    // The runtime may have noticed it before the browser said so.
+    if (!this.#lost) this.#tellAll({ type: "lost", error: toWire(lost) });
+    this.#gpu?.forget();
+    this.#log("warn", `${lost.message}; the model is loaded again`);
+    for (const client of this.#clients) {
+      client.session?.free();
+      client.session = undefined;
+    }
+    this.#engine?.free();
+    this.#engine = undefined;
+    this.#lost = undefined;
+    this.#loading = this.#open(request);
+    try {
+      this.#tellAll({ type: "reloaded", info: (await this.#loading).info });
+    } catch (error) {
+      this.#break(makeError("device-lost", `${lost.message}; and the model could not be loaded again: ${(error as Error).message}`, { cause: error }));
+      throw this.#broken ?? error;
+    }
+  }
+
+  #onDeviceError(error: PeregrineError): void {
+    // A device that is destroyed on purpose is lost, too. The first report is the cause of the others.
+    if (this.#disposing || this.#broken || this.#lost) return;
+    if (!this.#engine) this.#early ??= error;
+    else if (error.code === "device-lost") {
+      this.#lost = error;
+      this.#tellAll({ type: "lost", error: toWire(error) });
+    } else this.#break(error);
+  }
+
+  #tellAll(message: FromWorker): void {
+    for (const { port } of this.#clients) port.postMessage(message);
+  }
+
+  readonly #log: Log = (level, text) => {
+    for (const { port, logLevel } of this.#clients) {
+      if (isTold(level, logLevel)) port.postMessage({ type: "log", level, text } satisfies FromWorker);
+    }
+  };
+
+  #break(error: PeregrineError): void {
+    if (this.#broken || this.#disposing) return;
+    this.#broken = error;
+    this.#tellAll({ type: "broken", error: toWire(error) });
+  }
+
+  /** A page has gone; with the last one goes the model. */
+  async #leave(client: Client): Promise<void> {
+    if (!this.#clients.delete(client)) return;
+    // What it had asked for stops at its next token; until then its session is in use.
+    await this.#queue;
+    client.session?.free();
+    client.session = undefined;
+    if (this.#clients.size > 0) return;
+    this.#disposing = true;
+    for (const sources of this.#opened) sources.close();
+    this.#gpu?.forget();
+    this.#engine?.free();
+    this.#engine = undefined;
+    // After the farewell.
+    setTimeout(this.#onIdle, 0);
+  }
+
+  /** The runtime's errors have no room for what went wrong in a source, so what it threw is thrown again. */
+  async #throughSources<T>(sources: Sources, client: Client | undefined, load: (files: unknown[]) => Promise<T>): Promise<T> {
+    let thrown: unknown;
+    const files = sources.files.map((source) => ({
+      name: source.name,
+      size: source.size,
+      read: async (offset: number, length: number) => {
+        try {
+          this.#checkWanted(client);
+          return await source.read(offset, length);
+        } catch (error) {
+          thrown ??= error;
+          throw error;
+        }
+      },
+    }));
+    try {
+      return await load(files);
+    } catch (error) {
+      throw thrown ?? error;
+    }
+  }
+}

@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { Pieces, usageOf, wholeOf } from "../dist/page/answers.js";
+import { askedOf, programOf } from "../dist/page/dialect.js";
+
+const asked = (program, body, kind = "chat") => askedOf({ kind, body: JSON.stringify(body) }, program, "big");
+const sent = (...rest) => JSON.parse(asked(...rest).body);
+
+test("which program a server is", () => {
+  const list = (...owners) => ({ data: owners.map((owned_by, i) => ({ id: `m${i}`, owned_by })) });
+  for (const owner of ["peregrine", "vllm", "llamacpp"]) assert.equal(programOf(list(owner), "?"), owner);
+  assert.equal(programOf(list("vllm", "llamacpp"), "m1"), "llamacpp");
+  for (const odd of [list("openai"), list(), { data: 5 }, { data: [null] }, null, "x", undefined]) assert.equal(programOf(odd, "m0"), "other");
+});
+
+test("peregrine serve gets what it was sent, but for the model's name and the counts", () => {
+  const body = { messages: [{ role: "developer", content: "x" }], model: "y", truncation: "auto", return_token_ids: true, top_k: 3, stream: true };
+  assert.deepEqual(sent("peregrine", body), { ...body, model: "big", stream_options: { include_usage: true } });
+  const { isStream, wantsUsage, wantsIds } = asked("peregrine", body);
+  assert.deepEqual([isStream, wantsUsage, wantsIds], [true, false, true]);
+  assert.equal(asked("peregrine", { stream: true, stream_options: { include_usage: true } }).wantsUsage, true);
+});
+
+test("defaults are the engine's, whatever the server's are, and values that ask for nothing are not sent", () => {
+  const nothing = { truncation: "disabled", return_token_ids: false, ignore_eos: false, top_k: 0, min_p: 0, repetition_penalty: 1, temperature: null };
+  const standard = { model: "big", temperature: 1, top_p: 1 };
+  for (const body of [{}, nothing]) {
+    assert.deepEqual(sent("other", body), standard);
+    assert.deepEqual(sent("other", body, "completion"), { ...standard, max_tokens: 16 });
+    assert.deepEqual(sent("vllm", body), { ...standard, top_k: 0, min_p: 0, repetition_penalty: 1 });
+    assert.deepEqual(sent("llamacpp", body), { ...standard, top_k: 0, min_p: 0, repeat_penalty: 1 });
+  }
+});
+
+test("our own fields: what a program knows is sent in its words, what it lacks is refused by name", () => {
+  const own = { top_k: 5, min_p: 0.1, repetition_penalty: 1.1, ignore_eos: true, temperature: 0 };
+  assert.deepEqual(sent("vllm", { ...own, return_token_ids: true }), { ...own, top_p: 1, model: "big", return_token_ids: true });
+  const { repetition_penalty: repeat_penalty, ...rest } = own;
+  assert.deepEqual(sent("llamacpp", own), { ...rest, repeat_penalty, top_p: 1, model: "big" });
+  const other = asked("other", own);
+  assert.deepEqual(other.warnings.map((line) => line.split(":")[0]), ["top_k", "min_p", "repetition_penalty", "ignore_eos"]);
+  assert.deepEqual(JSON.parse(other.body), { ...own, top_p: 1, model: "big" });
+  for (const [program, field, value] of [
+    ["vllm", "truncation", "auto"],
+    ["llamacpp", "truncation", "auto"],
+    ["llamacpp", "return_token_ids", true],
+    ["other", "truncation", "auto"],
+    ["other", "return_token_ids", true],
+  ]) {
+    const api = { status: 400, type: "invalid_request_error", param: field, code: "unsupported_parameter" };
+    assert.throws(() => asked(program, { [field]: value }), { code: "not-supported", message: new RegExp(`^${field}: `), api });
+  }
+});
+
+test("the role developer is system where templates have no other; OpenAI's own field elsewhere", () => {
+  const body = { messages: [{ role: "developer", content: "x" }, { role: "user", content: "y" }, "odd"] };
+  for (const [program, role] of [["vllm", "system"], ["llamacpp", "system"], ["other", "developer"]]) assert.equal(sent(program, body).messages[0].role, role);
+});
+
+test("bodies that are none", () => {
+  for (const [body, code] of [["{", "invalid_json"], ["[]", "invalid_type"], ["null", "invalid_type"], ['{"stream":1}', "invalid_type"]]) {
+    assert.throws(() => askedOf({ kind: "chat", body }, "other", "big"), (error) => error.code === "argument" && error.api.status === 400 && error.api.code === code);
+  }
+});
+
+test("counts and times, as they are told or seen", () => {
+  const times = { asked: 100, first: 350, last: 1350 };
+  const base = { prompt_tokens: 3, completion_tokens: 5, total_tokens: 8 };
+  assert.deepEqual(usageOf({ prompt_tokens: 3, completion_tokens: 5 }, undefined, times), {
+    ...base,
+    prompt_tokens_details: { cached_tokens: 0, dropped_messages: 0 },
+    timings: { prefill_ms: 250, decode_ms: 1000, tokens_per_second: 4 },
+  });
+  // vLLM's null; llama.cpp's times.
+  const llama = usageOf({ ...base, prompt_tokens_details: null }, { prompt_ms: 1, predicted_ms: 2, predicted_per_second: 3 }, times);
+  assert.deepEqual([llama.prompt_tokens_details, llama.timings], [{ cached_tokens: 0, dropped_messages: 0 }, { prefill_ms: 1, decode_ms: 2, tokens_per_second: 3 }]);
+  const own = { ...base, prompt_tokens_details: { cached_tokens: 2, dropped_messages: 1 }, timings: { prefill_ms: 4, decode_ms: 5, tokens_per_second: 6 } };
+  assert.deepEqual(usageOf(own, undefined, times), own);
+  assert.equal(usageOf(null, undefined, times), undefined);
+  assert.equal(usageOf({ ...base, completion_tokens: 1 }, undefined, times).timings.tokens_per_second, 0);
+});
+
+test("pieces and whole answers in the engine's shape", () => {
+  const pieces = new Pieces("chat");
+  const first = pieces.read({ id: "1", object: "x", choices: [{ index: 0, delta: { role: "assistant", content: null }, token_ids: null }], usage: null });
+  assert.deepEqual([first.weighs, first.chunk], [false, { id: "1", object: "chat.completion.chunk", choices: [{ index: 0, delta: { role: "assistant" }, finish_reason: null }] }]);
+  assert.equal(pieces.read({ choices: [{ delta: { content: "a" } }] }).weighs, true);
+  assert.equal(pieces.isWhole, false);
+  assert.equal(pieces.read({ choices: [{ delta: { tool_calls: [{ index: 0 }] } }] }).weighs, true);
+  pieces.read({ choices: [{ index: 1, delta: { content: "b" }, finish_reason: "stop" }] });
+  assert.equal(pieces.isWhole, false, "the other answer has not ended");
+  assert.equal(pieces.read({ choices: [{ index: 0, delta: {}, finish_reason: "length" }] }).weighs, true);
+  assert.equal(pieces.isWhole, true);
+  assert.deepEqual(pieces.read({ choices: [], usage: { prompt_tokens: 1 } }), { weighs: false, usage: { prompt_tokens: 1 }, timings: undefined });
+  for (const odd of [null, 5, [], {}, { choices: 5 }, { choices: [null] }]) assert.equal(pieces.read(odd), undefined);
+
+  const { answer } = wholeOf("chat", { choices: [{ message: { content: null }, finish_reason: "stop" }] });
+  assert.deepEqual(JSON.parse(JSON.stringify(answer.choices)), [{ index: 0, message: { refusal: null, role: "assistant", content: "" }, logprobs: null, finish_reason: "stop" }]);
+  for (const odd of [null, [], { choices: [] }, { choices: [{ message: {} }] }]) assert.equal(typeof wholeOf("chat", odd), "string");
+});
