@@ -225,6 +225,8 @@ fn bad_arguments_are_one_line() {
         fails(&["generate", model, "--prompt", "x", option, "-7"], "-7");
     }
     fails(&["generate", model, "--prompt", "x", "--prompt-file", "y"], "cannot be used with");
+    fails(&["generate", model, "--prompt", "x", "--regex", "a", "--grammar", "b"], "cannot be used with");
+    fails(&["generate", model, "--prompt", "x", "--json-schema", "a", "--regex", "b"], "cannot be used with");
     fails(&["generate", model, "--prompt-file", "/no/such/prompt"], "/no/such/prompt");
     fails(&["chat", model, "--system-file", "/no/such/system"], "/no/such/system");
     fails(&["chat", model, "--state", "/no/such/folder/a.state"], "/no/such/folder/a.state");

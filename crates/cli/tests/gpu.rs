@@ -107,6 +107,47 @@ fn generate_continues_a_text() {
 }
 
 #[test]
+fn answers_follow_what_they_must() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let schema = r#"{"type": "object", "properties": {"capital": {"enum": ["Paris", "Rome"]}, "large": {"type": "boolean"}},
+        "required": ["capital", "large"], "additionalProperties": false}"#;
+    let schema = file("schema.json", schema);
+    let base = ["--prompt", QUESTION, "--max-tokens", "60", "--json"];
+    for sampling in [&["--temperature", "0"][..], &["--temperature", "1", "--seed", "3"]] {
+        let answer = json("generate", &[&base[..], sampling, &["--json-schema", &schema]].concat());
+        assert_eq!(answer["finish"], "stop", "{answer}");
+        let found: Value = serde_json::from_str(answer["text"].as_str().unwrap()).unwrap();
+        assert!(["Paris", "Rome"].contains(&found["capital"].as_str().unwrap()) && found["large"].is_boolean());
+        assert_eq!(found.as_object().unwrap().len(), 2);
+    }
+    let regex = json("generate", &[&base[..], &["--temperature", "0", "--regex", "-?[0-9]{3}"]].concat());
+    assert!(regex["text"].as_str().unwrap().trim_start_matches('-').parse::<u32>().is_ok(), "{regex}");
+    let grammar = file("grammar.lark", "start: \"<\" (\"a\" | \"b\") \">\"");
+    let lark = json("generate", &[&base[..], &["--temperature", "0", "--grammar", &grammar]].concat());
+    assert!(["<a>", "<b>"].contains(&lark["text"].as_str().unwrap()), "{lark}");
+
+    // What is wrong with them names the file and the place.
+    let fails = |args: &[&str], expected: &str| {
+        let output = program().arg("generate").arg(model()).args(base).args(args).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && told.contains(expected) && told.lines().count() == 1, "{told}");
+    };
+    let unknown = file("unknown.json", r#"{"properties": {"when": {"type": "string", "format": "lunar"}}}"#);
+    fails(&["--json-schema", &unknown], "unknown.json#/properties/when/format: Unknown format: lunar");
+    let broken = file("broken.json", "{\n  \"type\": }");
+    fails(&["--json-schema", &broken], "broken.json: not JSON: expected value at line 2 column 11");
+    let broken = file("broken.lark", "start: \"a\"\nother: (\n");
+    fails(&["--grammar", &broken], "broken.lark:");
+    fails(&["--regex", "a{2,1}"], "--regex: ");
+    fails(&["--json-schema", "/no/such/schema"], "/no/such/schema");
+}
+
+#[test]
 fn the_seed_decides() {
     let with = |seed: &str| {
         text("generate", &["--prompt", "Once", "--temperature", "1.5", "--max-tokens", "16", "--seed", seed], "")

@@ -58,6 +58,22 @@ fn clients_get_what_openai_s_api_gives() {
         (&json!("length"), &json!(8))
     );
 
+    let schema = json!({"type": "object", "properties": {"capital": {"enum": ["Paris", "Rome"]}}, "required": ["capital"],
+        "additionalProperties": false});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "city", "strict": true, "schema": schema}});
+    let asked = json!({"response_format": format, "max_tokens": 40});
+    let by_schema = server.post("/v1/chat/completions", &brief(asked)).json();
+    let choice = &by_schema["choices"][0];
+    let found: Value = serde_json::from_str(choice["message"]["content"].as_str().unwrap()).unwrap();
+    assert!(["Paris", "Rome"].contains(&found["capital"].as_str().unwrap()) && choice["finish_reason"] == "stop");
+    let streaming = brief(json!({"response_format": format, "max_tokens": 40, "stream": true}));
+    let (chunks, _) = events(&server.post("/v1/chat/completions", &streaming).body);
+    let deltas = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str());
+    assert_eq!(deltas.collect::<String>(), choice["message"]["content"].as_str().unwrap());
+    let refused =
+        server.post("/v1/chat/completions", &brief(json!({"response_format": {"type": "regex", "regex": "("}})));
+    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("response_format.regex")));
+
     let text = server.post("/v1/completions", &json!({ "prompt": "Once", "max_tokens": 4, "ignore_eos": true })).json();
     assert_eq!((&text["object"], &text["usage"]["completion_tokens"]), (&json!("text_completion"), &json!(4)));
 
@@ -84,8 +100,9 @@ fn clients_get_what_openai_s_api_gives() {
     let metrics = server.get("/metrics");
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
     assert_eq!(server.metric("answers_total{ended=\"length\"}"), 6);
-    assert_eq!(server.metric("http_responses_total{path=\"/v1/chat/completions\",status=\"200\"}"), 5);
-    assert_eq!(server.metric("completion_tokens_total"), 8 * 5 + 4);
+    assert_eq!(server.metric("http_responses_total{path=\"/v1/chat/completions\",status=\"200\"}"), 7);
+    let forced_too = by_schema["usage"]["completion_tokens"].as_u64().unwrap();
+    assert_eq!(server.metric("completion_tokens_total"), 8 * 5 + 4 + 2 * forced_too);
     assert!(server.metric("cached_tokens_total") > 0 && server.metric("prompt_tokens_total") > 0);
     assert_eq!(server.metric("requests_running"), 0);
 }

@@ -148,7 +148,9 @@ struct JsonSchemaFormat {
 #[ts(rename = "ResponseFormat")]
 #[expect(dead_code, reason = "a type alone")]
 pub(crate) struct Format(
-    #[ts(type = "{ type: \"text\" } | { type: \"json_object\" } | { type: \"json_schema\"; json_schema: JsonSchemaFormat } | { type: \"regex\"; regex: string } | { type: \"choice\"; choice: readonly string[] } | { type: \"grammar\"; grammar: string }")]
+    #[ts(
+        type = "{ type: \"text\" } | { type: \"json_object\" } | { type: \"json_schema\"; json_schema: JsonSchemaFormat } | { type: \"regex\"; regex: string } | { type: \"choice\"; choice: readonly string[] } | { type: \"grammar\"; grammar: string }"
+    )]
     String,
 );
 

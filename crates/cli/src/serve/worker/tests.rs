@@ -121,7 +121,6 @@ fn after_a_fault_the_engine_stays_and_its_session_does_not() {
         healthy: Arc::new(AtomicBool::new(true)),
         engine: Some(engine.clone()),
         session: None,
-        grammars: None,
         wait: Duration::MAX,
     };
     let mut answer = || {
