@@ -98,8 +98,8 @@ fn calls_that_cannot_be_enforced_are_refused() {
 }
 
 fn switch() -> Value {
-    let parameters = json!({ "type": "object", "required": ["on"], "properties": {
-        "on": { "type": "boolean" }, "level": { "enum": [1, 2, 3] } } });
+    // Short, since conversations have 256 tokens here.
+    let parameters = json!({ "required": ["on"], "properties": { "on": { "type": "boolean" } } });
     json!({ "type": "function", "function": { "name": "switch", "parameters": parameters } })
 }
 
@@ -109,7 +109,7 @@ fn calls_that_must_be_are() {
     with_session(|session| {
         let named = json!({ "type": "function", "function": { "name": "switch" } });
         let validator = jsonschema::validator_for(&switch()["function"]["parameters"]).unwrap();
-        for (choice, tools) in [(json!("required"), json!([switch()])), (named, json!([tools()[0], switch()]))] {
+        for (choice, tools) in [(json!("required"), json!([switch()])), (named, json!([switch()]))] {
             for temperature in [0.0, 1.5] {
                 let mut fields = json!({ "tools": tools, "tool_choice": choice, "parallel_tool_calls": false,
                     "temperature": temperature, "messages": [{ "role": "user", "content": "On?" }], "max_tokens": 90,
@@ -119,7 +119,8 @@ fn calls_that_must_be_are() {
                 let answer = &whole["choices"][0];
                 assert_eq!(
                     (&answer["finish_reason"], &answer["message"]["content"]),
-                    (&json!("tool_calls"), &Value::Null)
+                    (&json!("tool_calls"), &Value::Null),
+                    "{choice} at {temperature}: {whole}"
                 );
                 let calls = answer["message"]["tool_calls"].as_array().unwrap();
                 let function = &calls[0]["function"];
@@ -138,8 +139,9 @@ fn calls_that_must_be_are() {
                 assert_eq!(choices(&chunks).last().unwrap()["finish_reason"], "tool_calls");
             }
         }
-        // Where it may, the model need not.
-        let free = json!({ "tools": [switch()], "messages": [{ "role": "user", "content": "On?" }], "return_token_ids": true });
+        // Where it may, the model need not. (Under a grammar no end token comes that is to be ignored.)
+        let free = json!({ "tools": [switch()], "messages": [{ "role": "user", "content": "On?" }], "return_token_ids": true,
+            "ignore_eos": false });
         let (_, done) = enforced(session, &chat(free.clone()));
         let by_grammar = serde_json::to_value(done.unwrap().whole.unwrap()).unwrap();
         assert_eq!(by_grammar["choices"], whole(session, &chat(free))["choices"]);
