@@ -29,7 +29,7 @@ export const OFFERS: readonly Offer[] = [
     about: "models.about.tiny",
     bytes: 98e6,
     languages: 1,
-    shape: { base: 111_614_448, layers: 24, width: 128, context: 262_144 },
+    shape: { base: 111_749_616, layers: 24, width: 128, context: 262_144 },
   },
   {
     model: instruct("0.5B"),
@@ -37,7 +37,7 @@ export const OFFERS: readonly Offer[] = [
     about: "models.about.05",
     bytes: 315e6,
     languages: 1,
-    shape: { base: 361_054_384, layers: 36, width: 128, context: 16_384 },
+    shape: { base: 361_189_632, layers: 36, width: 128, context: 16_384 },
   },
   {
     model: instruct("1.5B"),
@@ -45,7 +45,7 @@ export const OFFERS: readonly Offer[] = [
     about: "models.about.15",
     bytes: 0.945e9,
     languages: 18,
-    shape: { base: 1_062_584_384, layers: 24, width: 256, context: 131_072 },
+    shape: { base: 1_062_854_752, layers: 24, width: 256, context: 131_072 },
   },
   {
     model: instruct("1.5B-Deep"),
@@ -53,7 +53,7 @@ export const OFFERS: readonly Offer[] = [
     about: "models.about.15deep",
     bytes: 0.938e9,
     languages: 18,
-    shape: { base: 1_068_526_688, layers: 66, width: 256, context: 131_072 },
+    shape: { base: 1_068_797_056, layers: 66, width: 256, context: 131_072 },
   },
   {
     model: instruct("3B"),
@@ -61,7 +61,7 @@ export const OFFERS: readonly Offer[] = [
     about: "models.about.3",
     bytes: 1.89e9,
     languages: 18,
-    shape: { base: 2_079_222_032, layers: 32, width: 256, context: 131_072 },
+    shape: { base: 2_079_492_400, layers: 32, width: 256, context: 131_072 },
   },
   {
     model: instruct("7B"),
@@ -69,7 +69,7 @@ export const OFFERS: readonly Offer[] = [
     about: "models.about.7",
     bytes: 4.6e9,
     languages: 18,
-    shape: { base: 4_798_690_128, layers: 44, width: 256, context: 262_144 },
+    shape: { base: 4_799_226_608, layers: 44, width: 256, context: 262_144 },
   },
 ];
 
