@@ -268,6 +268,11 @@ impl Model {
         self.target.draws_at_temperatures() && self.config.vocab_size <= MOST_TOKENS
     }
 
+    /// So many tokens are read as quickly one after the other as at once.
+    pub fn most_one_by_one(&self) -> usize {
+        self.target.most_one_by_one()
+    }
+
     /// Bytes of weights on the GPU.
     pub fn weight_bytes(&self) -> u64 {
         let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);

@@ -103,6 +103,20 @@ impl Session {
         Ok(())
     }
 
+    /// Queues all but the last of a few pending tokens, one by one where that is quicker: those that had to come.
+    pub(super) async fn read_few(&mut self) -> Result<()> {
+        if self.pending > self.engine.model.most_one_by_one() {
+            return Ok(());
+        }
+        while self.pending > 1 {
+            self.engine.model.turns.free().await;
+            let token = self.ids[self.ids.len() - self.pending];
+            self.step(&[token], 0)?;
+            self.pending -= 1;
+        }
+        Ok(())
+    }
+
     /// Queues what is left of a step, makes the mask while it runs, and queues the draw and a read-back of the token.
     pub(super) async fn submit_and_draw_masked(
         &mut self,

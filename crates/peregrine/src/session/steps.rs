@@ -169,6 +169,7 @@ impl Session {
             }
             if draw.constrained.is_some() {
                 self.prepare_masked().await?;
+                self.read_few().await?;
             }
             let newest = self.ids[self.ids.len() - self.pending..].to_vec();
             self.engine.model.turns.free().await;
