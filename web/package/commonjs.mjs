@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 const dist = fileURLToPath(new URL("dist/", import.meta.url));
 const out = `${dist}cjs/`;
-const ENTRIES = ["index", "embedded", "service-worker", "worker"];
+const ENTRIES = ["index", "download", "embedded", "service-worker", "worker"];
 /** What only the worker needs: no app can name these types. */
 const INNER = /^(worker\/.*|download\/(download|http|source|stored|meter)\.d\.ts|cjs\/.*)$/;
 

@@ -7,5 +7,7 @@ mod decisions;
 mod hostile;
 #[path = "grammars/schemas.rs"]
 mod schemas;
+#[path = "grammars/suite.rs"]
+mod suite;
 #[path = "grammars/walk.rs"]
 mod walk;

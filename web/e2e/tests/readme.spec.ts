@@ -16,6 +16,7 @@ snippets.forEach((snippet, i) => {
     // The bundler's part: where the package is.
     const code = snippet
       .replaceAll('"tiiuae/Falcon-H1-0.5B-Instruct-GGUF:Q4_K_M"', '"/model.gguf"')
+      .replaceAll('from "peregrine/download"', 'from "/package/dist/download.js"')
       .replaceAll('from "peregrine"', 'from "/package/dist/index.js"')
       .replaceAll('import "peregrine/embedded"', 'import "/package/dist/embedded.js"');
     const logged: string[] = [];

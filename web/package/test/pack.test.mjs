@@ -21,7 +21,7 @@ test("the package has all that it needs, and nothing else", () => {
     ...(existsSync(join(folder, "LICENSE")) ? ["LICENSE"] : []),
     ...modules.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]),
     "dist/cjs/package.json",
-    ...["index", "embedded", "service-worker", "worker"].map((name) => `dist/cjs/${name}.js`),
+    ...["index", "download", "embedded", "service-worker", "worker"].map((name) => `dist/cjs/${name}.js`),
     ...modules.filter((name) => !isInner(name)).map((name) => `dist/cjs/${name}.d.ts`),
     "models/peregrine-tiny-chat-Q4_0.gguf",
     "wasm/grammar.d.ts",

@@ -29,8 +29,8 @@ const USE = `
   await engine[Symbol.asyncDispose]();
   console.log(text, rows.length);`;
 const SOURCES = {
-  "esm.mts": `import { createEngine, PeregrineError } from "peregrine";\nimport "peregrine/embedded";\nimport "peregrine/worker";\nimport * as service from "peregrine/service-worker";\nasync function use() {${USE}\n}\nvoid use; void service.createEngine;\n`,
-  "commonjs.cts": `import { createEngine, PeregrineError } from "peregrine";\nimport peregrine = require("peregrine");\nimport "peregrine/embedded";\nimport "peregrine/worker";\nimport service = require("peregrine/service-worker");\nasync function use() {${USE}\n}\nvoid use; void peregrine.listModels; void service.createEngine;\n`,
+  "esm.mts": `import { createEngine, PeregrineError } from "peregrine";\nimport "peregrine/embedded";\nimport { listModels } from "peregrine/download";\nvoid listModels;\nimport "peregrine/worker";\nimport * as service from "peregrine/service-worker";\nasync function use() {${USE}\n}\nvoid use; void service.createEngine;\n`,
+  "commonjs.cts": `import { createEngine, PeregrineError } from "peregrine";\nimport peregrine = require("peregrine");\nimport "peregrine/embedded";\nimport { listModels } from "peregrine/download";\nvoid listModels;\nimport "peregrine/worker";\nimport service = require("peregrine/service-worker");\nasync function use() {${USE}\n}\nvoid use; void peregrine.listModels; void service.createEngine;\n`,
 };
 
 /** What that compiler says of these sources, the package's own types not left out. */
