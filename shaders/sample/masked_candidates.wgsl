@@ -1,14 +1,14 @@
 // What candidates.wgsl does, of the tokens that a mask allows. What is no number is looked for among the logits of all tokens; those
 // that may not come are minus infinity for weigh.wgsl, gather.wgsl and draw.wgsl, which give it no weight. A workgroup is a piece.
+// The logits are a copy: between their step and the mask others may run steps of theirs.
 // Grid: (PIECES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;
-@group(0) @binding(1) var<storage, read> logits: array<f32>;              // [V]
-@group(0) @binding(2) var<storage, read> mask: array<u32>;                // [V / 32]: bit t % 32 of word t / 32 is token t's
-@group(0) @binding(3) var<storage, read_write> kept: array<f32>;          // [V]: as in candidates.wgsl, without the mask
-@group(0) @binding(4) var<storage, read_write> masked: array<u32>;        // [V]: the bits of the same with the mask
-@group(0) @binding(5) var<storage, read> control: array<u32>;             // see sample.wgsl
-@group(0) @binding(6) var<storage, read_write> found: array<Candidate>;   // [PIECES]
-@group(0) @binding(7) var<storage, read_write> bins: array<u32>;          // [3, 1024], made zeros for weigh.wgsl
+@group(0) @binding(1) var<storage, read> mask: array<u32>;                // [V / 32]: bit t % 32 of word t / 32 is token t's
+@group(0) @binding(2) var<storage, read_write> kept: array<f32>;          // [V]: as in candidates.wgsl, without the mask
+@group(0) @binding(3) var<storage, read_write> masked: array<u32>;        // [V]: bits of the logits; then of the same with the mask
+@group(0) @binding(4) var<storage, read> control: array<u32>;             // see sample.wgsl
+@group(0) @binding(5) var<storage, read_write> found: array<Candidate>;   // [PIECES]
+@group(0) @binding(6) var<storage, read_write> bins: array<u32>;          // [3, 1024], made zeros for weigh.wgsl
 
 override THREADS: u32 = 256u;
 override PIECES: u32 = 64u;
@@ -20,8 +20,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let halted = control[0] != 0u;
   var mine = Candidate(0.0, NO_TOKEN, 0u, 0u);
   for (var i = group.x * THREADS + index; i < ends.vocab_size; i += PIECES * THREADS) {
-    let logit = logits[i];
-    let bits = bitcast<u32>(logit);
+    let bits = masked[i];
+    let logit = bitcast<f32>(bits);
     let allowed = ((mask[i / 32u] >> (i % 32u)) & 1u) != 0u;
     if (!halted) {
       kept[i] = logit;

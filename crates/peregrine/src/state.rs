@@ -48,7 +48,7 @@ pub struct NextToken {
     pub pieces: wgpu::Buffer,
     /// \[V / 32\], u32: which tokens a constraint lets come next, bit t % 32 of word t / 32 is token t's.
     pub mask: wgpu::Buffer,
-    /// \[V\]: as `kept`, but minus infinity for tokens that the mask does not allow.
+    /// \[V\]: logits that wait for their mask; then the same, but minus infinity for tokens that it does not allow.
     pub masked: wgpu::Buffer,
 }
 

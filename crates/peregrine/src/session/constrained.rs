@@ -1,10 +1,12 @@
 //! An answer under a constraint: masks before tokens, and tokens that need no drawing.
 //!
-//! The mask of a token can only be made when the one before it is known, so no step is queued ahead: the step runs, the mask is made
-//! meanwhile, and then the draw is submitted. Tokens that must come are not drawn at all: they are read with the next step.
+//! The mask of a token can only be made when the one before it is known. The step that reads a token is queued as soon as its draw is,
+//! without knowing it; the mask of the next one is made while that step runs, and then its draw is submitted. Tokens that must come are
+//! not drawn at all: they are read with the next step.
 
 use std::collections::VecDeque;
 
+use super::steps::Draw;
 use super::{GenerateOptions, Session};
 use crate::constraint::{Constraint, allow, allows, mask_words};
 use crate::error::{Error, Result};
@@ -103,48 +105,86 @@ impl Session {
         Ok(())
     }
 
-    /// Queues all but the last of a few pending tokens, one by one where that is quicker: those that had to come.
-    pub(super) async fn read_few(&mut self) -> Result<()> {
-        if self.pending > self.engine.model.most_one_by_one() {
-            return Ok(());
+    /// The next token under a constraint, or `None` when cancelled. The step that reads it is queued before it is known here, and runs
+    /// while the mask of the token after it is made.
+    pub(super) async fn next_masked(
+        &mut self,
+        draw: &mut Draw,
+        more: bool,
+        cancel: Option<&dyn Fn() -> bool>,
+    ) -> Result<Option<u32>> {
+        if (self.pending > 0 || !draw.waiting) && !self.read_pending(draw, cancel).await? {
+            return Ok(None);
         }
-        while self.pending > 1 {
+        let Some(constrained) = &mut draw.constrained else { return Ok(None) };
+        let mask = match constrained.mask() {
+            Ok(mask) => mask,
+            Err(error) => {
+                // The step has been: its logits are of use to whoever goes on.
+                self.logits = self.waiting_logits().await?;
+                return Err(error);
+            }
+        };
+        self.engine.model.gpu.write(&self.state.next.mask, 0, bytemuck::cast_slice(mask));
+        let step = Step { tokens: 1, ..Step::default() };
+        let reading = self.read_drawn(draw, |session, encoder, by| {
+            if let Some(plan) = &session.masked {
+                plan.encode(encoder, &step, by, 0..plan.dispatches().len(), session.engine.model.kv());
+            }
+        });
+        (draw.drawn, draw.waiting) = (true, false);
+        if more && self.state.position < self.state.context_length {
+            self.engine.model.turns.free().await;
+            self.ahead = 1;
+            let step = self.begin_on_drawn()?;
+            self.submit_waiting(&step, 0);
+            draw.waiting = true;
+        }
+        self.drawn_token(draw, reading).await.map(Some)
+    }
+
+    /// Queues what is pending, so that the logits of its last token wait for their mask. Returns false when cancelled.
+    async fn read_pending(&mut self, draw: &mut Draw, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
+        (draw.waiting, draw.drawn) = (false, false);
+        let chunk = self.engine.model.chunk() as usize;
+        if self.pending > chunk && !self.run(cancel, chunk).await? {
+            return Ok(false);
+        }
+        self.prepare_masked().await?;
+        // Those that are here are of an earlier place.
+        self.logits.clear();
+        // A few that had to come are read one by one, where that is quicker.
+        while (2..=self.engine.model.most_one_by_one()).contains(&self.pending) {
             self.engine.model.turns.free().await;
             let token = self.ids[self.ids.len() - self.pending];
             self.step(&[token], 0)?;
             self.pending -= 1;
         }
-        Ok(())
+        let newest = self.ids[self.ids.len() - self.pending..].to_vec();
+        self.engine.model.turns.free().await;
+        let step = self.begin_step(&newest, 1)?;
+        let Some(first) = self.submit_parts(&step, plan::Draw::Host, cancel).await? else { return Ok(false) };
+        self.submit_waiting(&step, first);
+        self.pending = 0;
+        draw.waiting = true;
+        Ok(true)
     }
 
-    /// Queues what is left of a step, makes the mask while it runs, and queues the draw and a read-back of the token.
-    pub(super) async fn submit_and_draw_masked(
-        &mut self,
-        draw: &mut super::steps::Draw,
-        step: &Step,
-        first: usize,
-    ) -> Result<()> {
+    /// Queues what is left of a step, and puts its logits where they wait for their mask.
+    fn submit_waiting(&mut self, step: &Step, first: usize) {
         self.logits.clear();
-        self.submit(step, plan::Draw::Host, first..self.dispatches(step));
+        let model = &self.engine.model;
+        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
+        self.encode_into(&mut encoder, step, plan::Draw::Host, first..self.dispatches(step));
+        let bytes = 4 * u64::from(model.config.vocab_size);
+        encoder.copy_buffer_to_buffer(&model.scratch.logits, 0, &self.state.next.masked, 0, bytes);
+        model.gpu.queue().submit([encoder.finish()]);
         self.end_step(step);
-        self.pending = 0;
-        let Some(constrained) = &mut draw.constrained else { return Ok(()) };
-        match constrained.mask() {
-            Ok(mask) => {
-                let gpu = &self.engine.model.gpu;
-                gpu.write(&self.state.next.mask, 0, bytemuck::cast_slice(mask));
-            }
-            Err(error) => {
-                // The step has been: its logits are of use to whoever goes on.
-                self.logits = self.read_logits(1).await?;
-                return Err(error);
-            }
-        }
-        draw.reading = Some(self.read_drawn(draw, |session, encoder, by| {
-            if let Some(plan) = &session.masked {
-                plan.encode(encoder, step, by, 0..plan.dispatches().len(), session.engine.model.kv());
-            }
-        }));
-        Ok(())
+    }
+
+    /// The logits that wait for their mask.
+    pub(super) async fn waiting_logits(&self) -> Result<Vec<f32>> {
+        let model = &self.engine.model;
+        model.gpu.read(&self.state.next.masked, 0, model.config.vocab_size.into()).await
     }
 }

@@ -49,7 +49,8 @@ impl Session {
         let ends = Ends { vocab_size: logits.len() as u32, ..Ends::default() };
         gpu.write(&next.ends, 0, bytemuck::bytes_of(&ends));
         gpu.write(&next.control, 0, &[0; 16]);
-        gpu.write(&model.scratch.logits, 0, bytemuck::cast_slice(logits));
+        let place = if mask.is_some() { &next.masked } else { &model.scratch.logits };
+        gpu.write(place, 0, bytemuck::cast_slice(logits));
         if draw == Draw::Weighted {
             gpu.write(&next.drawing, 0, bytemuck::bytes_of(&Drawing::new(options, n)));
         }

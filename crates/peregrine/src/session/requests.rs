@@ -166,6 +166,7 @@ impl Session {
                     break;
                 };
                 answer.dropped_messages = dropped as u32;
+                draw.waiting = false;
             }
             let more = (answer.ids.len() as u32) + 1 < options.max_tokens;
             let forced = draw.forced()?;
@@ -187,6 +188,8 @@ impl Session {
                 // A stop text may end with it, and then begins earlier.
                 answer.text.push_str(&scan.push_control(control.unwrap_or_default()));
                 self.take_back();
+                // The step that was queued on it has been halted.
+                draw.waiting = false;
                 break;
             }
             let logprobs = options.logprobs.map(|top| match forced {

@@ -28,7 +28,9 @@ pub(super) struct Draw {
     /// A buffer to read the next one with.
     spare: Option<wgpu::Buffer>,
     /// Whether the session's logits are still on the GPU.
-    drawn: bool,
+    pub(super) drawn: bool,
+    /// Whether the newest token has been read, and its logits wait for a mask.
+    pub(super) waiting: bool,
     /// What may come.
     pub(super) constrained: Option<Constrained>,
 }
@@ -113,7 +115,9 @@ impl Session {
     pub(super) fn draw(&mut self, options: &GenerateOptions) -> Result<Draw> {
         let sampler = Sampler::new(options.sampling.clone())?;
         let tokenizer = &self.engine.tokenizer;
-        let ends: &[u32] = if options.ignore_end { &[] } else { tokenizer.end_tokens() };
+        // Under a grammar an end token ends the answer whenever it may come.
+        let ignores = options.ignore_end && options.grammar.is_none();
+        let ends: &[u32] = if ignores { &[] } else { tokenizer.end_tokens() };
         let vocab_size = self.engine.config().vocab_size;
         let on_gpu = options.sampling.is_plain() && options.logprobs.is_none() && ends.len() <= MAX_ENDS;
         let by = match options.sampling.is_greedy() {
@@ -128,7 +132,7 @@ impl Session {
             gpu.write(&self.state.next.ends, 0, bytemuck::bytes_of(&table));
         }
         let constrained = Constrained::begin(self, options)?;
-        Ok(Draw { sampler, by, reading: None, spare: None, drawn: false, constrained })
+        Ok(Draw { sampler, by, reading: None, spare: None, drawn: false, waiting: false, constrained })
     }
 
     /// The next token, or `None` when cancelled. `more`: another one will be wanted unless this one ends the answer.
@@ -138,7 +142,8 @@ impl Session {
         more: bool,
         cancel: Option<&dyn Fn() -> bool>,
     ) -> Result<Option<u32>> {
-        if draw.by == plan::Draw::Host || (self.pending == 0 && draw.reading.is_none()) {
+        let is_here = self.pending == 0 && draw.reading.is_none() && !draw.waiting;
+        if draw.by == plan::Draw::Host || is_here {
             if !self.catch_up(cancel).await? {
                 return Ok(None);
             }
@@ -162,14 +167,13 @@ impl Session {
         if cancel.is_some_and(|cancelled| cancelled()) {
             return Ok(None);
         }
+        if draw.constrained.is_some() {
+            return self.next_masked(draw, more, cancel).await;
+        }
         if draw.reading.is_none() {
             let chunk = self.engine.model.chunk() as usize;
             if self.pending > chunk && !self.run(cancel, chunk).await? {
                 return Ok(None);
-            }
-            if draw.constrained.is_some() {
-                self.prepare_masked().await?;
-                self.read_few().await?;
             }
             let newest = self.ids[self.ids.len() - self.pending..].to_vec();
             self.engine.model.turns.free().await;
@@ -177,20 +181,15 @@ impl Session {
             let Some(first) = self.submit_parts(&step, draw.by, cancel).await? else {
                 return Ok(None);
             };
-            if draw.constrained.is_some() {
-                self.submit_and_draw_masked(draw, &step, first).await?;
-            } else {
-                draw.reading = Some(self.submit_and_draw(draw, &step, first));
-                self.pending = 0;
-            }
+            draw.reading = Some(self.submit_and_draw(draw, &step, first));
+            self.pending = 0;
         }
         draw.drawn = true;
         let room = self.state.position < self.state.context_length;
-        let next = if more && room && draw.constrained.is_none() {
+        let next = if more && room {
             self.engine.model.turns.free().await;
             self.ahead = 1;
-            // The step runs on the token that was drawn last.
-            let step = self.begin(1, None, 1)?;
+            let step = self.begin_on_drawn()?;
             Some(self.submit_and_draw(draw, &step, 0))
         } else {
             None
@@ -198,10 +197,15 @@ impl Session {
         let Some(reading) = std::mem::replace(&mut draw.reading, next) else {
             return Err(Error::Gpu { detail: "no token is on its way".into() });
         };
+        self.drawn_token(draw, reading).await.map(Some)
+    }
+
+    /// The token that was drawn, once it is here.
+    pub(super) async fn drawn_token(&mut self, draw: &mut Draw, reading: Reading) -> Result<u32> {
         let (found, staging) = self.engine.model.gpu().arrive::<[u32; 4]>(reading).await?;
         draw.spare = Some(staging);
         match found.first() {
-            Some([_, token, 0, _]) => Ok(Some(*token)),
+            Some([_, token, 0, _]) => Ok(*token),
             _ => {
                 self.take_back();
                 self.logits = self.kept_logits().await?;
@@ -229,7 +233,9 @@ impl Session {
 
     /// After an answer: the logits come to the host.
     pub(super) async fn end(&mut self, draw: Draw) -> Result<()> {
-        if draw.drawn {
+        if draw.waiting {
+            self.logits = self.waiting_logits().await?;
+        } else if draw.drawn {
             self.logits = self.kept_logits().await?;
         }
         Ok(())
@@ -303,6 +309,11 @@ impl Session {
     /// Makes room and writes what the dispatches of a step read. `check` runs them one by one in between.
     pub(crate) fn begin_step(&mut self, ids: &[u32], rows: u32) -> Result<Step> {
         self.begin(ids.len() as u32, Some(ids), rows)
+    }
+
+    /// The same of one token, the one that was drawn last.
+    pub(super) fn begin_on_drawn(&mut self) -> Result<Step> {
+        self.begin(1, None, 1)
     }
 
     fn begin(&mut self, tokens: u32, ids: Option<&[u32]>, rows: u32) -> Result<Step> {

@@ -30,8 +30,7 @@ kernel! {
     /// The same of the tokens that a mask allows.
     MaskedCandidates = MASKED_CANDIDATES { THREADS: u32, PIECES: u32 }
     (
-        ends: uniform Ends, logits: read f32, mask: read u32, kept: write f32, masked: write u32, control: read u32,
-        found: write Candidate, bins: write u32,
+        ends: uniform Ends, mask: read u32, kept: write f32, masked: write u32, control: read u32, found: write Candidate, bins: write u32,
     )
 }
 
@@ -87,11 +86,10 @@ impl Model {
     pub(crate) fn masked_sample(&self, state: &State) -> Plan {
         let mut r = Recorder::new(self.target.tokens(false), &self.step);
         let n = &state.next;
-        let (ends, logits, kept, mask, masked) = (&n.ends, &self.scratch.logits, &n.kept, &n.mask, &n.masked);
+        let (ends, kept, mask, masked) = (&n.ends, &n.kept, &n.mask, &n.masked);
         let (control, found, bins) = (&n.control, &n.candidates, &n.bins);
         let (threads, all) = (r.target().candidates(), CANDIDATES);
-        let kernel =
-            MaskedCandidates { THREADS: threads, PIECES: all, ends, logits, mask, kept, masked, control, found, bins };
+        let kernel = MaskedCandidates { THREADS: threads, PIECES: all, ends, mask, kept, masked, control, found, bins };
         r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
         self.draw(&mut r, state, masked);
         Plan::new(&self.pipelines, r.finish())
