@@ -125,6 +125,11 @@ fn answers_follow_what_they_must() {
         assert!(["Paris", "Rome"].contains(&found["capital"].as_str().unwrap()) && found["large"].is_boolean());
         assert_eq!(found.as_object().unwrap().len(), 2);
     }
+    let golden: Value = serde_json::from_str(include_str!("../../../tests/golden/by-schema.json")).unwrap();
+    let schema = file("golden.json", &golden["schema"].to_string());
+    let asked =
+        ["--prompt", golden["prompt"].as_str().unwrap(), "--temperature", "0", "--json-schema", &schema, "--json"];
+    assert_eq!(json("generate", &asked)["ids"], golden["ids"]);
     let regex = json("generate", &[&base[..], &["--temperature", "0", "--regex", "-?[0-9]{3}"]].concat());
     assert!(regex["text"].as_str().unwrap().trim_start_matches('-').parse::<u32>().is_ok(), "{regex}");
     let grammar = file("grammar.lark", "start: \"<\" (\"a\" | \"b\") \">\"");

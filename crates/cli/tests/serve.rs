@@ -74,6 +74,13 @@ fn clients_get_what_openai_s_api_gives() {
         server.post("/v1/chat/completions", &brief(json!({"response_format": {"type": "regex", "regex": "("}})));
     assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("response_format.regex")));
 
+    let golden: Value = serde_json::from_str(include_str!("../../../tests/golden/by-schema.json")).unwrap();
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "golden", "strict": true, "schema": golden["schema"]}});
+    let asked = json!({"prompt": golden["prompt"], "response_format": format, "temperature": 0, "max_tokens": 60,
+        "return_token_ids": true});
+    assert_eq!(server.post("/v1/completions", &asked).json()["choices"][0]["token_ids"], golden["ids"]);
+
     let text = server.post("/v1/completions", &json!({ "prompt": "Once", "max_tokens": 4, "ignore_eos": true })).json();
     assert_eq!((&text["object"], &text["usage"]["completion_tokens"]), (&json!("text_completion"), &json!(4)));
 

@@ -27,6 +27,14 @@ const load = (page: Page, options: Pick<Peregrine.EngineOptions, "whenBusy" | "g
     return engine.info;
   }, options);
 
+/** tests/golden/by-schema.json */
+interface BySchema {
+  prompt: string;
+  schema: Record<string, unknown>;
+  ids: number[];
+  text: string;
+}
+
 const capital = golden("capital");
 const ITALY = capital.messages.map(({ content }) => content).join();
 
@@ -67,10 +75,11 @@ test("a memory budget makes the context smaller, or says what would fit", async 
   expect(seen.wrong).toContain("memoryBudget");
 });
 
-test("stops, biases, penalties, log-probabilities, several answers, plain completions", async ({ page, site }) => {
+test("stops, biases, penalties, log-probabilities, several answers, plain completions, a schema", async ({ page, site }) => {
   await open(page, await site.bare());
   await load(page);
-  const seen = await page.evaluate(async (messages) => {
+  const bySchema = JSON.parse(readFileSync(new URL("../../../tests/golden/by-schema.json", import.meta.url), "utf8")) as BySchema;
+  const seen = await page.evaluate(async ({ messages, bySchema }) => {
     const chat = async (params: object) => (await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 40, ...params })) as Peregrine.ChatCompletion;
     const text = (reply: Peregrine.ChatCompletion) => reply.choices[0]!.message.content!;
     const plain = text(await chat({}));
@@ -102,9 +111,13 @@ test("stops, biases, penalties, log-probabilities, several answers, plain comple
     const byIds = await engine.completions.create({ prompt: ids, temperature: 0, max_tokens: 8 });
     let pieces = "";
     for await (const chunk of await engine.completions.create({ prompt: ids, temperature: 0, max_tokens: 8, stream: true })) pieces += chunk.choices[0]?.text ?? "";
-    return { plain, cut, stopped, streamed, after, banned, likely, several, third, free, penalised, completion, longer, byIds, pieces };
-  }, capital.messages);
+    const response_format = { type: "json_schema" as const, json_schema: { name: "golden", strict: true, schema: bySchema.schema } };
+    const followed = await engine.completions.create({ prompt: bySchema.prompt, response_format, temperature: 0, max_tokens: 60, return_token_ids: true });
+    return { plain, cut, stopped, streamed, after, banned, likely, several, third, free, penalised, completion, longer, byIds, pieces, followed };
+  }, { messages: capital.messages, bySchema });
 
+  const { token_ids, text, finish_reason } = seen.followed.choices[0]!;
+  expect({ ids: token_ids, text, finish_reason }, "as natively").toEqual({ ids: bySchema.ids, text: bySchema.text, finish_reason: "stop" });
   expect(seen.plain).toBe(capital.answer);
   expect(seen.stopped.choices[0]!.message.content).toBe(seen.plain.slice(0, seen.plain.indexOf(seen.cut)));
   expect(seen.stopped.choices[0]!.finish_reason).toBe("stop");
