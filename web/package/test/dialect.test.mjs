@@ -57,6 +57,31 @@ test("the role developer is system where templates have no other; OpenAI's own f
   for (const [program, role] of [["vllm", "system"], ["llamacpp", "system"], ["other", "developer"]]) assert.equal(sent(program, body).messages[0].role, role);
 });
 
+test("formats: OpenAI's go as they are, others in the program's words, or are refused by name", () => {
+  const schema = { type: "json_schema", json_schema: { name: "x", schema: { type: "object" } } };
+  for (const program of ["peregrine", "vllm", "llamacpp", "other"]) assert.deepEqual(sent(program, { response_format: schema }).response_format, schema);
+  const [regex, choice, grammar] = [{ type: "regex", regex: "a+" }, { type: "choice", choice: ["yes", 'n"o\\'] }, { type: "grammar", grammar: "start: /a/" }];
+  for (const format of [regex, choice, grammar]) assert.deepEqual(sent("peregrine", { response_format: format }).response_format, format);
+  const vllm = sent("vllm", { response_format: regex });
+  assert.deepEqual([vllm.structured_outputs, vllm.response_format], [{ regex: "a+" }, undefined]);
+  assert.deepEqual(sent("vllm", { response_format: choice }).structured_outputs, { choice: choice.choice });
+  assert.equal(sent("llamacpp", { response_format: choice }).grammar, 'root ::= "yes" | "n\\U00000022o\\U0000005c"');
+  for (const [program, format] of [["vllm", grammar], ["llamacpp", regex], ["llamacpp", grammar], ["other", regex], ["other", choice], ["other", grammar]]) {
+    assert.throws(() => asked(program, { response_format: format }), { code: "not-supported", message: /^response_format: / });
+  }
+  assert.throws(() => asked("vllm", { response_format: { type: "choice", choice: [] } }), { code: "argument", message: /^response_format\.choice: / });
+});
+
+test("an answer of calls alone has no text", () => {
+  const calls = [{ id: "c", type: "function", function: { name: "f", arguments: "{}" } }];
+  const choice = { index: 0, finish_reason: "tool_calls", message: { role: "assistant", content: null, tool_calls: calls } };
+  const { answer } = wholeOf("chat", { choices: [choice] });
+  assert.deepEqual([answer.choices[0].message.content, answer.choices[0].message.tool_calls], [null, calls]);
+  const piece = new Pieces("chat").read({ choices: [{ index: 0, delta: { tool_calls: [{ index: 0, function: { arguments: "{" } }] }, finish_reason: null }] });
+  assert.equal(piece.weighs, true);
+  assert.deepEqual(piece.chunk.choices[0].delta.tool_calls, [{ index: 0, function: { arguments: "{" } }]);
+});
+
 test("bodies that are none", () => {
   for (const [body, code] of [["{", "invalid_json"], ["[]", "invalid_type"], ["null", "invalid_type"], ['{"stream":1}', "invalid_type"]]) {
     assert.throws(() => askedOf({ kind: "chat", body }, "other", "big"), (error) => error.code === "argument" && error.api.status === 400 && error.api.code === code);

@@ -56,6 +56,18 @@ test("streams: pieces, the end, counts; a stop; the end of max_tokens", async ()
   assert.deepEqual([likely.length, likely[0].top_logprobs.length, likely[0].token], [2, 2, likely[0].top_logprobs[0].token]);
 });
 
+test("answers by a schema, and of a choice", async () => {
+  const schema = { type: "object", properties: { city: { enum: ["Paris", "Rome"] } }, required: ["city"], additionalProperties: false };
+  const bySchema = await ask({ response_format: { type: "json_schema", json_schema: { name: "city", strict: true, schema } } });
+  assert.ok(["Paris", "Rome"].includes(JSON.parse(bySchema.choices[0].message.content).city));
+  const odd = 'n"o\\né€😀 [x]';
+  for (const choice of [["yes"], [odd]]) {
+    const chosen = await ask({ response_format: { type: "choice", choice } });
+    assert.equal(chosen.choices[0].message.content, choice[0]);
+  }
+  await assert.rejects(ask({ response_format: { type: "regex", regex: "a" } }), { code: "not-supported", message: /^response_format: llama\.cpp/ });
+});
+
 test("plain completions and engine.fetch", async () => {
   const { object, choices } = await engine.completions.create({ prompt: "The capital of", max_tokens: 3, temperature: 0 });
   assert.deepEqual([object, choices[0].finish_reason, typeof choices[0].text], ["text_completion", "length", "string"]);

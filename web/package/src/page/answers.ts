@@ -61,7 +61,9 @@ export function wholeOf(kind: "chat" | "completion", said: unknown): { answer: F
     const ids = choice["token_ids"] ? {} : { token_ids: undefined };
     if (kind === "completion") return { ...choice, text: String(choice["text"] ?? ""), logprobs: choice["logprobs"] ?? null, ...ids };
     const message = isObject(choice["message"]) ? choice["message"] : {};
-    return { ...choice, message: { refusal: null, ...message, role: "assistant", content: message["content"] ?? "" }, logprobs: choice["logprobs"] ?? null, ...ids };
+    // Nothing but calls of tools is no text, not an empty one.
+    const content = message["content"] ?? (Array.isArray(message["tool_calls"]) && message["tool_calls"].length > 0 ? null : "");
+    return { ...choice, message: { refusal: null, ...message, role: "assistant", content }, logprobs: choice["logprobs"] ?? null, ...ids };
   });
   const object = kind === "chat" ? "chat.completion" : "text_completion";
   return { answer: { ...said, object, choices: shaped }, hasIds: choices.every((choice) => Array.isArray(choice["token_ids"])) };

@@ -84,8 +84,28 @@ export function needsToKnow(request: Pick<ApiRequest, "kind" | "body">): boolean
   }
 }
 
+/** A text in llama.cpp's grammars. */
+const quoted = (text: string): string => `"${[...text].map((c) => (/[\w .,:;!?'()<>=+*/-]/.test(c) ? c : `\\U${c.codePointAt(0)!.toString(16).padStart(8, "0")}`)).join("")}"`;
+
+/** Formats of an answer beyond OpenAI's, in the words of those that have them. */
+function adaptFormat(body: Record<string, unknown>, program: Exclude<Program, "peregrine">): void {
+  const format = body["response_format"];
+  const kind = isObject(format) ? format["type"] : undefined;
+  if (!isObject(format) || (kind !== "regex" && kind !== "choice" && kind !== "grammar")) return;
+  const value = format[kind];
+  const isTexts = Array.isArray(value) && value.length > 0 && value.every((text) => typeof text === "string");
+  if (kind === "choice" ? !isTexts : typeof value !== "string") {
+    refuse("argument", `response_format.${kind}: expected ${kind === "choice" ? "a list of at least one text" : "a text"}`, { param: `response_format.${kind}`, code: "invalid_type" });
+  }
+  if (program === "vllm" && kind !== "grammar") body["structured_outputs"] = { [kind]: value };
+  else if (program === "llamacpp" && kind === "choice") body["grammar"] = `root ::= ${(value as string[]).map(quoted).join(" | ")}`;
+  else refuse("not-supported", `response_format: ${TITLES[program]} answers, which has no "${kind}" of this kind`, { param: "response_format", code: "unsupported_parameter" });
+  delete body["response_format"];
+}
+
 function adapt(body: Record<string, unknown>, program: Exclude<Program, "peregrine">, kind: ApiRequest["kind"]): string[] {
   const warnings: string[] = [];
+  adaptFormat(body, program);
   for (const [field, neutral] of Object.entries(OWN) as [keyof typeof OWN, unknown][]) {
     const value = body[field];
     if (value === undefined || value === null || value === neutral) {
