@@ -5,8 +5,8 @@ import { defineConfig } from "vite";
 
 const DIST = fileURLToPath(new URL("./dist/", import.meta.url));
 
-/** What only a document of its kind needs: kept when it is first used. */
-const LATER = /\.(?:bcmap|pfb|ttf)$|(?:pdf|mammoth|bcmap)[^/]*$|[\\/](?:cmaps|standard_fonts|wasm|iccs)[\\/]/i;
+/** What only a document of its kind needs, or no chat: kept when it is first used. */
+const LATER = /\.(?:bcmap|pfb|ttf)$|(?:pdf|mammoth|bcmap|grammar_bg)[^/]*$|[\\/](?:cmaps|standard_fonts|wasm|iccs)[\\/]/i;
 
 /** Tells the service worker which files there are, once they are written. */
 const listForServiceWorker = {
