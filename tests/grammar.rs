@@ -271,16 +271,20 @@ fn end_tokens_come_where_the_constraint_lets_them() {
 fn a_mask_without_tokens_is_an_error_and_the_session_goes_on() {
     for shapes in [ShapeClass::Hardware, ShapeClass::Software] {
         let mut session = open(shapes);
-        let nothing: Rc<dyn Grammar> = Rc::new(letters(&session, "", "", 2, 6));
-        for options in [greedy(&nothing), drawn(&nothing, 1), on_the_host(greedy(&nothing))] {
-            let failed = block_on(session.chat(&user("Tell me about a cat."), &options, &mut |_| true));
-            assert!(matches!(failed, Err(Error::Grammar { .. })), "{failed:?}");
-        }
+        let ask = || user("Tell me about a cat.");
         let free =
             GenerateOptions { max_tokens: 10, sampling: SamplingOptions::greedy(), ..GenerateOptions::default() };
-        let after = block_on(session.chat(&user("Tell me about a cat."), &free, &mut |_| true)).unwrap();
-        let fresh = block_on(beside(&session).chat(&user("Tell me about a cat."), &free, &mut |_| true)).unwrap();
-        assert_eq!(after.ids, fresh.ids);
+        let fresh = block_on(beside(&session).chat(&ask(), &free, &mut |_| true)).unwrap();
+        // At once, and behind some tokens of an answer.
+        for begins in ["", "A cat has"] {
+            let nothing: Rc<dyn Grammar> = Rc::new(letters(&session, "", begins, 20, 20));
+            for options in [greedy(&nothing), drawn(&nothing, 1), on_the_host(greedy(&nothing))] {
+                let failed = block_on(session.chat(&ask(), &options, &mut |_| true));
+                assert!(matches!(failed, Err(Error::Grammar { .. })), "{failed:?}");
+                let after = block_on(session.chat(&ask(), &free, &mut |_| true)).unwrap();
+                assert_eq!((&after.ids, after.prompt_tokens), (&fresh.ids, fresh.prompt_tokens), "{begins}");
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::*;
 
 thread_local! {
     // llguidance wants what threads may share, and a function of JavaScript belongs to its own: here it is found again.
-    static ENCODERS: RefCell<Vec<Function>> = const { RefCell::new(Vec::new()) };
+    static ENCODERS: RefCell<Vec<Option<Function>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Bytes, and who encodes.
@@ -31,10 +31,16 @@ impl JsWords {
         });
         let ends_at = ends_at.collect();
         let encoder = ENCODERS.with_borrow_mut(|encoders| {
-            encoders.push(encode);
+            encoders.push(Some(encode));
             encoders.len() - 1
         });
         Self { bytes, ends_at, controls: controls.iter().copied().collect(), ends, encoder }
+    }
+}
+
+impl Drop for JsWords {
+    fn drop(&mut self) {
+        ENCODERS.with_borrow_mut(|encoders| encoders[self.encoder] = None);
     }
 }
 
@@ -58,7 +64,7 @@ impl Words for JsWords {
     }
 
     fn encode(&self, text: &str) -> Option<Vec<u32>> {
-        let encoder = ENCODERS.with_borrow(|encoders| encoders.get(self.encoder).cloned())?;
+        let encoder = ENCODERS.with_borrow(|encoders| encoders.get(self.encoder).cloned().flatten())?;
         let ids = encoder.call1(&JsValue::NULL, &text.into()).ok()?;
         Some(ids.dyn_into::<Uint32Array>().ok()?.to_vec())
     }

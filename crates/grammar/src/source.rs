@@ -53,6 +53,7 @@ fn whole(regex: &str) -> &str {
 
 /// The expression that matches this text alone.
 fn literal(text: &str) -> String {
-    let escape = |c: char| c.is_ascii_punctuation();
+    // With a backslash these two are borders of words.
+    let escape = |c: char| c.is_ascii_punctuation() && !matches!(c, '<' | '>');
     text.chars().flat_map(|c| escape(c).then_some('\\').into_iter().chain([c])).collect()
 }

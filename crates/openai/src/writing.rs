@@ -114,10 +114,12 @@ impl<'a, S: Shape> Writer<'a, S> {
         let first = self.calls;
         let mut reason = FinishReason::of(finish);
         if let Some(parser) = self.parser.as_mut().filter(|_| reason.is_some()) {
-            let rest = parser.finish(finish == Finish::Stop);
+            // What a stop text has cut off is not completed.
+            let is_whole = finish == Finish::Stop && !answer.stop_text;
+            let rest = parser.finish(is_whole);
             text.push_str(&rest.text);
             calls.extend(rest.calls.into_iter().map(|news| ToolCall::piece(news, |i| self.shape.call_id(first + i))));
-            if parser.calls() > 0 && finish == Finish::Stop {
+            if parser.calls() > 0 && is_whole {
                 reason = Some(FinishReason::ToolCalls);
             }
         }

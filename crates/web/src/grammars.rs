@@ -27,17 +27,23 @@ extern "C" {
     fn accept(this: &JsConstraint, token: u32) -> std::result::Result<(), JsValue>;
     #[wasm_bindgen(method, catch)]
     fn forced(this: &JsConstraint) -> std::result::Result<Uint32Array, JsValue>;
-    #[wasm_bindgen(method, js_name = mayEnd)]
-    fn may_end(this: &JsConstraint) -> bool;
-    #[wasm_bindgen(method, js_name = isFinished)]
-    fn is_finished(this: &JsConstraint) -> bool;
+    #[wasm_bindgen(method, catch, js_name = mayEnd)]
+    fn may_end(this: &JsConstraint) -> std::result::Result<bool, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = isFinished)]
+    fn is_finished(this: &JsConstraint) -> std::result::Result<bool, JsValue>;
 }
 
-/// The error that was thrown: one of a grammar has a `place`.
+/// The error that was thrown: one of a grammar has a `place`. Anything else is a fault of the module, which is then not to be relied on.
 fn failed(thrown: &JsValue) -> Error {
     let text = |name: &str| Reflect::get(thrown, &name.into()).ok().and_then(|value| value.as_string());
     let detail = text("message").unwrap_or_default();
-    Error::Grammar { place: text("place").unwrap_or_else(|| "the module of grammars".into()), detail }
+    match text("place") {
+        Some(place) => Error::Grammar { place, detail },
+        None => Error::Grammar {
+            place: "the module of grammars".into(),
+            detail: format!("it failed ({detail}): make the grammar simpler, and load the page again"),
+        },
+    }
 }
 
 impl Compiler for JsGrammars {
@@ -81,11 +87,12 @@ impl Constraint for JsConstraint {
     }
 
     fn may_end(&mut self) -> bool {
-        JsConstraint::may_end(self)
+        // Where this fails so does the mask, which says why.
+        JsConstraint::may_end(self).unwrap_or(false)
     }
 
     fn is_finished(&mut self) -> bool {
-        JsConstraint::is_finished(self)
+        JsConstraint::is_finished(self).unwrap_or(false)
     }
 }
 

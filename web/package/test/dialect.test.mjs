@@ -72,11 +72,33 @@ test("formats: OpenAI's go as they are, others in the program's words, or are re
   assert.throws(() => asked("vllm", { response_format: { type: "choice", choice: [] } }), { code: "argument", message: /^response_format\.choice: / });
 });
 
+test("tools: a choice by name goes to llama.cpp as the only tool, which is required", () => {
+  const tools = ["f", "g"].map((name) => ({ type: "function", function: { name } }));
+  const choice = { type: "function", function: { name: "g" } };
+  for (const program of ["peregrine", "vllm", "other"]) assert.deepEqual(sent(program, { tools, tool_choice: choice }).tool_choice, choice);
+  const { tools: [only, ...more], tool_choice, parallel_tool_calls } = sent("llamacpp", { tools, tool_choice: choice });
+  assert.deepEqual([only, more, tool_choice, parallel_tool_calls], [tools[1], [], "required", true]);
+  assert.equal(sent("llamacpp", { tools, parallel_tool_calls: false }).parallel_tool_calls, false);
+  assert.throws(() => asked("llamacpp", { tools, tool_choice: { type: "function", function: { name: "h" } } }), { code: "argument", message: /^tool_choice: there is no tool "h"/ });
+});
+
+test("formats of plain completions", () => {
+  const schema = { type: "object", properties: {} };
+  const format = { type: "json_schema", json_schema: { name: "x", schema } };
+  const { json_schema, response_format } = sent("llamacpp", { response_format: format }, "completion");
+  assert.deepEqual([json_schema, response_format], [schema, undefined]);
+  assert.deepEqual(sent("llamacpp", { response_format: { type: "json_object" } }, "completion").json_schema, { type: "object" });
+  assert.deepEqual(sent("vllm", { response_format: format }, "completion").response_format, format);
+  assert.throws(() => asked("other", { response_format: format }, "completion"), { code: "not-supported", message: /^response_format: / });
+});
+
 test("an answer of calls alone has no text", () => {
   const calls = [{ id: "c", type: "function", function: { name: "f", arguments: "{}" } }];
   const choice = { index: 0, finish_reason: "tool_calls", message: { role: "assistant", content: null, tool_calls: calls } };
   const { answer } = wholeOf("chat", { choices: [choice] });
   assert.deepEqual([answer.choices[0].message.content, answer.choices[0].message.tool_calls], [null, calls]);
+  const without = wholeOf("chat", { choices: [{ index: 0, finish_reason: "stop", message: { content: "x", tool_calls: [] } }] });
+  assert.equal("tool_calls" in without.answer.choices[0].message, false);
   const piece = new Pieces("chat").read({ choices: [{ index: 0, delta: { tool_calls: [{ index: 0, function: { arguments: "{" } }] }, finish_reason: null }] });
   assert.equal(piece.weighs, true);
   assert.deepEqual(piece.chunk.choices[0].delta.tool_calls, [{ index: 0, function: { arguments: "{" } }]);

@@ -148,7 +148,7 @@ fn expressions_match_the_whole_answer() {
 
 #[test]
 fn a_choice_is_one_of_its_texts() {
-    let texts = ["yes", "no", "yes, but", "c++ (or \"C\")?", "zwei\nZeilen", "日本", "/a\\b/"];
+    let texts = ["yes", "no", "yes, but", "c++ (or \"C\")?", "zwei\nZeilen", "日本", "/a\\b/", "<b>", "a -> b"];
     let spec = Spec::Choice(texts.map(String::from).to_vec());
     for text in texts {
         assert!(takes(&spec, text), "{text}");

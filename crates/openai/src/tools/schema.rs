@@ -54,18 +54,25 @@ pub(super) fn arguments(tool: &Tool, at: &str) -> Value {
 
 /// With references to its own parts leading there.
 fn moved(schema: Value, at: &str) -> Value {
+    relocated(schema, at, false)
+}
+
+/// `are_names`: the fields of this object are no keywords, but names of schemas.
+fn relocated(schema: Value, at: &str, are_names: bool) -> Value {
+    const NAMES: [&str; 5] = ["properties", "patternProperties", "dependentSchemas", "$defs", "definitions"];
     match schema {
-        Value::Array(items) => items.into_iter().map(|item| moved(item, at)).collect(),
+        Value::Array(items) => items.into_iter().map(|item| relocated(item, at, false)).collect(),
         Value::Object(fields) => {
             let one = |(name, value): (String, Value)| {
                 let value = match (name.as_str(), value) {
+                    (_, value) if are_names => relocated(value, at, false),
                     ("$ref", Value::String(to)) => Value::String(match to.strip_prefix('#') {
                         Some(rest) => format!("{at}{rest}"),
                         None => to,
                     }),
                     // Values, not schemas.
                     ("const" | "enum" | "default" | "examples", value) => value,
-                    (_, value) => moved(value, at),
+                    (_, value) => relocated(value, at, NAMES.contains(&name.as_str())),
                 };
                 (name, value)
             };

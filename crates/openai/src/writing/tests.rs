@@ -25,6 +25,7 @@ fn generated(text: &str, finish: Finish) -> Generated {
         text: text.into(),
         ids: vec![1],
         finish,
+        stop_text: false,
         prompt_tokens: 1,
         cached_tokens: 0,
         dropped_messages: 0,

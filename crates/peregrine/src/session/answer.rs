@@ -88,6 +88,8 @@ pub struct Generated {
     pub ids: Vec<u32>,
     /// Why it ended.
     pub finish: Finish,
+    /// A stop text ended it.
+    pub stop_text: bool,
     /// Tokens of the prompt, read now or before.
     pub prompt_tokens: u32,
     /// Those of them that had been read before.
@@ -107,6 +109,7 @@ impl Generated {
             text: String::new(),
             ids: Vec::new(),
             finish,
+            stop_text: false,
             prompt_tokens,
             cached_tokens,
             dropped_messages: 0,

@@ -126,6 +126,8 @@ impl Session {
             }
         };
         self.engine.model.gpu.write(&self.state.next.mask, 0, bytemuck::cast_slice(mask));
+        // The draw has a list where steps have their logits.
+        self.engine.model.turns.free().await;
         let step = Step { tokens: 1, ..Step::default() };
         let reading = self.read_drawn(draw, |session, encoder, by| {
             if let Some(plan) = &session.masked {

@@ -142,6 +142,8 @@ impl Session {
         let mut answer = Generated::new(Finish::Length, prompt_tokens, cached_tokens);
         // All text that the session has read, with a stop text and what came with its last token.
         let mut written = String::new();
+        // What the text before it was. It is put back with the answer: one that is given up half-way leaves none.
+        let mut consumed = None;
         let start = Instant::now();
         let mut first = start;
         if !self.keep_prompt(options.cancel.as_deref()).await? {
@@ -167,6 +169,7 @@ impl Session {
                 };
                 answer.dropped_messages = dropped as u32;
                 draw.waiting = false;
+                consumed = self.consumed.take();
             }
             let more = (answer.ids.len() as u32) + 1 < options.max_tokens;
             let forced = draw.forced()?;
@@ -187,15 +190,18 @@ impl Session {
                 answer.finish = Finish::Stop;
                 // A stop text may end with it, and then begins earlier.
                 answer.text.push_str(&scan.push_control(control.unwrap_or_default()));
-                self.take_back();
                 // The step that was queued on it has been halted.
-                draw.waiting = false;
+                draw.waiting &= self.ahead == 0;
+                self.take_back();
                 break;
             }
             let logprobs = options.logprobs.map(|top| match forced {
                 Some(token) => Logprobs::certain(token, top),
                 None => draw.logprobs(&self.logits, token, top),
             });
+            if answer.ids.is_empty() {
+                consumed = self.consumed.take();
+            }
             draw.accept(token)?;
             answer.ids.push(token);
             self.accept(token);
@@ -212,11 +218,14 @@ impl Session {
                 break;
             }
             if scan.stopped() {
-                answer.finish = Finish::Stop;
+                (answer.finish, answer.stop_text) = (Finish::Stop, true);
                 break;
             }
         }
         self.end(draw).await?;
+        if !answer.ids.is_empty() {
+            self.consumed = consumed;
+        }
         let rest = stream.finish();
         written.push_str(&rest);
         answer.text.push_str(&scan.push(&rest));

@@ -42,7 +42,8 @@ export function usageOf(given: unknown, timings: unknown, times: Times): Usage |
 }
 
 /** The fields that have a value. */
-const given = (fields: Fields): Fields => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined));
+const given = (fields: Fields): Fields =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined && !(Array.isArray(value) && value.length === 0)));
 
 /** The choices, each with its number, or undefined where there are none to read. */
 function choicesOf(value: unknown): Fields[] | undefined {
@@ -61,9 +62,11 @@ export function wholeOf(kind: "chat" | "completion", said: unknown): { answer: F
     const ids = choice["token_ids"] ? {} : { token_ids: undefined };
     if (kind === "completion") return { ...choice, text: String(choice["text"] ?? ""), logprobs: choice["logprobs"] ?? null, ...ids };
     const message = isObject(choice["message"]) ? choice["message"] : {};
-    // Nothing but calls of tools is no text, not an empty one.
-    const content = message["content"] ?? (Array.isArray(message["tool_calls"]) && message["tool_calls"].length > 0 ? null : "");
-    return { ...choice, message: { refusal: null, ...message, role: "assistant", content }, logprobs: choice["logprobs"] ?? null, ...ids };
+    const { tool_calls: calls, ...rest } = message;
+    const hasCalls = Array.isArray(calls) && calls.length > 0;
+    // Nothing but calls of tools is no text, not an empty one; and no calls are no list of them.
+    const content = message["content"] ?? (hasCalls ? null : "");
+    return { ...choice, message: { refusal: null, ...rest, role: "assistant", content, ...(hasCalls ? { tool_calls: calls } : {}) }, logprobs: choice["logprobs"] ?? null, ...ids };
   });
   const object = kind === "chat" ? "chat.completion" : "text_completion";
   return { answer: { ...said, object, choices: shaped }, hasIds: choices.every((choice) => Array.isArray(choice["token_ids"])) };

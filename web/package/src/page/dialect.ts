@@ -103,9 +103,34 @@ function adaptFormat(body: Record<string, unknown>, program: Exclude<Program, "p
   delete body["response_format"];
 }
 
+/** llama.cpp takes a choice by name for "auto", and one call at a time unless it is told otherwise. */
+function adaptTools(body: Record<string, unknown>, program: Exclude<Program, "peregrine">): void {
+  const { tools, tool_choice: choice } = body;
+  if (program !== "llamacpp" || !Array.isArray(tools) || tools.length === 0) return;
+  body["parallel_tool_calls"] ??= true;
+  const name = isObject(choice) && isObject(choice["function"]) ? choice["function"]["name"] : undefined;
+  if (name === undefined) return;
+  body["tools"] = tools.filter((tool) => isObject(tool) && isObject(tool["function"]) && tool["function"]["name"] === name);
+  if ((body["tools"] as unknown[]).length === 0) refuse("argument", `tool_choice: there is no tool ${JSON.stringify(name)}`, { param: "tool_choice", code: "invalid_value" });
+  body["tool_choice"] = "required";
+}
+
+/** OpenAI's formats of plain completions, which OpenAI's API does not have there. */
+function adaptPlainFormat(body: Record<string, unknown>, program: Exclude<Program, "peregrine">): void {
+  const format = body["response_format"];
+  if (!isObject(format) || format["type"] === "text") return void delete body["response_format"];
+  if (program === "vllm") return;
+  const { json_schema: given } = format;
+  if (program !== "llamacpp") refuse("not-supported", `response_format: ${TITLES[program]} answers, which may not have it for plain completions; ask for a chat completion`, { param: "response_format", code: "unsupported_parameter" });
+  body["json_schema"] = (isObject(given) ? given["schema"] : undefined) ?? { type: "object" };
+  delete body["response_format"];
+}
+
 function adapt(body: Record<string, unknown>, program: Exclude<Program, "peregrine">, kind: ApiRequest["kind"]): string[] {
   const warnings: string[] = [];
   adaptFormat(body, program);
+  adaptTools(body, program);
+  if (kind === "completion") adaptPlainFormat(body, program);
   for (const [field, neutral] of Object.entries(OWN) as [keyof typeof OWN, unknown][]) {
     const value = body[field];
     if (value === undefined || value === null || value === neutral) {

@@ -76,7 +76,14 @@ async function post(kind: "chat" | "completion", request: Request, requests: Req
 
 async function models(id: string | undefined, request: Request, requests: Requests): Promise<Response> {
   try {
-    const list = await requests.link.call("models", null).result;
+    const { signal } = request;
+    const pending = requests.link.call("models", null);
+    const stopped = new Promise<never>((_, reject) => {
+      const stop = () => (pending.abort(), reject(signal.reason as Error));
+      if (signal.aborted) stop();
+      else signal.addEventListener("abort", stop, { once: true });
+    });
+    const list = await Promise.race([pending.result, stopped]);
     if (id === undefined) return respond(200, list);
     const { data } = JSON.parse(list) as { data: { id: string }[] };
     const found = data.find((model) => model.id === id);

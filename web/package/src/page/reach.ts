@@ -23,8 +23,11 @@ function reasonOf(thrown: unknown): string {
   return detail ? `${message}: ${detail}` : message;
 }
 
-/** What to say of a request that failed without an answer. Asking again is of no use where it is final. */
-export async function diagnose(url: URL, told: Told, cause: unknown, signal: AbortSignal): Promise<{ error: PeregrineError; isFinal: boolean }> {
+/**
+ * What to say of a request that failed without an answer. Asking again is of no use where it is final. `wasRead`: this page has read an
+ * answer of that server before, so it may.
+ */
+export async function diagnose(url: URL, told: Told, cause: unknown, signal: AbortSignal, wasRead: boolean): Promise<{ error: PeregrineError; isFinal: boolean }> {
   const unreachable = (why: string) =>
     makeError("server-unreachable", `${told.address}: the server cannot be reached: ${told.hide(why)}`, {
       cause,
@@ -39,9 +42,12 @@ export async function diagnose(url: URL, told: Told, cause: unknown, signal: Abo
     () => true,
     () => false,
   );
+  if (isThere && wasRead) {
+    return { error: unreachable("what answers now lets no page read it; it may be what stands before the server, as long as that is away"), isFinal: false };
+  }
   if (isThere) {
     const allow = `vLLM: --allowed-origins '["${origin}"]'; peregrine serve: --allowed-origins ${origin}`;
-    return { error: unreachable(`it answers, but does not allow this page's origin (CORS); start it so that it does (${allow})`), isFinal: true };
+    return { error: unreachable(`it answers, but does not allow this page's origin (CORS), or what stands before it answers with an error; start it so that it does (${allow})`), isFinal: true };
   }
   const asked = isNear(url) ? "; browsers may ask the person before a page reaches this machine or the local network, and Safari lets no https page" : "";
   return { error: unreachable(`${reason}${asked}`), isFinal: false };

@@ -58,6 +58,8 @@ export class Remote implements Backend {
   readonly #open = new Set<AbortController>();
   #program: Program | undefined;
   #isClosed = false;
+  /** Some answer could be read. */
+  #wasRead = false;
 
   constructor({ base, apiKey, model, log, wait = pause }: RemoteOptions) {
     this.#base = base;
@@ -131,9 +133,10 @@ export class Remote implements Backend {
       response = await fetch(url, { method: body === undefined ? "GET" : "POST", headers, body: body ?? null, signal, redirect: "manual", cache: "no-store" });
     } catch (cause) {
       if (signal.aborted) throw cause;
-      const { error, isFinal } = await diagnose(url, this.#told, cause, signal);
+      const { error, isFinal } = await diagnose(url, this.#told, cause, signal, this.#wasRead);
       throw isFinal ? error : new MayPass(error);
     }
+    this.#wasRead = true;
     if (response.ok) return response;
     const error = await refused(response, this.#told);
     throw mayPass(response.status) || response.status === 409 ? new MayPass(error, response) : error;

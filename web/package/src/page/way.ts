@@ -47,10 +47,11 @@ export class Way implements Backend {
     const hear = (event: Calls[C]["event"]) => ((hasTold ||= event !== ""), onEvent?.(event));
     let pending = backend.call(call, request, hear);
     const result = pending.result.catch(async (error: PeregrineError) => {
-      // A model that loads may still have no room for a conversation.
-      if (error.code === "out-of-memory") this.broke(error, false);
+      const isAnswer = call === "respond" && !(request as Calls["respond"]["request"]).onlyRead;
+      // A model that loads may still have no room for a conversation. What else has none (logits, a state) says so, and no more.
+      if (error.code === "out-of-memory" && isAnswer) this.broke(error, false);
       // What the server says does not go on where the device has stopped: half an answer stays one, and fails.
-      const isAsked = call === "respond" || call === "models";
+      const isAsked = isAnswer || call === "models";
       if (!isAsked || hasTold || isAborted || !(await this.#moving)) throw this.#end.signal.aborted ? makeError("disposed", "the engine has been disposed") : error;
       if (isAborted) throw makeError("cancelled", "stopped");
       pending = this.#place.backend.call(call, request, onEvent);

@@ -20,3 +20,11 @@ export async function grammarsOf(engine: WebEngine, wasm: LoadRequest["grammarWa
   }
   return grammars;
 }
+
+/** Before the engine is freed: what was made for it is, too. */
+export function forgetGrammars(engine: WebEngine | undefined): void {
+  const grammars = engine && made.get(engine);
+  if (!grammars) return;
+  made.delete(engine);
+  grammars.free();
+}

@@ -9,7 +9,7 @@ import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
 import type { Usage } from "../openai.js";
 import { sharedBy, type ApiRequest, type ApiResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Port, type Progress, type ToWorker } from "../protocol.js";
 import { blobSource, openSources, type Sources } from "../download/source.js";
-import { grammarsOf } from "./grammars.js";
+import { forgetGrammars, grammarsOf } from "./grammars.js";
 import { begin } from "./wasm.js";
 
 /** A page that talks with the worker. */
@@ -356,6 +356,7 @@ export class Server {
       client.session?.free();
       client.session = undefined;
     }
+    forgetGrammars(this.#engine);
     this.#engine?.free();
     this.#engine = undefined;
     this.#lost = undefined;
@@ -405,6 +406,7 @@ export class Server {
     this.#disposing = true;
     for (const sources of this.#opened) sources.close();
     this.#gpu?.forget();
+    forgetGrammars(this.#engine);
     this.#engine?.free();
     this.#engine = undefined;
     // After the farewell.
