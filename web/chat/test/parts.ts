@@ -2,8 +2,10 @@
 
 export * as local from "../src/app/local.js";
 export { holdNotice, notice } from "../src/app/notices.js";
+export { Choosing } from "../src/app/choosing.js";
 export { Documents } from "../src/app/documents.js";
 export { Sender } from "../src/app/sending.js";
+export { Sent } from "../src/app/sent.js";
 export { Talk } from "../src/app/talk.js";
 export { Database } from "../src/store/database.js";
 export { openDatabase } from "../src/store/open.js";

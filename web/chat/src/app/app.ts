@@ -1,12 +1,13 @@
 /** What the page consists of, apart from how it looks. */
 
-import { effect, signal, type Signal } from "@preact/signals";
+import { effect, signal, untracked, type Signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
-import { speak, t, wantedLanguage } from "../i18n/index.js";
+import { language, speak, t, wantedLanguage } from "../i18n/index.js";
 import { Locks } from "../store/liveness.js";
 import { openDatabase, type Opened } from "../store/open.js";
 import { Store } from "../store/store.js";
+import { Choosing } from "./choosing.js";
 import { Documents } from "./documents.js";
 import { hasChats, importChats } from "./files.js";
 import { beginsLikeModel, Models } from "./models.js";
@@ -14,7 +15,9 @@ import { nameOf, type Offer } from "./offers.js";
 import { tell } from "./notices.js";
 import { keptSettings, type Settings } from "./settings.js";
 import { Sender } from "./sending.js";
+import { Sent } from "./sent.js";
 import { Talk } from "./talk.js";
+import { Aloud, Dictation } from "./voice.js";
 
 /** Dialogs of the page; one at a time is open. */
 export type DialogName = "settings" | "models" | "instructions" | "trash" | "keys";
@@ -33,7 +36,11 @@ export class App {
   readonly models: Models;
   readonly talk: Talk;
   readonly documents: Documents;
+  readonly sent: Sent;
   readonly sender: Sender;
+  readonly dictation = new Dictation(language);
+  readonly aloud = new Aloud();
+
   /** A model is loaded, saved chats are imported; whatever else comes goes along with the next question, and never takes the place of a model. */
   async take(files: readonly File[]): Promise<void> {
     for (const file of files) {
@@ -64,8 +71,15 @@ export class App {
     });
     this.talk = new Talk({ store: this.store, locks, models: this.models, settings: this.settings });
     const db = this.store.then(({ db }) => db);
-    this.documents = new Documents(db, this.talk, this.models, this.settings);
+    const choosing = new Choosing(this.models, this.settings);
+    this.documents = new Documents(db, this.talk, choosing);
+    this.sent = new Sent(db, this.talk, choosing, this.documents);
     this.sender = new Sender(this.talk, this.documents);
+    // What is said is the chat's that is open.
+    effect(() => {
+      void this.talk.chat.value;
+      untracked(() => (this.aloud.stop(), this.dictation.stop()));
+    });
   }
 
   /** Changes what is kept; where the browser does not let it, the page says so. Whether it was done. */
