@@ -2,7 +2,7 @@
 
 import axe from "axe-core";
 import type { Page } from "@playwright/test";
-import { fakeEngine, release } from "../fake.js";
+import { fakeEngine, READS, release, step } from "../fake.js";
 import { answers, expect, failure, messageBox, openReady, say, test } from "../support.js";
 
 const titles = (page: Page) => page.locator("#chat-list .chat-title");
@@ -341,51 +341,6 @@ test("a document: the person chooses what of it is read, and sees the passages",
   await expect(long).toHaveValue("passages");
   await expect(long.locator("option").first()).toBeDisabled();
 });
-
-/**
- * The engine of {@link fakeEngine}, which reads: a token is a character, and each step of reading waits for {@link step}. It tells the rest
- * of the page's questions as the other does.
- */
-const READS = `
-  let before = "";
-  const written = (messages) => messages.map(({ role, content }) => "<|im_start|>" + role + "\\n" + content + "<|im_end|>\\n").join("");
-  const stopped = new Set();
-  const steps = new BroadcastChannel("steps");
-  const post = self.postMessage.bind(self);
-  /** Tokens and what had been read, where the playing engine says none of it. */
-  let costs;
-  self.postMessage = (message) => {
-    const { result } = message;
-    if (result?.memory) result.model.contextLength = 100000;
-    if (costs && result && "promptTokens" in result) Object.assign(result, { promptTokens: costs[0], cachedTokens: costs[1] });
-    if (costs && result?.usage) Object.assign(result.usage, { prompt_tokens: costs[0] }, { prompt_tokens_details: { ...result.usage.prompt_tokens_details, cached_tokens: costs[1] } });
-    post(message);
-  };
-  self.addEventListener("message", async (event) => {
-    const { type, id, call, request } = event.data;
-    if (type === "abort") stopped.add(id);
-    if (type !== "call" || (call !== "answer" && call !== "respond")) return;
-    const body = request.body ? JSON.parse(request.body) : request;
-    const text = body.messages ? written(body.messages) : typeof body.prompt === "string" ? body.prompt : String.fromCodePoint(...body.prompt);
-    let same = 0;
-    while (same < before.length && before[same] === text[same]) same++;
-    const reads = request.onlyRead || request.maxTokens === 0;
-    costs = [text.length + (reads ? 0 : 22), same];
-    before = text;
-    if (!reads || body.messages) return;
-    event.stopImmediatePropagation();
-    await new Promise((go) => {
-      steps.onmessage = go;
-      const timer = setInterval(() => stopped.has(id) && go(), 5);
-      steps.addEventListener("message", () => clearInterval(timer));
-    });
-    const [prompt_tokens, cached_tokens] = costs;
-    const old = { text: "", ids: [], finish: stopped.has(id) ? "cancelled" : "length", promptTokens: prompt_tokens, cachedTokens: cached_tokens, droppedMessages: 0, prefillSeconds: 1, decodeSeconds: 0, stateBytes: 1 };
-    const usage = { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens, prompt_tokens_details: { cached_tokens, dropped_messages: 0 }, timings: { prefill_ms: 10, decode_ms: 0, tokens_per_second: 0 } };
-    post({ type: "result", id, result: { ...old, usage, cancelled: stopped.has(id) } });
-  });
-`;
-const step = (page: Page) => page.evaluate(() => new BroadcastChannel("steps").postMessage("go"));
 
 test("a long document: how far it is read, stopped, gone on with; the next question does not read it again", async ({ page, site }) => {
   await openReady(page, await site.start(fakeEngine(READS)));

@@ -14,8 +14,10 @@ import { beginsLikeModel, Models } from "./models.js";
 import { nameOf, type Offer } from "./offers.js";
 import { tell } from "./notices.js";
 import { keptSettings, type Settings } from "./settings.js";
+import { draftOf, joined, putDraft } from "./local.js";
 import { Sender } from "./sending.js";
 import { Sent } from "./sent.js";
+import { sharedId, takeShared } from "./shared.js";
 import { Talk } from "./talk.js";
 import { Aloud, Dictation } from "./voice.js";
 
@@ -52,6 +54,23 @@ export class App {
       else others.push(file);
     }
     await this.documents.attach(others);
+  }
+
+  /** Begins with what the address says. */
+  begin(): void {
+    const shared = sharedId(location.search);
+    this.talk.begin();
+    this.models.begin();
+    if (shared !== null) void this.#takeShared(shared);
+  }
+
+  /** What another app has shared waits beside the box of a new chat; whatever it is, it takes the place of nothing. */
+  async #takeShared(id: string): Promise<void> {
+    const found = await takeShared(id);
+    if (!found) return tell(t("app.notShared"));
+    if (found.text !== "") putDraft(null, joined(draftOf(null), found.text));
+    this.talk.open(null);
+    await this.documents.attach(found.files);
   }
 
   /** Opens the chooser for model files; the page puts it there. */

@@ -127,7 +127,7 @@ export function languageOf(text: string, page: string): string {
     const found = SCRIPTS.find(([script]) => script.test(letters.join("")));
     if (found) return found[1];
   }
-  return SCRIPTS.some(([, code]) => code === page) ? "en" : page;
+  return latin > 0 && SCRIPTS.some(([, code]) => code === page) ? "en" : page;
 }
 
 /** Reads answers aloud. */
