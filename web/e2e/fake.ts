@@ -9,7 +9,7 @@ import { sendBytes } from "./support.js";
 
 /**
  * Questions may say: [slow] a word every 40 ms, 4000 of them: it is stopped; [never] nothing until it is stopped; [once] the same, from the second time on; [fail] an error after some words;
- * [full] the context is too short; [told] what the instructions are; [say TEXT] exactly that. Whatever else is asked is answered with its own words and a number.
+ * [full] the context is too short; [told] what the instructions are; [say TEXT] exactly that; [stream TEXT] the same, some words at a time. Whatever else is asked is answered with its own words and a number.
  */
 const WORKER = `
   let serial = 0;
@@ -50,10 +50,11 @@ const WORKER = `
     };
     if (request.onlyRead) return result("length");
     if (asked.includes("[full]") && !drops) return tell({ type: "error", error: { code: "context-full", message: "5000 tokens; 4096 fit" } });
+    const streamed = /\\[stream ([^]*)\\]$/.exec(asked)?.[1];
     const told = /\\[say ([^]*)\\]$/.exec(asked)?.[1];
     const system = messages?.find(({ role }) => role === "system")?.content ?? "nothing";
     const slow = asked.includes("[slow]");
-    const words = asked.includes("[told]") ? ["I was told: " + system] : told ? [told] : slow ? Array.from({ length: 4000 }, (_, i) => "word" + i + " ") : ("Answer " + ++serial + " to: " + asked.replace(/[^\\w ]/g, "")).match(/\\S+\\s*/g);
+    const words = streamed ? streamed.match(/(?:\\S+\\s*){1,4}/g) : asked.includes("[told]") ? ["I was told: " + system] : told ? [told] : slow ? Array.from({ length: 4000 }, (_, i) => "word" + i + " ") : ("Answer " + ++serial + " to: " + asked.replace(/[^\\w ]/g, "")).match(/\\S+\\s*/g);
     const never = asked.includes("[never]") || (asked.includes("[once]") && answered.has(asked));
     answered.add(asked);
     while (never && !open.get(id)?.stopped) await wait(10);

@@ -5,7 +5,7 @@ import { fakeEngine, READS, step } from "../fake.js";
 import { answers, expect, messageBox, openReady, say, sendBytes, test, waitReady } from "../support.js";
 
 const chips = (page: Page) => page.locator(".attached li");
-const done = (page: Page, index: number) => expect(answers(page).nth(index).getByRole("button", { name: "Copy", exact: true })).toBeVisible({ timeout: 120_000 });
+const done = (page: Page, index: number) => expect(answers(page).nth(index).getByRole("button", { name: "Copy", exact: true })).toBeVisible({ timeout: 200_000 });
 const attach = (page: Page, name: string, text: string) => page.locator("#documents").setInputFiles({ name, mimeType: "text/plain", buffer: Buffer.from(text) });
 
 test.use({ viewport: { width: 1300, height: 800 } });
@@ -108,10 +108,11 @@ test("a reading that a reload interrupts says so, and is gone on with", async ({
 });
 
 test("a document is read once: another chat, after a reload, starts behind it", async ({ page, site }) => {
-  // The real engine, whose tokens are not letters: short answers, for it is slow here.
+  // The real engine, whose tokens are not letters: short answers, for it is slow without a GPU.
+  test.setTimeout(480_000);
   await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ maxTokens: 4 })));
   await openReady(page, await site.start());
-  const document = Array.from({ length: 50 }, (_, i) => `Line ${i}: the heron stands in the reeds and waits for fish.`).join("\n");
+  const document = Array.from({ length: 48 }, (_, i) => `Line ${i}: the heron stands in the reeds and waits for fish.`).join("\n");
   await attach(page, "long.txt", document);
   await expect(chips(page)).toContainText("tokens");
   await say(page, "Which bird?");

@@ -369,6 +369,7 @@ test("a long document: how far it is read, stopped, gone on with; the next quest
 });
 
 test("drawing a long answer while it comes, and scrolling a long conversation", async ({ page, site }) => {
+  await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ maxTokens: 32_768 })));
   await openReady(page, await site.start(fakeEngine()));
   const messages = Array.from({ length: 200 }, (_, i) => ({ role: i % 2 ? "assistant" : "user", content: i % 2 ? `## Answer ${i}\n\n${"Some **words** and \`code\`. ".repeat(30)}` : `Question ${i}` }));
   const file = JSON.stringify({ format: "peregrine-chats", version: 1, chats: [{ id: "long", title: "Long", created: 1, updated: 2, messages }] });
@@ -389,6 +390,29 @@ test("drawing a long answer while it comes, and scrolling a long conversation", 
   });
   console.log(`scrolling 200 messages: layout ${frames.mean.toFixed(2)} ms a frame, longest ${frames.longest.toFixed(1)} ms`);
   expect(frames.moved).toBe(true);
+
+  // 32 KB that come some words at a time: what a frame costs near the end of it.
+  await page.getByRole("button", { name: "New chat" }).first().click();
+  const part = "## A heading\n\nSome **words**, `code`, and a [link](https://example.com).\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n";
+  await say(page, `[stream ${part.repeat(Math.ceil(32_768 / part.length))}]`);
+  await expect(async () => expect((await answers(page).last().innerText()).length).toBeGreaterThan(12_000)).toPass({ intervals: [200] });
+  const session = await page.context().newCDPSession(page);
+  await session.send("Performance.enable");
+  const costs = async () => {
+    const { metrics } = await session.send("Performance.getMetrics");
+    return metrics.filter(({ name }) => ["ScriptDuration", "LayoutDuration", "RecalcStyleDuration"].includes(name)).reduce((sum, { value }) => sum + value, 0);
+  };
+  const before = await costs();
+  const drawn = await page.evaluate(async () => {
+    for (let frame = 0; ; frame++) {
+      if (frame === 60 || !document.querySelector("article.writing")) return frame;
+      await new Promise(requestAnimationFrame);
+    }
+  });
+  const each = (1000 * ((await costs()) - before)) / Math.max(1, drawn);
+  console.log(`drawing an answer of 32 KB while it comes: ${each.toFixed(1)} ms a frame`);
+  await page.keyboard.press("Escape");
+  await done(page, 0);
 });
 
 test("what another app shares waits in the box of a new chat", async ({ page, site }) => {
