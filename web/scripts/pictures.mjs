@@ -51,10 +51,9 @@ async function open(address, { scheme = "light", width = 1200, height = 800, lan
   const chats = CHATS.map(([id, title, days, messages]) => ({ id, title, created: now - days * 864e5, updated: now - days * 864e5, messages }));
   const buffer = Buffer.from(JSON.stringify({ format: "peregrine-chats", version: 1, chats }));
   await page.locator("#chats-file").setInputFiles({ name: "chats.json", mimeType: "application/json", buffer });
+  await page.locator("#toast button").last().click();
   await page.evaluate(() => (location.hash = "#/chat/falcon"));
-  await page.reload();
-  await page.locator("body.ready").waitFor({ timeout: 240_000 });
-  await page.locator(".katex").first().waitFor();
+  await page.locator("article math").first().waitFor();
   await page.evaluate(() => document.fonts.ready);
   return page;
 }
