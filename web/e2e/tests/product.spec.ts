@@ -443,6 +443,7 @@ test("the page speaks another language, from right to left too", async ({ page, 
   expect(places.list).toBeGreaterThan(places.conversation);
   expect(places.send - places.box).toBeLessThan(60);
   expect(places.wide).toBeLessThanOrEqual(1300);
+  await expect(page.locator("#chip-model"), "a name is cut at its end").toHaveCSS("direction", "ltr");
   await page.reload();
   await expect(page.locator("html"), "it is remembered").toHaveAttribute("dir", "rtl");
 });
