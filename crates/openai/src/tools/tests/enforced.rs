@@ -47,7 +47,7 @@ impl Model {
     fn grammar(&self, format: CallFormat, required: bool, once: bool, thinks: bool) -> Rc<dyn Grammar> {
         let mut request = request();
         request.parallel_tool_calls = !once;
-        let calls = calls(&request, format, Some(&self.grammars)).unwrap().unwrap().grammar;
+        let calls = calls(&request, format, Some(&self.grammars)).unwrap().unwrap().grammar.unwrap();
         let once = once || format == CallFormat::Array;
         Rc::new(Enforced { calls, tokenizer: self.tokenizer.clone(), required, once, thinks })
     }
@@ -143,7 +143,7 @@ fn a_call_that_was_named_is_the_one_that_comes() {
     for name in ["rain", "switch", "now"] {
         let mut request = request();
         request.tool_choice = ToolChoice::Function(name.into());
-        let calls = calls(&request, CallFormat::Object, Some(&model.grammars)).unwrap().unwrap().grammar;
+        let calls = calls(&request, CallFormat::Object, Some(&model.grammars)).unwrap().unwrap().grammar.unwrap();
         let tokenizer = model.tokenizer.clone();
         let grammar = Enforced { calls, tokenizer, required: true, once: true, thinks: false };
         for seed in 0..5 {
@@ -223,4 +223,34 @@ fn a_thought_comes_before_a_call_that_must_be() {
     let (ids, ended) = model.walk(&mut *constraint, 400, &mut chance(3));
     let all = parsed(&[&model.text(&ids)], true);
     assert!(ended && all.calls.len() == 1, "{all:?}");
+}
+
+/// Each can be compiled, but all of them are too large.
+#[test]
+fn tools_that_cannot_be_held_together_are_left_to_the_model() {
+    let model = model();
+    let tool = |i: usize, strict: bool| {
+        let values: Vec<String> = (0..900).map(|value| format!("{i}-{value}")).collect();
+        let parameters = json!({ "type": "object", "properties": { "of": { "enum": values } } });
+        json!({ "type": "function",
+            "function": { "name": format!("f{i}"), "parameters": parameters, "strict": strict } })
+    };
+    let found = |choice: Value, strict: bool| {
+        let tools: Vec<Value> = (0..24).map(|i| tool(i, strict && i == 3)).collect();
+        let messages = json!([{ "role": "user", "content": "Hi" }]);
+        let request = json!({ "messages": messages, "tools": tools, "tool_choice": choice });
+        let request = ChatRequest::parse(&request).unwrap();
+        calls(&request, CallFormat::Object, Some(&model.grammars)).map(Option::unwrap)
+    };
+    let free = found(json!("auto"), false).unwrap();
+    assert!(free.grammar.is_none());
+    assert_eq!(free.warnings.len(), 1, "{:?}", free.warnings);
+    assert!(free.warnings[0].starts_with("tools: calls are not enforced"), "{:?}", free.warnings);
+    for (choice, strict) in [("required", false), ("required", true), ("auto", true)] {
+        let error = found(json!(choice), strict).err().unwrap();
+        assert_eq!((error.status(), error.param.as_deref()), (400, Some("tools")), "{choice} {strict}: {error}");
+    }
+    let named = json!({ "type": "function", "function": { "name": "f5" } });
+    let one = found(named, false).unwrap();
+    assert!(one.grammar.is_some() && one.warnings.is_empty());
 }
