@@ -179,10 +179,16 @@ async fn chat(
     let Made { generation, grammar, calls } = made;
     let shape = Chats::new(head, request, template, engine.tokenizer());
     let mut writer = Writer::new(shape, &generation, head, on_event);
-    let calls = calls.map(|calls| Enforced::of(request, template, engine.shared_tokenizer(), calls));
-    // What the grammar was made of.
-    let holder = if calls.is_some() { "tools" } else { FORMAT };
-    let grammar = calls.or(grammar);
+    // What the grammar is made of; of both it is not known which has failed.
+    let holder = match (&calls, &grammar) {
+        (Some(_), Some(_)) if !request.must_call() => None,
+        (Some(_), _) => Some("tools"),
+        _ => Some(FORMAT),
+    };
+    let grammar = match calls {
+        Some(calls) => Some(Enforced::of(request, template, engine.shared_tokenizer(), calls, grammar)),
+        None => grammar,
+    };
     let max_tokens = request.most_tokens();
     let mut answers = Vec::new();
     for index in 0..generation.n {
@@ -228,7 +234,7 @@ async fn complete(
         writer.begin(index);
         let mut on_piece = |piece: Piece| writer.piece(&piece);
         let answered = session.complete(&prompts[(index / generation.n) as usize], &options, &mut on_piece).await;
-        let answered = answered.map_err(|error| ApiError::of(&error, "prompt").held_by(FORMAT))?;
+        let answered = answered.map_err(|error| ApiError::of(&error, "prompt").held_by(Some(FORMAT)))?;
         let answered = counted(session, answered);
         answers.push(writer.end(answered));
         if answers[index as usize].finish == Finish::Cancelled {

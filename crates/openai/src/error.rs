@@ -189,9 +189,9 @@ impl ApiError {
     }
 
     /// With the field that a grammar was made of, where it is a grammar's error.
-    pub(crate) fn held_by(self, field: &str) -> Self {
-        match self.engine {
-            Some("grammar") => {
+    pub(crate) fn held_by(self, field: Option<&str>) -> Self {
+        match (self.engine, field) {
+            (Some("grammar"), Some(field)) => {
                 Self { param: Some(field.into()), message: format!("{field}: {}", self.message), ..self }
             }
             _ => self,

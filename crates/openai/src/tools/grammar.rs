@@ -27,7 +27,7 @@ pub(crate) fn calls(
     format: CallFormat,
     grammars: Option<&dyn Compiler>,
 ) -> Result<Option<Calls>, ApiError> {
-    let must = must_call(request);
+    let must = request.must_call();
     let Some(grammars) = grammars.filter(|_| request.may_call()) else {
         let message = "a call cannot be enforced here, since there are no grammars; use \"auto\"";
         return if must { Err(ApiError::at(Code::Unsupported, "tool_choice", message)) } else { Ok(None) };
@@ -65,9 +65,11 @@ pub(crate) fn calls(
             }
         }
     }
+    // Beside a format there are calls by a grammar, or none.
+    let insists = must || tools.iter().any(|(_, tool)| is_strict(tool)) || request.generation.response_format.is_some();
     match compile(&tools) {
         Ok(grammar) => Ok(Some(Calls { grammar: Some(grammar), warnings })),
-        Err(error) if must || tools.iter().any(|(_, tool)| is_strict(tool)) => {
+        Err(error) if insists => {
             let message = format!("cannot be enforced together: {}", place(&error));
             Err(ApiError::at(Code::InvalidValue, "tools", &message))
         }
@@ -78,19 +80,22 @@ pub(crate) fn calls(
     }
 }
 
-fn must_call(request: &ChatRequest) -> bool {
-    matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Function(_))
-}
-
 fn is_strict(tool: &Tool) -> bool {
     tool.strict == Some(true)
+}
+
+impl ChatRequest {
+    /// Whether the answer has a call.
+    pub(crate) fn must_call(&self) -> bool {
+        matches!(self.tool_choice, ToolChoice::Required | ToolChoice::Function(_))
+    }
 }
 
 impl Request {
     /// Whether it is refused where there are no grammars: for a format, a call that must be, a strict tool. Other calls are then what
     /// the model makes of them.
     pub fn insists_on_grammars(&self) -> bool {
-        let insists = |chat: &ChatRequest| chat.may_call() && (must_call(chat) || chat.tools.iter().any(is_strict));
+        let insists = |chat: &ChatRequest| chat.may_call() && (chat.must_call() || chat.tools.iter().any(is_strict));
         matches!(self, Self::Chat(chat) if insists(chat)) || self.generation().response_format.is_some()
     }
 }

@@ -3,6 +3,7 @@
 mod enforced;
 mod made;
 mod schema;
+mod together;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -244,6 +245,30 @@ fn a_parser_is_full_after_the_last_call() {
     all.add(parser.push(" and more"));
     all.add(parser.finish(true));
     assert_eq!((all.text.as_str(), all.calls.len(), parser.calls()), ("So:", 1, 1));
+}
+
+/// Beside a format calls are at the beginning of an answer, or nowhere.
+#[test]
+fn a_formatted_answer_has_no_calls_inside() {
+    let read = |text: &str| {
+        let mut parser = Parser::new(usize::MAX, false).at_the_beginning();
+        let mut all = All::default();
+        letters(text).iter().for_each(|piece| all.add(parser.push(piece)));
+        all.add(parser.finish(true));
+        all
+    };
+    let call = format!("<tool_call>{F}</tool_call>");
+    for text in [
+        format!("{{\"a\": \"{call}\"}}"),
+        format!("<to {call}"),
+        format!(" x {call} <think>"),
+        format!("<tool_call>x {call}"),
+        "<tool_call> <".into(),
+    ] {
+        assert_eq!(read(&text), All { text: text.clone(), calls: Vec::new() });
+    }
+    let two = read(&format!(" {call}\n{call}"));
+    assert_eq!((two.text.as_str(), two.calls.len()), ("", 2));
 }
 
 /// Arguments come in pieces while they are written.
