@@ -289,7 +289,7 @@ fn an_answer_is_a_call_or_of_its_format() {
 fn a_format_that_may_begin_as_a_call_is_refused_beside_tools() {
     let model = model();
     let error = model.beside(&Spec::Regex("<[a-z_]+>.*".into()), false).begin().err().unwrap();
-    assert_eq!(error.to_string().contains("may begin as <tool_call> does"), true, "{error}");
+    assert!(error.to_string().contains("may begin as <tool_call> does"), "{error}");
     let empty = model.beside(&Spec::Choice(vec!["yes".into(), "no".into()]), false);
     assert!(empty.begin().is_ok());
 }
