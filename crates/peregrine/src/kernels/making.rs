@@ -98,21 +98,23 @@ impl Making {
     pub(crate) async fn finish(self, pipelines: &Pipelines, progress: &mut dyn FnMut(u32, u32)) -> Result<f64> {
         let total = self.wanted.len() as u32;
         progress(0, total);
+        let mut most = 0;
+        let mut tell = |done: u32| {
+            if done > most {
+                most = done;
+                progress(done, total);
+            }
+        };
         #[cfg(not(target_arch = "wasm32"))]
         let seconds = self.threads.collect(pipelines, &self.wanted);
         let start = Instant::now();
         #[cfg(target_arch = "wasm32")]
-        let seconds = {
-            self.asked.collect(pipelines, &self.wanted, &mut |done| progress(done, total)).await?;
-            0.0
-        };
+        let seconds = self.asked.collect(pipelines, &self.wanted, &mut tell).await?;
         // What is there is found. What is not is made now, and the device says what is wrong with it.
         for (done, (kernel, reduction, constants)) in (1..).zip(&self.wanted) {
             pipelines.get(kernel, *reduction, &values(constants));
             pipelines.finish().await?;
-            if cfg!(not(target_arch = "wasm32")) {
-                progress(done, total);
-            }
+            tell(done);
         }
         Ok(seconds + Instant::now().since(start))
     }

@@ -2,7 +2,6 @@
 //! threads of its own. wgpu knows only `createComputePipeline`, and the browser would make one after
 //! the other for it while everything else waits: so it is given those that are there.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use futures_util::StreamExt;
@@ -43,18 +42,23 @@ impl Asked {
         let mut asked = Self { scopes: Vec::new(), answers: FuturesUnordered::new() };
         let Some(device) = gpu.device().as_webgpu() else { return asked };
         let device: &Device = device.unchecked_ref();
-        let mut modules: HashMap<(&'static Kernel, Reduction), JsValue> = HashMap::new();
+        let mut modules: Vec<(&'static Kernel, Reduction, JsValue)> = Vec::new();
         for (at, (kernel, reduction, constants)) in wanted.iter().enumerate() {
-            let module = modules.entry((kernel, *reduction)).or_insert_with(|| {
-                let code = source(kernel, *reduction, kv, gpu.alter());
-                let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
-                let descriptor = object([("label", kernel.name.into()), ("code", code.into())]);
-                let module = device.create_shader_module(&descriptor).unwrap_or_default();
-                asked.scopes.push((kernel.name, Box::pin(scope.pop())));
-                module
-            });
+            let made = modules.iter().find(|(of, sums, _)| (*of, *sums) == (*kernel, *reduction));
+            let module = match made {
+                Some((_, _, module)) => module.clone(),
+                None => {
+                    let code = source(kernel, *reduction, kv, gpu.alter());
+                    let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
+                    let descriptor = object([("label", kernel.name.into()), ("code", code.into())]);
+                    let module = device.create_shader_module(&descriptor).unwrap_or_default();
+                    asked.scopes.push((kernel.name, Box::pin(scope.pop())));
+                    modules.push((kernel, *reduction, module.clone()));
+                    module
+                }
+            };
             let constants = object(values(constants).into_iter().map(|(name, value)| (name, value.into())));
-            let stage = [("module", module.clone()), ("entryPoint", "main".into()), ("constants", constants.into())];
+            let stage = [("module", module), ("entryPoint", "main".into()), ("constants", constants.into())];
             let descriptor =
                 [("label", kernel.name.into()), ("layout", "auto".into()), ("compute", object(stage).into())];
             if let Ok(promise) = device.create_compute_pipeline_async(&object(descriptor)) {
@@ -65,7 +69,8 @@ impl Asked {
         asked
     }
 
-    /// Puts them into the cache, each as it is ready; `progress` hears how many are there.
+    /// Puts them into the cache, each as it is ready; `tell` hears how many are there. Gives the
+    /// seconds of other threads: nobody says them.
     ///
     /// # Errors
     /// As [`Pipelines::finish`].
@@ -73,8 +78,8 @@ impl Asked {
         mut self,
         pipelines: &Pipelines,
         wanted: &[Key],
-        progress: &mut dyn FnMut(u32),
-    ) -> Result<()> {
+        tell: &mut dyn FnMut(u32),
+    ) -> Result<f64> {
         let device = pipelines.gpu.device();
         // wgpu wants to see a module where it asks for a pipeline. The one that it gets has its own.
         let empty = wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl("".into()) };
@@ -90,9 +95,9 @@ impl Asked {
                 pipelines.made.borrow_mut().insert(key.clone(), Rc::new(pipeline));
             }
             done += 1;
-            progress(done);
+            tell(done);
         }
-        Ok(())
+        Ok(0.0)
     }
 
     /// What is wrong where a pipeline was refused. What is wrong with a module is said of the
