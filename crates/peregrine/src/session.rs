@@ -6,6 +6,7 @@ mod copies;
 mod drawing;
 mod garbled;
 mod kept;
+mod masks;
 mod overflow;
 mod parts;
 mod requests;
@@ -13,6 +14,7 @@ mod saved;
 mod snapshots;
 mod steps;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -34,6 +36,8 @@ pub struct Engine {
     model: Model,
     tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
+    /// Whether the GPU draws right under a mask; not known before it was tried.
+    masks: Cell<Option<bool>>,
 }
 
 impl Engine {
@@ -56,7 +60,7 @@ impl Engine {
             .transpose()?
             .map(|template| template.with_tokens(&checkpoint.named_tokens));
         let model = Model::load(gpu, checkpoint, options, progress).await?;
-        Ok(Rc::new(Self { model, tokenizer: Arc::new(tokenizer), template }))
+        Ok(Rc::new(Self { model, tokenizer: Arc::new(tokenizer), template, masks: Cell::new(None) }))
     }
 
     /// The model.

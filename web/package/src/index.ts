@@ -45,6 +45,7 @@ export type {
   Tool,
   ToolCall,
   ToolCallPiece,
+  ToolCallFormat,
   ToolChoice,
   ToolFunction,
   Tools,
