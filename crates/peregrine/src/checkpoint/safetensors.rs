@@ -169,7 +169,7 @@ pub(super) fn read_optional(folder: &Path, file: &str) -> Result<Option<Vec<u8>>
     if path.exists() { read(&path).map(Some) } else { Ok(None) }
 }
 
-pub(super) fn json_file(folder: &Path, file: &str) -> Result<Option<Value>> {
+pub(crate) fn json_file(folder: &Path, file: &str) -> Result<Option<Value>> {
     let bytes = read_optional(folder, file)?;
     bytes.map(|bytes| lenient(&folder.join(file).display().to_string(), &bytes)).transpose()
 }
