@@ -35,6 +35,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("use_qalora", "QALoRA, which pools its input"),
     ("use_bdlora", "blocks of A and B"),
     ("velora_config", "VeLoRA"),
+    ("kasa_config", "KaSA, which scales by singular values"),
+    ("monteclora_config", "MonteCLoRA"),
 ];
 
 /// Ways to begin that change the base model's weights, too: such an adapter is nothing without them.
