@@ -8,7 +8,10 @@ use std::rc::Rc;
 use peregrine::adapter::{Adapter, AdapterId, Base};
 use peregrine::check::check;
 use peregrine::checkpoint::Checkpoint;
+use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
+use peregrine::format::Format;
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
+use peregrine::model::LoadOptions;
 use peregrine::reference::model::Model;
 use peregrine::session::{Engine, Session};
 use peregrine_tests::{Golden, assert_close, checkpoint, exact, golden_path, gpu, session};
@@ -142,15 +145,41 @@ fn a_long_context_is_the_twins() {
     block_on(check(&mut session, &file, &ids, &[140, 1, 1, 117, 1, 1, 1], &mut judge)).unwrap();
 }
 
+/// A GGUF adapter of rank 5 with these weights \[out, in\].
+fn made(weights: &[(&str, u64, u64)], base: &Base<'_>) -> Adapter {
+    let mut header = GgufHeader::default();
+    header.field("general.type", Field::Str("adapter"));
+    header.field("adapter.type", Field::Str("lora"));
+    header.field("general.architecture", Field::Str("falcon-h1"));
+    header.field("adapter.lora.alpha", Field::F32(1.0));
+    let mut data: Vec<u8> = Vec::new();
+    for (name, rows, cols) in weights {
+        for (half, dims) in [("a", [*cols, 5]), ("b", [5, *rows])] {
+            header.tensor(&format!("{name}.lora_{half}"), &dims, Format::F32).unwrap();
+            let value = |i: u64| (i * 2_654_435_761 % 1009) as f32 / 1009.0 - 0.5;
+            data.extend((0..dims[0] * dims[1]).flat_map(|i| value(i + rows).to_le_bytes()));
+            data.resize(data.len().next_multiple_of(32), 0);
+        }
+    }
+    let file = tempfile::Builder::new().suffix(".gguf").tempfile().unwrap();
+    std::fs::write(file.path(), [header.bytes(), data].concat()).unwrap();
+    block_on(Adapter::open(file.path(), base)).unwrap()
+}
+
 /// A matrix that is cut into slabs: gate and up are then two dispatches for each.
 #[test]
 fn slabs_are_the_twins() {
     for shapes in [ShapeClass::Software, ShapeClass::Hardware] {
-        let options = GpuOptions { shapes: Some(shapes), max_binding: Some(1 << 14), ..GpuOptions::default() };
-        let (file, ids) = open("norm2.gguf");
-        let mut session = session(&gpu(&options), &file, &exact());
-        assert!(session.engine().model().slab_counts().iter().any(|slabs| *slabs > 1));
-        choose(&mut session, &[("baked.gguf", 1.0)]);
+        let options = GpuOptions { shapes: Some(shapes), max_binding: Some(66_000), ..GpuOptions::default() };
+        let (file, ids) = open("quant.gguf");
+        let load = LoadOptions { chunk: Some(8), ..exact() };
+        let mut session = session(&gpu(&options), &file, &load);
+        // Of each layer w_in, w_out, mlp_in, mlp_out.
+        assert!(session.engine().model().slab_counts()[2..].chunks(4).all(|layer| layer[2] > 1));
+        let weights = ["blk.0.ffn_gate.weight", "blk.0.ffn_up.weight", "blk.1.ffn_up.weight", "blk.1.ffn_down.weight"];
+        let engine = session.engine().clone();
+        let id = engine.add_adapter("made", made(&weights.map(|name| (name, 256, 256)), &engine.base())).unwrap();
+        block_on(session.set_adapters(&[(id, 0.5)])).unwrap();
         let mut judge = |c: &peregrine::check::Comparison| assert!(c.is_close(), "{}", c.describe());
         block_on(check(&mut session, &file, &ids[..9], &[7, 1, 1], &mut judge)).unwrap();
     }

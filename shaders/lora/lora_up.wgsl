@@ -39,9 +39,9 @@ fn finish(token: u32, row: u32, first: f32, second: f32) {
     y[i] += first;
     return;
   }
-  let from = 2u * lora.rows * token + row;
-  let gate = base[from] + first;
-  y[i] = gate / (1.0 + exp(-gate)) * (base[from + lora.rows] + second);
+  let at = 2u * lora.rows * token + row;
+  let gate = base[at] + first;
+  y[i] = gate / (1.0 + exp(-gate)) * (base[at + lora.rows] + second);
 }
 
 @compute @workgroup_size(THREADS)

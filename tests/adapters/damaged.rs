@@ -30,9 +30,9 @@ fn opened(config: impl Fn(&mut Value), tensors: impl Fn(&mut Tensors)) -> Result
         .map(|(name, view)| (name, view.dtype(), view.shape().to_vec(), view.data().to_vec()))
         .collect();
     tensors(&mut all);
-    let views = all.iter().map(|(name, dtype, shape, data)| {
-        (name.clone(), TensorView::new(*dtype, shape.clone(), data).unwrap())
-    });
+    let views = all
+        .iter()
+        .map(|(name, dtype, shape, data)| (name.clone(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
     std::fs::write(to.path().join("adapter_model.safetensors"), serialize(views, None).unwrap()).unwrap();
     open_for("hf-folder", to.path())
 }
@@ -90,7 +90,10 @@ fn what_a_description_asks_for_is_refused_by_name() {
         ("layers_to_transform", json!("all")),
     ] {
         let error = opened(|c| c[field] = value.clone(), |_| {}).map(|_| ()).unwrap_err();
-        assert!(matches!(&error, Error::Malformed { field: found, .. } if found.starts_with(field)), "{field}: {error}");
+        assert!(
+            matches!(&error, Error::Malformed { field: found, .. } if found.starts_with(field)),
+            "{field}: {error}"
+        );
     }
     has(&message(opened(|c| *c = json!([1]), |_| {})), &["a JSON object"]);
     let error = opened(|c| c["r"] = Value::Null, |_| {}).map(|_| ()).unwrap_err();
@@ -189,7 +192,10 @@ fn damaged_files_are_told_apart() {
     // The adapter of another model.
     has(&message(open_for("norm1.gguf", &golden_path("adapters/baked"))), &["config.json", "sizes"]);
     has(&message(open_for("gate2.gguf", &golden_path("adapters/plain"))), &["config.json", "multipliers"]);
-    has(&message(open_for("gate2.gguf", &golden_path("adapters/baked.gguf"))), &["lora_a", "expected shape"]);
+    has(
+        &message(open_for("gate2.gguf", &golden_path("adapters/baked.gguf"))),
+        &["baked.gguf: tensor blk.0.", "expected shape"],
+    );
 }
 
 /// A GGUF adapter with one pair.

@@ -208,7 +208,8 @@ impl Matrix {
     /// Gate and up of a SwiGLU matrix as two sums, the rows of up after the `rows` of gate: the same weights, other tables.
     pub(crate) fn apart(&self, gpu: &Gpu, rows: u32) -> Self {
         let table = |slab: &Slab, sums: &[usize], first_row, count| {
-            let mut table = GpuMatrix { first_row, rows: count, parts: sums.len() as u32, y_stride: 2 * rows, ..slab.table };
+            let mut table =
+                GpuMatrix { first_row, rows: count, parts: sums.len() as u32, y_stride: 2 * rows, ..slab.table };
             table.part = Default::default();
             for (part, sum) in table.part.iter_mut().zip(sums) {
                 let from = slab.table.part[*sum];

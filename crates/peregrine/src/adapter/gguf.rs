@@ -55,7 +55,12 @@ pub(super) async fn read(name: String, source: Rc<dyn Source>, base: &Base<'_>) 
         let field = format!("tensor {}", tensor.name);
         let known = split(&tensor.name).and_then(|(weight, is_b)| Some((pairs.by_gguf_name(weight)?, is_b)));
         let Some((place, is_b)) = known else {
-            return Err(unsupported(source.name(), &field, "lora_a and lora_b of the linear layers of this model", "it"));
+            return Err(unsupported(
+                source.name(),
+                &field,
+                "lora_a and lora_b of the linear layers of this model",
+                "it",
+            ));
         };
         pairs.insert(place, is_b, info(tensor))?;
     }
@@ -74,7 +79,7 @@ pub(super) async fn read(name: String, source: Rc<dyn Source>, base: &Base<'_>) 
     Ok(Adapter::new(name, Kind::Gguf, deltas, Vec::new()))
 }
 
-fn info(tensor: &RawTensor) -> TensorInfo {
+pub(super) fn info(tensor: &RawTensor) -> TensorInfo {
     let mut shape: Vec<u64> = tensor.dims.iter().rev().copied().collect();
     // GGUF leaves out last dimensions of 1: A of rank 1 may be a vector.
     if shape.len() == 1 {

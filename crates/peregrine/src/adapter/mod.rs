@@ -20,6 +20,8 @@ mod peft;
 #[cfg(not(target_arch = "wasm32"))]
 mod peft_config;
 mod registry;
+#[cfg(not(target_arch = "wasm32"))]
+mod summary;
 
 use sha2::{Digest, Sha256};
 
@@ -27,8 +29,10 @@ use crate::checkpoint::{Checkpoint, Container};
 use crate::config::Config;
 
 pub use self::delta::{Delta, Projection};
-pub use self::registry::{AdapterId, Chosen};
 pub(crate) use self::registry::Registry;
+pub use self::registry::{AdapterId, Chosen};
+#[cfg(not(target_arch = "wasm32"))]
+pub use self::summary::Summary;
 
 /// The model that an adapter is for.
 #[derive(Clone, Copy)]

@@ -58,7 +58,7 @@ pub(super) fn open_folder(folder: &Path) -> Result<Folder> {
 }
 
 /// The name of a folder, or of a file without its ending.
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
     let name = if absolute.is_dir() { absolute.file_name() } else { absolute.file_stem() };
     name.map_or("adapter".into(), |name| name.to_string_lossy().into_owned())

@@ -41,6 +41,7 @@ pub(super) fn end(file: &str, field: &str, pattern: &str) -> Result<Box<Regex>> 
 }
 
 fn regex(file: &str, field: &str, pattern: &str, whole: &str) -> Result<Box<Regex>> {
-    let found = |error: fancy_regex::Error| malformed(file, field, "a regular expression", format!("{pattern:?}: {error}"));
+    let found =
+        |error: fancy_regex::Error| malformed(file, field, "a regular expression", format!("{pattern:?}: {error}"));
     Regex::new(whole).map(Box::new).map_err(found)
 }

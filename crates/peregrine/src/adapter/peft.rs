@@ -61,7 +61,8 @@ pub(super) async fn read(folder: Folder, base: &Base<'_>) -> Result<Adapter> {
     if !convolutions.is_empty() {
         notes.push(untrained(source, &convolutions).await?);
     }
-    let all = (0..base.config.num_hidden_layers).flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)));
+    let all =
+        (0..base.config.num_hidden_layers).flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)));
     let all_linear = matches!(described.targets, super::patterns::Modules::All);
     for (layer, projection) in all {
         // What "all-linear" is has changed from version to version.
@@ -134,7 +135,12 @@ async fn untrained(source: &dyn Source, convolutions: &[(bool, TensorInfo)]) -> 
     for (_, tensor) in convolutions.iter().filter(|(is_b, _)| *is_b) {
         if floats(source, tensor).await?.iter().any(|value| *value != 0.0) {
             let field = format!("tensor {}", tensor.stored_name);
-            return Err(unsupported(source.name(), &field, "lora_A and lora_B of linear layers", "a trained convolution"));
+            return Err(unsupported(
+                source.name(),
+                &field,
+                "lora_A and lora_B of linear layers",
+                "a trained convolution",
+            ));
         }
     }
     Ok(format!("{}: conv1d is left out: its lora_B is zero", source.name()))
@@ -149,7 +155,12 @@ fn multiplied(folder: &Folder, base: &Base<'_>) -> Result<Config> {
         let config = Config::from_json(file, json)?;
         if known::sizes(&config) != known::sizes(base.config) {
             let sizes = |c: &Config| format!("{:?}", known::sizes(c));
-            return Err(malformed(file, "the sizes", format!("those of the model, {}", sizes(base.config)), sizes(&config)));
+            return Err(malformed(
+                file,
+                "the sizes",
+                format!("those of the model, {}", sizes(base.config)),
+                sizes(&config),
+            ));
         }
         return Ok(config);
     }

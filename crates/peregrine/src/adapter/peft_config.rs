@@ -45,7 +45,8 @@ const CHANGES_BASE: &[&str] = &["pissa", "olora", "loftq", "corda", "lora_ga"];
 impl PeftConfig {
     pub fn parse(file: &str, json: &Value) -> Result<Self> {
         let field = |name: &str| json.get(name).filter(|value| !value.is_null());
-        let needed = |name: &str| field(name).ok_or_else(|| Error::MissingField { name: file.into(), field: name.into() });
+        let needed =
+            |name: &str| field(name).ok_or_else(|| Error::MissingField { name: file.into(), field: name.into() });
         if !json.is_object() {
             return Err(malformed(file, "the description", "a JSON object", json));
         }
@@ -64,7 +65,12 @@ impl PeftConfig {
         if let Some(way) = field("init_lora_weights").and_then(Value::as_str) {
             if CHANGES_BASE.iter().any(|other| way.starts_with(other)) {
                 let expected = "an adapter of the base model as it is: PEFT converts it with path_initial_model_for_weight_conversion";
-                return Err(unsupported(file, "init_lora_weights", expected, format!("{way}, which changes the base model")));
+                return Err(unsupported(
+                    file,
+                    "init_lora_weights",
+                    expected,
+                    format!("{way}, which changes the base model"),
+                ));
             }
         }
         let r = rank(file, "r", needed("r")?)?;
@@ -76,7 +82,8 @@ impl PeftConfig {
             use_rslora: flag(file, "use_rslora", field("use_rslora"))?,
             rank_pattern: pattern(file, "rank_pattern", field("rank_pattern"), rank)?,
             alpha_pattern: pattern(file, "alpha_pattern", field("alpha_pattern"), number)?,
-            targets: field("target_modules").map_or(Ok(Modules::All), |value| modules(file, "target_modules", value))?,
+            targets: field("target_modules")
+                .map_or(Ok(Modules::All), |value| modules(file, "target_modules", value))?,
             excluded: field("exclude_modules")
                 .filter(|value| asks_for_something(value))
                 .map(|value| modules(file, "exclude_modules", value))
@@ -141,7 +148,8 @@ fn pattern<T>(
 ) -> Result<Vec<(Box<Regex>, T)>> {
     let Some(value) = value else { return Ok(Vec::new()) };
     let fields = value.as_object().ok_or_else(|| malformed(file, field, "an object of modules and numbers", value))?;
-    let one = |(key, value): (&String, &Value)| Ok((end(file, field, key)?, read(file, &format!("{field}.{key}"), value)?));
+    let one =
+        |(key, value): (&String, &Value)| Ok((end(file, field, key)?, read(file, &format!("{field}.{key}"), value)?));
     fields.iter().map(one).collect()
 }
 

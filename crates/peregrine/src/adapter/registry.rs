@@ -79,11 +79,8 @@ impl Registry {
 
     /// A choice in an order of its own, so that the same choice is always the same sum: without those whose scale is 0.
     pub fn choose(&self, wanted: &[(AdapterId, f32)]) -> Result<Vec<Chosen>> {
-        let wrong = |expected: &str, found: String| Error::Argument {
-            field: "lora".into(),
-            expected: expected.into(),
-            found,
-        };
+        let wrong =
+            |expected: &str, found: String| Error::Argument { field: "lora".into(), expected: expected.into(), found };
         let mut chosen: Vec<Chosen> = Vec::new();
         for (id, scale) in wanted {
             let entry = self.entries.iter().find(|(other, ..)| other == id);

@@ -211,7 +211,7 @@ pub(super) async fn open_folder(folder: &Path) -> Result<Checkpoint> {
         return Err(Error::Unsupported {
             name: file,
             field: "adapter_config.json".into(),
-            expected: "a whole model: merge the adapter into its base model first".into(),
+            expected: "a whole model; an adapter runs beside its base model, natively (--lora)".into(),
             found: "a folder with a LoRA adapter".into(),
         });
     }

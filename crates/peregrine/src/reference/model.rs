@@ -350,13 +350,14 @@ pub async fn lm_head<T: Real>(checkpoint: &Checkpoint, x: &[T]) -> Result<Vec<T>
     Ok(logits)
 }
 
-/// The logits after each of the last `last` of `ids`, one row \[V\] each, with one layer's weights in memory at a time. `on_layer`
+/// The logits after each of the last `last` of `ids` with adapters, one row \[V\] each, with one layer's weights in memory at a time. `on_layer`
 /// hears how many layers are done.
 ///
 /// # Errors
 /// [`Error::TokenOutOfRange`]; what the checkpoint says.
 pub async fn logits<T: Real>(
     checkpoint: &Checkpoint,
+    adapters: &[Chosen],
     ids: &[u32],
     last: u32,
     on_layer: &mut dyn FnMut(u32),
@@ -364,7 +365,7 @@ pub async fn logits<T: Real>(
     let c = &checkpoint.config;
     let mut h = embeddings::<T>(checkpoint, ids).await?;
     for i in 0..c.num_hidden_layers {
-        let layer = Layer::load(checkpoint, i).await?;
+        let layer = Layer::load(checkpoint, i).await?.adapted(i, adapters);
         h = layer.forward(c, &h, 0, &mut LayerState::new(c), &|_, _, _| {}).mlp_out;
         on_layer(i + 1);
     }

@@ -228,7 +228,11 @@ impl Session {
         let own = self.adapters();
         if header.adapters.len() != own.len() || !header.adapters.iter().zip(own).all(|(saved, own)| saved.is(own)) {
             let expected = format!("the state of a session with {}", in_words(own));
-            return Err(other("adapters", expected, format!("that of one with {}", SavedAdapter::in_words(&header.adapters))));
+            return Err(other(
+                "adapters",
+                expected,
+                format!("that of one with {}", SavedAdapter::in_words(&header.adapters)),
+            ));
         }
         let Some(position) = header.ids.len().checked_sub(header.pending as usize) else {
             return Err(wrong("pending", format!("at most {}", header.ids.len()), header.pending.to_string()));

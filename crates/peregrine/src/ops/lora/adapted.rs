@@ -143,7 +143,8 @@ fn site(model: &Model, chosen: &[Chosen], layer: u32, op: Op) -> Result<Option<S
     if table.parts == 0 {
         return Ok(None);
     }
-    let apart = (op == Op::MlpIn).then(|| model.layers[layer as usize].mlp_in.apart(gpu, model.config().intermediate_size));
+    let apart =
+        (op == Op::MlpIn).then(|| model.layers[layer as usize].mlp_in.apart(gpu, model.config().intermediate_size));
     Ok(Some(Site {
         a: gpu.storage_of("adapters, A", &a)?,
         b: gpu.storage_of("adapters, B", &b)?,
@@ -162,7 +163,8 @@ fn part(
     a: &mut Vec<f32>,
     b: &mut Vec<f32>,
 ) -> GpuLoraPart {
-    let deltas = || these.iter().filter_map(|chosen| Some((chosen.scale, chosen.adapter().delta(layer, place.projection)?)));
+    let deltas =
+        || these.iter().filter_map(|chosen| Some((chosen.scale, chosen.adapter().delta(layer, place.projection)?)));
     let ranks: u32 = deltas().map(|(_, delta)| delta.rank).sum();
     let (rank, cols) = (ranks.div_ceil(4), place.cols.div_ceil(4));
     let part = GpuLoraPart {
