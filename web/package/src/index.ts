@@ -32,6 +32,8 @@ export type {
   GenerationParams,
   JsonSchemaFormat,
   LogitBias,
+  LoraChoice,
+  Loras,
   Logprobs,
   PromptTokensDetails,
   ResponseFormat,

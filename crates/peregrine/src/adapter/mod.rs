@@ -8,6 +8,7 @@
 mod delta;
 #[cfg(not(target_arch = "wasm32"))]
 mod gguf;
+#[cfg(not(target_arch = "wasm32"))]
 mod known;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
@@ -22,8 +23,6 @@ mod peft_config;
 mod registry;
 #[cfg(not(target_arch = "wasm32"))]
 mod summary;
-
-use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, Container};
 use crate::config::Config;
@@ -79,8 +78,10 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// `deltas` in the order of layers and projections.
+    /// Of these, in any order. Only natively there is what reads them, yet.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn new(name: String, kind: Kind, mut deltas: Vec<Delta>, notes: Vec<String>) -> Self {
+        use sha2::{Digest, Sha256};
         deltas.sort_by_key(|delta| (delta.layer, delta.projection));
         let mut digest = Sha256::new();
         for delta in &deltas {

@@ -62,16 +62,12 @@ impl PeftConfig {
         if let Some(bias) = field("bias").filter(|bias| **bias != "none") {
             return Err(unsupported(file, "bias", "none", bias));
         }
-        if let Some(way) = field("init_lora_weights").and_then(Value::as_str) {
-            if CHANGES_BASE.iter().any(|other| way.starts_with(other)) {
-                let expected = "an adapter of the base model as it is: PEFT converts it with path_initial_model_for_weight_conversion";
-                return Err(unsupported(
-                    file,
-                    "init_lora_weights",
-                    expected,
-                    format!("{way}, which changes the base model"),
-                ));
-            }
+        let way = field("init_lora_weights").and_then(Value::as_str);
+        if let Some(way) = way.filter(|way| CHANGES_BASE.iter().any(|other| way.starts_with(other))) {
+            let expected = "an adapter of the base model as it is: PEFT makes one of it when it saves it with \
+                            path_initial_model_for_weight_conversion";
+            let found = format!("{way}, which changes the base model,");
+            return Err(unsupported(file, "init_lora_weights", expected, found));
         }
         let r = rank(file, "r", needed("r")?)?;
         let alpha = number(file, "lora_alpha", field("lora_alpha").unwrap_or(&Value::from(8)))?;

@@ -10,6 +10,6 @@ pub fn add<T: Real>(y: &mut [T], x: &[T], adapters: &[Chosen], layer: u32, proje
         let Some(delta) = chosen.adapter().delta(layer, projection) else { continue };
         let t = linear(&delta.a, x, delta.cols(), 1.0);
         let added = linear(&delta.b, &t, delta.rank as usize, chosen.scale);
-        y.iter_mut().zip(added).for_each(|(y, added)| *y = *y + added);
+        y.iter_mut().zip(added).for_each(|(y, added)| *y += added);
     }
 }
