@@ -20,8 +20,10 @@ use pollster::block_on;
 /// As in `model.rs`: logits have a standard deviation of 2 to 3.
 const LOGITS: f32 = 2e-4;
 
-/// A golden base, and the adapters beside it with their scales; their logits have the name before it.
-const CASES: &[(&str, &str, &[(&str, f32)])] = &[
+/// A name in the golden file, its base, and the adapters beside it with their scales.
+type Case = (&'static str, &'static str, &'static [(&'static str, f32)]);
+
+const CASES: &[Case] = &[
     ("plain", "hf-folder", &[("plain", 1.0)]),
     ("plain", "hf-folder", &[("plain.gguf", 1.0)]),
     ("patterns", "hf-folder", &[("patterns", 1.0)]),
