@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use peregrine::chat::Message;
 use peregrine::constraint::{Compiler, Constraint, Grammar, Spec, allow};
-use peregrine::gpu::{GpuOptions, ShapeClass};
+use peregrine::gpu::{Alter, GpuOptions, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Piece, Session};
@@ -109,6 +109,34 @@ fn an_answer_by_schema_is_the_same_however_it_is_drawn() {
     texts.sort();
     texts.dedup();
     assert!(texts.len() > 1, "seeds: {texts:?}");
+}
+
+/// Masks are tried on the device before the first answer that needs them; where they are wrong, the host draws.
+#[test]
+fn a_kernel_that_masks_wrongly_is_not_used() {
+    let right = open(ShapeClass::Hardware);
+    let grammar = compiled(&right, &by_schema());
+    let expected = [greedy(&grammar), drawn(&grammar, 4)].map(|options| ask(&mut beside(&right), &options).0.ids);
+    // One that only draws at a temperature show, and one that only the likeliest token shows.
+    let faults: [Alter; 2] = [
+        |name, source| alter(name, source, "select(0xff800000u, bits, allowed)", "bits"),
+        |name, source| alter(name, source, "} else if (allowed) {", "} else {"),
+    ];
+    for fault in faults {
+        let options = GpuOptions { shapes: Some(ShapeClass::Hardware), alter: Some(fault), ..GpuOptions::default() };
+        let wrong = session(&gpu(&options), &checkpoint(&tiny_model()), &LoadOptions::default());
+        let found = [greedy(&grammar), drawn(&grammar, 4)].map(|options| ask(&mut beside(&wrong), &options).0.ids);
+        assert_eq!(found, expected);
+    }
+}
+
+fn alter(name: &str, source: String, from: &str, to: &str) -> String {
+    if name != "masked_candidates" {
+        return source;
+    }
+    let changed = source.replace(from, to);
+    assert_ne!(changed, source);
+    changed
 }
 
 #[test]

@@ -158,6 +158,40 @@ fn a_template_without_tools_gets_words_of_ours() {
     assert_eq!(text(&[Message::tools(Vec::new()), question.clone()]), text(&[question]));
 }
 
+/// A format that was asked for is the one that the model is told, and in which its calls come back, whatever its template has.
+#[test]
+fn a_format_that_was_asked_for_is_written() {
+    let tokenizer = build(&small(&golden(), "falcon-h1"));
+    let formats = [
+        (CallFormat::Object, "<tool_call>\n{\"name\": \"now\""),
+        (CallFormat::Array, "<tool_call>\n[\n  {\"name\": \"now\""),
+    ];
+    for name in ["tools-object", "tools-array", "chatml-tools"] {
+        let template = template(name);
+        for (format, written_call) in formats {
+            let parameters = json!({ "type": "object", "properties": {}, "required": [] });
+            let tool = json!({ "type": "function", "function": { "name": "now", "parameters": parameters } });
+            let tools = Message::tools(vec![tool]);
+            let call = json!({ "id": "1", "type": "function", "function": { "name": "now", "arguments": "{}" } });
+            let turns = [
+                Message::new("user", "What time is it?"),
+                Message::new("assistant", "").with("tool_calls", json!([call])),
+                Message::new("tool", "12:00").with("tool_call_id", json!("1")),
+            ];
+            let text = |tools: Message| {
+                let all: Vec<Message> = std::iter::once(tools).chain(turns.iter().cloned()).collect();
+                written(&template, &tokenizer, &all, true).transcript().text().to_string()
+            };
+            let told = text(tools.clone().with_call_format(format));
+            assert!(told.contains(written_call), "{name}: {told}");
+            match template.call_format() == format {
+                true => assert_eq!(told, text(tools), "{name}"),
+                false => assert!(told.contains("You can call functions:"), "{name}: {told}"),
+            }
+        }
+    }
+}
+
 /// An answer that calls a tool is continued, not read again, when it comes back as the app got it.
 #[test]
 fn calls_that_come_back_continue_what_was_read() {

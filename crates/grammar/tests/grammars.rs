@@ -3,6 +3,8 @@
 
 #[path = "grammars/decisions.rs"]
 mod decisions;
+#[path = "grammars/generated.rs"]
+mod generated;
 #[path = "grammars/hostile.rs"]
 mod hostile;
 #[path = "grammars/schemas.rs"]

@@ -130,7 +130,7 @@ impl<'a> Rules<'a> {
     /// What calls of the answer must be.
     pub fn calls(&self, request: &ChatRequest, grammars: Option<&dyn Compiler>) -> Result<Option<Calls>, ApiError> {
         match request.may_call() {
-            true => calls(request, self.template()?.call_format(), grammars),
+            true => calls(request, request.call_format(self.template()?), grammars),
             false => Ok(None),
         }
     }

@@ -177,8 +177,10 @@ async fn chat(
     let Made { generation, grammar, calls } = made;
     let shape = Chats::new(head, request, template, engine.tokenizer());
     let mut writer = Writer::new(shape, &generation, head, on_event);
-    let calls = calls.map(|calls| Enforced::of(request, template, engine.shared_tokenizer(), calls));
-    let grammar = calls.or(grammar);
+    let grammar = match calls {
+        Some(calls) => Some(Enforced::of(request, template, engine.shared_tokenizer(), calls, grammar)),
+        None => grammar,
+    };
     let max_tokens = request.most_tokens();
     let mut answers = Vec::new();
     for index in 0..generation.n {

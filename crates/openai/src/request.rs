@@ -13,7 +13,7 @@ mod tools;
 
 use std::borrow::Cow;
 
-use peregrine::chat::Message;
+use peregrine::chat::{CallFormat, ChatTemplate, Message};
 use peregrine::session::Overflow;
 use serde::Serialize;
 use serde_json::Value;
@@ -51,6 +51,11 @@ pub struct ChatRequest {
     #[serde(skip_serializing_if = "is_true")]
     #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub parallel_tool_calls: bool,
+    /// Not OpenAI's: how calls are written between their tags, an object for each or one array of all. Default "auto": as the model's
+    /// template has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::CallFormat>"))]
+    pub tool_call_format: Option<CallFormat>,
     /// At most this many new tokens; as many as fit when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional = nullable))]
@@ -131,6 +136,10 @@ impl ChatRequest {
         let mut body = Body::new(body, &CHAT)?;
         let messages = messages::read(&mut body)?;
         let (tools, tool_choice, parallel_tool_calls) = tools::read(&mut body)?;
+        let tool_call_format = match body.get("tool_call_format") {
+            None => None,
+            Some((path, value)) => CallFormat::named(one_of(path, value, &["auto", "object", "array"])?),
+        };
         let limit = |name| {
             let given = body.get(name).map(|(path, value)| whole(path, value, 1, u32::MAX.into()));
             given.transpose().map(|tokens| tokens.map(|tokens| tokens as u32))
@@ -152,16 +161,12 @@ impl ChatRequest {
             },
         };
         let generation = Generation::parse(&mut body)?;
-        let may_call = !tools.is_empty() && tool_choice != ToolChoice::None;
-        if may_call && generation.response_format.is_some() {
-            let message = "not beside tools that may be called: leave out one of them, or give tool_choice: \"none\"";
-            return Err(ApiError::at(Code::Unsupported, "response_format", message));
-        }
         Ok(Self {
             messages,
             tools,
             tool_choice,
             parallel_tool_calls,
+            tool_call_format,
             max_completion_tokens,
             max_tokens,
             truncation,
@@ -181,12 +186,18 @@ impl ChatRequest {
         !self.tools.is_empty() && self.tool_choice != ToolChoice::None
     }
 
+    /// How calls are written.
+    pub(crate) fn call_format(&self, template: &ChatTemplate) -> CallFormat {
+        self.tool_call_format.unwrap_or_else(|| template.call_format())
+    }
+
     /// The conversation as the model is told it: with the tools that it may call.
     pub fn conversation(&self) -> Cow<'_, [Message]> {
         if !self.may_call() {
             return Cow::Borrowed(&self.messages);
         }
         let tools = Message::tools(self.tools.iter().map(Tool::described).collect());
+        let tools = self.tool_call_format.into_iter().fold(tools, Message::with_call_format);
         Cow::Owned(std::iter::once(tools).chain(self.messages.iter().cloned()).collect())
     }
 

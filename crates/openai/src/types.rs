@@ -126,6 +126,12 @@ pub(crate) struct ToolChoice(
     #[ts(type = "\"none\" | \"auto\" | \"required\" | { type: \"function\"; function: { name: string } }")] String,
 );
 
+/// How calls are written between their tags: as the model's template has it ("auto"), an object for each call, or one array of all.
+#[derive(TS)]
+#[ts(rename = "ToolCallFormat")]
+#[expect(dead_code, reason = "a type alone")]
+pub(crate) struct CallFormat(#[ts(type = "\"auto\" | \"object\" | \"array\"")] String);
+
 /// A schema of an answer.
 #[derive(TS)]
 #[expect(dead_code, reason = "a type alone")]
@@ -194,6 +200,7 @@ fn module() -> String {
         Tool,
         Tools,
         ToolChoice,
+        CallFormat,
         JsonSchemaFormat,
         Format,
         Stop,

@@ -7,6 +7,8 @@
 mod engine;
 #[path = "answers/formats.rs"]
 mod formats;
+#[path = "answers/functions.rs"]
+mod functions;
 #[path = "answers/refusals.rs"]
 mod refusals;
 #[path = "answers/tools.rs"]

@@ -122,7 +122,8 @@ impl ChatTemplate {
         }
         let tools: Vec<Value> = messages.iter().filter_map(Message::declared).flatten().cloned().collect();
         let turns: Vec<Message> = messages.iter().filter(|message| message.declared().is_none()).cloned().collect();
-        let (turns, tools) = self.habits(!tools.is_empty()).mend(self, &turns, &tools)?;
+        let format = messages.iter().find_map(Message::call_format);
+        let (turns, tools) = self.habits(!tools.is_empty()).mend(self, &turns, &tools, format)?;
         self.render_values(&json!(turns), &tools, generation)
     }
 

@@ -7,6 +7,7 @@ mod copies;
 mod drawing;
 mod garbled;
 mod kept;
+mod masks;
 mod overflow;
 mod parts;
 mod requests;
@@ -14,7 +15,7 @@ mod saved;
 mod snapshots;
 mod steps;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub struct Engine {
     template: Option<ChatTemplate>,
     container: Container,
     adapters: RefCell<Registry>,
+    /// Whether the GPU draws right under a mask; not known before it was tried.
+    masks: Cell<Option<bool>>,
 }
 
 impl Engine {
@@ -63,7 +66,8 @@ impl Engine {
             .map(|template| template.with_tokens(&checkpoint.named_tokens));
         let model = Model::load(gpu, checkpoint, options, progress).await?;
         let (tokenizer, container) = (Arc::new(tokenizer), checkpoint.container);
-        Ok(Rc::new(Self { model, tokenizer, template, container, adapters: RefCell::default() }))
+        let (adapters, masks) = (RefCell::default(), Cell::new(None));
+        Ok(Rc::new(Self { model, tokenizer, template, container, adapters, masks }))
     }
 
     /// The model.

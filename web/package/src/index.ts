@@ -47,6 +47,7 @@ export type {
   Tool,
   ToolCall,
   ToolCallPiece,
+  ToolCallFormat,
   ToolChoice,
   ToolFunction,
   Tools,

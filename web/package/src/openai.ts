@@ -79,6 +79,9 @@ export type Tools = readonly Tool[];
 /** Whether the model may call a tool ("auto"), must ("required"), must call this one, or must not. */
 export type ToolChoice = "none" | "auto" | "required" | { type: "function"; function: { name: string } };
 
+/** How calls are written between their tags: as the model's template has it ("auto"), an object for each call, or one array of all. */
+export type ToolCallFormat = "auto" | "object" | "array";
+
 /** A schema of an answer. */
 export interface JsonSchemaFormat {
   /** 1 to 64 letters, digits, `_` and `-`. */
@@ -170,6 +173,9 @@ export interface ChatCompletionParams {
   tool_choice?: ToolChoice | null;
   /** Several calls in one answer. Default true. */
   parallel_tool_calls?: boolean | null;
+  /** Not OpenAI's: how calls are written between their tags, an object for each or one array of all. Default "auto": as the model's
+   * template has it. */
+  tool_call_format?: ToolCallFormat | null;
   /** At most this many new tokens; as many as fit when left out. */
   max_completion_tokens?: number | null;
   /** The older name of `max_completion_tokens`, which is obeyed where both are there. */

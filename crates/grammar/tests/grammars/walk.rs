@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use peregrine::checkpoint::Checkpoint;
-use peregrine::constraint::{Compiler, Constraint, Spec, allows, mask_words};
+use peregrine::constraint::{Compiler, Constraint, Grammar, Spec, allow, allows, mask_words};
 use peregrine::tokenizer::Tokenizer;
 use peregrine_grammar::Grammars;
 use pollster::block_on;
@@ -38,7 +38,12 @@ pub fn mask(constraint: &mut dyn Constraint) -> Vec<u32> {
 
 /// Whether the constraint takes this text, and may end after it; token by token as the tokenizer cuts it.
 pub fn takes(spec: &Spec, text: &str) -> bool {
-    let mut constraint = begin(spec);
+    takes_of(&*grammars().compile(spec).unwrap_or_else(|error| panic!("{error}")), text)
+}
+
+/// The same, of a compiled grammar.
+pub fn takes_of(grammar: &dyn Grammar, text: &str) -> bool {
+    let mut constraint = grammar.begin().unwrap();
     for token in tokenizer().encode_plain(text).unwrap() {
         if constraint.is_finished() || constraint.accept(token).is_err() {
             return false;
@@ -63,14 +68,58 @@ impl Noise {
     }
 }
 
+/// Tokens of one kind, as a mask.
+struct Kinds {
+    /// Any but those that end an answer.
+    going_on: Vec<u32>,
+    /// With a quote or a bracket that closes something.
+    closing: Vec<u32>,
+    /// Letters of ASCII alone.
+    plain: Vec<u32>,
+}
+
+fn kinds() -> &'static Kinds {
+    static MADE: OnceLock<Kinds> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let tokenizer = tokenizer();
+        let of = |is: &dyn Fn(u32, &[u8]) -> bool| {
+            let mut mask = vec![0; mask_words(tokenizer.vocab_size())];
+            for id in 0..tokenizer.vocab_size() {
+                let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+                allow(&mut mask, id, !tokenizer.is_end(id) && is(id, &bytes));
+            }
+            mask
+        };
+        Kinds {
+            going_on: of(&|_, _| true),
+            closing: of(&|_, bytes| bytes.iter().any(|b| b"\"}]".contains(b))),
+            plain: of(&|_, bytes| bytes.iter().all(u8::is_ascii_graphic)),
+        }
+    })
+}
+
+/// One of the tokens that both masks have.
+fn one_of(mask: &[u32], kind: &[u32], noise: &mut Noise) -> Option<u32> {
+    let both = || mask.iter().zip(kind).map(|(a, b)| a & b);
+    let count = both().map(u32::count_ones).sum::<u32>() as usize;
+    let mut left = if count == 0 { return None } else { noise.below(count) as u32 };
+    for (at, mut word) in both().enumerate() {
+        let here = word.count_ones();
+        if left < here {
+            (0..left).for_each(|_| word &= word - 1);
+            return Some(at as u32 * 32 + word.trailing_zeros());
+        }
+        left -= here;
+    }
+    None
+}
+
 /// A text that the constraint lets come: random tokens, and rather those that end something the longer it is. `None` where it does not
 /// come to an end.
-pub fn walk(spec: &Spec, noise: &mut Noise) -> Option<String> {
-    let tokenizer = tokenizer();
-    let mut constraint = begin(spec);
+pub fn walk(grammar: &dyn Grammar, noise: &mut Noise) -> Option<String> {
+    let (tokenizer, kinds) = (tokenizer(), kinds());
+    let mut constraint = grammar.begin().unwrap();
     let mut ids = Vec::new();
-    let closes = |id: &u32| tokenizer.token_bytes(*id).is_some_and(|b| b.iter().any(|b| b"\"}]".contains(b)));
-    let is_short = |id: &u32| tokenizer.token_bytes(*id).is_some_and(|b| b.iter().all(|b| b.is_ascii_graphic()));
     while ids.len() < 1500 {
         if constraint.is_finished() || (constraint.may_end() && noise.below(3) == 0) {
             return Some(tokenizer.decode(&ids, true).unwrap());
@@ -82,16 +131,13 @@ pub fn walk(spec: &Spec, noise: &mut Noise) -> Option<String> {
             continue;
         }
         let mask = mask(&mut *constraint);
-        let allowed: Vec<u32> = (0..tokenizer.vocab_size()).filter(|id| allows(&mask, *id)).collect();
-        let allowed: Vec<u32> = allowed.into_iter().filter(|id| !tokenizer.is_end(*id)).collect();
-        let closing: Vec<u32> = allowed.iter().copied().filter(closes).collect();
-        let plain: Vec<u32> = allowed.iter().copied().filter(is_short).collect();
-        let from = match noise.below(100 + ids.len()) {
-            at if at > 60 && !closing.is_empty() => &closing,
-            at if at > 20 && !plain.is_empty() => &plain,
-            _ => &allowed,
+        let first = match noise.below(100 + ids.len()) {
+            at if at > 60 => &kinds.closing,
+            at if at > 20 => &kinds.plain,
+            _ => &kinds.going_on,
         };
-        let token = from[noise.below(from.len())];
+        let token = [first, &kinds.plain, &kinds.going_on].iter().find_map(|kind| one_of(&mask, kind, noise));
+        let token = token.expect("a token that may come");
         constraint.accept(token).unwrap();
         ids.push(token);
     }

@@ -63,7 +63,7 @@ const IGNORED: &[&str] = &[
     "prediction",
 ];
 
-const TOOLS: &[&str] = &["tools", "tool_choice", "parallel_tool_calls"];
+const TOOLS: &[&str] = &["tools", "tool_choice", "parallel_tool_calls", "tool_call_format"];
 
 /// `POST /v1/chat/completions`
 pub const CHAT: Fields = Fields {

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use peregrine::Result;
 use peregrine::chat::{CALL_TAGS, CallFormat, ChatTemplate};
-use peregrine::constraint::{Constraint, Grammar, allow};
+use peregrine::constraint::{Constraint, Grammar, allow, allows, mask_words};
 use peregrine::tokenizer::Tokenizer;
+use peregrine::{Error, Result};
 
 use super::Parser;
 use crate::request::{ChatRequest, ToolChoice};
@@ -21,7 +21,9 @@ pub(crate) struct Enforced {
     /// What stands between the tags.
     pub calls: Rc<dyn Grammar>,
     pub tokenizer: Arc<Tokenizer>,
-    /// It begins with a call; otherwise it is free until one begins.
+    /// What an answer is that has no call: free where this says nothing.
+    pub format: Option<Rc<dyn Grammar>>,
+    /// It begins with a call.
     pub required: bool,
     /// It ends behind the first tags.
     pub once: bool,
@@ -30,17 +32,20 @@ pub(crate) struct Enforced {
 }
 
 impl Enforced {
-    /// Of the answers to a request.
+    /// Of the answers to a request: with these calls, and of this format without any.
     pub fn of(
         request: &ChatRequest,
         template: &ChatTemplate,
         tokenizer: Arc<Tokenizer>,
         calls: Rc<dyn Grammar>,
+        format: Option<Rc<dyn Grammar>>,
     ) -> Rc<dyn Grammar> {
         let required = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Function(_));
         // An array has all calls of an answer.
-        let once = !request.parallel_tool_calls || template.call_format() == CallFormat::Array;
-        Rc::new(Self { calls, tokenizer, required, once, thinks: template.opens_thought() })
+        let once = !request.parallel_tool_calls || request.call_format(template) == CallFormat::Array;
+        // Where there must be a call, there is nothing else.
+        let format = format.filter(|_| !required);
+        Rc::new(Self { calls, tokenizer, format, required, once, thinks: template.opens_thought() })
     }
 }
 
@@ -58,8 +63,12 @@ impl Grammar for Enforced {
             astride: BTreeMap::new(),
             of: self.clone(),
         };
-        if self.required && !self.thinks {
-            running.state = State::Written(running.open.iter().copied().collect(), After::Open);
+        if !self.thinks {
+            running.state = match (self.required, &self.format) {
+                (true, _) => State::Written(running.open.iter().copied().collect(), After::Open),
+                (false, Some(_)) => running.either()?,
+                (false, None) => State::Free,
+            };
         }
         Ok(Box::new(running))
     }
@@ -75,6 +84,10 @@ enum State {
     /// These tokens, and then that.
     Written(VecDeque<u32>, After),
     Call(Box<dyn Constraint>),
+    /// A call, or what the format says.
+    Either(Box<dyn Constraint>),
+    /// What the format says.
+    Formatted(Box<dyn Constraint>),
     /// The end, or one more call.
     Between,
     Over,
@@ -84,6 +97,8 @@ enum State {
 enum After {
     Open,
     Close,
+    /// The line end behind a thought.
+    Thought,
 }
 
 /// One answer.
@@ -96,8 +111,8 @@ struct Running {
     next: Vec<u32>,
     close: Vec<u32>,
     line: Vec<u32>,
-    /// By how much of a tag there is: see [`astride`].
-    astride: BTreeMap<usize, Vec<u32>>,
+    /// By the tag and how much of it there is: see [`astride`].
+    astride: BTreeMap<(&'static str, usize), Vec<u32>>,
 }
 
 impl Running {
@@ -118,13 +133,28 @@ impl Running {
         Ok(State::Call(self.of.calls.begin()?))
     }
 
+    /// A format whose answers may begin as calls do would never be one: it is an error.
+    fn either(&self) -> Result<State> {
+        let Some(format) = &self.of.format else { return Ok(State::Free) };
+        let mut format = format.begin()?;
+        let mut mask = vec![0; mask_words(self.of.tokenizer.vocab_size())];
+        format.mask(&mut mask)?;
+        if self.open.first().is_some_and(|token| allows(&mask, *token)) {
+            let detail =
+                format!("an answer of this format may begin as {} does: leave out the tools, or it", CALL_TAGS.0);
+            return Err(Error::Grammar { place: "response_format".into(), detail });
+        }
+        Ok(State::Either(format))
+    }
+
     /// With these tokens still to come.
     fn written(&self, tokens: VecDeque<u32>, after: After) -> Result<State> {
         Ok(match after {
             _ if !tokens.is_empty() => State::Written(tokens, after),
             After::Open => self.call()?,
             After::Close if self.of.once => State::Over,
-            After::Close if self.of.required => State::Between,
+            After::Close if self.of.required || self.of.format.is_some() => State::Between,
+            After::Thought => self.either()?,
             After::Close => State::Free,
         })
     }
@@ -134,9 +164,10 @@ impl Running {
     }
 }
 
-/// The tokens that end a tag of which so much is there, and go on with more than white space: they would be half inside of a call.
-fn astride(tokenizer: &Tokenizer, begun: usize, tokens: u32) -> Vec<u32> {
-    let rest = &CALL_TAGS.0.as_bytes()[begun..];
+/// The tokens that end a tag of which so much is there, and go on with more than white space: they would be half inside of what must be
+/// held.
+fn astride(tokenizer: &Tokenizer, (tag, begun): (&str, usize), tokens: u32) -> Vec<u32> {
+    let rest = &tag.as_bytes()[begun..];
     let is_astride = |token: &u32| {
         let bytes = tokenizer.token_bytes(*token).unwrap_or_default();
         bytes.strip_prefix(rest).is_some_and(|behind| !behind.iter().all(u8::is_ascii_whitespace))
@@ -147,11 +178,17 @@ fn astride(tokenizer: &Tokenizer, begun: usize, tokens: u32) -> Vec<u32> {
 impl Constraint for Running {
     fn mask(&mut self, mask: &mut [u32]) -> Result<()> {
         match &mut self.state {
-            State::Call(call) => return call.mask(mask),
+            State::Call(held) | State::Formatted(held) => return held.mask(mask),
+            State::Either(format) => {
+                format.mask(mask)?;
+                self.open.iter().take(1).for_each(|token| allow(mask, *token, true));
+            }
             State::Free => {
                 mask.fill(u32::MAX);
                 let begun = self.parser.tag();
-                if begun > 0 {
+                // A thought that only text follows may end as it likes.
+                let is_followed = !self.parser.is_thinking() || self.must_call() || self.of.format.is_some();
+                if begun.1 > 0 && is_followed {
                     let tokenizer = &self.of.tokenizer;
                     let astride =
                         self.astride.entry(begun).or_insert_with(|| astride(tokenizer, begun, mask.len() as u32 * 32));
@@ -178,7 +215,17 @@ impl Constraint for Running {
             State::Free if self.must_call() && !self.parser.is_thinking() => {
                 State::Written(self.next.iter().copied().collect(), After::Open)
             }
+            State::Free if self.of.format.is_some() && !self.parser.is_thinking() => {
+                State::Written(self.line.iter().copied().collect(), After::Thought)
+            }
             State::Free => State::Free,
+            State::Either(_) if self.open.first() == Some(&token) => {
+                self.written(self.open.iter().skip(1).copied().collect(), After::Open)?
+            }
+            State::Either(mut format) | State::Formatted(mut format) => {
+                format.accept(token)?;
+                State::Formatted(format)
+            }
             State::Written(mut tokens, after) => {
                 tokens.pop_front();
                 self.written(tokens, after)?
@@ -199,20 +246,27 @@ impl Constraint for Running {
     fn forced(&mut self) -> Result<Vec<u32>> {
         match &mut self.state {
             State::Written(tokens, _) => Ok(tokens.iter().copied().collect()),
-            State::Call(call) => call.forced(),
-            State::Free | State::Between | State::Over => Ok(Vec::new()),
+            State::Call(held) | State::Formatted(held) => held.forced(),
+            // There is a choice.
+            State::Either(_) | State::Free | State::Between | State::Over => Ok(Vec::new()),
         }
     }
 
     fn may_end(&mut self) -> bool {
-        match &self.state {
-            State::Free => !self.must_call(),
+        let must_call = self.must_call();
+        match &mut self.state {
+            State::Either(format) | State::Formatted(format) => format.may_end(),
+            State::Free => !must_call && self.of.format.is_none(),
             State::Between | State::Over => true,
             State::Written(..) | State::Call(_) => false,
         }
     }
 
     fn is_finished(&mut self) -> bool {
-        matches!(self.state, State::Over)
+        match &mut self.state {
+            State::Formatted(format) => format.is_finished(),
+            State::Over => true,
+            _ => false,
+        }
     }
 }

@@ -18,6 +18,8 @@ enum State {
     Call(CallReader),
     /// In arguments that are no JSON: all there is until the tag.
     Broken,
+    /// Text to the end, whatever it spells.
+    Plain,
     /// Nothing more is of interest.
     Over,
 }
@@ -37,6 +39,10 @@ pub struct Parser {
     framed: bool,
     count: usize,
     most: usize,
+    /// Calls are at the beginning or nowhere.
+    first: bool,
+    /// There was text that is not white space.
+    said: bool,
     news: News,
 }
 
@@ -51,8 +57,16 @@ impl Parser {
             framed: false,
             count: 0,
             most,
+            first: false,
+            said: false,
             news: News::default(),
         }
+    }
+
+    /// For an answer that is text of some format where it begins with no call: what looks like one inside of that is a part of it.
+    #[must_use]
+    pub fn at_the_beginning(self) -> Self {
+        Self { first: true, ..self }
     }
 
     /// Calls so far.
@@ -75,9 +89,13 @@ impl Parser {
         matches!(self.state, State::Between) && self.here == 0 && self.held.trim_end().ends_with(CALL_TAGS.0)
     }
 
-    /// Letters of a tag that may have begun.
-    pub(super) fn tag(&self) -> usize {
-        if matches!(self.state, State::Text) { self.tag } else { 0 }
+    /// The tag that may have begun, and how many letters of it there are: the one that opens a call, or in a thought the one that ends it.
+    pub(super) fn tag(&self) -> (&'static str, usize) {
+        match &self.state {
+            State::Text => (CALL_TAGS.0, self.tag),
+            State::Thought(matched) => (THOUGHT.1, *matched),
+            _ => ("", 0),
+        }
     }
 
     /// Goes on with some text.
@@ -109,8 +127,17 @@ impl Parser {
     }
 
     fn read(&mut self, c: char) {
+        self.read_any(c);
+        if self.first && self.said && self.count == 0 && matches!(self.state, State::Text) {
+            self.give_back();
+            self.state = State::Plain;
+        }
+    }
+
+    fn read_any(&mut self, c: char) {
         match &mut self.state {
             State::Over => {}
+            State::Plain => self.news.text.push(c),
             State::Text => self.text(c),
             State::Thought(matched) => {
                 let end = THOUGHT.1.as_bytes();
@@ -168,6 +195,7 @@ impl Parser {
             None => {
                 self.give_back();
                 self.framed = false;
+                self.said = true;
                 self.news.text.push(c);
             }
         }
@@ -278,6 +306,7 @@ impl Parser {
         if !self.held.is_empty() {
             self.framed = false;
         }
+        self.said |= !self.held.trim().is_empty();
         self.news.text.push_str(&std::mem::take(&mut self.held));
     }
 

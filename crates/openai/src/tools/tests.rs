@@ -246,6 +246,30 @@ fn a_parser_is_full_after_the_last_call() {
     assert_eq!((all.text.as_str(), all.calls.len(), parser.calls()), ("So:", 1, 1));
 }
 
+/// Beside a format calls are at the beginning of an answer, or nowhere.
+#[test]
+fn a_formatted_answer_has_no_calls_inside() {
+    let read = |text: &str| {
+        let mut parser = Parser::new(usize::MAX, false).at_the_beginning();
+        let mut all = All::default();
+        letters(text).iter().for_each(|piece| all.add(parser.push(piece)));
+        all.add(parser.finish(true));
+        all
+    };
+    let call = format!("<tool_call>{F}</tool_call>");
+    for text in [
+        format!("{{\"a\": \"{call}\"}}"),
+        format!("<to {call}"),
+        format!(" x {call} <think>"),
+        format!("<tool_call>x {call}"),
+        "<tool_call> <".into(),
+    ] {
+        assert_eq!(read(&text), All { text: text.clone(), calls: Vec::new() });
+    }
+    let two = read(&format!(" {call}\n{call}"));
+    assert_eq!((two.text.as_str(), two.calls.len()), ("", 2));
+}
+
 /// Arguments come in pieces while they are written.
 #[test]
 fn arguments_stream() {

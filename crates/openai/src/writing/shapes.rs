@@ -46,6 +46,8 @@ pub(crate) struct Chats<'a> {
     calls: usize,
     /// An answer begins inside of a thought.
     thinks: bool,
+    /// What is no call is of a format: calls are at its beginning.
+    formatted: bool,
     /// What names of calls begin with.
     calls_id: String,
     tokenizer: &'a Tokenizer,
@@ -60,8 +62,9 @@ impl<'a> Chats<'a> {
             (true, true) => usize::MAX,
         };
         let thinks = calls > 0 && template.opens_thought();
+        let formatted = request.generation.response_format.is_some();
         let calls_id = format!("call_{}", head.id);
-        Self { common, logprobs: request.logprobs, calls, thinks, calls_id, tokenizer }
+        Self { common, logprobs: request.logprobs, calls, thinks, formatted, calls_id, tokenizer }
     }
 
     fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<Usage>) -> Event {
@@ -80,7 +83,8 @@ impl<'a> Chats<'a> {
 
 impl Shape for Chats<'_> {
     fn parser(&self) -> Option<Parser> {
-        (self.calls > 0).then(|| Parser::new(self.calls, self.thinks))
+        let parser = (self.calls > 0).then(|| Parser::new(self.calls, self.thinks));
+        if self.formatted { parser.map(Parser::at_the_beginning) } else { parser }
     }
 
     fn tag(&self, token: u32) -> Option<&'static str> {

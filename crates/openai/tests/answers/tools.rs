@@ -8,7 +8,7 @@ use peregrine_openai::{Admission, Code, Request, read};
 use pollster::block_on;
 use serde_json::{Value, json};
 
-use crate::engine::{chat, choices, enforced, streamed, whole, with_session};
+use crate::engine::{chat, choices, enforced, streamed, whole, whole_enforced, with_session};
 
 fn tools() -> Value {
     // Short: the context is.
@@ -164,5 +164,62 @@ fn schemas_that_cannot_be_enforced_are_told() {
         let whole = serde_json::to_value(done.unwrap().whole.unwrap()).unwrap();
         let warning = whole["warnings"][0].as_str().unwrap();
         assert!(warning.starts_with("tools[0].function.parameters: not enforced: "), "{warning}");
+    });
+}
+
+/// A format stands beside tools: an answer is a call, or of the format.
+#[test]
+fn a_format_and_tools_go_together() {
+    with_session(|session| {
+        let format = json!({ "type": "choice", "choice": ["Yes.", "No."] });
+        let fields = json!({ "tools": [switch()], "response_format": format, "max_tokens": 60, "ignore_eos": false,
+            "messages": [{ "role": "user", "content": "On?" }] });
+        let mut texts = 0;
+        for seed in 0..4 {
+            let mut fields = fields.clone();
+            fields["seed"] = json!(seed);
+            fields["temperature"] = json!(1);
+            let message = whole_enforced(session, &chat(fields))["choices"][0]["message"].clone();
+            match message["content"].as_str() {
+                Some(text) => {
+                    assert!(["Yes.", "No."].contains(&text) && message.get("tool_calls").is_none(), "{message}");
+                    texts += 1;
+                }
+                None => assert_eq!(message["tool_calls"][0]["function"]["name"], "on", "{message}"),
+            }
+        }
+        assert!(texts > 0);
+        // What may begin as a call does is refused before anything is read.
+        let mut fields = fields;
+        fields["response_format"] = json!({ "type": "regex", "regex": "<.*" });
+        session.reset();
+        let error = enforced(session, &chat(fields)).1.unwrap_err();
+        assert!(error.message.contains("leave out the tools, or it"), "{error}");
+        assert_eq!((error.status(), session.position()), (400, 0));
+    });
+}
+
+/// Calls are written as the request wants it, and read back into the history so.
+#[test]
+fn the_format_of_calls_can_be_chosen() {
+    with_session(|session| {
+        let ask = |format: &str| {
+            let fields = json!({ "tools": [switch()], "tool_choice": "required", "tool_call_format": format,
+                "return_token_ids": true, "parallel_tool_calls": false, "max_tokens": 90, "ignore_eos": false,
+                "messages": [{ "role": "user", "content": "On?" }] });
+            chat(fields)
+        };
+        let mut prompts = Vec::new();
+        for (format, begins) in [("auto", "<tool_call>\n{"), ("object", "<tool_call>\n{"), ("array", "<tool_call>\n[")]
+        {
+            let answer = whole_enforced(session, &ask(format));
+            let choice = &answer["choices"][0];
+            let ids: Vec<u32> = serde_json::from_value(choice["token_ids"].clone()).unwrap();
+            let written = session.engine().tokenizer().decode(&ids, false).unwrap();
+            assert!(written.starts_with(begins), "{format}: {written}");
+            assert_eq!(choice["message"]["tool_calls"][0]["function"]["name"], "on");
+            prompts.push(answer["usage"]["prompt_tokens"].as_u64().unwrap());
+        }
+        assert!(prompts[0] == prompts[1] && prompts[1] != prompts[2], "{prompts:?}");
     });
 }

@@ -8,7 +8,8 @@ use serde_json::{Serializer, Value, json};
 pub const CALL_TAGS: (&str, &str) = ("<tool_call>", "</tool_call>");
 
 /// How a model writes the calls of one turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CallFormat {
     /// An object with `name` and `arguments` between the tags, for each call.
     #[default]
@@ -18,6 +19,18 @@ pub enum CallFormat {
 }
 
 impl CallFormat {
+    const NAMES: [(Self, &str); 2] = [(Self::Object, "object"), (Self::Array, "array")];
+
+    /// `object` or `array`.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[usize::from(self == Self::Array)].1
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(format, _)| *format)
+    }
+
     /// The calls of a message, as the model would have written them.
     pub(super) fn write(self, calls: &[Value]) -> String {
         let (open, close) = CALL_TAGS;
@@ -39,14 +52,15 @@ fn object(call: &Value) -> String {
 }
 
 /// What a model is told whose template does not know tools.
-pub(super) fn instructions(tools: &[Value]) -> String {
+pub(super) fn instructions(tools: &[Value], format: CallFormat) -> String {
     let (open, close) = CALL_TAGS;
     let signatures: Vec<String> = tools.iter().map(line).collect();
-    format!(
-        "You can call functions:\n<tools>\n{}\n</tools>\nWrite each call so:\n{open}\n{{\"name\": <name of the function>, \
-         \"arguments\": <object>}}\n{close}",
-        signatures.join("\n")
-    )
+    let (signatures, call) = (signatures.join("\n"), "{\"name\": <name of the function>, \"arguments\": <object>}");
+    let how = match format {
+        CallFormat::Object => format!("Write each call so:\n{open}\n{call}\n{close}"),
+        CallFormat::Array => format!("Write all calls of an answer so:\n{open}\n[{call}, ...]\n{close}"),
+    };
+    format!("You can call functions:\n<tools>\n{signatures}\n</tools>\n{how}")
 }
 
 /// JSON in one line, spaced as in Python: what models have read most.

@@ -105,10 +105,14 @@ impl Habits {
         template: &ChatTemplate,
         messages: &[Message],
         tools: &[Value],
+        format: Option<CallFormat>,
     ) -> Result<(Vec<Message>, Value)> {
+        let format = format.unwrap_or(self.format);
+        // In another format than its own the template is not asked.
+        let is_own = format == self.format;
         let mut turns = if self.results { messages.to_vec() } else { framed(messages) };
-        for turn in turns.iter_mut().filter(|turn| !self.calls && !turn.calls().is_empty()) {
-            let written = self.format.write(turn.calls());
+        for turn in turns.iter_mut().filter(|turn| !(self.calls && is_own) && !turn.calls().is_empty()) {
+            let written = format.write(turn.calls());
             let between = if turn.content.is_empty() { "" } else { "\n" };
             turn.content = format!("{}{between}{written}", turn.content);
             turn.fields.shift_remove(CALLS);
@@ -119,12 +123,8 @@ impl Habits {
         let told = json!(tools);
         match &self.telling {
             _ if tools.is_empty() => Ok((turns, Value::Null)),
-            Telling::Template => Ok((turns, told)),
-            Telling::Ours => {
-                append(&mut turns, &instructions(tools));
-                Ok((turns, Value::Null))
-            }
-            Telling::Unclosed(frame) => {
+            Telling::Template if is_own => Ok((turns, told)),
+            Telling::Unclosed(frame) if is_own => {
                 let mut asked: Vec<Message> =
                     turns.first().filter(|turn| turn.role == "system").cloned().into_iter().collect();
                 asked.push(Message::new("user", QUESTION));
@@ -134,6 +134,10 @@ impl Habits {
                     Some(system) => system.content = text,
                     None => turns.insert(0, Message::new("system", text)),
                 }
+                Ok((turns, Value::Null))
+            }
+            _ => {
+                append(&mut turns, &instructions(tools, format));
                 Ok((turns, Value::Null))
             }
         }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::calls::CallFormat;
+
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -18,6 +20,8 @@ pub struct Message {
 
 /// The field of the message that tells which tools there are.
 const TOOLS: &str = "tools";
+/// Of the same message: how calls are written, where the template is not asked.
+const FORMAT: &str = "tool_call_format";
 pub(super) const CALLS: &str = "tool_calls";
 
 impl Message {
@@ -30,6 +34,17 @@ impl Message {
     /// turn; templates get its tools as theirs.
     pub fn tools(tools: Vec<Value>) -> Self {
         Self::new("system", "").with(TOOLS, Value::Array(tools))
+    }
+
+    /// Of [`tools`](Self::tools): calls are written in this format, whatever the template says.
+    #[must_use]
+    pub fn with_call_format(self, format: CallFormat) -> Self {
+        self.with(FORMAT, format.name().into())
+    }
+
+    /// The format that it asks for.
+    pub(super) fn call_format(&self) -> Option<CallFormat> {
+        self.fields.get(FORMAT)?.as_str().and_then(CallFormat::named)
     }
 
     /// The message with one field more.

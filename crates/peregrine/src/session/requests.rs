@@ -141,7 +141,8 @@ impl Session {
         on_piece: &mut dyn FnMut(Piece) -> bool,
     ) -> Result<Generated> {
         let engine = self.engine.clone();
-        let mut draw = self.draw(options)?;
+        let gpu_may = options.grammar.is_none() || self.masks_are_right().await?;
+        let mut draw = self.draw(options, gpu_may)?;
         let mut stream = TextStream::new(&engine.tokenizer);
         let mut scan = StopScan::new(&options.stop);
         let mut answer = Generated::new(Finish::Length, prompt_tokens, cached_tokens);

@@ -111,15 +111,15 @@ impl Session {
         Ok(true)
     }
 
-    /// Prepares an answer.
-    pub(super) fn draw(&mut self, options: &GenerateOptions) -> Result<Draw> {
+    /// Prepares an answer. `gpu_may`: its tokens may be drawn on the GPU.
+    pub(super) fn draw(&mut self, options: &GenerateOptions, gpu_may: bool) -> Result<Draw> {
         let sampler = Sampler::new(options.sampling.clone())?;
         let tokenizer = &self.engine.tokenizer;
         // Under a grammar an end token ends the answer whenever it may come.
         let ignores = options.ignore_end && options.grammar.is_none();
         let ends: &[u32] = if ignores { &[] } else { tokenizer.end_tokens() };
         let vocab_size = self.engine.config().vocab_size;
-        let on_gpu = options.sampling.is_plain() && options.logprobs.is_none() && ends.len() <= MAX_ENDS;
+        let on_gpu = gpu_may && options.sampling.is_plain() && options.logprobs.is_none() && ends.len() <= MAX_ENDS;
         let by = match options.sampling.is_greedy() {
             true if on_gpu => plan::Draw::Likeliest,
             false if on_gpu && self.engine.model.draws_at_temperatures() => plan::Draw::Weighted,

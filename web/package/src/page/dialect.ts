@@ -43,13 +43,13 @@ function parsed(request: string): Record<string, unknown> {
 }
 
 /** Our own fields, and the values that ask for nothing. */
-const OWN = { top_k: 0, min_p: 0, repetition_penalty: 1, ignore_eos: false, return_token_ids: false, truncation: "disabled" } as const;
+const OWN = { top_k: 0, min_p: 0, repetition_penalty: 1, ignore_eos: false, return_token_ids: false, truncation: "disabled", tool_call_format: "auto" } as const;
 /** Those of them that a program does not have. */
 const LACKS: Record<Program, readonly (keyof typeof OWN)[]> = {
   peregrine: [],
-  vllm: ["truncation"],
-  llamacpp: ["truncation", "return_token_ids"],
-  other: ["truncation", "return_token_ids"],
+  vllm: ["truncation", "tool_call_format"],
+  llamacpp: ["truncation", "return_token_ids", "tool_call_format"],
+  other: ["truncation", "return_token_ids", "tool_call_format"],
 };
 const TITLES: Record<Program, string> = { peregrine: "peregrine serve", vllm: "vLLM", llamacpp: "llama.cpp's server", other: "a server that is not known" };
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use peregrine::chat::CallFormat;
 use peregrine::checkpoint::Checkpoint;
-use peregrine::constraint::{Constraint, Grammar, allows, mask_words};
+use peregrine::constraint::{Compiler, Constraint, Grammar, Spec, allows, mask_words};
 use peregrine::tokenizer::Tokenizer;
 use peregrine_grammar::Grammars;
 use pollster::block_on;
@@ -49,7 +49,14 @@ impl Model {
         request.parallel_tool_calls = !once;
         let calls = calls(&request, format, Some(&self.grammars)).unwrap().unwrap().grammar;
         let once = once || format == CallFormat::Array;
-        Rc::new(Enforced { calls, tokenizer: self.tokenizer.clone(), required, once, thinks })
+        Rc::new(Enforced { calls, tokenizer: self.tokenizer.clone(), format: None, required, once, thinks })
+    }
+
+    /// The calls, or an answer of this format.
+    fn beside(&self, format: &Spec, thinks: bool) -> Enforced {
+        let calls = calls(&request(), CallFormat::Object, Some(&self.grammars)).unwrap().unwrap().grammar;
+        let format = Some(self.grammars.compile(format).unwrap());
+        Enforced { calls, tokenizer: self.tokenizer.clone(), format, required: false, once: false, thinks }
     }
 
     fn text(&self, ids: &[u32]) -> String {
@@ -145,7 +152,7 @@ fn a_call_that_was_named_is_the_one_that_comes() {
         request.tool_choice = ToolChoice::Function(name.into());
         let calls = calls(&request, CallFormat::Object, Some(&model.grammars)).unwrap().unwrap().grammar;
         let tokenizer = model.tokenizer.clone();
-        let grammar = Enforced { calls, tokenizer, required: true, once: true, thinks: false };
+        let grammar = Enforced { calls, tokenizer, format: None, required: true, once: true, thinks: false };
         for seed in 0..5 {
             let (ids, ended) = model.walk(&mut *grammar.begin().unwrap(), 400, &mut chance(seed));
             let all = parsed(&[&model.text(&ids)], ended);
@@ -195,6 +202,24 @@ fn a_call_is_held_to_its_grammar_from_the_tag_on() {
     }
 }
 
+/// Behind a thought stands a line end, not the rest of a token.
+#[test]
+fn a_token_is_not_half_of_a_thought() {
+    let model = model();
+    for (required, is_held) in [(true, true), (false, false)] {
+        let grammar = model.grammar(CallFormat::Object, required, false, true);
+        let mut constraint = grammar.begin().unwrap();
+        model.tokenizer.encode_plain("So</think").unwrap().iter().for_each(|id| constraint.accept(*id).unwrap());
+        let mut mask = vec![0; mask_words(model.vocab_size)];
+        constraint.mask(&mut mask).unwrap();
+        for id in 0..model.vocab_size {
+            let bytes = model.tokenizer.token_bytes(id).unwrap_or_default();
+            let astride = bytes.len() > 1 && bytes[0] == b'>' && !bytes[1..].iter().all(u8::is_ascii_whitespace);
+            assert_eq!(allows(&mask, id), !(astride && is_held), "{bytes:?}");
+        }
+    }
+}
+
 #[test]
 fn a_token_is_not_half_of_a_call() {
     let model = model();
@@ -209,6 +234,64 @@ fn a_token_is_not_half_of_a_call() {
         let astride = bytes.len() > 1 && bytes[0] == b'>' && !bytes[1..].iter().all(u8::is_ascii_whitespace);
         assert_eq!(allows(&mask, id), !astride, "{bytes:?}");
     }
+}
+
+/// Half of the answers begin with a call; the others are of the format, whatever their texts spell.
+#[test]
+fn an_answer_is_a_call_or_of_its_format() {
+    let model = model();
+    let schema = json!({ "type": "object", "additionalProperties": false, "required": ["note", "kind"], "properties": {
+        "note": { "type": "string", "maxLength": 60 }, "kind": { "enum": ["<tool_call>", "<think>"] } } });
+    let judge = jsonschema::validator_for(&schema).unwrap();
+    let format = Spec::JsonSchema { schema, strict: true };
+    for thinks in [false, true] {
+        let grammar = model.beside(&format, thinks);
+        let (mut called, mut formatted) = (0, 0);
+        for seed in 0..60_u64 {
+            let mut constraint = grammar.begin().unwrap();
+            if thinks {
+                for id in model.tokenizer.encode_plain("Is it <tool_call>?</think>").unwrap() {
+                    assert!(!constraint.may_end());
+                    constraint.accept(id).unwrap();
+                }
+                let line = constraint.forced().unwrap();
+                line.iter().for_each(|id| constraint.accept(*id).unwrap());
+                assert_eq!(model.text(&line), "\n");
+            }
+            assert!(constraint.forced().unwrap().is_empty() && !constraint.may_end());
+            let first = if seed % 2 == 0 { "<tool_call>\n" } else { "{" };
+            let first = model.tokenizer.encode(first, false).unwrap()[0];
+            constraint.accept(first).unwrap();
+            let (mut ids, ended) = model.walk(&mut *constraint, 400, &mut chance(seed));
+            ids.insert(0, first);
+            let text = model.text(&ids);
+            let mut parser = Parser::new(usize::MAX, false).at_the_beginning();
+            let mut all = All::default();
+            all.add(parser.push(&text));
+            all.add(parser.finish(ended));
+            if seed % 2 == 0 {
+                assert!(all.text.is_empty() && !all.calls.is_empty(), "{text}");
+                if ended {
+                    check(&all);
+                    called += 1;
+                }
+            } else if ended {
+                assert!(all.calls.is_empty() && judge.is_valid(&serde_json::from_str(&all.text).unwrap()), "{text}");
+                assert_eq!(all.text, text);
+                formatted += 1;
+            }
+        }
+        assert!(called > 15 && formatted > 15, "{called} {formatted}");
+    }
+}
+
+#[test]
+fn a_format_that_may_begin_as_a_call_is_refused_beside_tools() {
+    let model = model();
+    let error = model.beside(&Spec::Regex("<[a-z_]+>.*".into()), false).begin().err().unwrap();
+    assert_eq!(error.to_string().contains("may begin as <tool_call> does"), true, "{error}");
+    let empty = model.beside(&Spec::Choice(vec!["yes".into(), "no".into()]), false);
+    assert!(empty.begin().is_ok());
 }
 
 #[test]
