@@ -122,6 +122,8 @@ const MATRIX: Piece = Piece::Same(&[
 const EPILOGUE: Piece = Piece::Same(&[shader!("linear/epilogue")]);
 /// Linear layers where the CPU computes.
 const TWO_ROWS: Piece = Piece::Same(&[shader!("linear/two_rows")]);
+/// Adapters beside linear layers.
+const LORA: Piece = Piece::Same(&[shader!("lora/lora")]);
 /// The KV cache: read, and also written.
 const KV: Piece = Piece::Cache([
     &[shader!("kv/kv"), shader!("kv/f16")],
@@ -170,6 +172,8 @@ kernels! {
     MATMUL = "linear" / "matmul": STEP TOKENS MATRIX EPILOGUE TWO_ROWS;
     MATMUL_TILE = "linear" / "matmul_tile": STEP TOKENS MATRIX EPILOGUE;
     MATMUL_COOPERATIVE = "linear" / "matmul_cooperative": COOPERATIVE STEP TOKENS MATRIX EPILOGUE;
+    LORA_DOWN = "lora" / "lora_down" sums: STEP LORA;
+    LORA_UP = "lora" / "lora_up": STEP LORA;
     PREPARE = "mixers" / "prepare": STEP KV_APPEND;
     MIXER_STEP = "mixers" / "mixer_step" sums: STEP KV_APPEND;
     ATTENTION = "attention" / "attention": STEP KV;

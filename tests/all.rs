@@ -1,6 +1,7 @@
 //! All integration tests in one binary.
 #![allow(clippy::unwrap_used)] // helpers of tests may unwrap like tests
 
+mod adapters;
 mod chat;
 mod checkpoint;
 mod damage;

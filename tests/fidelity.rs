@@ -32,7 +32,7 @@ fn run_with(kv: KvType, file: &Checkpoint, against: &Checkpoint) -> (Difference,
     let options = LoadOptions { kv, ..LoadOptions::default() };
     let mut session: Session = session(&gpu(&GpuOptions::default()), file, &options);
     let mut layers = Vec::new();
-    let expected: Vec<f64> = block_on(exact(against, &OPTIONS, &mut |n| layers.push(n))).unwrap();
+    let expected: Vec<f64> = block_on(exact(against, &[], &OPTIONS, &mut |n| layers.push(n))).unwrap();
     assert_eq!(layers, [0, 1, 2, 3, 4]);
     let fidelity = block_on(compare(&mut session, &OPTIONS, &expected)).unwrap();
     assert_eq!(fidelity.is_exact(), fidelity.prefill.is_exact() && fidelity.decode.is_exact());
@@ -98,7 +98,7 @@ fn toys_in_every_container_are_exact() {
     assert!(q8.is_within(TOLERANCE_Q8) && q8.largest > 3.0 * f16.largest, "{q8:?} {f16:?}");
     // Cutting changes nothing.
     let logits =
-        |file: &Checkpoint| block_on(reference::model::logits::<f32>(file, &[7, 8, 9], 2, &mut |_| {})).unwrap();
+        |file: &Checkpoint| block_on(reference::model::logits::<f32>(file, &[], &[7, 8, 9], 2, &mut |_| {})).unwrap();
     assert_eq!(logits(&whole), logits(&cut));
     for (files, store) in [
         (2, Store::BF16),
@@ -139,10 +139,10 @@ fn the_twin_is_the_same_token_by_token_and_in_both_precisions() {
     let ids = [3, 1999, 40, 41, 42, 3, 3, 900];
     let mut twin = block_on(reference::model::Model::<f64>::load(&file)).unwrap();
     let one_by_one: Vec<f64> = ids.iter().flat_map(|id| twin.forward(*id).logits).collect();
-    let at_once: Vec<f64> = block_on(reference::model::logits(&file, &ids, 8, &mut |_| {})).unwrap();
+    let at_once: Vec<f64> = block_on(reference::model::logits(&file, &[], &ids, 8, &mut |_| {})).unwrap();
     let largest = one_by_one.iter().zip(&at_once).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     assert!(largest < 1e-12 && one_by_one.len() == at_once.len(), "{largest}");
-    let single: Vec<f32> = block_on(reference::model::logits(&file, &ids, 8, &mut |_| {})).unwrap();
+    let single: Vec<f32> = block_on(reference::model::logits(&file, &[], &ids, 8, &mut |_| {})).unwrap();
     assert!(Difference::of(&single, &at_once, 2048).is_exact());
-    assert!(block_on(reference::model::logits::<f32>(&file, &[2048], 1, &mut |_| {})).is_err());
+    assert!(block_on(reference::model::logits::<f32>(&file, &[], &[2048], 1, &mut |_| {})).is_err());
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::common::open;
 use crate::failure::{Failure, Outcome};
+use crate::lora::LoraArgs;
 use crate::terminal::{self, line, note};
 
 #[derive(clap::Args)]
@@ -35,6 +36,8 @@ pub struct Args {
     /// Part of the name of the GPU adapter to use (`peregrine info` lists them)
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
+    #[command(flatten)]
+    lora: LoraArgs,
 }
 
 /// The ways a device can be driven, by name.
@@ -82,6 +85,7 @@ pub fn run(args: &Args) -> Outcome {
         // A chunk must hold the first step.
         let load = LoadOptions { chunk: Some(args.tokens), kv, ..LoadOptions::default() };
         let engine = block_on(Engine::load(&gpu, &checkpoint, &load, &mut |_| {}))?;
+        args.lora.apply(&engine)?;
         if args.quick {
             let start = Instant::now();
             let failed = block_on(self_check(&engine, &checkpoint))?;

@@ -19,6 +19,7 @@ use peregrine::state::KvType;
 use pollster::block_on;
 
 use crate::failure::{Failure, Outcome};
+use crate::lora::LoraArgs;
 use crate::terminal::{line, note};
 use crate::{hub, self_checks};
 
@@ -43,6 +44,9 @@ pub struct GpuArgs {
     /// How keys and values are kept: f16 (the default), f32 as they were computed, in twice the memory, or q8 in little more than half
     #[arg(long, value_name = "TYPE", value_parser = kv_type)]
     pub kv: Option<KvType>,
+    /// Beside the model.
+    #[command(flatten)]
+    pub lora: LoraArgs,
 }
 
 /// `f16`, `f32` or `q8`.
@@ -138,6 +142,7 @@ impl GpuArgs {
         let engine = load(&options, &mut report);
         bar.finish_and_clear();
         let engine = engine?;
+        self.lora.apply(&engine)?;
         for warning in engine.warnings() {
             note(&format!("warning: {warning}"));
         }

@@ -196,12 +196,15 @@ fn measure<T: Real>(
             .gpu
             .load(checkpoint, &LoadOptions { kv: *kv, logit_rows: Some(u32::MAX), ..LoadOptions::default() })?;
         options.last = options.last.min(engine.model().logit_rows());
+        let mut session = Session::new(&engine)?;
         let expected = match exact.take() {
             Some(expected) => expected,
             None => {
                 let bar = ProgressBar::new(checkpoint.config.num_hidden_layers.into()).with_message("CPU twin");
                 let start = Instant::now();
-                let expected = block_on(exact_logits::<T>(checkpoint, &options, &mut |n| bar.set_position(n.into())))?;
+                let expected = block_on(exact_logits::<T>(checkpoint, session.adapters(), &options, &mut |n| {
+                    bar.set_position(n.into())
+                }))?;
                 bar.finish_and_clear();
                 if !args.json {
                     note(&format!("{name}: {:.1} s for the CPU", start.elapsed().as_secs_f64()));
@@ -214,7 +217,7 @@ fn measure<T: Real>(
                 expected
             }
         };
-        let fidelity = block_on(compare(&mut Session::new(&engine)?, &options, &expected))?;
+        let fidelity = block_on(compare(&mut session, &options, &expected))?;
         if !args.json {
             let seconds = start.elapsed().as_secs_f64();
             note(&format!("{name}, keys and values in {}: {seconds:.1} s in all", kv.name()));

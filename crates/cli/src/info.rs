@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 
 use indicatif::HumanBytes;
+use peregrine::adapter::Summary;
 use peregrine::checkpoint::{Checkpoint, Container, TokenizerData};
 use peregrine::config::{ARCHITECTURE, Config};
 use peregrine::model::LoadOptions;
@@ -18,7 +20,7 @@ use crate::terminal::{self, line};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
+    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub; or a LoRA adapter: a PEFT folder or a GGUF file
     model: Option<String>,
     /// Tokens of the conversation that the memory is told for; by default what the model was made for
     #[arg(long, value_name = "N", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
@@ -35,6 +37,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Outcome {
+    if let Some(path) = args.model.as_deref().map(Path::new).filter(|path| block_on(Summary::is_adapter(path))) {
+        return adapter(&block_on(Summary::read(path))?, args.json);
+    }
     let info = match &args.model {
         Some(model) => {
             let checkpoint = open(model)?;
@@ -53,6 +58,43 @@ pub fn run(args: &Args) -> Outcome {
         (true, _) => writeln!(out, "{}", terminal::json(&info))?,
         (false, None) => adapters_table(&mut out, &info)?,
         (false, Some(_)) => model_table(&mut out, &info)?,
+    }
+    Ok(())
+}
+
+/// Tells what an adapter is.
+fn adapter(summary: &Summary, json: bool) -> Outcome {
+    let Summary { name, kind, base, alpha, use_rslora, ranks, targets, parameters, bytes } = summary;
+    let mut out = terminal::stdout();
+    if json {
+        let info = json!({
+            "name": name,
+            "container": kind.name().to_lowercase(),
+            "type": "lora",
+            "base": base,
+            "alpha": alpha,
+            "use_rslora": use_rslora,
+            "rank": { "least": ranks.0, "most": ranks.1 },
+            "targets": targets,
+            "parameters": parameters,
+            "bytes": bytes,
+        });
+        writeln!(out, "{}", terminal::json(&info))?;
+        return Ok(());
+    }
+    let mut row = |key: &str, value: String| writeln!(out, "{key:<26} {}", line(&value));
+    row("name", name.clone())?;
+    row("LoRA adapter", kind.name().into())?;
+    if let Some(base) = base {
+        row("made for", base.clone())?;
+    }
+    let rank = if ranks.0 == ranks.1 { ranks.0.to_string() } else { format!("{} to {}", ranks.0, ranks.1) };
+    row("rank", rank)?;
+    row("alpha", format!("{alpha}{}", if *use_rslora { ", over the root of the rank (rsLoRA)" } else { "" }))?;
+    row("parameters", format!("{:.3} M", *parameters as f64 / 1e6))?;
+    row("size", HumanBytes(*bytes).to_string())?;
+    for (target, layers) in targets {
+        row(&format!("  {target}"), format!("in {layers} layers"))?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ mod hub;
 mod info;
 mod input;
 mod logits;
+mod lora;
 mod perplexity;
 mod prefill;
 mod quantize;

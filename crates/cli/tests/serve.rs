@@ -6,6 +6,8 @@
 mod common;
 #[path = "serve/errors.rs"]
 mod errors;
+#[path = "serve/lora.rs"]
+mod lora;
 #[path = "serve/server.rs"]
 mod server;
 #[path = "serve/tools.rs"]

@@ -9,6 +9,7 @@ use peregrine::constraint::Compiler;
 use peregrine::session::Engine;
 use peregrine::tokenizer::Tokenizer;
 
+use crate::adapters::{self, Offered};
 use crate::error::{ApiError, Code};
 use crate::request::{ChatRequest, CompletionRequest, Prompt, Request, Truncation};
 use crate::tools::{Calls, calls};
@@ -22,6 +23,7 @@ pub struct Admission {
     vocab_size: u32,
     context_length: u32,
     compiler: Option<Arc<dyn Compiler + Send + Sync>>,
+    adapters: Vec<Offered>,
 }
 
 impl Admission {
@@ -37,7 +39,8 @@ impl Admission {
             .map(|source| ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text()))
             .transpose()?
             .map(|template| template.with_tokens(&checkpoint.named_tokens));
-        Ok(Self { tokenizer: Arc::new(tokenizer), template, vocab_size, context_length, compiler: None })
+        let (tokenizer, adapters) = (Arc::new(tokenizer), Vec::new());
+        Ok(Self { tokenizer, template, vocab_size, context_length, compiler: None, adapters })
     }
 
     /// The tokenizer, for whoever makes grammars of its tokens.
@@ -51,6 +54,17 @@ impl Admission {
         Self { compiler: Some(compiler), ..self }
     }
 
+    /// With the adapters that requests may ask for.
+    #[must_use]
+    pub fn with_adapters(self, adapters: Vec<Offered>) -> Self {
+        Self { adapters, ..self }
+    }
+
+    /// The adapters that requests may ask for.
+    pub fn adapters(&self) -> &[Offered] {
+        &self.adapters
+    }
+
     /// Tokens that a conversation may have.
     pub fn context_length(&self) -> u32 {
         self.context_length
@@ -59,14 +73,15 @@ impl Admission {
     /// Whether the request can be answered, as far as its prompts, tokens and tools go. It takes as long as their texts take to tokenize.
     ///
     /// # Errors
-    /// 400: a format that cannot be used, tokens that there are not, a prompt that does not fit the context, a conversation for a model
+    /// 400: adapters that there are not, a format that cannot be used, tokens that there are not, a prompt that does not fit the context, a conversation for a model
     /// that has no chat template or whose template refuses it, calls that cannot be enforced.
     pub fn check(&self, request: &Request) -> Result<(), ApiError> {
-        let Self { tokenizer, template, vocab_size, context_length, compiler } = self;
+        let Self { tokenizer, template, vocab_size, context_length, compiler, adapters: offered } = self;
         let grammars = compiler.as_deref().map(|compiler| compiler as &dyn Compiler);
         let rules =
             Rules { tokenizer, template: template.as_ref(), vocab_size: *vocab_size, context_length: *context_length };
         rules.biases(request)?;
+        adapters::check(request, offered)?;
         if let Some(format) = &request.generation().response_format {
             format.compiled(grammars)?;
         }

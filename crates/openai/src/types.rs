@@ -165,6 +165,11 @@ pub(crate) struct Format(
 #[expect(dead_code, reason = "a type alone")]
 pub(crate) struct Stop(#[ts(type = "string | readonly string[]")] String);
 
+/// Adapters beside the model.
+#[derive(TS)]
+#[expect(dead_code, reason = "a type alone")]
+pub(crate) struct Loras(#[ts(type = "readonly LoraChoice[]")] String);
+
 /// Token ids and what is added to their logits.
 #[derive(TS)]
 #[expect(dead_code, reason = "a type alone")]
@@ -200,6 +205,8 @@ fn module() -> String {
         Format,
         Stop,
         LogitBias,
+        request::Lora,
+        Loras,
         request::StreamOptions,
         request::Generation,
         request::Truncation,

@@ -3,6 +3,7 @@
 //! What a block format loses against the weights that it was made from is not in these numbers; a perplexity shows that. Here is only
 //! what this runtime adds: rounding of f32, and every mistake that it might make.
 
+use crate::adapter::Chosen;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::reference::{Real, model};
@@ -138,12 +139,13 @@ pub fn ids(vocab_size: u32, tokens: u32) -> Vec<u32> {
     (1..=u64::from(tokens)).map(|i| (i * 2_654_435_761 % u64::from(vocab_size)) as u32).collect()
 }
 
-/// The CPU twin's logits in `T` for the rows that `options` compares. `on_layer` hears how many layers are done, from 0 on.
+/// The CPU twin's logits in `T` for the rows that `options` compares, with adapters. `on_layer` hears how many layers are done, from 0 on.
 ///
 /// # Errors
 /// [`Error::Argument`] for no tokens; what the checkpoint says.
 pub async fn exact<T: Real>(
     checkpoint: &Checkpoint,
+    adapters: &[Chosen],
     options: &FidelityOptions,
     on_layer: &mut dyn FnMut(u32),
 ) -> Result<Vec<T>> {
@@ -157,7 +159,7 @@ pub async fn exact<T: Real>(
     }
     on_layer(0);
     let ids = ids(checkpoint.config.vocab_size, prompt_tokens + decode_tokens);
-    model::logits(checkpoint, &ids, last + decode_tokens, on_layer).await
+    model::logits(checkpoint, adapters, &ids, last + decode_tokens, on_layer).await
 }
 
 /// Compares the session's logits with those of [`exact`] for the same options. The session is reset first.

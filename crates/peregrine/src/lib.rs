@@ -29,6 +29,7 @@
 //! | [`gpu`], [`kernels`], [`weights`], [`plan`] | the device; pipelines; matrices in parts; recorded dispatches |
 //! | [`ops`] | the operations: kernels with typed constants and bindings, their variants, their twins |
 //! | [`model`] | **the page**: the forward pass, one line a dispatch |
+//! | [`adapter`] | LoRA beside the weights: PEFT's folders, GGUF adapters |
 //! | [`state`], [`session`] | what a conversation leaves behind; prefill, decode, stopping |
 //! | [`tokenizer`], [`text`], [`chat`], [`sampling`] | text in and out |
 //! | [`mod@reference`], [`check`], [`fidelity`], [`perplexity`], [`profile`] | the CPU twin, and two comparisons with it; how well a text is foretold; where a GPU's time goes |
@@ -49,6 +50,7 @@
 //! T tokens, D hidden size, H heads, P SSM head dim, N SSM state size, G groups, F feed-forward width, V vocabulary; d = H P, the
 //! width of the SSM branch; K taps of its convolution; hd, nh, nkv: attention's head dim, heads, key and value heads.
 
+pub mod adapter;
 pub mod chat;
 pub mod check;
 pub mod checkpoint;

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::gpu::Gpu;
 use crate::kernels::Pipelines;
 use crate::ops::linear::{Input, Output};
+use crate::ops::lora::Adapted;
 use crate::ops::norm::Norm;
 use crate::ops::target::Target;
 use crate::ops::{Op, Recorder};
@@ -196,12 +197,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// The forward pass. D hidden, F feed-forward, V vocabulary, H SSM heads, P, N, G their sizes, T tokens.
-    pub fn record(&self, state: &State, many: bool) -> Vec<Call> {
+    /// The forward pass, with adapters beside the linear layers of its layers where there are any. D hidden, F feed-forward, V vocabulary, H SSM heads, P, N, G their sizes, T tokens.
+    pub fn record(&self, state: &State, many: bool, adapted: Option<&Adapted>) -> Vec<Call> {
         use Op::{FinalNorm, InputNorm, LmHead, MlpIn, MlpNorm, MlpOut, ProjectIn, ProjectOut};
         use Output::{Add, Store, SwiGlu};
         let s = &self.scratch;
-        let mut r = Recorder::new(self.target.tokens(many), &self.step);
+        let mut r = Recorder::new(self.target.tokens(many), &self.step).with(adapted);
 
         r.embed(&self.embed_tokens, &state.next.ids, &s.h); //                           h [T, D] = E[ids]
         for (i, layer) in self.layers.iter().enumerate() {
@@ -223,9 +224,9 @@ impl Model {
         r.finish()
     }
 
-    /// The page, ready to run for steps of many tokens or of one.
-    pub fn plan(&self, state: &State, many: bool) -> Plan {
-        Plan::new(&self.pipelines, self.record(state, many))
+    /// The page, ready to run for steps of many tokens or of one, with adapters or without.
+    pub fn plan(&self, state: &State, many: bool, adapted: Option<&Adapted>) -> Plan {
+        Plan::new(&self.pipelines, self.record(state, many, adapted))
     }
 
     fn norm<'a>(&self, weight: &'a wgpu::Buffer) -> Norm<'a> {

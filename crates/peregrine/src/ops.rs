@@ -5,6 +5,7 @@
 pub mod attention;
 pub mod embed;
 pub mod linear;
+pub mod lora;
 pub mod mixers;
 pub mod norm;
 mod recorder;
@@ -161,6 +162,8 @@ pub fn signatures() -> Vec<Signature> {
         linear::Matmul::signature(),
         linear::MatmulTile::signature(),
         linear::MatmulCooperative::signature(),
+        lora::LoraDown::signature(),
+        lora::LoraUp::signature(),
         mixers::Prepare::signature(),
         mixers::MixerStep::signature(),
         attention::Attention::signature(),

@@ -1,5 +1,6 @@
 //! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of text come out.
 
+mod adapters;
 mod answer;
 mod constrained;
 mod copies;
@@ -14,19 +15,21 @@ mod saved;
 mod snapshots;
 mod steps;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
 use self::kept::Snapshots;
 pub use self::snapshots::Snapshot;
+use crate::adapter::Registry;
 use crate::chat::{ChatTemplate, Transcript};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Container};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::model::{LoadOptions, Model, Progress};
+use crate::ops::lora::Adapted;
 use crate::plan::Plan;
 use crate::state::State;
 use crate::tokenizer::Tokenizer;
@@ -36,6 +39,8 @@ pub struct Engine {
     model: Model,
     tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
+    container: Container,
+    adapters: RefCell<Registry>,
     /// Whether the GPU draws right under a mask; not known before it was tried.
     masks: Cell<Option<bool>>,
 }
@@ -60,7 +65,9 @@ impl Engine {
             .transpose()?
             .map(|template| template.with_tokens(&checkpoint.named_tokens));
         let model = Model::load(gpu, checkpoint, options, progress).await?;
-        Ok(Rc::new(Self { model, tokenizer: Arc::new(tokenizer), template, masks: Cell::new(None) }))
+        let (tokenizer, container) = (Arc::new(tokenizer), checkpoint.container);
+        let (adapters, masks) = (RefCell::default(), Cell::new(None));
+        Ok(Rc::new(Self { model, tokenizer, template, container, adapters, masks }))
     }
 
     /// The model.
@@ -105,6 +112,8 @@ pub struct Session {
     state: State,
     decode: Plan,
     prefill: Plan,
+    /// The adapters of both.
+    adapted: Option<Rc<Adapted>>,
     /// Draws under a mask; made when the first answer wants it.
     masked: Option<Plan>,
     /// Base of the angle of each pair of an attention head: theta^(-2i/hd), f64.
@@ -130,7 +139,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that has read nothing.
+    /// A session that has read nothing, with the adapters that the engine says ([`Engine::use_adapters`]).
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -138,11 +147,13 @@ impl Session {
         let model = &engine.model;
         let c = model.config();
         let state = State::new(model.gpu(), c, model.context_length(), model.chunk(), model.kv())?;
+        let adapted = engine.default_adapters();
         let half = c.head_dim / 2;
         let frequencies = (0..half).map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim))).collect();
         Ok(Self {
-            decode: model.plan(&state, false),
-            prefill: model.plan(&state, true),
+            decode: model.plan(&state, false, adapted.as_deref()),
+            prefill: model.plan(&state, true, adapted.as_deref()),
+            adapted,
             masked: None,
             engine: engine.clone(),
             state,

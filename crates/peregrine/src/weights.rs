@@ -205,6 +205,32 @@ impl Matrix {
         matrix
     }
 
+    /// Gate and up of a SwiGLU matrix as two sums, the rows of up after the `rows` of gate: the same weights, other tables.
+    pub(crate) fn apart(&self, gpu: &Gpu, rows: u32) -> Self {
+        let table = |slab: &Slab, sums: &[usize], first_row, count| {
+            let mut table =
+                GpuMatrix { first_row, rows: count, parts: sums.len() as u32, y_stride: 2 * rows, ..slab.table };
+            table.part = Default::default();
+            for (part, sum) in table.part.iter_mut().zip(sums) {
+                let from = slab.table.part[*sum];
+                let first_row = from.first_row + rows * *sum as u32;
+                *part = GpuPart { first_row, kind: from.kind & 0xff, ..from };
+            }
+            Slab { weights: slab.weights.clone(), uniform: gpu.uniform("apart", bytemuck::bytes_of(&table)), table }
+        };
+        let slabs = match &self.slabs[..] {
+            [one] => vec![table(one, &[0, 1], 0, 2 * rows)],
+            several => {
+                let halves = |slab: &Slab| {
+                    let (first, count) = (slab.table.first_row, slab.table.rows);
+                    [table(slab, &[0], first, count), table(slab, &[1], rows + first, count)]
+                };
+                several.iter().flat_map(halves).collect()
+            }
+        };
+        Self { rows: 2 * rows, slabs, ..self.clone() }
+    }
+
     /// Whether no `group` rows from a multiple of `group` on belong to different parts, so that a workgroup can share them.
     pub fn in_groups_of(&self, group: u32) -> bool {
         self.slabs.iter().all(|slab| slab.table.in_groups_of(group))

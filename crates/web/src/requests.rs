@@ -7,7 +7,7 @@ use peregrine::constraint::Compiler;
 use peregrine::session::Session;
 use peregrine_openai::request::json;
 use peregrine_openai::response::Usage;
-use peregrine_openai::{ApiError, Cancel, Code, Event, Head, Request, answer, read};
+use peregrine_openai::{ApiError, Cancel, Code, Event, Head, Request, adapters, answer, read};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
@@ -29,6 +29,7 @@ impl WebRequest {
     pub fn new(kind: &str, body: &str, only_read: bool) -> Result<WebRequest, JsValue> {
         let parse = if kind == "chat" { Request::chat } else { Request::completion };
         let request = json(body.as_bytes()).and_then(|body| parse(&body)).map_err(|error| to_js_error(&error))?;
+        adapters::refuse(&request).map_err(|error| to_js_error(&error))?;
         Ok(Self { request, only_read })
     }
 
@@ -36,6 +37,17 @@ impl WebRequest {
     #[wasm_bindgen(getter, js_name = needsGrammars)]
     pub fn needs_grammars(&self) -> bool {
         self.request.needs_grammars() && !self.only_read
+    }
+
+    /// Whether it cannot be answered without them.
+    #[wasm_bindgen(getter, js_name = insistsOnGrammars)]
+    pub fn insists_on_grammars(&self) -> bool {
+        self.request.insists_on_grammars()
+    }
+
+    /// One line of its response's warnings.
+    pub fn warn(&mut self, line: String) {
+        self.request.generation_mut().warnings.push(line);
     }
 }
 

@@ -33,6 +33,8 @@ export type {
   JsonSchemaFormat,
   LogitBias,
   Logprobs,
+  LoraChoice,
+  Loras,
   PromptTokensDetails,
   ResponseFormat,
   Role,

@@ -103,6 +103,17 @@ export type Stop = string | readonly string[];
 /** Token ids and what is added to their logits. */
 export type LogitBias = Record<string, number>;
 
+/** A LoRA adapter that answers beside the model. */
+export interface LoraChoice {
+  /** Its name. */
+  id: string;
+  /** -1000 to 1000: multiplied to what it adds. Default 1; 0 is without it. */
+  scale?: number | null;
+}
+
+/** Adapters beside the model. */
+export type Loras = readonly LoraChoice[];
+
 /** `stream_options` */
 export interface StreamOptions {
   /** A last chunk with the counts, `usage`. */
@@ -111,7 +122,7 @@ export interface StreamOptions {
 
 /** Fields of both kinds of request. */
 export interface GenerationParams {
-  /** There is one model: another name changes nothing, and is told in `warnings`. */
+  /** Of `peregrine serve`: an adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
   stream?: boolean | null;
@@ -139,6 +150,8 @@ export interface GenerationParams {
   seed?: number | null;
   /** What the answers must look like; a text where there is none. */
   response_format?: ResponseFormat | null;
+  /** Not OpenAI's: adapters beside the model. Default: none. In a browser they are refused. */
+  lora?: Loras | null;
   /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
   n?: number | null;
   /** Not OpenAI's: goes on after the model's end token, up to `max_tokens`; for measurements. */
@@ -175,7 +188,7 @@ export interface ChatCompletionParams {
   logprobs?: boolean | null;
   /** 0 to 20: so many of the likeliest tokens with each token; needs `logprobs`. */
   top_logprobs?: number | null;
-  /** There is one model: another name changes nothing, and is told in `warnings`. */
+  /** Of `peregrine serve`: an adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
   stream?: boolean | null;
@@ -203,6 +216,8 @@ export interface ChatCompletionParams {
   seed?: number | null;
   /** What the answers must look like; a text where there is none. */
   response_format?: ResponseFormat | null;
+  /** Not OpenAI's: adapters beside the model. Default: none. In a browser they are refused. */
+  lora?: Loras | null;
   /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
   n?: number | null;
   /** Not OpenAI's: goes on after the model's end token, up to `max_tokens`; for measurements. */
@@ -217,7 +232,7 @@ export interface CompletionParams {
   prompt: string | readonly number[] | readonly string[] | readonly (readonly number[])[];
   /** At most this many new tokens. Default 16. */
   max_tokens?: number | null;
-  /** There is one model: another name changes nothing, and is told in `warnings`. */
+  /** Of `peregrine serve`: an adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
   stream?: boolean | null;
@@ -245,6 +260,8 @@ export interface CompletionParams {
   seed?: number | null;
   /** What the answers must look like; a text where there is none. */
   response_format?: ResponseFormat | null;
+  /** Not OpenAI's: adapters beside the model. Default: none. In a browser they are refused. */
+  lora?: Loras | null;
   /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
   n?: number | null;
   /** Not OpenAI's: goes on after the model's end token, up to `max_tokens`; for measurements. */

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{EXPECT, RETRY_AFTER};
 use axum::response::Response;
-use peregrine_openai::{ApiError, Code, Head, Request};
+use peregrine_openai::{ApiError, Code, Head, Request, adapters};
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::channel;
@@ -72,10 +72,11 @@ async fn read(shared: &Shared, body: Body, parse: Parse) -> Result<(Request, Own
 async fn queued(shared: &Shared, request: Request, link: Link, memory: OwnedSemaphorePermit) -> Response {
     let (told, mut heard) = channel(CHUNKS);
     let stream = request.generation().stream;
+    let adapter = adapters::as_model(&request, shared.admission.adapters());
     let head = Head {
         id: format!("{:016x}{:016x}", random(), random()),
         created: now(),
-        model: shared.model.id.clone(),
+        model: adapter.map_or(&shared.model.id, |adapter| &adapter.name).clone(),
         seed: random(),
     };
     if let Err(error) = shared.queue.push(Job { request, head, told, link, _memory: Some(memory) }) {

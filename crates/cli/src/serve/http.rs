@@ -46,6 +46,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// The model, and each adapter beside it.
+    fn models(&self) -> Vec<Model> {
+        let adapters = self.admission.adapters().iter().map(|adapter| self.model.adapter(&adapter.name));
+        std::iter::once(self.model.clone()).chain(adapters).collect()
+    }
+
     /// Waits until it is to end.
     pub async fn stopped(&self) {
         let mut stopping = self.stopping.clone();
@@ -86,7 +92,7 @@ async fn count(State(shared): State<Shared>, request: HttpRequest, next: Next) -
 }
 
 async fn models(State(shared): State<Shared>) -> Response {
-    told(StatusCode::OK, &Models::one(shared.model.clone()))
+    told(StatusCode::OK, &Models::all(shared.models()))
 }
 
 async fn model(State(shared): State<Shared>, id: Result<Path<String>, PathRejection>) -> Response {
@@ -94,11 +100,13 @@ async fn model(State(shared): State<Shared>, id: Result<Path<String>, PathReject
         let message = "the model's name is not UTF-8";
         return failed(&ApiError { param: Some("model".into()), ..ApiError::new(Code::InvalidValue, message) });
     };
-    if id == shared.model.id {
-        return told(StatusCode::OK, &shared.model);
+    let models = shared.models();
+    if let Some(model) = models.iter().find(|model| model.id == id) {
+        return told(StatusCode::OK, model);
     }
     let id: String = id.chars().take(80).collect();
-    let message = format!("there is no model {id}; there is {}", shared.model.id);
+    let names: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
+    let message = format!("there is no model {id}; there is {}", names.join(", "));
     failed(&ApiError { param: Some("model".into()), ..ApiError::new(Code::UnknownModel, message) })
 }
 

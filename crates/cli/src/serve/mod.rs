@@ -34,8 +34,9 @@ use peregrine::constraint::Compiler;
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
 use peregrine_grammar::Grammars;
-use peregrine_openai::Admission;
 use peregrine_openai::response::Model;
+use peregrine_openai::{Admission, Offered};
+use pollster::block_on;
 use tokio::sync::watch;
 
 use self::guard::{Key, Origins};
@@ -98,16 +99,18 @@ pub fn run(args: &Args) -> Outcome {
     if !address.ip().is_loopback() && key.is_none() {
         note(&format!("warning: whoever can reach {address} can ask; give a key with --api-key or {KEY_VARIABLE}"));
     }
-    let mut loads = Loading { args, checkpoint: args.gpu.open(&args.model)?, grammars: None };
+    let mut loads = Loading { args, checkpoint: args.gpu.open(&args.model)?, grammars: None, adapters: Vec::new() };
     let engine = loads.engine()?;
+    loads.adapters = args.gpu.lora.offered(&engine);
     let session = loads.session(&engine)?;
     let context_length = engine.model().context_length();
-    let admission = Admission::new(&loads.checkpoint, context_length)?;
+    let admission = Admission::new(&loads.checkpoint, context_length)?.with_adapters(loads.adapters.clone());
     let grammars = Arc::new(Grammars::new(admission.shared_tokenizer()));
     loads.grammars = Some(grammars.clone());
     let metrics = Arc::new(Metrics::default());
     let (stop, stopping) = watch::channel(false);
     let (answered, last_answer) = watch::channel(false);
+    let model = Model::new(&loads.checkpoint.name, http::now(), context_length);
     let shared = Arc::new(Server {
         queue: Arc::new(Queue::new(args.queue as usize, metrics.clone())),
         metrics,
@@ -117,7 +120,7 @@ pub fn run(args: &Args) -> Outcome {
         hosts: (address.ip().is_loopback() && key.is_none()).then(|| Hosts::local(&args.host)),
         key: key.as_deref().map(Key::new),
         origins: args.allowed_origins.clone().unwrap_or_default(),
-        model: Model::new(&loads.checkpoint.name, http::now(), context_length),
+        model,
         stopping,
     });
 
@@ -192,12 +195,16 @@ struct Loading<'a> {
     args: &'a Args,
     checkpoint: Checkpoint,
     grammars: Option<Arc<Grammars>>,
+    adapters: Vec<Offered>,
 }
 
 impl Loads for Loading<'_> {
     fn engine(&self) -> Outcome<Rc<Engine>> {
         let options = LoadOptions { context_length: self.args.context, ..LoadOptions::default() };
-        self.args.gpu.load(&self.checkpoint, &options)
+        let engine = self.args.gpu.load(&self.checkpoint, &options)?;
+        // Each answers when it is asked for.
+        block_on(engine.use_adapters(&[]))?;
+        Ok(engine)
     }
 
     fn session(&self, engine: &Rc<Engine>) -> peregrine::Result<Session> {
@@ -209,6 +216,10 @@ impl Loads for Loading<'_> {
             session.set_snapshot_budget(bytes);
         }
         Ok(session)
+    }
+
+    fn adapters(&self) -> Vec<Offered> {
+        self.adapters.clone()
     }
 
     fn compiler(&self) -> Option<Arc<dyn Compiler + Send + Sync>> {

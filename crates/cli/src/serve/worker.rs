@@ -11,7 +11,7 @@ use std::time::Duration;
 use peregrine::constraint::Compiler;
 use peregrine::session::{Engine, Session};
 use peregrine_openai::response::event;
-use peregrine_openai::{ApiError, Cancel, Code, Done, Head, Request, answer};
+use peregrine_openai::{ApiError, Cancel, Code, Done, Head, Offered, Request, adapters, answer};
 use pollster::block_on;
 
 use super::job::{Job, Told, stopping};
@@ -29,6 +29,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub trait Loads {
     fn engine(&self) -> Outcome<Rc<Engine>>;
     fn session(&self, engine: &Rc<Engine>) -> peregrine::Result<Session>;
+    /// The adapters that requests may ask for.
+    fn adapters(&self) -> Vec<Offered> {
+        Vec::new()
+    }
     /// What makes grammars, where there is something.
     fn compiler(&self) -> Option<Arc<dyn Compiler + Send + Sync>> {
         None
@@ -110,7 +114,9 @@ impl<L: Loads> Worker<L> {
     ) -> Result<(Done, Option<Told>), ApiError> {
         let compiler = self.loads.compiler();
         let compiler = compiler.as_deref().map(|compiler| compiler as &dyn Compiler);
+        let offered = self.loads.adapters();
         let session = self.ready()?;
+        block_on(adapters::choose(session, request, &offered))?;
         let asked = teller.clone();
         let cancel: Cancel = Rc::new(move || asked.stops());
         let mut on_event = |chunk| event(&chunk).is_ok_and(|text| teller.tell(Told::Event(text)));

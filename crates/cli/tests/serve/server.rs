@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -83,7 +84,11 @@ impl Server {
 
     /// With these variables in its environment.
     pub fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let model = model();
+        Self::of(&model(), args, variables)
+    }
+
+    /// Of another model.
+    pub fn of(model: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = program_after("");
         command.args(["serve", model.to_str().unwrap(), "--port", "0"]).args(args).stdin(Stdio::null());
         command.env_remove("PEREGRINE_API_KEY").envs(variables.iter().copied());

@@ -46,6 +46,7 @@ const COMMON: &[&str] = &[
     "response_format",
     "model",
     "max_tokens",
+    "lora",
 ];
 
 const IGNORED: &[&str] = &[
@@ -97,6 +98,9 @@ pub const STREAM_OPTIONS: Fields = Fields {
     ignored: &["include_obfuscation"],
     refused: &[],
 };
+
+/// An item of `lora`.
+pub const LORA: Fields = Fields { of: "an adapter", known: &[&["id", "scale"]], ignored: &[], refused: &[] };
 
 /// What an answer has, of this engine or of others, it may be sent back with. Who speaks beside the role, and what was thought before:
 /// templates get neither.

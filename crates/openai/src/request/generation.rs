@@ -11,6 +11,7 @@ use super::MOST_ANSWERS;
 use super::check::{Body, boolean, list, missing, mistyped, number, object, show, text, whole, wrong};
 use super::fields::STREAM_OPTIONS;
 use super::format::ResponseFormat;
+use super::lora::Lora;
 use crate::error::{ApiError, Code};
 
 /// Most texts that end an answer.
@@ -21,7 +22,7 @@ const MOST_STOPS: usize = 4;
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(rename = "GenerationParams"))]
 pub struct Generation {
-    /// There is one model: another name changes nothing, and is told in `warnings`.
+    /// Of `peregrine serve`: an adapter's name answers with it. Any other name changes nothing, and is told in `warnings`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional))]
     pub model: Option<String>,
@@ -66,6 +67,10 @@ pub struct Generation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::Format>"))]
     pub response_format: Option<ResponseFormat>,
+    /// Not OpenAI's: adapters beside the model. Default: none. In a browser they are refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::Loras>"))]
+    pub lora: Vec<Lora>,
     /// How many answers, 1 to 128: made one after the other, with seeds that follow each other.
     #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub n: u32,
@@ -94,6 +99,7 @@ impl Generation {
     /// Reads its fields, and takes the warnings.
     pub(super) fn parse(body: &mut Body<'_>) -> Result<Self, ApiError> {
         let stream_options = stream_options(body)?;
+        let lora = super::lora::read(body)?;
         let within =
             |name, default, min, max| body.get(name).map_or(Ok(default), |(path, value)| number(path, value, min, max));
         let count = |name, default: u32, min, max: u32| match body.get(name) {
@@ -119,6 +125,7 @@ impl Generation {
             stop: body.get("stop").map_or_else(|| Ok(Vec::new()), |(path, value)| stops(path, value))?,
             seed: seed.transpose()?.map(|seed| seed as i64),
             response_format: body.get("response_format").map_or(Ok(None), |(_, value)| ResponseFormat::parse(value))?,
+            lora,
             n: count("n", 1, 1, MOST_ANSWERS)?,
             ignore_eos: flag("ignore_eos")?,
             return_token_ids: flag("return_token_ids")?,

@@ -1,4 +1,4 @@
-//! Which models there are: one.
+//! Which models there are: one, and its adapters.
 
 use serde::Serialize;
 
@@ -14,7 +14,12 @@ pub struct Models {
 impl Models {
     /// There is one.
     pub fn one(model: Model) -> Self {
-        Self { object: "list", data: vec![model] }
+        Self::all(vec![model])
+    }
+
+    /// All of them.
+    pub fn all(data: Vec<Model>) -> Self {
+        Self { object: "list", data }
     }
 }
 
@@ -31,11 +36,19 @@ pub struct Model {
     pub owned_by: &'static str,
     /// Not OpenAI's: tokens that a conversation may have.
     pub context_length: u32,
+    /// Of an adapter: the model that it is beside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
 }
 
 impl Model {
     /// The loaded one.
     pub fn new(id: &str, created: u64, context_length: u32) -> Self {
-        Self { id: id.into(), object: "model", created, owned_by: "peregrine", context_length }
+        Self { id: id.into(), object: "model", created, owned_by: "peregrine", context_length, parent: None }
+    }
+
+    /// An adapter beside this one.
+    pub fn adapter(&self, id: &str) -> Self {
+        Self { id: id.into(), parent: Some(self.id.clone()), ..self.clone() }
     }
 }

@@ -116,3 +116,44 @@ fn what_changes_nothing_is_warned_of() {
         "messages[31].content[0].cache_control: ignored, as it changes nothing here"
     );
 }
+
+#[test]
+fn adapters_are_read_and_checked() {
+    use peregrine_openai::{Offered, Request, adapters};
+    let lora = |value| chat_with("lora", value);
+    let found = lora(json!([{ "id": "a" }, { "id": "b", "scale": -0.5 }, { "id": "c", "scale": null }])).unwrap();
+    let found: Vec<_> = found.generation.lora.iter().map(|lora| (lora.id.as_str(), lora.scale)).collect();
+    assert_eq!(found, [("a", 1.0), ("b", -0.5), ("c", 1.0)]);
+    for nothing in [json!([]), json!(null)] {
+        assert!(lora(nothing).unwrap().generation.lora.is_empty());
+    }
+    refused(
+        lora(json!([{ "id": "a" }, { "id": "a" }])),
+        Code::InvalidValue,
+        "lora[1].id",
+        "the adapter \"a\" is there twice",
+    );
+    let found = lora(json!([{ "id": "a", "scale": 1001 }]));
+    assert_eq!(found.unwrap_err().param.as_deref(), Some("lora[0].scale"));
+    let found = lora(json!([{ "id": "" }]));
+    assert_eq!(found.unwrap_err().param.as_deref(), Some("lora[0].id"));
+
+    let offered = ["a", "b"].map(|name| Offered { name: name.into(), scale: 1.0 });
+    let asked = |body| Request::completion(&body).unwrap();
+    let choice = asked(json!({ "prompt": "x", "lora": [{ "id": "a" }, { "id": "c" }] }));
+    refused(
+        adapters::check(&choice, &offered),
+        Code::InvalidValue,
+        "lora[1].id",
+        "there is no adapter c; there are a, b",
+    );
+    refused(adapters::check(&choice, &[]), Code::InvalidValue, "lora[0].id", "there is no adapter a; there are none");
+    // In a browser.
+    assert_eq!(adapters::refuse(&choice).unwrap_err().code, Code::Unsupported);
+    assert!(adapters::refuse(&asked(json!({ "prompt": "x", "model": "a" }))).is_ok());
+    let model = asked(json!({ "prompt": "x", "model": "b" }));
+    assert_eq!(adapters::as_model(&model, &offered), Some(&offered[1]));
+    assert!(adapters::check(&model, &offered).is_ok());
+    let both = asked(json!({ "prompt": "x", "model": "b", "lora": [{ "id": "a" }] }));
+    assert_eq!(adapters::check(&both, &offered).unwrap_err().param.as_deref(), Some("lora"));
+}

@@ -98,7 +98,7 @@ impl Walk<'_> {
 
     async fn layer(&mut self, i: u32, stages: &[Stage], state: &mut LayerState) -> Result<()> {
         let c = &self.checkpoint.config;
-        let layer = Layer::load(self.checkpoint, i).await?;
+        let layer = Layer::load(self.checkpoint, i).await?.adapted(i, self.runner.session().adapters());
         // The twin goes on from the GPU's own residual stream, and from the keys and values that
         // the GPU keeps.
         let input = self.runner.output(Op::Embed).await?;

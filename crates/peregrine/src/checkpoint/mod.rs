@@ -129,7 +129,9 @@ fn refuse_other_kinds(metadata: &gguf_value::Metadata) -> Result<()> {
     let kind = metadata.get("general.type").map(ToString::to_string);
     let (expected, found) = match kind.as_deref() {
         None | Some("model") => return Ok(()),
-        Some("adapter") => ("a whole model: merge the adapter into its base model first", "a LoRA adapter"),
+        Some("adapter") => {
+            ("a whole model; an adapter runs beside its base model, natively (--lora)", "a LoRA adapter")
+        }
         Some("mmproj") => ("the language model: take the other file", "the part of a model that reads images"),
         Some("imatrix") => ("a model", "a table of how important weights are"),
         Some(other) => ("a model", other),

@@ -169,7 +169,7 @@ pub(super) fn read_optional(folder: &Path, file: &str) -> Result<Option<Vec<u8>>
     if path.exists() { read(&path).map(Some) } else { Ok(None) }
 }
 
-pub(super) fn json_file(folder: &Path, file: &str) -> Result<Option<Value>> {
+pub(crate) fn json_file(folder: &Path, file: &str) -> Result<Option<Value>> {
     let bytes = read_optional(folder, file)?;
     bytes.map(|bytes| lenient(&folder.join(file).display().to_string(), &bytes)).transpose()
 }
@@ -211,7 +211,7 @@ pub(super) async fn open_folder(folder: &Path) -> Result<Checkpoint> {
         return Err(Error::Unsupported {
             name: file,
             field: "adapter_config.json".into(),
-            expected: "a whole model: merge the adapter into its base model first".into(),
+            expected: "a whole model; an adapter runs beside its base model, natively (--lora)".into(),
             found: "a folder with a LoRA adapter".into(),
         });
     }

@@ -59,7 +59,7 @@ impl Model {
         // What the device refused is said before gigabytes are on their way.
         gpu.check()?;
         let state = State::new(gpu, &model.config, 1, model.chunk, &model.kv)?;
-        let [one, many] = [false, true].map(|many| model.record(&state, many));
+        let [one, many] = [false, true].map(|many| model.record(&state, many, None));
         let making = model.pipelines.make(one.iter().chain(&many));
         let total = checkpoint.tensors().map(|t| t.bytes).sum();
         let mut report = |done, total| progress(Progress::Upload { done, total });
@@ -90,7 +90,7 @@ impl Model {
         let footprint = Footprint::fit(checkpoint, options, Device::at(gpu, &target))?;
         let (model, _) = Self::laid_out(gpu, checkpoint, options, target, &footprint)?;
         let state = State::new(gpu, &model.config, 1, model.chunk, &model.kv)?;
-        Ok([false, true].map(|many| model.record(&state, many)))
+        Ok([false, true].map(|many| model.record(&state, many, None)))
     }
 
     /// All buffers, and a list of what they are to be filled with.

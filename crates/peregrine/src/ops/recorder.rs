@@ -1,6 +1,7 @@
 //! Recording: what the page in `model.rs` writes into.
 
 use super::Op;
+use super::lora::Adapted;
 use super::target::Target;
 use crate::kernels::Typed;
 use crate::plan::{Call, Needed, Stage, Step};
@@ -11,13 +12,20 @@ pub struct Recorder<'a> {
     step: &'a wgpu::Buffer,
     /// The layer that is being recorded.
     pub layer: Option<u32>,
+    /// The adapters beside its linear layers.
+    pub(super) adapted: Option<&'a Adapted>,
     calls: Vec<Call>,
 }
 
 impl<'a> Recorder<'a> {
     /// Nothing yet. `step` is the uniform buffer of [`Step`].
     pub fn new(target: Target, step: &'a wgpu::Buffer) -> Self {
-        Self { target, step, layer: None, calls: Vec::new() }
+        Self { target, step, layer: None, adapted: None, calls: Vec::new() }
+    }
+
+    /// The same with adapters.
+    pub fn with(self, adapted: Option<&'a Adapted>) -> Self {
+        Self { adapted, ..self }
     }
 
     /// What was recorded.

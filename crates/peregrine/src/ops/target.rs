@@ -173,6 +173,14 @@ impl Target {
         }
     }
 
+    /// For A x of adapters.
+    pub fn lora_down(&self) -> Shape {
+        match self.class {
+            ShapeClass::Software => Shape { THREADS: 16, LANES: 1 },
+            ShapeClass::Hardware => Shape { THREADS: 128, LANES: self.most_lanes },
+        }
+    }
+
     /// For a norm over `width` values: one sum a workgroup, always through workgroup memory.
     pub fn norm(&self, width: u32) -> Shape {
         let lanes = match self.class {

@@ -2,6 +2,7 @@
 
 use futures_util::future::try_join_all;
 
+use crate::adapter::{Chosen, Projection};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -26,6 +27,8 @@ pub struct Layer {
     gate_proj: Vec<f32>,
     up_proj: Vec<f32>,
     down_proj: Vec<f32>,
+    /// Which layer it is, and the adapters beside its projections.
+    adapters: (u32, Vec<Chosen>),
 }
 
 /// What a layer computes on the way for T tokens, named as the stages of the GPU's plan. Each is \[T, what stands at it\].
@@ -117,7 +120,20 @@ impl Layer {
             gate_proj: read("feed_forward.gate_proj.weight", &[f, d]).await?,
             up_proj: read("feed_forward.up_proj.weight", &[f, d]).await?,
             down_proj: read("feed_forward.down_proj.weight", &[d, f]).await?,
+            adapters: (i, Vec::new()),
         })
+    }
+
+    /// Layer `i` with adapters.
+    pub fn adapted(self, i: u32, adapters: &[Chosen]) -> Self {
+        Self { adapters: (i, adapters.to_vec()), ..self }
+    }
+
+    /// What the adapters add to a projection of `x`.
+    fn add<T: Real>(&self, mut y: Vec<T>, x: &[T], projection: Projection) -> Vec<T> {
+        let (layer, adapters) = &self.adapters;
+        crate::ops::lora::reference::add(&mut y, x, adapters, *layer, projection);
+        y
     }
 
     /// The layer's lines of the page, for tokens from `position` on with residual stream `h` \[T, D\]. `keep`: how the cache keeps keys
@@ -164,16 +180,19 @@ impl Layer {
     fn project_out<T: Real>(&self, c: &Config, h: &[T], attention: &[T], ssm: &[T]) -> Vec<T> {
         let a = kernels::linear(&self.o_proj, attention, c.q_dim() as usize, c.attention_out_multiplier);
         let s = kernels::linear(&self.out_proj, ssm, c.mamba_d_ssm as usize, c.ssm_out_multiplier);
+        let (a, s) = (self.add(a, attention, Projection::O), self.add(s, ssm, Projection::Out));
         h.iter().zip(s.iter().zip(&a)).map(|(h, (s, a))| *h + (*s + *a)).collect()
     }
 
     fn mlp_in<T: Real>(&self, c: &Config, m: &[T]) -> Vec<T> {
         let gate = kernels::linear(&self.gate_proj, m, c.hidden_size as usize, c.mlp_multipliers[0]);
-        kernels::swiglu(&gate, &kernels::linear(&self.up_proj, m, c.hidden_size as usize, 1.0))
+        let up = kernels::linear(&self.up_proj, m, c.hidden_size as usize, 1.0);
+        kernels::swiglu(&self.add(gate, m, Projection::Gate), &self.add(up, m, Projection::Up))
     }
 
     fn mlp_out<T: Real>(&self, c: &Config, h: &[T], ff: &[T]) -> Vec<T> {
         let y = kernels::linear(&self.down_proj, ff, c.intermediate_size as usize, c.mlp_multipliers[1]);
+        let y = self.add(y, ff, Projection::Down);
         h.iter().zip(&y).map(|(h, y)| *h + *y).collect()
     }
 
@@ -192,6 +211,10 @@ impl Layer {
                 values.by_ref().take(rows as usize).for_each(|v| *v *= T::from(multiplier));
             }
         }
+        let queries = self.add(queries, u, Projection::Q);
+        let keys = self.add(keys, u, Projection::K);
+        let values = self.add(values, u, Projection::V);
+        let sections = self.add(sections, u, Projection::In);
         beside(&[(&queries, q), (&keys, kv), (&values, kv), (&sections, p)])
     }
 }
@@ -252,6 +275,13 @@ impl<T: Real> Model<T> {
             states: (0..c.num_hidden_layers).map(|_| LayerState::new(c)).collect(),
             config,
         })
+    }
+
+    /// The same with adapters.
+    #[must_use]
+    pub fn adapted(self, adapters: &[Chosen]) -> Self {
+        let layers = (0..).zip(self.layers).map(|(i, layer)| layer.adapted(i, adapters)).collect();
+        Self { layers, ..self }
     }
 
     /// Reads one token.
@@ -320,13 +350,14 @@ pub async fn lm_head<T: Real>(checkpoint: &Checkpoint, x: &[T]) -> Result<Vec<T>
     Ok(logits)
 }
 
-/// The logits after each of the last `last` of `ids`, one row \[V\] each, with one layer's weights in memory at a time. `on_layer`
+/// The logits after each of the last `last` of `ids` with adapters, one row \[V\] each, with one layer's weights in memory at a time. `on_layer`
 /// hears how many layers are done.
 ///
 /// # Errors
 /// [`Error::TokenOutOfRange`]; what the checkpoint says.
 pub async fn logits<T: Real>(
     checkpoint: &Checkpoint,
+    adapters: &[Chosen],
     ids: &[u32],
     last: u32,
     on_layer: &mut dyn FnMut(u32),
@@ -334,7 +365,7 @@ pub async fn logits<T: Real>(
     let c = &checkpoint.config;
     let mut h = embeddings::<T>(checkpoint, ids).await?;
     for i in 0..c.num_hidden_layers {
-        let layer = Layer::load(checkpoint, i).await?;
+        let layer = Layer::load(checkpoint, i).await?.adapted(i, adapters);
         h = layer.forward(c, &h, 0, &mut LayerState::new(c), &|_, _, _| {}).mlp_out;
         on_layer(i + 1);
     }

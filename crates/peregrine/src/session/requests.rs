@@ -94,7 +94,7 @@ impl Session {
             rest_of(&engine.tokenizer, rendering, whole, (ids, pending, consumed, logits))
         };
         let rest = match after(&self.ids, self.pending, self.consumed.as_ref(), &self.logits) {
-            Some(rest) if self.is_known() => {
+            Some(rest) if self.is_known() && !self.begins_anew() => {
                 self.keep_border()?;
                 rest
             }
@@ -115,7 +115,7 @@ impl Session {
         self.fits(ids.len() as u64 + 1)?;
         check_range(ids, self.engine.config())?;
         let after = |read: &[u32], pending, logits: &[f32]| tokens_after(ids, read, pending, logits);
-        if after(&self.ids, self.pending, &self.logits).is_some() && self.is_known() {
+        if after(&self.ids, self.pending, &self.logits).is_some() && self.is_known() && !self.begins_anew() {
             self.keep_border()?;
         } else {
             self.go_back(|s| after(&s.ids, s.pending, &s.logits)).await?;
@@ -124,6 +124,11 @@ impl Session {
         self.push(&ids[self.ids.len()..]);
         self.consumed = None;
         Ok(cached)
+    }
+
+    /// It has read nothing, but may have been somewhere before: with other adapters.
+    fn begins_anew(&self) -> bool {
+        self.ids.is_empty() && !self.snapshots.kept.is_empty()
     }
 
     /// `conversation`: what may be shortened where the answer fills the context.

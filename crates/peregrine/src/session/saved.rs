@@ -8,7 +8,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::adapters::in_words;
 use super::{Session, check_range};
+use crate::adapter::Chosen;
 use crate::chat::Transcript;
 use crate::checkpoint::Source;
 use crate::error::{Error, Result};
@@ -35,6 +37,42 @@ struct Header {
     consumed: Option<Transcript>,
     /// [`Session::note`].
     note: Option<String>,
+    /// Left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    adapters: Vec<SavedAdapter>,
+}
+
+/// An adapter that the states were made with.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedAdapter {
+    /// For messages: it may be called otherwise where the file is read.
+    name: String,
+    /// [`Adapter::fingerprint`](crate::adapter::Adapter::fingerprint)
+    fingerprint: String,
+    scale: f32,
+}
+
+impl SavedAdapter {
+    fn of(chosen: &Chosen) -> Self {
+        let fingerprint = chosen.adapter().fingerprint().into();
+        Self { name: chosen.name.to_string(), fingerprint, scale: chosen.scale }
+    }
+
+    fn is(&self, chosen: &Chosen) -> bool {
+        self.fingerprint == chosen.adapter().fingerprint() && self.scale.to_bits() == chosen.scale.to_bits()
+    }
+
+    fn in_words(all: &[Self]) -> String {
+        let one = |saved: &Self| match saved.scale {
+            1.0 => format!("{:?} ({})", saved.name, saved.fingerprint),
+            scale => format!("{:?} ({}) times {scale}", saved.name, saved.fingerprint),
+        };
+        match all {
+            [] => "no adapters".into(),
+            _ => format!("adapters {}", all.iter().map(one).collect::<Vec<_>>().join(", ")),
+        }
+    }
 }
 
 impl Session {
@@ -116,6 +154,7 @@ impl Session {
             pending: 0,
             consumed: None,
             note: self.note.clone(),
+            adapters: self.adapters().iter().map(SavedAdapter::of).collect(),
         }
     }
 
@@ -185,6 +224,15 @@ impl Session {
         let kv = self.engine.model.kv().kv();
         if header.kv != kv.name() {
             return Err(other("kv", format!("keys and values in {}", kv.name()), header.kv));
+        }
+        let own = self.adapters();
+        if header.adapters.len() != own.len() || !header.adapters.iter().zip(own).all(|(saved, own)| saved.is(own)) {
+            let expected = format!("the state of a session with {}", in_words(own));
+            return Err(other(
+                "adapters",
+                expected,
+                format!("that of one with {}", SavedAdapter::in_words(&header.adapters)),
+            ));
         }
         let Some(position) = header.ids.len().checked_sub(header.pending as usize) else {
             return Err(wrong("pending", format!("at most {}", header.ids.len()), header.pending.to_string()));

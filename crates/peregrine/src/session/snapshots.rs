@@ -11,9 +11,11 @@
 
 use std::rc::Rc;
 
+use super::adapters::in_words;
 use super::copies::{Copies, Readable};
 use super::kept::Kept;
 use super::{Engine, Session};
+use crate::adapter::Chosen;
 use crate::chat::Transcript;
 use crate::error::{Error, Result};
 use crate::state::Page;
@@ -29,6 +31,8 @@ const DISTANCE: u32 = 512;
 #[derive(Clone)]
 pub struct Snapshot {
     engine: Rc<Engine>,
+    /// What made the states, beside the model.
+    pub(super) adapters: Rc<[Chosen]>,
     /// What the session had read, and what of it the model had not run yet.
     pub(super) ids: Vec<u32>,
     pub(super) pending: usize,
@@ -102,6 +106,7 @@ impl Session {
         let pending = if inside { 0 } else { self.pending };
         Ok(Snapshot {
             engine: self.engine.clone(),
+            adapters: self.adapters().into(),
             ids: self.ids[..read].to_vec(),
             pending,
             consumed: self.consumed.clone().filter(|_| !inside),
@@ -111,16 +116,23 @@ impl Session {
         })
     }
 
-    /// Goes to a place of this or of another session of the same engine.
+    /// Goes to a place of this or of another session of the same engine that uses the same adapters.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a place of another engine.
+    /// [`Error::Argument`] for a place of another engine, or of other adapters.
     pub fn go_to(&mut self, snapshot: &Snapshot) -> Result<()> {
         if !Rc::ptr_eq(&self.engine, &snapshot.engine) {
             return Err(Error::Argument {
                 field: "snapshot".into(),
                 expected: "a snapshot of this engine".into(),
                 found: "one of another".into(),
+            });
+        }
+        if *snapshot.adapters != *self.adapters() {
+            return Err(Error::Argument {
+                field: "snapshot".into(),
+                expected: format!("one made with {}, as the session uses them", in_words(self.adapters())),
+                found: format!("one made with {}", in_words(&snapshot.adapters)),
             });
         }
         self.become_that(snapshot, &snapshot.copies.on_gpu())?;
@@ -146,7 +158,8 @@ impl Session {
         let (here, ids) = (self.state.position, &self.ids);
         let is_before = |place: &Snapshot| {
             let position = place.position();
-            position <= here && ids.get(..position as usize) == place.ids.get(..position as usize)
+            let same = *place.adapters == *self.adapters();
+            same && position <= here && ids.get(..position as usize) == place.ids.get(..position as usize)
         };
         let before = self.snapshots.kept.iter().filter(|kept| is_before(&kept.snapshot));
         let nearest = before.max_by_key(|kept| kept.snapshot.position());
@@ -181,10 +194,14 @@ impl Session {
             return Ok(());
         }
         let (clock, ids) = (self.snapshots.clock, &self.ids[..read]);
+        let adapters = self.adapted.as_ref().map_or(&[][..], |adapted| &adapted.chosen);
         let same = |kept: &&mut Kept| {
             let snapshot = &kept.snapshot;
             let complete = inside || snapshot.consumed.is_some() || self.consumed.is_none();
-            snapshot.position() == self.state.position && snapshot.ids == ids && complete
+            snapshot.position() == self.state.position
+                && snapshot.ids == ids
+                && *snapshot.adapters == *adapters
+                && complete
         };
         if let Some(kept) = self.snapshots.kept.iter_mut().find(same) {
             kept.used = clock;
@@ -238,7 +255,8 @@ impl Session {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub(super) async fn go_back(&mut self, rest: impl Fn(&Snapshot) -> Option<Vec<u32>>) -> Result<Option<Vec<u32>>> {
-        let found = self.snapshots.kept.iter().filter_map(|kept| rest(&kept.snapshot).map(|rest| (kept, rest)));
+        let same = self.snapshots.kept.iter().filter(|kept| *kept.snapshot.adapters == *self.adapters());
+        let found = same.filter_map(|kept| rest(&kept.snapshot).map(|rest| (kept, rest)));
         let found = found.max_by_key(|(kept, _)| kept.snapshot.position()).map(|(kept, rest)| (kept.id, rest));
         self.snapshots.wanted = found.as_ref().map(|(id, _)| *id);
         let left = self.keep(false);
@@ -283,6 +301,7 @@ impl Session {
     pub fn fork(&mut self) -> Result<Self> {
         self.settle();
         let mut fork = Self::new(&self.engine)?;
+        fork.adapt_as(self);
         let gpu = self.engine.model.gpu();
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         for (from, to) in self.state.layers.iter().zip(&fork.state.layers) {

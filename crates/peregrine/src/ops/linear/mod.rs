@@ -117,7 +117,7 @@ pub enum Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn buffer(self) -> &'a wgpu::Buffer {
+    pub(super) fn buffer(self) -> &'a wgpu::Buffer {
         match self {
             Self::Store(y) | Self::Add(y) | Self::SwiGlu(y) => y,
         }
@@ -131,7 +131,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    fn is_swiglu(self) -> bool {
+    pub(super) fn is_swiglu(self) -> bool {
         matches!(self, Self::SwiGlu(_))
     }
 
@@ -177,8 +177,20 @@ impl Linear<'_> {
 }
 
 impl Recorder<'_> {
-    /// y = W x, y += W x or y = silu(W_gate x) (W_up x): a dispatch for each slab of W.
+    /// y = W x, y += W x or y = silu(W_gate x) (W_up x): a dispatch for each slab of W; and what adapters add to it.
     pub fn linear(&mut self, op: Op, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
+        let Some(site) = self.site(op) else {
+            return self.product(op, matrix, input, output);
+        };
+        self.lora_down(op, site, input);
+        match &site.1.apart {
+            Some(apart) => self.product(op, apart, input, Output::Store(&site.0.gate_up)),
+            None => self.product(op, matrix, input, output),
+        }
+        self.lora_up(op, site, output);
+    }
+
+    fn product(&mut self, op: Op, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
         let (needed, threads) = (op.rows().needed(), self.target().linear_threads());
         for slab in &matrix.slabs {
             let layer = Linear { op, matrix, slab, input, output };

@@ -5,6 +5,7 @@
 use super::{Formats, Linear};
 use crate::kernels::{Constant, Constants, constants, kernel};
 use crate::ops::Recorder;
+use crate::ops::norm::Norm;
 use crate::plan::Step;
 use crate::weights::{GpuMatrix, PART_CONSTANTS};
 
@@ -44,6 +45,13 @@ constants! {
         NORM_WIDTH: u32,
         /// rms_norm_eps
         NORM_EPS: f32,
+    }
+}
+
+impl Epsilon {
+    /// Of a norm.
+    pub fn of(norm: &Norm<'_>) -> Self {
+        Self { NORM_STRIP: norm.offset / 32, NORM_WIDTH: norm.width, NORM_EPS: norm.eps }
     }
 }
 
@@ -99,11 +107,7 @@ impl Recorder<'_> {
             formats: Formats::of(matrix),
             team,
             table: Table(slab.table),
-            epsilon: input.norm.map(|norm| Epsilon {
-                NORM_STRIP: norm.offset / 32,
-                NORM_WIDTH: norm.width,
-                NORM_EPS: norm.eps,
-            }),
+            epsilon: input.norm.map(|norm| Epsilon::of(&norm)),
             pieces: input.pieces,
             weights: &slab.weights,
             x: input.x,

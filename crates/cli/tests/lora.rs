@@ -1,0 +1,75 @@
+//! `--lora` and `info` of an adapter.
+
+#![allow(clippy::unwrap_used)] // also in the helpers of tests
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::common::{ok, run, told};
+
+fn golden(name: &str) -> String {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name);
+    path.to_str().unwrap().into()
+}
+
+#[test]
+fn info_tells_what_an_adapter_is() {
+    let json = |name: &str| serde_json::from_str::<Value>(&ok(&["info", &golden(name), "--json"])).unwrap();
+    let found = json("adapters/patterns");
+    let expected = json!({
+        "name": "patterns", "container": "peft", "type": "lora", "base": "hf-folder", "alpha": 6.0, "use_rslora": true,
+        "rank": { "least": 2, "most": 5 },
+        "targets": { "down_proj": 2, "in_proj": 2, "q_proj": 2, "up_proj": 2 },
+        "parameters": found["parameters"], "bytes": found["bytes"],
+    });
+    assert_eq!(found, expected);
+    assert_eq!(found["bytes"].as_u64(), Some(2 * found["parameters"].as_u64().unwrap()));
+    let found = json("adapters/baked.gguf");
+    assert_eq!((&found["container"], &found["alpha"]), (&json!("gguf"), &json!(9.0)));
+    assert_eq!((&found["rank"], &found["targets"]["ssm_out"]), (&json!({ "least": 6, "most": 6 }), &json!(2)));
+    let table = ok(&["info", &golden("adapters/plain")]);
+    for part in
+        ["LoRA adapter               PEFT", "rank                       4", "alpha                      8", "q_proj"]
+    {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+}
+
+#[test]
+fn an_adapter_changes_the_answer_and_check_agrees() {
+    let (model, plain) = (golden("hf-folder"), golden("adapters/plain"));
+    let generate = |lora: &[&str]| {
+        let args = ["generate", &model, "--prompt", "hello", "--temperature", "0", "--max-tokens", "8"];
+        ok(&[&args[..], lora].concat())
+    };
+    let base = generate(&[]);
+    let adapted = generate(&["--lora", &plain]);
+    assert_ne!(base, adapted);
+    assert_eq!(generate(&["--lora", &format!("{plain}:1")]), adapted);
+    assert_eq!(generate(&["--lora", &format!("{plain}:0")]), base);
+    let report =
+        ok(&["check", &model, "--lora", &plain, "--lora", &format!("{}:0.5", golden("adapters/patterns")), "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&report).unwrap()["ok"], true);
+}
+
+#[test]
+fn what_is_wrong_with_an_adapter_is_one_line() {
+    let model = golden("hf-folder");
+    let fails = |lora: &str, part: &str| {
+        let output = run(&["generate", &model, "--prompt", "a", "--lora", lora]);
+        told(&output, Some(2), part).unwrap();
+    };
+    fails("nowhere", "nowhere");
+    fails(&golden("hf-folder"), "adapter_config.json");
+    fails(&golden("norm2.gguf"), "a LoRA adapter");
+    fails(&golden("adapters/tied"), "lora_");
+    let twice = golden("adapters/plain");
+    let output = run(&["generate", &model, "--prompt", "a", "--lora", &twice, "--lora", &twice]);
+    told(&output, Some(2), "\"plain\" twice").unwrap();
+    // As a model it is refused by name.
+    told(&run(&["generate", &twice, "--prompt", "a"]), Some(2), "--lora").unwrap();
+    told(&run(&["generate", &golden("adapters/plain.gguf"), "--prompt", "a"]), Some(2), "--lora").unwrap();
+}

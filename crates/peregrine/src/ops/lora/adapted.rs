@@ -1,0 +1,193 @@
+//! A choice of adapters on the GPU.
+
+use super::{GpuLora, GpuLoraPart, MAX_PARTS};
+use crate::adapter::{Chosen, Projection};
+use crate::config::Config;
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::model::{Model, Strides};
+use crate::ops::Op;
+use crate::weights::Matrix;
+
+/// The adapters of one linear layer of the page.
+pub struct Site {
+    /// A of each part.
+    pub a: wgpu::Buffer,
+    /// B of each part.
+    pub b: wgpu::Buffer,
+    /// [`GpuLora`].
+    pub uniform: wgpu::Buffer,
+    /// The same on the host.
+    pub table: GpuLora,
+    /// Where the layer makes the SwiGLU of two sums: the same weights, which make gate | up.
+    pub apart: Option<Matrix>,
+}
+
+/// A choice of adapters on the GPU, with what a step keeps of them.
+pub struct Adapted {
+    /// Which they are.
+    pub chosen: Vec<Chosen>,
+    /// A x \[T, ranks\] of one linear layer after the other.
+    pub t: wgpu::Buffer,
+    /// gate | up \[T, 2 F\]; nothing where no adapter changes them.
+    pub gate_up: wgpu::Buffer,
+    /// Of each layer those of [`OPS`].
+    sites: Vec<[Option<Site>; 4]>,
+}
+
+/// The linear layers of the page, by what they read.
+const OPS: [Op; 4] = [Op::ProjectIn, Op::ProjectOut, Op::MlpIn, Op::MlpOut];
+
+/// Where a projection lies in its linear layer.
+struct Place {
+    projection: Projection,
+    first_row: u32,
+    /// First float in a row of the input.
+    x: u32,
+    rows: u32,
+    cols: u32,
+}
+
+/// The projections of a linear layer, where they lie, and floats in a row of its input and output, and rows of the output.
+fn places(op: Op, c: &Config, s: &Strides) -> (Vec<Place>, [u32; 3]) {
+    let place = |projection, first_row, x, rows, cols| Place { projection, first_row, x, rows, cols };
+    let (d, q, kv, f) = (c.hidden_size, c.q_dim(), c.kv_dim(), c.intermediate_size);
+    match op {
+        Op::ProjectIn => {
+            let places = vec![
+                place(Projection::Q, 0, 0, q, d),
+                place(Projection::K, q, 0, kv, d),
+                place(Projection::V, q + kv, 0, kv, d),
+                place(Projection::In, q + 2 * kv, 0, c.in_proj_rows(), d),
+            ];
+            (places, [s.hidden, s.proj, s.proj])
+        }
+        Op::ProjectOut => {
+            let places = vec![place(Projection::O, 0, 0, d, q), place(Projection::Out, 0, s.ssm, d, c.mamba_d_ssm)];
+            (places, [s.mixed, s.hidden, d])
+        }
+        Op::MlpIn => {
+            (vec![place(Projection::Gate, 0, 0, f, d), place(Projection::Up, f, 0, f, d)], [s.hidden, s.ff, f])
+        }
+        _ => (vec![place(Projection::Down, 0, 0, d, f)], [s.ff, s.hidden, d]),
+    }
+}
+
+impl Adapted {
+    /// Uploads a choice of adapters, for steps of as many tokens as the model takes.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn new(model: &Model, chosen: Vec<Chosen>) -> Result<Self> {
+        let (gpu, c) = (model.gpu(), model.config());
+        let layers = 0..c.num_hidden_layers;
+        let sites = layers.map(|layer| sites(model, &chosen, layer)).collect::<Result<Vec<_>>>()?;
+        let all = || sites.iter().flatten().flatten();
+        let ranks = all().map(|site| site.table.rank).max().unwrap_or(1);
+        let tokens = u64::from(model.chunk());
+        let gate_up = if all().any(|site| site.apart.is_some()) { 8 * u64::from(c.intermediate_size) } else { 0 };
+        Ok(Self {
+            t: gpu.storage("adapters", 16 * u64::from(ranks) * tokens)?,
+            gate_up: gpu.storage("gate and up", gate_up * tokens)?,
+            sites,
+            chosen,
+        })
+    }
+
+    /// What is added to a linear layer.
+    pub fn site(&self, layer: u32, op: Op) -> Option<&Site> {
+        let at = OPS.iter().position(|other| *other == op)?;
+        self.sites.get(layer as usize)?[at].as_ref()
+    }
+
+    /// Bytes on the GPU.
+    pub fn bytes(&self) -> u64 {
+        let of = |site: &Site| [&site.a, &site.b, &site.uniform].map(wgpu::Buffer::size).iter().sum::<u64>();
+        let sites = self.sites.iter().flatten().flatten();
+        sites.map(|site| of(site) + site.apart.as_ref().map_or(0, Matrix::table_bytes)).sum::<u64>()
+            + self.t.size()
+            + self.gate_up.size()
+    }
+}
+
+impl Drop for Adapted {
+    /// A browser gives the memory of a buffer back when the collector has found it, which may be never: it knows nothing of a GPU's.
+    fn drop(&mut self) {
+        let sites = self.sites.iter().flatten().flatten();
+        sites.flat_map(|site| [&site.a, &site.b]).chain([&self.t, &self.gate_up]).for_each(wgpu::Buffer::destroy);
+    }
+}
+
+fn sites(model: &Model, chosen: &[Chosen], layer: u32) -> Result<[Option<Site>; 4]> {
+    let [project_in, project_out, mlp_in, mlp_out] = OPS.map(|op| site(model, chosen, layer, op));
+    Ok([project_in?, project_out?, mlp_in?, mlp_out?])
+}
+
+fn site(model: &Model, chosen: &[Chosen], layer: u32, op: Op) -> Result<Option<Site>> {
+    let gpu: &Gpu = model.gpu();
+    let (places, [x_stride, y_stride, rows]) = places(op, model.config(), &model.strides);
+    let mut table = GpuLora { x_stride: x_stride / 4, y_stride, rows, ..GpuLora::default() };
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for place in places {
+        let found = |chosen: &Chosen| chosen.adapter().delta(layer, place.projection).is_some();
+        let these: Vec<&Chosen> = chosen.iter().filter(|chosen| found(chosen)).collect();
+        if these.is_empty() {
+            continue;
+        }
+        debug_assert!((table.parts as usize) < MAX_PARTS);
+        let part = part(&these, layer, &place, &table, &mut a, &mut b);
+        table.part[table.parts as usize] = part;
+        table.parts += 1;
+        table.rank += part.rank;
+    }
+    if table.parts == 0 {
+        return Ok(None);
+    }
+    let apart =
+        (op == Op::MlpIn).then(|| model.layers[layer as usize].mlp_in.apart(gpu, model.config().intermediate_size));
+    Ok(Some(Site {
+        a: gpu.storage_of("adapters, A", &a)?,
+        b: gpu.storage_of("adapters, B", &b)?,
+        uniform: gpu.uniform("adapters", bytemuck::bytes_of(&table)),
+        table,
+        apart,
+    }))
+}
+
+/// Lays out what adapters add to one projection: their ranks beside each other, rows padded to whole vec4s with zeros.
+fn part(
+    these: &[&Chosen],
+    layer: u32,
+    place: &Place,
+    table: &GpuLora,
+    a: &mut Vec<f32>,
+    b: &mut Vec<f32>,
+) -> GpuLoraPart {
+    let deltas =
+        || these.iter().filter_map(|chosen| Some((chosen.scale, chosen.adapter().delta(layer, place.projection)?)));
+    let ranks: u32 = deltas().map(|(_, delta)| delta.rank).sum();
+    let (rank, cols) = (ranks.div_ceil(4), place.cols.div_ceil(4));
+    let part = GpuLoraPart {
+        first_row: place.first_row,
+        rows: place.rows,
+        rank,
+        t: table.rank,
+        x: place.x / 4,
+        cols,
+        a: (a.len() / 4) as u32,
+        b: (b.len() / 4) as u32,
+    };
+    for row in deltas().flat_map(|(_, delta)| delta.a.chunks_exact(place.cols as usize)) {
+        a.extend(row);
+        a.resize(a.len().next_multiple_of(4), 0.0);
+    }
+    a.resize(4 * (part.a + 4 * rank * cols) as usize, 0.0);
+    for row in 0..place.rows as usize {
+        for (scale, delta) in deltas() {
+            let width = delta.rank as usize;
+            b.extend(delta.b[row * width..(row + 1) * width].iter().map(|value| value * scale));
+        }
+        b.resize(b.len().next_multiple_of(4), 0.0);
+    }
+    part
+}

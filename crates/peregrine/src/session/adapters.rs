@@ -1,0 +1,123 @@
+//! Adapters of an engine, and which of them a session uses.
+//!
+//! What has been read with some adapters is of no use with others: a session that changes them begins anew, and its snapshots, forks and
+//! files know which made them. Going back to a choice goes back to its snapshots, too.
+
+use std::rc::Rc;
+
+use super::{Engine, Session};
+use crate::adapter::{Adapter, AdapterId, Base, Chosen};
+use crate::error::Result;
+use crate::ops::lora::Adapted;
+
+impl Engine {
+    /// What adapters are read for.
+    pub fn base(&self) -> Base<'_> {
+        Base { config: self.config(), container: self.container }
+    }
+
+    /// Takes an adapter that was opened for [`Engine::base`], under a name that no other of its adapters has.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) for a name that is taken.
+    pub fn add_adapter(&self, name: &str, adapter: Adapter) -> Result<AdapterId> {
+        self.adapters.borrow_mut().add(name, Rc::new(adapter))
+    }
+
+    /// Its adapters with their names, in the order in which they came.
+    pub fn adapters(&self) -> Vec<(AdapterId, Rc<str>, Rc<Adapter>)> {
+        self.adapters.borrow().all().to_vec()
+    }
+
+    /// The adapter of this name.
+    pub fn adapter(&self, name: &str) -> Option<AdapterId> {
+        self.adapters.borrow().by_name(name)
+    }
+
+    /// Forgets an adapter; whether there was one. Sessions that use it go on with it until they choose anew.
+    pub fn remove_adapter(&self, id: AdapterId) -> bool {
+        self.adapters.borrow_mut().remove(id)
+    }
+
+    /// What sessions begin with from now on.
+    ///
+    /// # Errors
+    /// As [`Session::set_adapters`].
+    pub async fn use_adapters(&self, wanted: &[(AdapterId, f32)]) -> Result<()> {
+        let adapted = self.adapted(wanted)?;
+        self.model.gpu().check()?;
+        self.adapters.borrow_mut().default = adapted;
+        Ok(())
+    }
+
+    pub(super) fn default_adapters(&self) -> Option<Rc<Adapted>> {
+        self.adapters.borrow().default.clone()
+    }
+
+    /// A choice on the GPU: one for all sessions that make the same.
+    fn adapted(&self, wanted: &[(AdapterId, f32)]) -> Result<Option<Rc<Adapted>>> {
+        let mut registry = self.adapters.borrow_mut();
+        let chosen = registry.choose(wanted)?;
+        if chosen.is_empty() {
+            return Ok(None);
+        }
+        if let Some(made) = registry.made(&chosen) {
+            return Ok(Some(made));
+        }
+        let adapted = Rc::new(Adapted::new(&self.model, chosen)?);
+        registry.keep(&adapted);
+        Ok(Some(adapted))
+    }
+}
+
+impl Session {
+    /// Uses these adapters from now on, each with its scale, and no others. Where that is another choice than before, the session has read
+    /// nothing; what it had read it keeps among its snapshots, and finds again when it has the same adapters.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) for an adapter that the engine does not have or that is named twice, and a scale that is
+    /// no number; [`Error::OutOfMemory`](crate::Error::OutOfMemory). Then nothing has changed.
+    pub async fn set_adapters(&mut self, wanted: &[(AdapterId, f32)]) -> Result<()> {
+        let engine = self.engine.clone();
+        let adapted = engine.adapted(wanted)?;
+        let chosen = adapted.as_ref().map_or(&[][..], |adapted| &adapted.chosen);
+        if chosen == self.adapters() {
+            return Ok(());
+        }
+        let [decode, prefill] = [false, true].map(|many| engine.model.plan(&self.state, many, adapted.as_deref()));
+        engine.model.pipelines.finish().await?;
+        self.settle();
+        self.keep_border()?;
+        self.forget();
+        self.dropped = 0;
+        (self.decode, self.prefill, self.adapted) = (decode, prefill, adapted);
+        Ok(())
+    }
+
+    /// The adapters that it uses, in an order of their own.
+    pub fn adapters(&self) -> &[Chosen] {
+        self.adapted.as_ref().map_or(&[], |adapted| &adapted.chosen)
+    }
+
+    /// Becomes a session with the same adapters as another one of the same engine.
+    pub(super) fn adapt_as(&mut self, other: &Self) {
+        if self.adapters() != other.adapters() {
+            let (model, adapted) = (&self.engine.model, other.adapted.clone());
+            self.decode = model.plan(&self.state, false, adapted.as_deref());
+            self.prefill = model.plan(&self.state, true, adapted.as_deref());
+            self.adapted = adapted;
+        }
+    }
+}
+
+/// In words: `none`, or each with its scale where that is not 1.
+pub(super) fn in_words(adapters: &[Chosen]) -> String {
+    let one = |chosen: &Chosen| match chosen.scale {
+        1.0 => format!("{:?}", chosen.name),
+        scale => format!("{:?} times {scale}", chosen.name),
+    };
+    match adapters {
+        [] => "no adapters".into(),
+        _ => format!("adapters {}", adapters.iter().map(one).collect::<Vec<_>>().join(", ")),
+    }
+}

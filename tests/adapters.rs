@@ -1,0 +1,188 @@
+//! LoRA adapters: PEFT's numbers, choices of sessions, and what is wrong with an adapter.
+
+mod damaged;
+mod sessions;
+
+use std::rc::Rc;
+
+use peregrine::adapter::{Adapter, AdapterId, Base};
+use peregrine::check::check;
+use peregrine::checkpoint::Checkpoint;
+use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
+use peregrine::format::Format;
+use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
+use peregrine::model::LoadOptions;
+use peregrine::reference::model::Model;
+use peregrine::session::{Engine, Session};
+use peregrine_tests::{Golden, assert_close, checkpoint, exact, golden_path, gpu, session};
+use pollster::block_on;
+
+/// As in `model.rs`: logits have a standard deviation of 2 to 3.
+const LOGITS: f32 = 2e-4;
+
+/// A name in the golden file, its base, and the adapters beside it with their scales.
+type Case = (&'static str, &'static str, &'static [(&'static str, f32)]);
+
+const CASES: &[Case] = &[
+    ("plain", "hf-folder", &[("plain", 1.0)]),
+    ("plain", "hf-folder", &[("plain.gguf", 1.0)]),
+    ("patterns", "hf-folder", &[("patterns", 1.0)]),
+    ("layers", "hf-folder", &[("layers", 1.0)]),
+    ("two", "hf-folder", &[("plain", 1.0), ("patterns", 0.5)]),
+    ("two", "hf-folder", &[("patterns", 0.5), ("plain.gguf", 1.0)]),
+    ("baked", "norm2.gguf", &[("baked", 1.0)]),
+    ("baked-gguf", "norm2.gguf", &[("baked.gguf", 1.0)]),
+    ("tied", "tied.gguf", &[("tied", 1.0)]),
+];
+
+fn adapter(name: &str, base: &Base<'_>) -> Adapter {
+    block_on(Adapter::open(&golden_path(&format!("adapters/{name}")), base)).unwrap()
+}
+
+/// Golden adapters in an engine.
+fn add(engine: &Rc<Engine>, adapters: &[(&str, f32)]) -> Vec<(AdapterId, f32)> {
+    let add = |(name, scale): &(&str, f32)| {
+        let id = engine.adapter(name);
+        (id.unwrap_or_else(|| engine.add_adapter(name, adapter(name, &engine.base())).unwrap()), *scale)
+    };
+    adapters.iter().map(add).collect()
+}
+
+fn choose(session: &mut Session, adapters: &[(&str, f32)]) {
+    let chosen = add(session.engine(), adapters);
+    block_on(session.set_adapters(&chosen)).unwrap();
+}
+
+fn open(base: &str) -> (Checkpoint, Vec<u32>) {
+    (checkpoint(&golden_path(base)), Golden::open(base.trim_end_matches(".gguf")).ids("ids"))
+}
+
+fn logits(session: &mut Session, ids: &[u32], chunk: u32) -> Vec<f32> {
+    let mut logits = Vec::new();
+    let all = ids.len() as u32;
+    block_on(session.forward(ids, chunk, all, &mut |row| logits.extend_from_slice(row))).unwrap();
+    logits
+}
+
+/// The last rows, as many as `expected` has.
+fn tail<'a>(found: &'a [f32], expected: &[f32]) -> &'a [f32] {
+    &found[found.len() - expected.len()..]
+}
+
+#[test]
+fn the_cpu_twin_is_peft() {
+    let golden = Golden::open("adapters");
+    for (case, base, adapters) in CASES {
+        let (file, ids) = open(base);
+        let session = session(&gpu(&GpuOptions::default()), &file, &exact());
+        let mut session = session;
+        choose(&mut session, adapters);
+        let mut model = block_on(Model::<f32>::load(&file)).unwrap().adapted(session.adapters());
+        let found: Vec<f32> = ids.iter().flat_map(|id| model.forward(*id).logits).collect();
+        let expected = golden.f32(case);
+        assert_close(&format!("{case}, {adapters:?}"), tail(&found, &expected), &expected, LOGITS);
+    }
+}
+
+fn compare_gpu(gpu: &Gpu) {
+    let golden = Golden::open("adapters");
+    for (case, base, adapters) in CASES {
+        let (file, ids) = open(base);
+        let mut session = session(gpu, &file, &exact());
+        choose(&mut session, adapters);
+        for chunk in [1, 32, 7, 2] {
+            session.reset();
+            let found = logits(&mut session, &ids, chunk);
+            let expected = golden.f32(case);
+            let what = format!("{case}, {adapters:?} in chunks of {chunk}");
+            assert_close(&what, tail(&found, &expected), &expected, LOGITS);
+        }
+    }
+}
+
+#[test]
+fn the_gpu_is_peft_in_any_chunking() {
+    compare_gpu(&gpu(&GpuOptions::default()));
+}
+
+/// The kernels of GPUs, with the norms inside of what reads them.
+#[test]
+fn the_kernels_for_gpus_are_peft_too() {
+    for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
+        let options =
+            GpuOptions { shapes: Some(ShapeClass::Hardware), reduction: Some(reduction), ..GpuOptions::default() };
+        compare_gpu(&gpu(&options));
+    }
+}
+
+/// `check` compares stage by stage, and so tells where a difference comes from.
+#[test]
+fn every_stage_is_the_twins() {
+    for shapes in [ShapeClass::Software, ShapeClass::Hardware] {
+        let gpu = gpu(&GpuOptions { shapes: Some(shapes), ..GpuOptions::default() });
+        for (case, base, adapters) in CASES {
+            let (file, ids) = open(base);
+            let mut session = session(&gpu, &file, &exact());
+            choose(&mut session, adapters);
+            let mut results = 0;
+            let mut judge = |c: &peregrine::check::Comparison| {
+                assert!(c.is_close(), "{case}, {adapters:?}: {}", c.describe());
+                results += 1;
+            };
+            block_on(check(&mut session, &file, &ids[..13], &[10, 1, 1, 1], &mut judge)).unwrap();
+            assert!(results > 50);
+        }
+    }
+}
+
+/// More than 128 positions: attention in pieces, two of which `lora_down` puts together; more than 256: `merge` does.
+#[test]
+fn a_long_context_is_the_twins() {
+    let gpu = gpu(&GpuOptions { shapes: Some(ShapeClass::Hardware), ..GpuOptions::default() });
+    let (file, ids) = open("norm2.gguf");
+    let mut session = session(&gpu, &file, &exact());
+    choose(&mut session, &[("baked.gguf", 1.0)]);
+    let ids: Vec<u32> = ids.iter().copied().cycle().take(262).collect();
+    let mut judge = |c: &peregrine::check::Comparison| assert!(c.is_close(), "{}", c.describe());
+    block_on(check(&mut session, &file, &ids, &[140, 1, 1, 117, 1, 1, 1], &mut judge)).unwrap();
+}
+
+/// A GGUF adapter of rank 5 with these weights \[out, in\].
+fn made(weights: &[(&str, u64, u64)], base: &Base<'_>) -> Adapter {
+    let mut header = GgufHeader::default();
+    header.field("general.type", Field::Str("adapter"));
+    header.field("adapter.type", Field::Str("lora"));
+    header.field("general.architecture", Field::Str("falcon-h1"));
+    header.field("adapter.lora.alpha", Field::F32(1.0));
+    let mut data: Vec<u8> = Vec::new();
+    for (name, rows, cols) in weights {
+        for (half, dims) in [("a", [*cols, 5]), ("b", [5, *rows])] {
+            header.tensor(&format!("{name}.lora_{half}"), &dims, Format::F32).unwrap();
+            let value = |i: u64| (i * 2_654_435_761 % 1009) as f32 / 1009.0 - 0.5;
+            data.extend((0..dims[0] * dims[1]).flat_map(|i| value(i + rows).to_le_bytes()));
+            data.resize(data.len().next_multiple_of(32), 0);
+        }
+    }
+    let file = tempfile::Builder::new().suffix(".gguf").tempfile().unwrap();
+    std::fs::write(file.path(), [header.bytes(), data].concat()).unwrap();
+    block_on(Adapter::open(file.path(), base)).unwrap()
+}
+
+/// A matrix that is cut into slabs: gate and up are then two dispatches for each.
+#[test]
+fn slabs_are_the_twins() {
+    for shapes in [ShapeClass::Software, ShapeClass::Hardware] {
+        let options = GpuOptions { shapes: Some(shapes), max_binding: Some(66_000), ..GpuOptions::default() };
+        let (file, ids) = open("quant.gguf");
+        let load = LoadOptions { chunk: Some(8), ..exact() };
+        let mut session = session(&gpu(&options), &file, &load);
+        // Of each layer w_in, w_out, mlp_in, mlp_out.
+        assert!(session.engine().model().slab_counts()[2..].chunks(4).all(|layer| layer[2] > 1));
+        let weights = ["blk.0.ffn_gate.weight", "blk.0.ffn_up.weight", "blk.1.ffn_up.weight", "blk.1.ffn_down.weight"];
+        let engine = session.engine().clone();
+        let id = engine.add_adapter("made", made(&weights.map(|name| (name, 256, 256)), &engine.base())).unwrap();
+        block_on(session.set_adapters(&[(id, 0.5)])).unwrap();
+        let mut judge = |c: &peregrine::check::Comparison| assert!(c.is_close(), "{}", c.describe());
+        block_on(check(&mut session, &file, &ids[..9], &[7, 1, 1], &mut judge)).unwrap();
+    }
+}
