@@ -9,7 +9,7 @@ import { sendBytes } from "./support.js";
 
 /**
  * Questions may say: [slow] a word every 40 ms, 4000 of them: it is stopped; [never] nothing until it is stopped; [once] the same, from the second time on; [fail] an error after some words;
- * [full] the context is too short; [told] what the instructions are; [say TEXT] exactly that. Whatever else is asked is answered with its own words and a number.
+ * [full] the context is too short; [told] what the instructions are; [say TEXT] exactly that; [stream TEXT] the same, some words at a time. Whatever else is asked is answered with its own words and a number.
  */
 const WORKER = `
   let serial = 0;
@@ -50,10 +50,11 @@ const WORKER = `
     };
     if (request.onlyRead) return result("length");
     if (asked.includes("[full]") && !drops) return tell({ type: "error", error: { code: "context-full", message: "5000 tokens; 4096 fit" } });
+    const streamed = /\\[stream ([^]*)\\]$/.exec(asked)?.[1];
     const told = /\\[say ([^]*)\\]$/.exec(asked)?.[1];
     const system = messages?.find(({ role }) => role === "system")?.content ?? "nothing";
     const slow = asked.includes("[slow]");
-    const words = asked.includes("[told]") ? ["I was told: " + system] : told ? [told] : slow ? Array.from({ length: 4000 }, (_, i) => "word" + i + " ") : ("Answer " + ++serial + " to: " + asked.replace(/[^\\w ]/g, "")).match(/\\S+\\s*/g);
+    const words = streamed ? streamed.match(/(?:\\S+\\s*){1,4}/g) : asked.includes("[told]") ? ["I was told: " + system] : told ? [told] : slow ? Array.from({ length: 4000 }, (_, i) => "word" + i + " ") : ("Answer " + ++serial + " to: " + asked.replace(/[^\\w ]/g, "")).match(/\\S+\\s*/g);
     const never = asked.includes("[never]") || (asked.includes("[once]") && answered.has(asked));
     answered.add(asked);
     while (never && !open.get(id)?.stopped) await wait(10);
@@ -99,3 +100,49 @@ export function fakeEngine(first = "") {
 
 /** Lets held models load. */
 export const release = (page: Page) => page.evaluate(() => new BroadcastChannel("go").postMessage("go"));
+
+/**
+ * The engine of {@link fakeEngine}, which reads: a token is a character, and each step of reading waits for {@link step}. It tells the rest
+ * of the page's questions as the other does.
+ */
+export const READS = `
+  let before = "";
+  const written = (messages) => messages.map(({ role, content }) => "<|im_start|>" + role + "\\n" + content + "<|im_end|>\\n").join("");
+  const stopped = new Set();
+  const steps = new BroadcastChannel("steps");
+  const post = self.postMessage.bind(self);
+  /** Tokens and what had been read, where the playing engine says none of it. */
+  let costs;
+  self.postMessage = (message) => {
+    const { result } = message;
+    if (result?.memory) result.model.contextLength = 100000;
+    if (costs && result && "promptTokens" in result) Object.assign(result, { promptTokens: costs[0], cachedTokens: costs[1] });
+    if (costs && result?.usage) Object.assign(result.usage, { prompt_tokens: costs[0] }, { prompt_tokens_details: { ...result.usage.prompt_tokens_details, cached_tokens: costs[1] } });
+    post(message);
+  };
+  self.addEventListener("message", async (event) => {
+    const { type, id, call, request } = event.data;
+    if (type === "abort") stopped.add(id);
+    if (type !== "call" || (call !== "answer" && call !== "respond")) return;
+    const body = request.body ? JSON.parse(request.body) : request;
+    const text = body.messages ? written(body.messages) : typeof body.prompt === "string" ? body.prompt : String.fromCodePoint(...body.prompt);
+    let same = 0;
+    while (same < before.length && before[same] === text[same]) same++;
+    const reads = request.onlyRead || request.maxTokens === 0;
+    costs = [text.length + (reads ? 0 : 22), same];
+    before = text;
+    if (!reads || body.messages) return;
+    event.stopImmediatePropagation();
+    await new Promise((go) => {
+      steps.onmessage = go;
+      const timer = setInterval(() => stopped.has(id) && go(), 5);
+      steps.addEventListener("message", () => clearInterval(timer));
+    });
+    const [prompt_tokens, cached_tokens] = costs;
+    const old = { text: "", ids: [], finish: stopped.has(id) ? "cancelled" : "length", promptTokens: prompt_tokens, cachedTokens: cached_tokens, droppedMessages: 0, prefillSeconds: 1, decodeSeconds: 0, stateBytes: 1 };
+    const usage = { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens, prompt_tokens_details: { cached_tokens, dropped_messages: 0 }, timings: { prefill_ms: 10, decode_ms: 0, tokens_per_second: 0 } };
+    post({ type: "result", id, result: { ...old, usage, cancelled: stopped.has(id) } });
+  });
+`;
+/** Lets one step of reading go on. */
+export const step = (page: Page) => page.evaluate(() => new BroadcastChannel("steps").postMessage("go"));

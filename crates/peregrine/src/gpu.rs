@@ -16,6 +16,8 @@ pub use reading::{Fence, Reading};
 
 struct Inner {
     device: wgpu::Device,
+    /// Somebody else's: it stays when this goes.
+    shared: bool,
     queue: wgpu::Queue,
     name: String,
     identity: String,
@@ -33,7 +35,9 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Frees every buffer at once, also those that JavaScript's collector would free much later.
-        self.device.destroy();
+        if !self.shared {
+            self.device.destroy();
+        }
     }
 }
 
@@ -83,8 +87,6 @@ impl Gpu {
     pub async fn open(access: &Access, options: &GpuOptions) -> Result<Self> {
         let adapter = Self::choose(&access.0, options).await?;
         let info = adapter.get_info();
-        let software = options.software.unwrap_or_else(|| is_software(&info));
-
         let offered = adapter.limits();
         let mut limits = wgpu::Limits::defaults();
         let mut features = wgpu::Features::empty();
@@ -105,14 +107,11 @@ impl Gpu {
             features |= cooperative::FEATURES;
             limits.max_compute_workgroup_storage_size = offered.max_compute_workgroup_storage_size;
         }
-        let max_invocations = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
-        let max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        let max_binding = max_binding.min(options.max_binding.unwrap_or(u64::MAX));
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("peregrine"),
                 required_features: features,
-                required_limits: limits,
+                required_limits: limits.clone(),
                 experimental_features: if options.cooperative {
                     cooperative::experimental()
                 } else {
@@ -123,6 +122,45 @@ impl Gpu {
             .await
             .map_err(|e| Error::NoGpu { detail: format!("{} refused a device: {e}", info.name) })?;
 
+        Self::made(info, device, queue, &limits, features, false, options)
+    }
+
+    /// A device of an app's own, which goes on to use it: the model's buffers and dispatches are on the same queue as the app's, and an
+    /// app can bind what the runtime has made. Options about which adapter to take say nothing here.
+    ///
+    /// Ask for the adapter's limits for storage buffers and buffers when making the device, else only small models fit; with the
+    /// features `SUBGROUP`, and `TIMESTAMP_QUERY` for profiles, where the adapter has them. The device's handlers of errors and of its
+    /// loss become the runtime's: an error that the app makes on this device is told by the next call of the engine.
+    ///
+    /// # Errors
+    /// [`Error::NoGpu`] where the device lacks what the options ask for.
+    pub fn shared(
+        adapter: &wgpu::Adapter,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        options: &GpuOptions,
+    ) -> Result<Self> {
+        let (limits, features) = (device.limits(), device.features());
+        if options.cooperative && !features.contains(cooperative::FEATURES) {
+            let detail = format!("the device was made without the features {:?}", cooperative::FEATURES - features);
+            return Err(Error::NoGpu { detail });
+        }
+        Self::made(adapter.get_info(), device, queue, &limits, features, true, options)
+    }
+
+    fn made(
+        info: wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        limits: &wgpu::Limits,
+        features: wgpu::Features,
+        shared: bool,
+        options: &GpuOptions,
+    ) -> Result<Self> {
+        let software = options.software.unwrap_or_else(|| is_software(&info));
+        let max_invocations = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
+        let max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let max_binding = max_binding.min((1 << 31) - 4).min(options.max_binding.unwrap_or(u64::MAX));
         let failure = Arc::new(Mutex::new(None));
         let slot = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error| note(&slot, translate(error))));
@@ -151,6 +189,7 @@ impl Gpu {
         let identity = options.identity.clone().unwrap_or_else(|| format!("{} {:?}", identity.trim(), info.backend));
         Ok(Self(Rc::new(Inner {
             device,
+            shared,
             queue,
             name,
             identity,

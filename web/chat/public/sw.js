@@ -33,9 +33,36 @@ async function part(response, header) {
   return Number(first) < end ? new Response(blob.slice(Number(first), end), { status: 206, headers }) : new Response(null, { status: 416 });
 }
 
+/** What another app has shared waits here until the page takes it; its name begins otherwise than those of versions. */
+const SHARED = "shared-peregrine";
+
+/** Puts what was shared where the page finds it, and opens the page. */
+async function share(request) {
+  const home = new URL("./", self.registration.scope);
+  try {
+    const form = await request.formData();
+    const id = crypto.randomUUID();
+    const cache = await caches.open(SHARED);
+    const names = [];
+    for (const file of form.getAll("files")) {
+      if (!(file instanceof File)) continue;
+      await cache.put(`${home.href}${id}/${names.length}`, new Response(file, { headers: { "Content-Type": file.type || "application/octet-stream" } }));
+      names.push(file.name);
+    }
+    const text = ["title", "text", "url"].map((name) => [name, String(form.get(name) ?? "")]);
+    await cache.put(`${home.href}${id}`, Response.json({ ...Object.fromEntries(text), files: names }));
+    home.searchParams.set("shared", id);
+  } catch {
+    // No room, or no form: then the page tells that nothing came.
+    home.searchParams.set("shared", "none");
+  }
+  return Response.redirect(home.href, 303);
+}
+
 self.addEventListener("fetch", (event) => {
   const { request } = event;
   const url = new URL(request.url);
+  if (request.method === "POST" && url.href === new URL("./share", self.registration.scope).href) return event.respondWith(share(request));
   if (request.method !== "GET" || url.origin !== location.origin) return;
   event.respondWith(
     caches.open(CACHE).then(async (cache) => {

@@ -8,8 +8,7 @@ import { Root } from "./view/page.js";
 
 const app = new App();
 render(<Root app={app} />, document.getElementById("app") as HTMLElement);
-app.talk.begin();
-app.models.begin();
+app.begin();
 
 // Later than what this visit needs itself.
 if (import.meta.env.PROD) {

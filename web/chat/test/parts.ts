@@ -2,9 +2,13 @@
 
 export * as local from "../src/app/local.js";
 export { holdNotice, notice } from "../src/app/notices.js";
+export { Choosing } from "../src/app/choosing.js";
 export { Documents } from "../src/app/documents.js";
 export { Sender } from "../src/app/sending.js";
+export { Sent } from "../src/app/sent.js";
 export { Talk } from "../src/app/talk.js";
+export { Aloud, Dictation, languageOf } from "../src/app/voice.js";
+export { language } from "../src/i18n/index.js";
 export { Database } from "../src/store/database.js";
 export { openDatabase } from "../src/store/open.js";
 export { Locks } from "../src/store/liveness.js";

@@ -117,3 +117,121 @@ test("a model that writes conversations in another way reads with the answer", a
   await answered(tab, "which bird?", "yes");
   assert.deepEqual(steps, []);
 });
+
+/** A reading that waits at this step, as one does whose page is about to go; every step takes so many seconds of a played clock. */
+async function interrupted(browser, at, seconds) {
+  const tab = await browser.tab();
+  tab.talk.begin();
+  const steps = reads(tab);
+  await tab.documents.attach([text("long.txt", LONG)]);
+  await ready(tab, "long.txt");
+  let clock = 0;
+  const { performance } = globalThis;
+  Object.defineProperty(globalThis, "performance", { value: { now: () => clock }, configurable: true });
+  let go;
+  tab.toy.wait = async () => {
+    clock += 1000 * seconds;
+    if (steps.length >= at) await new Promise((held) => (go = held));
+  };
+  await tab.sender.send("which bird?");
+  await until(() => go);
+  Object.defineProperty(globalThis, "performance", { value: performance, configurable: true });
+  const end = async () => {
+    tab.talk.leave();
+    go();
+    await until(() => !tab.talk.writing.value);
+  };
+  return { tab, end };
+}
+
+test("a reload while it is read: that is told, with what is kept, and it goes on from there", async () => {
+  const browser = profile();
+  const { tab, end } = await interrupted(browser, 4, 20);
+  const chat = tab.talk.chat.value;
+  const reached = tab.talk.writing.value.reading.value;
+  const again = await browser.tab(tab);
+  const steps = reads(again);
+  await again.store.recover();
+  again.talk.begin();
+  await until(() => again.talk.branch.value.length === 1);
+  const [question] = again.talk.branch.value;
+  assert.deepEqual(question.reading, { total: reached.total });
+  const { read } = await again.db.states.get(chat);
+  assert.deepEqual([read.tokens, read.question], [reached.done, question.id]);
+  await again.talk.answer(question.id);
+  await answered(again, "which bird?", "yes");
+  assert.equal(steps[0].cached_tokens, reached.done, "not a token is read twice");
+  await until(async () => (await again.db.messages.get(question.id)).reading === undefined, "it is over");
+  await end();
+});
+
+test("a reload before anything of it was kept is told too, and so is a reading that was stopped", async () => {
+  const browser = profile();
+  const { tab, end } = await interrupted(browser, 1, 1);
+  const again = await browser.tab(tab);
+  const steps = reads(again);
+  await again.store.recover();
+  again.talk.begin();
+  await until(() => again.talk.branch.value.length === 1);
+  const [{ id, reading, chat }] = again.talk.branch.value;
+  assert.equal(reading.stopped, undefined);
+  assert.equal(await again.db.states.get(chat), undefined);
+  again.toy.wait = async () => void (steps.length === 2 && again.talk.leave());
+  await again.talk.answer(id);
+  const stopped = await until(async () => (await again.db.messages.get(id)).reading?.stopped && again.db.states.get(chat));
+  assert.equal(stopped.read.tokens, steps.at(-1).to);
+  assert.equal(stopped.read.question, id);
+  await end();
+});
+
+test("a document is read once: in another chat, after a reload, it is not read again", async () => {
+  const browser = profile();
+  const first = await browser.tab();
+  const said = reads(first);
+  await first.documents.attach([text("long.txt", LONG)]);
+  await ready(first, "long.txt");
+  await first.sender.send("which bird?");
+  await answered(first, "which bird?", "yes");
+  assert.ok(said.length > 3);
+
+  const ask = async (tab, question, instructions = "") => {
+    const steps = reads(tab);
+    tab.settings.value = { ...tab.settings.value, instructions };
+    await tab.documents.attach([text("long.txt", LONG)]);
+    await ready(tab, "long.txt");
+    await tab.sender.send(question);
+    await answered(tab, question, "yes");
+    return { steps, answer: tab.talk.branch.value.at(-1), chat: tab.talk.chat.value };
+  };
+  const second = await browser.tab();
+  const other = await ask(second, "Something else altogether");
+  assert.deepEqual(other.steps, [], "nothing long is read");
+  assert.ok(other.answer.cached > LONG.length, "and that is told");
+  const third = await browser.tab();
+  const told = await ask(third, "which bird?", "Be brief.");
+  assert.ok(told.steps.length > 3, "after other instructions it is another text");
+
+  // It holds the document's words: it goes with the last chat that has them.
+  const ofDocuments = async () => (await second.db.states.toArray()).filter(({ chats }) => chats?.includes(other.chat));
+  await second.store.purge([first.talk.chat.value]);
+  assert.equal((await ofDocuments()).length, 1);
+  await second.store.purge([other.chat, told.chat]);
+  assert.deepEqual(await second.db.states.toArray(), []);
+  assert.deepEqual(await second.db.sources.toArray(), []);
+  for (const tab of [first, second, third]) await until(() => tab.talk.chat.value === null);
+});
+
+test("what was read of a document with another model is of no use, and no harm", async () => {
+  const browser = profile();
+  for (const refuses of [false, true]) {
+    const tab = await browser.tab();
+    const steps = reads(tab);
+    if (refuses) tab.toy.restoreState = async () => Promise.reject(new Error("the state of another model"));
+    await tab.documents.attach([text("long.txt", LONG)]);
+    await ready(tab, "long.txt");
+    await tab.sender.send("which bird?");
+    await answered(tab, "which bird?", "yes");
+    assert.ok(steps.length > 3);
+    tab.talk.open(null);
+  }
+});

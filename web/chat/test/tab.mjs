@@ -63,7 +63,9 @@ export function engine() {
     held,
     release: () => held.splice(0).forEach((go) => go()),
     info: { model: { name: "toy", contextLength: 4096 } },
-    tokenizer: { countTokens: async (text) => text.split(/\s+/).length },
+    // It writes conversations in a way of its own: they are read with the answer.
+    tokenizer: { countTokens: async (text) => text.split(/\s+/).length, encode: async (text) => text.split(/\s+/).map((_, i) => i) },
+    prefill: async () => ({ prompt_tokens: -1 }),
     chat: { completions: { create } },
     saveState: async () => new Blob(["state"]),
     restoreState: async () => undefined,
@@ -94,11 +96,13 @@ export function profile() {
     const models = { engine: signal(toy) };
     const settings = signal({ instructions: "", whenFull: "stop", maxTokens: 64 });
     const talk = new parts.Talk({ store: Promise.resolve(store), locks, models, settings });
-    const documents = new parts.Documents(Promise.resolve(db), talk, models, settings);
+    const choosing = new parts.Choosing(models, settings);
+    const documents = new parts.Documents(Promise.resolve(db), talk, choosing);
+    const sent = new parts.Sent(Promise.resolve(db), talk, choosing, documents);
     const sender = new parts.Sender(talk, documents);
     const said = () => talk.branch.value.map(({ content }) => content);
     const here = () => (session = own);
-    return { ...parts, ...parts.local, session: own, here, db, store, models, toy, settings, talk, documents, sender, said };
+    return { ...parts, ...parts.local, session: own, here, db, store, models, toy, settings, talk, documents, sent, sender, said };
   };
   return { tab };
 }

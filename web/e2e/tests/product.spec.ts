@@ -2,7 +2,7 @@
 
 import axe from "axe-core";
 import type { Page } from "@playwright/test";
-import { fakeEngine, release } from "../fake.js";
+import { fakeEngine, READS, release, step } from "../fake.js";
 import { answers, expect, failure, messageBox, openReady, say, test } from "../support.js";
 
 const titles = (page: Page) => page.locator("#chat-list .chat-title");
@@ -342,51 +342,6 @@ test("a document: the person chooses what of it is read, and sees the passages",
   await expect(long.locator("option").first()).toBeDisabled();
 });
 
-/**
- * The engine of {@link fakeEngine}, which reads: a token is a character, and each step of reading waits for {@link step}. It tells the rest
- * of the page's questions as the other does.
- */
-const READS = `
-  let before = "";
-  const written = (messages) => messages.map(({ role, content }) => "<|im_start|>" + role + "\\n" + content + "<|im_end|>\\n").join("");
-  const stopped = new Set();
-  const steps = new BroadcastChannel("steps");
-  const post = self.postMessage.bind(self);
-  /** Tokens and what had been read, where the playing engine says none of it. */
-  let costs;
-  self.postMessage = (message) => {
-    const { result } = message;
-    if (result?.memory) result.model.contextLength = 100000;
-    if (costs && result && "promptTokens" in result) Object.assign(result, { promptTokens: costs[0], cachedTokens: costs[1] });
-    if (costs && result?.usage) Object.assign(result.usage, { prompt_tokens: costs[0] }, { prompt_tokens_details: { ...result.usage.prompt_tokens_details, cached_tokens: costs[1] } });
-    post(message);
-  };
-  self.addEventListener("message", async (event) => {
-    const { type, id, call, request } = event.data;
-    if (type === "abort") stopped.add(id);
-    if (type !== "call" || (call !== "answer" && call !== "respond")) return;
-    const body = request.body ? JSON.parse(request.body) : request;
-    const text = body.messages ? written(body.messages) : typeof body.prompt === "string" ? body.prompt : String.fromCodePoint(...body.prompt);
-    let same = 0;
-    while (same < before.length && before[same] === text[same]) same++;
-    const reads = request.onlyRead || request.maxTokens === 0;
-    costs = [text.length + (reads ? 0 : 22), same];
-    before = text;
-    if (!reads || body.messages) return;
-    event.stopImmediatePropagation();
-    await new Promise((go) => {
-      steps.onmessage = go;
-      const timer = setInterval(() => stopped.has(id) && go(), 5);
-      steps.addEventListener("message", () => clearInterval(timer));
-    });
-    const [prompt_tokens, cached_tokens] = costs;
-    const old = { text: "", ids: [], finish: stopped.has(id) ? "cancelled" : "length", promptTokens: prompt_tokens, cachedTokens: cached_tokens, droppedMessages: 0, prefillSeconds: 1, decodeSeconds: 0, stateBytes: 1 };
-    const usage = { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens, prompt_tokens_details: { cached_tokens, dropped_messages: 0 }, timings: { prefill_ms: 10, decode_ms: 0, tokens_per_second: 0 } };
-    post({ type: "result", id, result: { ...old, usage, cancelled: stopped.has(id) } });
-  });
-`;
-const step = (page: Page) => page.evaluate(() => new BroadcastChannel("steps").postMessage("go"));
-
 test("a long document: how far it is read, stopped, gone on with; the next question does not read it again", async ({ page, site }) => {
   await openReady(page, await site.start(fakeEngine(READS)));
   await drop(page, "long.txt", "The heron stands in the reeds. ".repeat(100));
@@ -414,6 +369,7 @@ test("a long document: how far it is read, stopped, gone on with; the next quest
 });
 
 test("drawing a long answer while it comes, and scrolling a long conversation", async ({ page, site }) => {
+  await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ maxTokens: 32_768 })));
   await openReady(page, await site.start(fakeEngine()));
   const messages = Array.from({ length: 200 }, (_, i) => ({ role: i % 2 ? "assistant" : "user", content: i % 2 ? `## Answer ${i}\n\n${"Some **words** and \`code\`. ".repeat(30)}` : `Question ${i}` }));
   const file = JSON.stringify({ format: "peregrine-chats", version: 1, chats: [{ id: "long", title: "Long", created: 1, updated: 2, messages }] });
@@ -434,6 +390,29 @@ test("drawing a long answer while it comes, and scrolling a long conversation", 
   });
   console.log(`scrolling 200 messages: layout ${frames.mean.toFixed(2)} ms a frame, longest ${frames.longest.toFixed(1)} ms`);
   expect(frames.moved).toBe(true);
+
+  // 32 KB that come some words at a time: what a frame costs near the end of it.
+  await page.getByRole("button", { name: "New chat" }).first().click();
+  const part = "## A heading\n\nSome **words**, `code`, and a [link](https://example.com).\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n";
+  await say(page, `[stream ${part.repeat(Math.ceil(32_768 / part.length))}]`);
+  await expect(async () => expect((await answers(page).last().innerText()).length).toBeGreaterThan(12_000)).toPass({ intervals: [200] });
+  const session = await page.context().newCDPSession(page);
+  await session.send("Performance.enable");
+  const costs = async () => {
+    const { metrics } = await session.send("Performance.getMetrics");
+    return metrics.filter(({ name }) => ["ScriptDuration", "LayoutDuration", "RecalcStyleDuration"].includes(name)).reduce((sum, { value }) => sum + value, 0);
+  };
+  const before = await costs();
+  const drawn = await page.evaluate(async () => {
+    for (let frame = 0; ; frame++) {
+      if (frame === 60 || !document.querySelector("article.writing")) return frame;
+      await new Promise(requestAnimationFrame);
+    }
+  });
+  const each = (1000 * ((await costs()) - before)) / Math.max(1, drawn);
+  console.log(`drawing an answer of 32 KB while it comes: ${each.toFixed(1)} ms a frame`);
+  await page.keyboard.press("Escape");
+  await done(page, 0);
 });
 
 test("what another app shares waits in the box of a new chat", async ({ page, site }) => {

@@ -1,5 +1,7 @@
 /** Every chat has an address of its own: the part after `#`. */
 
+import { joinedTexts } from "./shared.js";
+
 /** The chat of an address; null: a new one. */
 export function chatOfAddress(hash: string): string | null {
   const match = /^#\/chat\/([\w-]+)$/.exec(hash);
@@ -16,9 +18,8 @@ export function chatOfAddress(hash: string): string | null {
 /** The address of a chat. */
 export const addressOf = (chat: string | null): string => (chat === null ? "#/" : `#/chat/${encodeURIComponent(chat)}`);
 
-/** What another app has shared with the page: the manifest says that it comes so. */
+/** What the address brings along: a link, or an app that shared with an earlier version of this page, says it so. */
 export function sharedText(search: string): string {
   const params = new URLSearchParams(search);
-  const parts = ["title", "text", "url"].map((name) => params.get(name)?.trim() ?? "");
-  return [...new Set(parts)].filter(Boolean).join("\n");
+  return joinedTexts(["title", "text", "url"].map((name) => params.get(name) ?? ""));
 }

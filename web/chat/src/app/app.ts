@@ -1,20 +1,25 @@
 /** What the page consists of, apart from how it looks. */
 
-import { effect, signal, type Signal } from "@preact/signals";
+import { effect, signal, untracked, type Signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
-import { speak, t, wantedLanguage } from "../i18n/index.js";
+import { language, speak, t, wantedLanguage } from "../i18n/index.js";
 import { Locks } from "../store/liveness.js";
 import { openDatabase, type Opened } from "../store/open.js";
 import { Store } from "../store/store.js";
+import { Choosing } from "./choosing.js";
 import { Documents } from "./documents.js";
 import { hasChats, importChats } from "./files.js";
 import { beginsLikeModel, Models } from "./models.js";
 import { nameOf, type Offer } from "./offers.js";
 import { tell } from "./notices.js";
 import { keptSettings, type Settings } from "./settings.js";
+import { draftOf, joined, putDraft } from "./local.js";
 import { Sender } from "./sending.js";
+import { Sent } from "./sent.js";
+import { sharedId, takeShared } from "./shared.js";
 import { Talk } from "./talk.js";
+import { Aloud, Dictation } from "./voice.js";
 
 /** Dialogs of the page; one at a time is open. */
 export type DialogName = "settings" | "models" | "instructions" | "trash" | "keys";
@@ -33,7 +38,11 @@ export class App {
   readonly models: Models;
   readonly talk: Talk;
   readonly documents: Documents;
+  readonly sent: Sent;
   readonly sender: Sender;
+  readonly dictation = new Dictation(language);
+  readonly aloud = new Aloud();
+
   /** A model is loaded, saved chats are imported; whatever else comes goes along with the next question, and never takes the place of a model. */
   async take(files: readonly File[]): Promise<void> {
     for (const file of files) {
@@ -45,6 +54,23 @@ export class App {
       else others.push(file);
     }
     await this.documents.attach(others);
+  }
+
+  /** Begins with what the address says. */
+  begin(): void {
+    const shared = sharedId(location.search);
+    this.talk.begin();
+    this.models.begin();
+    if (shared !== null) void this.#takeShared(shared);
+  }
+
+  /** What another app has shared waits beside the box of a new chat; whatever it is, it takes the place of nothing. */
+  async #takeShared(id: string): Promise<void> {
+    const found = await takeShared(id);
+    if (!found) return tell(t("app.notShared"));
+    if (found.text !== "") putDraft(null, joined(draftOf(null), found.text));
+    this.talk.open(null);
+    await this.documents.attach(found.files);
   }
 
   /** Opens the chooser for model files; the page puts it there. */
@@ -64,8 +90,15 @@ export class App {
     });
     this.talk = new Talk({ store: this.store, locks, models: this.models, settings: this.settings });
     const db = this.store.then(({ db }) => db);
-    this.documents = new Documents(db, this.talk, this.models, this.settings);
+    const choosing = new Choosing(this.models, this.settings);
+    this.documents = new Documents(db, this.talk, choosing);
+    this.sent = new Sent(db, this.talk, choosing, this.documents);
     this.sender = new Sender(this.talk, this.documents);
+    // What is said is the chat's that is open.
+    effect(() => {
+      void this.talk.chat.value;
+      untracked(() => (this.aloud.stop(), this.dictation.stop()));
+    });
   }
 
   /** Changes what is kept; where the browser does not let it, the page says so. Whether it was done. */

@@ -1,12 +1,12 @@
 /** Documents that go along with the next question: read here, kept until they are sent or removed. */
 
-import { batch, computed, effect, signal, type ReadonlySignal, type Signal } from "@preact/signals";
-import { number, t, type Key } from "../i18n/index.js";
+import { batch, computed, effect, signal, type ReadonlySignal } from "@preact/signals";
+import { t, type Key } from "../i18n/index.js";
 import type { Database } from "../store/database.js";
+import { keepSources } from "../store/sources.js";
 import { newId, type Attachment, type DraftDocument } from "../store/types.js";
-import type { Models } from "./models.js";
+import type { Choosing, Mode } from "./choosing.js";
 import { tell } from "./notices.js";
-import type { Settings } from "./settings.js";
 import type { Talk } from "./talk.js";
 
 /** Characters of a pasted text from which it becomes a document. */
@@ -38,14 +38,12 @@ export class Documents {
   #moved: Promise<void> = Promise.resolve();
   readonly #db: Promise<Database>;
   readonly #talk: Talk;
-  readonly #models: Models;
-  readonly #settings: Signal<Settings>;
+  readonly #choosing: Choosing;
 
-  constructor(db: Promise<Database>, talk: Talk, models: Models, settings: Signal<Settings>) {
+  constructor(db: Promise<Database>, talk: Talk, choosing: Choosing) {
     this.#db = db;
     this.#talk = talk;
-    this.#models = models;
-    this.#settings = settings;
+    this.#choosing = choosing;
     this.pending = computed(() => this.#all.value.get(keyOf(talk.chat.value)) ?? []);
     effect(() => void this.#restore(keyOf(talk.chat.value)));
   }
@@ -113,7 +111,7 @@ export class Documents {
   }
 
   /** How a document is read: as a whole where it fits, or only the passages that matter. */
-  async choose(id: string, mode: "whole" | "passages"): Promise<void> {
+  async choose(id: string, mode: Mode): Promise<void> {
     const chat = this.#chatOf(id);
     if (chat === undefined) return;
     const changed = ({ mode: _, ...one }: DraftDocument): DraftDocument => (mode === "passages" ? { ...one, mode } : one);
@@ -159,12 +157,7 @@ export class Documents {
   }
 
   /** Tokens that there is room for beside what the conversation has, and an answer. */
-  readonly room = computed(() => {
-    const all = this.#models.engine.value?.info.model.contextLength ?? 4096;
-    const answer = this.#talk.branch.value.findLast(({ prompt }) => prompt !== undefined);
-    const used = answer ? (answer.prompt ?? 0) + (answer.tokens ?? 0) : 0;
-    return Math.max(0, all - used - Math.min(this.#settings.value.maxTokens, all / 4) - 64);
-  });
+  readonly room = computed(() => this.#choosing.roomAfter(this.#talk.branch.value));
 
   #begin(name: string, read: (library: Library, signal: AbortSignal, onProgress: (progress: { done: number; total: number }) => void) => Promise<DraftDocument["document"]>): () => Promise<void> {
     const id = newId();
@@ -178,7 +171,7 @@ export class Documents {
         abort.signal.throwIfAborted();
         const library = await import("../documents/index.js");
         const document = await read(library, abort.signal, ({ done, total }) => this.#update(chat(), id, { read: { done, total } }));
-        const tokens = await this.#count(library.compose(document));
+        const tokens = await this.#choosing.count(library.compose(document));
         abort.signal.throwIfAborted();
         const kept = { id, document, tokens };
         const place = chat();
@@ -198,57 +191,37 @@ export class Documents {
     };
   }
 
-  /** Tokens of a text; without a model about as many as there would be. */
-  async #count(text: string): Promise<number> {
-    const about = Math.ceil(text.length / 3);
-    // A model that is just being replaced does not count any more.
-    return (await this.#models.engine.value?.tokenizer.countTokens(text).catch(() => about)) ?? about;
-  }
-
   /** What goes along with a question: documents as a whole where they fit the context, else the passages that matter. */
   async attachments(question: string): Promise<Attachment[]> {
     const ready = this.pending.value.flatMap(({ kept }) => (kept ? [kept] : []));
-    if (ready.length === 0) return [];
-    const { compose, passages } = await import("../documents/index.js");
-    const all = this.#models.engine.value?.info.model.contextLength ?? 4096;
     const chosen: Attachment[] = [];
-    let room = Math.max(0, this.room.value - (await this.#count(question)));
-    for (const [i, { id, document, mode = "auto" }] of ready.entries()) {
-      const share = Math.floor(room / (ready.length - i));
-      // Passages leave room for the conversation, also where all of it would fit.
-      const tokens = mode === "passages" ? Math.min(share, Math.max(1024, Math.floor(all / 8))) : share;
-      const selection = await passages(document, question, { mode, tokens, countTokens: (text) => this.#count(text) });
-      room -= selection.tokens;
-      const attachment: Attachment = { id, name: document.name, text: compose(selection), tokens: selection.tokens };
-      if (document.pages) attachment.pages = document.pages.length;
-      if (!selection.whole) attachment.part = partOf(selection);
+    if (ready.length === 0) return chosen;
+    let room = Math.max(0, this.room.value - (await this.#choosing.count(question)));
+    for (const [i, kept] of ready.entries()) {
+      const attachment = await this.#choosing.attachment(kept, question, Math.floor(room / (ready.length - i)));
+      room -= attachment.tokens ?? 0;
       chosen.push(attachment);
     }
     return chosen;
   }
 
-  /** They have been sent; they stood beside the box of this chat. */
-  sent(chat: string | null, attachments: readonly Attachment[]): Promise<void> {
-    return this.#end(keyOf(chat), attachments.map(({ id }) => id));
+  /** They stood beside the box of one chat, and have been sent in another, or the same. */
+  async sent(from: string | null, to: string, attachments: readonly Attachment[]): Promise<void> {
+    const ids = attachments.map(({ id }) => id);
+    const documents = (this.#all.peek().get(keyOf(from)) ?? []).flatMap(({ kept }) => (kept && ids.includes(kept.id) ? [kept] : []));
+    await keepSources(await this.#db, to, documents);
+    await this.#end(keyOf(from), ids);
+  }
+
+  /** One that was sent before stands beside the box again, for the next question. */
+  async addAgain(document: DraftDocument["document"], tokens: number): Promise<void> {
+    const [id, chat] = [newId(), keyOf(this.#talk.chat.value)];
+    const kept: DraftDocument = { id, document, tokens };
+    this.#change(chat, (all) => [...all, { id, name: document.name, stop: () => undefined, kept }]);
+    const stored = await this.#keep(chat, (documents) => [...documents, kept]);
+    const now = this.#chatOf(id);
+    if (stored && now === chat) this.#update(chat, id, { kept, stored });
   }
 }
 
 type Library = typeof import("../documents/index.js");
-
-/** Numbers as ranges: 1, 3–5. */
-function ranges(pages: readonly number[]): string {
-  const sorted = [...new Set(pages)].sort((a, b) => a - b);
-  const found: [number, number][] = [];
-  for (const page of sorted) {
-    const last = found.at(-1);
-    if (last && last[1] === page - 1) last[1] = page;
-    else found.push([page, page]);
-  }
-  return found.map(([from, to]) => (from === to ? number(from) : `${number(from)}–${number(to)}`)).join(", ");
-}
-
-function partOf({ passages, of }: { passages: readonly { pages: readonly number[]; parts: readonly unknown[] }[]; of: number }): string {
-  const pages = passages.flatMap(({ pages }) => pages);
-  const count = passages.reduce((sum, { parts }) => sum + parts.length, 0);
-  return pages.length > 0 ? t("document.pages", { pages: ranges(pages) }) : t("document.passages", { count, of });
-}

@@ -11,6 +11,7 @@ import { addressOf, chatOfAddress, sharedText } from "./address.js";
 import type { Fault } from "./faults.js";
 import { draftOf, joined, keepDraft, lastChat, rememberChat } from "./local.js";
 import { announce, tell } from "./notices.js";
+import { sharedId } from "./shared.js";
 import type { Writing } from "./writer.js";
 
 /** The chat on the page. */
@@ -69,9 +70,9 @@ export abstract class OpenChat {
   /** The address bar's chat, or the one that was open last. */
   begin(): void {
     const shared = sharedText(location.search);
-    if (shared !== "") {
+    if (shared !== "" || sharedId(location.search) !== null) {
       // What another app shares waits in the box of a new chat; the address forgets it.
-      keepDraft(null, joined(draftOf(null), shared));
+      if (shared !== "") keepDraft(null, joined(draftOf(null), shared));
       history.replaceState(null, "", `${location.pathname}#/`);
     }
     const asked = chatOfAddress(location.hash);

@@ -72,6 +72,16 @@ export async function startAnswer(engine: Engine, messages: ChatMessage[], setti
 /** A conversation in the format in which Falcon-H1 models read it. */
 export const chatml = (messages: readonly ChatMessage[]) => messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join("");
 
+/** The beginnings of a conversation that end with its first documents, as far as those are read as a whole: other conversations may begin so. */
+export function beginningsOf(branch: readonly Message[], messages: readonly ChatMessage[]): string[] {
+  const [first] = branch;
+  const at = messages.length - branch.length;
+  const head = `${chatml(messages.slice(0, at))}<|im_start|>${first?.role}\n`;
+  const whole = first?.attachments ?? [];
+  const partly = whole.findIndex(({ part }) => part !== undefined);
+  return whole.slice(0, partly < 0 ? whole.length : partly).map((_, i) => head + contentOf({ content: "", attachments: whole.slice(0, i + 1) }).trimEnd());
+}
+
 /**
  * Asks for more of an answer that was cut. The model goes on behind its last word where its format is the known one, which is checked
  * against what the engine itself makes of the conversation; else it is asked in words.

@@ -51,7 +51,7 @@ export class Sender {
       this.#going.delete(at);
       if (!asked) return this.#bringBack(from, at, text);
       if (draftOf(to) === text) putDraft(to, "");
-      if (attachments.length > 0) await this.#documents.sent(from, attachments);
+      if (attachments.length > 0) await this.#documents.sent(from, to, attachments);
     } catch {
       this.#going.delete(at);
       this.#bringBack(from, at, text);

@@ -1,15 +1,31 @@
-/** Conversations go on without being read again: after a reload, and when another one was open in between. */
+/** What was read is not read again: conversations after a reload, and when another one was open in between; documents in any of them. */
 
 import type { Engine } from "peregrine";
 import type { Database } from "../store/database.js";
 import type { ReadSoFar } from "./reading.js";
-import { forgetState, keepState, stateOf } from "../store/states.js";
+import { forgetState, keepDocuments, keepState, stateOf, useDocuments } from "../store/states.js";
 
 /** Bytes up to which a state is written after each answer. Larger ones are written when the conversation pauses: the next request would wait. */
 const LARGE = 64e6;
 
 /** Milliseconds without a request that are a pause. */
 const PAUSE = 10_000;
+
+/** What an engine has of a conversation. */
+export interface Brought {
+  /** Whether it has any of it. */
+  here: boolean;
+  /** How far it had been read, where that was stopped. */
+  read: ReadSoFar | undefined;
+}
+
+/** What documents that conversations begin with are known by: the model, and what it reads to their end. */
+async function keyOf({ info: { model } }: Engine, ids: readonly number[]): Promise<string> {
+  const { name, parameters, bytes, formats } = model;
+  const text = new TextEncoder().encode(JSON.stringify([name, parameters, bytes, formats, ids]));
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", text));
+  return `documents ${Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}
 
 /** Brings to an engine what it had read of a conversation, and keeps it afterwards. */
 export class States {
@@ -23,26 +39,65 @@ export class States {
     this.#db = db;
   }
 
-  /** Before a request of a conversation. What is known of how far it had been read, where that was stopped. */
-  async bring(engine: Engine, id: string): Promise<ReadSoFar | undefined> {
+  /** Before a request of a conversation. */
+  async bring(engine: Engine, id: string): Promise<Brought> {
     const left = this.#waiting;
     clearTimeout(left?.timer);
     this.#waiting = undefined;
-    if (this.#inside?.engine === engine && this.#inside.id === id) return this.#inside.read;
+    if (this.#inside?.engine === engine && this.#inside.id === id) return { here: true, read: this.#inside.read };
     // The engine is about to forget it.
     await left?.write();
     const db = await this.#db;
     const kept = await stateOf(db, id);
     const inside = (this.#inside = { engine, id, size: kept?.state.size ?? 0, read: kept?.read });
-    if (!kept) return undefined;
+    if (!kept) return { here: false, read: undefined };
     try {
       await engine.restoreState(kept.state);
     } catch {
       // The state of another model, or a damaged one, is of no use: then the conversation is read again.
       inside.read = undefined;
       await forgetState(db, id);
+      return { here: false, read: undefined };
     }
-    return inside.read;
+    return { here: true, read: inside.read };
+  }
+
+  /** Brings what had been read of documents, in any chat: of the first of these beginnings that is kept. How many tokens that is. */
+  async recall(engine: Engine, chat: string, beginnings: readonly (readonly number[])[]): Promise<number> {
+    const db = await this.#db;
+    for (const ids of beginnings) {
+      const key = await keyOf(engine, ids);
+      const kept = await stateOf(db, key);
+      if (!kept) continue;
+      try {
+        await engine.restoreState(kept.state);
+      } catch {
+        await forgetState(db, key);
+        continue;
+      }
+      await useDocuments(db, key, chat).catch(() => undefined);
+      return ids.length;
+    }
+    return 0;
+  }
+
+  /** Keeps what the engine has just read: documents that a chat begins with, for other chats that begin so. */
+  async remember(engine: Engine, chat: string, ids: readonly number[]): Promise<void> {
+    try {
+      const state = await engine.saveState();
+      await keepDocuments(await this.#db, await keyOf(engine, ids), chat, state);
+    } catch {
+      // There is no room for it: then it is read again where it is attached again.
+    }
+  }
+
+  /** While a long conversation is read: a page that goes does not take all of it along. */
+  async keepReading(engine: Engine, id: string, read: ReadSoFar): Promise<void> {
+    try {
+      await keepState(await this.#db, id, await engine.saveState(), read);
+    } catch {
+      // Then it is read from the beginning.
+    }
   }
 
   /** After an answer, or after a reading that was stopped: `read` says how far it was. */

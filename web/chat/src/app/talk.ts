@@ -103,9 +103,9 @@ export class Talk extends OpenChat {
   }
 
   /** An edited question: a version beside the old one. False where it was not asked. @throws what the store throws */
-  async edit(id: string, content: string): Promise<boolean> {
+  async edit(id: string, content: string, attachments = this.tree.value.get(id)?.attachments ?? []): Promise<boolean> {
     const old = this.tree.value.get(id);
-    if (!old || !(await this.#say(old.chat, (tree) => tree.upTo(old.parent), content, old.attachments ?? []))) return false;
+    if (!old || !(await this.#say(old.chat, (tree) => tree.upTo(old.parent), content, attachments))) return false;
     keepDraft(`edit ${id}`, "");
     return true;
   }

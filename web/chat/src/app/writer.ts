@@ -6,10 +6,10 @@ import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
 import { newId, type Conversation, type Ending, type Message } from "../store/types.js";
 import { asOurs } from "./faults.js";
-import { Reader, type Reading, type ReadSoFar } from "./reading.js";
-import { continueAnswer, messagesOf, startAnswer } from "./request.js";
+import { Reader, type OnTheWay, type Reading } from "./reading.js";
+import { beginningsOf, continueAnswer, messagesOf, startAnswer } from "./request.js";
 import type { Settings } from "./settings.js";
-import type { States } from "./states.js";
+import type { Brought, States } from "./states.js";
 
 /** Milliseconds between writes of an answer that is coming. */
 const EVERY = 250;
@@ -130,13 +130,13 @@ async function stream(means: Means, engine: Engine, writing: Writing): Promise<E
   const { row, task, signal: stopped } = writing;
   const settings = means.settings.value;
   stopped.throwIfAborted();
-  const stoppedAt = await means.states.bring(engine, task.chat);
+  const brought = await means.states.bring(engine, task.chat);
   stopped.throwIfAborted();
   const messages = messagesOf(task.branch, await means.store.instructions(task.chat, settings.instructions).catch(() => task.instructions));
   stopped.throwIfAborted();
   const { continued } = task;
   const reader = new Reader();
-  if (!continued) await readFirst(means, engine, writing, messages, stoppedAt, reader);
+  if (!continued) await readFirst(means, engine, writing, messages, brought, reader);
   const answer = continued
     ? await continueAnswer(engine, messages, continued.content, settings, stopped)
     : await startAnswer(engine, messages, settings, task.drop, stopped);
@@ -171,19 +171,49 @@ async function stream(means: Means, engine: Engine, writing: Writing): Promise<E
   return usage && usage.completion_tokens >= settings.maxTokens ? "length" : undefined;
 }
 
+/** Whether a question is the one that has been read for, or a version of it that begins in the same way. */
+function isSame(question: Message, id: string | undefined, known: Conversation | undefined): boolean {
+  if (id === question.id) return true;
+  const other = known?.messages.find((message) => message.id === id);
+  return other !== undefined && other.parent === question.parent && JSON.stringify(other.attachments) === JSON.stringify(question.attachments);
+}
+
 /** Reads what is new and long before the answer, and tells how far that is; where it is stopped, what has been read is kept. */
-async function readFirst(means: Means, engine: Engine, writing: Writing, messages: ChatMessage[], stopped: ReadSoFar | undefined, reader: Reader): Promise<void> {
+async function readFirst(means: Means, engine: Engine, writing: Writing, messages: ChatMessage[], { here, read }: Brought, reader: Reader): Promise<void> {
   const { task, signal } = writing;
+  const { store, states } = means;
+  const question = task.branch.at(-1) as Message;
   const at = task.branch.findLastIndex(({ prompt }) => prompt !== undefined);
   const { prompt, tokens = 0 } = task.branch[at] ?? {};
   const before = messages.slice(0, messages.length - (task.branch.length - at));
-  const known = { answered: prompt === undefined ? undefined : { messages: before, prompt, tokens }, stopped };
+  const answered = prompt === undefined ? undefined : { messages: before, prompt, tokens };
+  const stopped = read && isSame(question, read.question, means.known(task.chat)) ? read : undefined;
+  const known = { answered, here, stopped, documents: beginningsOf(task.branch, messages) };
+  /** What the store says: after a reload it is told. */
+  let noted = question.reading;
+  const note = async (reading: Message["reading"]) => {
+    if (noted === reading || (noted && reading && noted.total === reading.total && noted.stopped === reading.stopped)) return;
+    noted = reading;
+    await store.noteReading(question.id, reading).catch(() => undefined);
+  };
+  const way: OnTheWay = {
+    tell: (reading) => {
+      writing.reading.value = reading;
+      void note({ total: reading.total });
+    },
+    keep: (at) => states.keepReading(engine, task.chat, { ...at, question: question.id }),
+    recall: (beginnings) => states.recall(engine, task.chat, beginnings),
+    remember: (ids) => states.remember(engine, task.chat, ids),
+  };
   try {
-    await reader.read(engine, messages, known, signal, (reading) => (writing.reading.value = reading));
+    await reader.read(engine, messages, known, signal, way);
   } catch (error) {
-    if (signal.aborted && reader.at) void means.states.take(engine, task.chat, reader.at);
+    const { value: reading } = writing.reading;
+    if (reading) void note({ total: reading.total, stopped: true });
+    if (signal.aborted && reader.at) void states.take(engine, task.chat, { ...reader.at, question: question.id });
     throw error;
   }
+  void note(undefined);
   writing.reading.value = undefined;
 }
 

@@ -1,7 +1,7 @@
 /** The database: IndexedDB through Dexie, whose live queries tell every tab what another one has changed. */
 
 import Dexie, { type EntityTable, type Transaction } from "dexie";
-import { newId, type Chat, type Draft, type Gone, type KeptState, type Message, type Role } from "./types.js";
+import { newId, type Chat, type Draft, type Gone, type KeptState, type Message, type Role, type Source } from "./types.js";
 
 /** Where the database lives, where that is not the browser's own place. */
 export interface Place {
@@ -51,6 +51,7 @@ export class Database extends Dexie {
   declare states: EntityTable<KeptState, "id">;
   declare gone: EntityTable<Gone, "id">;
   declare drafts: EntityTable<Draft, "id">;
+  declare sources: EntityTable<Source, "id">;
 
   constructor(place?: Place, name = "peregrine") {
     // What another process has cleared must not be read from memory.
@@ -59,5 +60,6 @@ export class Database extends Dexie {
     this.version(2)
       .stores({ chats: "id, updated", messages: "id, chat, ending", states: "id, updated", gone: "id", drafts: "id" })
       .upgrade(fromFirst);
+    this.version(3).stores({ sources: "id, chat" });
   }
 }

@@ -7,6 +7,7 @@ import { liveQuery, type Observable } from "dexie";
 import type { Database } from "./database.js";
 import type { Imported } from "./exchange.js";
 import { missingFrom, type ImportReport } from "./merge.js";
+import { leaveDocuments } from "./states.js";
 import { Tree } from "./tree.js";
 import { newId, titleOf, type Attachment, type Chat, type Conversation, type Ending, type Message } from "./types.js";
 
@@ -176,6 +177,11 @@ export class Store {
     });
   }
 
+  /** Notes how the reading for a question stands; undefined: there is nothing left to read. */
+  async noteReading(question: string, reading: Message["reading"]): Promise<void> {
+    await this.db.messages.update(question, { reading });
+  }
+
   /** Which branch a chat opens with. */
   async show(chat: string, head: string | null): Promise<void> {
     await this.db.chats.update(chat, { head });
@@ -204,14 +210,16 @@ export class Store {
   /** Deletes chats for good. */
   purge(chats: readonly string[]): Promise<void> {
     const { db } = this;
-    return db.transaction("rw", [db.chats, db.messages, db.gone, db.states, db.drafts], async () => {
+    return db.transaction("rw", [db.chats, db.messages, db.gone, db.states, db.drafts, db.sources], async () => {
       for (const id of chats) {
         await db.messages.where("chat").equals(id).delete();
+        await db.sources.where("chat").equals(id).delete();
         await db.chats.delete(id);
         await db.states.delete(id);
         await db.drafts.delete(id);
         await db.gone.put({ id, at: this.#now() });
       }
+      await leaveDocuments(db, chats);
     });
   }
 

@@ -38,6 +38,16 @@ export interface Attachment {
   tokens?: number;
   /** What of the document this is: all, or passages, and of which pages. */
   part?: string;
+  /** Tokens of the whole document, where that is kept as a {@link Source}: then one can choose anew what of it is read. */
+  whole?: number;
+}
+
+/** A document as it was attached, whatever was read of it. */
+export interface Source {
+  /** The attachment's id. */
+  id: string;
+  chat: string;
+  document: ReadDocument;
 }
 
 /** A message: one node of a chat's tree. */
@@ -53,6 +63,8 @@ export interface Message extends Facts {
   /** Missing where an answer came to its own end, and for questions. */
   ending?: Ending;
   attachments?: Attachment[];
+  /** Of a question whose reading has begun and not ended: tokens that are to be read, and whether a person stopped it. */
+  reading?: { total: number; stopped?: true };
 }
 
 /** How answers are made. Whatever is missing is the global setting. */
@@ -88,12 +100,15 @@ export interface Chat {
   deleted?: number;
 }
 
-/** What the engine had read of a conversation: with it the conversation goes on without being read again. */
+/** What the engine had read of a conversation, or of documents that conversations begin with: with it they go on without being read again. */
 export interface KeptState {
+  /** The chat's; of documents, what they are known by. */
   id: string;
   state: Blob;
-  /** Where a reading was stopped: tokens that it had read, and whether one stands before them that begins a document. */
-  read?: { tokens: number; addBos: boolean };
+  /** Where a reading was stopped: tokens that it had read, whether one stands before them that begins a document, and for which question. */
+  read?: { tokens: number; addBos: boolean; question?: string };
+  /** Of documents: the chats that they were read in; it goes with the last of them. */
+  chats?: string[];
   /** Milliseconds since 1970. */
   updated: number;
 }

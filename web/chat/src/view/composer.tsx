@@ -102,7 +102,7 @@ function Attached() {
 
 export function Composer() {
   const app = useApp();
-  const { talk, models, documents, sender } = app;
+  const { talk, models, documents, sender, dictation } = app;
   const box = useRef<HTMLTextAreaElement>(null);
   const chooser = useRef<HTMLInputElement>(null);
   const blank = useSignal(true);
@@ -143,6 +143,7 @@ export function Composer() {
     if (talk.writing.value && !talk.writing.value.signal.aborted) return announce(t("talk.answering"));
     // The one before is just being kept.
     if (sender.busy) return;
+    dictation.stop();
     fill("");
     void sender.send(text);
   };
@@ -164,6 +165,16 @@ export function Composer() {
     if (files.length === 0 && text.length < LONG_PASTE) return;
     event.preventDefault();
     void (files.length > 0 ? app.take(files) : documents.paste(text));
+  };
+  /** Puts what was said where the caret is. */
+  const write = (said: string) => {
+    const { current } = box;
+    if (!current || said === "") return;
+    const { selectionStart: from, selectionEnd: to, value } = current;
+    const before = from > 0 && !/\s/.test(value[from - 1] as string) ? " " : "";
+    current.setRangeText(`${before}${said}`, from, to, "end");
+    keepDraft(talk.chat.value, current.value);
+    changed();
   };
   const stop = () => {
     writing?.stop();
@@ -194,6 +205,21 @@ export function Composer() {
         <button type="button" class="attach icon" id="attach" aria-label={t("document.attach")} title={t("document.attach")} onClick={() => chooser.current?.click()}>
           <Icon name="clip" />
         </button>
+        {dictation.state.value !== "none" && (
+          <button
+            type="button"
+            class={dictation.listening.value ? "attach icon listening" : "attach icon"}
+            id="dictate"
+            aria-label={t(dictation.listening.value ? "voice.end" : "voice.speak")}
+            title={t(dictation.listening.value ? "voice.listening" : "voice.speak")}
+            onClick={() => {
+              dictation.toggle(write);
+              box.current?.focus();
+            }}
+          >
+            <Icon name="microphone" />
+          </button>
+        )}
         <input
           type="file"
           id="documents"

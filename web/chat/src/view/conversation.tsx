@@ -8,9 +8,10 @@ import { needOf } from "../app/footprint.js";
 import { RECOMMENDED } from "../app/offers.js";
 import { bytes, t, type Key } from "../i18n/index.js";
 import { Icon } from "./icons.js";
-import { MessageView, Unanswered } from "./message.js";
+import { MessageView } from "./message.js";
 import { focusPage } from "./parts.js";
 import { Status } from "./status.js";
+import { Unanswered } from "./unanswered.js";
 
 /** What a first visit is told where a real GPU is: the demo is a demo, and this is a model for that GPU. */
 function Recommended() {

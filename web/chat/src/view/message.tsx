@@ -1,17 +1,19 @@
 /** One message: a question with its editor, or an answer with what can be done about it. */
 
-import { useSignal } from "@preact/signals";
 import { Component } from "preact";
 import { useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { draftOf, keepDraft } from "../app/local.js";
 import { announce, tell } from "../app/notices.js";
-import type { Reading } from "../app/reading.js";
-import { duration, number, t } from "../i18n/index.js";
-import type { Attachment, Message } from "../store/types.js";
+import { languageOf } from "../app/voice.js";
+import { language, number, t } from "../i18n/index.js";
+import type { Message } from "../store/types.js";
+import { plainText } from "../text/plain.js";
 import { Icon } from "./icons.js";
 import { Markdown } from "./markdown.js";
 import { composes, CopyButton, focusPage } from "./parts.js";
+import { SentDocument } from "./sent.js";
+import { Thinking } from "./unanswered.js";
 
 /** What a message is drawn from. */
 export interface MessageProps {
@@ -51,7 +53,7 @@ function Versions({ message, versions }: Pick<MessageProps, "message" | "version
 }
 
 function Editor({ message, busy }: Pick<MessageProps, "message" | "busy">) {
-  const { talk } = useApp();
+  const { talk, sent } = useApp();
   const box = useRef<HTMLTextAreaElement>(null);
   const key = `edit ${message.id}`;
   const close = () => {
@@ -74,7 +76,7 @@ function Editor({ message, busy }: Pick<MessageProps, "message" | "busy">) {
     if (busy) return announce(t("talk.answering"));
     if (text.trim() === "") return;
     focusPage();
-    void talk.edit(message.id, text).catch(() => tell(t("composer.notKept")));
+    void sent.edit(message.id, text).catch(() => tell(t("composer.notKept")));
   };
   const size = (field: HTMLTextAreaElement) => {
     field.style.height = "auto";
@@ -117,30 +119,6 @@ function Editor({ message, busy }: Pick<MessageProps, "message" | "busy">) {
   );
 }
 
-/** A document that went along; of one that was read in part, the passages. */
-function Document({ one: { name, part, text } }: { one: Attachment }) {
-  const open = useSignal(false);
-  if (!part) {
-    return (
-      <p class="document" dir="auto">
-        <Icon name="file" /> {name}
-      </p>
-    );
-  }
-  return (
-    <details class="document" onToggle={(event) => (open.value = event.currentTarget.open)}>
-      <summary dir="auto">
-        <Icon name="file" /> {name} ({part})
-      </summary>
-      {open.value && (
-        <div class="passages" dir="auto" tabIndex={0} role="region" aria-label={`${name} (${part})`}>
-          {text}
-        </div>
-      )}
-    </details>
-  );
-}
-
 function Question({ message, versions, busy, editing }: MessageProps) {
   const { talk } = useApp();
   return (
@@ -155,7 +133,7 @@ function Question({ message, versions, busy, editing }: MessageProps) {
           </button>
           <div class="said">
             {message.attachments?.map((one) => (
-              <Document key={one.id} one={one} />
+              <SentDocument key={one.id} message={message} one={one} busy={busy} />
             ))}
             <div class="body" dir="auto">
               {message.content}
@@ -179,29 +157,16 @@ export function factsOf({ ending, tokens, speed, facts, dropped, content }: Mess
   return parts.join(" · ");
 }
 
-/** How far a long conversation is read before it is answered; in this tab only, where it happens. */
-function ReadingBar({ reading: { done, total, left } }: { reading: Reading }) {
-  const words = t("talk.reading", { done: number(done), total: number(total) });
+/** Reads an answer aloud, where this device has a voice for its language. */
+function AloudButton({ id, content }: Message) {
+  const { aloud } = useApp();
+  const code = languageOf(content, language.value);
+  if (!aloud.voiceFor(code) || content.trim() === "") return null;
+  const reading = aloud.reading.value === id;
   return (
-    <div class="body reading">
-      <progress max={total} value={done} aria-label={t("talk.readingLabel")} aria-valuetext={words} />
-      <p>{[words, left !== undefined && left >= 1 && t("load.left", { time: duration(left) })].filter(Boolean).join(", ")}</p>
-    </div>
-  );
-}
-
-function Thinking({ mine = false }: { mine?: boolean }) {
-  const { talk } = useApp();
-  const reading = mine && talk.writing.value?.reading.value;
-  if (reading) return <ReadingBar reading={reading} />;
-  return (
-    <div class="body">
-      <span class="thinking" role="img" aria-label={t("talk.thinking")}>
-        <i />
-        <i />
-        <i />
-      </span>
-    </div>
+    <button type="button" class="small aloud" onClick={() => (reading ? aloud.stop() : aloud.read(id, plainText(content), code))}>
+      {t(reading ? "talk.aloudStop" : "talk.aloud")}
+    </button>
   );
 }
 
@@ -223,6 +188,7 @@ function Answer({ message, versions, last, mine, busy, documents }: MessageProps
         <div class="meta">
           <Versions message={message} versions={versions} />
           <CopyButton label={t("talk.copy")} text={() => content} />
+          <AloudButton {...message} />
           {last && !busy && (
             <button type="button" class="small regenerate" onClick={start(() => talk.again(id))}>
               {t("talk.again")}
@@ -259,30 +225,3 @@ export class MessageView extends Component<MessageProps> {
     return this.props.message.role === "assistant" ? <Answer {...this.props} /> : <Question {...this.props} />;
   }
 }
-
-/** Under a question that has no answer. */
-export function Unanswered({ message, waits }: { message: Message; waits: boolean }) {
-  const { talk } = useApp();
-  const stopped = talk.stoppedAt.value?.question === message.id && talk.stoppedAt.value;
-  if (waits) {
-    return (
-      <article class="assistant unanswered">
-        <Thinking />
-        <p class="elsewhere" role="status">
-          {t("talk.waiting")}
-        </p>
-      </article>
-    );
-  }
-  return (
-    <article class="assistant unanswered">
-      <div class="meta">
-        {stopped ? t("talk.readingStopped", { done: number(stopped.done), total: number(stopped.total) }) : t("talk.unanswered")}
-        <button type="button" class="small" onClick={() => (focusPage(), void talk.answer(message.id))}>
-          {t(stopped ? "talk.readOn" : "talk.answer")}
-        </button>
-      </div>
-    </article>
-  );
-}
-
