@@ -62,7 +62,7 @@ impl Model {
         let mut body = body.clone();
         // The likeliest words: a tool is no place for chance.
         body["temperature"] = json!(0);
-        body["max_tokens"] = json!(400);
+        body["max_tokens"] = json!(256);
         let request = Request::chat(&body)?;
         self.asked += 1;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -75,7 +75,7 @@ async function ask(question) {
   const asked = [...messages, { role: "user", content: question }];
   const create = (params, options) => engine.chat.completions.create(params, options);
   try {
-    const options = { choice: choice(), signal: stopping.signal, on, temperature: 0, max_tokens: 400, truncation: "auto" };
+    const options = { choice: choice(), signal: stopping.signal, on, temperature: 0, max_tokens: 256, truncation: "auto" };
     const news = await answer(create, tools, asked, options);
     messages = [...asked, ...news];
     if (!news.at(-1).content) on.text("(no answer)");
