@@ -35,6 +35,8 @@ impl Grammar for Compiled {
     }
 }
 
+const NOTHING_GOES_ON: &str = "no answer is possible from here: nothing satisfies the schema or grammar, or no token of the vocabulary goes on with it";
+
 /// An answer on its way.
 struct Running {
     matcher: Matcher,
@@ -46,7 +48,8 @@ impl Running {
             StopReason::LexerTooComplex | StopReason::ParserTooComplex => {
                 "the grammar is too complex for the next token: simplify it"
             }
-            StopReason::NoExtensionBias => "no token of the vocabulary goes on with the answer",
+            StopReason::NoExtensionBias => NOTHING_GOES_ON,
+            _ if error.contains("NoExtensionBias") => NOTHING_GOES_ON,
             _ => error,
         };
         Error::Grammar { place: "constraint".into(), detail: place::line(detail) }

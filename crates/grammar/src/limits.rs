@@ -30,6 +30,8 @@ const MOST_LENGTH: u64 = 10_000;
 const MOST_ITEMS: u64 = 10_000;
 /// Numbers of a Lark grammar, which may be repetitions.
 const MOST_REPEATS: u64 = 10_000;
+/// Rules and alternatives of a Lark grammar: a table has a row for each.
+const MOST_ALTERNATIVES: usize = 4096;
 /// Brackets inside brackets of a Lark grammar.
 const MOST_BRACKETS: usize = 100;
 
@@ -95,6 +97,7 @@ pub fn check(spec: &Spec) -> Result<()> {
             most("bytes", text.len(), MOST_LARK_BYTES)?;
             let seen = look(text);
             most("brackets inside each other", seen.deepest, MOST_BRACKETS)?;
+            most("rules and alternatives", seen.alternatives, MOST_ALTERNATIVES)?;
             seen.wrong.map_or(Ok(()), |detail| refuse(&detail))
         }
     }
@@ -195,12 +198,14 @@ fn count(name: &str, number: &serde_json::Number) -> std::result::Result<(), Str
 struct Seen {
     /// The deepest nesting of brackets outside of strings, expressions and comments.
     deepest: usize,
+    /// Rules, and alternatives after the first, outside of those.
+    alternatives: usize,
     /// The first expression or number that is too large.
     wrong: Option<String>,
 }
 
 fn look(text: &str) -> Seen {
-    let mut seen = Seen { deepest: 0, wrong: None };
+    let mut seen = Seen { deepest: 0, alternatives: 0, wrong: None };
     let mut depth = 0usize;
     for (line, text) in text.lines().enumerate() {
         let mut rest = text;
@@ -240,6 +245,7 @@ fn look(text: &str) -> Seen {
                         .then(|| format!("expected numbers of at most {MOST_REPEATS}, found {number}"))
                 }
                 other => {
+                    seen.alternatives += usize::from(matches!(other, '|' | ':'));
                     rest = &rest[other.len_utf8()..];
                     None
                 }

@@ -75,6 +75,8 @@ fn what_is_too_large_is_refused_before_it_is_looked_at() {
         Spec::Choice((0..5000).map(|i| i.to_string()).collect()),
         Spec::Lark(format!("start: {}\"a\"{}", "(".repeat(5000), ")".repeat(5000))),
         Spec::Lark(format!("start: \"{}\"", "a".repeat(200 << 10))),
+        Spec::Lark(format!("start: \"a\"{}", " | \"b\"".repeat(5000))),
+        Spec::Lark(format!("start: r0\n{}", (0..5000).map(|i| format!("r{i}: \"a\"\n")).collect::<String>())),
         Spec::Lark(format!("start: %json {}", nested(120, array))),
     ] {
         assert!(is_refused(&too_large), "{:.200}", format!("{too_large:?}"));
