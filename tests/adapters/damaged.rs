@@ -124,6 +124,11 @@ fn tensors_are_what_the_description_says() {
     has(&message(opened(|_| {}, shaped(A, [4, 31]))), &[A, "[4, 32]", "[4, 31]"]);
     has(&message(opened(|_| {}, shaped(A, [5, 32]))), &[A, "[4, 32]", "[5, 32]"]);
     has(&message(opened(|_| {}, shaped(B, [32, 4]))), &[B, "[96, 4]", "[32, 4]"]);
+    let scalar = |all: &mut Tensors| {
+        let at = find(all, A);
+        all[at] = extra(A, &[], 0.5);
+    };
+    has(&message(opened(|_| {}, scalar)), &[A, "[4, 32]", "[]"]);
     has(&message(opened(|c| c["r"] = json!(8), |_| {})), &["lora_A", "[8, 32]", "[4, 32]"]);
     let without = |name: &'static str| {
         move |all: &mut Tensors| {
