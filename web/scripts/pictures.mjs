@@ -31,7 +31,7 @@ const MESSAGES = [
   {
     role: "assistant",
     content:
-      "A peregrine folds its wings and falls. It is at its **terminal speed** when drag is as large as its weight:\n\n$$v = \\sqrt{\\frac{2 m g}{\\rho\\, C_d\\, A}}$$\n\n| | gliding | diving |\n|---|---|---|\n| frontal area *A* | 0.08 m² | 0.01 m² |\n| drag *C*<sub>d</sub> | 0.6 | 0.18 |\n| speed | 60 km/h | 320 km/h |\n\n```python\nfrom math import sqrt\n\ndef terminal(m, area, drag, rho=1.2):\n    return sqrt(2 * m * 9.81 / (rho * drag * area))\n```",
+      "A peregrine folds its wings and falls. It is at its **terminal speed** when drag is as large as its weight:\n\n$$v = \\sqrt{\\frac{2 m g}{\\rho\\, C\\, A}}$$\n\n| | gliding | diving |\n|---|---|---|\n| frontal area *A* | 0.08 m² | 0.01 m² |\n| drag *C* | 0.6 | 0.18 |\n| speed | 60 km/h | 320 km/h |\n\n```python\nfrom math import sqrt\n\ndef terminal(m, area, drag, rho=1.2):\n    return sqrt(2 * m * 9.81 / (rho * drag * area))\n```",
   },
 ];
 const CHATS = [
@@ -51,10 +51,9 @@ async function open(address, { scheme = "light", width = 1200, height = 800, lan
   const chats = CHATS.map(([id, title, days, messages]) => ({ id, title, created: now - days * 864e5, updated: now - days * 864e5, messages }));
   const buffer = Buffer.from(JSON.stringify({ format: "peregrine-chats", version: 1, chats }));
   await page.locator("#chats-file").setInputFiles({ name: "chats.json", mimeType: "application/json", buffer });
+  await page.locator("#toast button").last().click();
   await page.evaluate(() => (location.hash = "#/chat/falcon"));
-  await page.reload();
-  await page.locator("body.ready").waitFor({ timeout: 240_000 });
-  await page.locator(".katex").first().waitFor();
+  await page.locator("article math").first().waitFor();
   await page.evaluate(() => document.fonts.ready);
   return page;
 }

@@ -48,13 +48,14 @@ else
     lint=check
 fi
 
-# module CRATE NAME [FLAGS]   builds a crate to web/package/wasm/NAME.js and NAME_bg.wasm.
+# module CRATE NAME GLUE [FLAGS]   builds a crate to web/package/wasm/NAME.js and NAME_bg.wasm; GLUE: an option of wasm-bindgen, or empty.
 module() {
     crate=$1
     name=$2
-    shift 2
+    glue=$3
+    shift 3
     run rustc --profile wasm -p "$crate" --lib -- "$@"
-    .tools/bin/wasm-bindgen --target web --out-dir target/wasm-out --out-name "$name" \
+    .tools/bin/wasm-bindgen --target web $glue --out-dir target/wasm-out --out-name "$name" \
         "$dir/wasm/$(echo "$crate" | tr - _).wasm"
     # What is alike stands together, which gzip likes: 3% less.
     web/node_modules/.bin/wasm-opt -Oz --reorder-functions-by-name --enable-bulk-memory --enable-nontrapping-float-to-int \
@@ -87,9 +88,9 @@ build)
             cargo install --quiet --root .tools --version "$bindgen_version" wasm-bindgen-cli
     fi
     mkdir -p web/package/wasm
-    module peregrine-web peregrine
-    # llguidance calls itself as deep as a grammar is nested.
-    module peregrine-grammar-web grammar -C link-arg=-zstack-size=8388608
+    module peregrine-web peregrine ""
+    # A schema from outside may take it down: it is then begun anew. llguidance calls itself as deep as a grammar is nested.
+    module peregrine-grammar-web grammar --experimental-reset-state-function -C link-arg=-zstack-size=8388608
     ;;
 *) die "usage: wasm.sh build | check" ;;
 esac

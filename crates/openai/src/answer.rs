@@ -13,6 +13,8 @@ use crate::response::{ChatCompletion, ChatCompletionChunk, Completion, FinishRea
 use crate::tools::{Calls, Enforced};
 use crate::writing::{Chats, Shape, Texts, Writer};
 
+const FORMAT: &str = "response_format";
+
 /// Asked between steps, also while a prompt is read; `true` stops.
 pub type Cancel = Rc<dyn Fn() -> bool>;
 
@@ -151,7 +153,7 @@ struct Made {
 
 impl Made {
     fn with_calls(mut self, calls: Option<Calls>) -> Self {
-        self.calls = calls.map(|calls| {
+        self.calls = calls.and_then(|calls| {
             self.generation.warnings.extend(calls.warnings);
             calls.grammar
         });
@@ -160,7 +162,7 @@ impl Made {
 }
 
 fn not_enforced(warning: &str) -> String {
-    format!("response_format: not all of it is enforced: {warning}")
+    format!("{FORMAT}: not all of it is enforced: {warning}")
 }
 
 async fn chat(
@@ -177,6 +179,12 @@ async fn chat(
     let Made { generation, grammar, calls } = made;
     let shape = Chats::new(head, request, template, engine.tokenizer());
     let mut writer = Writer::new(shape, &generation, head, on_event);
+    // What the grammar is made of; of both it is not known which has failed.
+    let holder = match (&calls, &grammar) {
+        (Some(_), Some(_)) if !request.must_call() => None,
+        (Some(_), _) => Some("tools"),
+        _ => Some(FORMAT),
+    };
     let grammar = match calls {
         Some(calls) => Some(Enforced::of(request, template, engine.shared_tokenizer(), calls, grammar)),
         None => grammar,
@@ -194,7 +202,8 @@ async fn chat(
         writer.begin(index);
         let mut on_piece = |piece: Piece| writer.piece(&piece);
         let answered = session.chat(&messages, &options, &mut on_piece).await;
-        let answered = counted(session, answered.map_err(|error| ApiError::of(&error, "messages"))?);
+        let answered = answered.map_err(|error| ApiError::of(&error, "messages").held_by(holder))?;
+        let answered = counted(session, answered);
         answers.push(writer.end(answered));
         if answers[index as usize].finish == Finish::Cancelled {
             break;
@@ -225,7 +234,8 @@ async fn complete(
         writer.begin(index);
         let mut on_piece = |piece: Piece| writer.piece(&piece);
         let answered = session.complete(&prompts[(index / generation.n) as usize], &options, &mut on_piece).await;
-        let answered = counted(session, answered.map_err(|error| ApiError::of(&error, "prompt"))?);
+        let answered = answered.map_err(|error| ApiError::of(&error, "prompt").held_by(Some(FORMAT)))?;
+        let answered = counted(session, answered);
         answers.push(writer.end(answered));
         if answers[index as usize].finish == Finish::Cancelled {
             break;

@@ -166,8 +166,8 @@ impl ApiError {
             }
             // Logits that are no numbers are no option's fault.
             Error::Sampling { field, .. } if field == "logits" => (Code::Gpu, None),
-            // As far as it could be known, it was before.
-            Error::Grammar { .. } => (Code::InvalidValue, Some("response_format")),
+            // As far as it could be known, it was before. Which field it was made of the caller knows: `held_by`.
+            Error::Grammar { .. } => (Code::InvalidValue, None),
             Error::Sampling { field, .. } | Error::Argument { field, .. } => (Code::InvalidValue, Some(field.as_str())),
             Error::DeviceLost { .. } => (Code::DeviceLost, None),
             Error::OutOfMemory { .. } | Error::DoesNotFit { .. } => (Code::OutOfMemory, None),
@@ -186,6 +186,16 @@ impl ApiError {
         };
         let message = format!("{error}{advice}");
         Self { code, message, param: param.map(str::to_string), engine: Some(error.code()) }
+    }
+
+    /// With the field that a grammar was made of, where it is a grammar's error.
+    pub(crate) fn held_by(self, field: Option<&str>) -> Self {
+        match (self.engine, field) {
+            (Some("grammar"), Some(field)) => {
+                Self { param: Some(field.into()), message: format!("{field}: {}", self.message), ..self }
+            }
+            _ => self,
+        }
     }
 
     /// What `error.code` is in the npm package.

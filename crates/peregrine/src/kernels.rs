@@ -49,7 +49,7 @@ impl Pipelines {
     }
 
     /// Makes the pipelines of these calls, each once and in this order: natively in threads of its
-    /// own from now on, in a browser when [`Making::finish`] is called.
+    /// own from now on, in a browser in its threads.
     pub(crate) fn make<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Making {
         let mut wanted = Vec::new();
         for call in calls {
@@ -116,13 +116,18 @@ impl Pipelines {
         let unheard = std::mem::take(&mut *self.unheard.borrow_mut());
         for (name, scope) in unheard {
             if let Some(error) = scope.await {
-                return Err(match translate(error) {
-                    Error::Gpu { detail } => Error::Gpu { detail: format!("kernel {name}: {detail}") },
-                    other => other,
-                });
+                return Err(of_kernel(name, translate(error)));
             }
         }
         self.gpu.check()
+    }
+}
+
+/// An error of the device with the name of the kernel that it is about.
+fn of_kernel(name: &str, error: Error) -> Error {
+    match error {
+        Error::Gpu { detail } => Error::Gpu { detail: format!("kernel {name}: {detail}") },
+        other => other,
     }
 }
 

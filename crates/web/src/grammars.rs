@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
 extern "C" {
-    /// `WebGrammars`
+    /// `Grammars` of the package's worker/grammars.ts, and below what it makes.
     pub type JsGrammars;
     #[wasm_bindgen(method, catch)]
     fn compile(this: &JsGrammars, spec: &str) -> std::result::Result<JsGrammar, JsValue>;
@@ -33,17 +33,11 @@ extern "C" {
     fn is_finished(this: &JsConstraint) -> std::result::Result<bool, JsValue>;
 }
 
-/// The error that was thrown: one of a grammar has a `place`. Anything else is a fault of the module, which is then not to be relied on.
+/// The error that was thrown: one of a grammar has a `place`, and so has what stands for a fault of the module.
 fn failed(thrown: &JsValue) -> Error {
     let text = |name: &str| Reflect::get(thrown, &name.into()).ok().and_then(|value| value.as_string());
-    let detail = text("message").unwrap_or_default();
-    match text("place") {
-        Some(place) => Error::Grammar { place, detail },
-        None => Error::Grammar {
-            place: "the module of grammars".into(),
-            detail: format!("it failed ({detail}): make the grammar simpler, and load the page again"),
-        },
-    }
+    let place = text("place").unwrap_or_else(|| "the module of grammars".into());
+    Error::Grammar { place, detail: text("message").unwrap_or_default() }
 }
 
 impl Compiler for JsGrammars {

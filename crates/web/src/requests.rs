@@ -38,6 +38,17 @@ impl WebRequest {
     pub fn needs_grammars(&self) -> bool {
         self.request.needs_grammars() && !self.only_read
     }
+
+    /// Whether it cannot be answered without them.
+    #[wasm_bindgen(getter, js_name = insistsOnGrammars)]
+    pub fn insists_on_grammars(&self) -> bool {
+        self.request.insists_on_grammars()
+    }
+
+    /// One line of its response's warnings.
+    pub fn warn(&mut self, line: String) {
+        self.request.generation_mut().warnings.push(line);
+    }
 }
 
 /// What only JavaScript has.

@@ -46,6 +46,7 @@ test("a sent document: the other choice asks again as a version, it is used agai
   await attach(page, "birds.txt", paragraphs.join("\n\n"));
   await expect(chips(page)).toContainText("tokens");
   await messageBox(page).fill("Where do herons");
+  await page.getByRole("button", { name: "Attach documents" }).click({ trial: true });
   await page.getByRole("button", { name: "Dictate" }).click();
   await expect(messageBox(page)).toHaveValue("Where do herons live in the reeds?");
   await page.getByRole("button", { name: "Stop dictating" }).click();

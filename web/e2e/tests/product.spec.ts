@@ -443,6 +443,24 @@ test("the page speaks another language, from right to left too", async ({ page, 
   expect(places.list).toBeGreaterThan(places.conversation);
   expect(places.send - places.box).toBeLessThan(60);
   expect(places.wide).toBeLessThanOrEqual(1300);
+  // English words in the list: the menu does not stand on them, nor the buttons on what one writes.
+  const overlap = await page.evaluate(() => {
+    const words = (query: string) => {
+      const element = document.querySelector(query)!;
+      const { left, right } = element.getBoundingClientRect();
+      const { paddingLeft, paddingRight } = getComputedStyle(element);
+      return [left + parseFloat(paddingLeft), right - parseFloat(paddingRight)] as const;
+    };
+    const apart = (query: string, [left, right]: readonly [number, number]) => {
+      const box = document.querySelector(query)!.getBoundingClientRect();
+      return box.right <= left + 1 || box.left >= right - 1;
+    };
+    document.querySelector(".chat-title")!.setAttribute("dir", "ltr");
+    document.querySelector("#prompt")!.setAttribute("dir", "ltr");
+    return [apart(".more", words(".chat-title")), apart("#send", words("#prompt")), apart("#attach", words("#prompt"))];
+  });
+  expect(overlap).toEqual([true, true, true]);
+  await expect(page.locator("#chip-model"), "a name is cut at its end").toHaveCSS("direction", "ltr");
   await page.reload();
   await expect(page.locator("html"), "it is remembered").toHaveAttribute("dir", "rtl");
 });

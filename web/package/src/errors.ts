@@ -133,7 +133,7 @@ const ADVICE = {
   tokenizer: OTHER_FILE,
   template: OTHER_FILE,
   http: "Check the connection and the address, then try again.",
-  "engine-file": "Reload the page; if it happens again, serve peregrine_bg.wasm of this version of the package, and name its address with the option `wasmUrl`.",
+  "engine-file": "Reload the page; if it happens again, serve the .wasm files of this version of the package, and name their addresses with the options `wasmUrl` and `grammarUrl`.",
   io: "Choose the file again: it may have been moved or changed.",
   integrity: "Load the model again: the damaged copy was deleted.",
   quota: "Delete stored models or make room on this device; what has been downloaded is kept. Or load with cache: false.",

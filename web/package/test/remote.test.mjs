@@ -90,6 +90,14 @@ test("every status: what may pass is asked again, the rest is told at once, with
   }
 });
 
+test("a server that was asked often enough is not asked again by the client", async (t) => {
+  for (const status of [408, 409, 429, 503]) {
+    const there = await faulty(t, [says(status, { error: { message: "later" } }, { "Retry-After": "1" })]);
+    const response = await answer(there.requests, "/v1/chat/completions", { method: "POST", body: JSON.stringify({ messages }) });
+    assert.deepEqual([response.status, response.headers.get("x-should-retry"), there.posts.length], [status, "false", 5]);
+  }
+});
+
 test("what was wrong passes: the same request again, later each time, as late as the server asks", async (t) => {
   const there = await faulty(t, [says(503, {}, { "Retry-After": "7" }), says(429, {}), (_, response) => response.destroy(), says(200, whole)]);
   assert.equal((await ask(there, {})).choices[0].message.content, "Yes.");

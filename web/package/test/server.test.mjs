@@ -75,19 +75,22 @@ test("stopped while it loads without a worker: what is made afterwards is freed,
 });
 
 test("an engine without a worker is freed once, also one that broke", async () => {
-  for (const breaks of [false, true]) {
+  const trap = () => {
+    throw new WebAssembly.RuntimeError("unreachable");
+  };
+  const overflow = () => overflow();
+  for (const fault of [undefined, trap, overflow]) {
     const engine = new FakeEngine();
     await having(async () => engine, async () => {
       const made = await createEngine({ model, worker: "here", logLevel: "off" });
-      if (breaks) {
-        engine.encode = () => {
-          throw new WebAssembly.RuntimeError("unreachable");
-        };
+      if (fault) {
+        engine.encode = fault;
         await assert.rejects(made.tokenizer.encode("x"), { code: "internal" });
+        await assert.rejects(made.tokenizer.decode([1]), { code: "internal", message: /^the engine crashed: / });
       }
       await made.dispose();
       await settle();
-      assert.equal(engine.freed, 1, `breaks: ${breaks}`);
+      assert.equal(engine.freed, 1, String(fault));
     });
   }
 });

@@ -13,7 +13,7 @@ use peregrine::tokenizer::Tokenizer;
 use peregrine::{Error, Result};
 
 use super::Parser;
-use crate::request::{ChatRequest, ToolChoice};
+use crate::request::ChatRequest;
 
 /// What an answer with calls must be.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl Enforced {
         calls: Rc<dyn Grammar>,
         format: Option<Rc<dyn Grammar>>,
     ) -> Rc<dyn Grammar> {
-        let required = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Function(_));
+        let required = request.must_call();
         // An array has all calls of an answer.
         let once = !request.parallel_tool_calls || request.call_format(template) == CallFormat::Array;
         // Where there must be a call, there is nothing else.

@@ -9,24 +9,25 @@ use serde_json::json;
 
 use super::schema::{arguments, call_schema};
 use crate::error::{ApiError, Code};
-use crate::request::{ChatRequest, Tool, ToolChoice};
+use crate::request::{ChatRequest, Request, Tool, ToolChoice};
 
 /// What calls must be, and what of that is not enforced.
 pub(crate) struct Calls {
-    pub grammar: Rc<dyn Grammar>,
+    /// None where the tools cannot be held together, and nothing must be called: then calls are what the model makes of them.
+    pub grammar: Option<Rc<dyn Grammar>>,
     pub warnings: Vec<String>,
 }
 
 /// Of a request that may call tools; none without `grammars`, where nothing must be called.
 ///
 /// # Errors
-/// 400: a call that cannot be enforced here; a strict tool's schema that cannot be.
+/// 400: a call that cannot be enforced here; a strict tool's schema that cannot be, by itself or beside the others.
 pub(crate) fn calls(
     request: &ChatRequest,
     format: CallFormat,
     grammars: Option<&dyn Compiler>,
 ) -> Result<Option<Calls>, ApiError> {
-    let must = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Function(_));
+    let must = request.must_call();
     let Some(grammars) = grammars.filter(|_| request.may_call()) else {
         let message = "a call cannot be enforced here, since there are no grammars; use \"auto\"";
         return if must { Err(ApiError::at(Code::Unsupported, "tool_choice", message)) } else { Ok(None) };
@@ -42,11 +43,10 @@ pub(crate) fn calls(
         let tools: Vec<&Tool> = tools.iter().map(|(_, tool)| tool).collect();
         grammars.compile(&Spec::JsonSchema { schema: call_schema(&tools, format, one), strict: false })
     };
-    let is_strict = |tool: &Tool| tool.strict == Some(true);
     if !tools.iter().any(|(_, tool)| is_strict(tool))
         && let Some(grammar) = compile(&tools).ok().filter(|grammar| grammar.warnings().is_empty())
     {
-        return Ok(Some(Calls { grammar, warnings: Vec::new() }));
+        return Ok(Some(Calls { grammar: Some(grammar), warnings: Vec::new() }));
     }
     // Each by itself, to tell which it is.
     let mut warnings = Vec::new();
@@ -65,8 +65,39 @@ pub(crate) fn calls(
             }
         }
     }
-    let grammar = compile(&tools).map_err(|error| ApiError::at(Code::InvalidValue, "tools", &place(&error)))?;
-    Ok(Some(Calls { grammar, warnings }))
+    // Beside a format there are calls by a grammar, or none.
+    let insists = must || tools.iter().any(|(_, tool)| is_strict(tool)) || request.generation.response_format.is_some();
+    match compile(&tools) {
+        Ok(grammar) => Ok(Some(Calls { grammar: Some(grammar), warnings })),
+        Err(error) if insists => {
+            let message = format!("cannot be enforced together: {}", place(&error));
+            Err(ApiError::at(Code::InvalidValue, "tools", &message))
+        }
+        Err(error) => {
+            let line = format!("tools: calls are not enforced, since they cannot be together: {}", place(&error));
+            Ok(Some(Calls { grammar: None, warnings: vec![line] }))
+        }
+    }
+}
+
+fn is_strict(tool: &Tool) -> bool {
+    tool.strict == Some(true)
+}
+
+impl ChatRequest {
+    /// Whether the answer has a call.
+    pub(crate) fn must_call(&self) -> bool {
+        matches!(self.tool_choice, ToolChoice::Required | ToolChoice::Function(_))
+    }
+}
+
+impl Request {
+    /// Whether it is refused where there are no grammars: for a format, a call that must be, a strict tool. Other calls are then what
+    /// the model makes of them.
+    pub fn insists_on_grammars(&self) -> bool {
+        let insists = |chat: &ChatRequest| chat.may_call() && (chat.must_call() || chat.tools.iter().any(is_strict));
+        matches!(self, Self::Chat(chat) if insists(chat)) || self.generation().response_format.is_some()
+    }
 }
 
 /// What is wrong, and where in the schema.

@@ -284,6 +284,26 @@ fn spelt(word: &str) -> Option<String> {
         "true" | "True" => Some("true".into()),
         "false" | "False" => Some("false".into()),
         "null" | "None" => Some("null".into()),
-        _ => serde_json::from_str::<serde_json::Number>(word).ok().map(|_| word.into()),
+        _ => is_number(word).then(|| word.into()),
+    }
+}
+
+/// Of JSON, which has no largest one: what a double makes of it is the reader's.
+fn is_number(word: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let word = word.strip_prefix('-').unwrap_or(word);
+    let (mantissa, exponent) = word.split_once(['e', 'E']).unwrap_or((word, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    digits(whole) && (whole == "0" || !whole.starts_with('0')) && digits(fraction) && digits(exponent)
+}
+
+#[test]
+fn numbers_are_those_of_json() {
+    for word in ["0", "-0", "17", "-1.50", "1e5", "0.1E-7", "2.5E+2024", &"9".repeat(399)] {
+        assert!(is_number(word), "{word}");
+    }
+    for word in ["", "-", "01", "1.", ".5", "1e", "1e+", "+1", "1.2.3", "0x1", "1e1e1", "--1", "NaN", "1_000"] {
+        assert!(!is_number(word), "{word}");
     }
 }

@@ -3,6 +3,7 @@
 mod enforced;
 mod made;
 mod schema;
+mod together;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

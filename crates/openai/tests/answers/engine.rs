@@ -79,7 +79,16 @@ pub fn streamed(
 /// The same by grammars of the model.
 pub fn enforced(session: &mut Session, request: &Request) -> (Vec<Value>, Result<Done, ApiError>) {
     let grammars = Grammars::new(session.engine().shared_tokenizer());
-    told(session, request, usize::MAX, None, Some(&grammars))
+    enforced_by(session, request, &grammars)
+}
+
+/// The same by somebody's grammars.
+pub fn enforced_by(
+    session: &mut Session,
+    request: &Request,
+    grammars: &dyn Compiler,
+) -> (Vec<Value>, Result<Done, ApiError>) {
+    told(session, request, usize::MAX, None, Some(grammars))
 }
 
 fn told(

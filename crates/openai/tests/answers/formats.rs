@@ -1,10 +1,14 @@
 //! Answers with a `response_format`: what it asks for, the same tokens whole and in chunks, and errors that name the place.
 
+use std::rc::Rc;
+
+use peregrine::Error;
+use peregrine::constraint::{Compiler, Constraint, Grammar, Spec};
 use peregrine_openai::{Code, Request, answer};
 use pollster::block_on;
 use serde_json::{Value, json};
 
-use crate::engine::{chat, choices, completion, enforced, head, whole_enforced, with_session};
+use crate::engine::{chat, choices, completion, enforced, enforced_by, head, whole_enforced, with_session};
 
 fn schema() -> Value {
     json!({
@@ -122,5 +126,36 @@ fn without_a_compiler_formats_are_refused_by_name() {
         assert_eq!((refused.code, refused.param.as_deref()), (Code::Unsupported, Some("response_format")));
         let text = with(&json!({"type": "text"}), json!({"max_tokens": 2}));
         assert!(block_on(answer(session, &text, &head(), &mut |_| true, None, None)).is_ok());
+    });
+}
+
+/// Grammars that fail with the first token.
+struct Failing;
+
+impl Compiler for Failing {
+    fn compile(&self, _: &Spec) -> peregrine::Result<Rc<dyn Grammar>> {
+        Ok(Rc::new(Self))
+    }
+}
+
+impl Grammar for Failing {
+    fn begin(&self) -> peregrine::Result<Box<dyn Constraint>> {
+        Err(Error::Grammar { place: "somewhere".into(), detail: "too complex".into() })
+    }
+}
+
+#[test]
+fn a_grammar_that_fails_in_the_answer_is_that_of_its_field() {
+    with_session(|session| {
+        let tools = json!([{ "type": "function", "function": { "name": "rain" } }]);
+        for (request, field) in [
+            (chat(json!({ "tools": tools, "tool_choice": "required" })), "tools"),
+            (chat(json!({ "response_format": { "type": "json_object" } })), "response_format"),
+            (completion(json!({ "response_format": { "type": "json_object" } })), "response_format"),
+        ] {
+            let error = enforced_by(session, &request, &Failing).1.unwrap_err();
+            assert_eq!((error.status(), error.param.as_deref()), (400, Some(field)));
+            assert_eq!(error.message, format!("{field}: somewhere: too complex"));
+        }
     });
 }

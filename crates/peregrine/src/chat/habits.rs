@@ -111,7 +111,7 @@ impl Habits {
         // In another format than its own the template is not asked.
         let is_own = format == self.format;
         let mut turns = if self.results { messages.to_vec() } else { framed(messages) };
-        for turn in turns.iter_mut().filter(|turn| !(self.calls && is_own) && !turn.calls().is_empty()) {
+        for turn in turns.iter_mut().filter(|turn| !(self.calls && is_own || turn.calls().is_empty())) {
             let written = format.write(turn.calls());
             let between = if turn.content.is_empty() { "" } else { "\n" };
             turn.content = format!("{}{between}{written}", turn.content);

@@ -7,6 +7,7 @@ import { language, speak, t, wantedLanguage } from "../i18n/index.js";
 import { Locks } from "../store/liveness.js";
 import { openDatabase, type Opened } from "../store/open.js";
 import { Store } from "../store/store.js";
+import { sharedId } from "./address.js";
 import { Choosing } from "./choosing.js";
 import { Documents } from "./documents.js";
 import { hasChats, importChats } from "./files.js";
@@ -17,9 +18,8 @@ import { keptSettings, type Settings } from "./settings.js";
 import { draftOf, joined, putDraft } from "./local.js";
 import { Sender } from "./sending.js";
 import { Sent } from "./sent.js";
-import { sharedId, takeShared } from "./shared.js";
 import { Talk } from "./talk.js";
-import { Aloud, Dictation } from "./voice.js";
+import type { Aloud, Dictation } from "./voice.js";
 
 /** Dialogs of the page; one at a time is open. */
 export type DialogName = "settings" | "models" | "instructions" | "trash" | "keys";
@@ -40,8 +40,8 @@ export class App {
   readonly documents: Documents;
   readonly sent: Sent;
   readonly sender: Sender;
-  readonly dictation = new Dictation(language);
-  readonly aloud = new Aloud();
+  /** Once it is loaded, where the browser has anything of the kind. */
+  readonly voice = signal<{ dictation: Dictation; aloud: Aloud; languageOf: (text: string, page: string) => string } | undefined>(undefined);
 
   /** A model is loaded, saved chats are imported; whatever else comes goes along with the next question, and never takes the place of a model. */
   async take(files: readonly File[]): Promise<void> {
@@ -62,11 +62,17 @@ export class App {
     this.talk.begin();
     this.models.begin();
     if (shared !== null) void this.#takeShared(shared);
+    if ("speechSynthesis" in globalThis || "SpeechRecognition" in globalThis) void this.#loadVoice().catch(() => undefined);
+  }
+
+  async #loadVoice(): Promise<void> {
+    const { Aloud, Dictation, languageOf } = await import("./voice.js");
+    this.voice.value = { dictation: new Dictation(language), aloud: new Aloud(), languageOf };
   }
 
   /** What another app has shared waits beside the box of a new chat; whatever it is, it takes the place of nothing. */
   async #takeShared(id: string): Promise<void> {
-    const found = await takeShared(id);
+    const found = await import("./shared.js").then(({ takeShared }) => takeShared(id), () => undefined);
     if (!found) return tell(t("app.notShared"));
     if (found.text !== "") putDraft(null, joined(draftOf(null), found.text));
     this.talk.open(null);
@@ -97,7 +103,7 @@ export class App {
     // What is said is the chat's that is open.
     effect(() => {
       void this.talk.chat.value;
-      untracked(() => (this.aloud.stop(), this.dictation.stop()));
+      untracked(() => (this.voice.value?.aloud.stop(), this.voice.value?.dictation.stop()));
     });
   }
 

@@ -7,11 +7,10 @@ import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
 import { Tree } from "../store/tree.js";
 import { titleOf, type Chat, type Conversation, type Message } from "../store/types.js";
-import { addressOf, chatOfAddress, sharedText } from "./address.js";
+import { addressOf, chatOfAddress, sharedId, sharedText } from "./address.js";
 import type { Fault } from "./faults.js";
 import { draftOf, joined, keepDraft, lastChat, rememberChat } from "./local.js";
 import { announce, tell } from "./notices.js";
-import { sharedId } from "./shared.js";
 import type { Writing } from "./writer.js";
 
 /** The chat on the page. */

@@ -1,5 +1,7 @@
 /** What another app has shared with the page: the service worker keeps it until the page takes it. */
 
+import { joinedTexts } from "./address.js";
+
 /** As in the service worker. */
 const SHARED = "shared-peregrine";
 
@@ -8,12 +10,6 @@ export interface Shared {
   text: string;
   files: File[];
 }
-
-/** What this part of an address says is waiting. */
-export const sharedId = (search: string): string | null => new URLSearchParams(search).get("shared");
-
-/** Texts of which none stands there twice. */
-export const joinedTexts = (parts: readonly string[]): string => [...new Set(parts.map((part) => part.trim()))].filter(Boolean).join("\n");
 
 /** Takes it, once; undefined where it is not there. */
 export async function takeShared(id: string): Promise<Shared | undefined> {

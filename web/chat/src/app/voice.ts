@@ -2,6 +2,7 @@
 
 import { effect, signal, type ReadonlySignal } from "@preact/signals";
 import { t } from "../i18n/index.js";
+import { plainText } from "../text/plain.js";
 import { announce, tell } from "./notices.js";
 
 /** Whether the browser can recognise a language here. */
@@ -151,10 +152,10 @@ export class Aloud {
     return fits.find((voice) => voice.lang === inFull(code)) ?? fits.find((voice) => voice.default) ?? fits[0];
   }
 
-  /** Reads a text, paragraph by paragraph. */
-  read(id: string, text: string, code: string): void {
+  /** Reads an answer, paragraph by paragraph. */
+  read(id: string, markdown: string, code: string): void {
     const voice = this.voiceFor(code);
-    const parts = text.split(/\n+/).filter((part) => part.trim() !== "");
+    const parts = plainText(markdown).split(/\n+/).filter((part) => part.trim() !== "");
     this.stop();
     if (!voice || parts.length === 0) return;
     this.reading.value = id;

@@ -102,7 +102,8 @@ function Attached() {
 
 export function Composer() {
   const app = useApp();
-  const { talk, models, documents, sender, dictation } = app;
+  const { talk, models, documents, sender } = app;
+  const dictation = app.voice.value?.dictation;
   const box = useRef<HTMLTextAreaElement>(null);
   const chooser = useRef<HTMLInputElement>(null);
   const blank = useSignal(true);
@@ -143,7 +144,7 @@ export function Composer() {
     if (talk.writing.value && !talk.writing.value.signal.aborted) return announce(t("talk.answering"));
     // The one before is just being kept.
     if (sender.busy) return;
-    dictation.stop();
+    dictation?.stop();
     fill("");
     void sender.send(text);
   };
@@ -205,7 +206,7 @@ export function Composer() {
         <button type="button" class="attach icon" id="attach" aria-label={t("document.attach")} title={t("document.attach")} onClick={() => chooser.current?.click()}>
           <Icon name="clip" />
         </button>
-        {dictation.state.value !== "none" && (
+        {dictation && dictation.state.value !== "none" && (
           <button
             type="button"
             class={dictation.listening.value ? "attach icon listening" : "attach icon"}

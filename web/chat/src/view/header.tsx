@@ -28,7 +28,7 @@ export function Header() {
         <span>Peregrine</span>
       </div>
       <button type="button" class="chip" id="model-chip" aria-haspopup="dialog" onClick={() => (app.dialog.value = "models")}>
-        <span class="chip-model" id="chip-model">
+        <span class="chip-model" id="chip-model" dir="auto">
           {info?.model.name ?? t("app.noModel")}
         </span>
         <span class="chip-device" id="chip-device">

@@ -5,10 +5,8 @@ import { useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { draftOf, keepDraft } from "../app/local.js";
 import { announce, tell } from "../app/notices.js";
-import { languageOf } from "../app/voice.js";
 import { language, number, t } from "../i18n/index.js";
 import type { Message } from "../store/types.js";
-import { plainText } from "../text/plain.js";
 import { Icon } from "./icons.js";
 import { Markdown } from "./markdown.js";
 import { composes, CopyButton, focusPage } from "./parts.js";
@@ -159,12 +157,13 @@ export function factsOf({ ending, tokens, speed, facts, dropped, content }: Mess
 
 /** Reads an answer aloud, where this device has a voice for its language. */
 function AloudButton({ id, content }: Message) {
-  const { aloud } = useApp();
+  const { aloud, languageOf } = useApp().voice.value ?? {};
+  if (!aloud || !languageOf || content.trim() === "") return null;
   const code = languageOf(content, language.value);
-  if (!aloud.voiceFor(code) || content.trim() === "") return null;
+  if (!aloud.voiceFor(code)) return null;
   const reading = aloud.reading.value === id;
   return (
-    <button type="button" class="small aloud" onClick={() => (reading ? aloud.stop() : aloud.read(id, plainText(content), code))}>
+    <button type="button" class="small aloud" onClick={() => (reading ? aloud.stop() : aloud.read(id, content, code))}>
       {t(reading ? "talk.aloudStop" : "talk.aloud")}
     </button>
   );

@@ -1,6 +1,7 @@
 /** `engine.fetch`: OpenAI's API over HTTP, without HTTP. What a client library sends goes to the engine. */
 
 import { PeregrineError, ServerError, type ApiFields } from "../errors.js";
+import { exhausted } from "./remote.js";
 import type { Requests } from "./requests.js";
 import type { Events } from "./stream.js";
 
@@ -32,7 +33,7 @@ function failed(error: unknown, signal: AbortSignal): Response {
   if (signal.aborted) throw signal.reason;
   const { status, body } = fieldsOf(error);
   // Servers have been asked again and again already, which OpenAI's clients are told so.
-  if (error instanceof ServerError) return respond(status, body, { "x-should-retry": "false" });
+  if (error instanceof ServerError || exhausted.has(error as Error)) return respond(status, body, { "x-should-retry": "false" });
   return respond(status, body, status === 429 ? { "Retry-After": "1" } : {});
 }
 

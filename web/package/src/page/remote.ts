@@ -42,6 +42,9 @@ class MayPass extends Error {
   }
 }
 
+/** Errors of requests that were made again and again: doing it once more is not for the client. */
+export const exhausted = new WeakSet<Error>();
+
 /** Milliseconds after which a server that does not say which program it is counts as one that is not known. */
 const INTRODUCTION = 5000;
 
@@ -113,7 +116,9 @@ export class Remote implements Backend {
         const { error, response } = thrown;
         if (attempt === ATTEMPTS) {
           const { code, message, cause, api } = error;
-          throw makeError(code, `${message} (tried ${ATTEMPTS} times)`, { ...(cause === undefined ? {} : { cause }), ...(api && { api }) });
+          const last = makeError(code, `${message} (tried ${ATTEMPTS} times)`, { ...(cause === undefined ? {} : { cause }), ...(api && { api }) });
+          exhausted.add(last);
+          throw last;
         }
         this.#log("info", `${error.message}; asking again`);
         // Whether it was stopped meanwhile the next attempt sees at once.

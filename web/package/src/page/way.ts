@@ -20,6 +20,17 @@ export interface Course {
   onBroken?: ((error: PeregrineError) => void) | undefined;
 }
 
+/** A call that the device is to answer. */
+interface Open {
+  /** The server can answer it, too. */
+  isAsked: boolean;
+  /** Something of the answer has been told. */
+  hasTold: boolean;
+  abort: () => void;
+  /** When the device has done with it. */
+  ended: Promise<void>;
+}
+
 /** The one way of an engine's calls. */
 export class Way implements Backend {
   #place: Place;
@@ -28,6 +39,10 @@ export class Way implements Backend {
   #moving: Promise<boolean> | undefined;
   /** What is wrong with the device for good. */
   #broken: PeregrineError | undefined;
+  /** What the device has not answered yet. */
+  readonly #open = new Set<Open>();
+  /** The end of a device that the server has taken over from. */
+  #left: Promise<void> | undefined;
   readonly #end = new AbortController();
 
   constructor(place: Place, course: Course = {}) {
@@ -42,21 +57,32 @@ export class Way implements Backend {
   call<C extends CallName>(call: C, request: Calls[C]["request"], onEvent?: (event: Calls[C]["event"]) => void): Pending<Calls[C]["result"]> {
     const { backend, info } = this.#place;
     if (info.where === "server" || !this.#course.behind) return backend.call(call, request, onEvent);
-    let hasTold = false;
+    const isAnswer = call === "respond" && !(request as Calls["respond"]["request"]).onlyRead;
     let isAborted = false;
-    const hear = (event: Calls[C]["event"]) => ((hasTold ||= event !== ""), onEvent?.(event));
+    const hear = (event: Calls[C]["event"]) => ((open.hasTold ||= event !== ""), onEvent?.(event));
     let pending = backend.call(call, request, hear);
-    const result = pending.result.catch(async (error: PeregrineError) => {
-      const isAnswer = call === "respond" && !(request as Calls["respond"]["request"]).onlyRead;
-      // A model that loads may still have no room for a conversation. What else has none (logits, a state) says so, and no more.
-      if (error.code === "out-of-memory" && isAnswer) this.broke(error, false);
-      // What the server says does not go on where the device has stopped: half an answer stays one, and fails.
-      const isAsked = isAnswer || call === "models";
-      if (!isAsked || hasTold || isAborted || !(await this.#moving)) throw this.#end.signal.aborted ? makeError("disposed", "the engine has been disposed") : error;
+    const open: Open = { isAsked: isAnswer || call === "models", hasTold: false, abort: () => pending.abort(), ended: Promise.resolve() };
+    /** Whether the server shall do it instead: what it says does not go on where the device has stopped, so half an answer stays one. */
+    const moves = async () => open.isAsked && !open.hasTold && !isAborted && (await this.#moving) === true;
+    const again = () => {
       if (isAborted) throw makeError("cancelled", "stopped");
       pending = this.#place.backend.call(call, request, onEvent);
       return pending.result;
-    });
+    };
+    const first = pending.result;
+    const result = first.then(
+      // The takeover has stopped it.
+      async (result) => ((result as { cancelled?: unknown } | null)?.cancelled === true && (await moves()) ? again() : result),
+      async (error: PeregrineError) => {
+        // A model that loads may still have no room for a conversation. What else has none (logits, a state) says so, and no more.
+        if (error.code === "out-of-memory" && isAnswer) this.broke(error, false);
+        if (await moves()) return again();
+        throw this.#end.signal.aborted ? makeError("disposed", "the engine has been disposed") : error;
+      },
+    );
+    this.#open.add(open);
+    const end = () => void this.#open.delete(open);
+    open.ended = first.then(end, end);
     return { result, abort: () => ((isAborted = true), pending.abort()) };
   }
 
@@ -92,12 +118,21 @@ export class Way implements Backend {
     const { backend } = this.#place;
     this.#place = { backend: there.remote, info: there.info };
     this.#course.listeners?.tell("where", there.info);
-    void backend.close();
+    this.#left = this.#leave(backend);
     return true;
   }
 
-  close(): Promise<void> {
+  /** Ends the device: what waits for it goes to the server, what it has begun to tell is told to its end. */
+  async #leave(backend: Backend): Promise<void> {
+    const open = [...this.#open];
+    for (const { isAsked, hasTold, abort } of open) if (isAsked && !hasTold) abort();
+    const ended = Promise.all(open.map(({ ended }) => ended));
+    await Promise.race([ended, new Promise((resolve) => this.#end.signal.addEventListener("abort", resolve, { once: true }))]);
+    await backend.close();
+  }
+
+  async close(): Promise<void> {
     this.#end.abort();
-    return this.#place.backend.close();
+    await Promise.all([this.#place.backend.close(), this.#left]);
   }
 }

@@ -9,8 +9,8 @@ import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
 import type { Usage } from "../openai.js";
 import { sharedBy, type ApiRequest, type ApiResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Port, type Progress, type ToWorker } from "../protocol.js";
 import { blobSource, openSources, type Sources } from "../download/source.js";
-import { forgetGrammars, grammarsOf } from "./grammars.js";
-import { begin } from "./wasm.js";
+import { forgetGrammars, Grammars } from "./grammars.js";
+import { begin, beginGrammar, isTrap } from "./wasm.js";
 
 /** A page that talks with the worker. */
 interface Client {
@@ -56,6 +56,8 @@ export class Server {
   /** The end of all answers that were asked for so far. */
   #queue: Promise<unknown> = Promise.resolve();
   #queued = 0;
+  /** Why the module of grammars could not be loaded, and has not been since. */
+  #noGrammars: string | undefined;
 
   constructor(onIdle: () => void) {
     this.#onIdle = onIdle;
@@ -86,9 +88,7 @@ export class Server {
     } catch (thrown) {
       const error = toWire(this.#broken ?? thrown);
       // A trap in wasm leaves its memory in an unknown state.
-      if (!this.#broken && typeof WebAssembly !== "undefined" && thrown instanceof WebAssembly.RuntimeError) {
-        this.#break(makeError("internal", `the engine crashed: ${thrown.message}`));
-      }
+      if (!this.#broken && isTrap(thrown)) this.#break(makeError("internal", `the engine crashed: ${(thrown as Error).message}`));
       post({ type: "error", id, error });
     }
     client.aborted.delete(id);
@@ -105,17 +105,17 @@ export class Server {
       case "models":
         return (await this.#ready()).models(this.#loadedAt);
       case "save":
-        return this.#enqueue({ refuseWhenBusy: false }, () => this.#save(client));
+        return this.#enqueue(() => this.#save(client));
       case "restore":
-        return this.#enqueue({ refuseWhenBusy: false }, () => this.#restore(client, message.request.state));
+        return this.#enqueue(() => this.#restore(client, message.request.state));
       case "logits": {
         const { ids, last, oneByOne, chunk } = message.request;
-        return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne, chunk));
+        return this.#enqueue(async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne, chunk));
       }
       case "check":
-        return this.#enqueue({ refuseWhenBusy: false }, () => this.#check(client, message.request.tokens, report));
+        return this.#enqueue(() => this.#check(client, message.request.tokens, report));
       case "profile":
-        return this.#enqueue({ refuseWhenBusy: false }, async () => (await this.#ready()).profile(message.request.tokens));
+        return this.#enqueue(async () => (await this.#ready()).profile(message.request.tokens));
       case "encode":
         return Array.from((await this.#ready()).encode(message.request.text, message.request.addBos));
       case "decode":
@@ -126,9 +126,12 @@ export class Server {
     }
   }
 
+  #refuseBusy({ refuseWhenBusy }: ApiRequest): void {
+    if (refuseWhenBusy && this.#queued > 0) throw makeError("busy", "another answer is being written");
+  }
+
   /** Everything that uses the GPU, one after the other. */
-  #enqueue<T>(request: Pick<ApiRequest, "refuseWhenBusy">, task: () => Promise<T>): Promise<T> {
-    if (request.refuseWhenBusy && this.#queued > 0) return Promise.reject(makeError("busy", "another answer is being written"));
+  #enqueue<T>(task: () => Promise<T>): Promise<T> {
     this.#queued++;
     const result = this.#queue.then(task);
     this.#queue = result.then(
@@ -262,14 +265,31 @@ export class Server {
     if (!this.#request) throw makeError("internal", "no model is loaded");
     const checked = new WebRequest(request.kind, request.body, request.onlyRead);
     try {
+      this.#refuseBusy(request);
+      const byGrammars = checked.needsGrammars && (await this.#hasGrammars(checked));
+      this.#refuseBusy(request);
       report("");
-      return await this.#enqueue(request, () => this.#answer(client, id, request, checked, report));
+      return await this.#enqueue(() => this.#answer(client, id, request, checked, byGrammars, report));
     } finally {
       checked.free();
     }
   }
 
-  async #answer(client: Client, id: number, head: ApiRequest, request: WebRequest, report: (event: string) => void): Promise<ApiResult> {
+  /** Loads the module of grammars, before the request takes its place in the queue: nobody else waits for it. What can be answered without is. */
+  async #hasGrammars(request: WebRequest): Promise<boolean> {
+    const loading = beginGrammar(this.#request?.grammarWasm).then(() => (this.#noGrammars = undefined));
+    if (request.insistsOnGrammars) return loading.then(() => true);
+    // Once it could not be had it is tried again beside the answers.
+    if (this.#noGrammars === undefined) await loading.catch((error: Error) => (this.#noGrammars = error.message));
+    else loading.catch(() => {});
+    if (this.#noGrammars === undefined) return true;
+    const line = `tools: calls are not enforced, since the module of grammars is not there: ${this.#noGrammars}`;
+    this.#log("warn", line);
+    request.warn(line);
+    return false;
+  }
+
+  async #answer(client: Client, id: number, head: ApiRequest, request: WebRequest, byGrammars: boolean, report: (event: string) => void): Promise<ApiResult> {
     const told: string[] = [];
     for (;;) {
       if (client.aborted.has(id)) throw makeError("cancelled", "stopped");
@@ -286,9 +306,10 @@ export class Server {
           } else if (told[at] !== event) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
           at++;
         };
-        const grammars = request.needsGrammars ? await grammarsOf(engine, this.#request?.grammarWasm) : undefined;
         const isCancelled = () => client.aborted.has(id) || !this.#clients.has(client);
-        const result = (await client.session.respond(request, head, tell, isCancelled, grammars)) as ApiResult;
+        const grammars = byGrammars ? new Grammars(engine) : undefined;
+        const answering = client.session.respond(request, head, tell, isCancelled, grammars) as Promise<ApiResult>;
+        const result = await answering.finally(() => grammars?.free());
         if (this.#lost) throw this.#lost;
         if (result.cancelled && at < told.length) throw this.#lost ?? makeError("device-lost", "the GPU device was lost");
         this.#recovered = false;

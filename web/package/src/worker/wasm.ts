@@ -64,6 +64,14 @@ function explained(thrown: unknown, wasm: Wasm, { file, option, title }: Module<
   return makeError("engine-file", `${where}: the ${title} could not be loaded: ${message}`, { cause: thrown });
 }
 
+/** A module has stopped, or the stack was too small for it: what is in its memory is not to be relied on. */
+export function isTrap(thrown: unknown): boolean {
+  if (typeof WebAssembly !== "undefined" && thrown instanceof WebAssembly.RuntimeError) return true;
+  // V8's and WebKit's words, and Firefox's.
+  const isRange = thrown instanceof RangeError || (thrown instanceof Error && thrown.name === "InternalError");
+  return isRange && /maximum call stack|too much recursion/i.test(thrown.message);
+}
+
 /** Loads a module; where a first attempt fails, the next one may use another address. */
 function once<T>(module: Module<T>): (wasm: Wasm) => Promise<T> {
   let begun: Promise<T> | undefined;

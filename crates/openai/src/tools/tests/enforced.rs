@@ -17,13 +17,13 @@ use super::super::{Enforced, Parser, calls};
 use super::{All, parsed};
 use crate::request::{ChatRequest, ToolChoice};
 
-struct Model {
+pub(super) struct Model {
     tokenizer: Arc<Tokenizer>,
-    grammars: Grammars,
+    pub grammars: Grammars,
     vocab_size: u32,
 }
 
-fn model() -> Model {
+pub(super) fn model() -> Model {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf");
     let checkpoint = block_on(Checkpoint::open(path.to_str().unwrap())).unwrap();
     let vocab_size = checkpoint.config.vocab_size;
@@ -47,14 +47,14 @@ impl Model {
     fn grammar(&self, format: CallFormat, required: bool, once: bool, thinks: bool) -> Rc<dyn Grammar> {
         let mut request = request();
         request.parallel_tool_calls = !once;
-        let calls = calls(&request, format, Some(&self.grammars)).unwrap().unwrap().grammar;
+        let calls = calls(&request, format, Some(&self.grammars)).unwrap().unwrap().grammar.unwrap();
         let once = once || format == CallFormat::Array;
         Rc::new(Enforced { calls, tokenizer: self.tokenizer.clone(), format: None, required, once, thinks })
     }
 
     /// The calls, or an answer of this format.
     fn beside(&self, format: &Spec, thinks: bool) -> Enforced {
-        let calls = calls(&request(), CallFormat::Object, Some(&self.grammars)).unwrap().unwrap().grammar;
+        let calls = calls(&request(), CallFormat::Object, Some(&self.grammars)).unwrap().unwrap().grammar.unwrap();
         let format = Some(self.grammars.compile(format).unwrap());
         Enforced { calls, tokenizer: self.tokenizer.clone(), format, required: false, once: false, thinks }
     }
@@ -150,7 +150,7 @@ fn a_call_that_was_named_is_the_one_that_comes() {
     for name in ["rain", "switch", "now"] {
         let mut request = request();
         request.tool_choice = ToolChoice::Function(name.into());
-        let calls = calls(&request, CallFormat::Object, Some(&model.grammars)).unwrap().unwrap().grammar;
+        let calls = calls(&request, CallFormat::Object, Some(&model.grammars)).unwrap().unwrap().grammar.unwrap();
         let tokenizer = model.tokenizer.clone();
         let grammar = Enforced { calls, tokenizer, format: None, required: true, once: true, thinks: false };
         for seed in 0..5 {
@@ -289,7 +289,7 @@ fn an_answer_is_a_call_or_of_its_format() {
 fn a_format_that_may_begin_as_a_call_is_refused_beside_tools() {
     let model = model();
     let error = model.beside(&Spec::Regex("<[a-z_]+>.*".into()), false).begin().err().unwrap();
-    assert_eq!(error.to_string().contains("may begin as <tool_call> does"), true, "{error}");
+    assert!(error.to_string().contains("may begin as <tool_call> does"), "{error}");
     let empty = model.beside(&Spec::Choice(vec!["yes".into(), "no".into()]), false);
     assert!(empty.begin().is_ok());
 }
