@@ -148,7 +148,7 @@ fn a_long_context_is_the_twins() {
 }
 
 /// A GGUF adapter of rank 5 with these weights \[out, in\].
-fn made(weights: &[(&str, u64, u64)], base: &Base<'_>) -> Adapter {
+pub(crate) fn made(weights: &[(&str, u64, u64)], base: &Base<'_>) -> Adapter {
     let mut header = GgufHeader::default();
     header.field("general.type", Field::Str("adapter"));
     header.field("adapter.type", Field::Str("lora"));

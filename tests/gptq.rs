@@ -249,6 +249,31 @@ fn the_model_is_the_same_as_with_plain_weights() {
 }
 
 #[test]
+fn an_adapter_is_the_same_as_beside_plain_weights() {
+    let gpu = gpu(&GpuOptions::default());
+    let ids = [5, 9, 31, 4, 4, 17, 22, 8];
+    let folder = Folder::new(Scheme { shuffled: true, symmetric: false, ..SYMMETRIC });
+    let ((_here, quantised), (_there, plain)) = (folder.open().unwrap(), folder.plain());
+    let logits = |checkpoint: &Checkpoint, scale: f32| {
+        let c = &checkpoint.config;
+        let [d, q, f] = [c.hidden_size, c.q_dim(), c.intermediate_size].map(u64::from);
+        let weights = [("blk.0.attn_q.weight", q, d), ("blk.0.ffn_up.weight", f, d), ("blk.0.ffn_down.weight", d, f)];
+        let engine = block_on(peregrine::session::Engine::load(&gpu, checkpoint, &exact(), &mut |_| {})).unwrap();
+        let id = engine.add_adapter("made", crate::adapters::made(&weights, &engine.base())).unwrap();
+        let mut session = Session::new(&engine).unwrap();
+        block_on(session.set_adapters(&[(id, scale)])).unwrap();
+        let mut logits = Vec::new();
+        block_on(session.forward(&ids, 8, 8, &mut |row| logits.extend_from_slice(row))).unwrap();
+        logits
+    };
+    let (expected, without) = (logits(&plain, 1.0), logits(&plain, 0.0));
+    let far = expected.iter().zip(&without).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(far > 1e-3, "{far}");
+    let magnitude = expected.iter().fold(1.0f32, |most, v| most.max(v.abs()));
+    assert_close("GPTQ", &logits(&quantised, 1.0), &expected, 1e-4 * magnitude);
+}
+
+#[test]
 fn what_does_not_belong_together_is_named() {
     let q = "model.layers.1.self_attn.q_proj";
     type Spoil = fn(&mut Folder);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use peregrine::Error;
+use peregrine::adapter::Summary;
 use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
 use peregrine::format::Format;
 use safetensors::tensor::{Dtype, TensorView};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::checkpoint::toy::Noise;
 
 type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
 
@@ -122,6 +124,11 @@ fn tensors_are_what_the_description_says() {
     has(&message(opened(|_| {}, shaped(A, [4, 31]))), &[A, "[4, 32]", "[4, 31]"]);
     has(&message(opened(|_| {}, shaped(A, [5, 32]))), &[A, "[4, 32]", "[5, 32]"]);
     has(&message(opened(|_| {}, shaped(B, [32, 4]))), &[B, "[96, 4]", "[32, 4]"]);
+    let scalar = |all: &mut Tensors| {
+        let at = find(all, A);
+        all[at] = extra(A, &[], 0.5);
+    };
+    has(&message(opened(|_| {}, scalar)), &[A, "[4, 32]", "[]"]);
     has(&message(opened(|c| c["r"] = json!(8), |_| {})), &["lora_A", "[8, 32]", "[4, 32]"]);
     let without = |name: &'static str| {
         move |all: &mut Tensors| {
@@ -256,4 +263,46 @@ fn a_gguf_adapter_says_what_it_is() {
     has(&named("token_embd.weight.lora_a"), &["token_embd.weight.lora_a", "linear layers"]);
     has(&named("blk.2.attn_q.weight.lora_a"), &["blk.2.attn_q.weight.lora_a"]);
     has(&named("blk.0.attn_q.weight.lora_a"), &["blk.0.attn_q.weight.lora_b", "missing"]);
+}
+
+/// Bytes of each file changed at random, most of them in its header, and cuts: no panic, whatever is read.
+#[test]
+fn damage_does_no_harm() {
+    let file = checkpoint(&golden_path("hf-folder"));
+    let to = TempDir::new().unwrap();
+    let folder = ["adapter_config.json", "adapter_model.safetensors"];
+    for name in folder {
+        std::fs::copy(golden_path("adapters/patterns").join(name), to.path().join(name)).unwrap();
+    }
+    let alone = to.path().join("plain.gguf");
+    let whole = std::fs::read(golden_path("adapters/plain.gguf")).unwrap();
+    let mut noise = Noise(5);
+    let (mut accepted, mut refused) = (0, 0);
+    for (path, open) in
+        folder.map(|name| (to.path().join(name), to.path())).into_iter().chain([(alone.clone(), &*alone)])
+    {
+        let seed = std::fs::read(&path).unwrap_or_else(|_| whole.clone());
+        for round in 0..120 {
+            let mut bytes = seed.clone();
+            for _ in 0..round / 24 {
+                let at = noise.bits() as usize % bytes.len().min(4096);
+                bytes[at] = (noise.bits() >> 24) as u8;
+            }
+            if round % 8 == 7 {
+                bytes.truncate(noise.bits() as usize % bytes.len());
+            }
+            std::fs::write(&path, bytes).unwrap();
+            match block_on(Adapter::open(open, &Base::of(&file))) {
+                Ok(_) => accepted += 1,
+                Err(error) => {
+                    assert!(!error.to_string().is_empty());
+                    refused += 1;
+                }
+            }
+            let _ = block_on(Summary::is_adapter(open));
+            let _ = block_on(Summary::read(open));
+        }
+        std::fs::write(&path, seed).unwrap();
+    }
+    assert!(accepted >= 20 && refused >= 100, "{accepted} accepted, {refused} refused");
 }

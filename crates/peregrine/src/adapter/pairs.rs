@@ -91,7 +91,8 @@ impl<'a> Pairs<'a> {
             // Whoever inserted them has looked for the place.
             let Some(wanted) = self.wanted.get(&(*layer, *projection)) else { continue };
             let [rows, cols] = [wanted.shape[0], wanted.shape[1]];
-            let rank = u32::try_from(a.shape[0]).unwrap_or(u32::MAX);
+            // A scalar has no first dimension.
+            let rank = a.shape.first().map_or(0, |rank| u32::try_from(*rank).unwrap_or(u32::MAX));
             let Factor { scale, rank: said } = factor(*layer, *projection, rank)?;
             let rank = said.unwrap_or(rank);
             self.check(a, &[rank.into(), cols])?;

@@ -9,6 +9,7 @@ use super::{Engine, Session};
 use crate::adapter::{Adapter, AdapterId, Base, Chosen};
 use crate::error::Result;
 use crate::ops::lora::Adapted;
+use crate::state::State;
 
 impl Engine {
     /// What adapters are read for.
@@ -44,8 +45,15 @@ impl Engine {
     /// # Errors
     /// As [`Session::set_adapters`].
     pub async fn use_adapters(&self, wanted: &[(AdapterId, f32)]) -> Result<()> {
-        let adapted = self.adapted(wanted)?;
-        self.model.gpu().check()?;
+        let (model, adapted) = (&self.model, self.adapted(wanted)?);
+        if let Some(adapted) = &adapted {
+            // What is wrong with their pipelines is heard here, and not lost in a session's first answer.
+            let state = State::new(model.gpu(), model.config(), 1, model.chunk(), model.kv())?;
+            for many in [false, true] {
+                model.plan(&state, many, Some(adapted));
+            }
+        }
+        model.pipelines.finish().await?;
         self.adapters.borrow_mut().default = adapted;
         Ok(())
     }
