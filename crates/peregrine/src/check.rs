@@ -11,7 +11,7 @@ mod runner;
 mod walk;
 
 pub(crate) use self::neighbours::kept;
-pub(crate) use self::runner::{Runner, missing};
+pub(crate) use self::runner::{Copied, Runner, missing};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::reference::kernels::LayerState;

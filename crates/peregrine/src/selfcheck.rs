@@ -13,6 +13,7 @@ mod variants;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use futures_util::future::join;
 use sha2::{Digest, Sha256};
 
 use self::stages::Stages;
@@ -239,6 +240,10 @@ pub async fn self_check(engine: &Rc<Engine>, checkpoint: &Checkpoint) -> Result<
     Ok(outcome)
 }
 
+/// Tokens that all layers read, at once and one by one. Few: a tile costs as much as all of decode, however full it is, and full ones are
+/// looked at in some layers.
+const FEW: usize = 3;
+
 /// Tokens of all steps together are no more than this.
 const MOST_IDS: u32 = 70;
 
@@ -271,24 +276,40 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     let context = session.engine().model().context_length();
     let start = if context >= 260 { 260u32.saturating_sub(total) } else { 0 };
     session.start_at(start)?;
-    let mut stages = Stages::new(session, checkpoint, start).await?;
+    let mut stages = Stages::new(session.engine(), checkpoint, start).await?;
+    let mut submitted = Vec::new();
     for part in &parts {
-        if let Some(first) = stages.step(part).await? {
-            return Ok(Some(first));
-        }
+        submitted.push(stages.submit(session, part).await?);
     }
+    // The device goes on with all layers while the CPU compares what it has done with some.
+    let looked = async {
+        for step in submitted {
+            if let Some(first) = stages.compare(step).await? {
+                return Ok(Some(first));
+            }
+        }
+        Ok::<_, Error>(None)
+    };
+    let few = &ids[..ids.len().min(FEW)];
+    let (looked, all) = join(looked, all_layers(session, few)).await;
+    if let Some(first) = looked? {
+        return Ok(Some(first));
+    }
+    let both = all?;
+    if !both.is_close() {
+        return Ok(Some(both));
+    }
+    draws(session).await
+}
 
-    // Every row of every layer: kernels for many tokens against kernels for one. In one tile: each costs as much as all of decode.
-    let total = total.min(if session.engine().model().target().is_software() { 12 } else { 64 });
-    let ids = &ids[..total as usize];
+/// Every row of every layer: kernels for many tokens against kernels for one.
+async fn all_layers(session: &mut Session, ids: &[u32]) -> Result<Comparison> {
     session.reset();
     session.prefill(ids).await?;
     let at_once = session.logits().to_vec();
     session.reset();
-    let (most, rest) = ids.split_at(ids.len().saturating_sub(3).max(1));
-    // Two at once would cost as much as a whole tile, and have been looked at above.
-    for part in [most].into_iter().chain(rest.chunks(1)) {
-        session.prefill(part).await?;
+    for id in ids {
+        session.prefill(&[*id]).await?;
     }
     let model = session.engine().model();
     let tolerance = match (model.target().cooperative, model.target().kv) {
@@ -297,17 +318,13 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
         (false, KvType::F16) => 1e-2,
         (false, KvType::Q8) => 1e-1,
     };
-    let both = Comparison::of("a prompt at once and one by one, logits", total, &at_once, session.logits());
-    let both = Comparison { tolerance, ..both };
+    let both = Comparison::of("a prompt at once and one by one, logits", ids.len() as u32, &at_once, session.logits());
     session.reset();
-    if !both.is_close() {
-        return Ok(Some(both));
-    }
-    draws(session).await
+    Ok(Comparison { tolerance, ..both })
 }
 
 /// Tokens that are drawn at a temperature.
-const DRAWS: u64 = 4;
+const DRAWS: u64 = 2;
 
 /// Draws on the GPU against the host's, from logits of a trained model's size.
 async fn draws(session: &mut Session) -> Result<Option<Comparison>> {

@@ -13,7 +13,7 @@ use futures_util::future::try_join;
 use crate::config::Config;
 use crate::constraint::mask_words;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Reading};
 use crate::sampling::Drawing;
 pub use kv_type::KvType;
 pub use pages::{Arena, MAX_PAGES, PAGE, PageTable};
@@ -179,6 +179,11 @@ impl State {
         Ok([keys, values].map(|bytes| arena.kv().decode(&bytes, arena.head_dim())))
     }
 
+    /// Asks for what [`State::keys_and_values`] reads, before what follows overwrites it: bytes as they are kept.
+    pub(crate) fn copy_keys_and_values(&self, gpu: &Gpu, layer: usize, to: u32) -> [Reading; 2] {
+        [false, true].map(|values| gpu.reading_of(&self.rows(layer, values, 0, to)))
+    }
+
     /// Where the keys (or the values) of positions \[`from`, `to`) of a layer lie, page by page: buffer, first byte, bytes.
     pub(crate) fn rows(&self, layer: usize, values: bool, from: u32, to: u32) -> Vec<(wgpu::Buffer, u64, u64)> {
         let arena = self.pages.arena();
@@ -210,10 +215,14 @@ impl State {
     /// # Errors
     /// What the device says.
     pub async fn conv_columns(&self, gpu: &Gpu, config: &Config, layer: usize, end: u32) -> Result<Vec<f32>> {
-        let k = config.mamba_d_conv;
-        let ring = gpu.read(&self.layers[layer].conv, 0, u64::from(config.conv_dim() * k)).await?;
-        let slots = (1..k).map(|j| ((end + j) % k) as usize);
-        Ok(ring.chunks_exact(k as usize).flat_map(|ring| slots.clone().map(|slot| ring[slot])).collect())
+        let ring = gpu.arrive_once::<f32>(self.copy_convolution(gpu, config, layer)).await?;
+        Ok(columns(&ring, config.mamba_d_conv, end))
+    }
+
+    /// Asks for what [`State::conv_columns`] reads, before what follows overwrites it: see [`columns`].
+    pub(crate) fn copy_convolution(&self, gpu: &Gpu, config: &Config, layer: usize) -> Reading {
+        let bytes = 4 * u64::from(config.conv_dim() * config.mamba_d_conv);
+        gpu.reading_of(&[(self.layers[layer].conv.clone(), 0, bytes)])
     }
 
     /// Bytes of the recurrent states on the GPU.
@@ -230,6 +239,12 @@ impl State {
     pub fn bytes(&self) -> u64 {
         self.recurrent_bytes() + self.pages.held().len() as u64 * self.pages.arena().bytes_of_page()
     }
+}
+
+/// The last K - 1 columns before position `end` of a layer's ring, oldest first.
+pub(crate) fn columns(ring: &[f32], k: u32, end: u32) -> Vec<f32> {
+    let slots = (1..k).map(|j| ((end + j) % k) as usize);
+    ring.chunks_exact(k as usize).flat_map(|ring| slots.clone().map(|slot| ring[slot])).collect()
 }
 
 impl Drop for State {

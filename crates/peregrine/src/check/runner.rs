@@ -1,8 +1,8 @@
 //! Runs a plan stage by stage, and reads what each has written.
 
 use crate::error::{Error, Result};
-use crate::gpu::Reading;
-use crate::ops::{Op, Written};
+use crate::gpu::{Gpu, Reading};
+use crate::ops::{Op, Section, Written};
 use crate::plan::{Dispatch, Draw, Needed, Stage, Step};
 use crate::session::Session;
 
@@ -103,7 +103,7 @@ impl<'a> Runner<'a> {
 
     /// Everything that an operation has written, section after section, token by token.
     pub(crate) async fn output(&self, op: Op) -> Result<Vec<f32>> {
-        self.arrived(self.copied(op)?).await
+        self.copied(op)?.arrive(self.session.engine().model().gpu()).await
     }
 
     /// The same, but read later: what follows may overwrite it.
@@ -123,15 +123,8 @@ impl<'a> Runner<'a> {
         let bytes = |rows: u32| 4 * u64::from(rows) * u64::from(output.stride);
         let place = |(first, count): &(u32, u32)| (output.buffer.clone(), bytes(*first), bytes(*count));
         let places: Vec<_> = rows.iter().map(place).collect();
-        Ok(Copied { op, reading: self.session.engine().model().gpu.reading_of(&places) })
-    }
-
-    /// What has been copied, as [`Runner::output`] gives it.
-    pub(crate) async fn arrived(&self, copied: Copied) -> Result<Vec<f32>> {
-        let output = self.written(Stage { layer: None, op: copied.op })?;
-        let all = self.session.engine().model().gpu.arrive_once::<f32>(copied.reading).await?;
-        let rows = all.chunks_exact(output.stride as usize);
-        Ok(rows.flat_map(|row| output.sections.iter().flat_map(|s| cut(row, s.first, s.len))).copied().collect())
+        let reading = self.session.engine().model().gpu.reading_of(&places);
+        Ok(Copied { op, reading, stride: output.stride, sections: output.sections })
     }
 
     /// The rows that it has written, gaps included.
@@ -153,6 +146,17 @@ impl<'a> Runner<'a> {
 pub(crate) struct Copied {
     pub op: Op,
     reading: Reading,
+    stride: u32,
+    sections: Vec<Section>,
+}
+
+impl Copied {
+    /// As [`Runner::output`] gives it.
+    pub(crate) async fn arrive(self, gpu: &Gpu) -> Result<Vec<f32>> {
+        let all = gpu.arrive_once::<f32>(self.reading).await?;
+        let rows = all.chunks_exact(self.stride as usize);
+        Ok(rows.flat_map(|row| self.sections.iter().flat_map(|s| cut(row, s.first, s.len))).copied().collect())
+    }
 }
 
 fn cut(row: &[f32], first: u32, len: u32) -> &[f32] {

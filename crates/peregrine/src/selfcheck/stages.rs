@@ -1,18 +1,23 @@
 //! One step, stage by stage: what each stage makes of the GPU's own input to it, against the CPU.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use futures_util::future::{try_join, try_join_all, try_join4};
+use futures_util::future::{try_join, try_join_all, try_join3, try_join4};
 
 use super::samples::{self, Heads, Products, Weights};
-use crate::check::{Comparison, Runner, TOLERANCE_F16, kept, missing};
+use crate::check::{Comparison, Copied, Runner, TOLERANCE_F16, kept, missing};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::Result;
+use crate::gpu::Reading;
+use crate::model::Model;
 use crate::ops::Op;
 use crate::ops::attention::reference::attention_at;
+use crate::plan::Step;
 use crate::reference::kernels::{self, LayerState, Mamba};
-use crate::session::Session;
+use crate::session::{Engine, Session};
+use crate::state::columns;
 
 /// A difference up to this share of the largest value is a device's own arithmetic. Sums in another order are 5e-5 at most, and what
 /// is wrong is wrong by far more.
@@ -23,11 +28,41 @@ const MOST_LAYERS: usize = 3;
 
 /// The comparison, step after step.
 pub(super) struct Stages<'a> {
-    session: &'a mut Session,
+    engine: Rc<Engine>,
     checkpoint: &'a Checkpoint,
     weights: Weights<'a>,
     /// In order.
     layers: BTreeMap<u32, Looked>,
+}
+
+/// A step that has been submitted as a whole, and what it will have written: the device goes on while the CPU compares.
+pub(super) struct Submitted {
+    step: Step,
+    ids: Vec<u32>,
+    embedded: Copied,
+    layers: Vec<Ran>,
+    /// Before the head.
+    hidden: Copied,
+    /// Where it is a stage of its own.
+    normed: Option<Copied>,
+    logits: Copied,
+}
+
+/// A layer of it.
+struct Ran {
+    layer: u32,
+    /// What its stages have written, in order.
+    copied: Vec<Copied>,
+    /// Where everything about it is compared, and not only its matrices: in the first layer of another layout they alone are computed
+    /// otherwise.
+    left: Option<LeftThere>,
+}
+
+/// What a layer has left behind after a step, on the device.
+struct LeftThere {
+    cache: [Reading; 2],
+    conv: Reading,
+    ssm: Reading,
 }
 
 /// A layer that is looked at.
@@ -113,79 +148,120 @@ impl First {
 
 impl<'a> Stages<'a> {
     /// Before the first step, at position `start`, with zeros for the keys and values before it.
-    pub async fn new(session: &'a mut Session, checkpoint: &'a Checkpoint, start: u32) -> Result<Self> {
+    pub async fn new(engine: &Rc<Engine>, checkpoint: &'a Checkpoint, start: u32) -> Result<Self> {
         let layers = representatives(checkpoint);
         let looked = try_join_all(layers.iter().map(|layer| Looked::load(checkpoint, *layer, start)));
         let (looked, weights) = try_join(looked, Weights::read(checkpoint, &layers)).await?;
-        Ok(Self { session, checkpoint, weights, layers: layers.into_iter().zip(looked).collect() })
+        Ok(Self { engine: engine.clone(), checkpoint, weights, layers: layers.into_iter().zip(looked).collect() })
     }
 
-    /// Reads `ids` in one step, with the layers that are looked at and no others; the first comparison that is not close.
-    pub async fn step(&mut self, ids: &[u32]) -> Result<Option<Comparison>> {
-        let c = &self.checkpoint.config;
-        let _turn = self.session.turn().await;
-        let step = self.session.begin_step(ids, 1)?;
-        // What a prompt leaves in the states is as exact as the prompt.
-        let cooperative = self.session.engine().model().target().cooperative;
-        let mut first = First { tolerance: if cooperative { TOLERANCE_F16 } else { TOLERANCE }, found: None };
-        let mut runner = Runner::new(self.session, step);
+    /// Reads `ids` in one step, with the layers that are looked at and no others; waits for nothing of it.
+    pub async fn submit(&self, session: &mut Session, ids: &[u32]) -> Result<Submitted> {
+        let _turn = session.turn().await;
+        let step = session.begin_step(ids, 1)?;
+        let mut runner = Runner::new(session, step);
         runner.must_run(Op::Embed, None)?;
-        embedding(&runner, self.checkpoint, ids, &mut first).await?;
-        let mut whole = true;
-        for (layer, looked) in &mut self.layers {
-            if first.found.is_none() {
-                runner.skip_to(Some(*layer));
-                let mut of_layer = Layer {
-                    runner: &mut runner,
-                    written: Vec::new(),
-                    config: c,
-                    weights: &self.weights,
-                    layer: *layer,
-                    whole,
-                    first: &mut first,
-                };
-                whole = false;
-                of_layer.compare(looked).await?;
-            }
+        let embedded = runner.copied_of(Op::Embed, &samples::tokens(step.tokens))?;
+        let mut layers = Vec::new();
+        for (layer, looked) in &self.layers {
+            runner.skip_to(Some(*layer));
+            layers.push(self.run(&mut runner, *layer, looked, layers.is_empty())?);
         }
         runner.skip_to(None);
-        lm_head(&mut runner, c, &self.weights, &mut first).await?;
-        self.session.end_step(&step);
+        let hidden = runner.copied_of(Op::MlpOut, &[step.tokens - 1])?;
+        let normed = match runner.run(Op::FinalNorm, None)? {
+            true => Some(runner.copied(Op::FinalNorm)?),
+            false => None,
+        };
+        runner.must_run(Op::LmHead, None)?;
+        let logits = runner.copied(Op::LmHead)?;
+        session.end_step(&step);
+        Ok(Submitted { step, ids: ids.to_vec(), embedded, layers, hidden, normed, logits })
+    }
+
+    /// Runs all stages of a layer, one after the other, and copies what they write and, of a `whole` layer, the states that it leaves: of
+    /// some tokens alone, but for what every later token depends on.
+    fn run(&self, runner: &mut Runner<'_>, layer: u32, looked: &Looked, whole: bool) -> Result<Ran> {
+        let tokens = samples::tokens(runner.step().tokens);
+        let mut copied = vec![runner.copied_of(Op::Embed, &tokens)?];
+        for op in STAGES {
+            if runner.run(op, Some(layer))? {
+                let between =
+                    matches!(op, Op::ProjectIn | Op::Prepare | Op::Mixer | Op::Attention | Op::Ssm | Op::GatedNorm);
+                copied.push(match whole && between {
+                    true => runner.copied(op)?,
+                    false => runner.copied_of(op, &tokens)?,
+                });
+            }
+        }
+        let (c, gpu, state) = (&self.checkpoint.config, self.engine.model().gpu(), runner.session().state());
+        let (at, end) = (layer as usize, runner.step().position + runner.step().tokens);
+        let per_head = u64::from(c.mamba_d_head * c.mamba_d_state);
+        let place = |head: &u32| (state.layers[at].ssm.clone(), 4 * u64::from(*head) * per_head, 4 * per_head);
+        let left = whole.then(|| LeftThere {
+            cache: state.copy_keys_and_values(gpu, at, end),
+            conv: state.copy_convolution(gpu, c, at),
+            ssm: gpu.reading_of(&looked.heads.heads.iter().map(place).collect::<Vec<_>>()),
+        });
+        Ok(Ran { layer, copied, left })
+    }
+
+    /// The first comparison of a step that is not close.
+    pub async fn compare(&mut self, submitted: Submitted) -> Result<Option<Comparison>> {
+        let Submitted { step, ids, embedded, layers, hidden, normed, logits } = submitted;
+        let (c, model) = (&self.checkpoint.config, self.engine.model());
+        let gpu = model.gpu();
+        // What a prompt leaves in the states is as exact as the prompt.
+        let tolerance = if model.target().cooperative { TOLERANCE_F16 } else { TOLERANCE };
+        let mut first = First { tolerance, found: None };
+
+        let some: Vec<u32> = samples::tokens(step.tokens).iter().map(|t| ids[*t as usize]).collect();
+        let rows = crate::reference::model::embeddings(self.checkpoint, &some);
+        let (found, expected) = try_join(embedded.arrive(gpu), rows).await?;
+        first.hear(Comparison::of("embed", 1, &found, &expected));
+
+        for ran in layers {
+            let Some(looked) = self.layers.get_mut(&ran.layer).filter(|_| first.found.is_none()) else { continue };
+            let written = ran.copied.into_iter().map(async |copied| Ok((copied.op, copied.arrive(gpu).await?)));
+            let (written, left) = try_join(try_join_all(written), arrived(ran.left, model, &step)).await?;
+            let (weights, layer, first) = (&self.weights, ran.layer, &mut first);
+            Layer { model, step, written, config: c, weights, layer, first }.compare(looked, left)?;
+        }
+
+        let hidden = hidden.arrive(gpu).await?;
+        let mut x = kernels::rmsnorm(&hidden, self.weights.final_norm()?, c.rms_norm_eps);
+        if let Some(normed) = normed {
+            let found = normed.arrive(gpu).await?;
+            first.hear(Comparison::of("final_layernorm", 1, &found, &x));
+            x = found;
+        }
+        let found = logits.arrive(gpu).await?;
+        let [(name, _), _] = samples::of_head(c);
+        let expected = self.weights.products(name, &x, |_| c.lm_head_multiplier)?;
+        let found: Vec<f32> = expected.rows.iter().map(|row| found[*row as usize]).collect();
+        first.hear(Comparison::of("lm_head", 1, &found, &expected.values));
         Ok(first.found)
     }
 }
 
-async fn embedding(runner: &Runner<'_>, checkpoint: &Checkpoint, ids: &[u32], first: &mut First) -> Result<()> {
-    let tokens = samples::tokens(ids.len() as u32);
-    let some: Vec<u32> = tokens.iter().map(|t| ids[*t as usize]).collect();
-    let rows = crate::reference::model::embeddings(checkpoint, &some);
-    let (found, expected) = try_join(runner.arrived(runner.copied_of(Op::Embed, &tokens)?), rows).await?;
-    first.hear(Comparison::of("embed", 1, &found, &expected));
-    Ok(())
+/// What a layer has left behind after a step.
+struct Left {
+    /// Keys and values of all tokens.
+    cache: [Vec<f32>; 2],
+    /// Columns before the convolution.
+    conv: Vec<f32>,
+    /// SSM states of the heads that are looked at.
+    ssm: Vec<f32>,
 }
 
-async fn lm_head(runner: &mut Runner<'_>, c: &Config, weights: &Weights<'_>, first: &mut First) -> Result<()> {
-    let last = runner.step().tokens - 1;
-    let h = runner.copied_of(Op::MlpOut, &[last])?;
-    let normed = match runner.run(Op::FinalNorm, None)? {
-        true => Some(runner.copied(Op::FinalNorm)?),
-        false => None,
-    };
-    runner.must_run(Op::LmHead, None)?;
-    let logits = runner.copied(Op::LmHead)?;
-    let h = runner.arrived(h).await?;
-    let mut x = kernels::rmsnorm(&h, weights.final_norm()?, c.rms_norm_eps);
-    if let Some(normed) = normed {
-        let found = runner.arrived(normed).await?;
-        first.hear(Comparison::of("final_layernorm", 1, &found, &x));
-        x = found;
-    }
-    let found = runner.arrived(logits).await?;
-    let [(name, _), _] = samples::of_head(c);
-    let expected = weights.products(name, &x, |_| c.lm_head_multiplier)?;
-    let found: Vec<f32> = expected.rows.iter().map(|row| found[*row as usize]).collect();
-    first.hear(Comparison::of("lm_head", 1, &found, &expected.values));
-    Ok(())
+async fn arrived(left: Option<LeftThere>, model: &Model, step: &Step) -> Result<Option<Left>> {
+    let Some(LeftThere { cache: [keys, values], conv, ssm }) = left else { return Ok(None) };
+    let (gpu, c) = (model.gpu(), model.config());
+    let bytes = try_join(gpu.arrive_once::<u8>(keys), gpu.arrive_once::<u8>(values));
+    let ((keys, values), conv, ssm) =
+        try_join3(bytes, gpu.arrive_once::<f32>(conv), gpu.arrive_once::<f32>(ssm)).await?;
+    let cache = [keys, values].map(|bytes| model.kv().kv().decode(&bytes, c.head_dim));
+    Ok(Some(Left { cache, conv: columns(&conv, c.mamba_d_conv, step.position + step.tokens), ssm }))
 }
 
 /// What a layer may consist of, in the order of every plan.
@@ -204,33 +280,21 @@ const STAGES: [Op; 11] = [
 ];
 
 /// One layer in one step.
-struct Layer<'a, 'b> {
-    runner: &'a mut Runner<'b>,
+struct Layer<'a> {
+    model: &'a Model,
+    step: Step,
     /// What its stages have written, in order.
     written: Vec<(Op, Vec<f32>)>,
     config: &'a Config,
-    weights: &'a Weights<'b>,
+    weights: &'a Weights<'a>,
     layer: u32,
-    /// Everything about it, or only its matrices: in the first layer of another layout they alone are computed otherwise.
-    whole: bool,
     first: &'a mut First,
 }
 
-/// What a layer has left behind after a step.
-struct Left {
-    /// Keys and values of all tokens.
-    cache: [Vec<f32>; 2],
-    /// Columns before the convolution.
-    conv: Vec<f32>,
-    /// SSM states of the heads that are looked at.
-    ssm: Vec<f32>,
-}
-
-impl Layer<'_, '_> {
-    async fn compare(&mut self, looked: &mut Looked) -> Result<()> {
+impl Layer<'_> {
+    fn compare(mut self, looked: &mut Looked, left: Option<Left>) -> Result<()> {
         let c = self.config;
-        let tokens = samples::tokens(self.runner.step().tokens);
-        let left = self.run(&looked.heads, &tokens).await?;
+        let tokens = samples::tokens(self.step.tokens);
 
         let h = self.must(Op::Embed)?;
         let u = self.norm(Op::InputNorm, &h, &looked.input_layernorm);
@@ -307,7 +371,7 @@ impl Layer<'_, '_> {
     /// What lies between the linear layers, compared. Returns of some tokens what [`Layer::mixed`] does.
     fn mixers(&mut self, looked: &mut Looked, proj: &[f32], left: &Left) -> Result<(Vec<f32>, Vec<f32>)> {
         let c = self.config;
-        let step = *self.runner.step();
+        let step = self.step;
         let prepared = self.maybe(Op::Prepare);
         let both = self.maybe(Op::Mixer);
         let (attention, ssm) = match both {
@@ -317,9 +381,7 @@ impl Layer<'_, '_> {
         let normed = self.maybe(Op::GatedNorm).map(|mixed| split(&mixed, c).1);
 
         let cache = &left.cache;
-        let engine = self.runner.session().engine().clone();
-        let model = engine.model();
-        let (kv, cooperative) = (model.kv().kv(), model.target().cooperative);
+        let (kv, cooperative) = (self.model.kv().kv(), self.model.target().cooperative);
         let keep = |values: bool, at: usize, row: &mut [f32]| {
             kept(kv, c.head_dim, cooperative, cache[usize::from(values)].get(at..at + row.len()), row);
         };
@@ -346,52 +408,17 @@ impl Layer<'_, '_> {
         let found: Vec<f32> = ssm.chunks_exact(c.mamba_d_ssm as usize).flat_map(|row| heads.channels(row)).collect();
         self.hear("ssm", &found, &expected);
         self.hear("SSM state", &left.ssm, &looked.ssm.ssm);
+        let some = |all: &[f32]| samples::pick(all, c.mamba_d_ssm as usize, &tokens);
         let normed = match (&looked.mamba_norm, normed) {
             (Some(weight), Some(found)) => {
                 self.hear("gated_norm", &found, &kernels::gated_norm(c, weight, &ssm));
-                found
+                some(&found)
             }
             // Part of project_out.
-            (Some(weight), None) => kernels::gated_norm(c, weight, &ssm),
-            (None, _) => ssm,
+            (Some(weight), None) => kernels::gated_norm(c, weight, &some(&ssm)),
+            (None, _) => some(&ssm),
         };
-        Ok((attention, samples::pick(&normed, c.mamba_d_ssm as usize, &tokens)))
-    }
-
-    /// Runs all stages, one after the other, and only then waits for what they have written, and for the states that a whole layer
-    /// has left. Of `tokens` alone, but for what every later token depends on.
-    async fn run(&mut self, heads: &Heads, tokens: &[u32]) -> Result<Option<Left>> {
-        let mut copied = vec![self.runner.copied_of(Op::Embed, tokens)?];
-        for op in STAGES {
-            if self.runner.run(op, Some(self.layer))? {
-                let between =
-                    matches!(op, Op::ProjectIn | Op::Prepare | Op::Mixer | Op::Attention | Op::Ssm | Op::GatedNorm);
-                copied.push(match self.whole && between {
-                    true => self.runner.copied(op)?,
-                    false => self.runner.copied_of(op, tokens)?,
-                });
-            }
-        }
-        let (runner, c, layer) = (&*self.runner, self.config, self.layer as usize);
-        let (gpu, state) = (runner.session().engine().model().gpu(), runner.session().state());
-        let end = runner.step().position + runner.step().tokens;
-        let per_head = u64::from(c.mamba_d_head * c.mamba_d_state);
-        let place = |head: &u32| (state.layers[layer].ssm.clone(), 4 * u64::from(*head) * per_head, 4 * per_head);
-        let places: Vec<_> = heads.heads.iter().map(place).collect();
-        let written = copied.into_iter().map(async |copied| Ok((copied.op, runner.arrived(copied).await?)));
-        if !self.whole {
-            self.written = try_join_all(written).await?;
-            return Ok(None);
-        }
-        let (written, cache, conv, ssm) = try_join4(
-            try_join_all(written),
-            runner.cache(self.layer),
-            state.conv_columns(gpu, c, layer, end),
-            gpu.read_places(&places),
-        )
-        .await?;
-        self.written = written;
-        Ok(Some(Left { cache, conv, ssm: bytemuck::pod_collect_to_vec(&ssm) }))
+        Ok((attention, normed))
     }
 
     /// A norm's output: the GPU's where it is a stage of its own, else the CPU's.
@@ -419,7 +446,7 @@ impl Layer<'_, '_> {
 
     fn hear(&mut self, stage: &str, found: &[f32], expected: &[f32]) {
         let stage = format!("layer {}, {stage}", self.layer);
-        self.first.hear(Comparison::of(stage, self.runner.step().tokens, found, expected));
+        self.first.hear(Comparison::of(stage, self.step.tokens, found, expected));
     }
 
     /// Compares some rows of a product with what `all` [tokens, width] has from column `first` on.
