@@ -313,7 +313,7 @@ fn adapters_and_other_kinds_are_told() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("adapter_config.json"), json!({"peft_type": "LORA"}).to_string()).unwrap();
     let error = block_on(Checkpoint::open_folder(folder.path())).map(|_| ()).unwrap_err().to_string();
-    assert!(error.contains("LoRA adapter") && error.contains("merge"), "{error}");
+    assert!(error.contains("LoRA adapter") && error.contains("--lora"), "{error}");
 }
 
 fn with_buffers(folder: &Path, names: &[&str]) {
