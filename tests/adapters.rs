@@ -7,11 +7,12 @@ use std::rc::Rc;
 
 use peregrine::adapter::{Adapter, AdapterId, Base};
 use peregrine::check::check;
-use peregrine::checkpoint::Checkpoint;
 use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
+use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::format::Format;
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
+use peregrine::quantize::{QuantType, QuantizeOptions, merge};
 use peregrine::reference::model::Model;
 use peregrine::session::{Engine, Session};
 use peregrine_tests::{Golden, assert_close, checkpoint, exact, golden_path, gpu, session};
@@ -112,6 +113,25 @@ fn the_kernels_for_gpus_are_peft_too() {
         let options =
             GpuOptions { shapes: Some(ShapeClass::Hardware), reduction: Some(reduction), ..GpuOptions::default() };
         compare_gpu(&gpu(&options));
+    }
+}
+
+/// Put into the weights, of whichever base, they are the same model.
+#[test]
+fn what_is_merged_is_peft() {
+    let golden = Golden::open("adapters");
+    let gpu = gpu(&GpuOptions::default());
+    for (case, base, adapters) in CASES {
+        let (file, ids) = open(base);
+        let opened: Vec<(Adapter, f32)> =
+            adapters.iter().map(|(name, scale)| (adapter(name, &Base::of(&file)), *scale)).collect();
+        let mut bytes = Vec::new();
+        let options = QuantizeOptions::new(QuantType::F32);
+        block_on(merge(&file, &opened, &mut bytes, &options, &mut |_, _| {})).unwrap();
+        let merged = block_on(Checkpoint::open_gguf(Rc::new(MemorySource::new("merged", bytes)))).unwrap();
+        let found = logits(&mut session(&gpu, &merged, &exact()), &ids, 32);
+        let expected = golden.f32(case);
+        assert_close(&format!("{case}, {adapters:?}, merged"), tail(&found, &expected), &expected, LOGITS);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use peregrine::adapter::{Adapter, AdapterId};
+use peregrine::adapter::{Adapter, AdapterId, Base};
 use peregrine::session::Engine;
 use peregrine_openai::Offered;
 use pollster::block_on;
@@ -21,13 +21,22 @@ pub struct LoraArgs {
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
-struct Lora {
+pub struct Lora {
     path: PathBuf,
-    scale: f32,
+    pub scale: f32,
+}
+
+impl Lora {
+    /// Reads it for a model, and says what is left out of it.
+    pub fn open(&self, base: &Base<'_>) -> Outcome<Adapter> {
+        let adapter = block_on(Adapter::open(&self.path, base))?;
+        adapter.notes().iter().for_each(|left_out| note(left_out));
+        Ok(adapter)
+    }
 }
 
 /// SCALE is what comes after the last colon, if it is a number: a path may have colons, too.
-fn one(text: &str) -> Result<Lora, String> {
+pub fn one(text: &str) -> Result<Lora, String> {
     let scale = |text: &str| text.parse::<f32>().ok().filter(|scale| scale.is_finite());
     let split = text.rsplit_once(':').and_then(|(path, after)| Some((path, scale(after)?)));
     let (path, scale) = split.unwrap_or((text, 1.0));
@@ -45,11 +54,10 @@ impl LoraArgs {
 
     /// Loads them, each under the name of its folder or file. Returns them with their scales.
     pub fn load(&self, engine: &Rc<Engine>) -> Outcome<Vec<(AdapterId, f32)>> {
-        let load = |Lora { path, scale }: &Lora| {
-            let adapter = block_on(Adapter::open(path, &engine.base()))?;
-            adapter.notes().iter().for_each(|left_out| note(left_out));
+        let load = |lora: &Lora| {
+            let adapter = lora.open(&engine.base())?;
             let name = adapter.name().to_string();
-            Ok((engine.add_adapter(&name, adapter)?, *scale))
+            Ok((engine.add_adapter(&name, adapter)?, lora.scale))
         };
         self.all.iter().map(load).collect()
     }

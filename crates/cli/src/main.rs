@@ -20,6 +20,7 @@ mod info;
 mod input;
 mod logits;
 mod lora;
+mod merge;
 mod perplexity;
 mod prefill;
 mod quantize;
@@ -77,6 +78,8 @@ enum Command {
     Perplexity(perplexity::Args),
     /// Convert a model to GGUF, or requantise a GGUF file
     Quantize(quantize::Args),
+    /// Put LoRA adapters into the weights of their base model, as one GGUF file
+    Merge(merge::Args),
     /// Make a model of an official shape with random weights
     Synth(synth::Args),
 }
@@ -96,6 +99,7 @@ fn run(command: Command) -> Outcome {
         Command::Fidelity(args) => fidelity::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Synth(args) => synth::run(&args),
     }
 }

@@ -1,9 +1,11 @@
 //! `quantize`: conversion to GGUF.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use peregrine::Error;
-use peregrine::quantize::{QuantType, QuantizeOptions, quantize_to_file};
+use peregrine::adapter::Adapter;
+use peregrine::checkpoint::Checkpoint;
+use peregrine::quantize::{QuantType, QuantizeOptions, merge_to_file};
 use pollster::block_on;
 
 use crate::common::{bytes_bar, open};
@@ -26,19 +28,27 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let target: QuantType = args.quant_type.parse()?;
     let input = open(&args.input)?;
-    // Reading and writing one file would destroy it half way.
-    if let (Ok(a), Ok(b)) = (std::fs::canonicalize(&args.input), std::fs::canonicalize(&args.output))
-        && a == b
-    {
-        return Err(Failure::input(format!("{}: is both input and output", args.output.display())));
-    }
-    let bar = bytes_bar("writing");
+    different(&args.input, &args.output)?;
     let options = QuantizeOptions { name: args.name.clone(), ..QuantizeOptions::new(target) };
+    write(&input, &[], &args.output, &options)
+}
+
+/// Reading and writing one file would destroy it half way.
+pub fn different(input: &str, output: &Path) -> Outcome {
+    match (std::fs::canonicalize(input), std::fs::canonicalize(output)) {
+        (Ok(a), Ok(b)) if a == b => Err(Failure::input(format!("{}: is both input and output", output.display()))),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the file, with a bar.
+pub fn write(input: &Checkpoint, adapters: &[(Adapter, f32)], output: &Path, options: &QuantizeOptions) -> Outcome {
+    let bar = bytes_bar("writing");
     let mut report = |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     };
-    let written = block_on(quantize_to_file(&input, &args.output, &options, &mut report));
+    let written = block_on(merge_to_file(input, adapters, output, options, &mut report));
     bar.finish_and_clear();
     written.map_err(|error| match error {
         Error::Io { .. } => Failure::run(error.to_string()),

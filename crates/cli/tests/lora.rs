@@ -56,6 +56,31 @@ fn an_adapter_changes_the_answer_and_check_agrees() {
 }
 
 #[test]
+fn what_is_merged_answers_as_the_adapter_did() {
+    let (model, plain) = (golden("hf-folder"), golden("adapters/plain"));
+    let folder = tempfile::TempDir::new().unwrap();
+    let out = folder.path().join("merged.gguf").to_str().unwrap().to_string();
+    ok(&["merge", &model, &format!("{plain}:2"), "-o", &out, "--type", "f32"]);
+    let generate = |args: &[&str]| {
+        let asked = ["--prompt", "hello", "--temperature", "0", "--max-tokens", "8"];
+        ok(&[&["generate"][..], args, &asked].concat())
+    };
+    let merged = generate(&[&out]);
+    assert_eq!(merged, generate(&[&model, "--lora", &format!("{plain}:2")]));
+    assert_ne!(merged, generate(&[&model]));
+    let info: Value = serde_json::from_str(&ok(&["info", &out, "--json"])).unwrap();
+    assert_eq!(info["name"], "hf-folder + plain");
+    for (args, part) in [
+        (["merge", &model, &golden("adapters/tied"), "-o", &out, "--type", "f32"], "lora_"),
+        (["merge", &out, &plain, "-o", &out, "--type", "f32"], "both input and output"),
+        (["merge", &model, &plain, "-o", &out, "--type", "Q9"], "Q4_K_M"),
+    ] {
+        told(&run(&args), Some(2), part).unwrap();
+    }
+    told(&run(&["merge", &model, "-o", &out, "--type", "f32"]), Some(2), "ADAPTER").unwrap();
+}
+
+#[test]
 fn what_is_wrong_with_an_adapter_is_one_line() {
     let model = golden("hf-folder");
     let fails = |lora: &str, part: &str| {

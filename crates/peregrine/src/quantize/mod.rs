@@ -12,6 +12,7 @@ use std::io::Write;
 use self::fields::Description;
 pub use self::types::QuantType;
 pub(crate) use self::types::choose;
+use crate::adapter::{Adapter, Delta, Projection};
 use crate::checkpoint::gguf_write::{ALIGNMENT, GgufHeader};
 use crate::checkpoint::names::{Bake, Expected, expected};
 use crate::checkpoint::{Checkpoint, Container, TensorInfo};
@@ -46,6 +47,8 @@ struct Job<'a> {
     bake: Bake,
     format: Format,
     bytes: u64,
+    /// What adapters add to its rows, each times its scale.
+    deltas: Vec<(&'a Delta, f32)>,
 }
 
 /// Writes `input` as a GGUF file. `progress` gets the bytes of tensors written, and of all.
@@ -59,6 +62,20 @@ pub async fn quantize(
     options: &QuantizeOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
+    merge(input, &[], out, options, progress).await
+}
+
+/// The same with adapters added to the weights, each times its scale: W + scale B A, in f32 before it is rounded to the new format.
+///
+/// # Errors
+/// As [`quantize`].
+pub async fn merge(
+    input: &Checkpoint,
+    adapters: &[(Adapter, f32)],
+    out: &mut dyn Write,
+    options: &QuantizeOptions,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
     let mut header = GgufHeader::default();
     fields::write(&mut header, &describe(input, options))?;
     let mut jobs = Vec::new();
@@ -66,7 +83,9 @@ pub async fn quantize(
         let format = choose(&wanted, &input.config, options.target);
         let bytes = header.tensor(&wanted.gguf, &wanted.dims(), format);
         let bytes = bytes.ok_or_else(|| malformed(input, from, "whole blocks", &wanted.shape))?;
-        jobs.push(Job { from, bake: wanted.bake, format, bytes });
+        let of = |(adapter, scale)| Some((adapter_delta(adapter, &wanted.hf)?, scale));
+        let deltas = adapters.iter().map(|(adapter, scale)| (adapter, *scale)).filter_map(of).collect();
+        jobs.push(Job { from, bake: wanted.bake, format, bytes, deltas });
     }
     let io = |source| Error::Io { name: "the output".into(), source };
     out.write_all(&header.bytes()).map_err(io)?;
@@ -101,9 +120,31 @@ pub async fn quantize_to_file(
     options: &QuantizeOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
+    merge_to_file(input, &[], path, options, progress).await
+}
+
+/// As [`merge`], to a file. It gets its name only when it is complete.
+///
+/// # Errors
+/// As [`merge`].
+#[cfg(not(target_arch = "wasm32"))]
+pub async fn merge_to_file(
+    input: &Checkpoint,
+    adapters: &[(Adapter, f32)],
+    path: &std::path::Path,
+    options: &QuantizeOptions,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
     let mut file = crate::checkpoint::PartFile::create(path)?;
-    let written = quantize(input, file.out(), options, progress).await;
+    let written = merge(input, adapters, file.out(), options, progress).await;
     file.finish(written)
+}
+
+/// What an adapter adds to the weight of this name.
+fn adapter_delta<'a>(adapter: &'a Adapter, weight: &str) -> Option<&'a Delta> {
+    let (layer, module) = weight.strip_prefix("model.layers.")?.strip_suffix(".weight")?.split_once('.')?;
+    let projection = Projection::ALL.into_iter().find(|projection| projection.module() == module)?;
+    adapter.delta(layer.parse().ok()?, projection)
 }
 
 /// What the metadata will say.
@@ -188,6 +229,9 @@ async fn convert(input: &Checkpoint, job: &Job<'_>, row: u64, rows: u64) -> Resu
             };
         }
     }
+    for (delta, scale) in &job.deltas {
+        add(delta, *scale, row as usize, cols, &mut values);
+    }
     if let Some(value) = values.iter().find(|value| !value.is_finite()) {
         return Err(malformed(input, job.from, "finite values", value));
     }
@@ -204,6 +248,17 @@ async fn convert(input: &Checkpoint, job: &Job<'_>, row: u64, rows: u64) -> Resu
         return Err(malformed(input, job.from, &expected, largest));
     }
     Ok(bytes)
+}
+
+/// Adds rows of B A, from `first` on, to as many rows of `cols` values.
+fn add(delta: &Delta, scale: f32, first: usize, cols: usize, values: &mut [f32]) {
+    let rank = delta.rank as usize;
+    for (values, b) in values.chunks_exact_mut(cols).zip(delta.b.chunks_exact(rank).skip(first)) {
+        for (b, a) in b.iter().zip(delta.a.chunks_exact(cols)) {
+            let factor = scale * b;
+            values.iter_mut().zip(a).for_each(|(value, a)| *value += factor * a);
+        }
+    }
 }
 
 /// As [`FormatSpec::quantise_blocks`], on all cores where there are threads: the search for scales takes longer than any disk.
