@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests may unwrap like tests
 
 mod adapters;
+mod backends;
 mod chat;
 mod checkpoint;
 mod damage;

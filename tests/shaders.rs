@@ -23,7 +23,7 @@ fn named(name: &str) -> Option<&'static Kernel> {
 }
 
 /// The kernels that need more than the baseline: [`GpuOptions::cooperative`] asks for it.
-const COOPERATIVE: [&str; 4] =
+pub(crate) const COOPERATIVE: [&str; 4] =
     ["matmul_cooperative", "attention_cooperative", "ssd_states_cooperative", "ssd_output_cooperative"];
 
 pub(crate) fn validate(source: &str) -> Result<(Module, ModuleInfo), String> {
@@ -48,7 +48,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static Kernel, Reduction, Module)
 }
 
 /// Every kernel with each way of summing and of keeping keys and values.
-fn sources() -> impl Iterator<Item = (&'static Kernel, Reduction, String)> {
+pub(crate) fn sources() -> impl Iterator<Item = (&'static Kernel, Reduction, String)> {
     let kinds = [Reduction::Workgroup, Reduction::Subgroup];
     let variants = kinds.into_iter().flat_map(|reduction| KvType::ALL.map(|kv| (reduction, kv)));
     let variants: Vec<_> = variants.collect();

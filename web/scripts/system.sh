@@ -5,6 +5,7 @@
 #   browser  Chromium
 #   firefox  Firefox, for tests
 #   llama    llama.cpp's server, for tests
+#   spirv    spirv-val, for tests
 . "$(dirname "$0")/common.sh"
 
 for what in "$@"; do
@@ -48,6 +49,10 @@ for what in "$@"; do
                 --require-hashes --target .tools/llama -r web/scripts/llama.txt ||
                 die "llama.cpp's server could not be installed: it wants Python 3.10 or newer, on Linux or a Mac with Apple's processor"
         fi
+        ;;
+    spirv)
+        command -v spirv-val >/dev/null || (apt_install spirv-tools) ||
+            die "spirv-val is missing: install spirv-tools (on a Mac: brew install spirv-tools)"
         ;;
     *) die "system.sh: unknown part $what" ;;
     esac

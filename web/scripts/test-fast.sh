@@ -2,7 +2,7 @@
 # What needs neither a GPU nor a browser: formatting, lints, types, and the tests that only compute. Stops at the first failure.
 . "$(dirname "$0")/common.sh"
 
-sh web/scripts/system.sh native llama
+sh web/scripts/system.sh native llama spirv
 # Types come from the built package, and sizes from the built page.
 make --no-print-directory page
 
@@ -14,7 +14,7 @@ step "tests without a GPU"
 tests="cargo test --release --workspace --exclude peregrine-web"
 $tests --lib --bins -- --skip after_a_loss_the_model_is_loaded_again
 # Modules of tests/all.rs: those that compute here, and those that open a device.
-without="chat checkpoint family fuzz jinja sampling shaders signatures synth text tokens vocabulary"
+without="backends chat checkpoint family fuzz jinja sampling shaders signatures synth text tokens vocabulary"
 with="adapters damage drawing fidelity footprint gptq grammar limits mixes model saved selfcheck session snapshots unchanged"
 filters=
 for module in $(sed -n 's/^mod \([a-z_]*\);$/\1/p' tests/all.rs); do

@@ -6,7 +6,7 @@
 sh web/scripts/system.sh native vulkan
 # Without these everything else can be tested; what needs them fails.
 missing=
-for part in browser firefox llama; do sh web/scripts/system.sh $part || missing="$missing $part"; done
+for part in browser firefox llama spirv; do sh web/scripts/system.sh $part || missing="$missing $part"; done
 make --no-print-directory web/node_modules/.package-lock.json
 
 logs=target/test-logs
