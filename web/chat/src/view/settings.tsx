@@ -3,7 +3,6 @@
 import { PRESETS, RANGES, SAMPLING, within, type Settings } from "../app/settings.js";
 import { useApp } from "../app/app.js";
 import { LANGUAGES, number, t, type Key } from "../i18n/index.js";
-import { Dialog } from "./parts.js";
 
 type NumberField = keyof typeof RANGES;
 
@@ -152,11 +151,11 @@ function Memory() {
   );
 }
 
-export function SettingsDialog() {
+export function SettingsSheet() {
   const { settings } = useApp();
   const { instructions } = settings.value;
   return (
-    <Dialog name="settings" title={t("settings.title")} close={t("settings.close")}>
+    <>
       <Answers />
       <fieldset>
         <legend id="instructions-legend">{t("settings.instructions")}</legend>
@@ -195,6 +194,6 @@ export function SettingsDialog() {
           </label>
         )}
       </fieldset>
-    </Dialog>
+    </>
   );
 }
