@@ -296,6 +296,11 @@ test("on a full disk, states of the engine go before a message does", async () =
   assert.equal(states, 0);
   states = 2;
   assert.deepEqual(await store.import(file), { added: 1, merged: 0, messages: 0, unchanged: 0 });
+  const bulkPut = db.sources.bulkPut.bind(db.sources);
+  Object.assign(db.sources, { bulkPut: full(bulkPut) });
+  states = 2;
+  await keepSources(db, "x", [{ id: "d", document: { name: "a.txt", kind: "text", text: "all of it", warnings: [] } }]);
+  assert.equal((await db.sources.get("d")).document.text, "all of it", "nor does a document");
   Object.assign(db.messages, { add: async () => Promise.reject(new DOMException("no room", "QuotaExceededError")) });
   await assert.rejects(store.ask({ chat: "x", parent: null, content: "three" }), { name: "QuotaExceededError" }, "where there is nothing to go");
 });

@@ -7,7 +7,7 @@ import { liveQuery, type Observable } from "dexie";
 import type { Database } from "./database.js";
 import type { Exported, Imported } from "./exchange.js";
 import { importInto, type ImportReport } from "./merge.js";
-import { leaveDocuments } from "./states.js";
+import { leaveDocuments, withRoom } from "./states.js";
 import { Tree } from "./tree.js";
 import { newId, titleOf, type Attachment, type Chat, type Conversation, type Ending, type Message } from "./types.js";
 
@@ -84,18 +84,9 @@ export class Store {
     return found.filter((conversation) => conversation !== undefined);
   }
 
-  /** On a full disk, what the engine had read of conversations goes first: that can be read again. */
-  async #write<T>(act: () => Promise<T>): Promise<T> {
+  #write<T>(act: () => Promise<T>): Promise<T> {
     const { db } = this;
-    const write = () => db.transaction("rw", db.chats, db.messages, db.gone, db.sources, act);
-    try {
-      return await write();
-    } catch (error) {
-      const { name, inner } = error as { name?: string; inner?: { name?: string } };
-      if (![name, inner?.name].includes("QuotaExceededError") || (await db.states.count()) === 0) throw error;
-      await db.states.clear();
-      return write();
-    }
+    return withRoom(db, () => db.transaction("rw", db.chats, db.messages, db.gone, db.sources, act));
   }
 
   /** Puts back what the browser has lost of a conversation; what is there stays as it is. */

@@ -9,6 +9,7 @@ import { needOf } from "../app/footprint.js";
 import { isSame, type Choice } from "../app/models.js";
 import { license, OFFERS, RECOMMENDED, type Offer } from "../app/offers.js";
 import { bytes, number, parameters, t } from "../i18n/index.js";
+import { useLive } from "./live.js";
 import { HeaderCheck, needWords, verdictOf } from "./need.js";
 import { ServerSection } from "./server.js";
 
@@ -263,6 +264,7 @@ export function ModelsSheet() {
   const info = app.models.where.value;
   const isHardware = info !== undefined && info.where !== "server" && info.device.software === false;
   const kept = storage.value;
+  const read = useLive(async ({ db }) => (await db.states.toArray()).reduce((sum, { state }) => sum + state.size, 0)) ?? 0;
   if (asked) {
     const room = kept && kept.quota > 0 ? kept.quota - kept.usage : undefined;
     return <Ask offer={asked} room={room} answer={(yes) => (yes ? load({ kind: "remote", model: asked.model }) : (asking.value = undefined))} />;
@@ -311,7 +313,7 @@ export function ModelsSheet() {
         </section>
       )}
       <p class="help" id="storage">
-        {kept && `${t("models.storage", { usage: bytes(kept.usage) })} ${t(kept.persisted ? "models.kept" : "models.notKept")}`}
+        {kept && [t("models.storage", { usage: bytes(kept.usage) }), read > 0 && t("models.states", { bytes: bytes(read) }), t(kept.persisted ? "models.kept" : "models.notKept")].filter(Boolean).join(" ")}
       </p>
       {kept?.persisted === false && (
         <button type="button" class="plain" id="keep" onClick={() => void persist().then((granted) => changed(t(granted ? "models.keeps" : "models.keepsNot")))}>
