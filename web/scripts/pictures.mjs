@@ -1,5 +1,5 @@
 /**
- * Draws anew what is drawn of the page: its icons, and with `--page` the screenshots of the README, of the built page with the embedded
+ * Draws anew what is drawn of the page: its icons, or with `--page` the screenshots of the README, of the built page with the embedded
  * model. Needs the browser that tests need.
  */
 
@@ -42,8 +42,8 @@ const CHATS = [
 ];
 
 /** A page with these chats, the first of them open. */
-async function open(address, { scheme = "light", width = 1200, height = 800, language = null }) {
-  const page = await browser.newPage({ viewport: { width, height }, colorScheme: scheme, reducedMotion: "reduce", locale: "en-GB" });
+async function open(address, { scheme = "light", language = null }) {
+  const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, colorScheme: scheme, reducedMotion: "reduce", locale: "en-GB" });
   await page.addInitScript((language) => localStorage.setItem("peregrine.settings", JSON.stringify({ language })), language);
   await page.goto(address);
   await page.locator("body.ready").waitFor({ timeout: 240_000 });
@@ -64,27 +64,22 @@ async function webp(page, file, quality) {
   writeFileSync(file, Buffer.from(data, "base64"));
 }
 
-await icons();
-const at = process.argv.indexOf("--all");
-if (process.argv.includes("--page") || at > 0) {
+/** How it looks, and on which widths. */
+const LOOKS = { light: {}, dark: { scheme: "dark" }, arabic: { language: "ar" } };
+const SIZES = [[1440, 900], [768, 1024], [360, 740]];
+
+if (process.argv.includes("--page")) {
   const { server, address } = await listen(serveFolder(path("../chat/dist")), 0);
-  for (const scheme of ["light", "dark"]) {
-    const page = await open(address, { scheme });
-    await webp(page, path(`../../docs/page-${scheme}.webp`), 82);
-    await page.close();
-  }
-  // For people who look at every width: into a folder that they name.
-  if (at > 0) {
-    const folder = process.argv[at + 1];
-    for (const [name, more] of [["light", {}], ["dark", { scheme: "dark" }], ["arabic", { language: "ar" }]]) {
-      for (const [width, height] of [[360, 740], [768, 1024], [1440, 900]]) {
-        const page = await open(address, { ...more, width, height });
-        await page.screenshot({ path: `${folder}/${name}-${width}.png` });
-        await page.close();
-      }
+  for (const [name, look] of Object.entries(LOOKS)) {
+    const page = await open(address, look);
+    for (const [width, height] of SIZES) {
+      await page.setViewportSize({ width, height });
+      await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+      await webp(page, path(`../../docs/page-${name}-${width}.webp`), 70);
     }
+    await page.close();
   }
   server.closeAllConnections();
   server.close();
-}
+} else await icons();
 await browser.close();

@@ -7,7 +7,7 @@ import type { Page } from "@playwright/test";
 import axe from "axe-core";
 import type * as Peregrine from "peregrine";
 import { fakeEngine } from "../fake.js";
-import { answers, answerText, beGreedy, expect, failure, golden, idsOf, MODEL_FILE, openReady, say, test, waitReady } from "../support.js";
+import { answers, answerText, beGreedy, expect, failure, golden, idsOf, MODEL_FILE, say, test, waitReady } from "../support.js";
 import { withLavapipe } from "../vulkan.mjs";
 
 const program = fileURLToPath(new URL("../../../target/release/peregrine", import.meta.url));
@@ -107,7 +107,7 @@ test("the chat page: a server answers where nothing fits, when the person agrees
     await page.goto(address);
     expect((await failure(page)).title).toBe("This browser has WebGPU, but no graphics card for it.");
     await page.getByRole("button", { name: "Use a server…" }).click();
-    const box = page.getByRole("textbox", { name: "Address" });
+    const box = page.getByRole("textbox", { name: "Address", exact: true });
     await expect(box).toBeFocused();
     const note = page.locator("#server-note");
     await box.fill("https://llm.example/v1");
@@ -150,7 +150,8 @@ test("the chat page: a server answers where nothing fits, when the person agrees
     await page.getByRole("button", { name: "Answer from it now" }).click();
     await waitReady(page);
     await marked();
-    await openReady(page, `${address}#/`);
+    await page.reload();
+    await waitReady(page);
     await expect(consent, "who has chosen it is not asked").toHaveCount(0);
     await marked();
     await page.setViewportSize({ width: 360, height: 640 });

@@ -320,8 +320,9 @@ test("saved chats that are dropped on the page are imported, and stand beside no
   await expect(page.locator(".attached li")).toHaveText([/data\.json\d+ tokens/]);
 });
 
-test("a document: the person chooses what of it is read, and sees the passages", async ({ page, site }) => {
-  await openReady(page, await site.start(fakeEngine()));
+test("a document: the person chooses what of it is read, sees the passages, and takes it along to another browser", async ({ page, site, browser }) => {
+  const address = await site.start(fakeEngine());
+  await openReady(page, address);
   const paragraphs = Array.from({ length: 12 }, (_, i) => `Paragraph ${i} is about ${i === 7 ? "the heron" : "nothing much"}. ${"It goes on. ".repeat(20)}`);
   await drop(page, "birds.txt", paragraphs.join("\n\n"));
   const choice = page.getByRole("combobox", { name: "What is read of birds.txt" });
@@ -335,6 +336,18 @@ test("a document: the person chooses what of it is read, and sees the passages",
   await expect(used.locator("summary")).toContainText(/birds\.txt \(\d+ of \d+ passages\)/);
   await used.locator("summary").click();
   await expect(used.locator(".passages")).toContainText("the heron");
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Export all" }).click()]);
+  const profile = await browser.newContext({ viewport: { width: 1300, height: 800 } });
+  const other = await profile.newPage();
+  await openReady(other, address);
+  await other.locator("#chats-file").setInputFiles(await download.path());
+  await titles(other).click();
+  const there = other.getByRole("combobox", { name: "What is read of birds.txt" });
+  await expect(there).toHaveValue("passages");
+  await there.selectOption("whole");
+  await expect(there, "the document came along").toHaveValue("whole");
+  await done(other, 0);
+  await profile.close();
   // What cannot be read as a whole says so.
   await drop(page, "long.txt", "word ".repeat(25_000));
   const long = page.getByRole("combobox", { name: "What is read of long.txt" });

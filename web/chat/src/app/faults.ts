@@ -75,3 +75,7 @@ export function faultOf(error: PeregrineError, what: "load" | "answer", ways: Wa
   const detail = error.code === "cancelled" ? "" : error.message;
   return { title: titleOf(error, what), advice: adviceOf(error, what), detail, ways };
 }
+
+const SERVED = new Set<Code>(["no-webgpu", "no-gpu", "no-worker", "no-wasm", "self-check", "gpu", "device-lost", "out-of-memory"]);
+/** Whether it is what a device cannot, and a server might. */
+export const mayBeServed = ({ code }: PeregrineError): boolean => SERVED.has(code);

@@ -4,15 +4,16 @@ import { batch, signal, type ReadonlySignal } from "@preact/signals";
 import { createEngine, ModelFileError, OutOfMemoryError, PeregrineError, type EngineInfo, type EngineOptions, type Progress, type ServerInfo } from "peregrine";
 import "peregrine/embedded";
 import { number, t } from "../i18n/index.js";
+import { Bar } from "./bar.js";
+import { lastChoice, rememberChoice, type Choice } from "./choice.js";
 import type { Answerer } from "./engine.js";
-import { asOurs, faultOf, type Fault, type Way } from "./faults.js";
+import { asOurs, faultOf, mayBeServed, type Fault, type Way } from "./faults.js";
 import { announce } from "./notices.js";
 import { isSameModel, leftDownload, rememberDownload, type Paused } from "./paused.js";
 import { keptServer } from "./server.js";
 import type { Settings } from "./settings.js";
 
-/** What a person has chosen. */
-export type Choice = { kind: "embedded" } | { kind: "file"; file: File } | { kind: "remote"; model: string } | { kind: "server" };
+export { isSame, type Choice } from "./choice.js";
 
 /** A loading that is going on. */
 export interface Loading {
@@ -32,34 +33,6 @@ export interface Consent {
   answer: (yes: boolean) => void;
 }
 
-const KEY = "peregrine.model";
-/** What stands there where a server was chosen; no model has this name. */
-const SERVER = "server:";
-
-/** What was chosen last; files cannot be opened again without the person. */
-function lastChoice(): Choice {
-  try {
-    const model = localStorage.getItem(KEY);
-    if (model === SERVER) return { kind: keptServer() ? "server" : "embedded" };
-    return model ? { kind: "remote", model } : { kind: "embedded" };
-  } catch {
-    return { kind: "embedded" };
-  }
-}
-
-function rememberChoice(choice: Choice): void {
-  try {
-    if (choice.kind === "remote" || choice.kind === "server") localStorage.setItem(KEY, choice.kind === "remote" ? choice.model : SERVER);
-    else localStorage.removeItem(KEY);
-  } catch {
-    // The next visit begins with the embedded model then.
-  }
-}
-
-/** Whether two choices are the same model. */
-export const isSame = (a: Choice, b: Choice): boolean =>
-  a.kind === b.kind && (a.kind !== "remote" || a.model === (b as typeof a).model) && (a.kind !== "file" || a.file === (b as typeof a).file);
-
 /** What the models ask of the rest of the page. */
 export interface Hooks {
   settings: ReadonlySignal<Settings>;
@@ -73,30 +46,6 @@ export interface Hooks {
   openFile: () => void;
   /** Chooses how many tokens a conversation may have. */
   setContext: (tokens: number) => void;
-}
-
-/** What a device cannot, and a server might. */
-const CAN_SERVE = new Set<PeregrineError["code"]>(["no-webgpu", "no-gpu", "no-worker", "no-wasm", "self-check", "gpu", "device-lost", "out-of-memory"]);
-
-/** How far a loading is, from 0 to 1; it never goes back. */
-class Bar {
-  #value = 0;
-  #arriving = false;
-
-  after(progress: Progress): number {
-    // A download takes longest, so the bar follows it; what is on the disk is there at once, then preparing the GPU takes longest.
-    let now = 0;
-    if (progress.phase === "download") {
-      this.#arriving ||= progress.rate > 0 && progress.loaded < progress.total && progress.total > 50e6;
-      now = this.#arriving && progress.total > 0 ? (0.9 * progress.loaded) / progress.total : 0;
-    } else if (progress.phase === "upload" && !this.#arriving) {
-      now = (0.3 * progress.loaded) / Math.max(progress.total, 1);
-    } else if (progress.phase === "compile") {
-      const from = this.#arriving ? 0.9 : 0.3;
-      now = from + ((1 - from) * progress.done) / Math.max(progress.total, 1);
-    }
-    return (this.#value = Math.max(this.#value, now));
-  }
 }
 
 /** The models of the page. */
@@ -180,6 +129,18 @@ export class Models {
     } catch (error) {
       if (this.#current === mine) this.#fail(asOurs(error), choice);
     }
+  }
+
+  /** No server answers any more: back to the device. */
+  leaveServer(): void {
+    const { value: engine } = this.engine;
+    if (!engine || this.where.value?.where !== "server") return;
+    batch(() => {
+      this.engine.value = undefined;
+      this.where.value = undefined;
+    });
+    void this.#hooks.idle().then(() => engine.dispose());
+    void this.load({ kind: "embedded" });
   }
 
   #take(engine: Answerer, choice: Choice): void {
@@ -318,7 +279,7 @@ export class Models {
       };
       shorter.push({ label: t("way.context", { tokens: number(tokens) }), go });
     }
-    const server: Way[] = CAN_SERVE.has(error.code) && !keptServer() ? [{ label: t("way.server"), go: () => this.#hooks.openServer() }] : [];
+    const server: Way[] = mayBeServed(error) && !keptServer() ? [{ label: t("way.server"), go: () => this.#hooks.openServer() }] : [];
     if (engine.value) {
       const keep: Way = { label: t("way.keep", { name: engine.value.info.model.name }), go: () => (this.fault.value = undefined) };
       return error instanceof ModelFileError ? [keep, open, other] : error.code === "cancelled" ? [again, keep] : [...shorter, keep, again, other, ...server];

@@ -12,14 +12,15 @@ import { t } from "../i18n/index.js";
 /** What an address looks like. */
 const EXAMPLE = "http://localhost:8080/v1";
 
-/** Names of the models that a server has. @throws PeregrineError */
-async function modelsOf({ address, apiKey }: Omit<Server, "model">): Promise<string[]> {
+/** Names of the models that a server has, or what it says instead. */
+async function modelsOf({ address, apiKey }: Omit<Server, "model">): Promise<string[] | { problem: string }> {
   const server = { baseURL: address, model: "?", when: "always" as const, ...(apiKey && { apiKey }) };
   const engine = await createEngine({ model: "embedded", server, onWhere: () => true, logLevel: "off" });
   const answer = await engine.fetch("/v1/models").finally(() => engine.dispose());
-  const { data = [], error } = (await answer.json()) as { data?: { id: string }[]; error?: { message: string } };
-  if (!answer.ok) throw new Error(error?.message ?? String(answer.status));
-  return data.map(({ id }) => id);
+  const { data = [], error } = (await answer.json()) as { data?: { id: string }[]; error?: { message: string; code: string } };
+  if (answer.ok) return data.map(({ id }) => id);
+  const title = t(error?.code === "server_unreachable" ? "error.server-unreachable" : "error.server-failed");
+  return { problem: `${title} ${error?.message ?? answer.status}` };
 }
 
 /** What is wrong with an address, or the server that it is of. */
@@ -28,12 +29,9 @@ async function serverOf(address: string, name: string, apiKey: string): Promise<
   if (!url) return { problem: t("server.wrongAddress", { example: EXAMPLE }) };
   if (!mayReach(url)) return { problem: t("server.forbidden", { origin: url.origin }) };
   const server = { address: url.href, ...(apiKey && { apiKey }) };
-  let models: string[];
-  try {
-    models = await modelsOf(server);
-  } catch (error) {
-    return { problem: t("server.failed", { why: asOurs(error).message.replace(/^Error: /, "") }) };
-  }
+  // A key that no header can carry is refused before anybody is asked.
+  const models = await modelsOf(server).catch((error: unknown) => ({ problem: `${t("error.settings")} ${asOurs(error).message}` }));
+  if ("problem" in models) return models;
   const model = name || models[0];
   return model === undefined ? { problem: t("server.noModel") } : { server: { ...server, model }, models };
 }
@@ -41,6 +39,7 @@ async function serverOf(address: string, name: string, apiKey: string): Promise<
 export function ServerSection() {
   const app = useApp();
   const kept = useSignal(keptServer());
+  const opened = useSignal(kept.peek() !== undefined || app.toServer.peek());
   const note = useSignal("");
   const busy = useSignal(false);
   const models = useSignal<readonly string[]>([]);
@@ -72,7 +71,7 @@ export function ServerSection() {
       app.dialog.value = undefined;
       void app.models.load({ kind: "server" });
     } else if (choice.value.kind === "server") {
-      void app.models.load({ kind: "embedded" });
+      app.models.leaveServer();
     } else if (!engine.value) {
       app.dialog.value = undefined;
       void app.models.load();
@@ -84,11 +83,11 @@ export function ServerSection() {
     note.value = t("server.forgotten");
     for (const { current } of [address, name, key]) if (current) current.value = "";
     address.current?.focus();
-    if (app.models.where.value?.where === "server") void app.models.load({ kind: "embedded" });
+    app.models.leaveServer();
   };
   const { value: server } = kept;
   return (
-    <details class="further" id="server" ref={part} open={server !== undefined || app.toServer.peek()}>
+    <details class="further" id="server" ref={part} open={opened.value} onToggle={(event) => (opened.value = event.currentTarget.open)}>
       <summary>{t("server.title")}</summary>
       <form class="plain-form" onSubmit={(event) => (event.preventDefault(), void take(true))}>
         <p class="help" id="server-about">
