@@ -16,7 +16,7 @@ test("an address as people write it", () => {
   assert.equal(read("http://127.0.0.1:8080/"), "http://127.0.0.1:8080/v1");
   assert.equal(read("http://[::1]:8080/v1"), "http://localhost:8080/v1", "policies cannot name it");
   assert.equal(read("https://llm.example/api/v1"), "https://llm.example/api/v1");
-  for (const wrong of ["", "javascript:alert(1)", "file:///etc", "http://", "http://me:secret@localhost/v1", "http://localhost/#v1"]) assert.equal(read(wrong), undefined, wrong);
+  for (const wrong of ["", "not an address", "javascript:alert(1)", "file:///etc", "http://", "http://me:secret@localhost/v1", "http://localhost/#v1"]) assert.equal(read(wrong), undefined, wrong);
 });
 
 test("what the page's own policy allows", () => {

@@ -20,6 +20,8 @@ export function mayReach(url: URL): boolean {
 
 /** The address of an API that a person has written; undefined where it is none. */
 export function apiAddress(written: string): URL | undefined {
+  // Some browsers make a host of words.
+  if (/\s/.test(written)) return undefined;
   const text = /^[a-z]+:\/\//i.test(written) ? written : `http://${written}`;
   if (!URL.canParse(text)) return undefined;
   const url = new URL(text);
