@@ -32,9 +32,8 @@
 //! | [`adapter`] | LoRA beside the weights: PEFT's folders, GGUF adapters |
 //! | [`state`], [`session`] | what a conversation leaves behind; prefill, decode, stopping |
 //! | [`tokenizer`], [`text`], [`chat`], [`sampling`] | text in and out |
-//! | [`mod@reference`], [`check`], [`fidelity`], [`perplexity`], [`profile`] | the CPU twin, and two comparisons with it; how well a text is foretold; where a GPU's time goes |
+//! | [`mod@reference`], [`inspect`] | the CPU twin; a step looked at from inside, to be compared with it |
 //! | [`selfcheck`] | the pipelines that a model will use, tried on the device before the first answer |
-//! | [`quantize`], [`synth`] | making GGUF files: from other files, from random numbers |
 //!
 //! # Five ideas
 //!
@@ -52,27 +51,22 @@
 
 pub mod adapter;
 pub mod chat;
-pub mod check;
 pub mod checkpoint;
 pub mod config;
 pub mod constraint;
 pub mod error;
-pub mod fidelity;
 pub use peregrine_formats as format;
 pub mod gpu;
+pub mod inspect;
 pub mod kernels;
 pub mod model;
 pub mod ops;
-pub mod perplexity;
 pub mod plan;
-pub mod profile;
-pub mod quantize;
 pub mod reference;
 pub mod sampling;
 pub mod selfcheck;
 pub mod session;
 pub mod state;
-pub mod synth;
 pub mod text;
 pub mod tokenizer;
 pub mod weights;

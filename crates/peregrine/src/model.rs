@@ -244,6 +244,11 @@ impl Model {
         &self.gpu
     }
 
+    /// Its pipelines.
+    pub fn pipelines(&self) -> &Pipelines {
+        &self.pipelines
+    }
+
     /// Most tokens in a step.
     pub fn chunk(&self) -> u32 {
         self.chunk

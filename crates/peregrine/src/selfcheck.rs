@@ -18,13 +18,13 @@ use sha2::{Digest, Sha256};
 
 use self::stages::Stages;
 use self::variants::variants;
-use crate::check::{Comparison, TOLERANCE_F16, spread_ids};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::{Access, Gpu, GpuOptions, Instant};
+use crate::inspect::{Comparison, TOLERANCE_F16, spread_ids};
 use crate::model::{LoadOptions, Progress};
-use crate::sampling::{Sampler, SamplingOptions};
-use crate::session::{Engine, Session};
+use crate::sampling::SamplingOptions;
+use crate::session::{Engine, Session, spread_logits};
 use crate::state::KvType;
 
 /// What is known of ways to drive a device: by key, `None` where results are right, else what was wrong first. Keep it between runs, so
@@ -323,32 +323,14 @@ async fn all_layers(session: &mut Session, ids: &[u32]) -> Result<Comparison> {
     Ok(Comparison { tolerance, ..both })
 }
 
-/// Tokens that are drawn at a temperature.
-const DRAWS: u64 = 2;
-
 /// Draws on the GPU against the host's, from logits of a trained model's size.
 async fn draws(session: &mut Session) -> Result<Option<Comparison>> {
-    let model = session.engine().model();
-    let (vocab_size, weighted) = (model.config().vocab_size, model.draws_at_temperatures());
-    let logits: Vec<f32> = (0..u64::from(vocab_size))
-        .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 20) as f32 - 8.0)
-        .collect();
-    let drawn = SamplingOptions { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, ..SamplingOptions::default() };
-    let all = [Some(SamplingOptions::greedy()), weighted.then_some(drawn)];
-    for options in all.into_iter().flatten() {
-        let mut sampler = Sampler::new(options.clone())?;
-        for n in 0..if options.is_greedy() { 1 } else { DRAWS } {
-            let expected = sampler.sample(&logits, &[])?;
-            let found = match session.draw_on_gpu(&logits, &options, n, None).await {
-                Ok(found) => found,
-                Err(Error::Sampling { .. }) => u32::MAX,
-                Err(error) => return Err(error),
-            };
-            if found != expected {
-                let stage = if options.is_greedy() { "sample, the likeliest token" } else { "sample, a drawn token" };
-                return Ok(Some(Comparison::of(stage, 1, &[found as f32], &[expected as f32])));
-            }
-        }
-    }
-    Ok(None)
+    let logits = spread_logits(session.engine().config().vocab_size);
+    let options =
+        SamplingOptions { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, ..SamplingOptions::default() };
+    let wrong = session.first_wrong_draw(&logits, &options, None).await?;
+    Ok(wrong.map(|wrong| {
+        let stage = if wrong.is_greedy { "sample, the likeliest token" } else { "sample, a drawn token" };
+        Comparison::of(stage, 1, &[wrong.found as f32], &[wrong.expected as f32])
+    }))
 }

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
+pub(crate) use self::drawing::spread_logits;
 use self::kept::Snapshots;
 pub use self::snapshots::Snapshot;
 use crate::adapter::Registry;

@@ -6,22 +6,18 @@
 
 pub mod gguf;
 pub mod gguf_value;
-pub mod gguf_write;
 #[cfg(not(target_arch = "wasm32"))]
 mod gptq;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod http;
 pub mod hub;
-pub(crate) mod names;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod part_file;
+pub mod names;
 mod remembered;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod safetensors;
 pub mod source;
 pub mod split;
 mod tokenizer_data;
-pub(crate) mod tokenizer_export;
 #[cfg(not(target_arch = "wasm32"))]
 mod tokenizer_files;
 
@@ -31,8 +27,6 @@ use std::rc::Rc;
 #[cfg(not(target_arch = "wasm32"))]
 pub use self::http::HttpSource;
 use self::names::{Expected, expected};
-#[cfg(not(target_arch = "wasm32"))]
-pub use self::part_file::PartFile;
 #[cfg(not(target_arch = "wasm32"))]
 pub use self::source::FileSource;
 pub use self::source::{MemorySource, Source};
@@ -315,6 +309,11 @@ impl Checkpoint {
         stored == "rope_freqs.weight"
             || stored.ends_with(".inv_freq")
             || stored == "lm_head.weight" && self.config.tie_word_embeddings
+    }
+
+    /// A GGUF file's fields, but for the vocabulary: their names and their bytes as they are there.
+    pub fn fields(&self) -> &[(String, Vec<u8>)] {
+        &self.kept
     }
 
     /// All tensors, in the order of use.

@@ -1,13 +1,58 @@
-//! Draws of the GPU from given logits: for tests and `check`.
+//! Draws of the GPU from given logits, and whether they are the host's.
 
 use super::Session;
 use crate::constraint::mask_words;
 use crate::error::{Error, Result};
 use crate::plan::{Draw, Needed, Step};
-use crate::sampling::{Drawing, SamplingOptions};
+use crate::sampling::{Drawing, Sampler, SamplingOptions};
 use crate::state::Ends;
 
+/// Tokens that are drawn at a temperature.
+const DRAWS: u64 = 2;
+
+/// A draw of the GPU that is not the host's.
+pub(crate) struct WrongDraw {
+    /// Whether it was to be the likeliest token.
+    pub is_greedy: bool,
+    /// The GPU's token; `u32::MAX` where it has found a logit that is no number.
+    pub found: u32,
+    /// The host's.
+    pub expected: u32,
+}
+
+/// Logits spread as a trained model's are.
+pub(crate) fn spread_logits(vocab_size: u32) -> Vec<f32> {
+    let logit = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 20) as f32 - 8.0;
+    (0..u64::from(vocab_size)).map(logit).collect()
+}
+
 impl Session {
+    /// Draws from `logits` under a mask or without one: the likeliest token and, where the GPU draws at temperatures, some with
+    /// `options`. The first that is not the host's. Where the host finds nothing to draw, nothing is compared.
+    pub(crate) async fn first_wrong_draw(
+        &mut self,
+        logits: &[f32],
+        options: &SamplingOptions,
+        mask: Option<&[u32]>,
+    ) -> Result<Option<WrongDraw>> {
+        let weighted = self.engine.model.draws_at_temperatures();
+        for options in [Some(&SamplingOptions::greedy()), weighted.then_some(options)].into_iter().flatten() {
+            let (mut sampler, is_greedy) = (Sampler::new(options.clone())?, options.is_greedy());
+            for n in 0..if is_greedy { 1 } else { DRAWS } {
+                let Ok(expected) = sampler.sample_masked(logits, &[], mask) else { continue };
+                let found = match self.draw_on_gpu(logits, options, n, mask).await {
+                    Ok(found) => found,
+                    Err(Error::Sampling { .. }) => u32::MAX,
+                    Err(error) => return Err(error),
+                };
+                if found != expected {
+                    return Ok(Some(WrongDraw { is_greedy, found, expected }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Draw number `n` by the GPU from `logits`, at most \[V\] of them; biases and penalties are not for the GPU and left out.
     /// Where there is a `mask`, only from the tokens that it allows ([`mask_words`](crate::constraint::mask_words) of the logits).
     /// The session's states stay as they are, its logits on the GPU do not.

@@ -12,13 +12,13 @@ use std::io::Write;
 use self::fields::Description;
 pub use self::types::QuantType;
 pub(crate) use self::types::choose;
-use crate::adapter::{Adapter, Delta, Projection};
-use crate::checkpoint::gguf_write::{ALIGNMENT, GgufHeader};
-use crate::checkpoint::names::{Bake, Expected, expected};
-use crate::checkpoint::{Checkpoint, Container, TensorInfo};
-use crate::config::Config;
-use crate::format::{Format, FormatSpec};
-use crate::{Error, Result};
+use crate::gguf::{ALIGNMENT, GgufHeader};
+use peregrine::adapter::{Adapter, Delta, Projection};
+use peregrine::checkpoint::names::{Bake, Expected, expected, multipliers};
+use peregrine::checkpoint::{Checkpoint, Container, TensorInfo};
+use peregrine::config::Config;
+use peregrine::format::{Format, FormatSpec};
+use peregrine::{Error, Result};
 
 /// Values that are converted at a time: bounds the memory, whatever the tensor.
 const PIECE: u64 = 1 << 22;
@@ -135,7 +135,7 @@ pub async fn merge_to_file(
     options: &QuantizeOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
-    let mut file = crate::checkpoint::PartFile::create(path)?;
+    let mut file = crate::part_file::PartFile::create(path)?;
     let written = merge(input, adapters, file.out(), options, progress).await;
     file.finish(written)
 }
@@ -157,7 +157,7 @@ fn describe<'a>(input: &'a Checkpoint, options: &'a QuantizeOptions) -> Descript
         target: options.target,
         tokenizer: &input.tokenizer,
         chat_template: input.chat_template.as_deref(),
-        kept: &input.kept,
+        kept: input.fields(),
     }
 }
 
@@ -190,30 +190,6 @@ fn tensors(input: &Checkpoint) -> Result<Vec<(Expected, &TensorInfo)>> {
         list.push((wanted, input.tensor(&name)?));
     }
     Ok(list)
-}
-
-/// The multipliers of a row of a tensor, to be applied one after the other in f32, as the field's converter does.
-pub(crate) fn multipliers(config: &Config, bake: Bake, row: u64) -> [f32; 2] {
-    match bake {
-        Bake::Embedding => [config.embedding_multiplier, 1.0],
-        Bake::LmHead => [config.lm_head_multiplier, 1.0],
-        Bake::AttentionIn => [config.attention_in_multiplier, 1.0],
-        Bake::Key => [config.key_multiplier, config.attention_in_multiplier],
-        Bake::AttentionOut => [config.attention_out_multiplier, 1.0],
-        Bake::SsmOut => [config.ssm_out_multiplier, 1.0],
-        Bake::Gate => [config.mlp_multipliers[0], 1.0],
-        Bake::Down => [config.mlp_multipliers[1], 1.0],
-        Bake::A | Bake::Matrix | Bake::Small => [1.0, 1.0],
-        Bake::SsmIn => {
-            let (inner, state) = (config.mamba_d_ssm, config.mamba_n_groups * config.mamba_d_state);
-            let mut end = 0;
-            let section = [inner, inner, state, state].into_iter().position(|rows| {
-                end += u64::from(rows);
-                row < end
-            });
-            [config.ssm_in_multiplier, config.ssm_multipliers[section.unwrap_or(4)]]
-        }
-    }
 }
 
 /// Rows of one tensor: read, multiplied, in the new format.

@@ -1,14 +1,13 @@
 //! One step: the stages of the plan in its order, each compared with its twin.
 
-use super::runner::{Runner, misplaced, missing};
-use super::{Comparison, kept};
-use crate::checkpoint::Checkpoint;
-use crate::error::Result;
-use crate::ops::Op;
-use crate::plan::Stage;
-use crate::reference::kernels::{self, LayerState};
-use crate::reference::model::{self, Layer};
-use crate::session::Session;
+use peregrine::Result;
+use peregrine::checkpoint::Checkpoint;
+use peregrine::inspect::{Comparison, LayerStates, Runner, misplaced, missing, round_like_the_gpu};
+use peregrine::ops::Op;
+use peregrine::plan::Stage;
+use peregrine::reference::kernels::{self, LayerState};
+use peregrine::reference::model::{self, Layer};
+use peregrine::session::Session;
 
 /// Reads `ids` in one step, and compares all of it.
 pub(super) async fn step(
@@ -18,10 +17,9 @@ pub(super) async fn step(
     states: &mut [LayerState],
     on_result: &mut dyn FnMut(&Comparison),
 ) -> Result<()> {
-    let _turn = session.turn().await;
-    let step = session.begin_step(ids, 1)?;
-    let stages = session.plan(step.tokens > 1).stages();
-    let mut walk = Walk { runner: Runner::new(session, step), checkpoint, ids, normed: None, on_result };
+    let runner = Runner::begin(session, ids).await?;
+    let stages = runner.plan().stages();
+    let mut walk = Walk { runner, checkpoint, ids, normed: None, on_result };
     for stages in stages.chunk_by(|a, b| a.layer == b.layer) {
         match stages[0].layer {
             Some(layer) => walk.layer(layer, stages, &mut states[layer as usize]).await?,
@@ -35,8 +33,7 @@ pub(super) async fn step(
             return Err(missing(op));
         }
     }
-    session.end_step(&step);
-    session.remember(ids);
+    walk.runner.end();
     Ok(())
 }
 
@@ -107,18 +104,19 @@ impl Walk<'_> {
             self.runner.run(stage.op, stage.layer)?;
             found.push((*stage, self.runner.rows(stage.op).await?));
         }
-        let cache = self.runner.cache(i).await?;
+        let left = self.runner.copied_states(i, None).arrive(self.runner.session().engine().model().gpu()).await?;
         let target = *self.runner.session().engine().model().target();
         let keep = |values: bool, at: usize, row: &mut [f32]| {
-            let found = cache[usize::from(values)].get(at..at + row.len());
-            kept(target.kv, c.head_dim, target.cooperative, found, row);
+            let found = if values { &left.values } else { &left.keys }.get(at..at + row.len());
+            round_like_the_gpu(target.kv, c.head_dim, target.cooperative, found, row);
         };
         let trace = layer.forward(c, &input, self.runner.step().position, state, &keep);
         for (stage, rows) in found {
             let expected = trace.of(stage.op).ok_or_else(|| misplaced(stage))?;
             self.compare(stage, &rows, expected)?;
         }
-        self.compare_states(i, &cache, state).await
+        self.compare_states(i, &left, state);
+        Ok(())
     }
 
     /// Compares rows with `expected`, whose rows have the same sections without gaps.
@@ -141,21 +139,15 @@ impl Walk<'_> {
         Ok(())
     }
 
-    async fn compare_states(&mut self, layer: u32, cache: &[Vec<f32>; 2], expected: &LayerState) -> Result<()> {
-        let [keys, values] = cache;
-        let (session, step) = (self.runner.session(), *self.runner.step());
-        let (model, state) = (session.engine().model(), session.state());
-        let ssm = model.gpu.read(&state.layers[layer as usize].ssm, 0, expected.ssm.len() as u64).await?;
-        let end = step.position + step.tokens;
-        let conv = state.conv_columns(&model.gpu, &model.config, layer as usize, end).await?;
+    fn compare_states(&mut self, layer: u32, found: &LayerStates, expected: &LayerState) {
         for (name, found, expected) in [
-            ("keys", keys, &expected.keys),
-            ("values", values, &expected.values),
-            ("SSM state", &ssm, &expected.ssm),
-            ("convolution state", &conv, &expected.conv),
+            ("keys", &found.keys, &expected.keys),
+            ("values", &found.values, &expected.values),
+            ("SSM state", &found.ssm, &expected.ssm),
+            ("convolution state", &found.conv, &expected.conv),
         ] {
-            (self.on_result)(&Comparison::of(format!("layer {layer}, {name}"), step.tokens, found, expected));
+            let stage = format!("layer {layer}, {name}");
+            (self.on_result)(&Comparison::of(stage, self.runner.step().tokens, found, expected));
         }
-        Ok(())
     }
 }

@@ -18,13 +18,13 @@ use std::io::Write;
 pub use self::folder::{Store, synth_folder};
 pub use self::sizes::Size;
 use self::weights::Weights;
-use crate::checkpoint::gguf_write::{ALIGNMENT, Field, GgufHeader};
-use crate::checkpoint::names::{Bake, Expected, expected};
-use crate::config::Config;
-use crate::format::Format;
+use crate::gguf::{ALIGNMENT, Field, GgufHeader};
 use crate::quantize::fields::{self, Description};
 use crate::quantize::{QuantType, choose};
-use crate::{Error, Result};
+use peregrine::checkpoint::names::{Bake, Expected, expected};
+use peregrine::config::Config;
+use peregrine::format::Format;
+use peregrine::{Error, Result};
 
 /// Bytes that are made at a time, up to a row more.
 const PIECE: usize = 1 << 20;
@@ -173,7 +173,7 @@ pub fn synth(out: &mut dyn Write, options: &SynthOptions, progress: &mut dyn FnM
     })
 }
 
-/// As [`synth`], to a file. It gets its name only when it is complete. Several files are called as [`crate::checkpoint::split::names`]
+/// As [`synth`], to a file. It gets its name only when it is complete. Several files are called as [`peregrine::checkpoint::split::names`]
 /// says: `path` without its ending, `-00001-of-00003.gguf` and so on. The result is the name of the first.
 ///
 /// # Errors
@@ -198,7 +198,7 @@ pub fn synth_to_file(
             1 => path.to_path_buf(),
             count => format!("{}-{:05}-of-{count:05}.gguf", stem.display(), number + 1).into(),
         };
-        let mut part = crate::checkpoint::PartFile::create(&name)?;
+        let mut part = crate::part_file::PartFile::create(&name)?;
         let written = write(part.out(), file, &mut weights, &mut |bytes| {
             done += bytes;
             progress(done, total);

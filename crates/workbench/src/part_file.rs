@@ -5,7 +5,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::{Error, Result};
+use peregrine::{Error, Result};
 
 /// Links that are followed to where a file really is.
 const MAX_LINKS: usize = 40;

@@ -1,11 +1,11 @@
 //! The metadata of a converted file.
 
 use super::QuantType;
-use crate::Result;
-use crate::checkpoint::TokenizerData;
-use crate::checkpoint::gguf_write::{Field, GgufHeader};
-use crate::checkpoint::tokenizer_export::to_gguf;
-use crate::config::{ARCHITECTURE, Config};
+use crate::gguf::to_gguf;
+use crate::gguf::{Field, GgufHeader};
+use peregrine::Result;
+use peregrine::checkpoint::TokenizerData;
+use peregrine::config::{ARCHITECTURE, Config};
 
 /// What there is to say about a file.
 pub(crate) struct Description<'a> {

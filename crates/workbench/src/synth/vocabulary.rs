@@ -1,7 +1,7 @@
 //! A tokenizer for random models: it can encode and decode any text, and knows the tokens of ChatML.
 
-use crate::checkpoint::TokenizerData;
-use crate::tokenizer::byte_to_char;
+use peregrine::checkpoint::TokenizerData;
+use peregrine::tokenizer::byte_to_char;
 
 /// ChatML, with the beginning of text in front of the first message.
 pub(super) const CHAT_TEMPLATE: &str = concat!(

@@ -1,7 +1,7 @@
 //! How well a model foretells a text.
 
-use crate::error::{Error, Result};
-use crate::session::Session;
+use peregrine::session::Session;
+use peregrine::{Error, Result};
 
 /// What a text costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

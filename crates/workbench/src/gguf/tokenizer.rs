@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::TokenizerData;
-use crate::{Error, Result};
+use peregrine::checkpoint::TokenizerData;
+use peregrine::{Error, Result};
 
 /// How Llama 3 splits text, as its `tokenizer.json` says it; GGUF's `falcon-h1` splits the same way.
 pub(crate) const LLAMA3_SPLIT: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| \

@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-use crate::checkpoint::names::{Bake, Expected};
-use crate::config::Config;
-use crate::format::Format;
-use crate::{Error, Result};
+use peregrine::checkpoint::names::{Bake, Expected};
+use peregrine::config::Config;
+use peregrine::format::Format;
+use peregrine::{Error, Result};
 
 /// What a file is quantised to. The names are those of llama.cpp; matrices get the format, small tensors stay F32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

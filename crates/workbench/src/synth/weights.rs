@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::checkpoint::names::{Bake, Expected};
-use crate::config::Config;
-use crate::format::Format;
-use crate::sampling::{STEP, mix};
+use peregrine::checkpoint::names::{Bake, Expected};
+use peregrine::config::Config;
+use peregrine::format::Format;
+use peregrine::sampling::{STEP, mix};
 
 /// Values in a unit of a pool: whole blocks in every format. The rows of every official shape are whole units; others may end within one.
 const UNIT: usize = 256;

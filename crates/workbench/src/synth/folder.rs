@@ -8,13 +8,12 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 
 use super::{SynthOptions, Weights, argument, vocabulary};
-use crate::checkpoint::TokenizerData;
-use crate::checkpoint::names::{Bake, Expected, expected};
-use crate::checkpoint::tokenizer_export::LLAMA3_SPLIT;
-use crate::config::Config;
-use crate::format::Format;
-use crate::quantize::multipliers;
-use crate::{Error, Result};
+use crate::gguf::LLAMA3_SPLIT;
+use peregrine::checkpoint::TokenizerData;
+use peregrine::checkpoint::names::{Bake, Expected, expected, multipliers};
+use peregrine::config::Config;
+use peregrine::format::Format;
+use peregrine::{Error, Result};
 
 /// How a folder has its matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::format::Format;
+use peregrine::format::Format;
 
 /// Where tensors begin: every offset is a multiple of this.
 pub const ALIGNMENT: u64 = 32;

@@ -2,37 +2,55 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Reading};
+use crate::model::turns::Turn;
 use crate::ops::{Op, Section, Written};
-use crate::plan::{Dispatch, Draw, Needed, Stage, Step};
+use crate::plan::{Dispatch, Draw, Needed, Plan, Stage, Step};
 use crate::session::Session;
 
-/// A step that is run stage by stage.
-pub(crate) struct Runner<'a> {
+/// A step that is run stage by stage. No other session of the model begins one while it lives.
+pub struct Runner<'a> {
     session: &'a mut Session,
     step: Step,
     next: usize,
-    many: bool,
+    ids: Vec<u32>,
+    _turn: Turn,
 }
 
 impl<'a> Runner<'a> {
-    /// Before the first dispatch of a step that has begun.
-    pub(crate) fn new(session: &'a mut Session, step: Step) -> Self {
-        Self { many: step.tokens > 1, session, step, next: 0 }
+    /// Before the first dispatch of a step that reads `ids`, with logits after the last of them.
+    ///
+    /// # Errors
+    /// [`Error::ContextFull`], [`Error::OutOfMemory`].
+    pub async fn begin(session: &'a mut Session, ids: &[u32]) -> Result<Self> {
+        let turn = session.turn().await;
+        let step = session.begin_step(ids, 1)?;
+        Ok(Self { session, step, next: 0, ids: ids.to_vec(), _turn: turn })
+    }
+
+    /// After the last dispatch: the session has read the step's tokens.
+    pub fn end(self) {
+        self.session.end_step(&self.step);
+        self.session.remember(&self.ids);
+    }
+
+    /// The plan that the step runs.
+    pub fn plan(&self) -> &Plan {
+        self.session.plan(self.ids.len() > 1)
     }
 
     /// The step.
-    pub(crate) fn step(&self) -> &Step {
+    pub fn step(&self) -> &Step {
         &self.step
     }
 
     /// The session that takes it.
-    pub(crate) fn session(&self) -> &Session {
+    pub fn session(&self) -> &Session {
         self.session
     }
 
     /// Leaves out all layers before this one that have not been run: it gets what the last one has left.
-    pub(crate) fn skip_to(&mut self, layer: Option<u32>) {
-        let rest = &self.session.plan(self.many).dispatches()[self.next..];
+    pub fn skip_to(&mut self, layer: Option<u32>) {
+        let rest = &self.plan().dispatches()[self.next..];
         let before = |of: Option<u32>| of.is_some_and(|of| layer.is_none_or(|layer| of < layer));
         self.next += rest.iter().take_while(|dispatch| before(dispatch.stage.layer)).count();
     }
@@ -42,9 +60,9 @@ impl<'a> Runner<'a> {
     ///
     /// # Errors
     /// [`Error::Gpu`] for a stage that writes no rows.
-    pub(crate) fn run(&mut self, op: Op, layer: Option<u32>) -> Result<bool> {
+    pub fn run(&mut self, op: Op, layer: Option<u32>) -> Result<bool> {
         let stage = Stage { layer, op };
-        let plan = self.session.plan(self.many);
+        let plan = self.session.plan(self.ids.len() > 1);
         let count = plan.dispatches()[self.next..].iter().take_while(|d| d.stage == stage).count();
         if count == 0 {
             return Ok(false);
@@ -88,7 +106,7 @@ impl<'a> Runner<'a> {
     ///
     /// # Errors
     /// [`Error::Gpu`] where this one does not.
-    pub(crate) fn must_run(&mut self, op: Op, layer: Option<u32>) -> Result<()> {
+    pub fn must_run(&mut self, op: Op, layer: Option<u32>) -> Result<()> {
         match self.run(op, layer)? {
             true => Ok(()),
             false => Err(missing(op)),
@@ -96,24 +114,24 @@ impl<'a> Runner<'a> {
     }
 
     /// What a stage writes.
-    pub(super) fn written(&self, stage: Stage) -> Result<Written<'_>> {
+    pub fn written(&self, stage: Stage) -> Result<Written<'_>> {
         let model = self.session.engine().model();
         model.written(stage.op, self.step.tokens).ok_or_else(|| misplaced(stage))
     }
 
     /// Everything that an operation has written, section after section, token by token.
-    pub(crate) async fn output(&self, op: Op) -> Result<Vec<f32>> {
+    pub async fn output(&self, op: Op) -> Result<Vec<f32>> {
         self.copied(op)?.arrive(self.session.engine().model().gpu()).await
     }
 
     /// The same, but read later: what follows may overwrite it.
-    pub(crate) fn copied(&self, op: Op) -> Result<Copied> {
+    pub fn copied(&self, op: Op) -> Result<Copied> {
         let rows = self.written(Stage { layer: None, op })?.rows;
         self.copied_rows(op, &[(0, rows)])
     }
 
     /// The same of some tokens.
-    pub(crate) fn copied_of(&self, op: Op, tokens: &[u32]) -> Result<Copied> {
+    pub fn copied_of(&self, op: Op, tokens: &[u32]) -> Result<Copied> {
         self.copied_rows(op, &tokens.iter().map(|token| (*token, 1)).collect::<Vec<_>>())
     }
 
@@ -128,22 +146,16 @@ impl<'a> Runner<'a> {
     }
 
     /// The rows that it has written, gaps included.
-    pub(super) async fn rows(&self, op: Op) -> Result<Vec<f32>> {
+    pub async fn rows(&self, op: Op) -> Result<Vec<f32>> {
         let output = self.written(Stage { layer: None, op })?;
         let gpu = &self.session.engine().model().gpu;
         gpu.read(output.buffer, 0, u64::from(output.rows) * u64::from(output.stride)).await
     }
-
-    /// Keys and values of a layer with those of this step.
-    pub(crate) async fn cache(&self, layer: u32) -> Result<[Vec<f32>; 2]> {
-        let gpu = &self.session.engine().model().gpu;
-        let end = self.step.position + self.step.tokens;
-        self.session.state().keys_and_values(gpu, layer as usize, 0, end).await
-    }
 }
 
 /// A stage's output on its way to the host.
-pub(crate) struct Copied {
+pub struct Copied {
+    /// Whose it is.
     pub op: Op,
     reading: Reading,
     stride: u32,
@@ -152,7 +164,7 @@ pub(crate) struct Copied {
 
 impl Copied {
     /// As [`Runner::output`] gives it.
-    pub(crate) async fn arrive(self, gpu: &Gpu) -> Result<Vec<f32>> {
+    pub async fn arrive(self, gpu: &Gpu) -> Result<Vec<f32>> {
         let all = gpu.arrive_once::<f32>(self.reading).await?;
         let rows = all.chunks_exact(self.stride as usize);
         Ok(rows.flat_map(|row| self.sections.iter().flat_map(|s| cut(row, s.first, s.len))).copied().collect())
@@ -164,11 +176,11 @@ fn cut(row: &[f32], first: u32, len: u32) -> &[f32] {
 }
 
 /// A plan lacks what every plan has.
-pub(crate) fn missing(op: Op) -> Error {
+pub fn missing(op: Op) -> Error {
     Error::Gpu { detail: format!("the plan has no {} where the CPU twin has it", op.name()) }
 }
 
 /// A stage that the twin does not have where the plan has it.
-pub(super) fn misplaced(stage: Stage) -> Error {
+pub fn misplaced(stage: Stage) -> Error {
     Error::Gpu { detail: format!("the plan has \"{stage}\" where the CPU twin has no such line") }
 }

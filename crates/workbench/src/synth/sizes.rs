@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-use crate::checkpoint::names::expected;
-use crate::config::Config;
-use crate::{Error, Result};
+use peregrine::checkpoint::names::expected;
+use peregrine::config::Config;
+use peregrine::{Error, Result};
 
 /// A published member of the family. H1R-7B has the shape of the 7B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

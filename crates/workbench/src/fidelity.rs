@@ -3,11 +3,12 @@
 //! What a block format loses against the weights that it was made from is not in these numbers; a perplexity shows that. Here is only
 //! what this runtime adds: rounding of f32, and every mistake that it might make.
 
-use crate::adapter::Chosen;
-use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Result};
-use crate::reference::{Real, model};
-use crate::session::Session;
+use peregrine::adapter::Chosen;
+use peregrine::checkpoint::Checkpoint;
+use peregrine::inspect::spread_ids;
+use peregrine::reference::{Real, model};
+use peregrine::session::Session;
+use peregrine::{Error, Result};
 
 /// The largest difference of a logit that is rounding, as a share of the logits' standard deviation: 2e-3 where that is 2.
 pub const TOLERANCE: f64 = 1e-3;
@@ -134,11 +135,6 @@ impl Fidelity {
     }
 }
 
-/// Ids spread over the vocabulary, the same every time.
-pub fn ids(vocab_size: u32, tokens: u32) -> Vec<u32> {
-    (1..=u64::from(tokens)).map(|i| (i * 2_654_435_761 % u64::from(vocab_size)) as u32).collect()
-}
-
 /// The CPU twin's logits in `T` for the rows that `options` compares, with adapters. `on_layer` hears how many layers are done, from 0 on.
 ///
 /// # Errors
@@ -158,7 +154,7 @@ pub async fn exact<T: Real>(
         });
     }
     on_layer(0);
-    let ids = ids(checkpoint.config.vocab_size, prompt_tokens + decode_tokens);
+    let ids = spread_ids(checkpoint.config.vocab_size, prompt_tokens + decode_tokens);
     model::logits(checkpoint, adapters, &ids, last + decode_tokens, on_layer).await
 }
 
@@ -168,7 +164,7 @@ pub async fn exact<T: Real>(
 /// What the device says. A difference is no error: it is in the result.
 pub async fn compare<T: Real>(session: &mut Session, options: &FidelityOptions, exact: &[T]) -> Result<Fidelity> {
     let vocab_size = session.engine().config().vocab_size;
-    let ids = ids(vocab_size, options.prompt_tokens + options.decode_tokens);
+    let ids = spread_ids(vocab_size, options.prompt_tokens + options.decode_tokens);
     let (prompt, rest) = ids.split_at(options.prompt_tokens as usize);
     session.reset();
     let chunk = session.engine().model().chunk();

@@ -4,14 +4,15 @@
 //! writes too, so they wait for each other as they do in a token, and the time of one includes what a barrier costs. The sum
 //! over the stages is therefore close to the time of the whole step, which is measured as well.
 
-use crate::error::{Error, Result};
-use crate::gpu::Reduction;
-use crate::kernels::Typed;
-use crate::model::Model;
-use crate::ops::Probe;
-use crate::plan::{Dispatch, Draw, Step};
-use crate::session::Session;
-use crate::state::splits;
+use peregrine::gpu::Reduction;
+use peregrine::inspect::Runner;
+use peregrine::kernels::Typed;
+use peregrine::model::Model;
+use peregrine::ops::Probe;
+use peregrine::plan::{Dispatch, Draw, Step};
+use peregrine::session::Session;
+use peregrine::state::splits;
+use peregrine::{Error, Result};
 
 /// One stage of the page, all layers together.
 #[derive(Clone, Debug)]
@@ -33,11 +34,9 @@ pub struct StageTime {
 /// [`Error::Unsupported`] on a device without timestamps; what the device says.
 pub async fn profile(session: &mut Session, tokens: u32, repeat: u32) -> Result<Vec<StageTime>> {
     let ids = vec![0; tokens as usize];
-    let _turn = session.turn().await;
-    let step = session.begin_step(&ids, 1)?;
-    let gpu = session.engine().model().gpu().clone();
-    let plan = session.plan(tokens > 1);
-    let kv = session.engine().model().kv();
+    let runner = Runner::begin(session, &ids).await?;
+    let (step, plan, model) = (*runner.step(), runner.plan(), runner.session().engine().model());
+    let (gpu, kv) = (model.gpu(), model.kv());
     let is_needed = |d: &&Dispatch| d.is_needed(&step, Draw::Likeliest);
     let mut names: Vec<&'static str> = Vec::new();
     for dispatch in plan.dispatches().iter().filter(is_needed) {
@@ -97,7 +96,7 @@ impl TokenCost {
             dispatches: needed().count() as u32,
             weight_bytes: needed().map(|d| d.weight_bytes).sum(),
             state_bytes: 2 * session.state().recurrent_bytes(),
-            kv_bytes: u64::from(position + 1) * kv.bytes_of_page() / u64::from(crate::state::PAGE),
+            kv_bytes: u64::from(position + 1) * kv.bytes_of_page() / u64::from(peregrine::state::PAGE),
         }
     }
 
@@ -130,7 +129,7 @@ impl DeviceSpeed {
         let to = gpu.storage("probe", 4 * u64::from(THREADS * GROUPS))?;
         let best = async |from: &wgpu::Buffer, groups: u32, times: u32| -> Result<Option<f64>> {
             let probe = Probe { THREADS, data: from, sums: &to };
-            let pipelines = &model.pipelines;
+            let pipelines = model.pipelines();
             let (pipeline, bind_group) =
                 pipelines.bound(Probe::KERNEL, Reduction::Workgroup, &probe.constants(), &probe.buffers());
             pipelines.finish().await?;

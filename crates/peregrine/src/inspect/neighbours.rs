@@ -6,7 +6,7 @@ use crate::state::KvType;
 /// What the twin keeps of a row of keys or values. Rounded, two values that differ a little can become neighbours, which is no error but
 /// would look like one and go on through attention: then it is the GPU's. A little is rounding in f32, or with cooperative matrices
 /// what factors in f16 do to a product: a share of the row's largest value.
-pub(crate) fn kept(kv: KvType, head_dim: u32, cooperative: bool, found: Option<&[f32]>, row: &mut [f32]) {
+pub fn round_like_the_gpu(kv: KvType, head_dim: u32, cooperative: bool, found: Option<&[f32]>, row: &mut [f32]) {
     let exact = row.to_vec();
     kv.keep(row, head_dim);
     let block = KvType::block(head_dim) as usize;
@@ -37,7 +37,7 @@ mod tests {
         (row[0], row[1]) = (1.0, 31.51 * step);
         let mut there = [0.0; 32];
         (there[0], there[1]) = (1.0, found * step);
-        kept(KvType::Q8, 32, cooperative, Some(&there), &mut row);
+        round_like_the_gpu(KvType::Q8, 32, cooperative, Some(&there), &mut row);
         (row[1] / step).round()
     }
 
