@@ -13,7 +13,6 @@ mod variants;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use futures_util::future::join;
 use sha2::{Digest, Sha256};
 
 use self::stages::Stages;
@@ -21,7 +20,7 @@ use self::variants::variants;
 use crate::check::{Comparison, TOLERANCE_F16, spread_ids};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::gpu::{Access, Gpu, GpuOptions, Instant};
+use crate::gpu::{Access, Gpu, GpuOptions, Instant, Reading};
 use crate::model::{LoadOptions, Progress};
 use crate::sampling::{Sampler, SamplingOptions};
 use crate::session::{Engine, Session};
@@ -281,74 +280,109 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     for part in &parts {
         submitted.push(stages.submit(session, part).await?);
     }
-    // The device goes on with all layers while the CPU compares what it has done with some.
-    let looked = async {
-        for step in submitted {
-            if let Some(first) = stages.compare(step).await? {
-                return Ok(Some(first));
-            }
+    // All of it is on its way before anything is waited for: the device goes on while the CPU compares.
+    let few = ids.len().min(FEW).min(session.engine().model().chunk() as usize);
+    let all = AllLayers::submit(session, &ids[..few])?;
+    let draws = Draws::submit(session)?;
+    for step in submitted {
+        if let Some(first) = stages.compare(step).await? {
+            return Ok(Some(first));
         }
-        Ok::<_, Error>(None)
-    };
-    let few = &ids[..ids.len().min(FEW)];
-    let (looked, all) = join(looked, all_layers(session, few)).await;
-    if let Some(first) = looked? {
-        return Ok(Some(first));
     }
-    let both = all?;
+    let both = all.compare(session).await?;
     if !both.is_close() {
         return Ok(Some(both));
     }
-    draws(session).await
+    draws.compare(session).await
 }
 
 /// Every row of every layer: kernels for many tokens against kernels for one.
-async fn all_layers(session: &mut Session, ids: &[u32]) -> Result<Comparison> {
-    session.reset();
-    session.prefill(ids).await?;
-    let at_once = session.logits().to_vec();
-    session.reset();
-    for id in ids {
-        session.prefill(&[*id]).await?;
+struct AllLayers {
+    tokens: u32,
+    at_once: Reading,
+    one_by_one: Reading,
+}
+
+impl AllLayers {
+    /// Reads a prompt at once, and then one by one.
+    fn submit(session: &mut Session, ids: &[u32]) -> Result<Self> {
+        session.reset();
+        session.step(ids, 1)?;
+        let at_once = session.reading_of_logits(1);
+        session.reset();
+        for id in ids {
+            session.step(&[*id], 1)?;
+        }
+        let one_by_one = session.reading_of_logits(1);
+        session.reset();
+        Ok(Self { tokens: ids.len() as u32, at_once, one_by_one })
     }
-    let model = session.engine().model();
-    let tolerance = match (model.target().cooperative, model.target().kv) {
-        (true, _) => 16.0 * TOLERANCE_F16,
-        (false, KvType::F32) => 1e-3,
-        (false, KvType::F16) => 1e-2,
-        (false, KvType::Q8) => 1e-1,
-    };
-    let both = Comparison::of("a prompt at once and one by one, logits", ids.len() as u32, &at_once, session.logits());
-    session.reset();
-    Ok(Comparison { tolerance, ..both })
+
+    async fn compare(self, session: &Session) -> Result<Comparison> {
+        let model = session.engine().model();
+        let at_once = model.gpu().arrive_once::<f32>(self.at_once).await?;
+        let one_by_one = model.gpu().arrive_once::<f32>(self.one_by_one).await?;
+        let tolerance = match (model.target().cooperative, model.target().kv) {
+            (true, _) => 16.0 * TOLERANCE_F16,
+            (false, KvType::F32) => 1e-3,
+            (false, KvType::F16) => 1e-2,
+            (false, KvType::Q8) => 1e-1,
+        };
+        let both = Comparison::of("a prompt at once and one by one, logits", self.tokens, &at_once, &one_by_one);
+        Ok(Comparison { tolerance, ..both })
+    }
 }
 
 /// Tokens that are drawn at a temperature.
 const DRAWS: u64 = 2;
 
-/// Draws on the GPU against the host's, from logits of a trained model's size.
-async fn draws(session: &mut Session) -> Result<Option<Comparison>> {
-    let model = session.engine().model();
-    let (vocab_size, weighted) = (model.config().vocab_size, model.draws_at_temperatures());
-    let logits: Vec<f32> = (0..u64::from(vocab_size))
-        .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 20) as f32 - 8.0)
-        .collect();
-    let drawn = SamplingOptions { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, ..SamplingOptions::default() };
-    let all = [Some(SamplingOptions::greedy()), weighted.then_some(drawn)];
-    for options in all.into_iter().flatten() {
-        let mut sampler = Sampler::new(options.clone())?;
-        for n in 0..if options.is_greedy() { 1 } else { DRAWS } {
-            let expected = sampler.sample(&logits, &[])?;
-            let found = match session.draw_on_gpu(&logits, &options, n, None).await {
+/// Draws on the GPU against the host's.
+struct Draws {
+    /// How, its number, and the token.
+    drawn: Vec<(SamplingOptions, u64, Reading)>,
+    logits: Vec<f32>,
+}
+
+impl Draws {
+    /// Draws from logits of a trained model's size.
+    fn submit(session: &Session) -> Result<Self> {
+        let model = session.engine().model();
+        let logits: Vec<f32> = (0..u64::from(model.config().vocab_size))
+            .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 20) as f32 - 8.0)
+            .collect();
+        let weighted =
+            SamplingOptions { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, ..SamplingOptions::default() };
+        let mut all = vec![(SamplingOptions::greedy(), 0)];
+        if model.draws_at_temperatures() {
+            all.extend((0..DRAWS).map(|n| (weighted.clone(), n)));
+        }
+        let submit = |(options, n): (SamplingOptions, u64)| {
+            let reading = session.submit_draw(&logits, &options, n, None)?;
+            Ok((options, n, reading))
+        };
+        let drawn = all.into_iter().map(submit).collect::<Result<_>>()?;
+        Ok(Self { drawn, logits })
+    }
+
+    /// The first that is not the host's.
+    async fn compare(self, session: &Session) -> Result<Option<Comparison>> {
+        let mut sampler = Sampler::new(SamplingOptions::greedy())?;
+        for (options, n, reading) in self.drawn {
+            let is_greedy = options.is_greedy();
+            if n == 0 {
+                sampler = Sampler::new(options)?;
+            }
+            let expected = sampler.sample(&self.logits, &[])?;
+            let found = match session.arrived_draw(reading).await {
                 Ok(found) => found,
                 Err(Error::Sampling { .. }) => u32::MAX,
                 Err(error) => return Err(error),
             };
             if found != expected {
-                let stage = if options.is_greedy() { "sample, the likeliest token" } else { "sample, a drawn token" };
+                let stage = if is_greedy { "sample, the likeliest token" } else { "sample, a drawn token" };
                 return Ok(Some(Comparison::of(stage, 1, &[found as f32], &[expected as f32])));
             }
         }
+        Ok(None)
     }
-    Ok(None)
 }

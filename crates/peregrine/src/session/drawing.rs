@@ -3,6 +3,7 @@
 use super::Session;
 use crate::constraint::mask_words;
 use crate::error::{Error, Result};
+use crate::gpu::Reading;
 use crate::plan::{Draw, Needed, Step};
 use crate::sampling::{Drawing, SamplingOptions};
 use crate::state::Ends;
@@ -26,8 +27,20 @@ impl Session {
         if mask.is_some() {
             self.prepare_masked().await?;
         }
+        self.engine.model.turns.free().await;
+        let reading = self.submit_draw(logits, options, n, mask)?;
+        self.arrived_draw(reading).await
+    }
+
+    /// Queues a draw as [`Session::draw_on_gpu`] makes it. Whoever has a mask has prepared the plan with masks.
+    pub(crate) fn submit_draw(
+        &self,
+        logits: &[f32],
+        options: &SamplingOptions,
+        n: u64,
+        mask: Option<&[u32]>,
+    ) -> Result<Reading> {
         let (model, next) = (&self.engine.model, &self.state.next);
-        model.turns.free().await;
         let vocab_size = model.config.vocab_size;
         if logits.is_empty() || logits.len() > vocab_size as usize {
             return Err(Error::Argument {
@@ -68,7 +81,12 @@ impl Session {
         let step = Step { tokens: 1, ..Step::default() };
         plan.encode(&mut encoder, &step, draw, first..dispatches.len(), model.kv());
         gpu.queue().submit([encoder.finish()]);
-        let found: Vec<u32> = gpu.read(&next.control, 0, 4).await?.into_iter().map(f32::to_bits).collect();
+        Ok(gpu.reading_of(&[(next.control.clone(), 0, 16)]))
+    }
+
+    /// The token of a draw, once it is here.
+    pub(crate) async fn arrived_draw(&self, reading: Reading) -> Result<u32> {
+        let found = self.engine.model.gpu.arrive_once::<u32>(reading).await?;
         match found[..] {
             [_, token, 0, _] => Ok(token),
             _ => Err(Error::Sampling {
