@@ -1,0 +1,27 @@
+#!/bin/sh
+# Packages every crate as `cargo publish` would, and compiles what is in the packages, apart from this repository: all of them with
+# their default features, the runtime with none and with each.
+. "$(dirname "$0")/common.sh"
+step "packages"
+# Nothing that was here before is in them.
+out=target/packages
+rm -rf $out
+cargo package --quiet --workspace --exclude peregrine-tests --no-verify --allow-dirty --target-dir $out
+mkdir $out/unpacked
+for package in $out/package/*.crate; do tar -xzf "$package" -C $out/unpacked; done
+{
+    echo '[workspace]'
+    echo 'resolver = "3"'
+    echo 'members = ["*"]'
+    echo '[patch.crates-io]'
+    for folder in $out/unpacked/*/; do
+        folder=$(basename "$folder")
+        echo "${folder%-*} = { path = \"$folder\" }"
+    done
+} >$out/unpacked/Cargo.toml
+cp Cargo.lock $out/unpacked/
+# In the repository's own target folder, where the lints have left all dependencies.
+verify() { cargo check --quiet --release --manifest-path $out/unpacked/Cargo.toml --target-dir target "$@"; }
+verify --workspace --exclude peregrine-web
+for features in "" http hub; do verify -p peregrine --no-default-features --features "$features"; done
+rm -rf $out
