@@ -30,7 +30,7 @@ pub use self::http::HttpSource;
 use self::names::{Expected, expected};
 #[cfg(not(target_arch = "wasm32"))]
 pub use self::source::FileSource;
-pub use self::source::{MemorySource, Source};
+pub use self::source::{LocalFuture, MemorySource, Source};
 pub use self::tokenizer_data::{PRE_TOKENIZERS, TokenizerData};
 use crate::config::Config;
 use crate::format::Format;
