@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::inspect::{Comparison, spread_ids};
+use peregrine::model::KvType;
 use peregrine::model::LoadOptions;
 use peregrine::selfcheck::self_check;
 use peregrine::session::{Engine, Session};
-use peregrine::state::KvType;
 use peregrine_workbench::check::{check, halves, worst};
 use pollster::block_on;
 use serde_json::json;

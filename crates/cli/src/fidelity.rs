@@ -7,10 +7,10 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use peregrine::Error;
 use peregrine::checkpoint::Checkpoint;
+use peregrine::model::KvType;
 use peregrine::model::LoadOptions;
 use peregrine::reference::Real;
 use peregrine::session::Session;
-use peregrine::state::KvType;
 use peregrine_workbench::fidelity::{
     Difference, Fidelity, FidelityOptions, TOLERANCE, TOLERANCE_F16, TOLERANCE_Q8, compare, exact as exact_logits,
 };

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+#[doc(hidden)]
 pub use self::drawing::{Drawing, MOST_TOKENS};
 use crate::constraint::allows;
 use crate::{Error, Result};

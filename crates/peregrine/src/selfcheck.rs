@@ -1,7 +1,7 @@
 //! The self-check: before a model answers on a device for the first time, the very pipelines that it will use are run on a small
 //! input and compared with the CPU. What computes wrong results is not used: the next way to drive the device is tried.
 //!
-//! [`crate::check`] compares everything and takes as long as that takes; this looks at samples: of each layout of layers one, of each
+//! The workbench's `check` compares everything and takes as long as that takes; this looks at samples: of each layout of layers one, of each
 //! matrix some rows, of the SSM heads some, every stage from the GPU's own input to it. The other layers are left out of that.
 //! Then all layers: a prompt read at once must give the logits of the same prompt read with its last tokens one by one, which other
 //! kernels do. And draws on the GPU must be those of the host.

@@ -1,7 +1,7 @@
 //! What crosses the border: plain objects in both directions, errors as `Error` objects with a `code`.
 
 use peregrine::gpu::{GpuOptions, Reduction, ShapeClass};
-use peregrine::state::KvType;
+use peregrine::model::KvType;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 

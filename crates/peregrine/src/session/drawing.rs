@@ -95,6 +95,7 @@ impl Session {
     /// # Errors
     /// [`Error::Sampling`] for options out of range, and where the GPU finds a logit that is no number; [`Error::Argument`] for
     /// more logits than tokens; [`Error::Unsupported`] where the host draws; what the device says.
+    #[doc(hidden)]
     pub async fn draw_on_gpu(
         &mut self,
         logits: &[f32],
