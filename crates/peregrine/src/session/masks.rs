@@ -30,7 +30,7 @@ impl Session {
         for may_come in masks {
             let mut mask = vec![0; mask_words(vocab_size)];
             (0..vocab_size).for_each(|token| allow(&mut mask, token, may_come(token)));
-            if self.first_wrong_draw(&logits, &drawn, Some(&mask)).await?.is_some() {
+            if self.first_wrong_draw(&logits, &drawn, &mask).await?.is_some() {
                 return Ok(false);
             }
         }

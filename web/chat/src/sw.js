@@ -4,13 +4,19 @@
  * Conversations and models are not its business.
  */
 
-/* The build replaces this line. */ const BUILD = { version: "none", files: [] };
+import { PrecacheController } from "workbox-precaching";
+import { RangeRequestsPlugin } from "workbox-range-requests";
 
-const CACHE = `peregrine-${BUILD.version}`;
+/** The build puts it before this code. */
+const { version, files } = self.BUILD;
 
-self.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(["./", ...BUILD.files])));
-});
+const CACHE = `peregrine-${version}`;
+
+/** A cache for each version; the model is read in pieces. */
+const kept = new PrecacheController({ cacheName: CACHE, plugins: [new RangeRequestsPlugin()] });
+kept.addToCacheList(["./", ...files].map((url) => ({ url, revision: null })));
+
+self.addEventListener("install", (event) => kept.install(event));
 
 self.addEventListener("activate", (event) => {
   const old = (name) => name.startsWith("peregrine-") && name !== CACHE;
@@ -21,17 +27,6 @@ self.addEventListener("message", ({ data }) => {
   // The person wants the newer version now.
   if (data === "take over") self.skipWaiting();
 });
-
-/** The part of a kept file that was asked for: the model is read in pieces. */
-async function part(response, header) {
-  const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(header) ?? [];
-  if (first === undefined) return response;
-  const blob = await response.blob();
-  const end = Math.min(last === "" ? blob.size : Number(last) + 1, blob.size);
-  const range = `bytes ${first}-${end - 1}/${blob.size}`;
-  const headers = { "Content-Range": range, ETag: response.headers.get("ETag") ?? "", "Content-Length": String(end - Number(first)) };
-  return Number(first) < end ? new Response(blob.slice(Number(first), end), { status: 206, headers }) : new Response(null, { status: 416 });
-}
 
 /** What another app has shared waits here until the page takes it; its name begins otherwise than those of versions. */
 const SHARED = "shared-peregrine";
@@ -64,17 +59,17 @@ self.addEventListener("fetch", (event) => {
   const url = new URL(request.url);
   if (request.method === "POST" && url.href === new URL("./share", self.registration.scope).href) return event.respondWith(share(request));
   if (request.method !== "GET" || url.origin !== location.origin) return;
-  event.respondWith(
-    caches.open(CACHE).then(async (cache) => {
-      const kept = await cache.match(url.origin + url.pathname);
-      if (!kept) {
-        const answer = await fetch(request);
-        // What the page needs only now and then is kept once it was used; its name says which version it is.
-        if (answer.status === 200 && url.pathname.includes("/assets/")) await cache.put(url.origin + url.pathname, answer.clone()).catch(() => undefined);
-        return answer;
-      }
-      const range = request.headers.get("Range");
-      return range ? part(kept, range) : kept;
-    }),
-  );
+  const address = url.origin + url.pathname;
+  if (kept.getCacheKeyForURL(address)) return event.respondWith(kept.strategy.handle({ event, request: new Request(address, { headers: request.headers }) }));
+  // What the page needs only now and then is kept once it was used; its name says which version it is.
+  if (url.pathname.includes("/assets/")) event.respondWith(keptOnceUsed(event, address));
 });
+
+async function keptOnceUsed(event, address) {
+  const cache = await caches.open(CACHE);
+  const found = await cache.match(address);
+  if (found) return found;
+  const answer = await fetch(event.request);
+  if (answer.status === 200) event.waitUntil(cache.put(address, answer.clone()).catch(() => undefined));
+  return answer;
+}
