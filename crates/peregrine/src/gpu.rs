@@ -303,7 +303,7 @@ impl Gpu {
         let size = Self::storage_bytes(bytes);
         let limit = self.max_binding();
         if size > limit {
-            return Err(Error::OutOfMemory { what: label.into(), bytes: size, limit: Some(limit) });
+            return Err(Error::OutOfMemory { what: label.into(), bytes: Some(size), limit: Some(limit) });
         }
         Ok(self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
@@ -367,7 +367,7 @@ fn note(slot: &Mutex<Option<Error>>, error: Error) {
 pub(crate) fn translate(error: wgpu::Error) -> Error {
     match error {
         wgpu::Error::OutOfMemory { .. } => {
-            Error::OutOfMemory { what: "an allocation on the device".into(), bytes: 0, limit: None }
+            Error::OutOfMemory { what: "an allocation on the device".into(), bytes: None, limit: None }
         }
         wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
             Error::Gpu { detail: description }

@@ -42,7 +42,7 @@
 //! | sampling | from logits to a token: greedy, or at random by temperature and cut-offs |
 //! | piece | a token of an answer, and the text that it completes |
 //! | state | what a sequence leaves behind in the model: keys and values, and for each layer the states of its convolution and of its SSM heads |
-//! | page | 64 positions of keys and values of all layers: what sessions share and copy |
+//! | page | 128 positions of keys and values of all layers: what sessions share and copy |
 //! | snapshot | a copy of the states that do not grow, at a place to go back to |
 //! | fork | a second session that goes on from where the first one is |
 //! | mixer | attention heads or SSM heads: what mixes tokens in a layer |

@@ -26,6 +26,7 @@ use crate::state::{Arena, State};
 use crate::weights::{Matrix, padded};
 
 pub use crate::state::KvType;
+pub use crate::weights::LoadTimes;
 pub(crate) use load::mamba_values;
 use pace::Pace;
 use turns::Turns;
@@ -48,19 +49,6 @@ pub struct LoadOptions {
     pub snapshot_budget: Option<u64>,
     /// Bytes of the host's memory that each session may spend on them when the GPU's are used up; `None`: 1 GiB, in a browser 0.
     pub snapshot_host_budget: Option<u64>,
-}
-
-/// Seconds of loading, by what was done in them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LoadTimes {
-    /// Bytes came from the checkpoint's source.
-    pub read: f64,
-    /// Weights were looked at and laid out as the kernels want them.
-    pub repack: f64,
-    /// They were handed to the device, or waited for it.
-    pub upload: f64,
-    /// Pipelines were made.
-    pub pipelines: f64,
 }
 
 /// How far loading has come.

@@ -103,7 +103,7 @@ impl Place {
     async fn read(&self) -> Result<Vec<u8>> {
         let len = usize::try_from(self.bytes).map_err(|_| Error::OutOfMemory {
             what: "a tensor of integers".into(),
-            bytes: self.bytes,
+            bytes: Some(self.bytes),
             limit: None,
         })?;
         let mut bytes = vec![0; len];

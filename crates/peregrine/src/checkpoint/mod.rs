@@ -439,7 +439,7 @@ impl Checkpoint {
         let size = |n: u64| {
             usize::try_from(n).ok().filter(|&n| n < isize::MAX as usize / 4).ok_or_else(|| Error::OutOfMemory {
                 what: what.clone(),
-                bytes: n,
+                bytes: Some(n),
                 limit: Some(isize::MAX as u64),
             })
         };
