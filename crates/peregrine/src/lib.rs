@@ -27,6 +27,7 @@
 //! |---|---|
 //! | [`checkpoint`], [`config`], [`mod@format`] | files: byte sources, GGUF, HF folders; sizes and multipliers; block formats |
 //! | [`gpu`], [`kernels`], [`weights`], [`plan`] | the device; pipelines; matrices in parts; recorded dispatches |
+//! | [`options`] | what a model is loaded with, and what is asked of the device: each option once |
 //! | [`ops`] | the operations: kernels with typed constants and bindings, their variants, their twins |
 //! | [`model`] | **the page**: the forward pass, one line a dispatch |
 //! | [`adapter`] | LoRA beside the weights: PEFT's folders, GGUF adapters |
@@ -63,6 +64,7 @@ pub mod gpu;
 pub mod kernels;
 pub mod model;
 pub mod ops;
+pub mod options;
 pub mod perplexity;
 pub mod plan;
 pub mod profile;
