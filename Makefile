@@ -65,6 +65,7 @@ hashes: tools
 
 fmt:
 	@cargo fmt --all
+	@rustfmt --edition 2024 crates/formats/src/blocks/*.rs
 
 .PHONY: tools
 tools:
