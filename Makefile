@@ -63,13 +63,14 @@ check: tools $(modules)
 	@sh web/scripts/wasm.sh check
 
 types: tools
-	@TYPES=write cargo test --release -q -p peregrine-openai --lib types
+	@TYPES=write cargo test --release -q --workspace --exclude peregrine-web --lib types
 
 hashes: tools
 	@cargo run --release -p peregrine-tests --example hashes
 
 fmt:
 	@cargo fmt --all
+	@rustfmt --edition 2024 crates/formats/src/blocks/*.rs
 
 .PHONY: tools
 tools:

@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> Outcome {
     let format = args.json_schema.as_deref().map(json_schema).transpose()?;
     let (checkpoint, open) = timed(|| args.gpu.open(&args.model))?;
     let (gpu, device) = timed(|| args.gpu.device())?;
-    let options = LoadOptions { chunk: args.chunk, ..LoadOptions::default() };
+    let options = LoadOptions { chunk: args.chunk, ..args.gpu.options() };
     let (engine, model) = timed(|| args.gpu.load_on(&gpu, &checkpoint, &options))?;
     let (session, first_prompt) = timed(|| {
         let mut session = Session::new(&engine)?;

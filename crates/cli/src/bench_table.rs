@@ -158,7 +158,7 @@ fn with_file(
 fn check_model(args: &Args, gpu: &Gpu, checkpoint: &Checkpoint, _: &Path) -> Outcome<Value> {
     // More than a tile of tokens at once, then one by one.
     let steps = [66, 1, 1];
-    let engine = args.gpu.load_on(gpu, checkpoint, &LoadOptions { chunk: Some(66), ..LoadOptions::default() })?;
+    let engine = args.gpu.load_on(gpu, checkpoint, &LoadOptions { chunk: Some(66), ..args.gpu.options() })?;
     let mut session = Session::new(&engine)?;
     let tokens = ids(steps.iter().sum(), 3, &session);
     let mut results: Vec<Comparison> = Vec::new();
@@ -192,7 +192,7 @@ fn check_model(args: &Args, gpu: &Gpu, checkpoint: &Checkpoint, _: &Path) -> Out
 fn measure_model(args: &Args, gpu: &Gpu, checkpoint: &Checkpoint, path: &Path) -> Outcome<Value> {
     // Into the page cache, whatever wrote it.
     std::io::copy(&mut std::fs::File::open(path)?, &mut std::io::sink())?;
-    let options = LoadOptions { chunk: args.chunk, ..LoadOptions::default() };
+    let options = LoadOptions { chunk: args.chunk, ..args.gpu.options() };
     let start = Instant::now();
     let (engine, load) = timed(|| args.gpu.load_on(gpu, checkpoint, &options))?;
     let mut session = Session::new(&engine)?;

@@ -62,7 +62,8 @@
 //! |---|---|
 //! | [`checkpoint`], [`config`], [`mod@format`] | files: byte sources, GGUF, HF folders; sizes and multipliers; block formats |
 //! | [`gpu`] | the device |
-//! | [`model`] | **the page**: the forward pass, one line a dispatch; options and progress of loading; what a model needs |
+//! | [`options`] | what a model is loaded with, and what is asked of the device: each option once |
+//! | [`model`] | **the page**: the forward pass, one line a dispatch; progress of loading; what a model needs |
 //! | [`adapter`] | LoRA beside the weights: PEFT's folders, GGUF adapters |
 //! | [`session`] | a conversation: prefill, decode, stopping, snapshots, saved sessions |
 //! | [`tokenizer`], [`chat`], [`sampling`], [`constraint`] | text in and out |
@@ -97,6 +98,7 @@ pub mod error;
 pub use peregrine_formats as format;
 pub mod gpu;
 pub mod model;
+pub mod options;
 pub mod sampling;
 pub mod selfcheck;
 pub mod session;

@@ -25,31 +25,12 @@ use crate::sampling::MOST_TOKENS;
 use crate::state::{Arena, State};
 use crate::weights::{Matrix, padded};
 
+pub use crate::options::LoadOptions;
 pub use crate::state::KvType;
 pub use crate::weights::LoadTimes;
 pub(crate) use load::mamba_values;
 use pace::Pace;
 use turns::Turns;
-
-/// What to do otherwise than by default when a model is loaded.
-#[derive(Clone, Debug, Default)]
-pub struct LoadOptions {
-    /// Most tokens of a conversation; `None`: what the model was made for.
-    pub context_length: Option<u32>,
-    /// Tokens read at a time in prefill; `None` chooses by adapter.
-    pub chunk: Option<u32>,
-    /// Most rows of logits that a step makes, at most a chunk; `None`: 8. For whoever looks at all of them.
-    pub logit_rows: Option<u32>,
-    /// Bytes that the model and one conversation may take on the GPU, its snapshots included. A context that is asked for and does not
-    /// fit is an error; otherwise the context is as large as fits. Snapshots get what is left, or what is asked for.
-    pub memory_budget: Option<u64>,
-    /// How keys and values are kept: in f16 unless told otherwise.
-    pub kv: KvType,
-    /// Bytes on the GPU that each session may spend on places to go back to; `None`: 256 MiB, or what a budget leaves.
-    pub snapshot_budget: Option<u64>,
-    /// Bytes of the host's memory that each session may spend on them when the GPU's are used up; `None`: 1 GiB, in a browser 0.
-    pub snapshot_host_budget: Option<u64>,
-}
 
 /// How far loading has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,6 +21,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::{Access, Gpu, GpuOptions, Instant, Reading};
 use crate::inspect::{Comparison, TOLERANCE_F16, spread_ids};
+use crate::kernels::{KERNELS, source_formats};
 use crate::model::{LoadOptions, Progress};
 use crate::sampling::SamplingOptions;
 use crate::session::{Engine, Session, spread_logits};
@@ -210,8 +211,9 @@ const CHECK: u32 = 2;
 fn key(gpu: &Gpu, way: &GpuOptions, checkpoint: &Checkpoint, load: &LoadOptions) -> String {
     let mut layout = Sha256::new();
     layout.update(CHECK.to_le_bytes());
-    for kernel in peregrine_shaders::KERNELS {
-        let source = kernel.source(gpu.reduction(), load.kv, false);
+    let formats = source_formats(checkpoint.tensors().map(|tensor| tensor.format));
+    for kernel in KERNELS {
+        let source = kernel.source(gpu.reduction(), load.kv, formats, false);
         layout.update(match way.alter {
             Some(alter) => alter(kernel.name, source),
             None => source,

@@ -26,7 +26,7 @@ use wasm_bindgen::prelude::*;
 
 use access::WebAccess;
 use convert::{
-    CheckReport, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Progress, Stage, Verdict, to_js, to_js_error,
+    CheckReport, DeviceInfo, Info, MemoryInfo, ModelInfo, Progress, Stage, Verdict, Wanted, to_js, to_js_error,
 };
 use grammars::{JsGrammars, WebVocabulary};
 use requests::WebRequest;
@@ -71,9 +71,7 @@ impl WebEngine {
         options: JsValue,
         report: Function,
     ) -> Result<WebEngine, JsValue> {
-        let options: LoadOptions = serde_wasm_bindgen::from_value(options)?;
-        let gpu = options.gpu().map_err(to_js_error)?;
-        let load = options.load().map_err(to_js_error)?;
+        let Wanted { load, gpu, mut outcomes } = Wanted::from_js(options)?;
         let sources = sources_of(&files)?;
         let bytes: u64 = sources.iter().map(|source| source.len()).sum();
         let checkpoint = Checkpoint::open_gguf_parts(sources).await.map_err(to_js_error)?;
@@ -81,7 +79,6 @@ impl WebEngine {
         let tell = |now: Progress| {
             let _ = to_js(&now).and_then(|value| report.call1(&JsValue::NULL, &value));
         };
-        let mut outcomes = options.outcomes.unwrap_or_default();
         let checked = selfcheck::load(
             access.way(),
             &gpu,

@@ -56,8 +56,9 @@ export type {
   Truncation,
   Usage,
 } from "./openai.js";
+export type { GpuPreferences, LoadOptions } from "./load-options.js";
 export type { Logger, LogLevel } from "./log.js";
-export type { CheckReport, EngineInfo, GpuPreferences, ProfileStage, Progress } from "./protocol.js";
+export type { CheckReport, EngineInfo, ProfileStage, Progress } from "./protocol.js";
 export {
   AbortError,
   DeviceLostError,

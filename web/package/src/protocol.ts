@@ -1,6 +1,7 @@
 /** What the page and the worker say to each other. Every message is plain data; the worker never starts a conversation. */
 
 import type { WireError } from "./errors.js";
+import type { GpuPreferences, LoadOptions } from "./load-options.js";
 import type { LogLevel } from "./log.js";
 import type { Usage } from "./openai.js";
 
@@ -23,32 +24,13 @@ export type SourceSpec =
   | { kind: "urls"; model: string; files: RemoteFile[]; cache: boolean; /** Why it is not kept, where nobody asked for that. */ why?: string }
   | { kind: "hub"; model: string; base: string; cache: boolean };
 
-/** What the engine may use of the GPU. Everything is chosen by adapter when left out. */
-export interface GpuPreferences {
-  /** On machines with two GPUs: the fast one (default) or the thrifty one. */
-  powerPreference?: "high-performance" | "low-power";
-  /** Only WebGPU's default limits and no optional feature, as on the poorest device. */
-  baseline?: boolean;
-  /** How sums over lanes are made: "subgroup" fails where the adapter has no subgroups. */
-  reduction?: "workgroup" | "subgroup";
-  /** Kernel shapes made for software adapters or for GPUs. */
-  shapes?: "software" | "hardware";
-}
-
 /** What {@link Calls.load} needs. */
 export interface LoadRequest {
   source: SourceSpec;
+  /** None that is undefined. */
+  options: LoadOptions;
+  /** Likewise. */
   gpu: GpuPreferences;
-  /** Tokens that a conversation may have; the engine's default when left out. */
-  contextLength?: number;
-  /** How keys and values are kept; f16 when left out. */
-  kvType?: "f16" | "f32" | "q8";
-  /** Bytes on the GPU for places to go back to. */
-  snapshotBytes?: number;
-  /** Bytes beside the GPU for those that it has no more room for. */
-  snapshotHostBytes?: number;
-  /** Bytes that model and conversation may take on the GPU. */
-  memoryBudget?: number;
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
   wasm?: string | BufferSource | WebAssembly.Module;
   /** grammar_bg.wasm or its address, likewise. */
@@ -61,9 +43,9 @@ export interface LoadRequest {
   logLevel?: LogLevel;
 }
 
-/** What must be equal for two pages to have one engine. */
-export function sharedBy({ source, gpu, contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget, noSoftware }: LoadRequest): string {
-  return JSON.stringify([source, gpu, ...[contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget, noSoftware].map((value) => value ?? null)]);
+/** What must be equal for two pages to have one engine: all that is asked for but where the modules are and what a page is told. */
+export function sharedBy({ wasm: _wasm, grammarWasm: _grammarWasm, onPage: _onPage, logLevel: _logLevel, ...shared }: LoadRequest): string {
+  return JSON.stringify(shared, (_, value: unknown) => (Object.prototype.toString.call(value) === "[object Object]" ? Object.fromEntries(Object.entries(value as object).sort()) : value));
 }
 
 /** Progress of loading. The phases overlap: bytes go on to the GPU and are verified while others still arrive. */

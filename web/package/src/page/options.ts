@@ -1,6 +1,7 @@
 /** Checks what an app gives: every field by its name, nested ones too; a name that is not known is refused, with the one that is near. */
 
 import { makeError, type PeregrineError } from "../errors.js";
+import { GPU_OPTIONS, LOAD_OPTIONS, type Kind } from "../load-options.js";
 import { LEVELS } from "../log.js";
 
 /** Throws, naming the field, unless the value fits. */
@@ -166,6 +167,14 @@ const server: Check = (value, field) => {
   if (model === undefined) word(model, `${field}.model`);
 };
 
+/** What the generated constants say. */
+const checksOf = (options: Record<string, Kind>): Record<string, Check> =>
+  Object.fromEntries(Object.entries(options).map(([name, kind]) => [name, kind === "boolean" ? boolean : "min" in kind ? number(kind.min, kind.whole ? MOST : undefined, kind.whole) : oneOf(...kind)]));
+
+/** Those of an object's fields that are options and not undefined. */
+export const given = <O extends object>(object: O | undefined, options: Record<keyof O, Kind>): O =>
+  Object.fromEntries(Object.entries(object ?? {}).filter(([name, value]) => Object.hasOwn(options, name) && value !== undefined)) as O;
+
 const LOADING: Record<string, Check> = {
   // Looked at by `sourceOf` and `lineFor`, which know all that it may be.
   model: anything,
@@ -179,20 +188,8 @@ const LOADING: Record<string, Check> = {
   grammarUrl: wasm,
   logLevel: oneOf(...LEVELS),
   logger: like("an object with the methods error, warn, info and debug", "error", "warn", "info", "debug"),
-  contextLength: count(1),
-  kvType: oneOf("f16", "f32", "q8"),
-  snapshotBytes: number(0),
-  snapshotHostBytes: number(0),
-  memoryBudget: number(1),
-  gpu: fields(
-    {
-      powerPreference: oneOf("high-performance", "low-power"),
-      baseline: boolean,
-      reduction: oneOf("workgroup", "subgroup"),
-      shapes: oneOf("software", "hardware"),
-    },
-    "gpu",
-  ),
+  ...checksOf(LOAD_OPTIONS),
+  gpu: fields(checksOf(GPU_OPTIONS), "gpu"),
   whenBusy: oneOf("queue", "refuse"),
   onBroken: callable,
   server,

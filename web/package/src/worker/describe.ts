@@ -2,6 +2,7 @@
 
 import type { WebEngine } from "../../wasm/peregrine.js";
 import type { AdapterFacts } from "./device.js";
+import type { LoadOptions } from "../load-options.js";
 import type { EngineInfo, LoadRequest } from "../protocol.js";
 
 /** What is loaded, and where it runs; `wasm`: bytes of the wasm heap. */
@@ -46,7 +47,7 @@ export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRe
  * What was asked for, or what fits the device as far as the browser tells (whole gigabytes, at most 8; Firefox and Safari nothing).
  * Where the app has a budget, snapshots get what that leaves, and nothing beside the GPU.
  */
-export function snapshotBudgets({ snapshotBytes, snapshotHostBytes, memoryBudget }: LoadRequest): Pick<LoadRequest, "snapshotBytes" | "snapshotHostBytes"> {
+export function snapshotBudgets({ snapshotBytes, snapshotHostBytes, memoryBudget }: LoadOptions): Pick<LoadOptions, "snapshotBytes" | "snapshotHostBytes"> {
   if (memoryBudget !== undefined) return { ...(snapshotBytes === undefined ? {} : { snapshotBytes }), snapshotHostBytes: snapshotHostBytes ?? 0 };
   const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
   const small = gigabytes !== undefined && gigabytes <= 4;

@@ -190,12 +190,11 @@ export class Server {
     const { memory } = await begin(request.wasm);
     return this.#reading(request.source, report, async (sources) => {
       if (!sources.storage.kept) this.#log("info", `the model is not kept: ${sources.storage.why}`);
-      const { contextLength, kvType, memoryBudget } = request;
       // Of which driver it is a browser says nothing: what was right may be wrong with the next version of the browser.
       const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
       const outcomes = await readOutcomes();
       this.#checkWanted();
-      const options = { ...request.gpu, contextLength, kvType, memoryBudget, ...snapshotBudgets(request), ...facts, identity, outcomes };
+      const options = { load: { ...request.options, ...snapshotBudgets(request.options) }, gpu: { ...request.gpu, ...facts, identity }, outcomes };
       let engine: WebEngine;
       this.#early = undefined;
       try {
