@@ -4,6 +4,8 @@
 //! Every tensor that the architecture needs is known to be there, in its shape and inside the file, once a
 //! [`Checkpoint`] exists. Nothing that a header says is believed before it is checked against the file's length.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod folder;
 pub mod gguf;
 pub mod gguf_value;
 pub mod gguf_write;
@@ -16,7 +18,6 @@ pub(crate) mod names;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod part_file;
 mod remembered;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod safetensors;
 pub mod source;
 pub mod split;
@@ -210,7 +211,7 @@ impl Checkpoint {
     /// Whatever is wrong with one of them, by file and field.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn open_folder(path: &std::path::Path) -> Result<Self> {
-        safetensors::open_folder(path).await
+        folder::open_folder(path).await
     }
 
     /// Opens what the user names: a GGUF file, a folder, or an http(s) address of a GGUF file. Of a model in several files, any of
