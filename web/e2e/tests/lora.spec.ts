@@ -2,10 +2,11 @@
 
 import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { fileURLToPath } from "node:url";
 import type * as Peregrine from "peregrine";
 import type { Page } from "@playwright/test";
 import { loraGguf } from "../gguf.js";
-import { expect, golden, sendBytes, test } from "../support.js";
+import { answerText, expect, golden, openReady, say, sendBytes, test } from "../support.js";
 
 declare global {
   var peregrine: typeof Peregrine;
@@ -73,4 +74,31 @@ test("pages that share a model share its adapters, and each chooses for itself",
   expect(plain).toEqual(golden("capital").answer_ids.slice(0, 12));
   expect(adapted).not.toEqual(plain);
   expect(await ask(other, { model: "mine" })).toEqual(adapted);
+});
+
+test("the page: an adapter's file acts, and goes; a folder that does not fit says why; the model stays", async ({ page, site }) => {
+  // An adapter of random numbers may find no end.
+  await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ maxTokens: 12, temperature: 0 })));
+  await openReady(page, await site.start());
+  await say(page, messages[0]!.content);
+  const plain = await answerText(page, 0);
+  // The chooser for models: what a file is says the file itself.
+  await page.locator("#file").setInputFiles({ name: "poems.gguf", mimeType: "application/octet-stream", buffer: adapter });
+  await expect(page.locator("#toast")).toContainText("The adapter poems acts from now on");
+  await page.locator("#new-chat").click();
+  await say(page, messages[0]!.content);
+  expect(await answerText(page, 0)).not.toBe(plain);
+
+  await page.locator("#model-chip").click();
+  const list = page.locator("#adapters");
+  await expect(list).toContainText("poems");
+  await expect(list).toContainText("rank 2: q_proj, down_proj");
+  await page.locator("#adapter-files").setInputFiles(fileURLToPath(new URL("../../../tests/golden/adapters/baked", import.meta.url)));
+  await expect(page.locator("#toast")).toContainText("This adapter cannot be used: config.json");
+  await page.getByRole("button", { name: "Remove the adapter poems" }).click();
+  await expect(list).toHaveCount(0);
+  await page.getByRole("button", { name: "Close models" }).click();
+  await page.locator("#new-chat").click();
+  await say(page, messages[0]!.content);
+  expect(await answerText(page, 0)).toBe(plain);
 });

@@ -30,6 +30,9 @@ export function paramsOf(sampling: Sampling) {
   };
 }
 
+/** The adapters beside the model: all that were loaded act. An engine whose answers come from a server has none. */
+export const loraOf = (engine: Engine) => ({ lora: (engine.info.adapters ?? []).map(({ id }) => ({ id })) });
+
 /** What streams of both kinds tell piece by piece. */
 export interface Piece {
   text: string;
@@ -60,7 +63,7 @@ const wrap = <C>(stream: Counted & AsyncIterable<C>, piece: (chunk: C) => Piece 
 /** Asks for an answer to a branch. */
 export async function startAnswer(engine: Engine, messages: ChatMessage[], settings: Settings, drop: boolean, signal: AbortSignal): Promise<Stream> {
   const stream = await engine.chat.completions.create(
-    { ...paramsOf(settings), messages, stream: true, max_completion_tokens: settings.maxTokens, truncation: drop ? "auto" : "disabled" },
+    { ...paramsOf(settings), ...loraOf(engine), messages, stream: true, max_completion_tokens: settings.maxTokens, truncation: drop ? "auto" : "disabled" },
     { signal },
   );
   return wrap(stream, ({ choices: [choice] }) => {
@@ -87,13 +90,13 @@ export function beginningsOf(branch: readonly Message[], messages: readonly Chat
  * against what the engine itself makes of the conversation; else it is asked in words.
  */
 export async function continueAnswer(engine: Engine, messages: ChatMessage[], begun: string, settings: Settings, signal: AbortSignal): Promise<Stream> {
-  const { prompt_tokens: expected } = await engine.prefill(messages, { signal });
+  const { prompt_tokens: expected } = await engine.prefill(messages, { signal, ...loraOf(engine) });
   for (const addBos of [false, true]) {
     const before = await engine.tokenizer.encode(chatml(messages), { addBos });
     if (before.length !== expected) continue;
     const answer = await engine.tokenizer.encode(`<|im_start|>assistant\n${begun}`);
     const prompt = [...before, ...answer];
-    const stream = await engine.completions.create({ ...paramsOf(settings), prompt, stream: true, max_tokens: settings.maxTokens }, { signal });
+    const stream = await engine.completions.create({ ...paramsOf(settings), ...loraOf(engine), prompt, stream: true, max_tokens: settings.maxTokens }, { signal });
     return wrap(stream, ({ choices: [choice] }) => choice && { text: choice.text, token: choice.finish_reason === null });
   }
   const asked: ChatMessage[] = [...messages, { role: "assistant", content: begun }, { role: "user", content: "Go on exactly where you stopped, without repeating anything." }];

@@ -223,12 +223,14 @@ function Sheet() {
   const note = useSignal("");
   const { asking } = app;
   const typed = useSignal("");
+  const Adapters = useSignal<typeof import("./adapters.js").Adapters | undefined>(undefined);
   const refresh = async () => {
     stored.value = await listModels().catch(() => []);
     storage.value = await storageEstimate().catch(() => undefined);
   };
   useEffect(() => {
     void refresh();
+    void import("./adapters.js").then((part) => (Adapters.value = part.Adapters), () => undefined);
     return () => (asking.value = undefined);
   }, []);
   const changed = async (text: string) => {
@@ -290,6 +292,7 @@ function Sheet() {
         </div>
         <p class="help">{t("models.drop")}</p>
       </section>
+      {Adapters.value && <Adapters.value app={app} />}
       {stored.value.length > 0 && (
         <section id="stored-part" aria-labelledby="stored-title">
           <h3 id="stored-title">{t("models.stored")}</h3>

@@ -83,7 +83,8 @@ export const text: Check = typed("string", "a text");
 export const callable: Check = typed("function", "a function");
 const anything: Check = () => {};
 
-const address: Check = (value, field) => {
+/** An address. */
+export const address: Check = (value, field) => {
   if (typeof value !== "string" && !(value instanceof URL)) throw wrong(field, "an address", value);
 };
 
