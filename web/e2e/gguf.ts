@@ -83,7 +83,7 @@ export function loraGguf(): Buffer {
     { name: `${name}.weight.lora_b`, dims: [2, outputs] },
   ]);
   let seed = 7;
-  const random = () => ((seed = (seed * 16807) % 2147483647) / 2147483647 - 0.5) / 4;
+  const random = () => ((seed = (seed * 16807) % 2147483647) / 2147483647 - 0.5) * 2;
   const data = matrices.map(({ dims: [a, b] }) => Buffer.from(Float32Array.from({ length: a! * b! }, random).buffer));
   let offset = 0;
   const heads = matrices.map(({ name, dims }, i) => {

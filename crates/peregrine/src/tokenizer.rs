@@ -19,7 +19,8 @@ use tokenizers::{AddedToken, Model, Token};
 use crate::checkpoint::TokenizerData;
 use crate::{Error, Result};
 use added::{Added, Piece};
-pub(crate) use parts::byte_to_char;
+#[doc(hidden)]
+pub use parts::byte_to_char;
 use parts::{Cutting, Parts};
 
 /// Tokens that end a turn whatever the file says about them, by name.

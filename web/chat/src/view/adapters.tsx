@@ -8,7 +8,8 @@ import { bytes, t } from "../i18n/index.js";
 export function Adapters({ app }: { app: App }) {
   const chooser = useRef<HTMLInputElement>(null);
   void changes.value;
-  const adapters = app.models.engine.value?.info.adapters ?? [];
+  const info = app.models.engine.value?.info;
+  const adapters = info?.where === "device" ? info.adapters : [];
   const choose = (input: HTMLInputElement) => {
     const files = [...(input.files ?? [])];
     input.value = "";
