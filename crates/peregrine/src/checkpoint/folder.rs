@@ -62,7 +62,7 @@ pub(super) async fn open_folder(folder: &Path) -> Result<Checkpoint> {
         return Err(Error::Unsupported {
             name: file,
             field: "adapter_config.json".into(),
-            expected: "a whole model; an adapter runs beside its base model, natively (--lora)".into(),
+            expected: "a whole model; an adapter runs beside its base model (--lora, engine.lora.load)".into(),
             found: "a folder with a LoRA adapter".into(),
         });
     }

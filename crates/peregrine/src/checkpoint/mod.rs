@@ -126,7 +126,7 @@ fn refuse_other_kinds(metadata: &gguf_value::Metadata) -> Result<()> {
     let (expected, found) = match kind.as_deref() {
         None | Some("model") => return Ok(()),
         Some("adapter") => {
-            ("a whole model; an adapter runs beside its base model, natively (--lora)", "a LoRA adapter")
+            ("a whole model; an adapter runs beside its base model (--lora, engine.lora.load)", "a LoRA adapter")
         }
         Some("mmproj") => ("the language model: take the other file", "the part of a model that reads images"),
         Some("imatrix") => ("a model", "a table of how important weights are"),
