@@ -165,7 +165,8 @@ export class Server {
       throw error;
     });
     try {
-      return (await this.#loading).info;
+      // Other pages may have loaded some since.
+      return { ...(await this.#loading).info, adapters: this.#adapters.list };
     } finally {
       client.report = undefined;
     }
