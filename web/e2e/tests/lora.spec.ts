@@ -96,7 +96,7 @@ test("the page: an adapter's file acts, and goes; a folder that does not fit say
   await expect(list).toContainText("poems");
   await expect(list).toContainText("rank 2: q_proj, down_proj");
   await page.locator("#adapter-files").setInputFiles(fileURLToPath(new URL("../../../tests/golden/adapters/baked", import.meta.url)));
-  await expect(page.locator("#toast")).toContainText("This adapter cannot be used: config.json");
+  await expect(page.locator("#toast")).toContainText("This adapter cannot be used: adapter_model.safetensors: tensor");
   await page.getByRole("button", { name: "Remove the adapter poems" }).click();
   await expect(list).toHaveCount(0);
   await page.getByRole("button", { name: "Close models" }).click();
