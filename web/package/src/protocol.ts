@@ -3,7 +3,7 @@
 import type { WireError } from "./errors.js";
 import type { GpuPreferences, LoadOptions } from "./load-options.js";
 import type { LogLevel } from "./log.js";
-import type { Usage } from "./openai.js";
+import type { Loras, Usage } from "./openai.js";
 
 /** One file at an address. */
 export interface RemoteFile {
@@ -123,6 +123,24 @@ export interface EngineInfo {
   };
   /** Whether the model's bytes are kept on this device, and why not. */
   storage: { kept: boolean; why: string };
+  /** Adapters that requests may ask for. */
+  adapters: LoraInfo[];
+}
+
+/** A LoRA adapter beside the model. */
+export interface LoraInfo {
+  /** What requests call it. */
+  id: string;
+  /** A folder of PEFT, or a GGUF file. */
+  kind: "peft" | "gguf";
+  /** Of its matrices, as the browser and the GPU have them. */
+  bytes: number;
+  /** The smallest and the largest. */
+  ranks: [number, number];
+  /** The linear layers that it changes, and in how many layers of the model. */
+  targets: { module: string; layers: number }[];
+  /** What was left out of it without a loss. */
+  notes: string[];
 }
 
 /** A request of OpenAI's API. */
@@ -198,10 +216,15 @@ export interface Calls {
   decode: { request: { ids: number[] }; result: string; event: never };
   /** The conversation's state as a file, and back. */
   save: { request: null; result: Blob; event: never };
-  restore: { request: { state: Blob }; result: null; event: never };
-  logits: { request: { ids: number[]; last: number; oneByOne: number; chunk: number }; result: Float32Array; event: never };
-  check: { request: { tokens: number }; result: CheckReport; event: number };
-  profile: { request: { tokens: number }; result: ProfileStage[]; event: never };
+  restore: { request: { state: Blob; lora: Loras }; result: null; event: never };
+  logits: { request: { ids: number[]; last: number; oneByOne: number; chunk: number; lora: Loras }; result: Float32Array; event: never };
+  check: { request: { tokens: number; lora: Loras }; result: CheckReport; event: number };
+  profile: { request: { tokens: number; lora: Loras }; result: ProfileStage[]; event: never };
+  /** Of a hub id the files of an adapter are read, not those of a model. */
+  addLora: { request: { source: SourceSpec; id: string }; result: LoraInfo; event: never };
+  listLora: { request: null; result: LoraInfo[]; event: never };
+  /** Whether there was one. */
+  removeLora: { request: { id: string }; result: boolean; event: never };
   dispose: { request: null; result: null; event: never };
 }
 
@@ -217,8 +240,11 @@ export type ToWorker =
   | { type: "abort"; id: number }
   | { type: "hello"; lock: string };
 
-/** What happens to the device. `lost`: the model is loaded again when it is next needed; `reloaded`: it has been. */
-export type News = { type: "lost"; error: WireError } | { type: "reloaded"; info: EngineInfo };
+/**
+ * What happens to the device. `lost`: the model is loaded again when it is next needed; `reloaded`: it has been. `adapters`: one has come, or
+ * has gone.
+ */
+export type News = { type: "lost"; error: WireError } | { type: "reloaded"; info: EngineInfo } | { type: "adapters"; adapters: LoraInfo[] };
 
 /**
  * Worker to page. `hello` is the answer to the first call: the worker is there. `broken`: the engine cannot go on (lost device, GPU

@@ -4,6 +4,8 @@
 //! Every tensor that the architecture needs is known to be there, in its shape and inside the file, once a
 //! [`Checkpoint`] exists. Nothing that a header says is believed before it is checked against the file's length.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod folder;
 pub mod gguf;
 pub mod gguf_value;
 #[cfg(not(target_arch = "wasm32"))]
@@ -14,7 +16,6 @@ pub mod http;
 pub mod hub;
 pub mod names;
 mod remembered;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod safetensors;
 pub mod source;
 pub mod split;
@@ -125,7 +126,7 @@ fn refuse_other_kinds(metadata: &gguf_value::Metadata) -> Result<()> {
     let (expected, found) = match kind.as_deref() {
         None | Some("model") => return Ok(()),
         Some("adapter") => {
-            ("a whole model; an adapter runs beside its base model, natively (--lora)", "a LoRA adapter")
+            ("a whole model; an adapter runs beside its base model (--lora, engine.lora.load)", "a LoRA adapter")
         }
         Some("mmproj") => ("the language model: take the other file", "the part of a model that reads images"),
         Some("imatrix") => ("a model", "a table of how important weights are"),
@@ -205,7 +206,7 @@ impl Checkpoint {
     /// Whatever is wrong with one of them, by file and field.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn open_folder(path: &std::path::Path) -> Result<Self> {
-        safetensors::open_folder(path).await
+        folder::open_folder(path).await
     }
 
     /// Opens what the user names: a GGUF file, a folder, or an http(s) address of a GGUF file. Of a model in several files, any of

@@ -158,6 +158,7 @@ async function load(options: EngineOptions, course: Course, noSoftware: boolean,
     log,
     (news) => {
       if (news.type === "reloaded") way?.reloaded(news.info);
+      else if (news.type === "adapters") way?.adapted(news.adapters);
       else way?.lost(makeError(news.error.code, news.error.message, news.error));
     },
   );

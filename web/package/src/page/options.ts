@@ -84,7 +84,8 @@ export const text: Check = typed("string", "a text");
 export const callable: Check = typed("function", "a function");
 const anything: Check = () => {};
 
-const address: Check = (value, field) => {
+/** An address. */
+export const address: Check = (value, field) => {
   if (typeof value !== "string" && !(value instanceof URL)) throw wrong(field, "an address", value);
 };
 
@@ -134,7 +135,7 @@ export const fields =
   };
 
 /** A text that is not empty. */
-const word: Check = (value, field) => {
+export const word: Check = (value, field) => {
   if (typeof value !== "string" || value === "") throw wrong(field, "a text that is not empty", value);
 };
 
@@ -199,6 +200,20 @@ const LOADING: Record<string, Check> = {
 /** Options of `createEngine`, or of `downloadModel`, which looks at fewer of them. */
 export const checkLoading = (options: unknown, of: "createEngine" | "downloadModel"): void => fields(LOADING, of)(options, "");
 
+const LORA = fields({ id: word, scale: number(-1000, 1000) }, "an adapter");
+/** Adapters beside the model: `[{ id, scale }]`. */
+export const loras: Check = (value, field) => {
+  if (!Array.isArray(value)) throw wrong(field, "a list of { id, scale }", value);
+  value.forEach((one: unknown, i) => {
+    const at = `${field}[${i}]`;
+    LORA(one, at);
+    word((one as { id?: unknown }).id, `${at}.id`);
+  });
+};
+
+const PREFILL = fields({ signal, lora: loras }, "prefill");
+/** Options of `prefill`. */
+export const checkPrefill = (options: unknown): void => PREFILL(options, "options");
 const CALL = fields({ signal }, "a call");
 /** Options of one request. */
 export const checkCall = (options: unknown): void => CALL(options, "options");

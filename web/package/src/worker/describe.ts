@@ -3,10 +3,10 @@
 import type { WebEngine } from "../../wasm/peregrine.js";
 import type { AdapterFacts } from "./device.js";
 import type { LoadOptions } from "../load-options.js";
-import type { EngineInfo, LoadRequest } from "../protocol.js";
+import type { EngineInfo, LoadRequest, LoraInfo } from "../protocol.js";
 
 /** What is loaded, and where it runs; `wasm`: bytes of the wasm heap. */
-export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"], wasm: number): EngineInfo {
+export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"], wasm: number, adapters: LoraInfo[] = []): EngineInfo {
   const { vendor, architecture, subgroups } = facts;
   const { baseline, reduction, shapes } = request.gpu;
   const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & {
@@ -40,7 +40,7 @@ export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRe
             .join("; "),
   };
   const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
-  return { where: "device", model: info.model, device, memory: { ...info.memory, wasm }, storage };
+  return { where: "device", model: info.model, device, memory: { ...info.memory, wasm }, storage, adapters };
 }
 
 /**
