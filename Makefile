@@ -2,6 +2,7 @@
 # make test    runs every test, native and in a browser
 # make test-fast   formatting, lints, types, and all tests that need neither GPU nor browser
 # make bench   speed of the embedded model, natively and in the browser; make bench-compare BASE=COMMIT: ratios to a commit
+# make bench-browser   speed of the same models in Chromium (CHROME=PATH) on this GPU, beside the native one of the same run
 # make bench-table   speed of random models of official shapes on this GPU, checked in the same run
 # make fidelity   how exact the logits are in each format, and what the formats cost
 # make check   formatting and lints only
@@ -14,17 +15,17 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export XDG_RUNTIME_DIR ?= $(or $(TMPDIR),/tmp)
 
 model := models/tiny/peregrine-tiny-chat-Q4_0.gguf
-rust := Cargo.toml Cargo.lock $(shell find crates/formats crates/peregrine crates/grammar crates/grammar-web crates/openai crates/web shaders -type f)
+rust := Cargo.toml Cargo.lock $(shell find crates/formats crates/peregrine crates/workbench crates/grammar crates/grammar-web crates/openai crates/web shaders -type f)
 wasm := web/package/wasm/peregrine_bg.wasm
 modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
 page := web/chat/dist/index.html
 
-.PHONY: help chat test test-fast bench bench-table bench-compare fidelity check hashes types fmt native wasm page clean
+.PHONY: help chat test test-fast bench bench-browser bench-table bench-compare fidelity check hashes types fmt native wasm page clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//; 1,9p' Makefile
+	@sed -n 's/^# \{0,1\}//; 1,10p' Makefile
 
 chat: tools native $(page)
 	@node web/scripts/chat.mjs --port $(PORT)
@@ -39,6 +40,10 @@ bench: native $(page)
 	@sh web/scripts/system.sh browser
 	@target/release/peregrine bench $(model) --prompt-tokens 50 --gen-tokens 32
 	@cd web && npm run --silent bench
+
+bench-browser: native $(page)
+	@sh web/scripts/system.sh browser
+	@node web/scripts/bench-browser.mjs $(ARGS)
 
 bench-table: native
 	@target/release/peregrine bench-table $(ARGS)
@@ -58,13 +63,14 @@ check: tools $(modules)
 	@sh web/scripts/wasm.sh check
 
 types: tools
-	@TYPES=write cargo test --release -q -p peregrine-openai --lib types
+	@TYPES=write cargo test --release -q --workspace --exclude peregrine-web --lib types
 
 hashes: tools
 	@cargo run --release -p peregrine-tests --example hashes
 
 fmt:
 	@cargo fmt --all
+	@rustfmt --edition 2024 crates/formats/src/blocks/*.rs
 
 .PHONY: tools
 tools:

@@ -1,4 +1,4 @@
-//! Copies the WGSL to where lib.rs includes it. In a build for the browser, whose bytes every visitor waits for, without its
+//! Copies the WGSL to where lib.rs includes it, and lists the block formats. In a build for the browser, whose bytes every visitor waits for, without its
 //! comments: they are a twentieth of the download.
 
 use std::path::Path;
@@ -14,7 +14,22 @@ fn main() -> io::Result<()> {
             copy(&folder, &Path::new(&out).join(&folder), browser)?;
         }
     }
-    Ok(())
+    fs::write(Path::new(&out).join("formats.rs"), formats()?)
+}
+
+/// The table of the files in `formats`.
+fn formats() -> io::Result<String> {
+    let mut names = Vec::new();
+    for file in fs::read_dir("formats")? {
+        names.extend(file?.path().file_stem().and_then(|name| name.to_str()).map(str::to_string));
+    }
+    names.sort();
+    let row = |name| {
+        format!(
+            "    File {{ name: \"{name}\", text: include_str!(concat!(env!(\"OUT_DIR\"), \"/formats/{name}.wgsl\")) }},\n"
+        )
+    };
+    Ok(format!("static FILES: &[File] = &[\n{}];\n", names.iter().map(row).collect::<String>()))
 }
 
 /// The shaders of a folder.

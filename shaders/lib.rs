@@ -2,10 +2,15 @@
 //!
 //! A kernel's source is its pieces, one file after the other, and then its own file. Numbers in
 //! them are `override`s; how lanes are summed is one of two pieces with the same function, how keys
-//! and values are kept one of three; all block formats are in the source of a kernel that reads
-//! weights. The rules for the files stand in README.md beside them.
+//! and values are kept one of three; a kernel that reads weights has the block formats that the
+//! matrix has, since each of them costs compile time. The rules for the files stand in README.md
+//! beside them.
+
+mod formats;
 
 use std::hash::{Hash, Hasher};
+
+pub use formats::Formats;
 
 macro_rules! shader {
     ($path:expr) => {
@@ -40,6 +45,8 @@ enum Piece {
     Same(&'static [&'static str]),
     /// Those of each [`Cache`].
     Cache([&'static [&'static str]; 3]),
+    /// A matrix of weights in some [`Formats`].
+    Matrix,
 }
 
 /// A kernel: a name and the pieces of its source, in order.
@@ -70,9 +77,19 @@ impl Hash for Kernel {
 }
 
 impl Kernel {
-    /// The whole source. `web`: for Tint, which wants `enable subgroups;` in front where naga
-    /// rejects the line.
-    pub fn source(&self, reduction: Reduction, cache: impl Into<Cache>, web: bool) -> String {
+    /// Whether it reads a matrix of weights: then there is a source for each set of [`Formats`].
+    pub fn has_matrix(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Matrix))
+    }
+
+    /// Whether it reads keys and values: then there is a source for each [`Cache`].
+    pub fn has_cache(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Cache(_)))
+    }
+
+    /// The whole source; `formats`, of which there is at least one, are those of the matrix that it
+    /// reads. `web`: for Tint, which wants `enable subgroups;` in front where naga rejects the line.
+    pub fn source(&self, reduction: Reduction, cache: impl Into<Cache>, formats: Formats, web: bool) -> String {
         let cache = cache.into();
         let mut source = String::new();
         if self.reduces && reduction == Reduction::Subgroup && web {
@@ -85,11 +102,11 @@ impl Kernel {
             });
         }
         for piece in self.pieces {
-            let files = match piece {
-                Piece::Same(files) => files,
-                Piece::Cache(files) => files[cache as usize],
-            };
-            source.extend(files.iter().copied());
+            match piece {
+                Piece::Same(files) => source.extend(files.iter().copied()),
+                Piece::Cache(files) => source.extend(files[cache as usize].iter().copied()),
+                Piece::Matrix => formats.matrix(&mut source),
+            }
         }
         source.push_str(self.body);
         source
@@ -100,25 +117,7 @@ const STEP: Piece = Piece::Same(&[shader!("common/step")]);
 const TOKENS: Piece = Piece::Same(&[shader!("common/tokens")]);
 /// Natively only: the kernels that need more than the baseline.
 const COOPERATIVE: Piece = Piece::Same(&[shader!("common/cooperative")]);
-/// A matrix of weights in any block format.
-const MATRIX: Piece = Piece::Same(&[
-    shader!("linear/matrix"),
-    shader!("formats/f32"),
-    shader!("formats/f16"),
-    shader!("formats/bf16"),
-    shader!("formats/q4_0"),
-    shader!("formats/q4_1"),
-    shader!("formats/q5_0"),
-    shader!("formats/q5_1"),
-    shader!("formats/q8_0"),
-    shader!("formats/q2_k"),
-    shader!("formats/q3_k"),
-    shader!("formats/q4_k"),
-    shader!("formats/q5_k"),
-    shader!("formats/q6_k"),
-    shader!("formats/iq4_nl"),
-    shader!("formats/iq4_xs"),
-]);
+const MATRIX: Piece = Piece::Matrix;
 const EPILOGUE: Piece = Piece::Same(&[shader!("linear/epilogue")]);
 /// Linear layers where the CPU computes.
 const TWO_ROWS: Piece = Piece::Same(&[shader!("linear/two_rows")]);

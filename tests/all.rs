@@ -27,5 +27,6 @@ mod snapshots;
 mod synth;
 mod text;
 mod tokens;
+mod toy;
 mod unchanged;
 mod vocabulary;

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use peregrine::checkpoint::Checkpoint;
-use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
-use peregrine::gpu::{Gpu, GpuOptions};
+use peregrine::format::FORMATS;
+use peregrine::gpu::{Gpu, GpuOptions, Reduction};
+use peregrine::kernels::{Formats, KERNELS, Kernel};
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
 use peregrine::state::KvType;
+use peregrine_workbench::gguf::{Field, GgufHeader};
 use pollster::block_on;
 
 /// A file under `tests/golden`.
@@ -149,4 +151,69 @@ pub fn assert_same(found: &[u32], expected: &[u32], what: &str) {
         let [f, e] = [found[at], expected[at]].map(f32::from_bits);
         panic!("{what}: value {at} of {} is {f:e}, expected {e:e}", found.len());
     }
+}
+
+/// Block formats that stand in one matrix of real files, beside each format alone: what our quantizer and llama.cpp's make of the
+/// fused matrices, also where rows are no multiple of 256; and as many as a matrix may have.
+pub const MIXES: &[&[&str]] = &[
+    &["Q4_K", "Q6_K"],
+    &["Q5_K", "Q6_K"],
+    &["Q3_K", "Q4_K"],
+    &["Q3_K", "Q5_K"],
+    &["Q2_K", "Q3_K"],
+    &["Q2_K", "Q4_K"],
+    &["IQ4_NL", "Q5_K"],
+    &["IQ4_XS", "Q5_K"],
+    &["Q5_0", "Q8_0"],
+    &["Q5_0", "Q6_K", "Q8_0"],
+    &["F16", "F32"],
+    &["Q4_K", "Q5_K", "Q6_K", "Q8_0"],
+];
+
+/// What a kernel's source follows from.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// Which kernel.
+    pub kernel: &'static Kernel,
+    /// How it sums.
+    pub reduction: Reduction,
+    /// How keys and values are kept.
+    pub kv: KvType,
+    /// Block formats of the matrix.
+    pub formats: Formats,
+}
+
+impl Variant {
+    /// The source for a browser or for naga.
+    pub fn source(&self, web: bool) -> String {
+        self.kernel.source(self.reduction, self.kv, self.formats, web)
+    }
+
+    /// As "matvec_team Subgroup Q4_K+Q6_K": what does not matter is left out.
+    pub fn name(&self) -> String {
+        let formats = self.formats.names().map(str::to_uppercase).collect::<Vec<_>>().join("+");
+        let reduction = if self.kernel.reduces { format!(" {:?}", self.reduction) } else { String::new() };
+        let kv = if self.kernel.has_cache() { format!(" {}", self.kv.name()) } else { String::new() };
+        let formats = if self.kernel.has_matrix() { format!(" {formats}") } else { String::new() };
+        [self.kernel.name, &reduction, &kv, &formats].concat()
+    }
+}
+
+/// Every source that differs from the others: of kernels with a matrix those of each format alone, of [`MIXES`], and of all formats.
+pub fn variants() -> Vec<Variant> {
+    let alone = FORMATS.iter().map(|spec| Formats::of([spec.name]));
+    let mixed = MIXES.iter().map(|names| Formats::of(names.iter().copied()));
+    let sets: Vec<Formats> = alone.chain(mixed).map(Option::unwrap).chain([Formats::all()]).collect();
+    let (sums, kvs) = ([Reduction::Workgroup, Reduction::Subgroup], KvType::ALL);
+    let mut variants = Vec::new();
+    for kernel in KERNELS.iter().copied() {
+        for reduction in sums.into_iter().take(if kernel.reduces { 2 } else { 1 }) {
+            for kv in kvs.into_iter().take(if kernel.has_cache() { kvs.len() } else { 1 }) {
+                for formats in sets.iter().copied().take(if kernel.has_matrix() { sets.len() } else { 1 }) {
+                    variants.push(Variant { kernel, reduction, kv, formats });
+                }
+            }
+        }
+    }
+    variants
 }

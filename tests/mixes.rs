@@ -3,28 +3,16 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use peregrine::check::{Comparison, check};
 use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::format::{FORMATS, Format};
-use peregrine::gpu::{GpuOptions, Reduction, ShapeClass};
+use peregrine::gpu::{Alter, GpuOptions, Reduction, ShapeClass};
+use peregrine::inspect::Comparison;
+use peregrine::kernels::{Formats, KERNELS};
 use peregrine::model::LoadOptions;
+use peregrine::state::KvType;
 use peregrine_tests::{gguf_header, gpu, session};
+use peregrine_workbench::check::check;
 use pollster::block_on;
-
-/// The halves of a block, and the exponent that makes its weights small: bits 8 to 15 of a half.
-fn scales(format: Format) -> (&'static [usize], u8) {
-    match format {
-        Format::F32 | Format::F16 | Format::BF16 => (&[], 0),
-        Format::Q4_0 | Format::Q5_0 => (&[0], 0x1c),
-        Format::Q4_1 | Format::Q5_1 => (&[0, 2], 0x18),
-        Format::Q8_0 | Format::IQ4_NL => (&[0], 0x0c),
-        Format::IQ4_XS => (&[0], 0x04),
-        Format::Q4_K | Format::Q5_K => (&[0, 2], 0x08),
-        Format::Q2_K => (&[80, 82], 0x14),
-        Format::Q3_K => (&[108], 0x0c),
-        Format::Q6_K => (&[208], 0x04),
-    }
-}
 
 fn noise(state: &mut u64) -> u32 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -42,10 +30,17 @@ fn random(format: Format, bytes: usize, state: &mut u64) -> Vec<u8> {
         return out;
     }
     let mut out: Vec<u8> = (0..bytes).map(|_| (noise(state) >> 24) as u8).collect();
-    let (at, exponent) = scales(format);
+    let mut values = vec![0.0; spec.block as usize];
     for block in out.chunks_exact_mut(spec.bytes as usize) {
-        for &at in at {
-            block[at + 1] = block[at + 1] & 0x83 | exponent;
+        // Smaller exponents, bits 8 to 15 of a half, until the weights are small.
+        for exponent in (0..8).rev().map(|by| 4 * by) {
+            for &at in spec.halves {
+                block[at + 1] = block[at + 1] & 0x83 | exponent;
+            }
+            spec.dequantise_blocks(block, &mut values);
+            if values.iter().all(|value| value.abs() < 0.25) {
+                break;
+            }
         }
     }
     out
@@ -144,4 +139,32 @@ fn every_format_in_every_kernel() {
         }
     }
     assert_eq!(seen.len(), FORMATS.len(), "a format was never used");
+}
+
+/// A kernel's source with every format, where it has but those of one matrix.
+fn with_all_formats(name: &str, source: String) -> String {
+    let kernel = KERNELS.iter().find(|kernel| kernel.name == name && kernel.has_matrix());
+    kernel.map_or(source, |kernel| kernel.source(Reduction::Workgroup, KvType::F16, Formats::all(), false))
+}
+
+/// The logits of a mix of all formats, bit for bit.
+fn logits(shapes: ShapeClass, alter: Option<Alter>) -> Vec<u32> {
+    let options =
+        GpuOptions { shapes: Some(shapes), reduction: Some(Reduction::Workgroup), alter, ..Default::default() };
+    let mut session = session(&gpu(&options), &model(4).0, &LoadOptions { chunk: Some(8), ..LoadOptions::default() });
+    let ids: Vec<u32> = (0..10).map(|i| 7 * i % 96).collect();
+    let mut rows = Vec::new();
+    for (ids, chunk) in [(&ids[..8], 8), (&ids[8..], 1)] {
+        block_on(session.forward(ids, chunk, 2, &mut |row| rows.extend(row.iter().map(|x| x.to_bits())))).unwrap();
+    }
+    rows
+}
+
+#[test]
+fn what_a_source_leaves_out_changes_no_bit() {
+    for shapes in [ShapeClass::Software, ShapeClass::Hardware] {
+        let (few, all) = (logits(shapes, None), logits(shapes, Some(with_all_formats)));
+        assert_eq!(few.len(), 4 * 96);
+        assert!(few == all, "{shapes:?}: logits differ from those of sources with every format");
+    }
 }

@@ -9,13 +9,13 @@ use naga::{AddressSpace, Module, TypeInner};
 use peregrine::Error;
 use peregrine::format::FORMATS;
 use peregrine::gpu::{COOPERATIVE_WORKGROUP_BYTES, GpuOptions, Reduction};
-use peregrine::kernels::{KERNELS, Kernel, Pipelines};
+use peregrine::kernels::{Formats, KERNELS, Kernel, Pipelines};
 use peregrine::ops::attention::{AttentionCooperative, AttentionTile};
 use peregrine::plan::Step;
 use peregrine::sampling::Drawing;
 use peregrine::state::{Ends, KvType};
 use peregrine::weights::{GpuMatrix, GpuPart};
-use peregrine_tests::gpu;
+use peregrine_tests::{MIXES, gpu, variants};
 use pollster::block_on;
 
 fn named(name: &str) -> Option<&'static Kernel> {
@@ -47,28 +47,46 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static Kernel, Reduction, Module)
     })
 }
 
-/// Every kernel with each way of summing and of keeping keys and values.
+/// Every source that there is: see [`variants`].
 pub(crate) fn sources() -> impl Iterator<Item = (&'static Kernel, Reduction, String)> {
-    let kinds = [Reduction::Workgroup, Reduction::Subgroup];
-    let variants = kinds.into_iter().flat_map(|reduction| KvType::ALL.map(|kv| (reduction, kv)));
-    let variants: Vec<_> = variants.collect();
-    KERNELS.iter().copied().flat_map(move |kernel| {
-        let source = move |(reduction, kv)| (kernel, reduction, kernel.source(reduction, kv, false));
-        variants.clone().into_iter().map(source)
-    })
+    variants().into_iter().map(|variant| (variant.kernel, variant.reduction, variant.source(false)))
+}
+
+/// One of a kernel's sources.
+fn source(name: &str) -> String {
+    variants().iter().find(|variant| variant.kernel.name == name).unwrap().source(false)
 }
 
 #[test]
 fn every_kernel_is_valid_in_every_variant() {
-    assert_eq!(all().count(), 6 * KERNELS.len());
+    // 23 kernels without weights; of the 6 with them, one of which sums, each format, each mix, and all formats.
+    assert_eq!(all().count(), 39 + 7 * (FORMATS.len() + MIXES.len() + 1));
     let names: HashSet<&str> = KERNELS.iter().map(|k| k.name).collect();
     assert_eq!(names.len(), KERNELS.len(), "a name twice");
+    let sources: HashSet<String> = sources().map(|(_, _, source)| source).collect();
+    assert_eq!(sources.len(), variants().len(), "two sources are the same");
+}
+
+/// What a pipeline does not meet costs its compilation nothing.
+#[test]
+fn only_the_formats_of_a_matrix_stand_in_its_source() {
+    for variant in variants().iter().filter(|variant| variant.kernel.has_matrix()) {
+        let source = variant.source(false);
+        let here: Vec<&str> = variant.formats.names().collect();
+        for spec in FORMATS {
+            let name = spec.name.to_lowercase();
+            for function in ["load", "strip", "dot"].map(|what| format!("fn {what}_{name}(")) {
+                assert_eq!(source.contains(&function), here.contains(&name.as_str()), "{}: {function}", variant.name());
+            }
+        }
+        // Nothing is asked where there is one, and each but the last is asked for in each of three functions.
+        assert_eq!(source.matches("if (format == ").count(), 3 * (here.len() - 1), "{}", variant.name());
+    }
 }
 
 #[test]
 fn a_broken_source_is_seen() {
-    let norm = named("rmsnorm").unwrap();
-    let source = norm.source(Reduction::Workgroup, KvType::F16, false);
+    let source = source("rmsnorm");
     assert!(validate(&source).is_ok());
     let broken = source.replacen("let scale = 1.0", "let scale = group", 1);
     assert_ne!(broken, source);
@@ -80,26 +98,16 @@ fn a_broken_source_is_seen() {
 
 #[test]
 fn only_browsers_are_told_to_enable_subgroups() {
-    for kernel in KERNELS {
-        for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
-            if COOPERATIVE.contains(&kernel.name) {
-                // Natively only, and its features go by no other name.
-                assert!(
-                    kernel
-                        .source(reduction, KvType::F16, false)
-                        .starts_with("enable f16;\nenable wgpu_cooperative_matrix;\n")
-                );
-                continue;
-            }
-            let enables = kernel.reduces && reduction == Reduction::Subgroup;
-            assert_eq!(
-                kernel.source(reduction, KvType::F16, true).starts_with("enable subgroups;\n"),
-                enables,
-                "{}",
-                kernel.name
-            );
-            assert!(!kernel.source(reduction, KvType::F16, false).contains("enable "), "{}", kernel.name);
+    for variant in variants() {
+        let (kernel, web) = (variant.kernel, variant.source(true));
+        if COOPERATIVE.contains(&kernel.name) {
+            // Natively only, and its features go by no other name.
+            assert!(web.starts_with("enable f16;\nenable wgpu_cooperative_matrix;\n"), "{}", kernel.name);
+            continue;
         }
+        let enables = kernel.reduces && variant.reduction == Reduction::Subgroup;
+        assert_eq!(web.starts_with("enable subgroups;\n"), enables, "{}", kernel.name);
+        assert!(!variant.source(false).contains("enable "), "{}", kernel.name);
     }
 }
 
@@ -227,7 +235,7 @@ macro_rules! assert_layout {
 
 #[test]
 fn structs_lie_as_rust_writes_them() {
-    let module = |name| validate(&named(name).unwrap().source(Reduction::Workgroup, KvType::F16, false)).unwrap().0;
+    let module = |name| validate(&source(name)).unwrap().0;
     let matvec = module("matvec");
     assert_layout!(&matvec, "Step", Step, [tokens, position, first, splits]);
     assert_layout!(&matvec, "Part", GpuPart, [first_row, rows, strips, x, quants, scales, kind, scale]);
@@ -237,13 +245,13 @@ fn structs_lie_as_rust_writes_them() {
 }
 
 #[test]
-fn formats_have_ggufs_numbers() {
-    let source = named("matvec").unwrap().source(Reduction::Workgroup, KvType::F16, false);
+fn every_format_has_its_file_and_ggufs_number() {
+    assert_eq!(Formats::all().names().count(), FORMATS.len());
     for spec in FORMATS {
+        let formats = Formats::of([spec.name]).unwrap_or_else(|| panic!("shaders/formats has no {}", spec.name));
+        let source = named("matvec").unwrap().source(Reduction::Workgroup, KvType::F16, formats, false);
         let line = format!("const {}: u32 = {}u;", spec.name, spec.gguf_id);
         assert!(source.contains(&line), "{line}");
-        let function = format!("fn strip_{}(", spec.name.to_lowercase());
-        assert!(source.contains(&function), "{function}");
     }
 }
 
@@ -264,7 +272,7 @@ fn constants_are_the_same_on_both_sides() {
         ("ssd_output_cooperative", "CHUNK", chunk),
     ];
     for (kernel, name, value) in constants {
-        let source = named(kernel).unwrap().source(Reduction::Workgroup, KvType::F16, false);
+        let source = source(kernel);
         let line = format!("const {name}: u32 = {value}u;");
         assert!(source.contains(&line), "{kernel}: {line}");
     }
@@ -280,6 +288,9 @@ fn every_file_is_part_of_a_kernel() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "wgsl") {
                 let text = std::fs::read_to_string(&path).unwrap();
+                // As it is where there is one format.
+                let text: String = text.split_inclusive('\n').filter(|line| !line.contains("== EACH")).collect();
+                let text = text.replace("_last(", "_f32(");
                 assert!(sources.iter().any(|s| s.contains(&text)), "{} is used by no kernel", path.display());
                 files += 1;
             }

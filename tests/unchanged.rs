@@ -7,12 +7,11 @@
 use std::fmt::Write;
 
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
-use peregrine::kernels::KERNELS;
 use peregrine::model::{LoadOptions, Model};
 use peregrine::ops::target::Target;
 use peregrine::plan::{Call, Step};
 use peregrine::state::KvType;
-use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model};
+use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model, variants};
 use sha2::{Digest, Sha256};
 
 const FILE: &str = "unchanged.txt";
@@ -32,18 +31,9 @@ fn line(lines: &mut String, name: &str, text: &str) {
 }
 
 fn sources(lines: &mut String) {
-    for kernel in KERNELS {
-        for (reduction, kv) in
-            [Reduction::Workgroup, Reduction::Subgroup].into_iter().flat_map(|r| KvType::ALL.map(|k| (r, k)))
-        {
-            for web in [false, true] {
-                let source = kernel.source(reduction, kv, web);
-                line(
-                    lines,
-                    &format!("{} {reduction:?} {}{}", kernel.name, kv.name(), if web { " web" } else { "" }),
-                    &source,
-                );
-            }
+    for variant in variants() {
+        for (web, word) in [(false, ""), (true, " web")] {
+            line(lines, &(variant.name() + word), &variant.source(web));
         }
     }
 }

@@ -1,20 +1,9 @@
 // Q4_K: value = d s q - dmin m, with 6-bit s and m for each strip. 4 words a strip; 8 halves (a vec4) a block of 8 strips:
 // d, dmin, and twelve bytes with the scales.
+const Q4_K: u32 = 12u;
 
-// d s and dmin m of strip j of a block, from its vec4 of scales; Q5_K has the same.
-fn scale_and_least(unit: vec4<u32>, j: u32) -> vec2<f32> {
-  // Bytes k, k + 4 and k + 8 of the twelve, with k = j % 4: the same byte of three words.
-  let side = 8u * (j % 4u);
-  let a = (unit.y >> side) & 255u;
-  let b = (unit.z >> side) & 255u;
-  let c = (unit.w >> side) & 255u;
-  let s = select(a & 63u, (c & 15u) | ((a >> 6u) << 4u), j >= 4u);
-  let m = select(b & 63u, (c >> 4u) | ((b >> 6u) << 4u), j >= 4u);
-  return unpack2x16float(unit.x) * vec2<f32>(f32(s), f32(m));
-}
-
-// The same times v, with the scales applied to sums: sum w v = d (sum (16 + q) v - 16 sum v) - least sum v.
-fn dot_q4_k(raw: Raw, i: u32, v: Strip) -> f32 {
+// A strip times v, with the scales applied to sums: sum w v = d (sum (16 + q) v - 16 sum v) - least sum v.
+fn dot_q4_k(raw: Raw, scales: u32, i: u32, v: Strip) -> f32 {
   let pair = scale_and_least(raw.b, i % 8u);
   let w = raw.a;
   let low = fma(low_sixteens(w.x), v.a, low_sixteens(w.y) * v.b) + fma(low_sixteens(w.z), v.c, low_sixteens(w.w) * v.d);
@@ -28,7 +17,7 @@ fn load_q4_k(quants: u32, scales: u32, i: u32) -> Raw {
   return Raw(weights[quants / 4u + i], weights[scales / 8u + i / 8u], 0u);
 }
 
-fn strip_q4_k(raw: Raw, i: u32) -> Strip {
+fn strip_q4_k(raw: Raw, scales: u32, i: u32) -> Strip {
   let pair = scale_and_least(raw.b, i % 8u);
   let d = pair.x;
   let least = vec4<f32>(pair.y);

@@ -1,6 +1,8 @@
 // Q6_K: value = d s (q - 32), s signed for each 16 values. Two strips are three vec4s: the low nibbles of each, then two
 // words for each with the upper two bits (value v in word v / 16, at bit 8 (v % 4) + 2 (v % 16 / 4)). 10 halves a block of
 // 8 strips: sixteen scales, d, nothing.
+const Q6_K: u32 = 14u;
+
 // d (q - 32): `low` has the low nibbles at bit 17, `upper` the upper pairs at bit 21, of the mantissa of 64: see matrix.wgsl.
 fn four_q6_k(d: f32, low: vec4<u32>, upper: vec4<u32>) -> vec4<f32> {
   let mantissa = (low & vec4<u32>(0x1e0000u)) | (upper & vec4<u32>(0x600000u)) | vec4<u32>(0x42800000u);
@@ -36,7 +38,7 @@ fn high_six(word: u32, upper: u32, n: u32) -> vec4<f32> {
 }
 
 // The same times v, with the scales applied to sums: sum w v = d s (sum (64 + q) v - 96 sum v).
-fn dot_q6_k(raw: Raw, i: u32, v: Strip) -> f32 {
+fn dot_q6_k(raw: Raw, scales: u32, i: u32, v: Strip) -> f32 {
   let w = raw.a;
   let upper = select(raw.b.xy, raw.b.zw, i % 2u == 1u);
   let s = vec2<f32>(signed_bytes_of(raw.c).xy);
@@ -56,7 +58,7 @@ fn load_q6_k(quants: u32, scales: u32, i: u32) -> Raw {
   return Raw(weights[q + i % 2u], weights[q + 2u], halfword_at(unit + i % 8u) | (halfword_at(unit + 8u) << 16u));
 }
 
-fn strip_q6_k(raw: Raw, i: u32) -> Strip {
+fn strip_q6_k(raw: Raw, scales: u32, i: u32) -> Strip {
   let words = raw.a;
   let upper = select(raw.b.xy, raw.b.zw, i % 2u == 1u);
   let pair = signed_bytes_of(raw.c);

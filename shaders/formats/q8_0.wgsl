@@ -1,4 +1,6 @@
 // Q8_0: value = d q. 8 words a strip (signed bytes), one half of scale.
+const Q8_0: u32 = 8u;
+
 fn four_q8_0(d: f32, word: u32) -> vec4<f32> {
   return d * vec4<f32>(signed_bytes_of(word));
 }
@@ -16,4 +18,8 @@ fn strip_q8_0(raw: Raw, scales: u32, i: u32) -> Strip {
     four_q8_0(d, a.x), four_q8_0(d, a.y), four_q8_0(d, a.z), four_q8_0(d, a.w),
     four_q8_0(d, b.x), four_q8_0(d, b.y), four_q8_0(d, b.z), four_q8_0(d, b.w),
   );
+}
+
+fn dot_q8_0(raw: Raw, scales: u32, i: u32, v: Strip) -> f32 {
+  return strip_dot(strip_q8_0(raw, scales, i), v);
 }

@@ -69,3 +69,28 @@ export function splitGguf(file: Buffer): [Buffer, Buffer] {
   };
   return [part(0, 0, half), part(1, half, tensorCount)];
 }
+
+/** A LoRA adapter of rank 2 for the embedded model, as a GGUF file: it changes one layer's query and another's MLP, with the same numbers every time. */
+export function loraGguf(): Buffer {
+  const field = (name: string, type: number, value: Buffer) => Buffer.concat([text(name), u32(type), value]);
+  const alpha = Buffer.alloc(4);
+  alpha.writeFloatLE(8);
+  const words = { "general.type": "adapter", "adapter.type": "lora", "general.architecture": "falcon-h1" };
+  const fields = [...Object.entries(words).map(([name, value]) => field(name, STRING, text(value))), field("adapter.lora.alpha", 6, alpha)];
+  const layers: [string, number, number][] = [["blk.0.attn_q", 512, 512], ["blk.3.ffn_down", 1024, 512]];
+  const matrices = layers.flatMap(([name, inputs, outputs]) => [
+    { name: `${name}.weight.lora_a`, dims: [inputs, 2] },
+    { name: `${name}.weight.lora_b`, dims: [2, outputs] },
+  ]);
+  let seed = 7;
+  const random = () => ((seed = (seed * 16807) % 2147483647) / 2147483647 - 0.5) * 2;
+  const data = matrices.map(({ dims: [a, b] }) => Buffer.from(Float32Array.from({ length: a! * b! }, random).buffer));
+  let offset = 0;
+  const heads = matrices.map(({ name, dims }, i) => {
+    const head = Buffer.concat([text(name), u32(2), ...dims.map(u64), u32(0), u64(offset)]);
+    offset += data[i]!.length;
+    return head;
+  });
+  const header = Buffer.concat([Buffer.from("GGUF"), u32(3), u64(matrices.length), u64(fields.length), ...fields, ...heads]);
+  return Buffer.concat([header, Buffer.alloc(aligned(header.length) - header.length), ...data]);
+}

@@ -2,6 +2,8 @@
 # Lints everything that is not wasm. Warnings are errors with the compiler that this repository is developed with; another
 # one may have lints that nobody here has seen yet.
 . "$(dirname "$0")/common.sh"
+step "formatting of the block formats, which stand in a macro"
+rustfmt --edition 2024 --check crates/formats/src/blocks/*.rs
 step "clippy, native"
 case $(rustc --version) in
 *" 1.95."*) deny="-D warnings" ;;

@@ -9,13 +9,14 @@ make --no-print-directory page
 step "formatting"
 cargo fmt --all --check
 sh web/scripts/lint.sh
+sh web/scripts/packages.sh quick
 step "tests without a GPU"
 # The same packages as in `make test`: others would be built anew with other features.
 tests="cargo test --release --workspace --exclude peregrine-web"
 $tests --lib --bins -- --skip after_a_loss_the_model_is_loaded_again
 # Modules of tests/all.rs: those that compute here, and those that open a device.
 without="backends chat checkpoint family fuzz jinja sampling shaders signatures synth text tokens vocabulary"
-with="adapters damage drawing fidelity footprint gptq grammar limits mixes model saved selfcheck session snapshots unchanged"
+with="adapters damage drawing fidelity footprint gptq grammar limits mixes model saved selfcheck session snapshots toy unchanged"
 filters=
 for module in $(sed -n 's/^mod \([a-z_]*\);$/\1/p' tests/all.rs); do
     case " $without : $with " in

@@ -6,9 +6,9 @@ use std::time::Instant;
 use peregrine::checkpoint::Checkpoint;
 use peregrine::model::LoadOptions;
 use peregrine::plan::Draw;
-use peregrine::profile::{DeviceSpeed, TokenCost};
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{GenerateOptions, Session};
+use peregrine_workbench::profile::{DeviceSpeed, TokenCost};
 use pollster::block_on;
 use serde_json::json;
 
@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> Outcome {
     let format = args.json_schema.as_deref().map(json_schema).transpose()?;
     let (checkpoint, open) = timed(|| args.gpu.open(&args.model))?;
     let (gpu, device) = timed(|| args.gpu.device())?;
-    let options = LoadOptions { chunk: args.chunk, ..LoadOptions::default() };
+    let options = LoadOptions { chunk: args.chunk, ..args.gpu.options() };
     let (engine, model) = timed(|| args.gpu.load_on(&gpu, &checkpoint, &options))?;
     let (session, first_prompt) = timed(|| {
         let mut session = Session::new(&engine)?;
@@ -135,7 +135,7 @@ fn profile(args: &Args, session: &mut Session) -> Outcome<serde_json::Value> {
     let chunk = session.engine().model().chunk().min(args.prompt_tokens);
     for (name, tokens) in [("token", 1), ("prefill", chunk)] {
         session.start_at(args.context + if tokens == 1 { args.prompt_tokens } else { 0 })?;
-        let stages = block_on(peregrine::profile::profile(session, tokens, 20))?;
+        let stages = block_on(peregrine_workbench::profile::profile(session, tokens, 20))?;
         let rows = stages.iter().map(|stage| {
             json!({
                 "name": stage.name,

@@ -30,7 +30,7 @@ pub fn run(args: &Args) -> Outcome {
     // A turn more, for what is read and made beyond the context.
     let context_length = Some(longest.saturating_add(2 * TURN));
     let engine =
-        args.gpu.load(&checkpoint, &LoadOptions { chunk: args.chunk, context_length, ..Default::default() })?;
+        args.gpu.load(&checkpoint, &LoadOptions { chunk: args.chunk, context_length, ..args.gpu.options() })?;
     let mut rows = Vec::new();
     for context in &args.contexts {
         if *context + TURN > engine.model().context_length() {

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use peregrine::check::{Comparison, check};
 use peregrine::checkpoint::Checkpoint;
 use peregrine::gpu::Gpu;
+use peregrine::inspect::Comparison;
 use peregrine::model::LoadOptions;
 use peregrine::plan::Draw;
-use peregrine::profile::{DeviceSpeed, TokenCost};
 use peregrine::sampling::{Sampler, SamplingOptions};
 use peregrine::session::{Engine, GenerateOptions, Session};
-use peregrine::synth::{Size, SynthOptions, synth_to_file};
+use peregrine_workbench::check::check;
+use peregrine_workbench::profile::{DeviceSpeed, TokenCost};
+use peregrine_workbench::synth::{Size, SynthOptions, synth_to_file};
 use pollster::block_on;
 use serde_json::{Value, json};
 
@@ -157,7 +158,7 @@ fn with_file(
 fn check_model(args: &Args, gpu: &Gpu, checkpoint: &Checkpoint, _: &Path) -> Outcome<Value> {
     // More than a tile of tokens at once, then one by one.
     let steps = [66, 1, 1];
-    let engine = args.gpu.load_on(gpu, checkpoint, &LoadOptions { chunk: Some(66), ..LoadOptions::default() })?;
+    let engine = args.gpu.load_on(gpu, checkpoint, &LoadOptions { chunk: Some(66), ..args.gpu.options() })?;
     let mut session = Session::new(&engine)?;
     let tokens = ids(steps.iter().sum(), 3, &session);
     let mut results: Vec<Comparison> = Vec::new();
@@ -191,7 +192,7 @@ fn check_model(args: &Args, gpu: &Gpu, checkpoint: &Checkpoint, _: &Path) -> Out
 fn measure_model(args: &Args, gpu: &Gpu, checkpoint: &Checkpoint, path: &Path) -> Outcome<Value> {
     // Into the page cache, whatever wrote it.
     std::io::copy(&mut std::fs::File::open(path)?, &mut std::io::sink())?;
-    let options = LoadOptions { chunk: args.chunk, ..LoadOptions::default() };
+    let options = LoadOptions { chunk: args.chunk, ..args.gpu.options() };
     let start = Instant::now();
     let (engine, load) = timed(|| args.gpu.load_on(gpu, checkpoint, &options))?;
     let mut session = Session::new(&engine)?;

@@ -10,12 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use peregrine::chat::Message;
 use peregrine::checkpoint::FileSource;
-use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Overflow, Session};
 use pollster::block_on;
 
-use crate::common::{GpuArgs, SamplingArgs, bytes, read_text};
+use crate::common::{ConversationArgs, SamplingArgs, read_text};
 use crate::failure::{Failure, Outcome};
 use crate::input::{Event, Input};
 use crate::signals::{self, Signal};
@@ -37,25 +36,16 @@ pub struct Args {
     /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_tokens: u32,
-    /// Most tokens of the conversation
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    context: Option<u32>,
     /// Leave out the oldest turns when the context is full, also in the middle of an answer
     #[arg(long)]
     drop_oldest: bool,
-    /// Most bytes on the GPU for places to go back to, as in 1GB
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    snapshots: Option<u64>,
-    /// Bytes of this machine's memory for those that the GPU has no more room for (1GiB)
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    host_snapshots: Option<u64>,
     /// Go on with the conversation in this file, if there is one, and keep it there at the end
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
-    gpu: GpuArgs,
+    conversation: ConversationArgs,
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -63,7 +53,7 @@ pub fn run(args: &Args) -> Outcome {
     let defaults = SamplingOptions { seed: now.map_or(0, |now| now.as_secs()), ..SamplingOptions::default() };
     let sampling = args.sampling.options(defaults)?;
     let system = args.system_file.as_deref().map(read_text).transpose()?.or_else(|| args.system.clone());
-    let checkpoint = args.gpu.open(&args.model)?;
+    let checkpoint = args.conversation.gpu.open(&args.model)?;
     if checkpoint.chat_template.is_none() {
         let message = "has no chat template, so it is not a chat model; `generate` continues texts";
         return Err(Failure::input(format!("{}: {message}", args.model)));
@@ -73,7 +63,7 @@ pub fn run(args: &Args) -> Outcome {
         state::check(path)?;
     }
     let interrupt = Arc::new(Interrupt::default());
-    let engine = args.gpu.load(&checkpoint, &LoadOptions { context_length: args.context, ..LoadOptions::default() })?;
+    let engine = args.conversation.gpu.load(&checkpoint, &args.conversation.options())?;
     let asked = interrupt.clone();
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
@@ -90,12 +80,6 @@ pub fn run(args: &Args) -> Outcome {
         interrupt,
     };
     conversation.reset();
-    if let Some(bytes) = args.host_snapshots {
-        conversation.session.set_snapshot_host_budget(bytes);
-    }
-    if let Some(bytes) = args.snapshots {
-        conversation.session.set_snapshot_budget(bytes);
-    }
     if let Some(path) = args.state.as_deref().filter(|path| path.exists()) {
         conversation.restore(path)?;
     }

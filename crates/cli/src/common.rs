@@ -11,11 +11,12 @@ use peregrine::Error;
 use peregrine::checkpoint::hub::HubId;
 use peregrine::checkpoint::{Checkpoint, Container};
 use peregrine::gpu::{Access, Gpu, GpuOptions};
+use peregrine::model::KvType;
 use peregrine::model::{LoadOptions, Progress};
+use peregrine::options::parse_bytes;
 use peregrine::sampling::SamplingOptions;
 use peregrine::selfcheck::{self, Verdict};
 use peregrine::session::Engine;
-use peregrine::state::KvType;
 use pollster::block_on;
 
 use crate::failure::{Failure, Outcome};
@@ -26,47 +27,43 @@ use crate::{hub, self_checks};
 /// Where and how to run.
 #[derive(clap::Args)]
 pub struct GpuArgs {
-    /// Part of the name of the GPU adapter to use (`peregrine info` lists them)
-    #[arg(long, value_name = "NAME")]
-    adapter: Option<String>,
-    /// Use only what every WebGPU device offers
-    #[arg(long)]
-    baseline: bool,
-    /// Read prompts with cooperative matrices (tensor cores): faster, factors are rounded to f16
-    #[arg(long)]
-    cooperative: bool,
+    #[command(flatten)]
+    gpu: GpuOptions,
+    #[command(flatten)]
+    load: LoadOptions,
     /// Multiply the logits by X, which a GGUF file of a model with tied embeddings cannot say itself
     #[arg(long, value_name = "X", value_parser = finite)]
     logit_scale: Option<f32>,
-    /// Take at most so many bytes on the GPU, as in 4GB or 900MiB; without --context the conversation gets what the model leaves
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    memory_budget: Option<u64>,
-    /// How keys and values are kept: f16 (the default), f32 as they were computed, in twice the memory, or q8 in little more than half
-    #[arg(long, value_name = "TYPE", value_parser = kv_type)]
-    pub kv: Option<KvType>,
     /// Beside the model.
     #[command(flatten)]
     pub lora: LoraArgs,
 }
 
-/// `f16`, `f32` or `q8`.
-pub fn kv_type(text: &str) -> Result<KvType, String> {
-    KvType::ALL.into_iter().find(|kv| kv.name() == text).ok_or_else(|| "f16, f32 or q8 is needed".into())
+/// Of the commands that hold conversations.
+#[derive(clap::Args)]
+pub struct ConversationArgs {
+    /// Most tokens of a conversation
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    context: Option<u32>,
+    /// Most bytes on the GPU for places to go back to, as in 1GB
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    snapshots: Option<u64>,
+    /// Bytes of this machine's memory for those that the GPU has no more room for (1GiB)
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    host_snapshots: Option<u64>,
+    #[command(flatten)]
+    pub gpu: GpuArgs,
 }
 
-/// `4GB`, `1.5GiB`, `900M`, `123456789`.
-pub fn bytes(text: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let (short, long) = (unit.trim().to_ascii_lowercase(), [1e0, 1e3, 1e6, 1e9, 1e12]);
-    let power = |unit: &str| ["", "k", "m", "g", "t"].iter().position(|u| *u == unit);
-    let factor = match short.strip_suffix("ib") {
-        Some(unit) => power(unit).filter(|p| *p > 0).map(|p| 1024f64.powi(p as i32)),
-        None => power(short.strip_suffix('b').unwrap_or(&short)).map(|p| long[p]),
-    };
-    match (number.parse::<f64>(), factor) {
-        (Ok(number), Some(factor)) if number * factor >= 1.0 => Ok((number * factor) as u64),
-        _ => Err("bytes are needed, as in 4GB, 1.5GiB, 900M".into()),
+impl ConversationArgs {
+    /// What the model is loaded with.
+    pub fn options(&self) -> LoadOptions {
+        LoadOptions {
+            context_length: self.context,
+            snapshot_budget: self.snapshots,
+            snapshot_host_budget: self.host_snapshots,
+            ..self.gpu.options()
+        }
     }
 }
 
@@ -83,18 +80,19 @@ impl GpuArgs {
         Ok(checkpoint)
     }
 
-    fn gpu_options(&self) -> GpuOptions {
-        GpuOptions {
-            adapter: self.adapter.clone(),
-            baseline: self.baseline,
-            cooperative: self.cooperative,
-            ..GpuOptions::default()
-        }
+    /// What the flags say of loading; the rest is the command's.
+    pub fn options(&self) -> LoadOptions {
+        self.load.clone()
+    }
+
+    /// The type of keys and values that was asked for, or the default.
+    pub fn kv(&self) -> KvType {
+        self.load.kv
     }
 
     /// The device.
     pub fn device(&self) -> Outcome<Gpu> {
-        Ok(block_on(Gpu::new(&self.gpu_options()))?)
+        Ok(block_on(Gpu::new(&self.gpu))?)
     }
 
     /// The checkpoint on the GPU, with a progress bar on a terminal: driven in the best way that passes the self-check.
@@ -108,8 +106,8 @@ impl GpuArgs {
                     note(&format!("{} is not used{why}: {reason}", verdict.variant));
                 }
             };
-            let (access, gpu) = (Access::new(), self.gpu_options());
-            let loading = selfcheck::load(&access, &gpu, checkpoint, options, &mut outcomes, report, &mut tell);
+            let access = Access::new();
+            let loading = selfcheck::load(&access, &self.gpu, checkpoint, options, &mut outcomes, report, &mut tell);
             block_on(loading).map(|checked| checked.engine)
         });
         if outcomes != before {
@@ -129,8 +127,6 @@ impl GpuArgs {
         options: &LoadOptions,
         load: impl FnOnce(&LoadOptions, &mut dyn FnMut(Progress)) -> Result<Rc<Engine>, Error>,
     ) -> Outcome<Rc<Engine>> {
-        let options =
-            LoadOptions { memory_budget: self.memory_budget, kv: self.kv.unwrap_or(options.kv), ..options.clone() };
         let bar = bytes_bar("loading");
         let mut report = |progress| match progress {
             Progress::Upload { done, total } => {
@@ -139,7 +135,7 @@ impl GpuArgs {
             }
             Progress::Compile { .. } => bar.set_message("compiling shaders"),
         };
-        let engine = load(&options, &mut report);
+        let engine = load(options, &mut report);
         bar.finish_and_clear();
         let engine = engine?;
         self.lora.apply(&engine)?;
@@ -270,5 +266,23 @@ pub fn read_ids(path: &str, vocab_size: u32) -> Outcome<Vec<u32>> {
     match ids.is_empty() {
         true => Err(Failure::input(format!("{path}: no token ids"))),
         false => Ok(ids),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command};
+
+    use super::*;
+
+    /// A field without `arg` would be an argument by its place.
+    #[test]
+    fn every_option_is_a_flag_or_none() {
+        let command = GpuArgs::augment_args(Command::new("peregrine"));
+        let flags: Vec<_> = command.get_arguments().map(|arg| (arg.is_positional(), arg.get_long())).collect();
+        assert!(flags.iter().all(|(positional, long)| !positional && long.is_some()), "{flags:?}");
+        for known in ["adapter", "baseline", "cooperative", "kv", "memory-budget", "logit-scale", "lora"] {
+            assert!(flags.iter().any(|(_, long)| *long == Some(known)), "--{known}");
+        }
     }
 }

@@ -4,18 +4,21 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, FromArgMatches};
 use indicatif::ProgressBar;
 use peregrine::Error;
-use peregrine::checkpoint::{Checkpoint, PartFile};
-use peregrine::fidelity::{
-    Difference, Fidelity, FidelityOptions, TOLERANCE, TOLERANCE_F16, TOLERANCE_Q8, compare, exact as exact_logits,
-};
+use peregrine::checkpoint::Checkpoint;
+use peregrine::model::KvType;
 use peregrine::model::LoadOptions;
-use peregrine::quantize::QuantType;
 use peregrine::reference::Real;
 use peregrine::session::Session;
-use peregrine::state::KvType;
-use peregrine::synth::{Size, Store, SynthOptions, synth_folder, synth_to_file};
+use peregrine_workbench::fidelity::{
+    Difference, Fidelity, FidelityOptions, TOLERANCE, TOLERANCE_F16, TOLERANCE_Q8, compare, exact as exact_logits,
+};
+use peregrine_workbench::part_file::PartFile;
+use peregrine_workbench::quantize::QuantType;
+use peregrine_workbench::synth::{Size, Store, SynthOptions, synth_folder, synth_to_file};
 use pollster::block_on;
 use serde_json::{Value, json};
 
@@ -51,6 +54,34 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     gpu: GpuArgs,
+    #[command(flatten)]
+    kv: KvChoice,
+}
+
+/// Whether `--kv` was given: without it several types are compared.
+struct KvChoice {
+    is_given: bool,
+}
+
+impl FromArgMatches for KvChoice {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self { is_given: matches.value_source("kv") == Some(ValueSource::CommandLine) })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for KvChoice {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
 }
 
 /// A model with one type of keys and values.
@@ -76,7 +107,7 @@ pub fn run(args: &Args) -> Outcome {
     let mut adapter = String::new();
     match &args.model {
         Some(model) => {
-            let kv = args.gpu.kv.map_or(KvType::ALL.to_vec(), |kv| vec![kv]);
+            let kv = if args.kv.is_given { vec![args.gpu.kv()] } else { KvType::ALL.to_vec() };
             adapter = one(args, model, &args.gpu.open(model)?, &kv, &mut rows)?;
         }
         None => {
@@ -90,10 +121,10 @@ pub fn run(args: &Args) -> Outcome {
                 let path = case.make(folder.path())?;
                 let checkpoint = args.gpu.open(&path.display().to_string())?;
                 // What rounding loses does not depend on the weights' format: once is enough.
-                let kv = match args.gpu.kv {
-                    Some(kv) => vec![kv],
-                    None if case.name.ends_with("mix Q4_K_M") => KvType::ALL.to_vec(),
-                    None => vec![KvType::F32],
+                let kv = match args.kv.is_given {
+                    true => vec![args.gpu.kv()],
+                    false if case.name.ends_with("mix Q4_K_M") => KvType::ALL.to_vec(),
+                    false => vec![KvType::F32],
                 };
                 adapter = one(args, &case.name, &checkpoint, &kv, &mut rows)?;
             }
@@ -192,9 +223,8 @@ fn measure<T: Real>(
     let (mut exact, mut adapter) = (None, String::new());
     for kv in kv {
         let start = Instant::now();
-        let engine = args
-            .gpu
-            .load(checkpoint, &LoadOptions { kv: *kv, logit_rows: Some(u32::MAX), ..LoadOptions::default() })?;
+        let engine =
+            args.gpu.load(checkpoint, &LoadOptions { kv: *kv, logit_rows: Some(u32::MAX), ..args.gpu.options() })?;
         options.last = options.last.min(engine.model().logit_rows());
         let mut session = Session::new(&engine)?;
         let expected = match exact.take() {

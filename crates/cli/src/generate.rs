@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use peregrine::checkpoint::FileSource;
-use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Session};
 use pollster::block_on;
@@ -59,7 +58,7 @@ pub fn run(args: &Args) -> Outcome {
     let checkpoint = args.gpu.open(&args.model)?;
     let vocab_size = checkpoint.config.vocab_size;
     let given = args.ids.as_deref().map(|path| read_ids(path, vocab_size)).transpose()?;
-    let engine = args.gpu.load(&checkpoint, &LoadOptions::default())?;
+    let engine = args.gpu.load(&checkpoint, &args.gpu.options())?;
     let grammar = format.map(|format| format.compile(&engine)).transpose()?;
     let ids = match (given, &prompt) {
         (Some(ids), _) => ids,

@@ -15,7 +15,7 @@ use pollster::block_on;
 use serde_json::{Value, json};
 
 use crate::common::open;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::terminal::{self, line};
 
 #[derive(clap::Args)]
@@ -25,12 +25,8 @@ pub struct Args {
     /// Tokens of the conversation that the memory is told for; by default what the model was made for
     #[arg(long, value_name = "N", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
-    /// Tell whether the model fits into so many bytes, and with which context
-    #[arg(long, value_name = "BYTES", requires = "model", value_parser = crate::common::bytes)]
-    memory_budget: Option<u64>,
-    /// How keys and values are kept: f16, f32 or q8
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = crate::common::kv_type)]
-    kv: peregrine::state::KvType,
+    #[command(flatten)]
+    load: LoadOptions,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -46,6 +42,9 @@ pub fn run(args: &Args) -> Outcome {
             let mut info = describe(&checkpoint);
             info["memory"] = memory(&checkpoint, args)?;
             info
+        }
+        None if args.load.memory_budget.is_some() => {
+            return Err(Failure::input("--memory-budget tells whether a model fits: name one"));
         }
         None => {
             let adapters = block_on(peregrine::gpu::adapters());
@@ -127,9 +126,9 @@ fn describe(checkpoint: &Checkpoint) -> Value {
 
 /// What a GPU with usual limits needs for it.
 fn memory(checkpoint: &Checkpoint, args: &Args) -> Outcome<Value> {
-    let options = LoadOptions { context_length: args.context, kv: args.kv, ..LoadOptions::default() };
+    let options = LoadOptions { context_length: args.context, memory_budget: None, ..args.load.clone() };
     let need = Footprint::of(checkpoint, &options, Device::default())?;
-    let need = need.within(args.memory_budget.unwrap_or(u64::MAX));
+    let need = need.within(args.load.memory_budget.unwrap_or(u64::MAX));
     let mut memory = json!({
         "context": need.context_length,
         "total": need.least(),
@@ -140,7 +139,7 @@ fn memory(checkpoint: &Checkpoint, args: &Args) -> Outcome<Value> {
         "scratch": need.scratch,
         "snapshots": need.snapshots,
     });
-    if let Some(budget) = args.memory_budget {
+    if let Some(budget) = args.load.memory_budget {
         memory["budget"] = budget.into();
         memory["fits"] = (need.least() <= budget).into();
         memory["largest_context"] = json!(Footprint::largest_context(checkpoint, &options, Device::default(), budget)?);

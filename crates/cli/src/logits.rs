@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use npyz::WriterBuilder;
-use peregrine::checkpoint::PartFile;
 use peregrine::model::LoadOptions;
 use peregrine::session::Session;
+use peregrine_workbench::part_file::PartFile;
 use pollster::block_on;
 
 use crate::common::{GpuArgs, read_ids};
@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Outcome {
     let ids = read_ids(&args.ids, vocab_size)?;
     let chunk = if args.step { Some(1) } else { args.chunk };
     let engine =
-        args.gpu.load(&checkpoint, &LoadOptions { chunk, logit_rows: Some(u32::MAX), ..LoadOptions::default() })?;
+        args.gpu.load(&checkpoint, &LoadOptions { chunk, logit_rows: Some(u32::MAX), ..args.gpu.options() })?;
     let mut session = Session::new(&engine)?;
     let total = u32::try_from(ids.len()).map_err(|_| Failure::input("too many token ids"))?;
     let rows = args.last.unwrap_or(total).min(total);

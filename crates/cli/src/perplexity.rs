@@ -5,10 +5,10 @@ use std::io::Write;
 use indicatif::ProgressBar;
 use peregrine::checkpoint::Checkpoint;
 use peregrine::model::LoadOptions;
-use peregrine::perplexity::{Perplexity, perplexity};
-use peregrine::quantize::{QuantType, QuantizeOptions, quantize_to_file};
 use peregrine::session::Session;
 use peregrine::tokenizer::Tokenizer;
+use peregrine_workbench::perplexity::{Perplexity, perplexity};
+use peregrine_workbench::quantize::{QuantType, QuantizeOptions, quantize_to_file};
 use pollster::block_on;
 use serde_json::json;
 
@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> Outcome {
 
 fn measure(args: &Args, name: String, checkpoint: &Checkpoint, ids: &[u32]) -> Outcome<Row> {
     let window = args.window.min(checkpoint.config.max_position_embeddings);
-    let options = LoadOptions { context_length: Some(window), logit_rows: Some(u32::MAX), ..LoadOptions::default() };
+    let options = LoadOptions { context_length: Some(window), logit_rows: Some(u32::MAX), ..args.gpu.options() };
     let engine = args.gpu.load(checkpoint, &options)?;
     let bar = ProgressBar::new(ids.len() as u64).with_message(name.clone());
     let mut session = Session::new(&engine)?;

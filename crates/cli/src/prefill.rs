@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use peregrine::model::LoadOptions;
 use peregrine::session::Session;
 use pollster::block_on;
 
@@ -29,7 +28,7 @@ pub fn run(args: &Args) -> Outcome {
     state::check(&args.output)?;
     let text = read_text(&args.prompt_file)?;
     let checkpoint = args.gpu.open(&args.model)?;
-    let engine = args.gpu.load(&checkpoint, &LoadOptions::default())?;
+    let engine = args.gpu.load(&checkpoint, &args.gpu.options())?;
     let tokenizer = engine.tokenizer();
     let ids = tokenizer.encode(&text, tokenizer.add_bos())?;
     if ids.is_empty() {

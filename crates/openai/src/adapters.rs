@@ -39,21 +39,6 @@ pub fn check(request: &Request, offered: &[Offered]) -> Result<(), ApiError> {
     Err(ApiError::at(Code::InvalidValue, &format!("lora[{at}].id"), &message))
 }
 
-/// Refuses adapters where there can be none.
-///
-/// # Errors
-/// 400 where a request asks for any.
-pub fn refuse(request: &Request) -> Result<(), ApiError> {
-    match request.generation().lora.is_empty() {
-        true => Ok(()),
-        false => Err(ApiError::at(
-            Code::Unsupported,
-            "lora",
-            "adapters run in the program `peregrine`, not in a browser yet",
-        )),
-    }
-}
-
 /// The session answers with the adapters that a request asks for, and with no others.
 ///
 /// # Errors

@@ -212,7 +212,7 @@ fn the_engine_s_errors_have_a_status() {
     let logits = Error::Sampling { field: "logits".into(), expected: "x".into(), found: "y".into() };
     assert_eq!(of(logits), (500, "gpu", None));
     assert_eq!(of(Error::DeviceLost { detail: "x".into() }), (503, "device_lost", None));
-    assert_eq!(of(Error::OutOfMemory { what: "x".into(), bytes: 1, limit: None }), (500, "out_of_memory", None));
+    assert_eq!(of(Error::OutOfMemory { what: "x".into(), bytes: Some(1), limit: None }), (500, "out_of_memory", None));
     assert_eq!(of(Error::Gpu { detail: "x".into() }), (500, "gpu", None));
     // The npm package has the same codes for them.
     for error in [

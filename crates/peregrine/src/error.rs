@@ -1,13 +1,7 @@
 //! The one error type. Every variant names the thing that is wrong, what was expected and what was found.
 
-use std::future::Future;
-use std::pin::Pin;
-
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// A boxed future that need not be `Send`: the same type on native and on wasm, where nothing is `Send`.
-pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Whatever can go wrong, from a broken file to a lost device.
 #[derive(Debug, thiserror::Error)]
@@ -200,12 +194,16 @@ pub enum Error {
         detail: String,
     },
     /// An allocation on the GPU failed or exceeds the adapter's limits.
-    #[error("out of GPU memory: {what} needs {bytes} bytes{}", limit.map(|l| format!(", the limit is {l}")).unwrap_or_default())]
+    #[error(
+        "out of GPU memory: {what}{}{}",
+        bytes.map(|bytes| format!(" needs {bytes} bytes")).unwrap_or_default(),
+        limit.map(|limit| format!(", the limit is {limit}")).unwrap_or_default()
+    )]
     OutOfMemory {
         /// What was being allocated.
         what: String,
-        /// Its size.
-        bytes: u64,
+        /// Its size, where that is known.
+        bytes: Option<u64>,
         /// The adapter's limit, where that was the reason.
         limit: Option<u64>,
     },
@@ -259,5 +257,17 @@ impl Error {
             Self::OutOfMemory { .. } | Self::DoesNotFit { .. } => "out-of-memory",
             Self::Cancelled => "cancelled",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn a_size_that_nobody_knows_is_not_told() {
+        let error = |bytes| Error::OutOfMemory { what: "an allocation".into(), bytes, limit: None }.to_string();
+        assert_eq!(error(None), "out of GPU memory: an allocation");
+        assert_eq!(error(Some(8)), "out of GPU memory: an allocation needs 8 bytes");
     }
 }

@@ -8,18 +8,21 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-pub use peregrine_shaders::{KERNELS, Kernel};
+pub use peregrine_shaders::{Formats, KERNELS, Kernel};
 pub use typed::{Atomic, Binding, Constant, Constants, Signature, Space, Typed, Value, Wgsl, declare, push};
 pub(crate) use typed::{constants, kernel, wgsl};
 
 use self::making::{Making, module, pipeline};
 use crate::error::{Error, Result};
+use crate::format::Format;
 use crate::gpu::{Gpu, Reduction, translate};
 use crate::plan::Call;
 use crate::state::KvType;
 
 /// A kernel, how it sums, and its override constants with the bits of their values.
 type Key = (&'static Kernel, Reduction, Vec<(&'static str, u64)>);
+/// What a source follows from: the kernel, how it sums, and the block formats of its matrix.
+type Source = (&'static Kernel, Reduction, Formats);
 type Scope = std::pin::Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
 
 /// Pipelines of one device, each made once.
@@ -27,7 +30,7 @@ pub struct Pipelines {
     gpu: Gpu,
     kv: KvType,
     made: RefCell<HashMap<Key, Rc<wgpu::ComputePipeline>>>,
-    modules: RefCell<HashMap<(&'static Kernel, Reduction), wgpu::ShaderModule>>,
+    modules: RefCell<HashMap<Source, wgpu::ShaderModule>>,
     unheard: RefCell<Vec<(&'static str, Scope)>>,
 }
 
@@ -77,8 +80,8 @@ impl Pipelines {
         let module = self
             .modules
             .borrow_mut()
-            .entry((kernel, reduction))
-            .or_insert_with(|| module(self.gpu.device(), kernel, reduction, self.kv, self.gpu.alter()))
+            .entry(source_of(&key))
+            .or_insert_with_key(|of| module(self.gpu.device(), *of, self.kv, self.gpu.alter()))
             .clone();
         let pipeline = Rc::new(pipeline(self.gpu.device(), kernel.name, &module, constants));
         self.unheard.borrow_mut().push((kernel.name, Box::pin(scope.pop())));
@@ -87,7 +90,7 @@ impl Pipelines {
     }
 
     /// The pipeline with its buffers as bind group 0.
-    pub(crate) fn bound(
+    pub fn bound(
         &self,
         kernel: &'static Kernel,
         reduction: Reduction,
@@ -133,4 +136,19 @@ fn of_kernel(name: &str, error: Error) -> Error {
 
 fn key(kernel: &'static Kernel, reduction: Reduction, constants: &[(&'static str, f64)]) -> Key {
     (kernel, reduction, constants.iter().map(|(n, v)| (*n, v.to_bits())).collect())
+}
+
+/// The source that a pipeline is made of: the constants say which formats it will meet.
+fn source_of((kernel, reduction, constants): &Key) -> Source {
+    let ids = constants.iter().filter(|(name, _)| kernel.has_matrix() && name.starts_with("FORMAT_"));
+    let formats = ids.filter_map(|(_, bits)| Format::from_gguf_id(f64::from_bits(*bits) as u32));
+    (kernel, *reduction, source_formats(formats))
+}
+
+/// Block formats as sources have them.
+///
+/// # Panics
+/// Never: every row of [`FORMATS`](crate::format::FORMATS) has its file, as `tests/shaders.rs` sees.
+pub(crate) fn source_formats(formats: impl IntoIterator<Item = Format>) -> Formats {
+    Formats::of(formats.into_iter().map(|format| format.spec().name)).expect("a file for every format")
 }

@@ -5,19 +5,23 @@
 //! checked before the crate sees it (it panics on some broken vocabularies), and text can be encoded with control
 //! tokens switched off ([`Tokenizer::encode_plain`]), so that a user who types `<|im_end|>` does not end his turn.
 
+mod added;
+#[cfg(not(target_arch = "wasm32"))]
+mod described;
+mod letters;
 mod parts;
 mod pattern;
+mod words;
 
 use tokenizers::models::bpe::BPE;
-use tokenizers::{
-    AddedVocabulary, Model, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
-    PreTokenizerWrapper, Token,
-};
+use tokenizers::{AddedToken, Model, Token};
 
 use crate::checkpoint::TokenizerData;
 use crate::{Error, Result};
-use parts::Parts;
-pub(crate) use parts::byte_to_char;
+use added::{Added, Piece};
+#[doc(hidden)]
+pub use parts::byte_to_char;
+use parts::{Cutting, Parts};
 
 /// Tokens that end a turn whatever the file says about them, by name.
 const END_TOKENS: [&str; 3] = ["<|im_end|>", "<|end_of_text|>", "<|endoftext|>"];
@@ -25,12 +29,12 @@ const END_TOKENS: [&str; 3] = ["<|im_end|>", "<|end_of_text|>", "<|endoftext|>"]
 /// A byte-level BPE tokenizer. Building one for 261,120 tokens takes well under a second.
 pub struct Tokenizer {
     bpe: BPE,
-    pre_tokenizer: Option<PreTokenizerWrapper>,
-    normalizer: Option<NormalizerWrapper>,
+    /// How text becomes words.
+    cutting: Cutting,
     /// Every token that is found in the text before BPE sees it.
-    added: AddedVocabulary,
+    added: Added,
     /// The same without the control tokens.
-    user_defined: AddedVocabulary,
+    user_defined: Added,
     /// Bytes of all tokens, one after the other; token `i` is `bytes[ends[i - 1]..ends[i]]`.
     bytes: Vec<u8>,
     ends: Vec<u32>,
@@ -95,20 +99,20 @@ impl Tokenizer {
 
         let mut bpe = BPE::new(parts.tokens.into_iter().map(|(id, text)| (text, id)).collect(), parts.merges);
         bpe.ignore_merges = parts.ignore_merges;
-        let vocabulary = |all: bool| {
-            let mut vocabulary = AddedVocabulary::new();
-            let tokens = parts.added.iter().map(|(_, token)| token).filter(|token| all || !token.special).cloned();
-            vocabulary
-                .add_tokens(tokens, &bpe, parts.normalizer.as_ref())
-                .map(|_| vocabulary)
-                .map_err(|e| broken(format!("added tokens: {e}")))
+        let cutting = parts.cutting;
+        #[cfg(not(target_arch = "wasm32"))]
+        let cutting = cutting.with(&parts.added, &bpe)?;
+        let plain: &[(u32, AddedToken)] = match &cutting {
+            Cutting::Known(_) => &parts.added,
+            // It finds them itself.
+            #[cfg(not(target_arch = "wasm32"))]
+            Cutting::Described(_) => &[],
         };
         Ok(Self {
-            added: vocabulary(true)?,
-            user_defined: vocabulary(false)?,
+            added: Added::new(plain.iter())?,
+            user_defined: Added::new(plain.iter().filter(|(_, token)| !token.special))?,
             bpe,
-            pre_tokenizer: parts.pre_tokenizer,
-            normalizer: parts.normalizer,
+            cutting,
             bytes,
             ends,
             special,
@@ -153,14 +157,28 @@ impl Tokenizer {
             return Err(broken(format!("the vocabulary has no token for byte 0x{byte:02x}, which the text contains")));
         }
         let failed = |e: tokenizers::Error| broken(format!("encoding failed: {e}"));
+        let words = match &self.cutting {
+            Cutting::Known(words) => *words,
+            #[cfg(not(target_arch = "wasm32"))]
+            Cutting::Described(described) => {
+                return described.ids(text, control, &|word| self.tokenize(word, control)).map_err(failed);
+            }
+        };
+        let (mut ids, mut failure, mut spelt) = (Vec::new(), None, String::new());
+        let mut word = |ids: &mut Vec<u32>, word: &str| {
+            spelt.clear();
+            spelt.extend(word.bytes().map(byte_to_char));
+            match self.tokenize(&spelt, control) {
+                Ok(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
+                Err(error) => failure = Some(error),
+            }
+        };
         let added = if control { &self.added } else { &self.user_defined };
-        let mut pieces: PreTokenizedString = added.extract_and_normalize(self.normalizer.as_ref(), text);
-        if let Some(pre) = &self.pre_tokenizer {
-            pre.pre_tokenize(&mut pieces).map_err(failed)?;
-        }
-        pieces.tokenize(|piece| self.tokenize(piece.get(), control)).map_err(failed)?;
-        let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::None);
-        Ok(splits.iter().flat_map(|(_, _, tokens)| tokens.iter().flatten().map(|token| token.id)).collect())
+        added.each(text, &mut |piece| match piece {
+            Piece::Token(id) => ids.push(id),
+            Piece::Text(text) => words.each(text, &mut |text| word(&mut ids, text)),
+        });
+        failure.map_or(Ok(ids), |error| Err(failed(error)))
     }
 
     /// BPE of one pre-token. Plain text must not reach a control token through the vocabulary either (a control token

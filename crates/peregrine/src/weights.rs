@@ -17,7 +17,7 @@ mod uploads;
 
 pub(crate) use table::PART_CONSTANTS;
 pub use table::{GpuMatrix, GpuPart, MAX_PARTS};
-pub use uploads::Uploads;
+pub use uploads::{LoadTimes, Uploads};
 
 /// Most block formats in one matrix: `FORMAT_0..3` in `shaders/linear/matrix.wgsl`.
 pub const MAX_FORMATS: usize = 4;
@@ -268,7 +268,7 @@ fn cut(label: &str, parts: &[PartSpec<'_>], rows: u32, limit: u64) -> Result<Vec
             return Ok(runs);
         }
         if step <= 32 {
-            return Err(Error::OutOfMemory { what: label.into(), bytes: largest, limit: Some(limit) });
+            return Err(Error::OutOfMemory { what: label.into(), bytes: Some(largest), limit: Some(limit) });
         }
         slabs = (slabs + 1).max((slabs as u64 * largest / limit) as u32);
     }

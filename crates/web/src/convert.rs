@@ -1,94 +1,29 @@
 //! What crosses the border: plain objects in both directions, errors as `Error` objects with a `code`.
 
-use peregrine::gpu::{GpuOptions, Reduction, ShapeClass};
-use peregrine::state::KvType;
+use peregrine::options::{GpuOptions, LoadOptions};
+use peregrine::selfcheck::Outcomes;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 
-/// What JavaScript wants of the GPU, and what only it knows about the adapter.
+/// What a page wants, and what JavaScript alone knows about the adapter.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LoadOptions {
-    pub power_preference: Option<String>,
-    pub baseline: Option<bool>,
-    pub reduction: Option<String>,
-    pub shapes: Option<String>,
-    pub context_length: Option<u32>,
-    kv_type: Option<String>,
-    /// Bytes; a whole number below 2^53, as JavaScript has them.
-    memory_budget: Option<f64>,
-    /// Bytes.
-    snapshot_bytes: Option<f64>,
-    /// Bytes.
-    snapshot_host_bytes: Option<f64>,
-    pub name: String,
-    pub software: bool,
-    pub subgroups: bool,
-    /// Adapter and browser: what a self-check holds for.
-    identity: Option<String>,
+pub struct Wanted {
+    /// How the model is loaded.
+    pub load: LoadOptions,
+    /// How the device is used.
+    pub gpu: GpuOptions,
     /// Outcomes of earlier self-checks.
-    pub outcomes: Option<peregrine::selfcheck::Outcomes>,
+    pub outcomes: Outcomes,
 }
 
-impl LoadOptions {
-    /// How keys and values are kept.
-    fn kv(&self) -> Result<KvType, peregrine::Error> {
-        match self.kv_type.as_deref() {
-            None | Some("f16") => Ok(KvType::F16),
-            Some("f32") => Ok(KvType::F32),
-            Some("q8") => Ok(KvType::Q8),
-            Some(found) => Err(argument("kvType", "f16, f32 or q8", found)),
-        }
-    }
-
-    /// What the runtime is to load: as much context as is asked for, or as fits.
-    pub fn load(&self) -> Result<peregrine::model::LoadOptions, peregrine::Error> {
-        let memory_budget = match self.memory_budget {
-            None => None,
-            Some(bytes) if bytes >= 1.0 && bytes <= 2f64.powi(53) => Some(bytes as u64),
-            Some(found) => return Err(argument("memoryBudget", "1 to 2^53 bytes", &found.to_string())),
-        };
-        let (context_length, kv) = (self.context_length, self.kv()?);
-        Ok(peregrine::model::LoadOptions {
-            context_length,
-            memory_budget,
-            kv,
-            snapshot_budget: self.snapshot_bytes.map(|bytes| bytes as u64),
-            snapshot_host_budget: self.snapshot_host_bytes.map(|bytes| bytes as u64),
-            ..Default::default()
+impl Wanted {
+    /// From a plain object.
+    pub fn from_js(value: JsValue) -> Result<Self, JsValue> {
+        serde_wasm_bindgen::from_value(value).map_err(|error| {
+            let (field, expected) = ("options".into(), "what load-options.ts says".into());
+            to_js_error(peregrine::Error::Argument { field, expected, found: error.to_string() })
         })
     }
-
-    /// The runtime's options; an unknown word is an error that names the field.
-    pub fn gpu(&self) -> Result<GpuOptions, peregrine::Error> {
-        let reduction = match self.reduction.as_deref() {
-            None => None,
-            Some("workgroup") => Some(Reduction::Workgroup),
-            Some("subgroup") => Some(Reduction::Subgroup),
-            Some(found) => return Err(argument("gpu.reduction", "workgroup or subgroup", found)),
-        };
-        let shapes = match self.shapes.as_deref() {
-            None => None,
-            Some("software") => Some(ShapeClass::Software),
-            Some("hardware") => Some(ShapeClass::Hardware),
-            Some(found) => return Err(argument("gpu.shapes", "software or hardware", found)),
-        };
-        Ok(GpuOptions {
-            baseline: self.baseline.unwrap_or(false),
-            subgroups: self.subgroups,
-            software: Some(self.software),
-            name: Some(self.name.clone()),
-            identity: self.identity.clone(),
-            low_power: self.power_preference.as_deref() == Some("low-power"),
-            reduction,
-            shapes,
-            ..GpuOptions::default()
-        })
-    }
-}
-
-fn argument(field: &str, expected: &str, found: &str) -> peregrine::Error {
-    peregrine::Error::Argument { field: field.into(), expected: expected.into(), found: format!("{found:?}") }
 }
 
 /// Progress, in the shape of the protocol.
@@ -154,9 +89,9 @@ struct CheckedStage {
 
 impl CheckReport {
     /// Of all comparisons.
-    pub fn new(results: &[peregrine::check::Comparison]) -> Self {
+    pub fn new(results: &[peregrine::inspect::Comparison]) -> Self {
         let differs = results.iter().find(|r| !r.is_close());
-        let stages = peregrine::check::worst(results).into_iter().map(|(worst, count)| CheckedStage {
+        let stages = peregrine_workbench::check::worst(results).into_iter().map(|(worst, count)| CheckedStage {
             stage: worst.kind().to_string(),
             count,
             difference: worst.difference,
@@ -167,7 +102,7 @@ impl CheckReport {
         Self {
             ok: differs.is_none(),
             comparisons: results.len(),
-            first: differs.map(peregrine::check::Comparison::describe),
+            first: differs.map(peregrine::inspect::Comparison::describe),
             stages: stages.collect(),
         }
     }
@@ -240,8 +175,8 @@ pub struct Stage {
     weight_bytes: f64,
 }
 
-impl From<&peregrine::profile::StageTime> for Stage {
-    fn from(stage: &peregrine::profile::StageTime) -> Self {
+impl From<&peregrine_workbench::profile::StageTime> for Stage {
+    fn from(stage: &peregrine_workbench::profile::StageTime) -> Self {
         Self {
             name: stage.name,
             dispatches: stage.dispatches,

@@ -3,6 +3,7 @@
 #![cfg(target_arch = "wasm32")]
 
 mod access;
+mod adapters;
 mod convert;
 mod grammars;
 mod requests;
@@ -13,19 +14,20 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use js_sys::{Array, Function};
-use peregrine::check::{Comparison, check, halves, spread_ids};
 use peregrine::checkpoint::{Checkpoint, Source};
 use peregrine::gpu::{Reduction, ShapeClass};
+use peregrine::inspect::{Comparison, spread_ids};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::selfcheck;
 use peregrine::session::{Engine, Session};
 use peregrine_openai::response::{Model, Models};
+use peregrine_workbench::check::{check, halves};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
 
 use access::WebAccess;
 use convert::{
-    CheckReport, DeviceInfo, Info, LoadOptions, MemoryInfo, ModelInfo, Progress, Stage, Verdict, to_js, to_js_error,
+    CheckReport, DeviceInfo, Info, MemoryInfo, ModelInfo, Progress, Stage, Verdict, Wanted, to_js, to_js_error,
 };
 use grammars::{JsGrammars, WebVocabulary};
 use requests::WebRequest;
@@ -70,9 +72,7 @@ impl WebEngine {
         options: JsValue,
         report: Function,
     ) -> Result<WebEngine, JsValue> {
-        let options: LoadOptions = serde_wasm_bindgen::from_value(options)?;
-        let gpu = options.gpu().map_err(to_js_error)?;
-        let load = options.load().map_err(to_js_error)?;
+        let Wanted { load, gpu, mut outcomes } = Wanted::from_js(options)?;
         let sources = sources_of(&files)?;
         let bytes: u64 = sources.iter().map(|source| source.len()).sum();
         let checkpoint = Checkpoint::open_gguf_parts(sources).await.map_err(to_js_error)?;
@@ -80,7 +80,6 @@ impl WebEngine {
         let tell = |now: Progress| {
             let _ = to_js(&now).and_then(|value| report.call1(&JsValue::NULL, &value));
         };
-        let mut outcomes = options.outcomes.unwrap_or_default();
         let checked = selfcheck::load(
             access.way(),
             &gpu,
@@ -129,10 +128,10 @@ impl WebEngine {
     }
 
     /// Compares every dispatch and every state with the CPU while `tokens` tokens are read, half of them at once and the rest one by one.
-    /// `files` are those of the model; `report` hears how many comparisons there were after each.
-    pub async fn check(&self, files: Array, tokens: u32, report: Function) -> Result<JsValue, JsValue> {
+    /// `files` are those of the model; `report` hears how many comparisons there were after each; `lora`: adapters beside the model.
+    pub async fn check(&self, files: Array, tokens: u32, report: Function, lora: JsValue) -> Result<JsValue, JsValue> {
         let checkpoint = Checkpoint::open_gguf_parts(sources_of(&files)?).await.map_err(to_js_error)?;
-        let mut session = Session::new(&self.engine).map_err(to_js_error)?;
+        let mut session = adapters::session(&self.engine, lora).await?;
         let tokens = tokens.clamp(2, 2 * self.engine.model().chunk());
         let ids = spread_ids(checkpoint.config.vocab_size, tokens);
         let mut results = Vec::new();
@@ -152,7 +151,9 @@ impl WebEngine {
     /// What `GET /v1/models` answers, as JSON. `created`: seconds since 1970.
     pub fn models(&self, created: f64) -> Result<String, JsValue> {
         let ModelInfo { name, context_length, .. } = &self.info.model;
-        let models = Models::one(Model::new(name, created as u64, *context_length));
+        let model = Model::new(name, created as u64, *context_length);
+        let adapters: Vec<_> = self.engine.adapters().iter().map(|(_, name, _)| model.adapter(name)).collect();
+        let models = Models::all([vec![model], adapters].concat());
         serde_json::to_string(&models).map_err(|error| JsValue::from_str(&error.to_string()))
     }
 
@@ -185,8 +186,16 @@ impl WebEngine {
 
     /// Logits after each of the last `last` of `ids`, one row after the other, from a session of its own. The last `one_by_one` tokens are
     /// read one by one, as in an answer, those before them in chunks of `chunk`; with 0 of as many as the model takes.
-    pub async fn logits(&self, ids: Vec<u32>, last: u32, one_by_one: u32, chunk: u32) -> Result<Vec<f32>, JsValue> {
-        let mut session = Session::new(&self.engine).map_err(to_js_error)?;
+    /// `lora`: adapters beside the model.
+    pub async fn logits(
+        &self,
+        ids: Vec<u32>,
+        last: u32,
+        one_by_one: u32,
+        chunk: u32,
+        lora: JsValue,
+    ) -> Result<Vec<f32>, JsValue> {
+        let mut session = adapters::session(&self.engine, lora).await?;
         let (one_by_one, last) = ((one_by_one as usize).min(ids.len()), (last as usize).min(ids.len()));
         let (chunked, stepped) = ids.split_at(ids.len() - one_by_one);
         let most = self.engine.model().chunk();
@@ -203,11 +212,11 @@ impl WebEngine {
         Ok(rows)
     }
 
-    /// Where a step's time goes: of one token, or of `tokens` at once. An error where the device has no clock.
-    pub async fn profile(&self, tokens: u32) -> Result<JsValue, JsValue> {
-        let mut session = Session::new(&self.engine).map_err(to_js_error)?;
+    /// Where a step's time goes: of one token, or of `tokens` at once, with these adapters. An error where the device has no clock.
+    pub async fn profile(&self, tokens: u32, lora: JsValue) -> Result<JsValue, JsValue> {
+        let mut session = adapters::session(&self.engine, lora).await?;
         let tokens = tokens.clamp(1, self.engine.model().chunk());
-        let stages = peregrine::profile::profile(&mut session, tokens, 5).await.map_err(to_js_error)?;
+        let stages = peregrine_workbench::profile::profile(&mut session, tokens, 5).await.map_err(to_js_error)?;
         to_js(&stages.iter().map(Stage::from).collect::<Vec<_>>())
     }
 }
@@ -252,11 +261,15 @@ impl WebSession {
         Ok(())
     }
 
-    /// Becomes the conversation that was saved: `{ name, size, read(offset, length) }`. After an error it has read nothing.
-    pub async fn restore(&self, file: JsValue) -> Result<(), JsValue> {
+    /// Becomes the conversation that was saved: `{ name, size, read(offset, length) }`, with the adapters `lora`, which must be those it
+    /// was made with. After an error it has read nothing.
+    pub async fn restore(&self, file: JsValue, lora: JsValue) -> Result<(), JsValue> {
         let source = JsSource::new(&file)?;
         let mut session = self.take()?;
-        let restored = session.restore(&source).await.map_err(to_js_error);
+        let restored = match adapters::choose(&mut session, lora).await {
+            Ok(()) => session.restore(&source).await.map_err(to_js_error),
+            Err(error) => Err(error),
+        };
         self.session.set(Some(session));
         restored
     }

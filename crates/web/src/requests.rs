@@ -7,7 +7,7 @@ use peregrine::constraint::Compiler;
 use peregrine::session::Session;
 use peregrine_openai::request::json;
 use peregrine_openai::response::Usage;
-use peregrine_openai::{ApiError, Cancel, Code, Event, Head, Request, adapters, answer, read};
+use peregrine_openai::{ApiError, Cancel, Code, Event, Head, Offered, Request, adapters, answer, read};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
@@ -24,12 +24,13 @@ pub struct WebRequest {
 
 #[wasm_bindgen]
 impl WebRequest {
-    /// `kind`: "chat" or "completion"; `body`: JSON, as it is posted. An error names the field.
+    /// `kind`: "chat" or "completion"; `body`: JSON, as it is posted; `adapters`: those that there are. An error names the field.
     #[wasm_bindgen(constructor)]
-    pub fn new(kind: &str, body: &str, only_read: bool) -> Result<WebRequest, JsValue> {
+    pub fn new(kind: &str, body: &str, only_read: bool, adapters: Vec<String>) -> Result<WebRequest, JsValue> {
         let parse = if kind == "chat" { Request::chat } else { Request::completion };
         let request = json(body.as_bytes()).and_then(|body| parse(&body)).map_err(|error| to_js_error(&error))?;
-        adapters::refuse(&request).map_err(|error| to_js_error(&error))?;
+        let offered: Vec<_> = adapters.into_iter().map(|name| Offered { name, scale: 1.0 }).collect();
+        adapters::check(&request, &offered).map_err(|error| to_js_error(&error))?;
         Ok(Self { request, only_read })
     }
 
@@ -97,6 +98,8 @@ pub async fn respond(
     grammars: Option<&JsGrammars>,
 ) -> Result<JsValue, Failed> {
     let JsHead { id, created, model, seed } = serde_wasm_bindgen::from_value(head).map_err(JsValue::from)?;
+    let offered = crate::adapters::offered(session.engine());
+    let model = adapters::as_model(&request.request, &offered).map_or(model, |adapter| adapter.name.clone());
     let head = Head { id, created: created as u64, model, seed: seed as u64 };
     let cancel: Cancel = Rc::new(move || is_cancelled.call0(&JsValue::NULL).is_ok_and(|value| value.is_truthy()));
     let mut tell = |event: Event| match serde_json::to_string(&event) {
@@ -104,9 +107,11 @@ pub async fn respond(
         Err(_) => false,
     };
     let compiler = grammars.map(|grammars| grammars as &dyn Compiler);
-    let done = match request.only_read {
-        true => read(session, &request.request, Some(cancel)).await,
-        false => answer(session, &request.request, &head, &mut tell, Some(cancel), compiler).await,
+    let chosen = adapters::choose(session, &request.request, &offered).await;
+    let done = match chosen {
+        Err(error) => Err(error),
+        Ok(()) if request.only_read => read(session, &request.request, Some(cancel)).await,
+        Ok(()) => answer(session, &request.request, &head, &mut tell, Some(cancel), compiler).await,
     };
     // What is refused has been refused before anything was read.
     let done = done.map_err(|error| Failed { error: to_js_error(&error), is_known: error.status() < 500 })?;

@@ -8,6 +8,25 @@ import { promisify } from "node:util";
 import { expect, golden, MODEL_FILE, test } from "../support.js";
 import { withSwiftShader } from "../vulkan.mjs";
 
+/** What node/lora.mjs prints. */
+interface Adapters {
+  loaded: object[];
+  differences: Record<"peft" | "gguf", number>;
+  none: boolean[];
+  answers: { base: number[]; again: number[][]; both: number[] };
+  byModel: { model: string; warnings?: string[] };
+  models: { data: { id: string }[] };
+  cached: number[];
+  states: string[];
+  refusals: Record<string, string>;
+  expression: boolean;
+  check: boolean;
+  listed: string[];
+  removed: boolean[];
+  left: string[][];
+  gone: string;
+}
+
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 const capital = golden("capital");
 const question = capital.messages[0]!.content;
@@ -40,6 +59,57 @@ test("the bench in Node", async ({}, info) => {
   }
   expect(report).toMatchObject({ context: 3, prompt_tokens: 4, gen_tokens: 4, runs: 1, tokens_decoded: [3] });
   await expect(run(browserOf(info), path("../node/bench.mjs"), MODEL_FILE, "--repeat", "0")).rejects.toMatchObject({ code: 2 });
+});
+
+test("adapters in Node: PEFT's logits, choices of requests, states, and what is refused", async ({}, info) => {
+  const found = JSON.parse(await run(browserOf(info), path("../node/lora.mjs"), path("../../../tests/golden"))) as Adapters;
+  const modules = ["q_proj", "k_proj", "v_proj", "in_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+  const targets = modules.map((module) => ({ module, layers: 2 }));
+  expect(found.loaded[0]).toEqual({ id: "baked", kind: "peft", bytes: expect.any(Number), ranks: [6, 6], targets, notes: [] });
+  expect(found.loaded[1]).toMatchObject({ id: "second", kind: "gguf" });
+  // As natively: what transformers with PEFT gives, in f32.
+  expect(found.differences.peft).toBeLessThan(2e-4);
+  expect(found.differences.gguf).toBeLessThan(2e-4);
+  expect(found.none).toEqual([true, true, false]);
+
+  const { base, again, both } = found.answers;
+  expect(again).toEqual([again[0], again[0], base]);
+  expect(again[0]).not.toEqual(base);
+  expect(both).toHaveLength(8);
+  expect(found.byModel).toMatchObject({ model: "second", choices: [{ token_ids: expect.any(Array) }] });
+  expect(found.byModel.warnings).toBeUndefined();
+  const [model, ...adapters] = found.models.data;
+  expect(adapters).toMatchObject(["baked", "second"].map((id) => ({ id, parent: model!.id })));
+
+  // What was read with an adapter is found with that adapter only.
+  expect(found.cached[0]).toBeGreaterThan(0);
+  expect(found.cached[1]).toBe(0);
+  expect(found.states[0]).toMatch(/^ModelFileError .*"baked".*no adapters/);
+  expect(found.states[1]).toMatch(/^ModelFileError .*"baked".*"second"/);
+  expect(found.states[2]).toBe("nothing");
+
+  const refusals: Record<string, RegExp> = {
+    twice: /^RequestError argument: id: expected a name that neither the model nor another adapter has, found "baked"/,
+    noConfig: /^ModelFileError missing-field: .*adapter_config\.json/,
+    noTensors: /^ModelFileError missing-field: .*adapter_model\.safetensors/,
+    noMultipliers: /^ModelFileError unsupported: .*config\.json of the base model/,
+    otherModel: /^ModelFileError (tensor-shape|malformed|missing-tensor): /,
+    aModel: /^ModelFileError unsupported: .*a LoRA adapter/,
+    cut: /^ModelFileError truncated: adapter_model\.safetensors/,
+    noJson: /^ModelFileError malformed: adapter_config\.json.*JSON/,
+    dora: /^ModelFileError unsupported: .*use_dora.*DoRA/,
+    expression: /^ModelFileError malformed: .*target_modules.*a regular expression/,
+    unknown: /^RequestError argument: lora\[0\]\.id: there is no adapter nobody; there are baked, second/,
+    unknownLogits: /^RequestError argument: lora\[0\]\.id: expected the id of a loaded adapter: baked, second, found "nobody"/,
+    beside: /^RequestError argument: lora: not beside the model baked/,
+  };
+  for (const [name, message] of Object.entries(refusals)) expect(found.refusals[name], name).toMatch(message);
+  expect(found.expression).toBe(true);
+  expect(found.check).toBe(true);
+  expect(found.listed).toEqual(["baked", "second", "expression"]);
+  expect(found.removed).toEqual([true, false]);
+  expect(found.left).toEqual([["second", "expression"], ["second", "expression"]]);
+  expect(found.gone).toMatch(/there is no adapter baked/);
 });
 
 test("the README's snippet for Node", async ({}, info) => {

@@ -7,9 +7,12 @@ export { createEngine, downloadModel } from "./page/create.js";
 export type { DownloadOptions, EngineOptions } from "./page/create.js";
 export { Engine, Tokenizer } from "./page/engine.js";
 export type { OnWhere, ServerInfo, ServerOptions, ServerReason } from "./page/behind.js";
+export { LoraAdapters } from "./page/lora.js";
+export type { LoraOptions } from "./page/lora.js";
+export type { LoraSource } from "./page/lora-source.js";
 export type { EngineEvents } from "./page/listeners.js";
 export { ChatCompletions, Completions } from "./page/completions.js";
-export type { CallOptions, ChatStream, CompletionStream } from "./page/completions.js";
+export type { CallOptions, ChatStream, CompletionStream, PrefillOptions } from "./page/completions.js";
 export { AnswerStream } from "./page/stream.js";
 export type { WorkerChoice } from "./lines.js";
 export type { ModelSource, SourceOptions } from "./page/model.js";
@@ -56,8 +59,9 @@ export type {
   Truncation,
   Usage,
 } from "./openai.js";
+export type { GpuPreferences, LoadOptions } from "./load-options.js";
 export type { Logger, LogLevel } from "./log.js";
-export type { CheckReport, EngineInfo, GpuPreferences, ProfileStage, Progress } from "./protocol.js";
+export type { CheckReport, EngineInfo, LoraInfo, ProfileStage, Progress } from "./protocol.js";
 export {
   AbortError,
   DeviceLostError,

@@ -122,7 +122,7 @@ export interface StreamOptions {
 
 /** Fields of both kinds of request. */
 export interface GenerationParams {
-  /** Of `peregrine serve`: an adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
+  /** An adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
   stream?: boolean | null;
@@ -150,7 +150,7 @@ export interface GenerationParams {
   seed?: number | null;
   /** What the answers must look like; a text where there is none. */
   response_format?: ResponseFormat | null;
-  /** Not OpenAI's: adapters beside the model. Default: none. In a browser they are refused. */
+  /** Not OpenAI's: adapters beside the model. Default: none. */
   lora?: Loras | null;
   /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
   n?: number | null;
@@ -188,7 +188,7 @@ export interface ChatCompletionParams {
   logprobs?: boolean | null;
   /** 0 to 20: so many of the likeliest tokens with each token; needs `logprobs`. */
   top_logprobs?: number | null;
-  /** Of `peregrine serve`: an adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
+  /** An adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
   stream?: boolean | null;
@@ -216,7 +216,7 @@ export interface ChatCompletionParams {
   seed?: number | null;
   /** What the answers must look like; a text where there is none. */
   response_format?: ResponseFormat | null;
-  /** Not OpenAI's: adapters beside the model. Default: none. In a browser they are refused. */
+  /** Not OpenAI's: adapters beside the model. Default: none. */
   lora?: Loras | null;
   /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
   n?: number | null;
@@ -232,7 +232,7 @@ export interface CompletionParams {
   prompt: string | readonly number[] | readonly string[] | readonly (readonly number[])[];
   /** At most this many new tokens. Default 16. */
   max_tokens?: number | null;
-  /** Of `peregrine serve`: an adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
+  /** An adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
   stream?: boolean | null;
@@ -260,7 +260,7 @@ export interface CompletionParams {
   seed?: number | null;
   /** What the answers must look like; a text where there is none. */
   response_format?: ResponseFormat | null;
-  /** Not OpenAI's: adapters beside the model. Default: none. In a browser they are refused. */
+  /** Not OpenAI's: adapters beside the model. Default: none. */
   lora?: Loras | null;
   /** How many answers, 1 to 128: made one after the other, with seeds that follow each other. */
   n?: number | null;

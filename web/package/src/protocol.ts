@@ -1,8 +1,9 @@
 /** What the page and the worker say to each other. Every message is plain data; the worker never starts a conversation. */
 
 import type { WireError } from "./errors.js";
+import type { GpuPreferences, LoadOptions } from "./load-options.js";
 import type { LogLevel } from "./log.js";
-import type { Usage } from "./openai.js";
+import type { Loras, Usage } from "./openai.js";
 
 /** One file at an address. */
 export interface RemoteFile {
@@ -23,32 +24,13 @@ export type SourceSpec =
   | { kind: "urls"; model: string; files: RemoteFile[]; cache: boolean; /** Why it is not kept, where nobody asked for that. */ why?: string }
   | { kind: "hub"; model: string; base: string; cache: boolean };
 
-/** What the engine may use of the GPU. Everything is chosen by adapter when left out. */
-export interface GpuPreferences {
-  /** On machines with two GPUs: the fast one (default) or the thrifty one. */
-  powerPreference?: "high-performance" | "low-power";
-  /** Only WebGPU's default limits and no optional feature, as on the poorest device. */
-  baseline?: boolean;
-  /** How sums over lanes are made: "subgroup" fails where the adapter has no subgroups. */
-  reduction?: "workgroup" | "subgroup";
-  /** Kernel shapes made for software adapters or for GPUs. */
-  shapes?: "software" | "hardware";
-}
-
 /** What {@link Calls.load} needs. */
 export interface LoadRequest {
   source: SourceSpec;
+  /** None that is undefined. */
+  options: LoadOptions;
+  /** Likewise. */
   gpu: GpuPreferences;
-  /** Tokens that a conversation may have; the engine's default when left out. */
-  contextLength?: number;
-  /** How keys and values are kept; f16 when left out. */
-  kvType?: "f16" | "f32" | "q8";
-  /** Bytes on the GPU for places to go back to. */
-  snapshotBytes?: number;
-  /** Bytes beside the GPU for those that it has no more room for. */
-  snapshotHostBytes?: number;
-  /** Bytes that model and conversation may take on the GPU. */
-  memoryBudget?: number;
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
   wasm?: string | BufferSource | WebAssembly.Module;
   /** grammar_bg.wasm or its address, likewise. */
@@ -61,9 +43,9 @@ export interface LoadRequest {
   logLevel?: LogLevel;
 }
 
-/** What must be equal for two pages to have one engine. */
-export function sharedBy({ source, gpu, contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget, noSoftware }: LoadRequest): string {
-  return JSON.stringify([source, gpu, ...[contextLength, kvType, snapshotBytes, snapshotHostBytes, memoryBudget, noSoftware].map((value) => value ?? null)]);
+/** What must be equal for two pages to have one engine: all that is asked for but where the modules are and what a page is told. */
+export function sharedBy({ wasm: _wasm, grammarWasm: _grammarWasm, onPage: _onPage, logLevel: _logLevel, ...shared }: LoadRequest): string {
+  return JSON.stringify(shared, (_, value: unknown) => (Object.prototype.toString.call(value) === "[object Object]" ? Object.fromEntries(Object.entries(value as object).sort()) : value));
 }
 
 /** Progress of loading. The phases overlap: bytes go on to the GPU and are verified while others still arrive. */
@@ -141,6 +123,24 @@ export interface EngineInfo {
   };
   /** Whether the model's bytes are kept on this device, and why not. */
   storage: { kept: boolean; why: string };
+  /** Adapters that requests may ask for. */
+  adapters: LoraInfo[];
+}
+
+/** A LoRA adapter beside the model. */
+export interface LoraInfo {
+  /** What requests call it. */
+  id: string;
+  /** A folder of PEFT, or a GGUF file. */
+  kind: "peft" | "gguf";
+  /** Of its matrices, as the browser and the GPU have them. */
+  bytes: number;
+  /** The smallest and the largest. */
+  ranks: [number, number];
+  /** The linear layers that it changes, and in how many layers of the model. */
+  targets: { module: string; layers: number }[];
+  /** What was left out of it without a loss. */
+  notes: string[];
 }
 
 /** A request of OpenAI's API. */
@@ -216,10 +216,15 @@ export interface Calls {
   decode: { request: { ids: number[] }; result: string; event: never };
   /** The conversation's state as a file, and back. */
   save: { request: null; result: Blob; event: never };
-  restore: { request: { state: Blob }; result: null; event: never };
-  logits: { request: { ids: number[]; last: number; oneByOne: number; chunk: number }; result: Float32Array; event: never };
-  check: { request: { tokens: number }; result: CheckReport; event: number };
-  profile: { request: { tokens: number }; result: ProfileStage[]; event: never };
+  restore: { request: { state: Blob; lora: Loras }; result: null; event: never };
+  logits: { request: { ids: number[]; last: number; oneByOne: number; chunk: number; lora: Loras }; result: Float32Array; event: never };
+  check: { request: { tokens: number; lora: Loras }; result: CheckReport; event: number };
+  profile: { request: { tokens: number; lora: Loras }; result: ProfileStage[]; event: never };
+  /** Of a hub id the files of an adapter are read, not those of a model. */
+  addLora: { request: { source: SourceSpec; id: string }; result: LoraInfo; event: never };
+  listLora: { request: null; result: LoraInfo[]; event: never };
+  /** Whether there was one. */
+  removeLora: { request: { id: string }; result: boolean; event: never };
   dispose: { request: null; result: null; event: never };
 }
 
@@ -235,8 +240,11 @@ export type ToWorker =
   | { type: "abort"; id: number }
   | { type: "hello"; lock: string };
 
-/** What happens to the device. `lost`: the model is loaded again when it is next needed; `reloaded`: it has been. */
-export type News = { type: "lost"; error: WireError } | { type: "reloaded"; info: EngineInfo };
+/**
+ * What happens to the device. `lost`: the model is loaded again when it is next needed; `reloaded`: it has been. `adapters`: one has come, or
+ * has gone.
+ */
+export type News = { type: "lost"; error: WireError } | { type: "reloaded"; info: EngineInfo } | { type: "adapters"; adapters: LoraInfo[] };
 
 /**
  * Worker to page. `hello` is the answer to the first call: the worker is there. `broken`: the engine cannot go on (lost device, GPU

@@ -4,8 +4,11 @@
  */
 
 import { setServer } from "./lines.js";
+import { setLoraSource } from "./page/lora.js";
+import { loraOf } from "./page/lora-source.js";
 import { Server } from "./worker/server.js";
 
 setServer(Server);
+setLoraSource(loraOf);
 
 export * from "./index.js";

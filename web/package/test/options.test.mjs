@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { inspect } from "node:util";
 import { createEngine, downloadModel } from "../dist/index.js";
+import { GPU_OPTIONS, LOAD_OPTIONS } from "../dist/load-options.js";
 import { Engine } from "../dist/page/engine.js";
 import { Listeners } from "../dist/page/listeners.js";
 import { ids, suggestion } from "../dist/page/options.js";
 import { Way } from "../dist/page/way.js";
+import { sharedBy } from "../dist/protocol.js";
 
 const model = new Blob(["no model"]);
 const refused = (options, message) => assert.rejects(createEngine({ model, ...options }), { name: "RequestError", code: "argument", message });
@@ -78,6 +80,18 @@ test("what may be secret is in no error", async () => {
 test("what is not there does not count", async () => {
   // Accepted as far as options go; in Node there is no GPU.
   await assert.rejects(createEngine({ model, contextLength: undefined, gpu: { shapes: undefined } }), { code: "no-webgpu" });
+});
+
+test("tabs share a model only where every option is the same", () => {
+  const request = { source: { kind: "hub", model: "org/repo", base: "https://hub", cache: true }, options: {}, gpu: {} };
+  const some = (kind) => (kind === "boolean" ? true : "min" in kind ? 5 : kind[0]);
+  const each = (part, options) => Object.entries(options).map(([name, kind]) => ({ ...request, [part]: { [name]: some(kind) } }));
+  const differ = [request, { ...request, noSoftware: true }, { ...request, source: { ...request.source, model: "org/other" } }];
+  const keys = [...differ, ...each("options", LOAD_OPTIONS), ...each("gpu", GPU_OPTIONS)].map(sharedBy);
+  assert.equal(new Set(keys).size, 3 + Object.keys(LOAD_OPTIONS).length + Object.keys(GPU_OPTIONS).length);
+  const gpu = { baseline: true, shapes: "software" };
+  assert.equal(sharedBy({ ...request, gpu }), sharedBy({ ...request, gpu: { shapes: "software", baseline: true } }), "their order is nothing");
+  for (const own of [{ wasm: "x" }, { grammarWasm: "x" }, { onPage: true }, { logLevel: "debug" }]) assert.equal(sharedBy({ ...request, ...own }), keys[0]);
 });
 
 test("arguments of an engine's methods", async () => {

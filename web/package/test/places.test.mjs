@@ -128,7 +128,7 @@ test("one worker does not serve two models", async () => {
       server.connect(port);
       return port;
     };
-    const load = (source) => ({ type: "call", id: 1, call: "load", request: { source, gpu: {} } });
+    const load = (source) => ({ type: "call", id: 1, call: "load", request: { source, options: {}, gpu: {} } });
     const url = (model) => ({ kind: "urls", model, files: [], cache: true });
     const [first, same, other, blobs] = [page(), page(), page(), page()];
     first.say(load(url("a")));

@@ -2,6 +2,7 @@ import "fake-indexeddb/auto";
 import assert from "node:assert/strict";
 import test from "node:test";
 import { createEngine, downloadModel } from "../dist/index.js";
+import { GPU_OPTIONS, LOAD_OPTIONS } from "../dist/load-options.js";
 import { keepOutcomes, readOutcomes } from "../dist/worker/outcomes.js";
 import { WebEngine } from "../wasm/peregrine.js";
 
@@ -54,6 +55,21 @@ async function stopped(begun) {
   stop.abort();
   await assert.rejects(loading, { code: "cancelled" });
 }
+
+test("the runtime gets every option that a page gives", async () => {
+  const all = (options) => Object.fromEntries(Object.entries(options).map(([name, kind]) => [name, kind === "boolean" ? true : "min" in kind ? 5 : kind.at(-1)]));
+  const [load, gpu] = [all(LOAD_OPTIONS), all(GPU_OPTIONS)];
+  const seen = [];
+  await having(async ({ options }) => (seen.push(options), new FakeEngine()), async () => {
+    await (await createEngine({ model, worker: "here", ...load, gpu })).dispose();
+    await (await createEngine({ model, worker: "here", kvType: undefined, memoryBudget: 5, gpu: { shapes: undefined } })).dispose();
+  });
+  assert.deepEqual(seen[0].load, load);
+  assert.deepEqual({ ...seen[0].gpu, ...gpu }, seen[0].gpu);
+  // What is undefined is not there: Rust would have to tell it from what is missing.
+  assert.deepEqual(seen[1].load, { memoryBudget: 5, snapshotHostBytes: 0 });
+  assert.deepEqual(Object.keys(seen[1].gpu).sort(), ["architecture", "identity", "name", "software", "subgroups", "vendor"]);
+});
 
 test("stopped while it loads without a worker: what is made afterwards is freed, and nothing more is read", async () => {
   const { begun, goOn, pass } = gate();

@@ -31,7 +31,6 @@ use std::time::Duration;
 
 use peregrine::checkpoint::Checkpoint;
 use peregrine::constraint::Compiler;
-use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
 use peregrine_grammar::Grammars;
 use peregrine_openai::response::Model;
@@ -45,7 +44,7 @@ use self::http::{Server, router};
 use self::metrics::Metrics;
 use self::queue::Queue;
 use self::worker::{FIRST_WAIT, Loads, Worker};
-use crate::common::{GpuArgs, bytes};
+use crate::common::ConversationArgs;
 use crate::failure::{Failure, Outcome};
 use crate::signals;
 use crate::terminal::{self, note};
@@ -76,17 +75,8 @@ pub struct Args {
     /// Seconds that the answer which is being made may still take when the server is to stop
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     grace: u32,
-    /// Most tokens of a conversation
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    context: Option<u32>,
-    /// Most bytes on the GPU for places to go back to, as in 1GB
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    snapshots: Option<u64>,
-    /// Bytes of this machine's memory for those that the GPU has no more room for (1GiB)
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    host_snapshots: Option<u64>,
     #[command(flatten)]
-    gpu: GpuArgs,
+    conversation: ConversationArgs,
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -99,9 +89,10 @@ pub fn run(args: &Args) -> Outcome {
     if !address.ip().is_loopback() && key.is_none() {
         note(&format!("warning: whoever can reach {address} can ask; give a key with --api-key or {KEY_VARIABLE}"));
     }
-    let mut loads = Loading { args, checkpoint: args.gpu.open(&args.model)?, grammars: None, adapters: Vec::new() };
+    let mut loads =
+        Loading { args, checkpoint: args.conversation.gpu.open(&args.model)?, grammars: None, adapters: Vec::new() };
     let engine = loads.engine()?;
-    loads.adapters = args.gpu.lora.offered(&engine);
+    loads.adapters = args.conversation.gpu.lora.offered(&engine);
     let session = loads.session(&engine)?;
     let context_length = engine.model().context_length();
     let admission = Admission::new(&loads.checkpoint, context_length)?.with_adapters(loads.adapters.clone());
@@ -200,22 +191,15 @@ struct Loading<'a> {
 
 impl Loads for Loading<'_> {
     fn engine(&self) -> Outcome<Rc<Engine>> {
-        let options = LoadOptions { context_length: self.args.context, ..LoadOptions::default() };
-        let engine = self.args.gpu.load(&self.checkpoint, &options)?;
+        let conversation = &self.args.conversation;
+        let engine = conversation.gpu.load(&self.checkpoint, &conversation.options())?;
         // Each answers when it is asked for.
         block_on(engine.use_adapters(&[]))?;
         Ok(engine)
     }
 
     fn session(&self, engine: &Rc<Engine>) -> peregrine::Result<Session> {
-        let mut session = Session::new(engine)?;
-        if let Some(bytes) = self.args.host_snapshots {
-            session.set_snapshot_host_budget(bytes);
-        }
-        if let Some(bytes) = self.args.snapshots {
-            session.set_snapshot_budget(bytes);
-        }
-        Ok(session)
+        Session::new(engine)
     }
 
     fn adapters(&self) -> Vec<Offered> {

@@ -22,7 +22,7 @@ const MOST_STOPS: usize = 4;
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(rename = "GenerationParams"))]
 pub struct Generation {
-    /// Of `peregrine serve`: an adapter's name answers with it. Any other name changes nothing, and is told in `warnings`.
+    /// An adapter's name answers with it. Any other name changes nothing, and is told in `warnings`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional))]
     pub model: Option<String>,
@@ -67,7 +67,7 @@ pub struct Generation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::Format>"))]
     pub response_format: Option<ResponseFormat>,
-    /// Not OpenAI's: adapters beside the model. Default: none. In a browser they are refused.
+    /// Not OpenAI's: adapters beside the model. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::Loras>"))]
     pub lora: Vec<Lora>,

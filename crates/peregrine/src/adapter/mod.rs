@@ -6,23 +6,20 @@
 //! base: GGUF, safetensors, GPTQ.
 
 mod delta;
-#[cfg(not(target_arch = "wasm32"))]
+mod files;
 mod gguf;
-#[cfg(not(target_arch = "wasm32"))]
 mod known;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
-#[cfg(not(target_arch = "wasm32"))]
 mod pairs;
-#[cfg(not(target_arch = "wasm32"))]
 mod patterns;
-#[cfg(not(target_arch = "wasm32"))]
 mod peft;
-#[cfg(not(target_arch = "wasm32"))]
 mod peft_config;
 mod registry;
 #[cfg(not(target_arch = "wasm32"))]
 mod summary;
+
+use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, Container};
 use crate::config::Config;
@@ -78,10 +75,8 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Of these, in any order. Only natively there is what reads them, yet.
-    #[cfg(not(target_arch = "wasm32"))]
+    /// Of these, in any order.
     pub(crate) fn new(name: String, kind: Kind, mut deltas: Vec<Delta>, notes: Vec<String>) -> Self {
-        use sha2::{Digest, Sha256};
         deltas.sort_by_key(|delta| (delta.layer, delta.projection));
         let mut digest = Sha256::new();
         for delta in &deltas {
@@ -106,6 +101,19 @@ impl Adapter {
     /// All projections that it changes, in order.
     pub fn deltas(&self) -> &[Delta] {
         &self.deltas
+    }
+
+    /// In how many layers it changes each projection, in the order of the page, by [`Projection::name`].
+    pub fn targets(&self) -> Vec<(&'static str, usize)> {
+        let count = |projection| self.deltas.iter().filter(|delta| delta.projection == projection).count();
+        let all = Projection::ALL.map(|projection| (projection.name(), count(projection)));
+        all.into_iter().filter(|(_, layers)| *layers > 0).collect()
+    }
+
+    /// The smallest and the largest rank.
+    pub fn ranks(&self) -> (u32, u32) {
+        let ranks = || self.deltas.iter().map(|delta| delta.rank);
+        (ranks().min().unwrap_or(0), ranks().max().unwrap_or(0))
     }
 
     /// What it adds to a projection of a layer.

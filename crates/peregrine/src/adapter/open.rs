@@ -3,15 +3,12 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::pairs::unsupported;
+use super::files::{CONFIG, TENSORS, without_tensors};
 use super::peft::{self, Folder};
 use super::{Adapter, Base, gguf};
-use crate::checkpoint::safetensors::json_file;
+use crate::checkpoint::folder::json_file;
 use crate::checkpoint::{FileSource, Source};
 use crate::error::{Error, Result};
-
-const CONFIG: &str = "adapter_config.json";
-const TENSORS: &str = "adapter_model.safetensors";
 
 impl Adapter {
     /// Opens an adapter for a model: a folder of PEFT, either of its files, or a GGUF file.
@@ -46,8 +43,7 @@ pub(super) fn open_folder(folder: &Path) -> Result<Folder> {
         return Err(Error::MissingField { name, field });
     };
     if !folder.join(TENSORS).exists() && folder.join("adapter_model.bin").exists() {
-        let expected = "adapter_model.safetensors: save the adapter anew with safe_serialization=True";
-        return Err(unsupported(&name, "adapter_model.bin", expected, "a pickle, which can run programs,"));
+        return Err(without_tensors(&name, true));
     }
     Ok(Folder {
         name: name_of(folder),

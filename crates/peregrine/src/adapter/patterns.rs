@@ -1,7 +1,6 @@
 //! How PEFT names modules: by the end of their path, or by a regular expression.
 
-use fancy_regex::Regex;
-
+pub(super) use self::engine::Pattern;
 use super::pairs::malformed;
 use crate::error::Result;
 
@@ -12,7 +11,7 @@ pub(super) enum Modules {
     /// Each of them by its path or the end of it.
     Named(Vec<String>),
     /// Those whose whole path it matches.
-    Matching(Box<Regex>),
+    Matching(Box<Pattern>),
 }
 
 impl Modules {
@@ -21,7 +20,7 @@ impl Modules {
         match self {
             Self::All => true,
             Self::Named(names) => names.iter().any(|name| ends_with(path, name)),
-            Self::Matching(pattern) => pattern.is_match(path).unwrap_or(false),
+            Self::Matching(pattern) => pattern.is_match(path),
         }
     }
 }
@@ -31,17 +30,63 @@ fn ends_with(path: &str, name: &str) -> bool {
 }
 
 /// A regular expression that must match a whole path.
-pub(super) fn whole(file: &str, field: &str, pattern: &str) -> Result<Box<Regex>> {
+pub(super) fn whole(file: &str, field: &str, pattern: &str) -> Result<Box<Pattern>> {
     regex(file, field, pattern, &format!("^(?:{pattern})$"))
 }
 
 /// One of a pattern's keys (`rank_pattern`, `alpha_pattern`), which must match the end of a path from a dot on.
-pub(super) fn end(file: &str, field: &str, pattern: &str) -> Result<Box<Regex>> {
+pub(super) fn end(file: &str, field: &str, pattern: &str) -> Result<Box<Pattern>> {
     regex(file, field, pattern, &format!(r"^(?:.*\.)?(?:{pattern})$"))
 }
 
-fn regex(file: &str, field: &str, pattern: &str, whole: &str) -> Result<Box<Regex>> {
-    let found =
-        |error: fancy_regex::Error| malformed(file, field, "a regular expression", format!("{pattern:?}: {error}"));
-    Regex::new(whole).map(Box::new).map_err(found)
+fn regex(file: &str, field: &str, pattern: &str, whole: &str) -> Result<Box<Pattern>> {
+    let found = |error| malformed(file, field, "a regular expression", format!("{pattern:?}: {error}"));
+    Pattern::new(whole).map(Box::new).map_err(found)
+}
+
+/// Natively an engine of its own.
+#[cfg(not(target_arch = "wasm32"))]
+mod engine {
+    /// A regular expression.
+    pub struct Pattern(fancy_regex::Regex);
+
+    impl Pattern {
+        pub fn new(pattern: &str) -> Result<Self, String> {
+            fancy_regex::Regex::new(pattern).map(Self).map_err(|error| error.to_string())
+        }
+
+        pub fn is_match(&self, text: &str) -> bool {
+            self.0.is_match(text).unwrap_or(false)
+        }
+    }
+}
+
+/// In a browser its own: what people write for Python means the same there.
+#[cfg(target_arch = "wasm32")]
+mod engine {
+    use wasm_bindgen::prelude::*;
+
+    #[wasm_bindgen]
+    extern "C" {
+        #[wasm_bindgen(js_name = RegExp)]
+        type RegExp;
+        #[wasm_bindgen(constructor, catch, js_class = "RegExp")]
+        fn new(pattern: &str) -> Result<RegExp, JsValue>;
+        #[wasm_bindgen(method)]
+        fn test(this: &RegExp, text: &str) -> bool;
+    }
+
+    /// A regular expression.
+    pub struct Pattern(RegExp);
+
+    impl Pattern {
+        pub fn new(pattern: &str) -> Result<Self, String> {
+            let message = |thrown: JsValue| js_sys::Reflect::get(&thrown, &"message".into()).ok()?.as_string();
+            RegExp::new(pattern).map(Self).map_err(|thrown| message(thrown).unwrap_or_default())
+        }
+
+        pub fn is_match(&self, text: &str) -> bool {
+            self.0.test(text)
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! `adapter_config.json`: what is obeyed, and what is refused by name.
 
-use fancy_regex::Regex;
 use serde_json::Value;
 
 use super::pairs::{malformed, unsupported};
-use super::patterns::{Modules, end, whole};
+use super::patterns::{Modules, Pattern, end, whole};
 use crate::error::{Error, Result};
 
 /// What an adapter's description says of its matrices.
@@ -13,8 +12,8 @@ pub(super) struct PeftConfig {
     pub r: u32,
     pub alpha: f64,
     pub use_rslora: bool,
-    rank_pattern: Vec<(Box<Regex>, u32)>,
-    alpha_pattern: Vec<(Box<Regex>, f64)>,
+    rank_pattern: Vec<(Box<Pattern>, u32)>,
+    alpha_pattern: Vec<(Box<Pattern>, f64)>,
     pub targets: Modules,
     /// Not changed though `targets` names them.
     pub excluded: Option<Modules>,
@@ -118,8 +117,8 @@ fn asks_for_something(value: &Value) -> bool {
     }
 }
 
-fn found<T: Copy>(patterns: &[(Box<Regex>, T)], path: &str) -> Option<T> {
-    patterns.iter().find(|(pattern, _)| pattern.is_match(path).unwrap_or(false)).map(|(_, value)| *value)
+fn found<T: Copy>(patterns: &[(Box<Pattern>, T)], path: &str) -> Option<T> {
+    patterns.iter().find(|(pattern, _)| pattern.is_match(path)).map(|(_, value)| *value)
 }
 
 fn rank(file: &str, field: &str, value: &Value) -> Result<u32> {
@@ -141,7 +140,7 @@ fn pattern<T>(
     field: &str,
     value: Option<&Value>,
     read: fn(&str, &str, &Value) -> Result<T>,
-) -> Result<Vec<(Box<Regex>, T)>> {
+) -> Result<Vec<(Box<Pattern>, T)>> {
     let Some(value) = value else { return Ok(Vec::new()) };
     let fields = value.as_object().ok_or_else(|| malformed(file, field, "an object of modules and numbers", value))?;
     let one =

@@ -21,8 +21,9 @@ use serde_json::Value;
 
 use super::Found;
 use super::source::{Source, check_range};
+use crate::checkpoint::LocalFuture;
 use crate::format::{Format, STRIP};
-use crate::{Error, LocalFuture, Result};
+use crate::{Error, Result};
 
 /// Rows packed at a time: codes of neighbouring outputs lie side by side in the file.
 const ROWS: usize = 64;
@@ -102,7 +103,7 @@ impl Place {
     async fn read(&self) -> Result<Vec<u8>> {
         let len = usize::try_from(self.bytes).map_err(|_| Error::OutOfMemory {
             what: "a tensor of integers".into(),
-            bytes: self.bytes,
+            bytes: Some(self.bytes),
             limit: None,
         })?;
         let mut bytes = vec![0; len];

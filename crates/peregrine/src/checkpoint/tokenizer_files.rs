@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::TokenizerData;
-use super::safetensors::{json_file, read, read_optional};
+use super::folder::{json_file, read, read_optional};
 use crate::{Error, Result};
 
 /// The names that every tokenizer's special tokens may have; others end in `_token` too.

@@ -230,7 +230,6 @@ fn plain_rope(fields: &Fields<'_>, field: &str, value: &Value) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Malformed`] with the line of the fault.
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn lenient(name: &str, text: &[u8]) -> Result<Value> {
     let mut clean = Vec::with_capacity(text.len());
     let (mut at, mut quoted) = (0, false);

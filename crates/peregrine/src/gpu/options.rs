@@ -1,62 +1,18 @@
 //! What can be asked of a device, and what is told of adapters.
 
 pub use peregrine_shaders::Reduction;
+use serde::Deserialize;
+
+pub use crate::options::GpuOptions;
 
 /// Changes the source of the kernel of that name: for tests, which plant faults.
+#[doc(hidden)]
 pub type Alter = fn(&str, String) -> String;
 
-/// What the caller wants of the adapter, and what only the caller can know.
-#[derive(Clone, Debug)]
-pub struct GpuOptions {
-    /// Part of the adapter's name (native; any adapter otherwise).
-    pub adapter: Option<String>,
-    /// Ask for WebGPU's default limits and no optional feature, as the poorest device would offer.
-    pub baseline: bool,
-    /// Browser: the page has added the feature `subgroups` to the device (wgpu's web backend does not ask for it).
-    pub subgroups: bool,
-    /// Browser: whether the adapter computes on the CPU, and what it is called; wgpu does not always see either.
-    pub software: Option<bool>,
-    /// See `software`.
-    pub name: Option<String>,
-    /// How sums over lanes are made; `None` chooses by adapter.
-    pub reduction: Option<Reduction>,
-    /// Use the kernel shapes of software adapters (few barriers, small workgroups) or of GPUs; `None` chooses by adapter.
-    pub shapes: Option<ShapeClass>,
-    /// Prefer the adapter that saves power over the fast one.
-    pub low_power: bool,
-    /// Multiply many tokens (prompts) with cooperative matrices, also called tensor cores: both factors are rounded to f16, sums
-    /// stay f32. Natively, where the adapter has them for tiles of 16 x 16 x 16; browsers do not offer them.
-    pub cooperative: bool,
-    /// What a self-check on this device holds for; `None`: the adapter's and driver's own words, which browsers do not tell.
-    pub identity: Option<String>,
-    /// For tests: faults planted into kernels.
-    #[doc(hidden)]
-    pub alter: Option<Alter>,
-    /// Bind at most so many bytes at once, though the adapter could bind more: tests cut small matrices into slabs with it.
-    pub max_binding: Option<u64>,
-}
-
-impl Default for GpuOptions {
-    fn default() -> Self {
-        Self {
-            adapter: None,
-            baseline: false,
-            subgroups: true,
-            software: None,
-            name: None,
-            reduction: None,
-            shapes: None,
-            low_power: false,
-            cooperative: false,
-            identity: None,
-            alter: None,
-            max_binding: None,
-        }
-    }
-}
-
 /// Which adapters a kernel's workgroup shape is meant for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum ShapeClass {
     /// The CPU computes: barriers are dear, coalescing means nothing.
     Software,

@@ -10,31 +10,25 @@ mod threads;
 use self::browser::Asked;
 #[cfg(not(target_arch = "wasm32"))]
 use self::threads::Threads;
-use super::{Kernel, Key, Pipelines};
+use super::{Key, Pipelines, Source};
 use crate::error::Result;
-use crate::gpu::{Alter, Gpu, Instant, Reduction};
+use crate::gpu::{Alter, Gpu, Instant};
 use crate::state::KvType;
 
-fn source(kernel: &'static Kernel, reduction: Reduction, kv: KvType, alter: Option<Alter>) -> String {
-    let source = kernel.source(reduction, kv, cfg!(target_arch = "wasm32"));
+fn source((kernel, reduction, formats): Source, kv: KvType, alter: Option<Alter>) -> String {
+    let source = kernel.source(reduction, kv, formats, cfg!(target_arch = "wasm32"));
     match alter {
         Some(alter) => alter(kernel.name, source),
         None => source,
     }
 }
 
-pub(super) fn module(
-    device: &wgpu::Device,
-    kernel: &'static Kernel,
-    reduction: Reduction,
-    kv: KvType,
-    alter: Option<Alter>,
-) -> wgpu::ShaderModule {
-    let source = source(kernel, reduction, kv, alter);
+pub(super) fn module(device: &wgpu::Device, of: Source, kv: KvType, alter: Option<Alter>) -> wgpu::ShaderModule {
+    let source = source(of, kv, alter);
     let descriptor =
-        wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
+        wgpu::ShaderModuleDescriptor { label: Some(of.0.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
     #[expect(unsafe_code, reason = "checks on every access cost half of a token's time")]
-    // SAFETY: the sources are our own and the same for every model. Indices come from override
+    // SAFETY: the sources are our own. Indices come from override
     // constants, the part tables and the grids, which are made from shapes that the checkpoint's
     // reader has compared with its bytes; token ids are compared with the vocabulary before a step.
     // Every loop's bound is one of these numbers, no divisor is zero. In a browser the call is

@@ -284,9 +284,9 @@ impl Error {
     /// An allocation that the device refused, said with what was being made.
     pub(super) fn while_loading(self, footprint: &Footprint) -> Self {
         match self {
-            Self::OutOfMemory { bytes: 0, limit: None, .. } => Self::OutOfMemory {
+            Self::OutOfMemory { bytes: None, .. } => Self::OutOfMemory {
                 what: format!("the model (with a context of {} tokens)", footprint.context_length),
-                bytes: footprint.least(),
+                bytes: Some(footprint.least()),
                 limit: None,
             },
             other => other,

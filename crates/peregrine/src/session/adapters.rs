@@ -21,8 +21,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) for a name that is taken.
-    pub fn add_adapter(&self, name: &str, adapter: Adapter) -> Result<AdapterId> {
-        self.adapters.borrow_mut().add(name, Rc::new(adapter))
+    pub fn add_adapter(&self, name: &str, adapter: impl Into<Rc<Adapter>>) -> Result<AdapterId> {
+        self.adapters.borrow_mut().add(name, adapter.into())
     }
 
     /// Its adapters with their names, in the order in which they came.

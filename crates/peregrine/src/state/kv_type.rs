@@ -1,10 +1,16 @@
 //! How keys and values are kept: the CPU's side of `shaders/kv/`.
 
+use std::str::FromStr;
+
+use serde::Deserialize;
+
 use super::PAGE;
 use crate::config::Config;
 
 /// How keys and values are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum KvType {
     /// 2 bytes a value, rounded to nearest, at most 65,504.
     #[default]
@@ -23,6 +29,15 @@ impl From<KvType> for peregrine_shaders::Cache {
             KvType::F32 => Self::F32,
             KvType::Q8 => Self::Q8,
         }
+    }
+}
+
+/// By its name.
+impl FromStr for KvType {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|kv| kv.name() == text).ok_or("f16, f32 or q8 is needed")
     }
 }
 

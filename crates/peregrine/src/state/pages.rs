@@ -181,7 +181,11 @@ impl Arena {
         let most = u32::try_from(allowed / self.page_bytes).unwrap_or(u32::MAX);
         if needed > most {
             let bytes = u64::from(needed) * self.page_bytes;
-            return Err(Error::OutOfMemory { what: "a layer's KV cache".into(), bytes, limit: Some(allowed) });
+            return Err(Error::OutOfMemory {
+                what: "a layer's KV cache".into(),
+                bytes: Some(bytes),
+                limit: Some(allowed),
+            });
         }
         let capacity = larger(before, needed, self.context_pages).min(most);
         for layer in 0..self.layers {

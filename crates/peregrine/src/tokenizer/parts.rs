@@ -3,18 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
+use tokenizers::AddedToken;
 
+use super::added::Added;
 use super::broken;
+use super::words::Words;
 use crate::checkpoint::TokenizerData;
 use crate::{Error, Result};
-
-/// How Llama 3 cuts text into words before merging; GGUF files name it instead of storing it.
-pub(super) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 // Token types of `tokenizer.ggml.token_type`.
 const UNKNOWN: i32 = 2;
@@ -30,8 +25,16 @@ pub(super) struct Parts {
     pub ignore_merges: bool,
     /// Found in the text before anything else.
     pub added: Vec<(u32, AddedToken)>,
-    pub normalizer: Option<NormalizerWrapper>,
-    pub pre_tokenizer: Option<PreTokenizerWrapper>,
+    pub cutting: Cutting,
+}
+
+/// How text becomes words.
+pub(super) enum Cutting {
+    /// In a way that this runtime knows itself.
+    Known(Words),
+    /// As a `tokenizer.json` describes it.
+    #[cfg(not(target_arch = "wasm32"))]
+    Described(Box<super::described::Described>),
 }
 
 impl Parts {
@@ -48,14 +51,13 @@ impl Parts {
         if !types.is_empty() && types.len() != tokens.len() {
             return Err(broken(format!("{} tokens, but {} token types", tokens.len(), types.len())));
         }
-        let (pre_tokenizer, ignore_merges) = named_pre_tokenizer(pre)?;
+        let (words, ignore_merges) = named_words(pre)?;
         let mut parts = Self {
             tokens: Vec::with_capacity(tokens.len()),
             merges: Vec::with_capacity(merges.len()),
             ignore_merges,
             added: Vec::new(),
-            normalizer: None,
-            pre_tokenizer: Some(pre_tokenizer),
+            cutting: Cutting::Known(words),
         };
         for (at, text) in tokens.iter().enumerate() {
             let id = u32::try_from(at).map_err(|_| broken("more than 2^32 tokens".into()))?;
@@ -136,14 +138,12 @@ impl Parts {
             let field = format!("the control token {:?}", token.content);
             return Err(unsupported(&field, "normalized: false beside a normalizer", &Value::Bool(true)));
         }
-        Ok(Self {
-            tokens,
-            merges,
-            ignore_merges: model["ignore_merges"] == true,
-            added,
-            normalizer: component("normalizer", json["normalizer"].take())?,
-            pre_tokenizer: component("pre_tokenizer", json["pre_tokenizer"].take())?,
-        })
+        let plain = added.iter().all(|(_, token)| Added::is_plain(token));
+        let cutting = match Words::described(&json["pre_tokenizer"]).filter(|_| plain && !rewritten) {
+            Some(words) => Cutting::Known(words),
+            None => described(json["normalizer"].take(), json["pre_tokenizer"].take())?,
+        };
+        Ok(Self { tokens, merges, ignore_merges: model["ignore_merges"] == true, added, cutting })
     }
 
     /// Ids and texts are unique and inside the vocabulary, and every merge is of known tokens into a known token.
@@ -198,19 +198,12 @@ fn is_control(text: &str, id: u32, stated: &[u32]) -> bool {
     super::END_TOKENS.contains(&text) || stated.contains(&id)
 }
 
-/// Pre-tokenizer of a GGUF file by the name it has there, and whether whole words skip merging.
-fn named_pre_tokenizer(pre: &str) -> Result<(PreTokenizerWrapper, bool)> {
-    let byte_level = |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
-    let sequence = |first, last| PreTokenizerWrapper::Sequence(Sequence::new(vec![first, last]));
+/// The pre-tokenizer of a GGUF file by the name that it has there, and whether whole words skip merging.
+fn named_words(pre: &str) -> Result<(Words, bool)> {
     match pre {
-        "falcon-h1" | "falcon3" | "llama-bpe" | "llama3" | "llama-v3" => {
-            let pattern = SplitPattern::Regex(LLAMA3.into());
-            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
-                .map_err(|e| broken(format!("pre-tokenizer {pre}: {e}")))?;
-            Ok((sequence(split.into(), byte_level(false)), true))
-        }
-        "smollm" => Ok((sequence(Digits::new(true).into(), byte_level(true)), false)),
-        "gpt-2" | "default" => Ok((byte_level(true), false)),
+        "falcon-h1" | "falcon3" | "llama-bpe" | "llama3" | "llama-v3" => Ok((Words::Llama3, true)),
+        "smollm" => Ok((Words::DigitsThenGpt2, false)),
+        "gpt-2" | "default" => Ok((Words::Gpt2, false)),
         _ => {
             let expected = "falcon-h1, llama-bpe, smollm or gpt-2";
             Err(unsupported("tokenizer.ggml.pre", expected, &Value::String(pre.into())))
@@ -218,9 +211,17 @@ fn named_pre_tokenizer(pre: &str) -> Result<(PreTokenizerWrapper, bool)> {
     }
 }
 
-/// A part of `tokenizer.json` that the `tokenizers` crate reads itself.
-fn component<T: serde::de::DeserializeOwned>(field: &str, json: Value) -> Result<Option<T>> {
-    serde_json::from_value(json).map_err(|e| broken(format!("tokenizer.json: {field}: {e}")))
+#[cfg(not(target_arch = "wasm32"))]
+fn described(normalizer: Value, pre_tokenizer: Value) -> Result<Cutting> {
+    Ok(Cutting::Described(Box::new(super::described::Described::new(normalizer, pre_tokenizer)?)))
+}
+
+/// The engines for whatever a `tokenizer.json` may describe are a quarter of a megabyte after gzip.
+#[cfg(target_arch = "wasm32")]
+fn described(_: Value, pre_tokenizer: Value) -> Result<Cutting> {
+    let expected =
+        "in a browser no normalizer, plain added tokens, and Llama 3's, GPT-2's or SmolLM's way to cut words";
+    Err(unsupported("pre_tokenizer", expected, &pre_tokenizer))
 }
 
 fn token_id(json: &Value, text: &str) -> Result<u32> {
@@ -245,7 +246,7 @@ pub(super) fn unsupported(field: &str, expected: &str, found: &Value) -> Error {
 }
 
 /// The byte alphabet (GPT-2): printable Latin-1 characters stand for themselves, the other bytes for U+0100 and up.
-pub(crate) fn byte_to_char(byte: u8) -> char {
+pub fn byte_to_char(byte: u8) -> char {
     match byte {
         0..=0x20 => char::from_u32(0x100 + u32::from(byte)),
         0x7f..=0xa0 => char::from_u32(0x121 + u32::from(byte) - 0x7f),

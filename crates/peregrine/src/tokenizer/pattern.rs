@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn what_both_engines_read_alike() {
         for pattern in [
-            super::super::parts::LLAMA3,
+            super::super::words::LLAMA3,
             // Qwen 2's, GPT-4's, that of GPT-4o in parts, DeepSeek's.
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
             r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",

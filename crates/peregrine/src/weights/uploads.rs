@@ -6,8 +6,20 @@ use super::{PartSpec, SAMPLED_ROWS};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::gpu::{Fence, Gpu, Instant};
-use crate::model::LoadTimes;
 use crate::sampling::{STEP, mix};
+
+/// Seconds of loading, by what was done in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LoadTimes {
+    /// Bytes came from the checkpoint's source.
+    pub read: f64,
+    /// Weights were looked at and laid out as the kernels want them.
+    pub repack: f64,
+    /// They were handed to the device, or waited for it.
+    pub upload: f64,
+    /// Pipelines were made.
+    pub pipelines: f64,
+}
 
 /// Bytes of the file read and laid out at a time. In a browser there is one thread, and less memory.
 const PIECE: u64 = if cfg!(target_arch = "wasm32") { 2 << 20 } else { 4 << 20 };

@@ -46,6 +46,7 @@ export class App {
 
   /** A model is loaded, saved chats are imported; whatever else comes goes along with the next question, and never takes the place of a model. */
   async take(files: readonly File[]): Promise<void> {
+    if (await this.#takeAdapter(files)) return;
     for (const file of files) {
       if (/\.gguf$/i.test(file.name) || (await beginsLikeModel(file))) return void this.models.load({ kind: "file", file });
     }
@@ -55,6 +56,17 @@ export class App {
       else others.push(file);
     }
     await this.documents.attach(others);
+  }
+
+  /** A file that was chosen as a model: it may be an adapter. */
+  async open(file: File): Promise<void> {
+    if (!(await this.#takeAdapter([file]))) await this.models.load({ kind: "file", file });
+  }
+
+  /** Whether there was an adapter among these. */
+  async #takeAdapter(files: readonly File[]): Promise<boolean> {
+    if (!files.some(({ name }) => /\.gguf$|^adapter_config\.json$/i.test(name))) return false;
+    return import("./adapters.js").then(({ takeAdapter }) => takeAdapter(this.models, files), () => false);
   }
 
   /** Saves chats, or reads saved ones, with code that comes when it is used. */

@@ -1,7 +1,7 @@
 /** Long texts are read before they are answered: step by step, so that the page can tell how far it is, and a stop loses nothing. */
 
 import type { ChatMessage, Engine } from "peregrine";
-import { chatml } from "./request.js";
+import { chatml, loraOf } from "./request.js";
 
 /** How far the reading of a conversation is. */
 export interface Reading {
@@ -70,7 +70,7 @@ const BEGIN = "<|im_start|>assistant\n";
 async function formatOf(engine: Engine, { answered, stopped }: Known, signal: AbortSignal): Promise<Format | undefined> {
   if (stopped) return { addBos: stopped.addBos };
   const short: ChatMessage[] = [{ role: "user", content: "Hello" }];
-  const expected = answered?.prompt ?? (await engine.prefill(short, { signal })).prompt_tokens;
+  const expected = answered?.prompt ?? (await engine.prefill(short, { signal, ...loraOf(engine) })).prompt_tokens;
   const text = answered ? chatml(answered.messages) + BEGIN : chatml(short);
   for (const addBos of [false, true]) {
     const ids = await engine.tokenizer.encode(text, { addBos });
@@ -122,7 +122,7 @@ export class Reader {
       const end = ends.findLast((end) => end > done) ?? total;
       const next = Math.min(done + step, end);
       const began = performance.now();
-      const { prompt_tokens_details: details } = await engine.prefill(ids.slice(0, next), { signal });
+      const { prompt_tokens_details: details } = await engine.prefill(ids.slice(0, next), { signal, ...loraOf(engine) });
       signal.throwIfAborted();
       const now = performance.now();
       this.fresh += Math.max(0, next - details.cached_tokens);

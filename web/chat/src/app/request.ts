@@ -32,6 +32,10 @@ export function paramsOf(sampling: Sampling) {
   };
 }
 
+/** The adapters beside the model: all that were loaded act. A server's are its own business. */
+export const loraOf = ({ info }: Answerer): { lora?: { id: string }[] } =>
+  info.where === "device" && info.adapters.length > 0 ? { lora: info.adapters.map(({ id }) => ({ id })) } : {};
+
 /** What streams of both kinds tell piece by piece. */
 export interface Piece {
   text: string;
@@ -72,7 +76,7 @@ function wrap<C extends { choices: { finish_reason: string | null }[] }>(stream:
 /** Asks for an answer to a branch. */
 export async function startAnswer(engine: Answerer, messages: ChatMessage[], settings: Settings, drop: boolean, signal: AbortSignal): Promise<Stream> {
   const ask = async (messages: ChatMessage[], truncation: "auto" | "disabled") => {
-    const stream = await engine.chat.completions.create({ ...paramsOf(settings), messages, stream: true, max_completion_tokens: settings.maxTokens, truncation }, { signal });
+    const stream = await engine.chat.completions.create({ ...paramsOf(settings), ...loraOf(engine), messages, stream: true, max_completion_tokens: settings.maxTokens, truncation }, { signal });
     return wrap(stream, ({ choices: [choice] }) => {
       if (!choice || (choice.delta.role && !choice.delta.content)) return undefined;
       return { text: choice.delta.content ?? "", token: choice.finish_reason === null };
@@ -140,13 +144,13 @@ export function beginningsOf(branch: readonly Message[], messages: readonly Chat
  * against what the engine itself makes of the conversation; else it is asked in words.
  */
 export async function continueAnswer(engine: Answerer, messages: ChatMessage[], begun: string, settings: Settings, signal: AbortSignal): Promise<Stream> {
-  const { prompt_tokens: expected } = isDevice(engine) ? await engine.prefill(messages, { signal }) : { prompt_tokens: -1 };
+  const { prompt_tokens: expected } = isDevice(engine) ? await engine.prefill(messages, { signal, ...loraOf(engine) }) : { prompt_tokens: -1 };
   for (const addBos of isDevice(engine) ? [false, true] : []) {
     const before = await engine.tokenizer.encode(chatml(messages), { addBos });
     if (before.length !== expected) continue;
     const answer = await engine.tokenizer.encode(`<|im_start|>assistant\n${begun}`);
     const prompt = [...before, ...answer];
-    const stream = await engine.completions.create({ ...paramsOf(settings), prompt, stream: true, max_tokens: settings.maxTokens }, { signal });
+    const stream = await engine.completions.create({ ...paramsOf(settings), ...loraOf(engine), prompt, stream: true, max_tokens: settings.maxTokens }, { signal });
     return wrap(stream, ({ choices: [choice] }) => choice && { text: choice.text, token: choice.finish_reason === null });
   }
   const asked: ChatMessage[] = [...messages, { role: "assistant", content: begun }, { role: "user", content: "Go on exactly where you stopped, without repeating anything." }];

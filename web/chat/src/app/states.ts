@@ -3,6 +3,7 @@
 import type { Engine } from "peregrine";
 import type { Database } from "../store/database.js";
 import type { ReadSoFar } from "./reading.js";
+import { loraOf } from "./request.js";
 import { forgetState, keepDocuments, keepState, stateOf, useDocuments } from "../store/states.js";
 
 /** Bytes up to which a state is written after each answer. Larger ones are written when the conversation pauses: the next request would wait. */
@@ -19,10 +20,11 @@ export interface Brought {
   read: ReadSoFar | undefined;
 }
 
-/** What documents that conversations begin with are known by: the model, and what it reads to their end. */
-async function keyOf({ info: { model } }: Engine, ids: readonly number[]): Promise<string> {
+/** What documents that conversations begin with are known by: the model, its adapters, and what it reads to their end. */
+async function keyOf({ info: { model, adapters = [] } }: Engine, ids: readonly number[]): Promise<string> {
   const { name, parameters, bytes, formats } = model;
-  const text = new TextEncoder().encode(JSON.stringify([name, parameters, bytes, formats, ids]));
+  const beside = adapters.flatMap(({ id, bytes }) => [id, bytes]);
+  const text = new TextEncoder().encode(JSON.stringify([name, parameters, bytes, formats, ids, ...beside]));
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", text));
   return `documents ${Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
@@ -52,7 +54,7 @@ export class States {
     const inside = (this.#inside = { engine, id, size: kept?.state.size ?? 0, read: kept?.read });
     if (!kept) return { here: false, read: undefined };
     try {
-      await engine.restoreState(kept.state);
+      await engine.restoreState(kept.state, loraOf(engine));
     } catch {
       // The state of another model, or a damaged one, is of no use: then the conversation is read again.
       inside.read = undefined;
@@ -70,7 +72,7 @@ export class States {
       const kept = await stateOf(db, key);
       if (!kept) continue;
       try {
-        await engine.restoreState(kept.state);
+        await engine.restoreState(kept.state, loraOf(engine));
       } catch {
         await forgetState(db, key);
         continue;

@@ -232,12 +232,14 @@ export function ModelsSheet() {
   const note = useSignal("");
   const { asking } = app;
   const typed = useSignal("");
+  const Adapters = useSignal<typeof import("./adapters.js").Adapters | undefined>(undefined);
   const refresh = async () => {
     stored.value = await listModels().catch(() => []);
     storage.value = await storageEstimate().catch(() => undefined);
   };
   useEffect(() => {
     void refresh();
+    void import("./adapters.js").then((part) => (Adapters.value = part.Adapters), () => undefined);
     return () => (asking.value = undefined);
   }, []);
   const changed = async (text: string) => {
@@ -302,6 +304,7 @@ export function ModelsSheet() {
         <p class="help">{t("models.drop")}</p>
         <ServerSection />
       </section>
+      {Adapters.value && <Adapters.value app={app} />}
       {stored.value.length > 0 && (
         <section id="stored-part" aria-labelledby="stored-title">
           <h3 id="stored-title">{t("models.stored")}</h3>

@@ -68,7 +68,10 @@ function Drop({ app }: { app: App }) {
       const files = [...(event.dataTransfer?.files ?? [])];
       if (files.length === 0) return;
       event.preventDefault();
-      void app.take(files);
+      // Folders are no files; what they are is known only now.
+      const entries = [...(event.dataTransfer?.items ?? [])].flatMap((item) => item.webkitGetAsEntry() ?? []);
+      if (entries.some(({ isDirectory }) => isDirectory)) void import("../app/adapters.js").then(({ filesOf }) => filesOf(entries)).then((all) => app.take(all), () => undefined);
+      else void app.take(files);
     };
     document.addEventListener("dragover", onOver);
     document.addEventListener("dragleave", onLeave);
@@ -119,7 +122,7 @@ export function Root({ app }: { app: App }) {
     input.value = "";
     if (!file) return;
     app.dialog.value = undefined;
-    void app.models.load({ kind: "file", file });
+    void app.open(file);
   };
   return (
     <Page.Provider value={app}>

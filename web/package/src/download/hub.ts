@@ -46,8 +46,30 @@ interface Listing {
   siblings?: { rfilename?: unknown; size?: unknown; lfs?: { sha256?: unknown } }[];
 }
 
-/** Asks the hub which files a name means. */
-export async function resolveHub(model: string, base: string, signal?: AbortSignal): Promise<RemoteFile[]> {
+/** Asks the hub which files a model's name means. */
+export function resolveHub(model: string, base: string, signal?: AbortSignal): Promise<RemoteFile[]> {
+  return resolve(model, base, (names, wanted, repo) => partsOf(chooseFile(names, wanted, repo)), signal);
+}
+
+/** Asks the hub which files an adapter's name means. */
+export function resolveAdapter(model: string, base: string): Promise<RemoteFile[]> {
+  return resolve(model, base, chooseAdapter);
+}
+
+/** The files of an adapter: that of a name, or those of PEFT, or the only GGUF file. */
+export function chooseAdapter(files: readonly string[], wanted: string | undefined, repo: string): string[] {
+  if (wanted !== undefined) return [wanted];
+  const [config, tensors] = ["adapter_config.json", "adapter_model.safetensors"];
+  if (files.includes(config)) return [config, tensors, ...files.filter((name) => name === "config.json")];
+  const adapters = files.filter((name) => /\.gguf$/i.test(name));
+  if (adapters.length === 1) return adapters;
+  const there = adapters.length > 0 ? `; there are ${adapters.join(", ")}: name one of them` : ", and no GGUF file";
+  throw makeError("argument", `source: ${repo}: there is no ${config}${there}`);
+}
+
+type Choose = (files: readonly string[], wanted: string | undefined, repo: string) => string[];
+
+async function resolve(model: string, base: string, choose: Choose, signal?: AbortSignal): Promise<RemoteFile[]> {
   const colon = model.indexOf(":");
   const repo = colon < 0 ? model : model.slice(0, colon);
   const wanted = colon < 0 ? undefined : model.slice(colon + 1);
@@ -59,9 +81,9 @@ export async function resolveHub(model: string, base: string, signal?: AbortSign
     throw makeError("http", `${response.url}: this is not the answer of a model hub`);
   }
   const known = new Map(listing.siblings.map((file) => [String(file.rfilename), file]));
-  return partsOf(chooseFile([...known.keys()], wanted, repo)).map((name) => {
+  return choose([...known.keys()], wanted, repo).map((name) => {
     const entry = known.get(name);
-    if (!entry) throw makeError("argument", `model: ${repo}: ${name} is missing; the model is in several files`);
+    if (!entry) throw makeError("argument", `model: ${repo}: ${name} is missing`);
     const path = name.split("/").map(encodeURIComponent).join("/");
     const file: RemoteFile = {
       url: `${root}/${repo}/resolve/${commit}/${path}`,

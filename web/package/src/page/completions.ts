@@ -1,7 +1,7 @@
 /** `engine.chat.completions` and `engine.completions`. */
 
-import type { ChatCompletion, ChatCompletionChunk, ChatCompletionParams, ChatMessage, Completion, CompletionParams, Usage } from "../openai.js";
-import { checkCall } from "./options.js";
+import type { ChatCompletion, ChatCompletionChunk, ChatCompletionParams, ChatMessage, Completion, CompletionParams, Loras, Usage } from "../openai.js";
+import { checkCall, checkPrefill } from "./options.js";
 import { jsonOf, type Requests } from "./requests.js";
 import { AnswerStream, type Events } from "./stream.js";
 
@@ -9,6 +9,12 @@ import { AnswerStream, type Events } from "./stream.js";
 export interface CallOptions {
   /** Stops the call. */
   signal?: AbortSignal;
+}
+
+/** Options of `engine.prefill`. */
+export interface PrefillOptions extends CallOptions {
+  /** Adapters beside the model, as in a request. */
+  lora?: Loras;
 }
 
 /** A chat completion as it comes. */
@@ -56,10 +62,11 @@ export class Completions {
   }
 
   /** @internal `engine.prefill` */
-  async prefill(prompt: string | readonly number[] | readonly ChatMessage[], options: CallOptions): Promise<Usage> {
-    checkCall(options);
+  async prefill(prompt: string | readonly number[] | readonly ChatMessage[], options: PrefillOptions): Promise<Usage> {
+    checkPrefill(options);
     const isChat = Array.isArray(prompt) && typeof prompt[0] === "object";
-    const body = jsonOf(isChat ? { messages: prompt } : { prompt });
+    const { lora } = options;
+    const body = jsonOf(isChat ? { messages: prompt, lora } : { prompt, lora });
     const events = this.#requests.post(isChat ? "chat" : "completion", body, options.signal, true);
     await events.next();
     return events.result?.usage as Usage;

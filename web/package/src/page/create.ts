@@ -6,10 +6,11 @@ import { abortError, makeError, type PeregrineError } from "../errors.js";
 import { anyLine, checkShared, lineFor, type WorkerChoice } from "../lines.js";
 import { Link } from "./link.js";
 import { Listeners } from "./listeners.js";
+import { GPU_OPTIONS, LOAD_OPTIONS, type GpuPreferences, type LoadOptions } from "../load-options.js";
 import { DEFAULT_LEVEL, logTo, type Log, type Logger, type LogLevel } from "../log.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
-import { checkLoading } from "./options.js";
-import type { EngineInfo, GpuPreferences, LoadRequest, Progress } from "../protocol.js";
+import { checkLoading, given } from "./options.js";
+import type { EngineInfo, LoadRequest, Progress } from "../protocol.js";
 import { Way, type Course } from "./way.js";
 
 /** What {@link downloadModel} takes. */
@@ -29,30 +30,9 @@ export interface DownloadOptions extends SourceOptions {
 }
 
 /** What {@link createEngine} takes. */
-export interface EngineOptions extends DownloadOptions {
+export interface EngineOptions extends DownloadOptions, LoadOptions {
   /** grammar_bg.wasm or its address, for apps that serve it themselves: it is loaded when it is first needed, for answers by a schema or with tools. */
   grammarUrl?: string | URL | BufferSource | WebAssembly.Module;
-  /** Tokens that a conversation may have. Default: what the model was made for, or what fits. */
-  contextLength?: number;
-  /** How keys and values are kept: "f16" (default), "f32" as they were computed, in twice the memory, or "q8" in little more than half. */
-  kvType?: "f16" | "f32" | "q8";
-  /**
-   * Bytes on the GPU for places of the conversation to go back to when it is edited. Default 256 MiB, 64 MiB where the browser says
-   * that the device has at most 4 GB of memory; 0 keeps none.
-   */
-  snapshotBytes?: number;
-  /**
-   * Bytes of the browser's own memory for those places that the GPU has no more room for. Default 256 MiB where the browser says that
-   * the device has at least 8 GB of memory, else 0.
-   */
-  snapshotHostBytes?: number;
-  /**
-   * Bytes that the model and one conversation may take on the GPU, with its snapshots, which get what is left unless `snapshotBytes`
-   * says how many, and nothing beside the GPU unless `snapshotHostBytes` does. What they need is known before the first weight is read: a
-   * `contextLength` that does not fit is an {@link OutOfMemoryError} whose `fit` says what would; without one the conversation gets what the
-   * model leaves (`info.model.contextLength`). WebGPU does not tell how much memory a GPU has: the app decides.
-   */
-  memoryBudget?: number;
   /** What may be used of the GPU; chosen by adapter when left out. */
   gpu?: GpuPreferences;
   /** Where the engine runs. Default: a worker of its own; where there are no workers (Node, shared and service workers), right here. */
@@ -150,14 +130,14 @@ export async function createEngine(options: EngineOptions): Promise<Engine<Engin
 async function load(options: EngineOptions, course: Course, noSoftware: boolean, log: Log): Promise<Way> {
   const { signal, logLevel = DEFAULT_LEVEL } = options;
   const onPage = Boolean((globalThis.navigator as Partial<Navigator> | undefined)?.gpu);
-  const load: LoadRequest = { source: await sourceOf(options.model, options), gpu: { ...options.gpu }, logLevel, onPage };
+  const load: LoadRequest = {
+    source: await sourceOf(options.model, options),
+    options: given<LoadOptions>(options, LOAD_OPTIONS),
+    gpu: given(options.gpu, GPU_OPTIONS),
+    logLevel,
+    onPage,
+  };
   if (noSoftware) load.noSoftware = true;
-  if (options.contextLength !== undefined) load.contextLength = options.contextLength;
-  if (options.kvType !== undefined) load.kvType = options.kvType;
-  for (const field of ["snapshotBytes", "snapshotHostBytes", "memoryBudget"] as const) {
-    const bytes = options[field];
-    if (bytes !== undefined) load[field] = bytes;
-  }
   const wasm = wasmOf(options.wasmUrl);
   if (wasm !== undefined) load.wasm = wasm;
   const grammarWasm = wasmOf(options.grammarUrl, "grammarUrl");
@@ -178,6 +158,7 @@ async function load(options: EngineOptions, course: Course, noSoftware: boolean,
     log,
     (news) => {
       if (news.type === "reloaded") way?.reloaded(news.info);
+      else if (news.type === "adapters") way?.adapted(news.adapters);
       else way?.lost(makeError(news.error.code, news.error.message, news.error));
     },
   );

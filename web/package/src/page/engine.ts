@@ -2,12 +2,13 @@
 /** The page's side: an engine is a worker with a model in it, or a server behind it. */
 
 import type { ServerInfo } from "./behind.js";
-import { ChatCompletions, Completions, type CallOptions } from "./completions.js";
+import { ChatCompletions, Completions, type PrefillOptions } from "./completions.js";
 import { answer } from "./fetch.js";
 import type { Backend } from "./link.js";
 import type { EngineEvents, Listeners } from "./listeners.js";
-import type { ChatMessage, Usage } from "../openai.js";
-import { boolean, callable, count, fields, number, ids as checkIds, text as checkText, wrong } from "./options.js";
+import { LoraAdapters } from "./lora.js";
+import type { ChatMessage, Loras, Usage } from "../openai.js";
+import { boolean, callable, count, fields, loras, number, ids as checkIds, text as checkText, wrong } from "./options.js";
 import type { CheckReport, EngineInfo, ProfileStage } from "../protocol.js";
 import { Requests } from "./requests.js";
 import type { Way } from "./way.js";
@@ -20,6 +21,8 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   readonly completions: Completions;
   /** The model's tokenizer. */
   readonly tokenizer: Tokenizer;
+  /** LoRA adapters beside the model. */
+  readonly lora: LoraAdapters;
   /**
    * A `fetch` for clients of OpenAI's API (`new OpenAI({ baseURL, apiKey, fetch: engine.fetch })`): whatever the address before
    * `/chat/completions`, `/completions` or `/models`, this engine answers, and nothing leaves the device unless `info.where` is "server".
@@ -37,6 +40,7 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
     this.completions = new Completions(requests);
     this.fetch = (input, init) => answer(requests, input, init);
     this.tokenizer = new Tokenizer(link);
+    this.lora = new LoraAdapters(link);
   }
 
   /** What is loaded, and where it runs: `info.where` is "device", or "server" for an engine with one behind it. */
@@ -53,36 +57,36 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   }
 
   /**
-   * Where a step's time goes on the GPU: of one token, or of `tokens` that are read at once.
+   * Where a step's time goes on the GPU: of one token, or of `tokens` that are read at once; with adapters beside the model where `lora` names them.
    * @throws PeregrineError `unsupported` where the device has no timestamps.
    */
-  async profile(options: { tokens?: number } = {}): Promise<ProfileStage[]> {
+  async profile(options: { tokens?: number; lora?: Loras } = {}): Promise<ProfileStage[]> {
     PROFILE(options, "");
-    const { tokens = 1 } = options;
-    return this.#link.call("profile", { tokens }).result;
+    const { tokens = 1, lora = [] } = options;
+    return this.#link.call("profile", { tokens, lora }).result;
   }
 
   /**
    * The model's raw output, for comparison with other implementations: the logits after each of the last `last` of the given tokens, one row of
    * `info.model.vocabSize` numbers after the other. Tokens are read in chunks of `chunk` (default: as many as the model takes at once), the last
-   * `oneByOne` of them one by one as in an answer. The open conversation is not touched.
+   * `oneByOne` of them one by one as in an answer. The open conversation is not touched. `lora`: adapters beside the model.
    */
-  async logits(ids: readonly number[], options: { last?: number; oneByOne?: number; chunk?: number } = {}): Promise<Float32Array> {
+  async logits(ids: readonly number[], options: { last?: number; oneByOne?: number; chunk?: number; lora?: Loras } = {}): Promise<Float32Array> {
     checkIds(ids, "ids");
     LOGITS(options, "");
-    const { last = 1, oneByOne = 0, chunk = 0 } = options;
-    return this.#link.call("logits", { ids: [...ids], last, oneByOne, chunk }).result;
+    const { last = 1, oneByOne = 0, chunk = 0, lora = [] } = options;
+    return this.#link.call("logits", { ids: [...ids], last, oneByOne, chunk, lora }).result;
   }
 
   /**
    * Compares every stage of the model and every state on this device with a computation on the CPU, while `tokens` tokens are read: half
    * of them at once, the rest one by one. Takes from seconds to minutes, by the model's size; `onProgress` hears the number of
-   * comparisons. A difference is not an error: the report names the first stage that differs.
+   * comparisons. A difference is not an error: the report names the first stage that differs. `lora`: adapters beside the model.
    */
-  async check(options: { tokens?: number; onProgress?: (comparisons: number) => void } = {}): Promise<CheckReport> {
+  async check(options: { tokens?: number; onProgress?: (comparisons: number) => void; lora?: Loras } = {}): Promise<CheckReport> {
     CHECK(options, "");
-    const { tokens = 12, onProgress } = options;
-    return this.#link.call("check", { tokens }, onProgress).result;
+    const { tokens = 12, onProgress, lora = [] } = options;
+    return this.#link.call("check", { tokens, lora }, onProgress).result;
   }
 
   /**
@@ -90,7 +94,7 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
    * begin so cost only the rest. With {@link saveState} it becomes a file that is shipped with an app.
    * @throws as `chat.completions.create`
    */
-  prefill(prompt: string | readonly number[] | readonly ChatMessage[], options: CallOptions = {}): Promise<Usage> {
+  prefill(prompt: string | readonly number[] | readonly ChatMessage[], options: PrefillOptions = {}): Promise<Usage> {
     return this.completions.prefill(prompt, options);
   }
 
@@ -103,12 +107,14 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   }
 
   /**
-   * Goes on from a saved state: the next request that continues it costs only what is new.
-   * @throws ModelFileError for what is damaged, of another model, or no saved state; then nothing has been read.
+   * Goes on from a saved state: the next request that continues it costs only what is new. `lora`: the adapters that it was made with, where
+   * there were any, under whatever ids they have now.
+   * @throws ModelFileError for what is damaged, of another model or other adapters, or no saved state; then nothing has been read.
    */
-  async restoreState(state: Blob): Promise<void> {
+  async restoreState(state: Blob, options: { lora?: Loras } = {}): Promise<void> {
     if (!(state instanceof Blob)) throw wrong("state", "a Blob, as saveState gives", state);
-    await this.#link.call("restore", { state }).result;
+    RESTORE(options, "");
+    await this.#link.call("restore", { state, lora: options.lora ?? [] }).result;
   }
 
   /** Frees the GPU's memory and ends the worker; open requests fail with `disposed`. Harmless when done twice. */
@@ -121,9 +127,10 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   }
 }
 
-const PROFILE = fields({ tokens: count(1) }, "profile");
-const LOGITS = fields({ last: count(0), oneByOne: count(0), chunk: count(0) }, "logits");
-const CHECK = fields({ tokens: number(2, 512, true), onProgress: callable }, "check");
+const PROFILE = fields({ tokens: count(1), lora: loras }, "profile");
+const LOGITS = fields({ last: count(0), oneByOne: count(0), chunk: count(0), lora: loras }, "logits");
+const CHECK = fields({ tokens: number(2, 512, true), onProgress: callable, lora: loras }, "check");
+const RESTORE = fields({ lora: loras }, "restoreState");
 const ENCODE = fields({ addBos: boolean }, "encode");
 
 /** `engine.tokenizer`. */

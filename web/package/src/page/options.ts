@@ -1,6 +1,7 @@
 /** Checks what an app gives: every field by its name, nested ones too; a name that is not known is refused, with the one that is near. */
 
 import { makeError, type PeregrineError } from "../errors.js";
+import { GPU_OPTIONS, LOAD_OPTIONS, type Kind } from "../load-options.js";
 import { LEVELS } from "../log.js";
 
 /** Throws, naming the field, unless the value fits. */
@@ -83,7 +84,8 @@ export const text: Check = typed("string", "a text");
 export const callable: Check = typed("function", "a function");
 const anything: Check = () => {};
 
-const address: Check = (value, field) => {
+/** An address. */
+export const address: Check = (value, field) => {
   if (typeof value !== "string" && !(value instanceof URL)) throw wrong(field, "an address", value);
 };
 
@@ -133,7 +135,7 @@ export const fields =
   };
 
 /** A text that is not empty. */
-const word: Check = (value, field) => {
+export const word: Check = (value, field) => {
   if (typeof value !== "string" || value === "") throw wrong(field, "a text that is not empty", value);
 };
 
@@ -166,6 +168,14 @@ const server: Check = (value, field) => {
   if (model === undefined) word(model, `${field}.model`);
 };
 
+/** What the generated constants say. */
+const checksOf = (options: Record<string, Kind>): Record<string, Check> =>
+  Object.fromEntries(Object.entries(options).map(([name, kind]) => [name, kind === "boolean" ? boolean : "min" in kind ? number(kind.min, kind.whole ? MOST : undefined, kind.whole) : oneOf(...kind)]));
+
+/** Those of an object's fields that are options and not undefined. */
+export const given = <O extends object>(object: O | undefined, options: Record<keyof O, Kind>): O =>
+  Object.fromEntries(Object.entries(object ?? {}).filter(([name, value]) => Object.hasOwn(options, name) && value !== undefined)) as O;
+
 const LOADING: Record<string, Check> = {
   // Looked at by `sourceOf` and `lineFor`, which know all that it may be.
   model: anything,
@@ -179,20 +189,8 @@ const LOADING: Record<string, Check> = {
   grammarUrl: wasm,
   logLevel: oneOf(...LEVELS),
   logger: like("an object with the methods error, warn, info and debug", "error", "warn", "info", "debug"),
-  contextLength: count(1),
-  kvType: oneOf("f16", "f32", "q8"),
-  snapshotBytes: number(0),
-  snapshotHostBytes: number(0),
-  memoryBudget: number(1),
-  gpu: fields(
-    {
-      powerPreference: oneOf("high-performance", "low-power"),
-      baseline: boolean,
-      reduction: oneOf("workgroup", "subgroup"),
-      shapes: oneOf("software", "hardware"),
-    },
-    "gpu",
-  ),
+  ...checksOf(LOAD_OPTIONS),
+  gpu: fields(checksOf(GPU_OPTIONS), "gpu"),
   whenBusy: oneOf("queue", "refuse"),
   onBroken: callable,
   server,
@@ -202,6 +200,20 @@ const LOADING: Record<string, Check> = {
 /** Options of `createEngine`, or of `downloadModel`, which looks at fewer of them. */
 export const checkLoading = (options: unknown, of: "createEngine" | "downloadModel"): void => fields(LOADING, of)(options, "");
 
+const LORA = fields({ id: word, scale: number(-1000, 1000) }, "an adapter");
+/** Adapters beside the model: `[{ id, scale }]`. */
+export const loras: Check = (value, field) => {
+  if (!Array.isArray(value)) throw wrong(field, "a list of { id, scale }", value);
+  value.forEach((one: unknown, i) => {
+    const at = `${field}[${i}]`;
+    LORA(one, at);
+    word((one as { id?: unknown }).id, `${at}.id`);
+  });
+};
+
+const PREFILL = fields({ signal, lora: loras }, "prefill");
+/** Options of `prefill`. */
+export const checkPrefill = (options: unknown): void => PREFILL(options, "options");
 const CALL = fields({ signal }, "a call");
 /** Options of one request. */
 export const checkCall = (options: unknown): void => CALL(options, "options");

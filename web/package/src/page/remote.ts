@@ -30,6 +30,9 @@ const LACKING: Partial<Record<CallName, readonly [what: string, instead: string]
   logits: ["logits", "ask for logprobs"],
   check: ["check", "there is no device to check"],
   profile: ["profile", "an answer's usage has the times"],
+  addLora: ["lora", "load the adapter into the server, and name it in a request"],
+  listLora: ["lora", "ask the server for its models"],
+  removeLora: ["lora", "it is the server that has adapters"],
 };
 
 /** Something that another attempt may mend. */

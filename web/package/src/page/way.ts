@@ -4,7 +4,7 @@ import type { Behind, ServerInfo, ServerReason } from "./behind.js";
 import { makeError, type DeviceLostError, type PeregrineError } from "../errors.js";
 import type { Backend, Pending } from "./link.js";
 import type { Listeners } from "./listeners.js";
-import type { CallName, Calls, EngineInfo } from "../protocol.js";
+import type { CallName, Calls, EngineInfo, LoraInfo } from "../protocol.js";
 
 /** What answers, and what is known of it. */
 export interface Place {
@@ -95,6 +95,12 @@ export class Way implements Backend {
   reloaded(info: EngineInfo): void {
     this.#place = { ...this.#place, info };
     this.#course.listeners?.tell("reloaded", { info });
+  }
+
+  /** The device's model has other adapters now. */
+  adapted(adapters: LoraInfo[]): void {
+    const { backend, info } = this.#place;
+    if (info.where === "device") this.#place = { backend, info: { ...info, adapters } };
   }
 
   /** The device cannot answer: the server takes over where it is allowed to. `isBroken`: nothing more comes of the device. */

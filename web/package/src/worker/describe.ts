@@ -2,10 +2,11 @@
 
 import type { WebEngine } from "../../wasm/peregrine.js";
 import type { AdapterFacts } from "./device.js";
-import type { EngineInfo, LoadRequest } from "../protocol.js";
+import type { LoadOptions } from "../load-options.js";
+import type { EngineInfo, LoadRequest, LoraInfo } from "../protocol.js";
 
 /** What is loaded, and where it runs; `wasm`: bytes of the wasm heap. */
-export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"], wasm: number): EngineInfo {
+export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"], wasm: number, adapters: LoraInfo[] = []): EngineInfo {
   const { vendor, architecture, subgroups } = facts;
   const { baseline, reduction, shapes } = request.gpu;
   const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & {
@@ -39,14 +40,14 @@ export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRe
             .join("; "),
   };
   const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
-  return { where: "device", model: info.model, device, memory: { ...info.memory, wasm }, storage };
+  return { where: "device", model: info.model, device, memory: { ...info.memory, wasm }, storage, adapters };
 }
 
 /**
  * What was asked for, or what fits the device as far as the browser tells (whole gigabytes, at most 8; Firefox and Safari nothing).
  * Where the app has a budget, snapshots get what that leaves, and nothing beside the GPU.
  */
-export function snapshotBudgets({ snapshotBytes, snapshotHostBytes, memoryBudget }: LoadRequest): Pick<LoadRequest, "snapshotBytes" | "snapshotHostBytes"> {
+export function snapshotBudgets({ snapshotBytes, snapshotHostBytes, memoryBudget }: LoadOptions): Pick<LoadOptions, "snapshotBytes" | "snapshotHostBytes"> {
   if (memoryBudget !== undefined) return { ...(snapshotBytes === undefined ? {} : { snapshotBytes }), snapshotHostBytes: snapshotHostBytes ?? 0 };
   const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
   const small = gigabytes !== undefined && gigabytes <= 4;

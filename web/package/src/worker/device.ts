@@ -6,7 +6,7 @@
 
 import { makeError, type PeregrineError } from "../errors.js";
 import type { Log } from "../log.js";
-import type { GpuPreferences } from "../protocol.js";
+import type { GpuPreferences } from "../load-options.js";
 
 /** The adapter as JavaScript sees it. */
 export interface AdapterFacts {

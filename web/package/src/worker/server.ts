@@ -1,13 +1,14 @@
 /** The worker's side: owns the wasm module and the GPU, and answers the calls of one page, or of all that share it. */
 
 import { Hasher, WebAccess, WebEngine, WebRequest, type WebSession } from "../../wasm/peregrine.js";
+import { Adapters, openAdapter } from "./adapters.js";
 import { describe, snapshotBudgets } from "./describe.js";
 import { GpuWay } from "./device.js";
 import { makeError, toWire, type PeregrineError } from "../errors.js";
 import { isTold, type Log } from "../log.js";
 import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
-import type { Usage } from "../openai.js";
-import { sharedBy, type ApiRequest, type ApiResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type Port, type Progress, type ToWorker } from "../protocol.js";
+import type { Loras, Usage } from "../openai.js";
+import { sharedBy, type ApiRequest, type ApiResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type LoraInfo, type Port, type Progress, type ToWorker } from "../protocol.js";
 import { blobSource, openSources, type Sources } from "../download/source.js";
 import { forgetGrammars, Grammars } from "./grammars.js";
 import { begin, beginGrammar, isTrap } from "./wasm.js";
@@ -38,6 +39,7 @@ export class Server {
   #request: LoadRequest | undefined;
   #loading: Promise<Loaded> | undefined;
   #engine: WebEngine | undefined;
+  readonly #adapters = new Adapters();
   /** Seconds since 1970. */
   #loadedAt = 0;
   /** How the engine has its device. */
@@ -107,15 +109,21 @@ export class Server {
       case "save":
         return this.#enqueue(() => this.#save(client));
       case "restore":
-        return this.#enqueue(() => this.#restore(client, message.request.state));
+        return this.#enqueue(() => this.#restore(client, message.request));
       case "logits": {
-        const { ids, last, oneByOne, chunk } = message.request;
-        return this.#enqueue(async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne, chunk));
+        const { ids, last, oneByOne, chunk, lora } = message.request;
+        return this.#enqueue(async () => (await this.#ready()).logits(Uint32Array.from(ids), last, oneByOne, chunk, lora));
       }
       case "check":
-        return this.#enqueue(() => this.#check(client, message.request.tokens, report));
+        return this.#enqueue(() => this.#check(client, message.request, report));
       case "profile":
-        return this.#enqueue(async () => (await this.#ready()).profile(message.request.tokens));
+        return this.#enqueue(async () => (await this.#ready()).profile(message.request.tokens, message.request.lora));
+      case "addLora":
+        return this.#addLora(message.request);
+      case "listLora":
+        return this.#adapters.list;
+      case "removeLora":
+        return this.#enqueue(async () => this.#removeLora(await this.#ready(), message.request.id));
       case "encode":
         return Array.from((await this.#ready()).encode(message.request.text, message.request.addBos));
       case "decode":
@@ -157,7 +165,8 @@ export class Server {
       throw error;
     });
     try {
-      return (await this.#loading).info;
+      // Other pages may have loaded some since.
+      return { ...(await this.#loading).info, adapters: this.#adapters.list };
     } finally {
       client.report = undefined;
     }
@@ -190,12 +199,11 @@ export class Server {
     const { memory } = await begin(request.wasm);
     return this.#reading(request.source, report, async (sources) => {
       if (!sources.storage.kept) this.#log("info", `the model is not kept: ${sources.storage.why}`);
-      const { contextLength, kvType, memoryBudget } = request;
       // Of which driver it is a browser says nothing: what was right may be wrong with the next version of the browser.
       const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
       const outcomes = await readOutcomes();
       this.#checkWanted();
-      const options = { ...request.gpu, contextLength, kvType, memoryBudget, ...snapshotBudgets(request), ...facts, identity, outcomes };
+      const options = { load: { ...request.options, ...snapshotBudgets(request.options) }, gpu: { ...request.gpu, ...facts, identity }, outcomes };
       let engine: WebEngine;
       this.#early = undefined;
       try {
@@ -216,10 +224,11 @@ export class Server {
         engine.free();
         throw error;
       }
+      this.#adapters.join(engine);
       this.#engine = engine;
       this.#loadedAt = Math.floor(Date.now() / 1000);
       report({ phase: "ready" });
-      const info = describe(engine, facts, request, sources.storage, memory.buffer.byteLength);
+      const info = describe(engine, facts, request, sources.storage, memory.buffer.byteLength, this.#adapters.list);
       const { name, formats, contextLength: tokens } = info.model;
       this.#log("info", `${name} (${formats}), ${tokens} tokens of context, loaded in ${Math.round(performance.now() - begun)} ms`);
       return { engine, info };
@@ -263,7 +272,7 @@ export class Server {
   async #respond(client: Client, id: number, request: ApiRequest, report: (event: string) => void): Promise<ApiResult> {
     // Without a model there is no module to look with.
     if (!this.#request) throw makeError("internal", "no model is loaded");
-    const checked = new WebRequest(request.kind, request.body, request.onlyRead);
+    const checked = new WebRequest(request.kind, request.body, request.onlyRead, this.#adapters.names);
     try {
       this.#refuseBusy(request);
       const byGrammars = checked.needsGrammars && (await this.#hasGrammars(checked));
@@ -325,10 +334,10 @@ export class Server {
     }
   }
 
-  async #check(client: Client, tokens: number, report: (comparisons: number) => void): Promise<CheckReport> {
+  async #check(client: Client, { tokens, lora }: { tokens: number; lora: Loras }, report: (comparisons: number) => void): Promise<CheckReport> {
     const engine = await this.#ready();
     return this.#reading(this.#request!.source, () => {}, (sources) =>
-      this.#throughSources(sources, client, (files) => engine.check(files, tokens, report) as Promise<CheckReport>),
+      this.#throughSources(sources, client, (files) => engine.check(files, tokens, report, lora) as Promise<CheckReport>),
     );
   }
 
@@ -345,11 +354,26 @@ export class Server {
     return new Blob([...parts, ...pieces], { type: "application/octet-stream" });
   }
 
-  async #restore(client: Client, state: Blob): Promise<null> {
+  async #addLora({ source, id }: { source: LoadRequest["source"]; id: string }): Promise<LoraInfo> {
+    const files = await openAdapter(source, () => new Hasher());
+    return this.#enqueue(async () => {
+      const info = await this.#adapters.add(await this.#ready(), id, files);
+      this.#tellAll({ type: "adapters", adapters: this.#adapters.list });
+      return info;
+    });
+  }
+
+  #removeLora(engine: WebEngine, id: string): boolean {
+    const was = this.#adapters.remove(engine, id);
+    if (was) this.#tellAll({ type: "adapters", adapters: this.#adapters.list });
+    return was;
+  }
+
+  async #restore(client: Client, { state, lora }: { state: Blob; lora: Loras }): Promise<null> {
     const engine = await this.#ready();
     client.session ??= engine.session();
     const { name, size, read } = blobSource(state, "the saved state");
-    await client.session.restore({ name, size, read });
+    await client.session.restore({ name, size, read }, lora);
     return null;
   }
 
@@ -378,6 +402,7 @@ export class Server {
       client.session = undefined;
     }
     forgetGrammars(this.#engine);
+    this.#adapters.leave(this.#engine);
     this.#engine?.free();
     this.#engine = undefined;
     this.#lost = undefined;

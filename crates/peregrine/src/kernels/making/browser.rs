@@ -12,8 +12,8 @@ use wasm_bindgen_futures::JsFuture;
 
 use super::{pipeline, source, values};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Reduction, translate};
-use crate::kernels::{Kernel, Key, Pipelines, Scope, of_kernel};
+use crate::gpu::{Gpu, translate};
+use crate::kernels::{Key, Pipelines, Scope, Source, of_kernel, source_of};
 use crate::state::KvType;
 
 #[wasm_bindgen]
@@ -42,18 +42,18 @@ impl Asked {
         let mut asked = Self { scopes: Vec::new(), answers: FuturesUnordered::new() };
         let Some(device) = gpu.device().as_webgpu() else { return asked };
         let device: &Device = device.unchecked_ref();
-        let mut modules: Vec<(&'static Kernel, Reduction, JsValue)> = Vec::new();
-        for (at, (kernel, reduction, constants)) in wanted.iter().enumerate() {
-            let made = modules.iter().find(|(of, sums, _)| (*of, *sums) == (*kernel, *reduction));
-            let module = match made {
-                Some((_, _, module)) => module.clone(),
+        let mut modules: Vec<(Source, JsValue)> = Vec::new();
+        for (at, key) in wanted.iter().enumerate() {
+            let ((kernel, _, constants), of) = (key, source_of(key));
+            let module = match modules.iter().find(|(other, _)| *other == of) {
+                Some((_, module)) => module.clone(),
                 None => {
-                    let code = source(kernel, *reduction, kv, gpu.alter());
+                    let code = source(of, kv, gpu.alter());
                     let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
                     let descriptor = object([("label", kernel.name.into()), ("code", code.into())]);
                     let module = device.create_shader_module(&descriptor).unwrap_or_default();
                     asked.scopes.push((kernel.name, Box::pin(scope.pop())));
-                    modules.push((kernel, *reduction, module.clone()));
+                    modules.push((of, module.clone()));
                     module
                 }
             };

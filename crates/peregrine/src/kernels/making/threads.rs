@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use super::{module, pipeline, values};
-use crate::gpu::{Gpu, Instant, Reduction};
-use crate::kernels::{Kernel, Key, Pipelines};
+use crate::gpu::{Gpu, Instant};
+use crate::kernels::{Key, Pipelines, Source, source_of};
 use crate::state::KvType;
 
-type Modules = HashMap<(&'static Kernel, Reduction), Arc<OnceLock<wgpu::ShaderModule>>>;
+type Modules = HashMap<Source, Arc<OnceLock<wgpu::ShaderModule>>>;
 /// Which one, the pipeline, and the seconds that it took.
 type Made = (usize, wgpu::ComputePipeline, f64);
 
@@ -34,15 +34,16 @@ impl Threads {
                     let mut made = Vec::new();
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((kernel, reduction, constants)) = keys.get(at) else { return made };
+                        let Some(key) = keys.get(at) else { return made };
+                        let of = source_of(key);
                         let start = Instant::now();
                         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
                         let slot = match modules.lock() {
-                            Ok(mut modules) => modules.entry((*kernel, *reduction)).or_default().clone(),
+                            Ok(mut modules) => modules.entry(of).or_default().clone(),
                             Err(_) => return made,
                         };
-                        let module = slot.get_or_init(|| module(&device, kernel, *reduction, kv, alter));
-                        let pipeline = pipeline(&device, kernel.name, module, &values(constants));
+                        let module = slot.get_or_init(|| module(&device, of, kv, alter));
+                        let pipeline = pipeline(&device, key.0.name, module, &values(&key.2));
                         if !heard(scope.pop()) {
                             made.push((at, pipeline, Instant::now().since(start)));
                         }

@@ -80,8 +80,7 @@ const TOKENS: u32 = 4;
 impl<'a> Recorder<'a> {
     /// What adapters add to the linear layer that comes next.
     pub(super) fn site(&self, op: Op) -> Option<(&'a Adapted, &'a Site)> {
-        // In a browser nothing reads adapters yet, and what is never used is not downloaded.
-        let adapted = self.adapted.filter(|_| cfg!(not(target_arch = "wasm32")))?;
+        let adapted = self.adapted?;
         Some((adapted, adapted.site(self.layer?, op)?))
     }
 

@@ -1,0 +1,36 @@
+//! F16: IEEE half precision.
+
+use half::f16;
+
+use crate::bits::words;
+use crate::{Format, FormatSpec};
+
+/// Its row.
+pub(crate) const SPEC: FormatSpec = FormatSpec {
+    format: Format::F16,
+    name: "F16",
+    gguf_id: 1,
+    block: 1,
+    bytes: 2,
+    halves: &[0],
+    dequantise,
+    strip_words: 16,
+    meta_halves: 0,
+    unit_strips: 1,
+    repack: words,
+    quantise: Some(quantise),
+};
+
+/// Any number of halves.
+fn dequantise(bytes: &[u8], values: &mut [f32]) {
+    for (value, b) in values.iter_mut().zip(bytes.chunks_exact(2)) {
+        *value = f16::from_le_bytes([b[0], b[1]]).to_f32();
+    }
+}
+
+/// Any number of values, to nearest, ties to even.
+fn quantise(values: &[f32], bytes: &mut [u8]) {
+    for (b, value) in bytes.chunks_exact_mut(2).zip(values) {
+        b.copy_from_slice(&f16::from_f32(*value).to_le_bytes());
+    }
+}

@@ -1,0 +1,106 @@
+/** LoRA adapters in the package's own workers: over a loss of the device, and between pages that share a model. */
+
+import { readFileSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { fileURLToPath } from "node:url";
+import type * as Peregrine from "peregrine";
+import type { Page } from "@playwright/test";
+import { loraGguf } from "../gguf.js";
+import { answerText, expect, golden, openReady, say, sendBytes, test } from "../support.js";
+
+declare global {
+  var peregrine: typeof Peregrine;
+  var engine: Peregrine.Engine;
+}
+
+const { messages, answer_ids: whole } = golden("capital");
+const adapter = loraGguf();
+
+/** The package's worker; where a test can destroy its device, on a channel. */
+const DESTROYER = `
+  const request = GPUAdapter.prototype.requestDevice;
+  GPUAdapter.prototype.requestDevice = async function (...rest) { return (self.device = await request.apply(this, rest)); };
+  new BroadcastChannel("destroy").onmessage = () => self.device.destroy();`;
+const serving = (request: IncomingMessage, response: ServerResponse) => {
+  if (request.url === "/adapter.gguf") return sendBytes(request, response, "application/octet-stream", adapter);
+  if (request.url !== "/package/dist/worker.js") return false;
+  const own = readFileSync(new URL("../../package/dist/worker.js", import.meta.url));
+  return sendBytes(request, response, "text/javascript", Buffer.concat([Buffer.from(`${DESTROYER}\n`), own]));
+};
+
+async function open(page: Page, address: string, worker: "dedicated" | "shared"): Promise<void> {
+  await page.goto(address);
+  await page.evaluate(async (worker) => {
+    const url = "/package/dist/index.js";
+    globalThis.peregrine = await import(url);
+    globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", worker });
+  }, worker);
+}
+
+const ask = (page: Page, more: object = {}) =>
+  page.evaluate(
+    async ([messages, more]) => (await engine.chat.completions.create({ messages: messages as never, temperature: 0, max_tokens: 12, ignore_eos: true, return_token_ids: true, ...more })).choices[0]!.token_ids,
+    [messages, more] as const,
+  );
+
+test("an adapter answers in a worker, the model alone as before; after a loss of the device it is there again", async ({ page, site }) => {
+  await open(page, await site.bare(serving), "dedicated");
+  const plain = await ask(page);
+  expect(plain!.slice(0, whole.length)).toEqual(whole);
+  const info = await page.evaluate(() => engine.lora.load("/adapter.gguf"));
+  expect(info).toMatchObject({ id: "adapter", kind: "gguf", ranks: [2, 2], targets: [{ module: "q_proj", layers: 1 }, { module: "down_proj", layers: 1 }] });
+  const adapted = await ask(page, { model: "adapter" });
+  expect(adapted).not.toEqual(plain);
+  expect(await ask(page)).toEqual(plain);
+  await page.evaluate(async () => {
+    const back = new Promise((resolve) => engine.on("device-lost", resolve));
+    new BroadcastChannel("destroy").postMessage("now");
+    await back;
+  });
+  expect(await ask(page, { lora: [{ id: "adapter" }] })).toEqual(adapted);
+  expect(await page.evaluate(() => engine.info.adapters.map(({ id }) => id))).toEqual(["adapter"]);
+  expect(await ask(page)).toEqual(plain);
+});
+
+test("pages that share a model share its adapters, and each chooses for itself", async ({ page, site, context }) => {
+  const address = await site.bare(serving);
+  const other = await context.newPage();
+  await open(page, address, "shared");
+  await page.evaluate(() => engine.lora.load("/adapter.gguf", { id: "mine" }));
+  await open(other, address, "shared");
+  await page.evaluate(() => engine.lora.load("/adapter.gguf", { id: "another" }));
+  const both = ["mine", "another"];
+  expect(await other.evaluate(() => engine.lora.list().then((list) => list.map(({ id }) => id)))).toEqual(both);
+  expect(await other.evaluate(() => engine.info.adapters.map(({ id }) => id))).toEqual(both);
+  const [adapted, plain] = await Promise.all([ask(page, { model: "mine" }), ask(other)]);
+  expect(plain!.slice(0, whole.length)).toEqual(whole);
+  expect(adapted).not.toEqual(plain);
+  expect(await ask(other, { model: "mine" })).toEqual(adapted);
+});
+
+test("the page: an adapter's file acts, and goes; a folder that does not fit says why; the model stays", async ({ page, site }) => {
+  // An adapter of random numbers may find no end.
+  await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ maxTokens: 12, temperature: 0 })));
+  await openReady(page, await site.start());
+  await say(page, messages[0]!.content);
+  const plain = await answerText(page, 0);
+  // The chooser for models: what a file is says the file itself.
+  await page.locator("#file").setInputFiles({ name: "poems.gguf", mimeType: "application/octet-stream", buffer: adapter });
+  await expect(page.locator("#toast")).toContainText("The adapter poems acts from now on");
+  await page.locator("#new-chat").click();
+  await say(page, messages[0]!.content);
+  expect(await answerText(page, 0)).not.toBe(plain);
+
+  await page.locator("#model-chip").click();
+  const list = page.locator("#adapters");
+  await expect(list).toContainText("poems");
+  await expect(list).toContainText("rank 2: q_proj, down_proj");
+  await page.locator("#adapter-files").setInputFiles(fileURLToPath(new URL("../../../tests/golden/adapters/baked", import.meta.url)));
+  await expect(page.locator("#toast")).toContainText("This adapter cannot be used: adapter_model.safetensors: tensor");
+  await page.getByRole("button", { name: "Remove the adapter poems" }).click();
+  await expect(list).toHaveCount(0);
+  await page.getByRole("button", { name: "Close models" }).click();
+  await page.locator("#new-chat").click();
+  await say(page, messages[0]!.content);
+  expect(await answerText(page, 0)).toBe(plain);
+});
