@@ -15,7 +15,7 @@ use peregrine::model::LoadOptions;
 use peregrine::quantize::{QuantType, QuantizeOptions, merge};
 use peregrine::reference::model::Model;
 use peregrine::session::{Engine, Session};
-use peregrine_tests::{Golden, assert_close, checkpoint, exact, golden_path, gpu, session};
+use peregrine_tests::{Golden, assert_close, checkpoint, exact, golden_path, gpu, processor, session};
 use pollster::block_on;
 
 /// As in `model.rs`: logits have a standard deviation of 2 to 3.
@@ -99,6 +99,11 @@ fn compare_gpu(gpu: &Gpu) {
             assert_close(&what, tail(&found, &expected), &expected, LOGITS);
         }
     }
+}
+
+#[test]
+fn the_processor_is_peft_in_any_chunking() {
+    compare_gpu(&processor());
 }
 
 #[test]

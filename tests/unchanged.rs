@@ -59,6 +59,7 @@ fn targets() -> impl Iterator<Item = (&'static str, Target)> {
         reduction,
         cooperative,
         kv,
+        processor: false,
         most_lanes,
         most_threads,
     };

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use peregrine::Error;
 use peregrine::checkpoint::hub::HubId;
 use peregrine::checkpoint::{Checkpoint, Container};
-use peregrine::gpu::{Access, Gpu, GpuOptions};
+use peregrine::gpu::{Access, DeviceKind, Gpu, GpuOptions};
 use peregrine::model::{LoadOptions, Progress};
 use peregrine::sampling::SamplingOptions;
 use peregrine::selfcheck::{self, Verdict};
@@ -26,6 +26,9 @@ use crate::{hub, self_checks};
 /// Where and how to run.
 #[derive(clap::Args)]
 pub struct GpuArgs {
+    /// What computes: gpu, also one in software; cpu; or auto, a GPU if there is one and the processor otherwise
+    #[arg(long, value_name = "KIND", value_parser = device_kind, default_value = "gpu", conflicts_with = "adapter")]
+    device: DeviceKind,
     /// Part of the name of the GPU adapter to use (`peregrine info` lists them)
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
@@ -47,6 +50,11 @@ pub struct GpuArgs {
     /// Beside the model.
     #[command(flatten)]
     pub lora: LoraArgs,
+}
+
+/// `auto`, `gpu` or `cpu`.
+fn device_kind(text: &str) -> Result<DeviceKind, String> {
+    DeviceKind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| "auto, gpu or cpu is needed".into())
 }
 
 /// `f16`, `f32` or `q8`.
@@ -85,6 +93,7 @@ impl GpuArgs {
 
     fn gpu_options(&self) -> GpuOptions {
         GpuOptions {
+            device: self.device,
             adapter: self.adapter.clone(),
             baseline: self.baseline,
             cooperative: self.cooperative,

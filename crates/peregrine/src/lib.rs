@@ -56,6 +56,8 @@ pub mod check;
 pub mod checkpoint;
 pub mod config;
 pub mod constraint;
+#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+mod cpu;
 pub mod error;
 pub mod fidelity;
 pub use peregrine_formats as format;

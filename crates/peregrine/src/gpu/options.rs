@@ -8,6 +8,8 @@ pub type Alter = fn(&str, String) -> String;
 /// What the caller wants of the adapter, and what only the caller can know.
 #[derive(Clone, Debug)]
 pub struct GpuOptions {
+    /// A GPU, the processor, or whichever there is.
+    pub device: DeviceKind,
     /// Part of the adapter's name (native; any adapter otherwise).
     pub adapter: Option<String>,
     /// Ask for WebGPU's default limits and no optional feature, as the poorest device would offer.
@@ -36,9 +38,22 @@ pub struct GpuOptions {
     pub max_binding: Option<u64>,
 }
 
+impl GpuOptions {
+    /// Whether the processor will do: nothing here is about a GPU, and this build has kernels for it.
+    pub(crate) fn takes_processor(&self) -> bool {
+        let about_gpus = self.adapter.is_some()
+            || self.baseline
+            || self.cooperative
+            || self.reduction.is_some()
+            || self.shapes.is_some();
+        self.device == DeviceKind::Auto && !about_gpus && cfg!(all(feature = "cpu", not(target_arch = "wasm32")))
+    }
+}
+
 impl Default for GpuOptions {
     fn default() -> Self {
         Self {
+            device: DeviceKind::default(),
             adapter: None,
             baseline: false,
             subgroups: true,
@@ -53,6 +68,33 @@ impl Default for GpuOptions {
             max_binding: None,
         }
     }
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// An adapter of WebGPU, also one in software: that of the options, or the fastest.
+    #[default]
+    Gpu,
+    /// The processor, by kernels of its own.
+    Cpu,
+    /// A GPU, where there is one that computes itself; the processor otherwise, which is faster than any adapter in software. Whoever
+    /// says which adapter, or how to drive it, gets that or an error.
+    Auto,
+}
+
+impl DeviceKind {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gpu => "gpu",
+            Self::Cpu => "cpu",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Gpu, Self::Cpu];
 }
 
 /// Which adapters a kernel's workgroup shape is meant for.

@@ -12,7 +12,7 @@ use self::browser::Asked;
 use self::threads::Threads;
 use super::{Kernel, Key, Pipelines};
 use crate::error::Result;
-use crate::gpu::{Alter, Gpu, Instant, Reduction};
+use crate::gpu::{Alter, Gpu, Instant, Reduction, is_processor};
 use crate::state::KvType;
 
 fn source(kernel: &'static Kernel, reduction: Reduction, kv: KvType, alter: Option<Alter>) -> String {
@@ -30,7 +30,11 @@ pub(super) fn module(
     kv: KvType,
     alter: Option<Alter>,
 ) -> wgpu::ShaderModule {
-    let source = source(kernel, reduction, kv, alter);
+    // The processor has kernels by their names, in a variant for each way to keep keys and values.
+    let source = match is_processor(device) {
+        true => kv.name().into(),
+        false => source(kernel, reduction, kv, alter),
+    };
     let descriptor =
         wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
     #[expect(unsafe_code, reason = "checks on every access cost half of a token's time")]
