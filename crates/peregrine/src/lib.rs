@@ -27,6 +27,7 @@
 //! |---|---|
 //! | [`checkpoint`], [`config`], [`mod@format`] | files: byte sources, GGUF, HF folders; sizes and multipliers; block formats |
 //! | [`gpu`], [`kernels`], [`weights`], [`plan`] | the device; pipelines; matrices in parts; recorded dispatches |
+//! | `cpu` | the processor as a device of its own, behind wgpu's interface: the kernels once more, in Rust (natively, feature `cpu`) |
 //! | [`ops`] | the operations: kernels with typed constants and bindings, their variants, their twins |
 //! | [`model`] | **the page**: the forward pass, one line a dispatch |
 //! | [`adapter`] | LoRA beside the weights: PEFT's folders, GGUF adapters |

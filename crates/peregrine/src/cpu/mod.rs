@@ -5,6 +5,9 @@
 //! pipelines are the functions of [`kernels`] with their override constants bound. Work is done when it is submitted, by all cores.
 //! Weights stay in the strips that GPUs have, and activations and sums are f32, so results are as a GPU's.
 
+#![allow(clippy::extra_unused_type_parameters, reason = "bodies for all instructions have the same parameters")]
+#![allow(clippy::needless_range_loop, reason = "loops over lanes of several vectors")]
+
 mod device;
 mod kernels;
 mod memory;

@@ -3,6 +3,8 @@
 
 mod many;
 mod one;
+#[cfg(test)]
+mod tests;
 
 use rayon::prelude::*;
 

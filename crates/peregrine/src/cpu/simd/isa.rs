@@ -28,6 +28,10 @@ pub trait Isa {
 
     /// Eight halves as floats.
     fn eight_halves(halves: &[u16; 8]) -> [f32; 8];
+    /// Eight unsigned bytes as floats.
+    fn eight_bytes(words: &[u32; 2]) -> [f32; 8];
+    /// Eight signed bytes as floats.
+    fn eight_signed(words: &[u32; 2]) -> [f32; 8];
     /// Unsigned bytes.
     fn unsigned(bytes: Self::Bytes) -> Self::Codes;
     /// Signed bytes.
@@ -125,6 +129,18 @@ impl Isa for Plain {
     #[inline(always)]
     fn eight_halves(halves: &[u16; 8]) -> [f32; 8] {
         halves.map(half)
+    }
+
+    #[inline(always)]
+    fn eight_bytes(words: &[u32; 2]) -> [f32; 8] {
+        let bytes: [u8; 8] = bytemuck::cast(words.map(u32::to_le));
+        bytes.map(f32::from)
+    }
+
+    #[inline(always)]
+    fn eight_signed(words: &[u32; 2]) -> [f32; 8] {
+        let bytes: [u8; 8] = bytemuck::cast(words.map(u32::to_le));
+        bytes.map(|byte| f32::from(byte as i8))
     }
 
     #[inline(always)]

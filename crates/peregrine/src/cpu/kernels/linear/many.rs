@@ -21,7 +21,7 @@ wide! {
 }
 
 #[inline(always)]
-fn products_body<B: Blocks, I: Isa + Wide<L>, const L: usize, const FMA: bool>(
+pub(super) fn products_body<B: Blocks, I: Isa + Wide<L>, const L: usize, const FMA: bool>(
     rows: Rows<'_>,
     x: &[f32],
     stride: usize,
