@@ -14,7 +14,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export XDG_RUNTIME_DIR ?= $(or $(TMPDIR),/tmp)
 
 model := models/tiny/peregrine-tiny-chat-Q4_0.gguf
-rust := Cargo.toml Cargo.lock $(shell find crates/formats crates/peregrine crates/grammar crates/grammar-web crates/openai crates/web shaders -type f)
+rust := Cargo.toml Cargo.lock $(shell find crates/formats crates/peregrine crates/workbench crates/grammar crates/grammar-web crates/openai crates/web shaders -type f)
 wasm := web/package/wasm/peregrine_bg.wasm
 modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js

@@ -6,16 +6,16 @@ mod sessions;
 use std::rc::Rc;
 
 use peregrine::adapter::{Adapter, AdapterId, Base};
-use peregrine::check::check;
-use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
 use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::format::Format;
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
-use peregrine::quantize::{QuantType, QuantizeOptions, merge};
 use peregrine::reference::model::Model;
 use peregrine::session::{Engine, Session};
 use peregrine_tests::{Golden, assert_close, checkpoint, exact, golden_path, gpu, processor, session};
+use peregrine_workbench::check::check;
+use peregrine_workbench::gguf::{Field, GgufHeader};
+use peregrine_workbench::quantize::{QuantType, QuantizeOptions, merge};
 use pollster::block_on;
 
 /// As in `model.rs`: logits have a standard deviation of 2 to 3.
@@ -150,7 +150,7 @@ fn every_stage_is_the_twins() {
             let mut session = session(&gpu, &file, &exact());
             choose(&mut session, adapters);
             let mut results = 0;
-            let mut judge = |c: &peregrine::check::Comparison| {
+            let mut judge = |c: &peregrine::inspect::Comparison| {
                 assert!(c.is_close(), "{case}, {adapters:?}: {}", c.describe());
                 results += 1;
             };
@@ -168,7 +168,7 @@ fn a_long_context_is_the_twins() {
     let mut session = session(&gpu, &file, &exact());
     choose(&mut session, &[("baked.gguf", 1.0)]);
     let ids: Vec<u32> = ids.iter().copied().cycle().take(262).collect();
-    let mut judge = |c: &peregrine::check::Comparison| assert!(c.is_close(), "{}", c.describe());
+    let mut judge = |c: &peregrine::inspect::Comparison| assert!(c.is_close(), "{}", c.describe());
     block_on(check(&mut session, &file, &ids, &[140, 1, 1, 117, 1, 1, 1], &mut judge)).unwrap();
 }
 
@@ -207,7 +207,7 @@ fn slabs_are_the_twins() {
         let engine = session.engine().clone();
         let id = engine.add_adapter("made", made(&weights.map(|name| (name, 256, 256)), &engine.base())).unwrap();
         block_on(session.set_adapters(&[(id, 0.5)])).unwrap();
-        let mut judge = |c: &peregrine::check::Comparison| assert!(c.is_close(), "{}", c.describe());
+        let mut judge = |c: &peregrine::inspect::Comparison| assert!(c.is_close(), "{}", c.describe());
         block_on(check(&mut session, &file, &ids[..9], &[7, 1, 1], &mut judge)).unwrap();
     }
 }

@@ -7,9 +7,9 @@ use peregrine::error::{Error, Result};
 use peregrine::format::Format;
 use peregrine::gpu::GpuOptions;
 use peregrine::model::{LoadOptions, Model};
-use peregrine::quantize::{QuantType, QuantizeOptions, quantize};
 use peregrine::reference;
 use peregrine_tests::{checkpoint, golden_path, gpu};
+use peregrine_workbench::quantize::{QuantType, QuantizeOptions, quantize};
 use pollster::block_on;
 
 /// quant.gguf, with two bytes of one tensor's block changed.

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use peregrine::checkpoint::Checkpoint;
-use peregrine::fidelity::{Difference, FidelityOptions, TOLERANCE_F16, TOLERANCE_Q8, compare, exact};
 use peregrine::gpu::GpuOptions;
 use peregrine::model::LoadOptions;
-use peregrine::quantize::QuantType;
 use peregrine::reference;
 use peregrine::session::Session;
 use peregrine::state::KvType;
-use peregrine::synth::{Size, Store, SynthOptions, synth_folder, synth_to_file};
 use peregrine_tests::{checkpoint, gpu, session};
+use peregrine_workbench::fidelity::{Difference, FidelityOptions, TOLERANCE_F16, TOLERANCE_Q8, compare, exact};
+use peregrine_workbench::quantize::QuantType;
+use peregrine_workbench::synth::{Size, Store, SynthOptions, synth_folder, synth_to_file};
 use pollster::block_on;
 
 const OPTIONS: FidelityOptions = FidelityOptions { prompt_tokens: 40, last: 8, decode_tokens: 6 };

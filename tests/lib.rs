@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use peregrine::checkpoint::Checkpoint;
-use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
 use peregrine::gpu::{DeviceKind, Gpu, GpuOptions};
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
 use peregrine::state::KvType;
+use peregrine_workbench::gguf::{Field, GgufHeader};
 use pollster::block_on;
 
 /// A file under `tests/golden`.

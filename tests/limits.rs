@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
+use peregrine::checkpoint::LocalFuture;
 use peregrine::checkpoint::source::Source;
 use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::format::Format;
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::{LoadOptions, Model, Progress};
 use peregrine::reference;
-use peregrine::{Error, LocalFuture, Result};
+use peregrine::{Error, Result};
 use peregrine_tests::{Golden, assert_close, checkpoint, exact, gguf_header, golden_path, gpu, session};
 use pollster::block_on;
 

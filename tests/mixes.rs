@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use peregrine::check::{Comparison, check};
 use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::format::{FORMATS, Format};
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
+use peregrine::inspect::Comparison;
 use peregrine::model::LoadOptions;
 use peregrine_tests::{gguf_header, gpu, processor, session};
+use peregrine_workbench::check::check;
 use pollster::block_on;
 
 /// The halves of a block, and the exponent that makes its weights small: bits 8 to 15 of a half.

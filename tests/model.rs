@@ -2,18 +2,19 @@
 
 use std::rc::Rc;
 
-use peregrine::check::{Comparison, check};
 use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
+use peregrine::inspect::Comparison;
 use peregrine::model::LoadOptions;
-use peregrine::quantize::QuantType;
 use peregrine::reference;
 use peregrine::session::Session;
 use peregrine::state::KvType;
-use peregrine::synth::{Size, SynthOptions, synth};
 use peregrine_tests::{
     Golden, argmax, assert_close, checkpoint, exact, golden_path, gpu, processor, session, tiny_model,
 };
+use peregrine_workbench::check::check;
+use peregrine_workbench::quantize::QuantType;
+use peregrine_workbench::synth::{Size, SynthOptions, synth};
 use pollster::block_on;
 
 const CASES: &[&str] = &[

@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use peregrine::Error;
 use peregrine::checkpoint::Checkpoint;
+use peregrine::checkpoint::LocalFuture;
 use peregrine::checkpoint::source::{MemorySource, Source};
 use peregrine::gpu::{Access, Alter, DeviceKind, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
@@ -11,7 +13,6 @@ use peregrine::sampling::SamplingOptions;
 use peregrine::selfcheck::{Outcomes, Verdict, load as load_checked, self_check};
 use peregrine::session::{GenerateOptions, Session};
 use peregrine::state::KvType;
-use peregrine::{Error, LocalFuture};
 use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model};
 use pollster::block_on;
 

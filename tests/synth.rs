@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use peregrine::chat::{ChatTemplate, Message};
 use peregrine::checkpoint::{Checkpoint, MemorySource};
-use peregrine::quantize::QuantType;
 use peregrine::reference::kernels::softplus;
 use peregrine::reference::model::Model;
-use peregrine::synth::{Size, SynthOptions, synth, synth_to_file};
 use peregrine::tokenizer::Tokenizer;
 use peregrine::{Error, Result};
 use peregrine_tests::{argmax, assert_close, exact, gpu, session};
+use peregrine_workbench::quantize::QuantType;
+use peregrine_workbench::synth::{Size, SynthOptions, synth, synth_to_file};
 use pollster::block_on;
 
 fn make(options: &SynthOptions) -> Result<Vec<u8>> {

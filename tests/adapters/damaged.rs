@@ -4,8 +4,8 @@ use std::path::Path;
 
 use peregrine::Error;
 use peregrine::adapter::Summary;
-use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
 use peregrine::format::Format;
+use peregrine_workbench::gguf::{Field, GgufHeader};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use peregrine::checkpoint::Checkpoint;
 use peregrine::config::{Config, GGUF_KEYS, Meaning};
-use peregrine::quantize::{QuantType, QuantizeOptions, quantize};
+use peregrine_workbench::quantize::{QuantType, QuantizeOptions, quantize};
 use pollster::block_on;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};

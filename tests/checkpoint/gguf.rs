@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use peregrine::Result;
+use peregrine::checkpoint::LocalFuture;
 use peregrine::checkpoint::gguf::read_header;
 use peregrine::checkpoint::gguf_value::Value;
-use peregrine::checkpoint::gguf_write::{Field, GgufHeader};
 use peregrine::checkpoint::{Checkpoint, Container, MemorySource, Source, TokenizerData};
 use peregrine::format::Format;
-use peregrine::{LocalFuture, Result};
+use peregrine_workbench::gguf::{Field, GgufHeader};
 use pollster::block_on;
 
 use super::file::{File, array, open, text};

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::format::Format;
-use peregrine::quantize::{QuantizeOptions, quantize};
 use peregrine_tests::{checkpoint, golden_path};
+use peregrine_workbench::quantize::{QuantizeOptions, quantize};
 use pollster::block_on;
 
 use super::toy::Noise;

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use peregrine::checkpoint::{Checkpoint, MemorySource, TokenizerData};
 use peregrine::format::Format;
-use peregrine::quantize::{QuantType, QuantizeOptions, quantize, quantize_to_file};
 use peregrine::{Error, Result};
+use peregrine_workbench::quantize::{QuantType, QuantizeOptions, quantize, quantize_to_file};
 use pollster::block_on;
 use serde_json::{Value, json};
 use tempfile::TempDir;

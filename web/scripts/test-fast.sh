@@ -9,6 +9,7 @@ make --no-print-directory page
 step "formatting"
 cargo fmt --all --check
 sh web/scripts/lint.sh
+sh web/scripts/packages.sh
 step "tests without a GPU"
 # The same packages as in `make test`: others would be built anew with other features.
 tests="cargo test --release --workspace --exclude peregrine-web"

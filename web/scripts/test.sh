@@ -41,6 +41,7 @@ check() {
 
 check fmt cargo fmt --all --check
 check clippy sh web/scripts/lint.sh
+check packages sh web/scripts/packages.sh
 # Each test with its time, for the list at the end.
 host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 run cargo-test env "CARGO_TARGET_${host}_RUNNER=sh $root/web/scripts/timed.sh" cargo test --release --workspace --exclude peregrine-web --no-fail-fast

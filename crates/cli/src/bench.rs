@@ -6,9 +6,9 @@ use std::time::Instant;
 use peregrine::checkpoint::Checkpoint;
 use peregrine::model::LoadOptions;
 use peregrine::plan::Draw;
-use peregrine::profile::{DeviceSpeed, TokenCost};
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{GenerateOptions, Session};
+use peregrine_workbench::profile::{DeviceSpeed, TokenCost};
 use pollster::block_on;
 use serde_json::json;
 
@@ -135,7 +135,7 @@ fn profile(args: &Args, session: &mut Session) -> Outcome<serde_json::Value> {
     let chunk = session.engine().model().chunk().min(args.prompt_tokens);
     for (name, tokens) in [("token", 1), ("prefill", chunk)] {
         session.start_at(args.context + if tokens == 1 { args.prompt_tokens } else { 0 })?;
-        let stages = block_on(peregrine::profile::profile(session, tokens, 20))?;
+        let stages = block_on(peregrine_workbench::profile::profile(session, tokens, 20))?;
         let rows = stages.iter().map(|stage| {
             json!({
                 "name": stage.name,

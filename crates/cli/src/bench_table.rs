@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use peregrine::check::{Comparison, check};
 use peregrine::checkpoint::Checkpoint;
 use peregrine::gpu::Gpu;
+use peregrine::inspect::Comparison;
 use peregrine::model::LoadOptions;
 use peregrine::plan::Draw;
-use peregrine::profile::{DeviceSpeed, TokenCost};
 use peregrine::sampling::{Sampler, SamplingOptions};
 use peregrine::session::{Engine, GenerateOptions, Session};
-use peregrine::synth::{Size, SynthOptions, synth_to_file};
+use peregrine_workbench::check::check;
+use peregrine_workbench::profile::{DeviceSpeed, TokenCost};
+use peregrine_workbench::synth::{Size, SynthOptions, synth_to_file};
 use pollster::block_on;
 use serde_json::{Value, json};
 

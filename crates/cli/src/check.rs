@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::time::Instant;
 
-use peregrine::check::{Comparison, check, halves, spread_ids, worst};
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
+use peregrine::inspect::{Comparison, spread_ids};
+use peregrine::model::KvType;
 use peregrine::model::LoadOptions;
 use peregrine::selfcheck::self_check;
 use peregrine::session::{Engine, Session};
-use peregrine::state::KvType;
+use peregrine_workbench::check::{check, halves, worst};
 use pollster::block_on;
 use serde_json::json;
 

@@ -11,11 +11,11 @@ use peregrine::Error;
 use peregrine::checkpoint::hub::HubId;
 use peregrine::checkpoint::{Checkpoint, Container};
 use peregrine::gpu::{Access, DeviceKind, Gpu, GpuOptions};
+use peregrine::model::KvType;
 use peregrine::model::{LoadOptions, Progress};
 use peregrine::sampling::SamplingOptions;
 use peregrine::selfcheck::{self, Verdict};
 use peregrine::session::Engine;
-use peregrine::state::KvType;
 use pollster::block_on;
 
 use crate::failure::{Failure, Outcome};

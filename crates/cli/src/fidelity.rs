@@ -6,16 +6,17 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 use peregrine::Error;
-use peregrine::checkpoint::{Checkpoint, PartFile};
-use peregrine::fidelity::{
-    Difference, Fidelity, FidelityOptions, TOLERANCE, TOLERANCE_F16, TOLERANCE_Q8, compare, exact as exact_logits,
-};
+use peregrine::checkpoint::Checkpoint;
+use peregrine::model::KvType;
 use peregrine::model::LoadOptions;
-use peregrine::quantize::QuantType;
 use peregrine::reference::Real;
 use peregrine::session::Session;
-use peregrine::state::KvType;
-use peregrine::synth::{Size, Store, SynthOptions, synth_folder, synth_to_file};
+use peregrine_workbench::fidelity::{
+    Difference, Fidelity, FidelityOptions, TOLERANCE, TOLERANCE_F16, TOLERANCE_Q8, compare, exact as exact_logits,
+};
+use peregrine_workbench::part_file::PartFile;
+use peregrine_workbench::quantize::QuantType;
+use peregrine_workbench::synth::{Size, Store, SynthOptions, synth_folder, synth_to_file};
 use pollster::block_on;
 use serde_json::{Value, json};
 

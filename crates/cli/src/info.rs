@@ -30,7 +30,7 @@ pub struct Args {
     memory_budget: Option<u64>,
     /// How keys and values are kept: f16, f32 or q8
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = crate::common::kv_type)]
-    kv: peregrine::state::KvType,
+    kv: peregrine::model::KvType,
     /// For programs
     #[arg(long)]
     json: bool,

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use npyz::WriterBuilder;
-use peregrine::checkpoint::PartFile;
 use peregrine::model::LoadOptions;
 use peregrine::session::Session;
+use peregrine_workbench::part_file::PartFile;
 use pollster::block_on;
 
 use crate::common::{GpuArgs, read_ids};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use peregrine::adapter::Base;
-use peregrine::quantize::{QuantType, QuantizeOptions};
+use peregrine_workbench::quantize::{QuantType, QuantizeOptions};
 
 use crate::common::open;
 use crate::failure::Outcome;

@@ -5,10 +5,10 @@ use std::io::Write;
 use indicatif::ProgressBar;
 use peregrine::checkpoint::Checkpoint;
 use peregrine::model::LoadOptions;
-use peregrine::perplexity::{Perplexity, perplexity};
-use peregrine::quantize::{QuantType, QuantizeOptions, quantize_to_file};
 use peregrine::session::Session;
 use peregrine::tokenizer::Tokenizer;
+use peregrine_workbench::perplexity::{Perplexity, perplexity};
+use peregrine_workbench::quantize::{QuantType, QuantizeOptions, quantize_to_file};
 use pollster::block_on;
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use peregrine::Error;
 use peregrine::adapter::Adapter;
 use peregrine::checkpoint::Checkpoint;
-use peregrine::quantize::{QuantType, QuantizeOptions, merge_to_file};
+use peregrine_workbench::quantize::{QuantType, QuantizeOptions, merge_to_file};
 use pollster::block_on;
 
 use crate::common::{bytes_bar, open};

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use peregrine::checkpoint::part_file::discard_unfinished;
+use peregrine_workbench::part_file::discard_unfinished;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

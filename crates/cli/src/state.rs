@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use peregrine::Error;
-use peregrine::checkpoint::PartFile;
 use peregrine::session::Session;
+use peregrine_workbench::part_file::PartFile;
 use pollster::block_on;
 
 use crate::failure::{Failure, Outcome};

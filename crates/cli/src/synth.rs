@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use peregrine::synth::{SynthOptions, synth_to_file};
+use peregrine_workbench::synth::{SynthOptions, synth_to_file};
 
 use crate::common::bytes_bar;
 use crate::failure::{Failure, Outcome};

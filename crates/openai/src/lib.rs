@@ -3,7 +3,7 @@
 //! - [`adapters`]: LoRA beside the model.
 //! - [`admission`]: what can be said of a request before the GPU is needed.
 //! - [`request`]: what may be asked for, with OpenAI's names, defaults and ranges; every refusal names the field.
-//! - [`answer`]: drives a [`Session`](peregrine::session::Session) for one request, and tells the answer whole or in chunks.
+//! - [`mod@answer`]: drives a [`Session`](peregrine::session::Session) for one request, and tells the answer whole or in chunks.
 //! - [`response`]: what comes out, and its form as server-sent events.
 //! - [`tools`]: calls of tools in what a model writes.
 //! - [`error`]: OpenAI's error object and the HTTP status that goes with it.

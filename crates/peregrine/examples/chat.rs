@@ -2,11 +2,7 @@
 
 use std::io::{BufRead, Write};
 
-use peregrine::chat::Message;
-use peregrine::checkpoint::Checkpoint;
-use peregrine::gpu::{Gpu, GpuOptions};
-use peregrine::model::LoadOptions;
-use peregrine::session::{Engine, GenerateOptions, Session};
+use peregrine::{Checkpoint, Engine, GenerateOptions, Gpu, GpuOptions, LoadOptions, Message, Piece, Session};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = std::env::args().nth(1).ok_or("which model? A GGUF file, a folder, or an address")?;
@@ -25,7 +21,7 @@ async fn chat(model: &str) -> Result<(), Box<dyn std::error::Error>> {
     std::io::stdout().flush()?;
     while let Some(line) = lines.next().transpose()?.filter(|line| !line.is_empty()) {
         messages.push(Message::new("user", line));
-        let mut show = |piece: peregrine::session::Piece| {
+        let mut show = |piece: Piece| {
             print!("{}", piece.text);
             std::io::stdout().flush().is_ok()
         };

@@ -3,11 +3,7 @@
 //! The beginning is read once. What it leaves behind, keys and values and the SSM states, is kept on the GPU as a snapshot; each question
 //! goes on from there.
 
-use peregrine::checkpoint::Checkpoint;
-use peregrine::gpu::{Gpu, GpuOptions};
-use peregrine::model::LoadOptions;
-use peregrine::sampling::SamplingOptions;
-use peregrine::session::{Engine, GenerateOptions, Session};
+use peregrine::{Checkpoint, Engine, GenerateOptions, Gpu, GpuOptions, LoadOptions, SamplingOptions, Session};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = std::env::args().nth(1).ok_or("which model? A GGUF file, a folder, or an address")?;

@@ -2,11 +2,7 @@
 //!
 //! The app squares a few numbers with a shader of its own before and after the model answers, on the same queue.
 
-use peregrine::chat::Message;
-use peregrine::checkpoint::Checkpoint;
-use peregrine::gpu::{Gpu, GpuOptions};
-use peregrine::model::LoadOptions;
-use peregrine::session::{Engine, GenerateOptions, Session};
+use peregrine::{Checkpoint, Engine, GenerateOptions, Gpu, GpuOptions, LoadOptions, Message, Session};
 use wgpu::util::DeviceExt as _;
 
 const SQUARES: &str = "

@@ -1,13 +1,7 @@
 //! The one error type. Every variant names the thing that is wrong, what was expected and what was found.
 
-use std::future::Future;
-use std::pin::Pin;
-
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// A boxed future that need not be `Send`: the same type on native and on wasm, where nothing is `Send`.
-pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Whatever can go wrong, from a broken file to a lost device.
 #[derive(Debug, thiserror::Error)]

@@ -87,7 +87,7 @@ impl Pipelines {
     }
 
     /// The pipeline with its buffers as bind group 0.
-    pub(crate) fn bound(
+    pub fn bound(
         &self,
         kernel: &'static Kernel,
         reduction: Reduction,

@@ -1,6 +1,6 @@
 //! The model on one page: [`Model::record`] is Falcon-H1's forward pass, one line a dispatch, in order.
 //!
-//! The CPU twin, [`crate::reference::model`], has the same lines. What each kernel does with its buffers stands in the head of
+//! The CPU twin, `reference::model`, has the same lines. What each kernel does with its buffers stands in the head of
 //! its WGSL file. For many tokens, and on software adapters, every line is a dispatch. For one token on a GPU the norms are part
 //! of the linear layers that follow, and `prepare` of the mixers: five dispatches a layer, of the same page.
 
@@ -22,9 +22,10 @@ use crate::ops::target::Target;
 use crate::ops::{Op, Recorder};
 use crate::plan::{Call, Plan};
 use crate::sampling::MOST_TOKENS;
-use crate::state::{Arena, KvType, State};
+use crate::state::{Arena, State};
 use crate::weights::{Matrix, padded};
 
+pub use crate::state::KvType;
 pub(crate) use load::mamba_values;
 use pace::Pace;
 use turns::Turns;
@@ -82,6 +83,7 @@ pub enum Progress {
 }
 
 /// One layer's weights.
+#[doc(hidden)]
 pub struct Layer {
     /// \[D\]
     pub input_layernorm: wgpu::Buffer,
@@ -103,6 +105,7 @@ pub struct Layer {
 
 /// Activations of one step, for up to [`Model::chunk`] tokens. Rows that a matrix reads are padded to whole strips of 32 with
 /// zeros that nothing ever overwrites.
+#[doc(hidden)]
 pub struct Scratch {
     /// cos, sin \[T, hd / 2\]
     pub rope: wgpu::Buffer,
@@ -127,6 +130,7 @@ pub struct Scratch {
 }
 
 /// What `shaders/ssm/ssd.wgsl` keeps of each chunk of [`crate::ops::ssm::CHUNK`] tokens. Software adapters go token by token and need none of it.
+#[doc(hidden)]
 pub struct Ssd {
     /// \[chunks, n, P, N\]: what the chunk adds to the state, then the state before it.
     pub states: wgpu::Buffer,
@@ -138,6 +142,7 @@ pub struct Ssd {
 
 /// Row lengths of the activations, in floats.
 #[derive(Clone, Copy, Debug)]
+#[doc(hidden)]
 pub struct Strides {
     /// h and u
     pub hidden: u32,
@@ -198,6 +203,7 @@ pub struct Model {
 
 impl Model {
     /// The forward pass, with adapters beside the linear layers of its layers where there are any. D hidden, F feed-forward, V vocabulary, H SSM heads, P, N, G their sizes, T tokens.
+    #[doc(hidden)]
     pub fn record(&self, state: &State, many: bool, adapted: Option<&Adapted>) -> Vec<Call> {
         use Op::{FinalNorm, InputNorm, LmHead, MlpIn, MlpNorm, MlpOut, ProjectIn, ProjectOut};
         use Output::{Add, Store, SwiGlu};
@@ -225,6 +231,7 @@ impl Model {
     }
 
     /// The page, ready to run for steps of many tokens or of one, with adapters or without.
+    #[doc(hidden)]
     pub fn plan(&self, state: &State, many: bool, adapted: Option<&Adapted>) -> Plan {
         Plan::new(&self.pipelines, self.record(state, many, adapted))
     }
@@ -244,6 +251,12 @@ impl Model {
         &self.gpu
     }
 
+    /// Its pipelines.
+    #[doc(hidden)]
+    pub fn pipelines(&self) -> &Pipelines {
+        &self.pipelines
+    }
+
     /// Most tokens in a step.
     pub fn chunk(&self) -> u32 {
         self.chunk
@@ -260,6 +273,7 @@ impl Model {
     }
 
     /// What its plans are recorded for.
+    #[doc(hidden)]
     pub fn target(&self) -> &Target {
         &self.target
     }
@@ -281,7 +295,7 @@ impl Model {
         matrices.map(Matrix::bytes).sum::<u64>() + self.embed_tokens.bytes() + head
     }
 
-    /// Bytes of all its buffers on the GPU: weights, tables, activations. States are apart: [`State::bytes`].
+    /// Bytes of all its buffers on the GPU: weights, tables, activations. States are apart.
     pub fn bytes(&self) -> u64 {
         let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
         let tables = [&self.embed_tokens, &self.lm_head].into_iter().chain(matrices).map(Matrix::table_bytes);
@@ -307,6 +321,7 @@ impl Model {
     }
 
     /// Slabs of each matrix, embedding and LM head first.
+    #[doc(hidden)]
     pub fn slab_counts(&self) -> Vec<usize> {
         let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
         [&self.embed_tokens, &self.lm_head].into_iter().chain(matrices).map(|m| m.slabs.len()).collect()
@@ -318,11 +333,13 @@ impl Model {
     }
 
     /// Keys and values of all its sequences.
+    #[doc(hidden)]
     pub fn kv(&self) -> &Rc<Arena> {
         &self.kv
     }
 
     /// Pipelines in use.
+    #[doc(hidden)]
     pub fn pipeline_count(&self) -> usize {
         self.pipelines.count()
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+#[doc(hidden)]
 pub use self::drawing::{Drawing, MOST_TOKENS};
 use crate::constraint::allows;
 use crate::{Error, Result};
@@ -256,10 +257,12 @@ fn random(seed: u64, n: u64) -> u32 {
 }
 
 /// How far SplitMix64 counts at a time.
-pub(crate) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+#[doc(hidden)]
+pub const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What SplitMix64 does to its counter: a bijection without a visible pattern.
-pub(crate) fn mix(mut z: u64) -> u64 {
+#[doc(hidden)]
+pub fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

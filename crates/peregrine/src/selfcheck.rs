@@ -1,7 +1,7 @@
 //! The self-check: before a model answers on a device for the first time, the very pipelines that it will use are run on a small
 //! input and compared with the CPU. What computes wrong results is not used: the next way to drive the device is tried.
 //!
-//! [`crate::check`] compares everything and takes as long as that takes; this looks at samples: of each layout of layers one, of each
+//! The workbench's `check` compares everything and takes as long as that takes; this looks at samples: of each layout of layers one, of each
 //! matrix some rows, of the SSM heads some, every stage from the GPU's own input to it. The other layers are left out of that.
 //! Then all layers: a prompt read at once must give the logits of the same prompt read with its last tokens one by one, which other
 //! kernels do. And draws on the GPU must be those of the host.
@@ -13,18 +13,17 @@ mod variants;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use futures_util::future::join;
 use sha2::{Digest, Sha256};
 
 use self::stages::Stages;
 use self::variants::variants;
-use crate::check::{Comparison, TOLERANCE_F16, spread_ids};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::gpu::{Access, Gpu, GpuOptions, Instant};
+use crate::gpu::{Access, Gpu, GpuOptions, Instant, Reading};
+use crate::inspect::{Comparison, TOLERANCE_F16, spread_ids};
 use crate::model::{LoadOptions, Progress};
-use crate::sampling::{Sampler, SamplingOptions};
-use crate::session::{Engine, Session};
+use crate::sampling::SamplingOptions;
+use crate::session::{Engine, Session, spread_logits};
 use crate::state::KvType;
 
 /// What is known of ways to drive a device: by key, `None` where results are right, else what was wrong first. Keep it between runs, so
@@ -282,74 +281,63 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     for part in &parts {
         submitted.push(stages.submit(session, part).await?);
     }
-    // The device goes on with all layers while the CPU compares what it has done with some.
-    let looked = async {
-        for step in submitted {
-            if let Some(first) = stages.compare(step).await? {
-                return Ok(Some(first));
-            }
+    // All of it is on its way before anything is waited for: the device goes on while the CPU compares.
+    let few = ids.len().min(FEW).min(session.engine().model().chunk() as usize);
+    let all = AllLayers::submit(session, &ids[..few])?;
+    // Of a trained model's size.
+    let logits = spread_logits(session.engine().config().vocab_size);
+    let options =
+        SamplingOptions { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, ..SamplingOptions::default() };
+    let draws = session.submit_draws(&logits, &options, None)?;
+    for step in submitted {
+        if let Some(first) = stages.compare(step).await? {
+            return Ok(Some(first));
         }
-        Ok::<_, Error>(None)
-    };
-    let few = &ids[..ids.len().min(FEW)];
-    let (looked, all) = join(looked, all_layers(session, few)).await;
-    if let Some(first) = looked? {
-        return Ok(Some(first));
     }
-    let both = all?;
+    let both = all.compare(session).await?;
     if !both.is_close() {
         return Ok(Some(both));
     }
-    draws(session).await
+    let wrong = draws.first_wrong(session).await?;
+    Ok(wrong.map(|wrong| {
+        let stage = if wrong.is_greedy { "sample, the likeliest token" } else { "sample, a drawn token" };
+        Comparison::of(stage, 1, &[wrong.found as f32], &[wrong.expected as f32])
+    }))
 }
 
 /// Every row of every layer: kernels for many tokens against kernels for one.
-async fn all_layers(session: &mut Session, ids: &[u32]) -> Result<Comparison> {
-    session.reset();
-    session.prefill(ids).await?;
-    let at_once = session.logits().to_vec();
-    session.reset();
-    for id in ids {
-        session.prefill(&[*id]).await?;
-    }
-    let model = session.engine().model();
-    let tolerance = match (model.target().cooperative, model.target().kv) {
-        (true, _) => 16.0 * TOLERANCE_F16,
-        (false, KvType::F32) => 1e-3,
-        (false, KvType::F16) => 1e-2,
-        (false, KvType::Q8) => 1e-1,
-    };
-    let both = Comparison::of("a prompt at once and one by one, logits", ids.len() as u32, &at_once, session.logits());
-    session.reset();
-    Ok(Comparison { tolerance, ..both })
+struct AllLayers {
+    tokens: u32,
+    at_once: Reading,
+    one_by_one: Reading,
 }
 
-/// Tokens that are drawn at a temperature.
-const DRAWS: u64 = 2;
-
-/// Draws on the GPU against the host's, from logits of a trained model's size.
-async fn draws(session: &mut Session) -> Result<Option<Comparison>> {
-    let model = session.engine().model();
-    let (vocab_size, weighted) = (model.config().vocab_size, model.draws_at_temperatures());
-    let logits: Vec<f32> = (0..u64::from(vocab_size))
-        .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 20) as f32 - 8.0)
-        .collect();
-    let drawn = SamplingOptions { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, ..SamplingOptions::default() };
-    let all = [Some(SamplingOptions::greedy()), weighted.then_some(drawn)];
-    for options in all.into_iter().flatten() {
-        let mut sampler = Sampler::new(options.clone())?;
-        for n in 0..if options.is_greedy() { 1 } else { DRAWS } {
-            let expected = sampler.sample(&logits, &[])?;
-            let found = match session.draw_on_gpu(&logits, &options, n, None).await {
-                Ok(found) => found,
-                Err(Error::Sampling { .. }) => u32::MAX,
-                Err(error) => return Err(error),
-            };
-            if found != expected {
-                let stage = if options.is_greedy() { "sample, the likeliest token" } else { "sample, a drawn token" };
-                return Ok(Some(Comparison::of(stage, 1, &[found as f32], &[expected as f32])));
-            }
+impl AllLayers {
+    /// Reads a prompt at once, and then one by one.
+    fn submit(session: &mut Session, ids: &[u32]) -> Result<Self> {
+        session.reset();
+        session.step(ids, 1)?;
+        let at_once = session.reading_of_logits(1);
+        session.reset();
+        for id in ids {
+            session.step(&[*id], 1)?;
         }
+        let one_by_one = session.reading_of_logits(1);
+        session.reset();
+        Ok(Self { tokens: ids.len() as u32, at_once, one_by_one })
     }
-    Ok(None)
+
+    async fn compare(self, session: &Session) -> Result<Comparison> {
+        let model = session.engine().model();
+        let at_once = model.gpu().arrive_once::<f32>(self.at_once).await?;
+        let one_by_one = model.gpu().arrive_once::<f32>(self.one_by_one).await?;
+        let tolerance = match (model.target().cooperative, model.target().kv) {
+            (true, _) => 16.0 * TOLERANCE_F16,
+            (false, KvType::F32) => 1e-3,
+            (false, KvType::F16) => 1e-2,
+            (false, KvType::Q8) => 1e-1,
+        };
+        let both = Comparison::of("a prompt at once and one by one, logits", self.tokens, &at_once, &one_by_one);
+        Ok(Comparison { tolerance, ..both })
+    }
 }

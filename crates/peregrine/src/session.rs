@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
+pub(crate) use self::drawing::spread_logits;
 use self::kept::Snapshots;
 pub use self::snapshots::Snapshot;
 use crate::adapter::Registry;
@@ -181,11 +182,13 @@ impl Session {
     }
 
     /// The states, for tests and `check`.
+    #[doc(hidden)]
     pub fn state(&self) -> &State {
         &self.state
     }
 
     /// The plan for one token or for many.
+    #[doc(hidden)]
     pub fn plan(&self, many: bool) -> &Plan {
         if many { &self.prefill } else { &self.decode }
     }
@@ -229,6 +232,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::ContextFull`].
+    #[doc(hidden)]
     pub fn start_at(&mut self, position: u32) -> Result<()> {
         self.reset();
         self.state.position = position;
@@ -327,6 +331,7 @@ impl Session {
 
 /// cos and sin \[T, hd / 2, 2\] of the positions from `position` on; angles in f64, since at base 1e11 the fastest pair's angle is
 /// the position itself, and f32 has no fraction left at 262,143.
+#[doc(hidden)]
 pub fn rope_table(frequencies: &[f64], position: u32, tokens: u32) -> Vec<f32> {
     (position..position + tokens)
         .flat_map(|p| frequencies.iter().map(move |f| (f64::from(p) * f).sin_cos()))

@@ -17,7 +17,8 @@ use tokenizers::{
 use crate::checkpoint::TokenizerData;
 use crate::{Error, Result};
 use parts::Parts;
-pub(crate) use parts::byte_to_char;
+#[doc(hidden)]
+pub use parts::byte_to_char;
 
 /// Tokens that end a turn whatever the file says about them, by name.
 const END_TOKENS: [&str; 3] = ["<|im_end|>", "<|end_of_text|>", "<|endoftext|>"];

@@ -1,7 +1,7 @@
 //! What crosses the border: plain objects in both directions, errors as `Error` objects with a `code`.
 
 use peregrine::gpu::{GpuOptions, Reduction, ShapeClass};
-use peregrine::state::KvType;
+use peregrine::model::KvType;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 
@@ -154,9 +154,9 @@ struct CheckedStage {
 
 impl CheckReport {
     /// Of all comparisons.
-    pub fn new(results: &[peregrine::check::Comparison]) -> Self {
+    pub fn new(results: &[peregrine::inspect::Comparison]) -> Self {
         let differs = results.iter().find(|r| !r.is_close());
-        let stages = peregrine::check::worst(results).into_iter().map(|(worst, count)| CheckedStage {
+        let stages = peregrine_workbench::check::worst(results).into_iter().map(|(worst, count)| CheckedStage {
             stage: worst.kind().to_string(),
             count,
             difference: worst.difference,
@@ -167,7 +167,7 @@ impl CheckReport {
         Self {
             ok: differs.is_none(),
             comparisons: results.len(),
-            first: differs.map(peregrine::check::Comparison::describe),
+            first: differs.map(peregrine::inspect::Comparison::describe),
             stages: stages.collect(),
         }
     }
@@ -240,8 +240,8 @@ pub struct Stage {
     weight_bytes: f64,
 }
 
-impl From<&peregrine::profile::StageTime> for Stage {
-    fn from(stage: &peregrine::profile::StageTime) -> Self {
+impl From<&peregrine_workbench::profile::StageTime> for Stage {
+    fn from(stage: &peregrine_workbench::profile::StageTime) -> Self {
         Self {
             name: stage.name,
             dispatches: stage.dispatches,

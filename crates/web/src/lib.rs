@@ -13,13 +13,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use js_sys::{Array, Function};
-use peregrine::check::{Comparison, check, halves, spread_ids};
 use peregrine::checkpoint::{Checkpoint, Source};
 use peregrine::gpu::{Reduction, ShapeClass};
+use peregrine::inspect::{Comparison, spread_ids};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::selfcheck;
 use peregrine::session::{Engine, Session};
 use peregrine_openai::response::{Model, Models};
+use peregrine_workbench::check::{check, halves};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
 
@@ -207,7 +208,7 @@ impl WebEngine {
     pub async fn profile(&self, tokens: u32) -> Result<JsValue, JsValue> {
         let mut session = Session::new(&self.engine).map_err(to_js_error)?;
         let tokens = tokens.clamp(1, self.engine.model().chunk());
-        let stages = peregrine::profile::profile(&mut session, tokens, 5).await.map_err(to_js_error)?;
+        let stages = peregrine_workbench::profile::profile(&mut session, tokens, 5).await.map_err(to_js_error)?;
         to_js(&stages.iter().map(Stage::from).collect::<Vec<_>>())
     }
 }

@@ -1,8 +1,8 @@
 //! A [`Source`] whose bytes JavaScript brings: HTTP ranges, files and blobs are all the same from here.
 
 use js_sys::{Function, Promise, Uint8Array};
-use peregrine::checkpoint::Source;
-use peregrine::{Error, LocalFuture};
+use peregrine::Error;
+use peregrine::checkpoint::{LocalFuture, Source};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 

@@ -4,11 +4,13 @@ import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App } from "./app/app.js";
 import { keepOffline } from "./app/offline.js";
+import { loadParts } from "./view/later.js";
 import { Root } from "./view/page.js";
 
 const app = new App();
 render(<Root app={app} />, document.getElementById("app") as HTMLElement);
 app.begin();
+loadParts();
 
 // Later than what this visit needs itself.
 if (import.meta.env.PROD) {

@@ -9,10 +9,11 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { SHAPES, writeOfficial } from "./official.mjs";
 import { browser, load } from "./support.mjs";
+import { longestContext, memoryNeeded } from "peregrine";
 
 browser();
 const { OFFERS } = await load("app/offers.ts");
-const { longestWithin, neededBy, needOf } = await load("app/footprint.ts");
+const { needOf } = await load("app/footprint.ts");
 const ENGINE = fileURLToPath(new URL("../../../target/release/peregrine", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "official-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -32,16 +33,16 @@ describe("computed by the engine", () => {
       const file = join(folder, `${size}.gguf`);
       const bytes = writeOfficial(file, size);
       assert.ok(offer.bytes >= 0.99 * bytes && offer.bytes <= 1.03 * bytes, `${offer.bytes} bytes are said, the tensors have ${bytes}`);
-      for (const kvType of ["f16", "q8"]) {
+      for (const kvType of ["f16", "q8", "f32"]) {
         for (const tokens of [1, 128, 129, 256, 257, 4096, 5000, offer.shape.context]) {
           const args = ["info", file, "--json", "--kv", kvType, "--context", String(tokens)];
           const { memory } = JSON.parse(execFileSync(ENGINE, args, { encoding: "utf8" }));
           assert.equal(memory.context, tokens);
-          assert.equal(neededBy(offer.shape, tokens, kvType), memory.total, `${tokens} tokens, ${kvType}`);
+          assert.equal(memoryNeeded(offer.shape, tokens, kvType), memory.total, `${tokens} tokens, ${kvType}`);
         }
         const limit = 1.2 * offer.shape.base;
         const args = ["info", file, "--json", "--kv", kvType, "--memory-budget", String(Math.round(limit))];
-        assert.equal(longestWithin(offer.shape, Math.round(limit), kvType), JSON.parse(execFileSync(ENGINE, args, { encoding: "utf8" })).memory.largest_context);
+        assert.equal(longestContext(offer.shape, Math.round(limit), kvType), JSON.parse(execFileSync(ENGINE, args, { encoding: "utf8" })).memory.largest_context);
       }
       rmSync(file);
     });
@@ -53,6 +54,6 @@ test("a context that is longer than the model's is the model's", () => {
   assert.equal(needOf(shape, 1e9, "f16").tokens, shape.context);
   assert.equal(needOf(shape, null, "f16").tokens, shape.context);
   assert.deepEqual(needOf(shape, 100, "f16").first, needOf(shape, 100, "f16").full);
-  assert.equal(longestWithin(shape, 1000, "f16"), 0);
-  assert.equal(longestWithin(shape, Infinity, "f16"), shape.context);
+  assert.equal(longestContext(shape, 1000, "f16"), 0);
+  assert.equal(longestContext(shape, Infinity, "f16"), shape.context);
 });

@@ -1,5 +1,6 @@
 /** What the page consists of, for tests: one graph of modules each time that it is loaded, as a tab has. */
 
+export { PeregrineError } from "peregrine";
 export * as local from "../src/app/local.js";
 export { holdNotice, notice } from "../src/app/notices.js";
 export { Choosing } from "../src/app/choosing.js";

@@ -12,6 +12,7 @@ const { Database } = await load("database.ts");
 const { Store } = await load("store.ts");
 const { Tree } = await load("tree.ts");
 const { fileOf, readFile } = await load("exchange.ts");
+const { keepSources } = await load("sources.ts");
 
 let clock = 1000;
 const now = () => ++clock;
@@ -139,6 +140,72 @@ describe("importing", () => {
     test(`refused: ${name}`, () => assert.throws(() => readFile(text), { code }));
   }
 
+  /** A question with a document of which passages were read, answered. */
+  async function withDocument(store, chat, id) {
+    const document = { name: "birds.pdf", kind: "pdf", text: "Herons wade.\n\nOwls see.", pages: [{ number: 1, text: "Herons wade." }, { number: 2, text: "Owls see." }], warnings: [] };
+    const attachments = [{ id, name: document.name, text: "Herons wade.", pages: 2, tokens: 3, part: "page 1", whole: 6 }];
+    const asked = await store.ask({ chat, parent: null, content: "Which bird?", attachments });
+    await keepSources(store.db, chat, [{ id, document, tokens: 6 }]);
+    return { asked, document };
+  }
+  const sourcesOf = async (store) => (await store.db.sources.toArray()).map(({ id, chat, document }) => [id, chat, document.text]).sort();
+
+  test("documents go along in the file: in a fresh profile what of them is read can be chosen anew", async () => {
+    const store = await profile().tab();
+    const { asked, document } = await withDocument(store, "x", "d");
+    const file = fileOf([await store.whole("x")]);
+    const other = await profile().tab();
+    await other.import(readFile(file));
+    assert.deepEqual((await other.conversation("x")).messages, [asked]);
+    assert.deepEqual(await other.db.sources.get("d"), { id: "d", chat: "x", document });
+    assert.deepEqual(JSON.parse(fileOf(await other.everything())), JSON.parse(file), "and from there on");
+    await other.import(readFile(file));
+    assert.equal(await other.db.sources.count(), 1);
+    await other.purge(["x"]);
+    assert.equal(await other.db.sources.count(), 0, "they go with their chat");
+  });
+
+  test("documents of a file join what is here: what is missing comes, what is here stays, what nobody has is not promised", async () => {
+    const store = await profile().tab();
+    await withDocument(store, "x", "d");
+    const told = JSON.parse(fileOf([await store.whole("x")]));
+    const text = (change) => {
+      const file = structuredClone(told);
+      change(file.chats[0]);
+      return readFile(JSON.stringify(file));
+    };
+    const other = await profile().tab();
+    const attached = async () => (await other.conversation("x")).messages[0].attachments[0];
+    await other.import(text((chat) => delete chat.sources));
+    assert.equal((await attached()).whole, undefined, "there is nothing to choose from");
+    assert.equal((await attached()).text, "Herons wade.");
+    await other.import(text(() => undefined));
+    assert.equal((await attached()).whole, 6);
+    await other.import(text((chat) => (chat.sources[0].document.text = "another")));
+    assert.deepEqual(await sourcesOf(other), [["d", "x", "Herons wade.\n\nOwls see."]]);
+    // The same questions in another chat: its documents do not go with this one's.
+    await other.import(text((chat) => (chat.id = "y")));
+    assert.equal(await other.db.sources.count(), 2);
+    await other.purge(["x"]);
+    const [copy] = (await other.conversation("y")).messages[0].attachments;
+    assert.equal((await other.db.sources.get(copy.id)).chat, "y");
+  });
+
+  for (const [name, change] of Object.entries({
+    "sources that are no list": (chat) => (chat.sources = "many"),
+    "a source without a text": (chat) => delete chat.sources[0].document.text,
+    "a source of no kind": (chat) => (chat.sources[0].document.kind = "ghost"),
+    "pages that are none": (chat) => (chat.sources[0].document.pages = [null]),
+  })) {
+    test(`refused: ${name}`, async () => {
+      const store = await profile().tab();
+      await withDocument(store, "x", "d");
+      const file = JSON.parse(fileOf([await store.whole("x")]));
+      change(file.chats[0]);
+      assert.throws(() => readFile(JSON.stringify(file)), { code: "damaged" });
+    });
+  }
+
   test("a file is read as it was written", async () => {
     const store = await profile().tab();
     const { asked } = await turn(store, "x", null, "one\n", " 1");
@@ -229,6 +296,11 @@ test("on a full disk, states of the engine go before a message does", async () =
   assert.equal(states, 0);
   states = 2;
   assert.deepEqual(await store.import(file), { added: 1, merged: 0, messages: 0, unchanged: 0 });
+  const bulkPut = db.sources.bulkPut.bind(db.sources);
+  Object.assign(db.sources, { bulkPut: full(bulkPut) });
+  states = 2;
+  await keepSources(db, "x", [{ id: "d", document: { name: "a.txt", kind: "text", text: "all of it", warnings: [] } }]);
+  assert.equal((await db.sources.get("d")).document.text, "all of it", "nor does a document");
   Object.assign(db.messages, { add: async () => Promise.reject(new DOMException("no room", "QuotaExceededError")) });
   await assert.rejects(store.ask({ chat: "x", parent: null, content: "three" }), { name: "QuotaExceededError" }, "where there is nothing to go");
 });
@@ -281,6 +353,8 @@ test("random actions in two tabs never lose a message", async () => {
       for (let i = 0; i < 2; i++) tabs.push({ store: await browser.tab(), chat: null, leaf: null, answer: null });
       /** All that was ever said: id to the least that must be there of it. */
       const promised = new Map();
+      /** The same of documents: id to text. */
+      const documents = new Map();
       const files = [];
       let serial = 0;
 
@@ -307,14 +381,20 @@ test("random actions in two tabs never lose a message", async () => {
           await finish(tab, "stopped");
           Object.assign(tab, { chat: null, leaf: null });
         },
-        ask: async (tab) => {
+        ask: async (tab, pick) => {
           if (tab.answer) return;
           const known = await conversationOf(tab);
           const branch = known ? new Tree(known.messages).branch(tab.leaf, known.chat.head) : [];
           if (branch.at(-1)?.ending === "writing") return;
           tab.chat ??= `chat ${++serial}`;
-          const message = await tab.store.ask({ chat: tab.chat, parent: branch.at(-1)?.id ?? null, content: ` question ${++serial}\n` }, known);
+          const id = `document ${++serial}`;
+          const attachments = pick % 3 === 0 ? [{ id, name: id, text: "part", part: "1", whole: 9 }] : [];
+          const message = await tab.store.ask({ chat: tab.chat, parent: branch.at(-1)?.id ?? null, content: ` question ${++serial}\n`, attachments }, known);
           tell(message);
+          if (attachments.length > 0) {
+            await keepSources(tab.store.db, tab.chat, [{ id, document: { name: id, kind: "text", text: `all of ${id}`, warnings: [] } }]);
+            documents.set(id, `all of ${id}`);
+          }
           await begin(tab, message.id, null);
         },
         word: async (tab) => {
@@ -401,7 +481,19 @@ test("random actions in two tabs never lose a message", async () => {
           assert.ok(tree.versions(found.id).some(({ id }) => id === found.id), "it is among the versions that one can switch to");
         }
       }
-      for (const { store } of tabs) store.db.close();
+      const kept = new Map((await tabs[0].store.db.sources.toArray()).map(({ id, document }) => [id, document.text]));
+      assert.deepEqual(kept, documents, "documents stay too");
+      // And all of it goes to another browser.
+      const [here, there] = [tabs[0].store, await profile().tab()];
+      const told = await here.everything();
+      await there.import(readFile(fileOf(told)));
+      for (const { chat, messages, sources } of told) {
+        const { messages: come, sources: come2 } = await there.whole(chat.id);
+        const words = (list) => list.map(({ id, parent, content, attachments }) => JSON.stringify([id, parent, content, attachments])).sort();
+        assert.deepEqual(words(come), words(messages));
+        assert.deepEqual(come2, sources);
+      }
+      for (const store of [...tabs.map(({ store }) => store), there]) store.db.close();
     }),
     { numRuns: 300 },
   );

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use peregrine::Error;
 use peregrine::checkpoint::hub::{HubFiles, HubId, shards};
-use peregrine::checkpoint::part_file::PartFile;
+use peregrine_workbench::part_file::PartFile;
 
 use super::is_word;
 use crate::failure::{Failure, Outcome};

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Base, Delta, Projection};
-use crate::checkpoint::names::{Expected, expected};
+use crate::checkpoint::names::{Expected, expected, multipliers};
 use crate::checkpoint::{Source, TensorInfo};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::quantize::multipliers;
 
 /// A tensor that the file should have beside another.
 type Names = dyn Fn(&str) -> String;

@@ -21,8 +21,9 @@ use serde_json::Value;
 
 use super::Found;
 use super::source::{Source, check_range};
+use crate::checkpoint::LocalFuture;
 use crate::format::{Format, STRIP};
-use crate::{Error, LocalFuture, Result};
+use crate::{Error, Result};
 
 /// Rows packed at a time: codes of neighbouring outputs lie side by side in the file.
 const ROWS: usize = 64;

@@ -6,36 +6,31 @@
 
 pub mod gguf;
 pub mod gguf_value;
-pub mod gguf_write;
 #[cfg(not(target_arch = "wasm32"))]
 mod gptq;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "http", not(target_arch = "wasm32")))]
 pub mod http;
+#[cfg(feature = "hub")]
 pub mod hub;
-pub(crate) mod names;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod part_file;
+pub mod names;
 mod remembered;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod safetensors;
 pub mod source;
 pub mod split;
 mod tokenizer_data;
-pub(crate) mod tokenizer_export;
 #[cfg(not(target_arch = "wasm32"))]
 mod tokenizer_files;
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "http", not(target_arch = "wasm32")))]
 pub use self::http::HttpSource;
 use self::names::{Expected, expected};
 #[cfg(not(target_arch = "wasm32"))]
-pub use self::part_file::PartFile;
-#[cfg(not(target_arch = "wasm32"))]
 pub use self::source::FileSource;
-pub use self::source::{MemorySource, Source};
+pub use self::source::{LocalFuture, MemorySource, Source};
 pub use self::tokenizer_data::{PRE_TOKENIZERS, TokenizerData};
 use crate::config::Config;
 use crate::format::Format;
@@ -217,18 +212,19 @@ impl Checkpoint {
     /// them.
     ///
     /// # Errors
-    /// As [`Checkpoint::open_gguf`] and [`Checkpoint::open_folder`]; [`Error::Unsupported`] for a hub id.
+    /// As [`Checkpoint::open_gguf`] and [`Checkpoint::open_folder`]; [`Error::Unsupported`] for a hub id, and for an address where the
+    /// crate was built without its feature `http`.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn open(model: &str) -> Result<Self> {
         let parts = split::names(model).unwrap_or_else(|| vec![model.into()]);
         if model.starts_with("http://") || model.starts_with("https://") {
-            let sources = parts.iter().map(|part| Ok(Rc::new(HttpSource::open(part)?) as Rc<dyn Source>));
-            return Self::open_gguf_parts(sources.collect::<Result<_>>()?).await;
+            return Self::open_addresses(model, &parts).await;
         }
         let path = std::path::Path::new(model);
         if path.is_dir() {
             return Self::open_folder(path).await;
         }
+        #[cfg(feature = "hub")]
         if !path.exists() && hub::HubId::parse(model).is_some() {
             return Err(Error::Unsupported {
                 name: model.into(),
@@ -241,6 +237,22 @@ impl Checkpoint {
         }
         let sources = parts.iter().map(|part| Ok(Rc::new(FileSource::open(part)?) as Rc<dyn Source>));
         Self::open_gguf_parts(sources.collect::<Result<_>>()?).await
+    }
+
+    #[cfg(all(feature = "http", not(target_arch = "wasm32")))]
+    async fn open_addresses(_: &str, parts: &[String]) -> Result<Self> {
+        let sources = parts.iter().map(|part| Ok(Rc::new(HttpSource::open(part)?) as Rc<dyn Source>));
+        Self::open_gguf_parts(sources.collect::<Result<_>>()?).await
+    }
+
+    #[cfg(all(not(feature = "http"), not(target_arch = "wasm32")))]
+    async fn open_addresses(model: &str, _: &[String]) -> Result<Self> {
+        Err(Error::Unsupported {
+            name: model.into(),
+            field: "model".into(),
+            expected: "a file or a folder; addresses need the feature `http` of the crate peregrine".into(),
+            found: "an address".into(),
+        })
     }
 
     /// Matches the file's tensors with those of the architecture.
@@ -315,6 +327,11 @@ impl Checkpoint {
         stored == "rope_freqs.weight"
             || stored.ends_with(".inv_freq")
             || stored == "lm_head.weight" && self.config.tie_word_embeddings
+    }
+
+    /// A GGUF file's fields, but for the vocabulary: their names and their bytes as they are there.
+    pub fn fields(&self) -> &[(String, Vec<u8>)] {
+        &self.kept
     }
 
     /// All tensors, in the order of use.

@@ -4,7 +4,7 @@ use crate::config::Config;
 
 /// What conversion to GGUF does to a tensor besides its format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bake {
+pub enum Bake {
     /// `embedding_multiplier`.
     Embedding,
     /// `lm_head_multiplier`.
@@ -33,7 +33,7 @@ pub(crate) enum Bake {
 
 /// One tensor that the architecture has.
 #[derive(Clone, Debug)]
-pub(crate) struct Expected {
+pub struct Expected {
     /// Hugging Face's name.
     pub hf: String,
     /// GGUF's name.
@@ -62,7 +62,7 @@ impl Expected {
 }
 
 /// Every tensor of the model that `config` describes, in the order of use.
-pub(crate) fn expected(config: &Config) -> Vec<Expected> {
+pub fn expected(config: &Config) -> Vec<Expected> {
     let tensor = |hf: &str, gguf: &str, bake, shape: &[u32]| Expected {
         hf: hf.into(),
         gguf: gguf.into(),
@@ -109,4 +109,28 @@ pub(crate) fn expected(config: &Config) -> Vec<Expected> {
         all.push(tensor("lm_head.weight", "output.weight", Bake::LmHead, &[config.vocab_size, d]));
     }
     all
+}
+
+/// The multipliers of a row of a tensor, to be applied one after the other in f32, as the field's converter does.
+pub fn multipliers(config: &Config, bake: Bake, row: u64) -> [f32; 2] {
+    match bake {
+        Bake::Embedding => [config.embedding_multiplier, 1.0],
+        Bake::LmHead => [config.lm_head_multiplier, 1.0],
+        Bake::AttentionIn => [config.attention_in_multiplier, 1.0],
+        Bake::Key => [config.key_multiplier, config.attention_in_multiplier],
+        Bake::AttentionOut => [config.attention_out_multiplier, 1.0],
+        Bake::SsmOut => [config.ssm_out_multiplier, 1.0],
+        Bake::Gate => [config.mlp_multipliers[0], 1.0],
+        Bake::Down => [config.mlp_multipliers[1], 1.0],
+        Bake::A | Bake::Matrix | Bake::Small => [1.0, 1.0],
+        Bake::SsmIn => {
+            let (inner, state) = (config.mamba_d_ssm, config.mamba_n_groups * config.mamba_d_state);
+            let mut end = 0;
+            let section = [inner, inner, state, state].into_iter().position(|rows| {
+                end += u64::from(rows);
+                row < end
+            });
+            [config.ssm_in_multiplier, config.ssm_multipliers[section.unwrap_or(4)]]
+        }
+    }
 }

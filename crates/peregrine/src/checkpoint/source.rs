@@ -1,8 +1,12 @@
 //! Where the bytes of a checkpoint come from: anything that can read a range.
 
 use std::borrow::Cow;
+use std::pin::Pin;
 
-use crate::{Error, LocalFuture, Result};
+use crate::{Error, Result};
+
+/// A boxed future that need not be `Send`: the same type natively and on wasm, where nothing is `Send`.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// A random-access run of bytes of known length.
 ///
@@ -76,8 +80,9 @@ mod native {
     use std::io::{ErrorKind, Read, Seek, SeekFrom};
     use std::path::Path;
 
+    use super::LocalFuture;
     use super::{Source, check_range};
-    use crate::{Error, LocalFuture, Result};
+    use crate::{Error, Result};
 
     /// A local file.
     pub struct FileSource {

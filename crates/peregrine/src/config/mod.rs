@@ -161,7 +161,7 @@ impl Config {
     }
 
     /// As it is, if its sizes make sense together; messages have the names of `config.json`.
-    pub(crate) fn checked(self, name: &str) -> Result<Self> {
+    pub fn checked(self, name: &str) -> Result<Self> {
         self.validate(name, Names::Json).map(|()| self)
     }
 

@@ -3,6 +3,7 @@
 pub use peregrine_shaders::Reduction;
 
 /// Changes the source of the kernel of that name: for tests, which plant faults.
+#[doc(hidden)]
 pub type Alter = fn(&str, String) -> String;
 
 /// What the caller wants of the adapter, and what only the caller can know.
@@ -35,6 +36,7 @@ pub struct GpuOptions {
     #[doc(hidden)]
     pub alter: Option<Alter>,
     /// Bind at most so many bytes at once, though the adapter could bind more: tests cut small matrices into slabs with it.
+    #[doc(hidden)]
     pub max_binding: Option<u64>,
 }
 

@@ -23,6 +23,7 @@ impl Gpu {
     ///
     /// # Errors
     /// What the device has reported since the last check, or a lost device.
+    #[doc(hidden)]
     pub async fn read(&self, buffer: &wgpu::Buffer, first: u64, len: u64) -> Result<Vec<f32>> {
         if len == 0 {
             return Ok(Vec::new());
@@ -61,6 +62,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::read`].
+    #[doc(hidden)]
     pub async fn timed(&self, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) -> Result<Option<f64>> {
         let device = &self.0.device;
         if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
@@ -99,6 +101,7 @@ impl Gpu {
     }
 
     /// A buffer to read back `bytes` bytes with.
+    #[doc(hidden)]
     pub fn staging(&self, bytes: u64) -> wgpu::Buffer {
         self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read-back"),
@@ -109,6 +112,7 @@ impl Gpu {
     }
 
     /// Submits work that fills `staging`, and asks for its content without waiting.
+    #[doc(hidden)]
     pub fn submit_reading(&self, encoder: wgpu::CommandEncoder, staging: wgpu::Buffer) -> Reading {
         let submission = self.0.queue.submit([encoder.finish()]);
         let (sender, receiver) = oneshot::channel();
@@ -122,6 +126,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::read`].
+    #[doc(hidden)]
     pub async fn arrive<T: bytemuck::Pod>(&self, reading: Reading) -> Result<(Vec<T>, wgpu::Buffer)> {
         let staging = self.mapped(reading).await?;
         let view = staging.get_mapped_range(..).map_err(|e| Error::Gpu { detail: e.to_string() })?;
@@ -160,6 +165,7 @@ impl Gpu {
     }
 
     /// A mark behind everything queued so far.
+    #[doc(hidden)]
     pub fn fence(&self) -> Fence {
         let submission = self.0.queue.submit([]);
         let (sender, receiver) = oneshot::channel();
@@ -173,6 +179,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::check`].
+    #[doc(hidden)]
     pub async fn passed(&self, fence: Fence) -> Result<()> {
         self.wait(fence.submission)?;
         let _ = fence.receiver.await;

@@ -81,6 +81,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::load`].
+    #[doc(hidden)]
     pub fn outline(
         gpu: &Gpu,
         checkpoint: &Checkpoint,

@@ -6,18 +6,18 @@ use std::rc::Rc;
 use futures_util::future::{try_join, try_join_all, try_join4};
 
 use super::samples::{self, Heads, Products, Weights};
-use crate::check::{Comparison, Copied, Runner, TOLERANCE_F16, kept, missing};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::Result;
-use crate::gpu::Reading;
+use crate::inspect::{
+    Comparison, Copied, CopiedStates, LayerStates, Runner, TOLERANCE_F16, missing, round_like_the_gpu,
+};
 use crate::model::Model;
 use crate::ops::Op;
 use crate::ops::attention::reference::attention_at;
 use crate::plan::Step;
 use crate::reference::kernels::{self, LayerState, Mamba};
 use crate::session::{Engine, Session};
-use crate::state::columns;
 
 /// A difference up to this share of the largest value is a device's own arithmetic. Sums in another order are 5e-5 at most, and what
 /// is wrong is wrong by far more.
@@ -55,14 +55,7 @@ struct Ran {
     copied: Vec<Copied>,
     /// Where everything about it is compared, and not only its matrices: in the first layer of another layout they alone are computed
     /// otherwise.
-    left: Option<LeftThere>,
-}
-
-/// What a layer has left behind after a step, on the device.
-struct LeftThere {
-    cache: [Reading; 2],
-    conv: Reading,
-    ssm: Reading,
+    left: Option<CopiedStates>,
 }
 
 /// A layer that is looked at.
@@ -157,9 +150,8 @@ impl<'a> Stages<'a> {
 
     /// Reads `ids` in one step, with the layers that are looked at and no others; waits for nothing of it.
     pub async fn submit(&self, session: &mut Session, ids: &[u32]) -> Result<Submitted> {
-        let _turn = session.turn().await;
-        let step = session.begin_step(ids, 1)?;
-        let mut runner = Runner::new(session, step);
+        let mut runner = Runner::begin(session, ids).await?;
+        let step = *runner.step();
         runner.must_run(Op::Embed, None)?;
         let embedded = runner.copied_of(Op::Embed, &samples::tokens(step.tokens))?;
         let mut layers = Vec::new();
@@ -175,7 +167,7 @@ impl<'a> Stages<'a> {
         };
         runner.must_run(Op::LmHead, None)?;
         let logits = runner.copied(Op::LmHead)?;
-        session.end_step(&step);
+        runner.end();
         Ok(Submitted { step, ids: ids.to_vec(), embedded, layers, hidden, normed, logits })
     }
 
@@ -194,15 +186,7 @@ impl<'a> Stages<'a> {
                 });
             }
         }
-        let (c, gpu, state) = (&self.checkpoint.config, self.engine.model().gpu(), runner.session().state());
-        let (at, end) = (layer as usize, runner.step().position + runner.step().tokens);
-        let per_head = u64::from(c.mamba_d_head * c.mamba_d_state);
-        let place = |head: &u32| (state.layers[at].ssm.clone(), 4 * u64::from(*head) * per_head, 4 * per_head);
-        let left = whole.then(|| LeftThere {
-            cache: state.copy_keys_and_values(gpu, at, end),
-            conv: state.copy_convolution(gpu, c, at),
-            ssm: gpu.reading_of(&looked.heads.heads.iter().map(place).collect::<Vec<_>>()),
-        });
+        let left = whole.then(|| runner.copied_states(layer, Some(&looked.heads.heads)));
         Ok(Ran { layer, copied, left })
     }
 
@@ -227,7 +211,10 @@ impl<'a> Stages<'a> {
             for copied in ran.copied {
                 written.push((copied.op, copied.arrive(gpu).await?));
             }
-            let left = arrived(ran.left, model, &step).await?;
+            let left = match ran.left {
+                Some(left) => Some(left.arrive(gpu).await?),
+                None => None,
+            };
             let (weights, layer, first) = (&self.weights, ran.layer, &mut first);
             Layer { model, step, written, config: c, weights, layer, first }.compare(looked, left)?;
         }
@@ -246,25 +233,6 @@ impl<'a> Stages<'a> {
         first.hear(Comparison::of("lm_head", 1, &found, &expected.values));
         Ok(first.found)
     }
-}
-
-/// What a layer has left behind after a step.
-struct Left {
-    /// Keys and values of all tokens.
-    cache: [Vec<f32>; 2],
-    /// Columns before the convolution.
-    conv: Vec<f32>,
-    /// SSM states of the heads that are looked at.
-    ssm: Vec<f32>,
-}
-
-async fn arrived(left: Option<LeftThere>, model: &Model, step: &Step) -> Result<Option<Left>> {
-    let Some(LeftThere { cache: [keys, values], conv, ssm }) = left else { return Ok(None) };
-    let (gpu, c) = (model.gpu(), model.config());
-    let cache = [gpu.arrive_once::<u8>(keys).await?, gpu.arrive_once::<u8>(values).await?];
-    let cache = cache.map(|bytes| model.kv().kv().decode(&bytes, c.head_dim));
-    let conv = columns(&gpu.arrive_once::<f32>(conv).await?, c.mamba_d_conv, step.position + step.tokens);
-    Ok(Some(Left { cache, conv, ssm: gpu.arrive_once::<f32>(ssm).await? }))
 }
 
 /// What a layer may consist of, in the order of every plan.
@@ -295,7 +263,7 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    fn compare(mut self, looked: &mut Looked, left: Option<Left>) -> Result<()> {
+    fn compare(mut self, looked: &mut Looked, left: Option<LayerStates>) -> Result<()> {
         let c = self.config;
         let tokens = samples::tokens(self.step.tokens);
 
@@ -372,7 +340,7 @@ impl Layer<'_> {
     }
 
     /// What lies between the linear layers, compared. Returns of some tokens what [`Layer::mixed`] does.
-    fn mixers(&mut self, looked: &mut Looked, proj: &[f32], left: &Left) -> Result<(Vec<f32>, Vec<f32>)> {
+    fn mixers(&mut self, looked: &mut Looked, proj: &[f32], left: &LayerStates) -> Result<(Vec<f32>, Vec<f32>)> {
         let c = self.config;
         let step = self.step;
         let prepared = self.maybe(Op::Prepare);
@@ -383,10 +351,10 @@ impl Layer<'_> {
         };
         let normed = self.maybe(Op::GatedNorm).map(|mixed| split(&mixed, c).1);
 
-        let cache = &left.cache;
-        let (kv, cooperative) = (self.model.kv().kv(), self.model.target().cooperative);
+        let target = self.model.target();
         let keep = |values: bool, at: usize, row: &mut [f32]| {
-            kept(kv, c.head_dim, cooperative, cache[usize::from(values)].get(at..at + row.len()), row);
+            let found = if values { &left.values } else { &left.keys }.get(at..at + row.len());
+            round_like_the_gpu(target.kv, c.head_dim, target.cooperative, found, row);
         };
         let state = &mut looked.state;
         let expected = kernels::prepare(c, &looked.mamba, proj, step.position, state, &keep);
@@ -398,8 +366,8 @@ impl Layer<'_> {
             }
         }
         let ready = prepared.as_ref().unwrap_or(&expected);
-        self.hear("keys", &cache[0], &state.keys);
-        self.hear("values", &cache[1], &state.values);
+        self.hear("keys", &left.keys, &state.keys);
+        self.hear("values", &left.values, &state.values);
         let tokens = samples::tokens(step.tokens);
         let attention = samples::pick(&attention, c.q_dim() as usize, &tokens);
         self.hear("attention", &attention, &attention_at(c, ready, state, &tokens));

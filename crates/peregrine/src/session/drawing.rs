@@ -1,13 +1,93 @@
-//! Draws of the GPU from given logits: for tests and `check`.
+//! Draws of the GPU from given logits, and whether they are the host's.
 
 use super::Session;
 use crate::constraint::mask_words;
 use crate::error::{Error, Result};
+use crate::gpu::Reading;
 use crate::plan::{Draw, Needed, Step};
-use crate::sampling::{Drawing, SamplingOptions};
+use crate::sampling::{Drawing, Sampler, SamplingOptions};
 use crate::state::Ends;
 
+/// Tokens that are drawn at a temperature.
+const DRAWS: u64 = 2;
+
+/// A draw of the GPU that is not the host's.
+pub(crate) struct WrongDraw {
+    /// Whether it was to be the likeliest token.
+    pub is_greedy: bool,
+    /// The GPU's token; `u32::MAX` where it has found a logit that is no number.
+    pub found: u32,
+    /// The host's.
+    pub expected: u32,
+}
+
+/// Logits spread as a trained model's are.
+pub(crate) fn spread_logits(vocab_size: u32) -> Vec<f32> {
+    let logit = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 20) as f32 - 8.0;
+    (0..u64::from(vocab_size)).map(logit).collect()
+}
+
+/// Draws that are on their way, to be compared with the host's.
+pub(crate) struct Draws<'a> {
+    logits: &'a [f32],
+    mask: Option<&'a [u32]>,
+    /// How, and the tokens of draws 0, 1 and so on.
+    of: Vec<(SamplingOptions, Vec<Reading>)>,
+}
+
+impl Draws<'_> {
+    /// The first that is not the host's. Where the host finds nothing to draw, nothing is compared.
+    pub(crate) async fn first_wrong(self, session: &Session) -> Result<Option<WrongDraw>> {
+        for (options, readings) in self.of {
+            let is_greedy = options.is_greedy();
+            let mut sampler = Sampler::new(options)?;
+            for reading in readings {
+                let Ok(expected) = sampler.sample_masked(self.logits, &[], self.mask) else { continue };
+                let found = match session.arrived_draw(reading).await {
+                    Ok(found) => found,
+                    Err(Error::Sampling { .. }) => u32::MAX,
+                    Err(error) => return Err(error),
+                };
+                if found != expected {
+                    return Ok(Some(WrongDraw { is_greedy, found, expected }));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl Session {
+    /// Queues draws from `logits` under a mask or without one: the likeliest token and, where the GPU draws at temperatures, some
+    /// with `options`. Whoever has a mask has prepared the plan with masks.
+    pub(crate) fn submit_draws<'a>(
+        &self,
+        logits: &'a [f32],
+        options: &SamplingOptions,
+        mask: Option<&'a [u32]>,
+    ) -> Result<Draws<'a>> {
+        let weighted = self.engine.model.draws_at_temperatures().then(|| (options.clone(), DRAWS));
+        let submit = |(options, count): (SamplingOptions, u64)| {
+            let readings = (0..count).map(|n| self.submit_draw(logits, &options, n, mask)).collect::<Result<_>>()?;
+            Ok((options, readings))
+        };
+        let of = [Some((SamplingOptions::greedy(), 1)), weighted].into_iter().flatten().map(submit);
+        Ok(Draws { logits, mask, of: of.collect::<Result<_>>()? })
+    }
+
+    /// Makes such draws under a mask, and compares them.
+    pub(crate) async fn first_wrong_draw(
+        &mut self,
+        logits: &[f32],
+        options: &SamplingOptions,
+        mask: &[u32],
+    ) -> Result<Option<WrongDraw>> {
+        self.prepare_masked().await?;
+        self.engine.model.turns.free().await;
+        let draws = self.submit_draws(logits, options, Some(mask))?;
+        draws.first_wrong(self).await
+    }
+
     /// Draw number `n` by the GPU from `logits`, at most \[V\] of them; biases and penalties are not for the GPU and left out.
     /// Where there is a `mask`, only from the tokens that it allows ([`mask_words`](crate::constraint::mask_words) of the logits).
     /// The session's states stay as they are, its logits on the GPU do not.
@@ -15,6 +95,7 @@ impl Session {
     /// # Errors
     /// [`Error::Sampling`] for options out of range, and where the GPU finds a logit that is no number; [`Error::Argument`] for
     /// more logits than tokens; [`Error::Unsupported`] where the host draws; what the device says.
+    #[doc(hidden)]
     pub async fn draw_on_gpu(
         &mut self,
         logits: &[f32],
@@ -26,8 +107,20 @@ impl Session {
         if mask.is_some() {
             self.prepare_masked().await?;
         }
+        self.engine.model.turns.free().await;
+        let reading = self.submit_draw(logits, options, n, mask)?;
+        self.arrived_draw(reading).await
+    }
+
+    /// Queues a draw as [`Session::draw_on_gpu`] makes it. Whoever has a mask has prepared the plan with masks.
+    pub(crate) fn submit_draw(
+        &self,
+        logits: &[f32],
+        options: &SamplingOptions,
+        n: u64,
+        mask: Option<&[u32]>,
+    ) -> Result<Reading> {
         let (model, next) = (&self.engine.model, &self.state.next);
-        model.turns.free().await;
         let vocab_size = model.config.vocab_size;
         if logits.is_empty() || logits.len() > vocab_size as usize {
             return Err(Error::Argument {
@@ -68,7 +161,12 @@ impl Session {
         let step = Step { tokens: 1, ..Step::default() };
         plan.encode(&mut encoder, &step, draw, first..dispatches.len(), model.kv());
         gpu.queue().submit([encoder.finish()]);
-        let found: Vec<u32> = gpu.read(&next.control, 0, 4).await?.into_iter().map(f32::to_bits).collect();
+        Ok(gpu.reading_of(&[(next.control.clone(), 0, 16)]))
+    }
+
+    /// The token of a draw, once it is here.
+    pub(crate) async fn arrived_draw(&self, reading: Reading) -> Result<u32> {
+        let found = self.engine.model.gpu.arrive_once::<u32>(reading).await?;
         match found[..] {
             [_, token, 0, _] => Ok(token),
             _ => Err(Error::Sampling {

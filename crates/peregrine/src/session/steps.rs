@@ -292,7 +292,7 @@ impl Session {
     }
 
     /// Queues one step over `ids` with logits for the last `rows` tokens.
-    pub(super) fn step(&mut self, ids: &[u32], rows: u32) -> Result<()> {
+    pub(crate) fn step(&mut self, ids: &[u32], rows: u32) -> Result<()> {
         let step = self.begin_step(ids, rows)?;
         self.submit(&step, plan::Draw::Host, 0..self.dispatches(&step));
         self.end_step(&step);
@@ -346,8 +346,13 @@ impl Session {
     }
 
     pub(super) async fn read_logits(&self, rows: u32) -> Result<Vec<f32>> {
+        self.engine.model.gpu.arrive_once(self.reading_of_logits(rows)).await
+    }
+
+    /// The same, asked for now and read later: what follows may overwrite them.
+    pub(crate) fn reading_of_logits(&self, rows: u32) -> Reading {
         let model = &self.engine.model;
-        let len = u64::from(rows) * u64::from(model.config.vocab_size);
-        model.gpu.read(&model.scratch.logits, 0, len).await
+        let bytes = 4 * u64::from(rows) * u64::from(model.config.vocab_size);
+        model.gpu.reading_of(&[(model.scratch.logits.clone(), 0, bytes)])
     }
 }

@@ -245,7 +245,7 @@ pub(super) fn unsupported(field: &str, expected: &str, found: &Value) -> Error {
 }
 
 /// The byte alphabet (GPT-2): printable Latin-1 characters stand for themselves, the other bytes for U+0100 and up.
-pub(crate) fn byte_to_char(byte: u8) -> char {
+pub fn byte_to_char(byte: u8) -> char {
     match byte {
         0..=0x20 => char::from_u32(0x100 + u32::from(byte)),
         0x7f..=0xa0 => char::from_u32(0x121 + u32::from(byte) - 0x7f),

@@ -10,7 +10,6 @@ import { Store } from "../store/store.js";
 import { sharedId } from "./address.js";
 import { Choosing } from "./choosing.js";
 import { Documents } from "./documents.js";
-import { hasChats, importChats } from "./files.js";
 import { beginsLikeModel, Models } from "./models.js";
 import { nameOf, type Offer } from "./offers.js";
 import { tell } from "./notices.js";
@@ -30,6 +29,8 @@ export class App {
   readonly dialog = signal<DialogName | undefined>(undefined);
   /** The model on offer that the dialog for models asks about. */
   readonly asking = signal<Offer | undefined>(undefined);
+  /** The dialog for models opens at the server behind the device. */
+  readonly toServer = signal(false);
   /** The chat whose instructions are changed. */
   readonly subject = signal<string | undefined>(undefined);
   /** Whether what is kept outlives the page; undefined until that is known. */
@@ -50,10 +51,17 @@ export class App {
     }
     const others: File[] = [];
     for (const file of files) {
-      if (await hasChats(file)) await importChats(await this.store, file);
+      if (await hasChats(file)) await this.withFiles((files, store) => files.importChats(store, file));
       else others.push(file);
     }
     await this.documents.attach(others);
+  }
+
+  /** Saves chats, or reads saved ones, with code that comes when it is used. */
+  async withFiles(act: (files: typeof import("./files.js"), store: Store) => Promise<void>): Promise<void> {
+    const files = await import("./files.js").catch(() => undefined);
+    if (files) await act(files, await this.store);
+    else tell(t("app.partMissing"));
   }
 
   /** Begins with what the address says. */
@@ -91,6 +99,10 @@ export class App {
       nameOf,
       idle: () => this.talk.idle(),
       openDialog: () => (this.dialog.value = "models"),
+      openServer: () => {
+        this.toServer.value = true;
+        this.dialog.value = "models";
+      },
       openFile: () => this.openFile(),
       setContext: (contextLength) => (this.settings.value = { ...this.settings.value, contextLength }),
     });
@@ -141,6 +153,13 @@ export class App {
     void store.recover().then(() => store.purgeOld());
     return store;
   }
+}
+
+/** Whether a file looks like one of saved chats; only its beginning is read. */
+async function hasChats(file: File): Promise<boolean> {
+  if (!/\.json$/i.test(file.name)) return false;
+  const head = await file.slice(0, 4096).text().catch(() => "");
+  return /"format"\s*:\s*"peregrine-chats"/.test(head);
 }
 
 /** The page, for its parts. */

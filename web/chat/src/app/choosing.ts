@@ -38,7 +38,9 @@ export class Choosing {
   }
 
   get #context(): number {
-    return this.#models.engine.value?.info.model.contextLength ?? 4096;
+    const info = this.#models.where.value;
+    // A server does not say.
+    return (info && info.where !== "server" ? info.model.contextLength : this.#settings.value.contextLength) ?? 4096;
   }
 
   /** Tokens that there is room for after what was said, and before an answer. */

@@ -4,6 +4,7 @@ import { batch, computed, effect, signal, type ReadonlySignal } from "@preact/si
 import { t, type Key } from "../i18n/index.js";
 import type { Database } from "../store/database.js";
 import { keepSources } from "../store/sources.js";
+import { withRoom } from "../store/states.js";
 import { newId, type Attachment, type DraftDocument } from "../store/types.js";
 import type { Choosing, Mode } from "./choosing.js";
 import { tell } from "./notices.js";
@@ -74,13 +75,15 @@ export class Documents {
   /** Changes what is kept of a chat; other tabs may do so too. False: what does not fit the disk is there as long as the page is. */
   async #keep(chat: string, change: (documents: DraftDocument[]) => DraftDocument[]): Promise<boolean> {
     try {
-      const { drafts, gone } = await this.#db;
-      await drafts.db.transaction("rw", drafts, gone, async () => {
+      const db = await this.#db;
+      const { drafts, gone } = db;
+      const keep = async () => {
         // What was still read when its chat was deleted for good goes with it.
         const documents = (await gone.get(chat)) ? [] : change((await drafts.get(chat))?.documents ?? []);
         if (documents.length > 0) await drafts.put({ id: chat, documents });
         else await drafts.delete(chat);
-      });
+      };
+      await withRoom(db, () => db.transaction("rw", drafts, gone, keep));
       return true;
     } catch {
       return false;

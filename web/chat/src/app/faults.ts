@@ -28,7 +28,7 @@ type Code = PeregrineError["code"];
 
 const TITLES = new Set<Code>([
   "no-webgpu", "no-gpu", "no-worker", "no-wasm", "engine-file", "not-finite", "self-check", "timeout", "device-lost", "out-of-memory", "gpu", "not-gguf", "truncated", "unsupported", "http", "io", "integrity", "quota", "busy",
-  "cancelled", "context-full", "internal",
+  "cancelled", "context-full", "internal", "server-unreachable", "server-failed",
 ]);
 
 /** Advice of the codes that do not have one of their own. */
@@ -42,7 +42,7 @@ const ADVICE: Partial<Record<Code, Key>> = {
   "not-gguf": "advice.not-gguf",
   unsupported: "advice.not-gguf",
 };
-const OWN = new Set<Code>(["no-worker", "self-check", "timeout", "device-lost", "out-of-memory", "http", "io", "integrity", "quota", "busy", "cancelled", "context-full"]);
+const OWN = new Set<Code>(["no-worker", "self-check", "timeout", "device-lost", "out-of-memory", "http", "io", "integrity", "quota", "busy", "cancelled", "context-full", "server-unreachable", "server-failed"]);
 
 function gpuAdvice(code: Code): Key {
   if (!isSecureContext) return "advice.https";

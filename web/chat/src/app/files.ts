@@ -22,14 +22,17 @@ const fileName = (title: string, ending: string) => `${title.replace(/[^\p{L}\p{
 export function markdownOf({ chat, messages }: Conversation): string {
   const names = { user: t("talk.you"), assistant: t("talk.model"), system: t("talk.system") };
   const branch = new Tree(messages).branch(chat.head, chat.head);
-  const turns = branch.map((message) => `**${names[message.role]}:**\n\n${contentOf(message).trim()}\n`);
+  const turns = branch.map((message) => {
+    const from = message.server === undefined ? "" : ` (${t("server.from", { host: message.server })})`;
+    return `**${names[message.role]}${from}:**\n\n${contentOf(message).trim()}\n`;
+  });
   const instructions = chat.instructions?.trim() ? [`**${names.system}:**\n\n${chat.instructions.trim()}\n`] : [];
   return `# ${chat.title}\n\n${[...instructions, ...turns].join("\n")}`;
 }
 
 /** Saves a chat. */
 export async function saveChat(store: Store, id: string, as: "md" | "json"): Promise<void> {
-  const found = await store.conversation(id);
+  const found = await store.whole(id);
   if (!found) return;
   const name = fileName(found.chat.title, as);
   if (as === "md") offer(name, "text/markdown", markdownOf(found));
@@ -39,13 +42,6 @@ export async function saveChat(store: Store, id: string, as: "md" | "json"): Pro
 /** Saves all chats. */
 export async function saveAll(store: Store): Promise<void> {
   offer("peregrine chats.json", "application/json", fileOf(await store.everything()));
-}
-
-/** Whether a file looks like one that {@link saveAll} or {@link saveChat} wrote; only its beginning is read. */
-export async function hasChats(file: File): Promise<boolean> {
-  if (!/\.json$/i.test(file.name)) return false;
-  const head = await file.slice(0, 4096).text().catch(() => "");
-  return /"format"\s*:\s*"peregrine-chats"/.test(head);
 }
 
 /** Reads chats from a file, and tells what became of them. */

@@ -1,16 +1,18 @@
 /** The model in use: loading another one leaves it where it is until the new one answers. */
 
 import { batch, signal, type ReadonlySignal } from "@preact/signals";
-import { createEngine, ModelFileError, OutOfMemoryError, PeregrineError, type Engine, type Progress } from "peregrine";
+import { createEngine, ModelFileError, OutOfMemoryError, PeregrineError, type EngineInfo, type EngineOptions, type Progress, type ServerInfo } from "peregrine";
 import "peregrine/embedded";
 import { number, t } from "../i18n/index.js";
+import type { Answerer } from "./engine.js";
 import { asOurs, faultOf, type Fault, type Way } from "./faults.js";
 import { announce } from "./notices.js";
 import { isSameModel, leftDownload, rememberDownload, type Paused } from "./paused.js";
+import { keptServer } from "./server.js";
 import type { Settings } from "./settings.js";
 
 /** What a person has chosen. */
-export type Choice = { kind: "embedded" } | { kind: "file"; file: File } | { kind: "remote"; model: string };
+export type Choice = { kind: "embedded" } | { kind: "file"; file: File } | { kind: "remote"; model: string } | { kind: "server" };
 
 /** A loading that is going on. */
 export interface Loading {
@@ -24,12 +26,21 @@ export interface Loading {
   stop: () => void;
 }
 
+/** A server that may answer, and what the person is asked before it does. */
+export interface Consent {
+  info: ServerInfo;
+  answer: (yes: boolean) => void;
+}
+
 const KEY = "peregrine.model";
+/** What stands there where a server was chosen; no model has this name. */
+const SERVER = "server:";
 
 /** What was chosen last; files cannot be opened again without the person. */
 function lastChoice(): Choice {
   try {
     const model = localStorage.getItem(KEY);
+    if (model === SERVER) return { kind: keptServer() ? "server" : "embedded" };
     return model ? { kind: "remote", model } : { kind: "embedded" };
   } catch {
     return { kind: "embedded" };
@@ -38,7 +49,7 @@ function lastChoice(): Choice {
 
 function rememberChoice(choice: Choice): void {
   try {
-    if (choice.kind === "remote") localStorage.setItem(KEY, choice.model);
+    if (choice.kind === "remote" || choice.kind === "server") localStorage.setItem(KEY, choice.kind === "remote" ? choice.model : SERVER);
     else localStorage.removeItem(KEY);
   } catch {
     // The next visit begins with the embedded model then.
@@ -57,10 +68,15 @@ export interface Hooks {
   /** Resolves when no answer is being written. */
   idle: () => Promise<void>;
   openDialog: () => void;
+  /** Where a server can be named that answers instead. */
+  openServer: () => void;
   openFile: () => void;
   /** Chooses how many tokens a conversation may have. */
   setContext: (tokens: number) => void;
 }
+
+/** What a device cannot, and a server might. */
+const CAN_SERVE = new Set<PeregrineError["code"]>(["no-webgpu", "no-gpu", "no-worker", "no-wasm", "self-check", "gpu", "device-lost", "out-of-memory"]);
 
 /** How far a loading is, from 0 to 1; it never goes back. */
 class Bar {
@@ -85,7 +101,11 @@ class Bar {
 
 /** The models of the page. */
 export class Models {
-  readonly engine = signal<Engine | undefined>(undefined);
+  readonly engine = signal<Answerer | undefined>(undefined);
+  /** What answers; a server may take over while the engine lives. */
+  readonly where = signal<EngineInfo | ServerInfo | undefined>(undefined);
+  /** The server that the person is asked about. */
+  readonly consent = signal<Consent | undefined>(undefined);
   /** The model in use, or the one that is to be. */
   readonly choice = signal<Choice>(lastChoice());
   readonly loading = signal<Loading | undefined>(undefined);
@@ -141,6 +161,7 @@ export class Models {
   /** Loads a model beside the one that is there, which answers until then. */
   async load(choice: Choice = this.choice.value): Promise<void> {
     this.#current?.abort();
+    this.consent.value?.answer(false);
     const mine = (this.#current = new AbortController());
     const before = this.engine.value && { engine: this.engine.value, choice: this.choice.value };
     const name = this.#hooks.nameOf(choice);
@@ -161,9 +182,11 @@ export class Models {
     }
   }
 
-  #take(engine: Engine, choice: Choice): void {
+  #take(engine: Answerer, choice: Choice): void {
+    engine.on("where", (info) => this.engine.value === engine && (this.where.value = info));
     batch(() => {
       this.engine.value = engine;
+      this.where.value = engine.info;
       this.choice.value = choice;
       this.loading.value = undefined;
     });
@@ -173,16 +196,17 @@ export class Models {
     announce(t("load.ready", { name: engine.info.model.name }));
   }
 
-  async #create(choice: Choice, mine: AbortController, old: Engine | undefined): Promise<Engine> {
+  async #create(choice: Choice, mine: AbortController, old: Answerer | undefined): Promise<Answerer> {
     if (choice.kind === "file" && !(await beginsLikeModel(choice.file))) {
       throw new ModelFileError("not-gguf", `${choice.file.name}: not a GGUF file`);
     }
     const { contextLength, kvType, memoryLimit } = this.#hooks.settings.value;
     const bar = new Bar();
-    const create = () =>
-      createEngine({
+    const create = () => {
+      const options: EngineOptions = {
         model: choice.kind === "file" ? choice.file : choice.kind === "remote" ? choice.model : "embedded",
         signal: mine.signal,
+        ...this.#behind(choice, mine),
         kvType,
         ...(contextLength === null ? {} : { contextLength }),
         ...(memoryLimit === null ? {} : { memoryBudget: Math.round(memoryLimit * 1e9) }),
@@ -193,8 +217,10 @@ export class Models {
           this.loading.value = { ...value, progress, download, bar: bar.after(progress) };
         },
         onBroken: (error) => this.#broke(error, engine),
-      });
-    let engine: Engine | undefined;
+      };
+      return createEngine(options);
+    };
+    let engine: Answerer | undefined;
     try {
       return (engine = await create());
     } catch (error) {
@@ -203,7 +229,7 @@ export class Models {
     // Both at once are more than the GPU holds: the old one goes first, once its answer is written.
     await this.#hooks.idle();
     const { value: oldChoice } = this.choice;
-    if (this.engine.value === old) this.engine.value = undefined;
+    if (this.engine.value === old) batch(() => ((this.engine.value = undefined), (this.where.value = undefined)));
     await old.dispose();
     try {
       return (engine = await create());
@@ -212,6 +238,32 @@ export class Models {
       if (this.#current === mine) void this.#goBack(oldChoice, mine, asOurs(error), choice);
       throw error;
     }
+  }
+
+  /** The server behind a model, of which the person is asked first; or the one that was chosen itself. */
+  #behind(choice: Choice, mine: AbortController): Pick<EngineOptions, "server" | "onWhere"> {
+    const server = keptServer();
+    if (!server) {
+      if (choice.kind === "server") throw new PeregrineError("argument", "no server is kept");
+      return {};
+    }
+    const { address, model, apiKey } = server;
+    const isChosen = choice.kind === "server";
+    const ask = (info: EngineInfo | ServerInfo) => {
+      if (info.where !== "server" || isChosen) return true;
+      // The one that was forgotten meanwhile is not asked for.
+      if (this.#current !== mine || keptServer()?.address !== address) return false;
+      return new Promise<boolean>((resolve) => {
+        const answer = (yes: boolean) => {
+          if (this.consent.value === consent) this.consent.value = undefined;
+          resolve(yes);
+        };
+        const consent: Consent = { info, answer };
+        mine.signal.addEventListener("abort", () => answer(false), { once: true });
+        this.consent.value = consent;
+      });
+    };
+    return { server: { baseURL: address, model, ...(apiKey !== undefined && { apiKey }), ...(isChosen && { when: "always" }) }, onWhere: ask };
   }
 
   /** What is here of a model that is being downloaded. */
@@ -231,10 +283,14 @@ export class Models {
     if (this.engine.value && !this.fault.value) this.#fail(error, wanted);
   }
 
-  #broke(error: PeregrineError, engine: Engine | undefined): void {
+  #broke(error: PeregrineError, engine: Answerer | undefined): void {
     if (!engine || this.engine.value !== engine) return;
-    this.engine.value = undefined;
-    this.#fail(error, this.choice.value);
+    batch(() => {
+      this.engine.value = undefined;
+      this.where.value = undefined;
+      // The next one is on its way.
+      if (!this.loading.value) this.#fail(error, this.choice.value);
+    });
   }
 
   #fail(error: PeregrineError, choice: Choice): void {
@@ -262,13 +318,14 @@ export class Models {
       };
       shorter.push({ label: t("way.context", { tokens: number(tokens) }), go });
     }
+    const server: Way[] = CAN_SERVE.has(error.code) && !keptServer() ? [{ label: t("way.server"), go: () => this.#hooks.openServer() }] : [];
     if (engine.value) {
       const keep: Way = { label: t("way.keep", { name: engine.value.info.model.name }), go: () => (this.fault.value = undefined) };
-      return error instanceof ModelFileError ? [keep, open, other] : error.code === "cancelled" ? [again, keep] : [...shorter, keep, again, other];
+      return error instanceof ModelFileError ? [keep, open, other] : error.code === "cancelled" ? [again, keep] : [...shorter, keep, again, other, ...server];
     }
     const demo: Way = { label: t("way.demo"), go: () => void this.load({ kind: "embedded" }) };
-    if (choice.kind === "embedded") return [...shorter, again, open];
-    return error instanceof ModelFileError ? [demo, open] : [...shorter, again, demo, choice.kind === "file" ? open : other];
+    if (choice.kind === "embedded") return [...shorter, again, open, ...server];
+    return error instanceof ModelFileError ? [demo, open] : [...shorter, again, demo, choice.kind === "file" ? open : other, ...server];
   }
 }
 

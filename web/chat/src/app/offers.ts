@@ -1,8 +1,9 @@
 /** The models that the page offers: official checkpoints of every size. */
 
+import type { ModelShape } from "peregrine";
 import { t, type Key } from "../i18n/index.js";
-import type { Shape } from "./footprint.js";
 import type { Choice } from "./models.js";
+import { keptServer } from "./server.js";
 
 /** An official checkpoint. */
 export interface Offer {
@@ -13,7 +14,7 @@ export interface Offer {
   bytes: number;
   /** How many languages it was made for. */
   languages: number;
-  shape: Shape;
+  shape: ModelShape;
 }
 
 const LICENSE = "Falcon LLM License";
@@ -80,5 +81,6 @@ export const RECOMMENDED = OFFERS.find(({ name }) => name.includes(" 0.5B")) as 
 export function nameOf(choice: Choice): string {
   if (choice.kind === "file") return choice.file.name;
   if (choice.kind === "embedded") return t("load.demo");
+  if (choice.kind === "server") return keptServer()?.model ?? "";
   return OFFERS.find(({ model }) => model === choice.model)?.name ?? choice.model;
 }

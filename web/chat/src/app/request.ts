@@ -1,7 +1,9 @@
 /** From a branch of a chat to what the engine is asked. */
 
-import type { ChatMessage, Engine } from "peregrine";
+import type { ChatMessage } from "peregrine";
 import type { Message, Sampling } from "../store/types.js";
+import { isDevice, type Answerer } from "./engine.js";
+import { asOurs } from "./faults.js";
 import type { Settings } from "./settings.js";
 
 /** What the model reads of a message: documents come before the question. */
@@ -43,30 +45,81 @@ interface Counted {
 }
 
 /** An answer as it comes. */
-export interface Stream extends Counted, AsyncIterable<Piece> {}
+export interface Stream extends Counted, AsyncIterable<Piece> {
+  /** It ended because it might not be longer. */
+  readonly isCut: boolean;
+}
 
-const wrap = <C>(stream: Counted & AsyncIterable<C>, piece: (chunk: C) => Piece | undefined): Stream => ({
-  get usage() {
-    return stream.usage;
-  },
-  async *[Symbol.asyncIterator]() {
-    for await (const chunk of stream) {
-      const found = piece(chunk);
-      if (found) yield found;
-    }
-  },
-});
+function wrap<C extends { choices: { finish_reason: string | null }[] }>(stream: Counted & AsyncIterable<C>, piece: (chunk: C) => Piece | undefined): Stream {
+  let isCut = false;
+  return {
+    get isCut() {
+      return isCut;
+    },
+    get usage() {
+      return stream.usage;
+    },
+    async *[Symbol.asyncIterator]() {
+      for await (const chunk of stream) {
+        isCut ||= chunk.choices[0]?.finish_reason === "length";
+        const found = piece(chunk);
+        if (found) yield found;
+      }
+    },
+  };
+}
 
 /** Asks for an answer to a branch. */
-export async function startAnswer(engine: Engine, messages: ChatMessage[], settings: Settings, drop: boolean, signal: AbortSignal): Promise<Stream> {
-  const stream = await engine.chat.completions.create(
-    { ...paramsOf(settings), messages, stream: true, max_completion_tokens: settings.maxTokens, truncation: drop ? "auto" : "disabled" },
-    { signal },
-  );
-  return wrap(stream, ({ choices: [choice] }) => {
-    if (!choice || choice.delta.role) return undefined;
-    return { text: choice.delta.content ?? "", token: choice.finish_reason === null };
-  });
+export async function startAnswer(engine: Answerer, messages: ChatMessage[], settings: Settings, drop: boolean, signal: AbortSignal): Promise<Stream> {
+  const ask = async (messages: ChatMessage[], truncation: "auto" | "disabled") => {
+    const stream = await engine.chat.completions.create({ ...paramsOf(settings), messages, stream: true, max_completion_tokens: settings.maxTokens, truncation }, { signal });
+    return wrap(stream, ({ choices: [choice] }) => {
+      if (!choice || (choice.delta.role && !choice.delta.content)) return undefined;
+      return { text: choice.delta.content ?? "", token: choice.finish_reason === null };
+    });
+  };
+  if (isDevice(engine)) return ask(messages, drop ? "auto" : "disabled");
+  const whole = await ask(messages, "disabled");
+  return drop ? dropping(whole, messages, (fewer) => ask(fewer, "disabled")) : whole;
+}
+
+/** Without the oldest question and its answer; undefined where only one is left. */
+function withoutOldest(messages: readonly ChatMessage[]): ChatMessage[] | undefined {
+  const [first, next] = messages.flatMap(({ role }, i) => (role === "user" ? [i] : []));
+  return first === undefined || next === undefined ? undefined : [...messages.slice(0, first), ...messages.slice(next)];
+}
+
+/** Not every server leaves the oldest messages out: it is asked with fewer and fewer of them until they fit. */
+function dropping(whole: Stream, all: readonly ChatMessage[], ask: (messages: ChatMessage[]) => Promise<Stream>): Stream {
+  let stream = whole;
+  let messages = all;
+  return {
+    get isCut() {
+      return stream.isCut;
+    },
+    get usage() {
+      const { usage } = stream;
+      const dropped_messages = all.length - messages.length;
+      return usage && { ...usage, prompt_tokens_details: { ...usage.prompt_tokens_details, dropped_messages } };
+    },
+    async *[Symbol.asyncIterator]() {
+      let began = false;
+      for (;;) {
+        try {
+          for await (const piece of stream) {
+            began = true;
+            yield piece;
+          }
+          return;
+        } catch (error) {
+          const fewer = !began && asOurs(error).code === "context-full" ? withoutOldest(messages) : undefined;
+          if (!fewer) throw error;
+          messages = fewer;
+          stream = await ask(fewer);
+        }
+      }
+    },
+  };
 }
 
 /** A conversation in the format in which Falcon-H1 models read it. */
@@ -86,9 +139,9 @@ export function beginningsOf(branch: readonly Message[], messages: readonly Chat
  * Asks for more of an answer that was cut. The model goes on behind its last word where its format is the known one, which is checked
  * against what the engine itself makes of the conversation; else it is asked in words.
  */
-export async function continueAnswer(engine: Engine, messages: ChatMessage[], begun: string, settings: Settings, signal: AbortSignal): Promise<Stream> {
-  const { prompt_tokens: expected } = await engine.prefill(messages, { signal });
-  for (const addBos of [false, true]) {
+export async function continueAnswer(engine: Answerer, messages: ChatMessage[], begun: string, settings: Settings, signal: AbortSignal): Promise<Stream> {
+  const { prompt_tokens: expected } = isDevice(engine) ? await engine.prefill(messages, { signal }) : { prompt_tokens: -1 };
+  for (const addBos of isDevice(engine) ? [false, true] : []) {
     const before = await engine.tokenizer.encode(chatml(messages), { addBos });
     if (before.length !== expected) continue;
     const answer = await engine.tokenizer.encode(`<|im_start|>assistant\n${begun}`);

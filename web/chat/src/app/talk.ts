@@ -7,6 +7,7 @@ import type { Store } from "../store/store.js";
 import { Tree } from "../store/tree.js";
 import type { Attachment, Message } from "../store/types.js";
 import { asOurs, faultOf } from "./faults.js";
+import { hostOf } from "./engine.js";
 import { keepDraft } from "./local.js";
 import type { Models } from "./models.js";
 import { announce } from "./notices.js";
@@ -151,7 +152,7 @@ export class Talk extends OpenChat {
     }
     const instructions = this.row.value?.instructions ?? settings.value.instructions;
     const task: Task = { ...what, instructions, drop: what.drop || settings.value.whenFull === "drop" };
-    const writing = new Writing(task, engine.info.model.name);
+    const writing = new Writing(task, engine.info.model.name, hostOf(engine.info));
     batch(() => {
       this.fault.value = undefined;
       this.writing.value = writing;

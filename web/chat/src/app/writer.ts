@@ -2,6 +2,7 @@
 
 import { signal, type Signal } from "@preact/signals";
 import type { ChatMessage, Engine } from "peregrine";
+import { hostOf, isDevice, type Answerer } from "./engine.js";
 import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
 import { newId, type Conversation, type Ending, type Message } from "../store/types.js";
@@ -43,13 +44,14 @@ export class Writing {
   readonly #abort = new AbortController();
   readonly #task: Task;
 
-  constructor(task: Task, model: string) {
+  constructor(task: Task, model: string, server?: string) {
     const { chat, branch, continued } = task;
     this.#task = task;
     this.chat = chat;
     this.id = continued?.id ?? newId();
     const parent = (branch.at(-1) as Message).id;
-    this.row = signal(continued ? { ...continued, ending: "writing" } : { id: this.id, chat, parent, role: "assistant", content: "", created: Date.now(), ending: "writing", model });
+    const row: Message = continued ? { ...continued, ending: "writing" } : { id: this.id, chat, parent, role: "assistant", content: "", created: Date.now(), ending: "writing", model };
+    this.row = signal(server === undefined ? row : { ...row, server });
   }
 
   get task(): Task {
@@ -88,7 +90,7 @@ export interface Outcome {
 }
 
 /** Writes an answer. Never throws. */
-export async function write(means: Means, engine: Engine, writing: Writing): Promise<Outcome> {
+export async function write(means: Means, engine: Answerer, writing: Writing): Promise<Outcome> {
   const { store, locks } = means;
   const { row, task } = writing;
   await locks.hold(writing.id);
@@ -120,23 +122,25 @@ export async function write(means: Means, engine: Engine, writing: Writing): Pro
 }
 
 async function begin({ store, known }: Means, { row, task, id }: Writing): Promise<boolean> {
-  const { chat, parent, model } = row.value;
+  const { chat, parent, model, server } = row.value;
   if (task.continued) return store.resume(row.value, task.continued.content, known(task.chat));
-  row.value = await store.beginAnswer(chat, parent as string, model ?? "", known(task.chat), id);
+  const begun = await store.beginAnswer(chat, parent as string, model ?? "", known(task.chat), id);
+  row.value = server === undefined ? begun : { ...begun, server };
   return true;
 }
 
-async function stream(means: Means, engine: Engine, writing: Writing): Promise<Ending | undefined> {
+async function stream(means: Means, engine: Answerer, writing: Writing): Promise<Ending | undefined> {
   const { row, task, signal: stopped } = writing;
   const settings = means.settings.value;
   stopped.throwIfAborted();
-  const brought = await means.states.bring(engine, task.chat);
+  // A server has no states, and reads with the answer.
+  const brought = isDevice(engine) ? await means.states.bring(engine, task.chat) : undefined;
   stopped.throwIfAborted();
   const messages = messagesOf(task.branch, await means.store.instructions(task.chat, settings.instructions).catch(() => task.instructions));
   stopped.throwIfAborted();
   const { continued } = task;
   const reader = new Reader();
-  if (!continued) await readFirst(means, engine, writing, messages, brought, reader);
+  if (!continued && brought && isDevice(engine)) await readFirst(means, engine, writing, messages, brought, reader);
   const answer = continued
     ? await continueAnswer(engine, messages, continued.content, settings, stopped)
     : await startAnswer(engine, messages, settings, task.drop, stopped);
@@ -144,6 +148,7 @@ async function stream(means: Means, engine: Engine, writing: Writing): Promise<E
   const before = continued?.tokens ?? 0;
   try {
     for await (const { text, token } of answer) {
+      if (began === 0) mark(engine, row);
       began ||= performance.now();
       if (token) writing.tokens.value += 1;
       const spent = performance.now() - began;
@@ -164,11 +169,19 @@ async function stream(means: Means, engine: Engine, writing: Writing): Promise<E
     }
     row.value = { ...row.value, ...facts };
   }
-  void means.states.take(engine, task.chat);
-  const { usage } = answer;
-  const full = usage && usage.prompt_tokens + usage.completion_tokens >= engine.info.model.contextLength;
-  if (full) return "context";
-  return usage && usage.completion_tokens >= settings.maxTokens ? "length" : undefined;
+  const { usage, isCut } = answer;
+  if (isDevice(engine)) {
+    void means.states.take(engine, task.chat);
+    if (usage && usage.prompt_tokens + usage.completion_tokens >= engine.info.model.contextLength) return "context";
+  }
+  // Some servers count nothing.
+  return (usage ? usage.completion_tokens >= settings.maxTokens : isCut) ? "length" : undefined;
+}
+
+/** Says whose the words are: before the first of them a server may have taken over. */
+function mark(engine: Answerer, row: Signal<Message>): void {
+  const server = hostOf(engine.info);
+  if (server !== undefined) row.value = { ...row.value, server, model: engine.info.model.name };
 }
 
 /** Whether a question is the one that has been read for, or a version of it that begins in the same way. */

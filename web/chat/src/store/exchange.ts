@@ -1,10 +1,16 @@
 /** Conversations as files: what is exported, and what is read of a file that is imported. */
 
 import { treeOfList } from "./database.js";
-import { ENDINGS, type Attachment, type Chat, type Conversation, type Message } from "./types.js";
+import type { Kind, Page, ReadDocument } from "../documents/types.js";
+import { ENDINGS, type Attachment, type Chat, type Conversation, type Message, type Source } from "./types.js";
 
 /** A chat in a file of version 2. */
-type Told = Omit<Chat, "deleted"> & { messages: Omit<Message, "chat">[] };
+type Told = Omit<Chat, "deleted"> & { messages: Omit<Message, "chat">[]; sources?: Omit<Source, "chat">[] };
+
+/** A conversation with the documents of its questions. */
+export interface Exported extends Conversation {
+  sources?: readonly Source[];
+}
 
 /** Why a file cannot be read; the page has a sentence for each. */
 export class ExchangeError extends Error {
@@ -19,10 +25,12 @@ export class ExchangeError extends Error {
   }
 }
 
-/** The text of a file with these conversations, all of their branches included. */
-export function fileOf(conversations: readonly Conversation[]): string {
-  const chats = conversations.map(({ chat: { deleted: _deleted, ...chat }, messages }): Told => {
-    return { ...chat, messages: messages.map(({ chat: _chat, ...message }) => message) };
+/** The text of a file with these conversations, all of their branches and documents included. */
+export function fileOf(conversations: readonly Exported[]): string {
+  const chats = conversations.map(({ chat: { deleted: _deleted, ...chat }, messages, sources = [] }): Told => {
+    const told: Told = { ...chat, messages: messages.map(({ chat: _chat, ...message }) => message) };
+    if (sources.length > 0) told.sources = sources.map(({ id, document }) => ({ id, document }));
+    return told;
   });
   return JSON.stringify({ format: "peregrine-chats", version: 2, chats }, null, 2);
 }
@@ -40,7 +48,29 @@ function attachmentOf(value: unknown): Attachment | undefined {
   if (isTime(found.pages)) attachment.pages = found.pages;
   if (isTime(found.tokens)) attachment.tokens = found.tokens;
   if (isText(found.part)) attachment.part = found.part;
+  if (isTime(found.whole)) attachment.whole = found.whole;
   return attachment;
+}
+
+const KINDS: readonly Kind[] = ["pdf", "docx", "html", "markdown", "text", "csv", "json", "code"];
+const isKind = (value: unknown): value is Kind => (KINDS as readonly unknown[]).includes(value);
+const isPage = (value: unknown): value is Page => isTime((value as Loose | null)?.number) && isText((value as Loose).text);
+
+/** A document as it was attached. What was odd about its file has been told once. */
+function sourceOf(value: unknown, chat: string): Source | undefined {
+  const { id, document: given } = (value ?? {}) as Loose;
+  const { name, kind, language, pages, text } = (given ?? {}) as Loose;
+  if (!isText(id) || id === "" || !isText(name) || !isKind(kind) || !isText(text)) return undefined;
+  if (!isMissing(pages) && !(Array.isArray(pages) && pages.every(isPage))) return undefined;
+  const document: ReadDocument = {
+    name,
+    kind,
+    text,
+    warnings: [],
+    ...(isText(language) && { language }),
+    ...(!isMissing(pages) && { pages: (pages as Page[]).map(({ number, text }) => ({ number, text })) }),
+  };
+  return { id, chat, document };
 }
 
 function messageOf(value: unknown, chat: string): Message | undefined {
@@ -52,7 +82,7 @@ function messageOf(value: unknown, chat: string): Message | undefined {
   // Nobody writes on what comes from a file.
   if (!isMissing(ending)) message.ending = ending === "writing" ? "interrupted" : (ending as NonNullable<Message["ending"]>);
   for (const field of ["tokens", "speed", "prompt", "cached", "dropped"] as const) if (isTime(found[field])) message[field] = found[field];
-  for (const field of ["model", "facts"] as const) if (isText(found[field])) message[field] = found[field];
+  for (const field of ["model", "server", "facts"] as const) if (isText(found[field])) message[field] = found[field];
   if (!isMissing(attachments)) {
     const read = Array.isArray(attachments) ? attachments.map(attachmentOf) : [undefined];
     if (read.includes(undefined)) return undefined;
@@ -80,11 +110,12 @@ function isTree(messages: readonly Message[]): boolean {
 /** A conversation of a file; `linear` where it is a list without ids, as version 1 wrote it. */
 export interface Imported extends Conversation {
   linear: boolean;
+  sources: Source[];
 }
 
 function conversationOf(value: unknown, version: number): Imported | undefined {
   const found = (value ?? {}) as Loose;
-  const { id, title, created, updated, head, named, pinned, instructions, messages: list } = found;
+  const { id, title, created, updated, head, named, pinned, instructions, messages: list, sources: documents } = found;
   if (!isText(id) || id === "" || !isText(title) || !isTime(created) || !isTime(updated) || !Array.isArray(list)) return undefined;
   const chat: Chat = { id, title, created, updated, head: null };
   if (version === 1) {
@@ -94,15 +125,17 @@ function conversationOf(value: unknown, version: number): Imported | undefined {
     const tree = treeOfList(id, created, said as never);
     chat.head = tree.messages.at(-1)?.id ?? null;
     if (tree.instructions !== undefined) chat.instructions = tree.instructions;
-    return { chat, messages: tree.messages, linear: true };
+    return { chat, messages: tree.messages, linear: true, sources: [] };
   }
   const messages = list.map((one) => messageOf(one, id));
   if (messages.includes(undefined) || !isTree(messages as Message[])) return undefined;
+  const sources = isMissing(documents) ? [] : Array.isArray(documents) ? documents.map((one) => sourceOf(one, id)) : [undefined];
+  if (sources.includes(undefined)) return undefined;
   if (isText(head)) chat.head = head;
   if (named === true) chat.named = true;
   if (pinned === true) chat.pinned = true;
   if (isText(instructions)) chat.instructions = instructions;
-  return { chat, messages: messages as Message[], linear: false };
+  return { chat, messages: messages as Message[], linear: false, sources: sources as Source[] };
 }
 
 /** The conversations of an exported file. @throws ExchangeError */

@@ -65,6 +65,18 @@ async function makeRoom(db: Database): Promise<void> {
   await db.states.bulkDelete(goes.map(({ id }) => id));
 }
 
+/** Writes something. On a full disk, what the engine had read of conversations goes first: that can be read again. @throws what the database throws */
+export async function withRoom<T>(db: Database, write: () => Promise<T>): Promise<T> {
+  try {
+    return await write();
+  } catch (error) {
+    const { name, inner } = error as { name?: string; inner?: { name?: string } };
+    if (![name, inner?.name].includes("QuotaExceededError") || (await db.states.count()) === 0) throw error;
+    await db.states.clear();
+    return write();
+  }
+}
+
 /** Forgets it. */
 export async function forgetState(db: Database, id: string): Promise<void> {
   await db.states.delete(id);

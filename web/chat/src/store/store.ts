@@ -5,9 +5,9 @@
 
 import { liveQuery, type Observable } from "dexie";
 import type { Database } from "./database.js";
-import type { Imported } from "./exchange.js";
-import { missingFrom, type ImportReport } from "./merge.js";
-import { leaveDocuments } from "./states.js";
+import type { Exported, Imported } from "./exchange.js";
+import { importInto, type ImportReport } from "./merge.js";
+import { leaveDocuments, withRoom } from "./states.js";
 import { Tree } from "./tree.js";
 import { newId, titleOf, type Attachment, type Chat, type Conversation, type Ending, type Message } from "./types.js";
 
@@ -72,24 +72,21 @@ export class Store {
     return (await this.db.gone.get(id)) !== undefined;
   }
 
+  /** A chat with all that belongs to it, for a file. */
+  async whole(id: string): Promise<Exported | undefined> {
+    const found = await this.conversation(id);
+    return found && { ...found, sources: await this.db.sources.where("chat").equals(id).toArray() };
+  }
+
   /** Everything, for a file. */
-  async everything(): Promise<Conversation[]> {
-    const found = await Promise.all((await this.chats()).map(({ id }) => this.conversation(id)));
+  async everything(): Promise<Exported[]> {
+    const found = await Promise.all((await this.chats()).map(({ id }) => this.whole(id)));
     return found.filter((conversation) => conversation !== undefined);
   }
 
-  /** On a full disk, what the engine had read of conversations goes first: that can be read again. */
-  async #write<T>(act: () => Promise<T>): Promise<T> {
+  #write<T>(act: () => Promise<T>): Promise<T> {
     const { db } = this;
-    const write = () => db.transaction("rw", db.chats, db.messages, db.gone, act);
-    try {
-      return await write();
-    } catch (error) {
-      const { name, inner } = error as { name?: string; inner?: { name?: string } };
-      if (![name, inner?.name].includes("QuotaExceededError") || (await db.states.count()) === 0) throw error;
-      await db.states.clear();
-      return write();
-    }
+    return withRoom(db, () => db.transaction("rw", db.chats, db.messages, db.gone, db.sources, act));
   }
 
   /** Puts back what the browser has lost of a conversation; what is there stays as it is. */
@@ -250,30 +247,7 @@ export class Store {
 
   /** Joins the conversations of a file with what is here. */
   async import(file: readonly Imported[]): Promise<ImportReport> {
-    return this.#write(async () => {
-      const report: ImportReport = { added: 0, merged: 0, messages: 0, unchanged: 0 };
-      for (const coming of file) {
-        const { id } = coming.chat;
-        const here = await this.db.chats.get(id);
-        const messages = await this.db.messages.where("chat").equals(id).toArray();
-        const ids = await this.db.messages.bulkGet(coming.messages.map((message) => message.id));
-        const taken = new Set(ids.filter((message) => message && message.chat !== id).map((message) => (message as Message).id));
-        const missing = missingFrom({ chat: here ?? coming.chat, messages }, coming, taken);
-        await this.db.messages.bulkAdd(missing);
-        await this.db.gone.delete(id);
-        if (!here) {
-          await this.db.chats.add(coming.chat);
-          report.added += 1;
-        } else {
-          const what: Partial<Chat> = { updated: Math.max(here.updated, coming.chat.updated), deleted: undefined };
-          if (here.instructions === undefined && coming.chat.instructions !== undefined) what.instructions = coming.chat.instructions;
-          await this.db.chats.update(id, what);
-          report.messages += missing.length;
-          report[missing.length > 0 ? "merged" : "unchanged"] += 1;
-        }
-      }
-      return report;
-    });
+    return this.#write(() => importInto(this.db, file));
   }
 
   /** Chats with this text in their title or one of their messages, and the piece around it. */

@@ -22,6 +22,8 @@ export interface Facts {
   dropped?: number;
   /** Name of the model. */
   model?: string;
+  /** Host of the server that answered; missing where the device did. */
+  server?: string;
   /** Small print of an older version of this page, as it was written. */
   facts?: string;
 }

@@ -4,6 +4,7 @@ import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { LONG_PASTE, type Pending } from "../app/documents.js";
+import { hostOf } from "../app/engine.js";
 import type { DraftDocument } from "../store/types.js";
 import { keepDraft, redrawn } from "../app/local.js";
 import { announce, tell } from "../app/notices.js";
@@ -14,7 +15,9 @@ import { composes } from "./parts.js";
 /** How full the context is. */
 function Ring() {
   const { models, talk, settings } = useApp();
-  const all = models.engine.value?.info.model.contextLength;
+  const info = models.where.value;
+  // A server does not say how much it remembers.
+  const all = info?.where === "server" ? undefined : info?.model.contextLength;
   const answer = talk.branch.value.findLast(({ prompt }) => prompt !== undefined);
   if (!all || !answer) return null;
   const used = Math.min(all, (answer.prompt ?? 0) + (answer.tokens ?? 0));
@@ -110,6 +113,7 @@ export function Composer() {
   const writing = talk.writing.value;
   const canSend = models.engine.value !== undefined || models.loading.value !== undefined;
   const ready = models.engine.value !== undefined;
+  const host = hostOf(models.where.value);
 
   /** The height follows the text; CSS sets the limit. */
   const changed = () => {
@@ -245,7 +249,9 @@ export function Composer() {
       <p class="hint column" id="hint">
         <Ring />
         <Speed />
-        <span id="hint-model">{t(models.choice.value.kind === "embedded" ? "composer.demo" : "composer.mistakes")}</span>{" "}
+        <span id="hint-model" class={host && "to-server"}>
+          {host ? t("server.hint", { host }) : t(models.choice.value.kind === "embedded" ? "composer.demo" : "composer.mistakes")}
+        </span>{" "}
         <span class="keys">{t("composer.keys")}</span>
       </p>
     </footer>

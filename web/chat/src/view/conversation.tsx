@@ -4,6 +4,7 @@ import { useSignal } from "@preact/signals";
 import { listModels } from "peregrine";
 import { useCallback, useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
+import { hostOf } from "../app/engine.js";
 import { needOf } from "../app/footprint.js";
 import { RECOMMENDED } from "../app/offers.js";
 import { bytes, t, type Key } from "../i18n/index.js";
@@ -16,13 +17,13 @@ import { Unanswered } from "./unanswered.js";
 /** What a first visit is told where a real GPU is: the demo is a demo, and this is a model for that GPU. */
 function Recommended() {
   const app = useApp();
-  const info = app.models.engine.value?.info;
+  const info = app.models.where.value;
   const { memoryLimit, contextLength, kvType } = app.settings.value;
   const { name, model, bytes: size, shape } = RECOMMENDED;
   const need = needOf(shape, contextLength, kvType);
   // What is on its way, or waits, needs no recommendation.
   const busy = app.models.loading.value ?? app.models.paused.value;
-  if (app.models.choice.value.kind !== "embedded" || info?.device.software !== false || busy) return null;
+  if (app.models.choice.value.kind !== "embedded" || !info || info.where === "server" || info.device.software !== false || busy) return null;
   if (memoryLimit !== null && need.first > memoryLimit * 1e9) return null;
   const get = async () => {
     const here = (await listModels().catch(() => [])).some((one) => one.model === model && one.complete);
@@ -48,6 +49,7 @@ function Recommended() {
 
 function Welcome({ hidden }: { hidden: boolean }) {
   const app = useApp();
+  const host = hostOf(app.models.where.value);
   const suggestions: Key[] = ["welcome.suggestion1", "welcome.suggestion2", "welcome.suggestion3", "welcome.suggestion4"];
   const ask = (text: string) => {
     focusPage();
@@ -56,12 +58,12 @@ function Welcome({ hidden }: { hidden: boolean }) {
   return (
     <section id="welcome" aria-labelledby="welcome-title" hidden={hidden}>
       <h1 id="welcome-title">
-        {t("welcome.title")
+        {t(host ? "server.welcome" : "welcome.title")
           .split("\n")
           .map((line, i) => [i > 0 && <br key={line} />, line])}
       </h1>
-      <p class="lead">{t("welcome.lead")}</p>
-      <p class="toy" id="toy-note" hidden={app.models.choice.value.kind !== "embedded"}>
+      <p class="lead">{host ? t("server.hint", { host }) : t("welcome.lead")}</p>
+      <p class="toy" id="toy-note" hidden={app.models.choice.value.kind !== "embedded" || host !== undefined}>
         {t("welcome.demo")} <strong>{t("welcome.demoNot")}</strong> {t("welcome.demoRest")}{" "}
         <button type="button" class="link" id="open-models" onClick={() => (app.dialog.value = "models")}>
           {t("welcome.choose")}

@@ -1,13 +1,15 @@
 /** The bar at the top. */
 
 import { useApp } from "../app/app.js";
+import { hostOf } from "../app/engine.js";
 import { t } from "../i18n/index.js";
 import { Bird, Icon, SettingsIcon, ThemeIcon } from "./icons.js";
 import { focusPage } from "./parts.js";
 
 export function Header() {
   const app = useApp();
-  const info = app.models.engine.value?.info;
+  const info = app.models.where.value;
+  const host = hostOf(info);
   const { settings } = app;
   const switchTheme = () => {
     const { theme } = settings.value;
@@ -27,12 +29,12 @@ export function Header() {
         <Bird />
         <span>Peregrine</span>
       </div>
-      <button type="button" class="chip" id="model-chip" aria-haspopup="dialog" onClick={() => (app.dialog.value = "models")}>
+      <button type="button" class={host ? "chip to-server" : "chip"} id="model-chip" aria-haspopup="dialog" onClick={() => (app.dialog.value = "models")}>
         <span class="chip-model" id="chip-model" dir="auto">
           {info?.model.name ?? t("app.noModel")}
         </span>
         <span class="chip-device" id="chip-device">
-          {info?.device.name}
+          {info?.where === "server" ? t("server.at", { host }) : info?.device.name}
         </span>
       </button>
       <div class="actions">

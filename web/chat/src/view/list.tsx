@@ -2,7 +2,6 @@
 
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { importChats, saveAll, saveChat } from "../app/files.js";
 import { tell } from "../app/notices.js";
 import { useApp, type App } from "../app/app.js";
 import { language, t } from "../i18n/index.js";
@@ -112,8 +111,8 @@ function Row({ chat, message, wanted, hide }: Found & { wanted: string; hide: ()
         app.dialog.value = "instructions";
       },
     },
-    { label: t("list.saveMarkdown"), go: () => void app.store.then((store) => saveChat(store, chat.id, "md")) },
-    { label: t("list.saveJson"), go: () => void app.store.then((store) => saveChat(store, chat.id, "json")) },
+    { label: t("list.saveMarkdown"), go: () => void app.withFiles((files, store) => files.saveChat(store, chat.id, "md")) },
+    { label: t("list.saveJson"), go: () => void app.withFiles((files, store) => files.saveChat(store, chat.id, "json")) },
     // Only what is on the page can be printed.
     ...(current ? [{ label: t("list.print"), go: () => setTimeout(print) }] : []),
     {
@@ -170,7 +169,7 @@ export function ChatList() {
   };
   const bring = (input: HTMLInputElement) => {
     const [file] = input.files ?? [];
-    if (file) void app.store.then((store) => importChats(store, file));
+    if (file) void app.withFiles((files, store) => files.importChats(store, file));
     input.value = "";
   };
   return (
@@ -217,7 +216,7 @@ export function ChatList() {
         </button>
       )}
       <div class="buttons">
-        <button type="button" class="small" id="save-all" disabled={!all?.length} onClick={() => void app.store.then(saveAll)}>
+        <button type="button" class="small" id="save-all" disabled={!all?.length} onClick={() => void app.withFiles((files, store) => files.saveAll(store))}>
           {t("list.exportAll")}
         </button>
         <button type="button" class="small" id="bring-back" onClick={() => chooser.current?.click()}>

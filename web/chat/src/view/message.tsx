@@ -181,6 +181,7 @@ function Answer({ message, versions, last, mine, busy, documents }: MessageProps
   return (
     <article class={writing ? "assistant writing" : "assistant"}>
       <h2 class="hidden-visually">{`${t("talk.model")}:`}</h2>
+      {message.server !== undefined && <p class="from-server">{t("server.from", { host: message.server })}</p>}
       {writing && content.trim() === "" ? <Thinking mine={mine} /> : <Markdown text={content} live={writing} />}
       {writing && !mine && <p class="elsewhere">{t("talk.elsewhere")}</p>}
       {!writing && (

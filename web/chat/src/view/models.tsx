@@ -4,13 +4,14 @@ import { useSignal } from "@preact/signals";
 import { deleteModel, listModels, persist, storageEstimate, type StoredModel } from "peregrine";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
-import { asOurs, faultOf } from "../app/faults.js";
+import { asOurs, faultOf, titleOf } from "../app/faults.js";
 import { needOf } from "../app/footprint.js";
 import { isSame, type Choice } from "../app/models.js";
 import { license, OFFERS, RECOMMENDED, type Offer } from "../app/offers.js";
 import { bytes, number, parameters, t } from "../i18n/index.js";
+import { useLive } from "./live.js";
 import { HeaderCheck, needWords, verdictOf } from "./need.js";
-import { Dialog } from "./parts.js";
+import { ServerSection } from "./server.js";
 
 /** Bytes from which a download is asked about first. */
 const BIG = 200e6;
@@ -35,8 +36,15 @@ function outlook(size: number): string {
 
 function Facts() {
   const { models } = useApp();
-  const info = models.engine.value?.info;
-  const rows: [string, string][] = info
+  const found = models.where.value;
+  const server = found?.where === "server" ? found : undefined;
+  const info = found?.where === "server" ? undefined : found;
+  const rows: [string, string][] = server
+    ? [
+        [t("models.name"), server.model.name],
+        [t("models.runsOn"), server.address],
+      ]
+    : info
     ? [
         [t("models.name"), info.model.name],
         [t("models.size"), t("models.sizeIs", { parameters: parameters(info.model.parameters), bytes: bytes(info.model.bytes) })],
@@ -47,6 +55,7 @@ function Facts() {
       ]
     : [[t("models.name"), t("models.none")]];
   const notes = [
+    server?.error && `${titleOf(server.error, "load")} ${server.error.message}`,
     info?.device.software && t("models.software"),
     info?.device.why.selfCheck?.startsWith("not used") && t("models.wrongWays"),
     models.choice.value.kind === "remote" && info && !info.storage.kept && t("models.notStored", { why: info.storage.why }),
@@ -215,7 +224,7 @@ interface Storage {
   persisted: boolean;
 }
 
-function Sheet() {
+export function ModelsSheet() {
   const app = useApp();
   const field = useRef<HTMLInputElement>(null);
   const stored = useSignal<readonly StoredModel[]>([]);
@@ -252,8 +261,10 @@ function Sheet() {
     else load({ kind: "remote", model });
   };
   const { value: asked } = asking;
-  const info = app.models.engine.value?.info;
+  const info = app.models.where.value;
+  const isHardware = info !== undefined && info.where !== "server" && info.device.software === false;
   const kept = storage.value;
+  const read = useLive(async ({ db }) => (await db.states.toArray()).reduce((sum, { state }) => sum + state.size, 0)) ?? 0;
   if (asked) {
     const room = kept && kept.quota > 0 ? kept.quota - kept.usage : undefined;
     return <Ask offer={asked} room={room} answer={(yes) => (yes ? load({ kind: "remote", model: asked.model }) : (asking.value = undefined))} />;
@@ -266,7 +277,7 @@ function Sheet() {
         <ul class="models" id="offers">
           <Row name={t("models.demo")} facts={[t("models.demoAbout")]} choice={{ kind: "embedded" }} verb={t("models.use")} choose={choose} />
           {OFFERS.map((offer) => (
-            <OfferRow key={offer.model} offer={offer} stored={stored.value} recommended={offer === RECOMMENDED && info?.device.software === false} choose={choose} />
+            <OfferRow key={offer.model} offer={offer} stored={stored.value} recommended={offer === RECOMMENDED && isHardware} choose={choose} />
           ))}
         </ul>
         <p class="help">{t("models.official")}</p>
@@ -289,6 +300,7 @@ function Sheet() {
           </button>
         </div>
         <p class="help">{t("models.drop")}</p>
+        <ServerSection />
       </section>
       {stored.value.length > 0 && (
         <section id="stored-part" aria-labelledby="stored-title">
@@ -301,7 +313,7 @@ function Sheet() {
         </section>
       )}
       <p class="help" id="storage">
-        {kept && `${t("models.storage", { usage: bytes(kept.usage) })} ${t(kept.persisted ? "models.kept" : "models.notKept")}`}
+        {kept && [t("models.storage", { usage: bytes(kept.usage) }), read > 0 && t("models.states", { bytes: bytes(read) }), t(kept.persisted ? "models.kept" : "models.notKept")].filter(Boolean).join(" ")}
       </p>
       {kept?.persisted === false && (
         <button type="button" class="plain" id="keep" onClick={() => void persist().then((granted) => changed(t(granted ? "models.keeps" : "models.keepsNot")))}>
@@ -314,9 +326,3 @@ function Sheet() {
     </>
   );
 }
-
-export const ModelsDialog = () => (
-  <Dialog name="models" title={t("models.title")} close={t("models.close")}>
-    <Sheet />
-  </Dialog>
-);

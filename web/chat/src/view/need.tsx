@@ -1,11 +1,11 @@
 /** What a model needs on the GPU, in words, and whether that is allowed. */
 
 import { useSignal } from "@preact/signals";
+import { longestContext, readNeeds, type ModelShape } from "peregrine";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { asOurs, titleOf } from "../app/faults.js";
-import { longestWithin, type Need, type Shape } from "../app/footprint.js";
-import { readHeader, type Header } from "../app/header.js";
+import type { Need } from "../app/footprint.js";
 import type { Settings } from "../app/settings.js";
 import { bytes, number, t } from "../i18n/index.js";
 
@@ -13,20 +13,20 @@ import { bytes, number, t } from "../i18n/index.js";
 export const needWords = ({ first, full, tokens }: Need): string => t("models.needs", { first: bytes(first), full: bytes(full), tokens: number(tokens) });
 
 /** Whether it fits what the person allows; nothing where there is no limit: of a GPU's memory browsers say nothing. */
-export function verdictOf(shape: Shape | undefined, { first, full }: Need, { memoryLimit, kvType }: Settings): string {
+export function verdictOf(shape: ModelShape | undefined, { first, full }: Need, { memoryLimit, kvType }: Settings): string {
   if (memoryLimit === null) return "";
   const limit = memoryLimit * 1e9;
   if (full <= limit) return t("models.fits");
   if (first > limit) return t("models.fitsNot", { limit: bytes(limit) });
   if (!shape) return t("models.fitsShorter");
-  return t("models.fitsUpTo", { tokens: number(longestWithin(shape, limit, kvType)) });
+  return t("models.fitsUpTo", { tokens: number(longestContext(shape, limit, kvType)) });
 }
 
 /** Reads a file's header before the file, and tells what it says: at once, or when it is asked for. */
 export function HeaderCheck({ model, begin }: { model: string; begin: boolean }) {
   const { settings } = useApp();
   const busy = useSignal(false);
-  const found = useSignal<Header | undefined>(undefined);
+  const found = useSignal<(Need & { bytes: number }) | undefined>(undefined);
   const problem = useSignal("");
   const abort = useRef<AbortController | undefined>(undefined);
   const read = async () => {
@@ -35,7 +35,9 @@ export function HeaderCheck({ model, begin }: { model: string; begin: boolean })
     problem.value = "";
     const { signal } = (abort.current = new AbortController());
     try {
-      found.value = await readHeader(model, settings.value, signal);
+      const { contextLength, kvType } = settings.value;
+      const { bytes, contextLength: tokens, first, full } = await readNeeds({ model, kvType, signal, ...(contextLength !== null && { contextLength }) });
+      found.value = { bytes, tokens, first, full };
     } catch (error) {
       if (!signal.aborted) problem.value = t("models.headerFailed", { why: titleOf(asOurs(error), "load") });
     } finally {

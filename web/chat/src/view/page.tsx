@@ -7,12 +7,10 @@ import { holdNotice, notice } from "../app/notices.js";
 import { t } from "../i18n/index.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
-import { InstructionsDialog, KeysDialog, TrashDialog } from "./dialogs.js";
+import { Dialogs } from "./dialogs.js";
 import { Header } from "./header.js";
 import { ChatList } from "./list.js";
-import { ModelsDialog } from "./models.js";
 import { Icon } from "./icons.js";
-import { SettingsDialog } from "./settings.js";
 import { composes, focusPage } from "./parts.js";
 
 function Toast() {
@@ -132,11 +130,7 @@ export function Root({ app }: { app: App }) {
       <ChatList />
       <Conversation />
       <Composer />
-      <SettingsDialog />
-      <ModelsDialog />
-      <InstructionsDialog />
-      <TrashDialog />
-      <KeysDialog />
+      <Dialogs />
       <input type="file" id="file" accept=".gguf" hidden aria-label={t("models.file")} ref={chooser} onChange={(event) => choose(event.currentTarget)} />
       <Toast />
       <Drop app={app} />

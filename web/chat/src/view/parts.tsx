@@ -7,6 +7,7 @@ import { t } from "../i18n/index.js";
 import { announce } from "../app/notices.js";
 import { useApp, type DialogName } from "../app/app.js";
 import { Icon } from "./icons.js";
+import { later } from "./later.js";
 
 /** Whether an input method composes a character: then Enter chooses it. Safari ends that before it tells of the key. */
 export const composes = (event: KeyboardEvent): boolean => event.isComposing || event.keyCode === 229;
@@ -55,47 +56,15 @@ export interface MenuItem {
   danger?: boolean;
 }
 
-/** A button with a menu: arrow keys, Home, End, the first letter, Escape. */
+const OpenMenu = later(async () => (await import("./menu.js")).OpenMenu);
+
+/** A button with a menu, whose code comes when somebody is near it. */
 export function Menu({ label, items }: { label: string; items: () => MenuItem[] }) {
   const open = useSignal(false);
   const button = useRef<HTMLButtonElement>(null);
-  const list = useRef<HTMLDivElement>(null);
-  const lines = () => [...(list.current?.querySelectorAll<HTMLElement>("[role=menuitem]") ?? [])];
-
-  useLayoutEffect(() => {
-    const [menu, by] = [list.current, button.current];
-    if (!open.value || !menu || !by) return;
-    menu.showPopover();
-    const { left, right, top, bottom } = by.getBoundingClientRect();
-    const { offsetWidth, offsetHeight } = menu;
-    const start = document.documentElement.dir === "rtl" ? left : right - offsetWidth;
-    menu.style.left = `${Math.max(4, Math.min(start, innerWidth - offsetWidth - 4))}px`;
-    menu.style.top = `${Math.max(4, bottom + offsetHeight > innerHeight - 4 ? top - offsetHeight : bottom)}px`;
-    lines()[0]?.focus();
-  }, [open.value]);
-
   const close = (focus: boolean) => {
-    if (list.current?.matches(":popover-open")) list.current.hidePopover();
     open.value = false;
     if (focus) button.current?.focus();
-  };
-  const onKeyDown = (event: KeyboardEvent) => {
-    const all = lines();
-    const at = all.indexOf(document.activeElement as HTMLElement);
-    const to = (index: number) => all.at(index % all.length)?.focus();
-    if (event.key === "ArrowDown") to(at + 1);
-    else if (event.key === "ArrowUp") to(at - 1);
-    else if (event.key === "Home") to(0);
-    else if (event.key === "End") to(-1);
-    else if (event.key === "Escape") close(true);
-    else if (event.key === "Tab") return close(true);
-    else if (event.key.length === 1 && event.key !== " ") {
-      const letter = event.key.toLocaleLowerCase();
-      const order = [...all.slice(at + 1), ...all.slice(0, at + 1)];
-      order.find((line) => line.textContent?.toLocaleLowerCase().startsWith(letter))?.focus();
-    } else return;
-    event.preventDefault();
-    event.stopPropagation();
   };
   return (
     <>
@@ -106,30 +75,14 @@ export function Menu({ label, items }: { label: string; items: () => MenuItem[] 
         aria-label={label}
         aria-haspopup="menu"
         aria-expanded={open.value}
-        onClick={() => (open.value ? close(true) : (open.value = true))}
+        onPointerEnter={() => void OpenMenu.load()}
+        onFocus={() => void OpenMenu.load()}
+        onClick={() => (open.value = !open.value)}
         onKeyDown={(event) => event.key === "ArrowDown" && (event.preventDefault(), (open.value = true))}
       >
         ⋯
       </button>
-      {open.value && (
-        <div class="menu" role="menu" popover="auto" aria-label={label} ref={list} onKeyDown={onKeyDown} onToggle={(event) => event.newState === "closed" && event.currentTarget === list.current && (open.value = false)}>
-          {items().map(({ label, go, danger }) => (
-            <button
-              key={label}
-              type="button"
-              role="menuitem"
-              tabIndex={-1}
-              class={danger ? "danger" : undefined}
-              onClick={() => {
-                close(true);
-                go();
-              }}
-            >
-              {label}
-            </button>
-          ))}
-        </div>
-      )}
+      {open.value && <OpenMenu label={label} items={items} button={button} close={close} />}
     </>
   );
 }

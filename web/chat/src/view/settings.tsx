@@ -2,8 +2,10 @@
 
 import { PRESETS, RANGES, SAMPLING, within, type Settings } from "../app/settings.js";
 import { useApp } from "../app/app.js";
-import { LANGUAGES, number, t, type Key } from "../i18n/index.js";
-import { Dialog } from "./parts.js";
+import { needOf } from "../app/footprint.js";
+import { OFFERS } from "../app/offers.js";
+import { bytes, LANGUAGES, number, t, type Key } from "../i18n/index.js";
+import { needWords } from "./need.js";
 
 type NumberField = keyof typeof RANGES;
 
@@ -123,6 +125,21 @@ function Answers() {
   );
 }
 
+/** What the chosen context costs, of the model in use. */
+function Cost() {
+  const { models, settings } = useApp();
+  const { contextLength, kvType } = settings.value;
+  const { choice, where } = models;
+  const offer = OFFERS.find(({ model }) => choice.value.kind === "remote" && model === choice.value.model);
+  const info = where.value;
+  const loaded = info && info.where !== "server" ? `${info.model.name}: ${t("models.memoryIs", { needed: bytes(info.memory.needed) })}` : "";
+  return (
+    <p class="help" id="context-cost">
+      {offer ? `${offer.name}: ${needWords(needOf(offer.shape, contextLength, kvType))}` : loaded}
+    </p>
+  );
+}
+
 function Memory() {
   const app = useApp();
   return (
@@ -133,6 +150,7 @@ function Memory() {
       <details class="further">
         <summary>{t("settings.contextLength")}</summary>
         <Field field="contextLength" step={1} optional />
+        <Cost />
         <Field field="memoryLimit" step={0.1} optional />
         <p class="row">{t("settings.kvType")}</p>
         <Segments field="kvType" values={["f16", "q8"]} />
@@ -152,11 +170,11 @@ function Memory() {
   );
 }
 
-export function SettingsDialog() {
+export function SettingsSheet() {
   const { settings } = useApp();
   const { instructions } = settings.value;
   return (
-    <Dialog name="settings" title={t("settings.title")} close={t("settings.close")}>
+    <>
       <Answers />
       <fieldset>
         <legend id="instructions-legend">{t("settings.instructions")}</legend>
@@ -195,6 +213,6 @@ export function SettingsDialog() {
           </label>
         )}
       </fieldset>
-    </Dialog>
+    </>
   );
 }

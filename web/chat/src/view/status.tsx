@@ -3,8 +3,9 @@
 import { useComputed, useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { useApp } from "../app/app.js";
-import type { Fault } from "../app/faults.js";
-import type { Loading } from "../app/models.js";
+import { hostOf } from "../app/engine.js";
+import { titleOf, type Fault } from "../app/faults.js";
+import type { Consent, Loading } from "../app/models.js";
 import { announce } from "../app/notices.js";
 import { nameOf } from "../app/offers.js";
 import type { Paused } from "../app/paused.js";
@@ -81,6 +82,37 @@ function PausedCard({ paused }: { paused: Paused }) {
   );
 }
 
+/** Before anything is sent to a server that the person has named: may it be asked? */
+function ConsentCard({ consent: { info, answer } }: { consent: Consent }) {
+  const host = hostOf(info);
+  const title = t("server.may", { host });
+  const why = info.error ? titleOf(info.error, "load") : "";
+  useEffect(() => announce(`${title} ${why}`), [title]);
+  const choose = (yes: boolean) => () => {
+    answer(yes);
+    focusPage();
+  };
+  return (
+    <section id="status" class="consent">
+      <h2>{title}</h2>
+      <p>
+        {why} {t("server.mayWhy", { host })}
+      </p>
+      <p class="detail" dir="ltr" tabIndex={0}>
+        {info.address} · {info.model.name}
+      </p>
+      <div class="buttons">
+        <button type="button" class="primary" id="let-server" onClick={choose(true)}>
+          {t("server.yes")}
+        </button>
+        <button type="button" class="plain" onClick={choose(false)}>
+          {t("server.no")}
+        </button>
+      </div>
+    </section>
+  );
+}
+
 function FaultCard({ fault }: { fault: Fault }) {
   useEffect(() => announce(`${fault.title} ${fault.advice}`), [fault]);
   return (
@@ -106,10 +138,11 @@ function FaultCard({ fault }: { fault: Fault }) {
 /** One card at a time: what stands in the way comes before what is going on. */
 export function Status({ reveal }: { reveal: () => void }) {
   const { models, talk } = useApp();
-  const card = useComputed(() => models.fault.value ?? talk.fault.value ?? models.loading.value?.choice ?? models.paused.value);
+  const card = useComputed(() => models.consent.value ?? models.fault.value ?? talk.fault.value ?? models.loading.value?.choice ?? models.paused.value);
   useSignalEffect(() => {
     if (card.value) reveal();
   });
+  if (models.consent.value) return <ConsentCard consent={models.consent.value} />;
   const fault = models.fault.value ?? talk.fault.value;
   if (fault) return <FaultCard fault={fault} />;
   if (models.loading.value) return <LoadingCard loading={models.loading.value} />;

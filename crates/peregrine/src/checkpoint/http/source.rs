@@ -4,8 +4,9 @@ use std::io::Read;
 use std::rc::Rc;
 
 use super::{HttpClient, HttpOptions};
+use crate::checkpoint::LocalFuture;
 use crate::checkpoint::source::{Source, check_range};
-use crate::{Error, LocalFuture, Result};
+use crate::{Error, Result};
 
 /// A file on a web server that answers range requests.
 pub struct HttpSource {

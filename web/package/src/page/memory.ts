@@ -1,0 +1,94 @@
+/** What a model needs on the GPU, before it is there. */
+
+import { createEngine, type EngineOptions } from "./create.js";
+import { makeError, OutOfMemoryError, type MemoryFit } from "../errors.js";
+
+/** A model's shape, as far as it decides about memory. */
+export interface ModelShape {
+  /** Bytes of weights, activations and SSM states: all but keys and values. */
+  base: number;
+  /** Layers with attention. */
+  layers: number;
+  /** Values of a key, or of a value, of one position in a layer. */
+  width: number;
+  /** Tokens of the longest conversation that the model was made for. */
+  context: number;
+}
+
+type KvType = NonNullable<EngineOptions["kvType"]>;
+
+/** Positions whose keys and values lie together. */
+const PAGE = 128;
+/** Pages that there are from the beginning. */
+const FIRST = 2;
+/** Values that share a scale when they are kept in 8 bits, which has 4 bytes. */
+const BLOCK = 32;
+
+const ROWS: Record<KvType, (width: number) => number> = {
+  f32: (width) => 4 * width,
+  f16: (width) => 2 * width,
+  q8: (width) => (width / BLOCK) * (BLOCK + 4),
+};
+
+/** Bytes on the GPU with a conversation of so many tokens, snapshots not counted: what `memoryBudget` is compared with. */
+export function memoryNeeded({ base, layers, width }: ModelShape, tokens: number, kvType: KvType = "f16"): number {
+  const pages = Math.ceil(tokens / PAGE);
+  // It grows by doubling, and what was there lies beside it while it does.
+  const before = pages < 2 ? 0 : 2 ** Math.floor(Math.log2(pages - 1));
+  return base + layers * (pages + (before < FIRST ? 0 : before)) * 2 * PAGE * ROWS[kvType](width);
+}
+
+/** Tokens of the longest conversation for which so many bytes are enough; 0: none. */
+export function longestContext(shape: ModelShape, bytes: number, kvType: KvType = "f16"): number {
+  let [fits, over] = [0, shape.context + 1];
+  while (over - fits > 1) {
+    const middle = Math.floor((fits + over) / 2);
+    if (memoryNeeded(shape, middle, kvType) <= bytes) fits = middle;
+    else over = middle;
+  }
+  return fits;
+}
+
+/** What {@link readNeeds} tells. */
+export interface ModelNeeds {
+  /** Bytes of the file; 0: the server does not say. */
+  bytes: number;
+  /** Tokens that a conversation may have. */
+  contextLength: number;
+  /** Bytes on the GPU when a conversation begins. */
+  first: number;
+  /** Bytes on the GPU when the context is full, snapshots not counted. */
+  full: number;
+}
+
+/** What {@link readNeeds} takes: the model, how it is had, and the options that decide about memory. */
+export type NeedsOptions = Pick<EngineOptions, "model" | "hub" | "contextLength" | "kvType" | "signal" | "wasmUrl" | "logLevel" | "logger">;
+
+/**
+ * What a model needs, by its header: no more than the first bytes of its file are read, and nothing is kept.
+ * @throws as `createEngine`
+ */
+export async function readNeeds(options: NeedsOptions): Promise<ModelNeeds> {
+  let bytes = 0;
+  const ask = async (contextLength: number | undefined): Promise<MemoryFit> => {
+    try {
+      const engine = await createEngine({
+        ...options,
+        ...(contextLength === undefined ? {} : { contextLength }),
+        cache: false,
+        snapshotBytes: 0,
+        // Nothing fits: what would be needed is told before the first weight is read.
+        memoryBudget: 1,
+        onProgress: (progress) => void (progress.phase === "download" && (bytes = progress.total)),
+      });
+      await engine.dispose();
+    } catch (error) {
+      if (error instanceof OutOfMemoryError && error.fit) return error.fit;
+      throw error;
+    }
+    throw makeError("internal", "a model fitted into one byte");
+  };
+  const { needed: full, contextLength } = await ask(options.contextLength);
+  const { needed: first } = await ask(Math.min(FIRST * PAGE, contextLength));
+  return { bytes, contextLength, first, full };
+}
