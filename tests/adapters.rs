@@ -12,7 +12,7 @@ use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::reference::model::Model;
 use peregrine::session::{Engine, Session};
-use peregrine_tests::{Golden, assert_close, checkpoint, exact, golden_path, gpu, session};
+use peregrine_tests::{Golden, assert_close, checkpoint, exact, golden_path, gpu, processor, session};
 use peregrine_workbench::check::check;
 use peregrine_workbench::gguf::{Field, GgufHeader};
 use peregrine_workbench::quantize::{QuantType, QuantizeOptions, merge};
@@ -99,6 +99,11 @@ fn compare_gpu(gpu: &Gpu) {
             assert_close(&what, tail(&found, &expected), &expected, LOGITS);
         }
     }
+}
+
+#[test]
+fn the_processor_is_peft_in_any_chunking() {
+    compare_gpu(&processor());
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod jinja;
 mod limits;
 mod mixes;
 mod model;
+mod processor;
 mod sampling;
 mod saved;
 mod selfcheck;

@@ -10,7 +10,7 @@ use peregrine::gpu::{GpuOptions, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::sampling::{Sampler, SamplingOptions};
 use peregrine::session::Session;
-use peregrine_tests::{gguf_header, gpu, session};
+use peregrine_tests::{gguf_header, gpu, processor, session};
 use pollster::block_on;
 
 /// The largest vocabulary of the family.
@@ -235,8 +235,14 @@ fn the_gpu_draws_under_a_mask_what_the_host_draws() {
 
 #[test]
 fn a_masked_software_adapter_takes_the_likeliest() {
-    let mut software = open(ShapeClass::Software);
     let mut noise = Noise::fresh();
+    let load = LoadOptions { chunk: Some(1), ..LoadOptions::default() };
+    for mut software in [open(ShapeClass::Software), session(&processor(), &wide(), &load)] {
+        masked_likeliest(&mut software, &mut noise);
+    }
+}
+
+fn masked_likeliest(software: &mut Session, noise: &mut Noise) {
     for _ in 0..20 {
         let start = noise.0;
         let len = 1 + noise.below(7000);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use peregrine::checkpoint::Checkpoint;
 use peregrine::format::FORMATS;
-use peregrine::gpu::{Gpu, GpuOptions, Reduction};
+use peregrine::gpu::{DeviceKind, Gpu, GpuOptions, Reduction};
 use peregrine::kernels::{Formats, KERNELS, Kernel};
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
@@ -33,6 +33,11 @@ pub fn checkpoint(path: &Path) -> Checkpoint {
 /// A device; without any the test fails, as it must.
 pub fn gpu(options: &GpuOptions) -> Gpu {
     block_on(Gpu::new(options)).expect("tests need a Vulkan adapter; mesa-vulkan-drivers has one in software")
+}
+
+/// The processor as a device of its own.
+pub fn processor() -> Gpu {
+    gpu(&GpuOptions { device: DeviceKind::Cpu, ..GpuOptions::default() })
 }
 
 /// Keys and values as they are computed: the numbers of the golden files are closer than f16 is. Logits of whole chunks.

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::format::{FORMATS, Format};
-use peregrine::gpu::{Alter, GpuOptions, Reduction, ShapeClass};
+use peregrine::gpu::{Alter, Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::inspect::Comparison;
 use peregrine::kernels::{Formats, KERNELS};
 use peregrine::model::LoadOptions;
 use peregrine::state::KvType;
-use peregrine_tests::{gguf_header, gpu, session};
+use peregrine_tests::{gguf_header, gpu, processor, session};
 use peregrine_workbench::check::check;
 use pollster::block_on;
 
@@ -127,18 +127,24 @@ fn every_format_in_every_kernel() {
         seen.extend(used);
         let (shapes, reduction) = variants[i];
         let options = GpuOptions { shapes: Some(shapes), reduction: Some(reduction), ..GpuOptions::default() };
-        let mut session = session(&gpu(&options), &file, &LoadOptions { chunk: Some(16), ..LoadOptions::default() });
-        let ids: Vec<u32> = (0..19).map(|i| 7 * i % 96).collect();
-        let mut results: Vec<Comparison> = Vec::new();
-        block_on(check(&mut session, &file, &ids, &[16, 1, 1, 1], &mut |r| results.push(r.clone()))).unwrap();
-        assert!(results.len() > 60, "{} comparisons", results.len());
-        for r in &results {
-            let Comparison { stage, index, found, expected, magnitude, .. } = r;
-            assert!(*magnitude > 0.0, "{stage}: nothing but zeros");
-            assert!(r.is_close(), "{shapes:?}, {reduction:?}, {stage}: {found} at {index}, expected {expected}");
-        }
+        compare(&gpu(&options), &file, &format!("{shapes:?}, {reduction:?}"));
+        // The same kernels for all of its shapes.
+        compare(&processor(), &file, "processor");
     }
     assert_eq!(seen.len(), FORMATS.len(), "a format was never used");
+}
+
+fn compare(gpu: &Gpu, file: &Checkpoint, what: &str) {
+    let mut session = session(gpu, file, &LoadOptions { chunk: Some(16), ..LoadOptions::default() });
+    let ids: Vec<u32> = (0..19).map(|i| 7 * i % 96).collect();
+    let mut results: Vec<Comparison> = Vec::new();
+    block_on(check(&mut session, file, &ids, &[16, 1, 1, 1], &mut |r| results.push(r.clone()))).unwrap();
+    assert!(results.len() > 60, "{} comparisons", results.len());
+    for r in &results {
+        let Comparison { stage, index, found, expected, magnitude, .. } = r;
+        assert!(*magnitude > 0.0, "{stage}: nothing but zeros");
+        assert!(r.is_close(), "{what}, {stage}: {found} at {index}, expected {expected}");
+    }
 }
 
 /// A kernel's source with every format, where it has but those of one matrix.

@@ -9,7 +9,9 @@ use peregrine::model::LoadOptions;
 use peregrine::reference;
 use peregrine::session::Session;
 use peregrine::state::KvType;
-use peregrine_tests::{Golden, argmax, assert_close, checkpoint, exact, golden_path, gpu, session, tiny_model};
+use peregrine_tests::{
+    Golden, argmax, assert_close, checkpoint, exact, golden_path, gpu, processor, session, tiny_model,
+};
 use peregrine_workbench::check::check;
 use peregrine_workbench::quantize::QuantType;
 use peregrine_workbench::synth::{Size, SynthOptions, synth};
@@ -130,6 +132,14 @@ fn the_gpu_is_transformers_in_any_chunking() {
     }
 }
 
+#[test]
+fn the_processor_is_transformers_in_any_chunking() {
+    let gpu = processor();
+    for case in CASES {
+        compare_gpu(&gpu, case, &[1, 32, 7, 2]);
+    }
+}
+
 /// Keys and values that are rounded: in f16, as they are unless somebody asks for f32, or in 8 bits. What that loses is told, and it is the
 /// rounding and nothing else: as much as the CPU twin loses that rounds the same. Logits have a standard deviation of 2 to 3.
 #[test]
@@ -140,6 +150,7 @@ fn with_rounded_keys_and_values_nothing_is_lost_but_the_rounding() {
     };
     let gpus = [ShapeClass::Software, ShapeClass::Hardware]
         .map(|shapes| gpu(&GpuOptions { shapes: Some(shapes), ..Default::default() }));
+    let gpus = gpus.into_iter().chain([processor()]).collect::<Vec<Gpu>>();
     assert_eq!(LoadOptions::default().kv, KvType::F16);
     // What browsers are measured by (web/e2e/goldens), which have no CPU twin at hand.
     let written: serde_json::Value =
@@ -244,10 +255,11 @@ fn check_all(session: &mut Session, file: &Checkpoint, ids: &[u32], steps: &[u32
 
 #[test]
 fn check_finds_no_difference_where_there_is_none() {
-    let gpu = gpu(&GpuOptions::default());
-    for path in [golden_path("quant.gguf"), golden_path("hf-folder"), golden_path("tied.gguf"), tiny_model()] {
-        let file = checkpoint(&path);
-        let mut session = session(&gpu, &file, &LoadOptions::default());
+    let devices = [gpu(&GpuOptions::default()), processor()];
+    let paths = [golden_path("quant.gguf"), golden_path("hf-folder"), golden_path("tied.gguf"), tiny_model()];
+    for (gpu, path) in devices.iter().flat_map(|gpu| paths.iter().map(move |path| (gpu, path))) {
+        let file = checkpoint(path);
+        let mut session = session(gpu, &file, &LoadOptions::default());
         let ids: Vec<u32> = (0..14).map(|i| (i * 37 + 11) % file.config.vocab_size).collect();
         let results = check_all(&mut session, &file, &ids, &[9, 1, 1, 3]);
         assert!(results.len() > 4 * 11 * file.config.num_hidden_layers as usize);
@@ -263,8 +275,15 @@ fn check_finds_no_difference_where_there_is_none() {
 #[test]
 fn a_long_context_is_the_twins() {
     use ShapeClass::{Hardware, Software};
-    for (shapes, case) in [(Software, "norm2.gguf"), (Hardware, "norm2.gguf"), (Hardware, "odd.gguf")] {
-        let gpu = gpu(&GpuOptions { shapes: Some(shapes), ..Default::default() });
+    let shaped = |shapes| gpu(&GpuOptions { shapes: Some(shapes), ..Default::default() });
+    for (gpu, case) in [
+        (shaped(Software), "norm2.gguf"),
+        (shaped(Hardware), "norm2.gguf"),
+        (shaped(Hardware), "odd.gguf"),
+        (processor(), "norm2.gguf"),
+        (processor(), "odd.gguf"),
+    ] {
+        let shapes = gpu.name();
         let file = checkpoint(&golden_path(case));
         let mut session = session(&gpu, &file, &LoadOptions { chunk: Some(300), ..Default::default() });
         let ids: Vec<u32> = (0..557).map(|i| (i * 37 + 11) % file.config.vocab_size).collect();

@@ -7,7 +7,7 @@ use peregrine::Error;
 use peregrine::checkpoint::Checkpoint;
 use peregrine::checkpoint::LocalFuture;
 use peregrine::checkpoint::source::{MemorySource, Source};
-use peregrine::gpu::{Access, Alter, GpuOptions, Reduction, ShapeClass};
+use peregrine::gpu::{Access, Alter, DeviceKind, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::selfcheck::{Outcomes, Verdict, load as load_checked, self_check};
@@ -154,6 +154,24 @@ fn tried(options: &GpuOptions, outcomes: &mut Outcomes) -> Result<(Vec<Verdict>,
     let mut session = Session::new(&checked.engine)?;
     block_on(session.prefill(&[5, 9, 2, 7, 11, 3, 1, 8]))?;
     Ok((checked.verdicts, session.logits().to_vec()))
+}
+
+#[test]
+fn a_gpu_that_is_wrong_in_every_way_ends_on_the_processor() {
+    let (_, alter) = fault!("embed", "part.scale)", "1.5 * part.scale)");
+    let gpu = GpuOptions { software: Some(false), alter: Some(alter), ..GpuOptions::default() };
+    let auto = GpuOptions { device: DeviceKind::Auto, ..gpu.clone() };
+    let (verdicts, logits) = tried(&auto, &mut Outcomes::new()).unwrap();
+    let (last, wrong) = verdicts.split_last().unwrap();
+    assert!(wrong.len() > 1 && wrong.iter().all(|verdict| verdict.is_wrong), "{verdicts:?}");
+    assert_eq!((last.variant.as_str(), &last.failed, last.seconds), ("the processor", &None, None));
+    let (_, right) =
+        tried(&GpuOptions { device: DeviceKind::Gpu, ..GpuOptions::default() }, &mut Outcomes::new()).unwrap();
+    peregrine_tests::assert_close("logits", &logits, &right, 2e-4);
+
+    // Whoever asks for a GPU hears that it is wrong.
+    let refused = tried(&GpuOptions { device: DeviceKind::Gpu, ..gpu }, &mut Outcomes::new());
+    assert!(matches!(refused, Err(Error::SelfCheck { .. })));
 }
 
 #[test]

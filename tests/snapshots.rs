@@ -5,19 +5,23 @@ use std::rc::Rc;
 
 use peregrine::Error;
 use peregrine::checkpoint::MemorySource;
-use peregrine::gpu::{GpuOptions, ShapeClass};
+use peregrine::gpu::{Gpu, GpuOptions, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Engine, GenerateOptions, Generated, Session, Snapshot};
 use peregrine::state::{KvType, PAGE};
-use peregrine_tests::{assert_same, checkpoint, golden_path, gpu, session, states};
+use peregrine_tests::{assert_same, checkpoint, golden_path, gpu, processor, session, states};
 use pollster::block_on;
 
 /// Small chunks, so that a few tokens are several steps.
 fn open(case: &str, shapes: ShapeClass, chunk: u32, kv: KvType) -> Session {
     let options = GpuOptions { shapes: Some(shapes), ..GpuOptions::default() };
+    open_on(&gpu(&options), case, chunk, kv)
+}
+
+fn open_on(gpu: &Gpu, case: &str, chunk: u32, kv: KvType) -> Session {
     let load = LoadOptions { chunk: Some(chunk), kv, snapshot_host_budget: Some(0), ..Default::default() };
-    session(&gpu(&options), &checkpoint(&golden_path(case)), &load)
+    session(gpu, &checkpoint(&golden_path(case)), &load)
 }
 
 /// Everything that a session goes on from, as bits: states, keys and values, logits.
@@ -146,6 +150,9 @@ fn random_walks_are_the_sessions_that_read_the_same() {
     walk(open("odd.gguf", ShapeClass::Hardware, 16, KvType::F16), 3, 64);
     walk(open("norm1.gguf", ShapeClass::Hardware, 16, KvType::Q8), 4, 48);
     walk(open("odd.gguf", ShapeClass::Software, 16, KvType::Q8), 5, 48);
+    for (case, kv) in [("odd.gguf", KvType::F16), ("norm1.gguf", KvType::F32), ("norm1.gguf", KvType::Q8)] {
+        walk(open_on(&processor(), case, 16, kv), 6, 64);
+    }
 }
 
 fn greedy(max_tokens: u32) -> GenerateOptions {

@@ -49,6 +49,7 @@ fn targets() -> impl Iterator<Item = (&'static str, Target)> {
         reduction,
         cooperative,
         kv,
+        processor: false,
         most_lanes,
         most_threads,
     };

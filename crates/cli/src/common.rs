@@ -92,7 +92,7 @@ impl GpuArgs {
 
     /// The device.
     pub fn device(&self) -> Outcome<Gpu> {
-        Ok(block_on(Gpu::new(&self.gpu))?)
+        block_on(Gpu::new(&self.gpu)).map_err(without_gpu)
     }
 
     /// The checkpoint on the GPU, with a progress bar on a terminal: driven in the best way that passes the self-check.
@@ -137,7 +137,7 @@ impl GpuArgs {
         };
         let engine = load(options, &mut report);
         bar.finish_and_clear();
-        let engine = engine?;
+        let engine = engine.map_err(without_gpu)?;
         self.lora.apply(&engine)?;
         for warning in engine.warnings() {
             note(&format!("warning: {warning}"));
@@ -148,6 +148,16 @@ impl GpuArgs {
             note(&format!("the context has {context} tokens: more does not fit, or is not in the model"));
         }
         Ok(engine)
+    }
+}
+
+/// What to do where there is no GPU, or none that is right.
+fn without_gpu(error: Error) -> Failure {
+    match error {
+        Error::NoGpu { .. } | Error::SelfCheck { .. } => {
+            Failure::run(format!("{error}; --device cpu runs the model on the processor"))
+        }
+        error => error.into(),
     }
 }
 

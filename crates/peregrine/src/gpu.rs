@@ -12,7 +12,7 @@ mod reading;
 
 #[doc(hidden)]
 pub use cooperative::COOPERATIVE_WORKGROUP_BYTES;
-pub use options::{AdapterSummary, Alter, GpuOptions, Reduction, ShapeClass};
+pub use options::{AdapterSummary, Alter, DeviceKind, GpuOptions, Reduction, ShapeClass};
 #[doc(hidden)]
 pub use reading::{Fence, Reading};
 
@@ -25,6 +25,7 @@ struct Inner {
     identity: String,
     alter: Option<Alter>,
     software: bool,
+    processor: bool,
     subgroup_min_size: Option<u32>,
     reduction: Reduction,
     shapes: ShapeClass,
@@ -87,7 +88,20 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::new`].
     pub async fn open(access: &Access, options: &GpuOptions) -> Result<Self> {
-        let adapter = Self::choose(&access.0, options).await?;
+        if options.device == DeviceKind::Cpu {
+            return Self::processor(options);
+        }
+        let adapter = match Self::choose(&access.0, options).await {
+            Err(Error::NoGpu { .. }) if options.takes_processor() => return Self::processor(options),
+            Ok(adapter) if options.takes_processor() => {
+                // An adapter in software is never faster.
+                if options.software.unwrap_or_else(|| is_software(&adapter.get_info())) {
+                    return Self::processor(options);
+                }
+                adapter
+            }
+            adapter => adapter?,
+        };
         let info = adapter.get_info();
         let offered = adapter.limits();
         let mut limits = wgpu::Limits::defaults();
@@ -127,6 +141,25 @@ impl Gpu {
         Self::made(info, device, queue, &limits, features, false, options)
     }
 
+    #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+    fn processor(options: &GpuOptions) -> Result<Self> {
+        let crate::cpu::Opened { info, device, queue, limits, features } = crate::cpu::open();
+        // It has kernels of one kind, and no adapter has been chosen.
+        let options = GpuOptions {
+            software: None,
+            reduction: Some(Reduction::Workgroup),
+            shapes: Some(ShapeClass::Software),
+            cooperative: false,
+            ..options.clone()
+        };
+        Self::made(info, device, queue, &limits, features, false, &options)
+    }
+
+    #[cfg(not(all(feature = "cpu", not(target_arch = "wasm32"))))]
+    fn processor(_: &GpuOptions) -> Result<Self> {
+        Err(Error::NoGpu { detail: "this build has no CPU device; it needs the cargo feature `cpu`".into() })
+    }
+
     /// A device of an app's own, which goes on to use it: the model's buffers and dispatches are on the same queue as the app's, and an
     /// app can bind what the runtime has made. Options about which adapter to take say nothing here.
     ///
@@ -163,6 +196,7 @@ impl Gpu {
         let max_invocations = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
         let max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let max_binding = max_binding.min((1 << 31) - 4).min(options.max_binding.unwrap_or(u64::MAX));
+        let processor = is_processor(&device);
         let failure = Arc::new(Mutex::new(None));
         let slot = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error| note(&slot, translate(error))));
@@ -197,6 +231,7 @@ impl Gpu {
             identity,
             alter: options.alter,
             software,
+            processor,
             subgroup_min_size: subgroups.then_some(info.subgroup_min_size),
             reduction,
             shapes,
@@ -242,6 +277,11 @@ impl Gpu {
     /// Whether the CPU computes.
     pub fn is_software(&self) -> bool {
         self.0.software
+    }
+
+    /// Whether it is the processor, by kernels of its own.
+    pub fn is_processor(&self) -> bool {
+        self.0.processor
     }
 
     /// The way sums over lanes are made on this device.
@@ -353,6 +393,17 @@ impl Gpu {
             Err(_) => Err(Error::Gpu { detail: "the error handler failed".into() }),
         }
     }
+}
+
+/// Whether a device is the processor's.
+#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+pub(crate) fn is_processor(device: &wgpu::Device) -> bool {
+    crate::cpu::is_processor(device)
+}
+
+#[cfg(not(all(feature = "cpu", not(target_arch = "wasm32"))))]
+pub(crate) fn is_processor(_: &wgpu::Device) -> bool {
+    false
 }
 
 fn note(slot: &Mutex<Option<Error>>, error: Error) {

@@ -13,7 +13,7 @@ mod types;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, Unexpected};
 
-use crate::gpu::{Alter, Reduction, ShapeClass};
+use crate::gpu::{Alter, DeviceKind, Reduction, ShapeClass};
 use crate::state::KvType;
 
 #[cfg(feature = "clap")]
@@ -68,6 +68,13 @@ pub struct LoadOptions {
 #[cfg_attr(test, derive(ts_rs::TS), ts(rename = "GpuPreferences", optional_fields))]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct GpuOptions {
+    /// What computes: gpu, also one in software; cpu; or auto, a GPU if there is one and the processor otherwise.
+    #[serde(skip)]
+    #[cfg_attr(
+        feature = "clap",
+        arg(long, value_name = "KIND", default_value = "gpu", hide_default_value = true, conflicts_with = "adapter")
+    )]
+    pub device: DeviceKind,
     /// Part of the name of the GPU adapter to use (`peregrine info` lists them).
     #[serde(skip)]
     #[cfg_attr(feature = "clap", arg(long, value_name = "NAME"))]
@@ -126,6 +133,7 @@ pub struct GpuOptions {
 impl Default for GpuOptions {
     fn default() -> Self {
         Self {
+            device: DeviceKind::default(),
             adapter: None,
             low_power: false,
             baseline: false,

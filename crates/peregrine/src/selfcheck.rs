@@ -144,7 +144,8 @@ impl Loading<'_> {
                 (verdict.failed, verdict.is_wrong) = (Some(reason), true);
             } else {
                 loads += 1;
-                match self.judge(&gpu, known.is_none(), &mut verdict).await {
+                // The processor's kernels are as they were built and tested: no driver has compiled them.
+                match self.judge(&gpu, known.is_none() && !gpu.is_processor(), &mut verdict).await {
                     Ok(engine) => tried.engine = verdict.failed.is_none().then_some(engine),
                     Err(error) if is_of_the_way(&error, loads == 1) => {
                         verdict.failed = Some(error.to_string());

@@ -1,5 +1,7 @@
 //! What can be asked of a device, and what is told of adapters.
 
+use std::str::FromStr;
+
 pub use peregrine_shaders::Reduction;
 use serde::Deserialize;
 
@@ -8,6 +10,53 @@ pub use crate::options::GpuOptions;
 /// Changes the source of the kernel of that name: for tests, which plant faults.
 #[doc(hidden)]
 pub type Alter = fn(&str, String) -> String;
+
+impl GpuOptions {
+    /// Whether the processor will do: nothing here is about a GPU, and this build has kernels for it.
+    pub(crate) fn takes_processor(&self) -> bool {
+        let about_gpus = self.adapter.is_some()
+            || self.baseline
+            || self.cooperative
+            || self.reduction.is_some()
+            || self.shapes.is_some();
+        self.device == DeviceKind::Auto && !about_gpus && cfg!(all(feature = "cpu", not(target_arch = "wasm32")))
+    }
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// An adapter of WebGPU, also one in software: that of the options, or the fastest.
+    #[default]
+    Gpu,
+    /// The processor, by kernels of its own.
+    Cpu,
+    /// A GPU, where there is one that computes itself; the processor otherwise, which is faster than any adapter in software. Whoever
+    /// says which adapter, or how to drive it, gets that or an error.
+    Auto,
+}
+
+impl DeviceKind {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gpu => "gpu",
+            Self::Cpu => "cpu",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Gpu, Self::Cpu];
+}
+
+impl FromStr for DeviceKind {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or("auto, gpu or cpu is needed")
+    }
+}
 
 /// Which adapters a kernel's workgroup shape is meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]

@@ -12,7 +12,7 @@ use self::browser::Asked;
 use self::threads::Threads;
 use super::{Key, Pipelines, Source};
 use crate::error::Result;
-use crate::gpu::{Alter, Gpu, Instant};
+use crate::gpu::{Alter, Gpu, Instant, is_processor};
 use crate::state::KvType;
 
 fn source((kernel, reduction, formats): Source, kv: KvType, alter: Option<Alter>) -> String {
@@ -24,7 +24,11 @@ fn source((kernel, reduction, formats): Source, kv: KvType, alter: Option<Alter>
 }
 
 pub(super) fn module(device: &wgpu::Device, of: Source, kv: KvType, alter: Option<Alter>) -> wgpu::ShaderModule {
-    let source = source(of, kv, alter);
+    // The processor has kernels by their names, in a variant for each way to keep keys and values.
+    let source = match is_processor(device) {
+        true => kv.name().into(),
+        false => source(of, kv, alter),
+    };
     let descriptor =
         wgpu::ShaderModuleDescriptor { label: Some(of.0.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
     #[expect(unsafe_code, reason = "checks on every access cost half of a token's time")]

@@ -34,6 +34,8 @@ pub struct Target {
     pub cooperative: bool,
     /// How keys and values are kept.
     pub kv: KvType,
+    /// Whether it is the processor, by kernels of its own.
+    pub processor: bool,
     /// Most lanes that share a sum.
     pub most_lanes: u32,
     /// Most invocations of a workgroup.
@@ -55,6 +57,7 @@ impl Target {
             reduction: gpu.reduction(),
             cooperative: gpu.cooperative(),
             kv,
+            processor: gpu.is_processor(),
             most_lanes,
             most_threads: gpu.max_invocations(),
         }
@@ -130,6 +133,8 @@ impl Target {
     /// Tokens read at a time in prefill unless the options say otherwise.
     pub fn chunk(&self) -> u32 {
         match (self.class, self.cooperative) {
+            // Weights are decoded once for all of them.
+            (ShapeClass::Software, _) if self.processor => 64,
             (ShapeClass::Software, _) => 32,
             (ShapeClass::Hardware, false) => 256,
             (ShapeClass::Hardware, true) => 1024,

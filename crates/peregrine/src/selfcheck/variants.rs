@@ -1,10 +1,13 @@
 //! The ways to drive a device, from the best to the plainest.
 
-use crate::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
+use crate::gpu::{DeviceKind, Gpu, GpuOptions, Reduction, ShapeClass};
 
 /// What is tried, in order. `gpu` is the device as `options` opens it, which says what was chosen for it.
 pub(super) fn variants(options: &GpuOptions, gpu: &Gpu) -> Vec<GpuOptions> {
     let mut ways = vec![options.clone()];
+    if gpu.is_processor() {
+        return ways;
+    }
     let plain = GpuOptions {
         cooperative: false,
         reduction: Some(Reduction::Workgroup),
@@ -25,11 +28,18 @@ pub(super) fn variants(options: &GpuOptions, gpu: &Gpu) -> Vec<GpuOptions> {
         ShapeClass::Software => ShapeClass::Hardware,
     };
     ways.push(GpuOptions { shapes: Some(other), ..plain });
+    if options.takes_processor() {
+        // Where no GPU is right.
+        ways.push(GpuOptions { device: DeviceKind::Cpu, ..options.clone() });
+    }
     ways
 }
 
 /// How a device is driven, in words.
 pub(super) fn in_words(gpu: &Gpu, way: &GpuOptions) -> String {
+    if gpu.is_processor() {
+        return "the processor".into();
+    }
     let shapes = match gpu.shapes() {
         ShapeClass::Hardware => "GPU shapes",
         ShapeClass::Software => "software shapes",

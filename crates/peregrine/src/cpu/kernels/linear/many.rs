@@ -1,0 +1,93 @@
+//! Many tokens: a few rows are decoded into a panel that stays in the nearest cache, which then meets all tokens, a tile of rows and
+//! tokens at a time whose sums stay in registers.
+
+use super::Rows;
+use crate::cpu::kernels::formats::{Blocks, GROUP, Row, STRIP, by_format};
+use crate::cpu::simd::{Isa, Wide, fma, wide};
+
+/// Rows of a panel, and tokens of a tile.
+const ROWS: usize = 4;
+const TOKENS: usize = 4;
+/// Strips of a panel: whole groups.
+const STRIPS: usize = 32;
+
+/// Adds `scale W x` of `to.len() / tokens` rows: \[rows, tokens\].
+pub fn add(rows: Rows<'_>, x: &[f32], stride: usize, tokens: usize, to: &mut [f32]) {
+    by_format!(rows.format, products(rows, x, stride, tokens, to))
+}
+
+wide! {
+    fn products[B: Blocks](rows: Rows<'_>, x: &[f32], stride: usize, tokens: usize, to: &mut [f32]) = products_body
+}
+
+#[inline(always)]
+pub(super) fn products_body<B: Blocks, I: Isa + Wide<L>, const L: usize, const FMA: bool>(
+    rows: Rows<'_>,
+    x: &[f32],
+    stride: usize,
+    tokens: usize,
+    to: &mut [f32],
+) {
+    let mut panel = vec![0.0f32; ROWS * STRIPS * STRIP];
+    let all = to.len() / tokens;
+    for strip in (0..rows.strips).step_by(STRIPS) {
+        let strips = STRIPS.min(rows.strips - strip);
+        let width = strips * STRIP;
+        for first in (0..all).step_by(ROWS) {
+            let count = ROWS.min(all - first);
+            for r in 0..count {
+                decode::<B, I>(rows, first + r, strip, &mut panel[r * width..(r + 1) * width]);
+            }
+            // Rows that are missing are copies, and dropped.
+            for r in count..ROWS {
+                panel.copy_within(0..width, r * width);
+            }
+            let to = &mut to[first * tokens..(first + count) * tokens];
+            for token in (0..tokens).step_by(TOKENS) {
+                let near = |k: usize| {
+                    let at = (token + k).min(tokens - 1) * stride + rows.x + strip * STRIP;
+                    &x[at..at + width]
+                };
+                let sums = tile::<I, L>(&panel[..ROWS * width], [near(0), near(1), near(2), near(3)], width);
+                for (r, to) in to.chunks_exact_mut(tokens).enumerate() {
+                    for k in 0..TOKENS.min(tokens - token) {
+                        to[token + k] = fma::<FMA>(rows.scale, sums[r][k], to[token + k]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The weights of some strips of a row, from the first of a group on.
+#[inline(always)]
+fn decode<B: Blocks, I: Isa>(rows: Rows<'_>, row: usize, strip: usize, to: &mut [f32]) {
+    let row = Row::new::<B>(rows.words, rows.halves, rows.strips, row);
+    for (i, to) in to.chunks_mut(GROUP * STRIP).enumerate() {
+        let (words, halves, scales) = row.group::<B, I>(strip + GROUP * i);
+        for (j, to) in to.chunks_exact_mut(STRIP).enumerate() {
+            let Some(to) = to.first_chunk_mut::<STRIP>() else { return };
+            let [factors, offsets] = scales.of::<B>(j);
+            I::put(B::codes::<I>(words, halves, j), factors, offsets, to);
+        }
+    }
+}
+
+/// The products of the panel's rows with four tokens.
+#[inline(always)]
+fn tile<I: Wide<L>, const L: usize>(panel: &[f32], x: [&[f32]; TOKENS], width: usize) -> [[f32; TOKENS]; ROWS] {
+    let mut sums = [[I::splat(0.0); TOKENS]; ROWS];
+    let n = width / L;
+    let w: [&[[f32; L]]; ROWS] = std::array::from_fn(|r| &panel[r * width..].as_chunks().0[..n]);
+    let x: [&[[f32; L]]; TOKENS] = std::array::from_fn(|k| &x[k].as_chunks().0[..n]);
+    for at in 0..n {
+        let inputs = x.map(|x| I::load(&x[at]));
+        for r in 0..ROWS {
+            let weights = I::load(&w[r][at]);
+            for k in 0..TOKENS {
+                sums[r][k] = I::fma(weights, inputs[k], sums[r][k]);
+            }
+        }
+    }
+    sums.map(|tokens| tokens.map(I::sum))
+}
