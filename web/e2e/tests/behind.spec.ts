@@ -1,10 +1,13 @@
-/** A page without a GPU, and `peregrine serve` behind it. */
+/** A page without a GPU, and `peregrine serve` behind it: an app of one's own, and the chat page. */
 
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import type { Page } from "@playwright/test";
+import axe from "axe-core";
 import type * as Peregrine from "peregrine";
-import { expect, golden, idsOf, MODEL_FILE, test } from "../support.js";
+import { fakeEngine } from "../fake.js";
+import { answers, answerText, beGreedy, expect, failure, golden, idsOf, MODEL_FILE, say, test, waitReady } from "../support.js";
 import { withLavapipe } from "../vulkan.mjs";
 
 const program = fileURLToPath(new URL("../../../target/release/peregrine", import.meta.url));
@@ -67,6 +70,98 @@ test("a page without a GPU is answered by the server that it has been told of; o
     expect(refused).toContain("server-unreachable");
     expect(refused).toContain("does not allow this page's origin (CORS)");
     expect(refused).not.toContain(KEY);
+  } finally {
+    await server.end();
+  }
+});
+
+/** The engine of {@link fakeEngine}, where no GPU is. */
+const NO_GPU = `
+  self.addEventListener("message", (event) => {
+    const { type, id, call } = event.data;
+    if (type !== "call" || call !== "load") return;
+    event.stopImmediatePropagation();
+    self.postMessage({ type: "hello" });
+    self.postMessage({ type: "error", id, error: { code: "no-gpu", message: "no adapter" } });
+  });
+`;
+
+async function accessible(page: Page, state: string): Promise<void> {
+  await page.evaluate(axe.source);
+  const found = await page.evaluate(async () => (await (window as unknown as { axe: typeof axe }).axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html.slice(0, 120)}`));
+  expect(found, state).toEqual([]);
+}
+
+test("the chat page: a server answers where nothing fits, when the person agrees, and every place says so", async ({ page, site }) => {
+  const address = await site.start(fakeEngine(NO_GPU));
+  const server = await serve(new URL(address).origin);
+  const host = new URL(server.address).host;
+  const asked: string[] = [];
+  page.on("request", (request) => new URL(request.url()).host === host && request.method() !== "OPTIONS" && asked.push(new URL(request.url()).pathname));
+  const consent = page.getByRole("heading", { name: `May ${host} answer?` });
+  const marked = async () => {
+    await expect(page.locator("#chip-device")).toHaveText(`On the server ${host}`);
+    await expect(page.locator("#hint-model")).toHaveText(`What you send goes to ${host}.`);
+  };
+  try {
+    await page.goto(address);
+    expect((await failure(page)).title).toBe("This browser has WebGPU, but no graphics card for it.");
+    await page.getByRole("button", { name: "Use a server…" }).click();
+    const box = page.getByRole("textbox", { name: "Address", exact: true });
+    await expect(box).toBeFocused();
+    const note = page.locator("#server-note");
+    await box.fill("https://llm.example/v1");
+    await page.keyboard.press("Enter");
+    await expect(note, "the promise of the page stands").toContainText("This page may not reach https://llm.example");
+    await box.fill("not an address");
+    await page.keyboard.press("Enter");
+    await expect(note).toContainText("Write the address of its API");
+    await box.fill(`${host}/v1`);
+    await page.keyboard.press("Enter");
+    await expect(note).toContainText("The server did not answer as it should.");
+    await expect(note, "without its key").toContainText("401");
+    await page.getByLabel("Key, if it wants one").fill(KEY);
+    await accessible(page, "the dialog");
+    await page.getByRole("button", { name: "Only where this device cannot" }).click();
+
+    await expect(consent).toBeVisible();
+    expect(asked.every((path) => path === "/v1/models"), "nothing was sent").toBe(true);
+    await accessible(page, "the question");
+    await page.getByRole("button", { name: "Send nothing" }).click();
+    expect((await failure(page)).title).toContain("no graphics card");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByRole("button", { name: "Let it answer" }).click();
+    await waitReady(page);
+    await marked();
+    await expect(page.locator(".lead"), "nothing that is not so").toHaveText(`What you send goes to ${host}.`);
+    await expect(page.locator("#toy-note")).toBeHidden();
+    await beGreedy(page);
+    const capital = golden("capital");
+    await say(page, capital.messages[0]!.content);
+    expect(await answerText(page, 0)).toBe(capital.answer);
+    await expect(answers(page).first()).toContainText(`Answered by ${host}, not by this device`);
+    expect(asked.filter((path) => path.endsWith("/chat/completions"))).toHaveLength(1);
+    await accessible(page, "a conversation");
+
+    await page.reload();
+    await expect(answers(page).first(), "it is kept").toContainText(`Answered by ${host}`);
+    await expect(consent, "each visit asks").toBeVisible();
+    await page.locator("#model-chip").click();
+    await page.getByRole("button", { name: "Answer from it now" }).click();
+    await waitReady(page);
+    await marked();
+    await page.reload();
+    await waitReady(page);
+    await expect(consent, "who has chosen it is not asked").toHaveCount(0);
+    await marked();
+    await page.setViewportSize({ width: 360, height: 640 });
+    await expect(page.locator("#chip-device"), "on a phone too").toBeInViewport();
+    await page.locator("#model-chip").click();
+    await page.getByRole("button", { name: "Forget it" }).click();
+    await expect(page.locator("#server-note")).toHaveText("It is forgotten.");
+    await page.keyboard.press("Escape");
+    expect((await failure(page)).title).toContain("no graphics card");
+    expect(await page.evaluate(() => JSON.stringify(localStorage))).not.toContain(KEY);
   } finally {
     await server.end();
   }

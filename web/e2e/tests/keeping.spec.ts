@@ -211,7 +211,7 @@ test("each chat has an address; Back and Forward go through them", async ({ page
   await expect(questions(page)).toHaveText(["One"]);
   await page.goto(`${address}#/chat/nowhere`);
   await expect(page.locator("#toast")).toContainText("no chat at this address");
-  await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
+  await expect(page.locator("#welcome-title")).toBeVisible();
 });
 
 test("a deleted chat can be brought back, at once and later", async ({ page, site }) => {
@@ -224,7 +224,7 @@ test("a deleted chat can be brought back, at once and later", async ({ page, sit
     await expect(titles(page)).toHaveCount(0);
   };
   await remove();
-  await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
+  await expect(page.locator("#welcome-title")).toBeVisible();
   await page.getByRole("button", { name: "Undo" }).click();
   await expect(questions(page)).toHaveText(["Keep me"]);
   await remove();

@@ -491,7 +491,7 @@ for (const scheme of ["light", "dark"] as const) {
       expect(found, state).toEqual([]);
     };
     await check("empty");
-    await say(page, "[say # Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```js\nlet x = 1;\n```\n\n- [x] done\n- [ ] open]");
+    await say(page, "[say ## Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```js\nlet x = 1;\n```\n\n- [x] done\n- [ ] open]");
     await done(page, 0);
     await page.getByRole("button", { name: "Answer again" }).click();
     await expect(page.locator(".versions")).toBeVisible();

@@ -96,6 +96,7 @@ export function Conversation() {
   const tree = talk.tree.value;
   const writing = talk.writing.value;
   const last = branch.at(-1);
+  const begun = branch.length > 0 || talk.chat.value !== null;
 
   /** Keeps the end in view, unless the reader has scrolled up. */
   const follow = useCallback(() => {
@@ -137,7 +138,8 @@ export function Conversation() {
   return (
     <main id="scroller" tabIndex={-1} ref={scroller} onScroll={onScroll}>
       <div class="column" ref={column}>
-        <Welcome hidden={branch.length > 0 || talk.chat.value !== null} />
+        <Welcome hidden={begun} />
+        {begun && <h1 class="hidden-visually">{t("talk.label")}</h1>}
         <section id="messages" aria-label={t("talk.label")}>
           {branch.map((message, depth) => (
             <MessageView
