@@ -130,6 +130,9 @@ export async function gather(
   partLength: number,
   get: (part: number) => Promise<Uint8Array<ArrayBuffer>>,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  const [first, last] = [Math.floor(offset / partLength), Math.floor((offset + length - 1) / partLength)];
+  // Parts do not change: of one alone nothing is copied.
+  if (length > 0 && first === last) return (await get(first)).subarray(offset - first * partLength, offset - first * partLength + length);
   const out = new Uint8Array(length);
   for (let at = 0; at < length; ) {
     const part = Math.floor((offset + at) / partLength);

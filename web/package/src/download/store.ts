@@ -46,7 +46,7 @@ export interface Access {
   flush(): void;
   close(): void;
 }
-type Writable = FileSystemFileHandle & { createSyncAccessHandle(): Promise<Access> };
+type Accessible = FileSystemFileHandle & { createSyncAccessHandle(options?: { mode: "read-only" }): Promise<Access> };
 
 /** Whether files can be written here: in dedicated workers, not in shared ones. */
 export const canWrite = (): boolean => typeof FileSystemFileHandle !== "undefined" && "createSyncAccessHandle" in FileSystemFileHandle.prototype;
@@ -84,6 +84,24 @@ export function lock(id: string, mode: LockMode): Promise<() => void> {
     const held = () => new Promise<void>((release) => resolve(release));
     navigator.locks.request(`${ROOT}:${id}`, { mode }, held).catch(reject);
   });
+}
+
+/** Whether any number of readers may have a file open in this process; without that a file is for one alone, and is read in another process. */
+const readsHere = (): boolean => {
+  const { FileSystemSyncAccessHandle: here } = globalThis as { FileSystemSyncAccessHandle?: { prototype: object } };
+  return canWrite() && here !== undefined && "mode" in here.prototype;
+};
+
+/** Tries again while another tab has the file open, which it has for a moment only. */
+async function patiently<T>(task: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await task();
+    } catch (error) {
+      if ((error as DOMException).name !== "NoModificationAllowedError" || attempt === 20) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
 }
 
 const isMissing = (error: unknown) => (error as DOMException).name === "NotFoundError";
@@ -187,23 +205,29 @@ export class Entry {
     return (await this.#folder.getFileHandle(name)).getFile();
   }
 
-  /** A file to write, alone; another tab may be mending the same part for a moment. */
-  async access(name: string): Promise<Access> {
-    const handle = (await this.#folder.getFileHandle(name, { create: true })) as Writable;
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await handle.createSyncAccessHandle();
-      } catch (error) {
-        if ((error as DOMException).name !== "NoModificationAllowedError" || attempt === 20) throw error;
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
+  /** All bytes of a file. */
+  async bytes(name: string): Promise<Uint8Array<ArrayBuffer>> {
+    const handle = (await this.#folder.getFileHandle(name)) as Accessible;
+    if (!readsHere()) return new Uint8Array(await (await handle.getFile()).arrayBuffer());
+    const access = await patiently(() => handle.createSyncAccessHandle({ mode: "read-only" }));
+    try {
+      const bytes = new Uint8Array(access.getSize());
+      return bytes.subarray(0, access.read(bytes, { at: 0 }));
+    } finally {
+      access.close();
     }
+  }
+
+  /** A file to write, alone; another tab may be mending the same part, or reading it. */
+  async access(name: string): Promise<Access> {
+    const handle = (await this.#folder.getFileHandle(name, { create: true })) as Accessible;
+    return patiently(() => handle.createSyncAccessHandle());
   }
 
   /** Deletes a file, if it is there. */
   async delete(name: string): Promise<void> {
     try {
-      await this.#folder.removeEntry(name);
+      await patiently(() => this.#folder.removeEntry(name));
     } catch (error) {
       if (!isMissing(error)) throw error;
     }

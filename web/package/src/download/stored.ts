@@ -12,8 +12,10 @@ export type NewHasher = () => { update(bytes: Uint8Array): void; finish(): strin
 
 /** Requests in flight at the same time, over all files of a model. */
 const PARALLEL = 4;
-/** Parts that are kept in memory after they were read. */
-const KEPT = 3;
+/** Parts that are read before they are asked for, so that their checksums are made beside what is done with those before. */
+const AHEAD = 2;
+/** Parts in memory: of a layer, whose matrices are not read in the order of the file, and of what is read ahead. */
+const KEPT = AHEAD + 4;
 
 /** Lets a few tasks run at a time, in the order in which they come. */
 export class Slots {
@@ -111,8 +113,9 @@ export class Stored implements StoredSource {
     const count = Math.ceil(this.size / PART);
     return gather(offset, length, PART, (part) => {
       const bytes = this.#part(part);
-      // The next one is read while the GPU gets this one.
-      if (part + 1 < count && !this.#arriving.has(part + 1)) void this.#part(part + 1).catch(() => {});
+      for (let next = part + 1; next <= part + AHEAD && next < count; next++) {
+        if (!this.#memory.has(next) && !this.#arriving.has(next)) void this.#part(next).catch(() => {});
+      }
       return bytes;
     });
   }
@@ -222,7 +225,7 @@ export class Stored implements StoredSource {
     const expected = partLength(part, this.size);
     for (let attempt = 1; ; attempt++) {
       await this.#arriving.get(part);
-      const stored = new Uint8Array(await this.#load(part));
+      const stored = await this.#load(part);
       const bytes = stored.subarray(0, expected);
       const seal = stored.subarray(expected);
       const made = stored.length === expected + DIGEST ? await digest(bytes) : undefined;
@@ -240,11 +243,11 @@ export class Stored implements StoredSource {
     }
   }
 
-  async #load(part: number): Promise<ArrayBuffer> {
+  async #load(part: number): Promise<Uint8Array<ArrayBuffer>> {
     try {
-      return await (await this.#entry.file(partName(part))).arrayBuffer();
+      return await this.#entry.bytes(partName(part));
     } catch (error) {
-      if ((error as DOMException).name === "NotFoundError") return new ArrayBuffer(0);
+      if ((error as DOMException).name === "NotFoundError") return new Uint8Array();
       throw makeError("io", `${this.name}: part ${part} of the stored copy cannot be read: ${(error as Error).message}`, { cause: error });
     }
   }
