@@ -41,7 +41,7 @@ const allowServers = {
     const origins = (process.env.PEREGRINE_SERVERS ?? "").split(/[\s,]+/).filter(Boolean);
     for (const origin of origins) {
       // Nothing but an origin: anything else could widen the policy.
-      if (/^https?:\/\//.test(origin) && URL.canParse(origin) && new URL(origin).origin === origin && !origin.includes("[")) continue;
+      if (/^https?:\/\//.test(origin) && URL.canParse(origin) && new URL(origin).origin === origin && /^[a-z0-9.-]+$/i.test(new URL(origin).hostname)) continue;
       throw new Error(`PEREGRINE_SERVERS: expected origins as https://llm.example, separated by spaces, found ${origin}`);
     }
     const allowed = html.replace(/connect-src [^;]*/, (sources) => [sources, ...origins].join(" "));

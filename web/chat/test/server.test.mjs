@@ -37,6 +37,34 @@ test("what the page's own policy allows", () => {
   assert.ok(mayReach(new URL("https://llm.example")), "a policy that is nowhere in the document is the browser's to tell");
 });
 
+test("the server that was kept last, or none: also where there is no room to keep it, and in every tab", async () => {
+  const { isKept, keepServer, keptServer, onServerChange } = await load("app/server.ts");
+  const [one, two] = ["one", "two"].map((model) => ({ address: `http://localhost:8080/${model}`, model, apiKey: model }));
+  keepServer(one);
+  assert.deepEqual(keptServer(), one);
+  const { localStorage: real } = globalThis;
+  const full = () => {
+    throw new DOMException("full", "QuotaExceededError");
+  };
+  const put = (value) => Object.defineProperty(globalThis, "localStorage", { value, configurable: true, writable: true });
+  put({ getItem: (key) => real.getItem(key), removeItem: (key) => real.removeItem(key), setItem: full });
+  keepServer(two);
+  put(real);
+  assert.deepEqual(keptServer(), two, "never the one before it");
+  assert.ok(isKept({ ...two }) && !isKept(one) && !isKept({ ...two, apiKey: "other" }));
+  keepServer(one);
+  let changes = 0;
+  onServerChange(() => changes++);
+  localStorage.removeItem("peregrine.server");
+  assert.equal(keptServer(), undefined, "another tab has forgotten it");
+  for (const [key, count] of [["peregrine.settings", 0], ["peregrine.server", 1], [null, 2]]) {
+    window.dispatchEvent(Object.assign(new window.Event("storage"), { key }));
+    assert.equal(changes, count, String(key));
+  }
+  keepServer(undefined);
+  assert.equal(keptServer(), undefined);
+});
+
 const SERVER = { where: "server", address: "http://localhost:8080/v1", model: { name: "Big" }, reason: "no-device" };
 const lacking = async () => Promise.reject(Object.assign(new Error("no such thing"), { code: "not-supported" }));
 

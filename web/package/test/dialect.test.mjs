@@ -22,7 +22,7 @@ test("peregrine serve gets what it was sent, but for the model's name and the co
 });
 
 test("defaults are the engine's, whatever the server's are, and values that ask for nothing are not sent", () => {
-  const nothing = { truncation: "disabled", return_token_ids: false, ignore_eos: false, top_k: 0, min_p: 0, repetition_penalty: 1, temperature: null };
+  const nothing = { lora: [], truncation: "disabled", return_token_ids: false, ignore_eos: false, top_k: 0, min_p: 0, repetition_penalty: 1, temperature: null };
   const standard = { model: "big", temperature: 1, top_p: 1 };
   for (const body of [{}, nothing]) {
     assert.deepEqual(sent("other", body), standard);
@@ -46,6 +46,7 @@ test("our own fields: what a program knows is sent in its words, what it lacks i
     ["llamacpp", "return_token_ids", true],
     ["other", "truncation", "auto"],
     ["other", "return_token_ids", true],
+    ...["vllm", "llamacpp", "other"].map((program) => [program, "lora", [{ id: "pirate", scale: 1 }]]),
   ]) {
     const api = { status: 400, type: "invalid_request_error", param: field, code: "unsupported_parameter" };
     assert.throws(() => asked(program, { [field]: value }), { code: "not-supported", message: new RegExp(`^${field}: `), api });

@@ -17,7 +17,7 @@ async function crowded(t, rest, use) {
   let asked, agree;
   const [isAsked, answer] = [new Promise((resolve) => (asked = resolve)), new Promise((resolve) => (agree = resolve))];
   const engine = new FakeEngine(async (given) => {
-    if (!isFirst) return rest(given);
+    if (!isFirst && rest) return rest(given);
     isFirst = false;
     throw makeError("out-of-memory", "no room");
   });
@@ -56,6 +56,17 @@ test("an answer of which nothing was told, and those that wait behind it, are th
     assert.equal(made.info.where, "server");
     while (engine.freed === 0) await new Promise(setImmediate);
     assert.deepEqual([starts, posts.length, engine.freed], [1, 3, 1]);
+  });
+});
+
+test("token ids are the device's: a prompt of them does not go along", async (t) => {
+  await crowded(t, undefined, async ({ made, posts, isAsked, agree }) => {
+    const answers = [[5, 9], [[5, 9]]].map((prompt) => made.completions.create({ prompt }));
+    const refused = Promise.all(answers.map((answer) => assert.rejects(answer, { code: "out-of-memory" })));
+    await isAsked;
+    agree();
+    await refused;
+    assert.equal(posts.length, 0, "what the server would read as other words");
   });
 });
 

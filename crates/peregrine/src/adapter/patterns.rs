@@ -71,7 +71,7 @@ mod engine {
         #[wasm_bindgen(js_name = RegExp)]
         type RegExp;
         #[wasm_bindgen(constructor, catch, js_class = "RegExp")]
-        fn new(pattern: &str) -> Result<RegExp, JsValue>;
+        fn new(pattern: &str, flags: &str) -> Result<RegExp, JsValue>;
         #[wasm_bindgen(method)]
         fn test(this: &RegExp, text: &str) -> bool;
     }
@@ -82,7 +82,8 @@ mod engine {
     impl Pattern {
         pub fn new(pattern: &str) -> Result<Self, String> {
             let message = |thrown: JsValue| js_sys::Reflect::get(&thrown, &"message".into()).ok()?.as_string();
-            RegExp::new(pattern).map(Self).map_err(|thrown| message(thrown).unwrap_or_default())
+            // By code points, and what is not JavaScript's (\A and \Z) is an error and no letter.
+            RegExp::new(pattern, "u").map(Self).map_err(|thrown| message(thrown).unwrap_or_default())
         }
 
         pub fn is_match(&self, text: &str) -> bool {

@@ -1,5 +1,7 @@
 //! Tokens that are found in the text before it is cut into words.
 
+use std::collections::HashSet;
+
 use daachorse::{DoubleArrayAhoCorasick, DoubleArrayAhoCorasickBuilder, MatchKind};
 use tokenizers::AddedToken;
 
@@ -23,7 +25,10 @@ impl Added {
         let mut passes = Vec::new();
         for normalized in [false, true] {
             let of_pass = tokens.clone().filter(|(_, token)| token.normalized == normalized);
-            let pairs: Vec<_> = of_pass.map(|(id, token)| (token.content.as_str(), *id)).collect();
+            // A file may list one twice.
+            let mut seen = HashSet::new();
+            let texts = of_pass.map(|(id, token)| (token.content.as_str(), *id));
+            let pairs: Vec<_> = texts.filter(|(text, _)| !text.is_empty() && seen.insert(*text)).collect();
             if !pairs.is_empty() {
                 let builder = DoubleArrayAhoCorasickBuilder::new().match_kind(MatchKind::LeftmostLongest);
                 let made = builder.build_with_values(pairs);

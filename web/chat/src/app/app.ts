@@ -17,6 +17,7 @@ import { keptSettings, type Settings } from "./settings.js";
 import { draftOf, joined, putDraft } from "./local.js";
 import { Sender } from "./sending.js";
 import { Sent } from "./sent.js";
+import { onServerChange } from "./server.js";
 import { Talk } from "./talk.js";
 import type { Aloud, Dictation } from "./voice.js";
 
@@ -118,6 +119,8 @@ export class App {
       openFile: () => this.openFile(),
       setContext: (contextLength) => (this.settings.value = { ...this.settings.value, contextLength }),
     });
+    // Who forgets it in one tab means all of them.
+    onServerChange(() => this.models.serverChanged());
     this.talk = new Talk({ store: this.store, locks, models: this.models, settings: this.settings });
     const db = this.store.then(({ db }) => db);
     const choosing = new Choosing(this.models, this.settings);

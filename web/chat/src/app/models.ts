@@ -10,7 +10,7 @@ import type { Answerer } from "./engine.js";
 import { asOurs, faultOf, mayBeServed, type Fault, type Way } from "./faults.js";
 import { announce } from "./notices.js";
 import { isSameModel, leftDownload, rememberDownload, type Paused } from "./paused.js";
-import { keptServer } from "./server.js";
+import { isKept, keptServer, type Server } from "./server.js";
 import type { Settings } from "./settings.js";
 
 export { isSame, type Choice } from "./choice.js";
@@ -64,6 +64,8 @@ export class Models {
   readonly #hooks: Hooks;
   /** The loading that counts. */
   #current: AbortController | undefined;
+  /** The server that the newest engine may ask. */
+  #asked: Server | undefined;
 
   constructor(hooks: Hooks) {
     this.#hooks = hooks;
@@ -131,8 +133,14 @@ export class Models {
     }
   }
 
-  /** No server answers any more: back to the device. */
+  /** Another tab keeps another server, or has forgotten this one. */
+  serverChanged(): void {
+    if (!this.#asked || !isKept(this.#asked)) this.leaveServer();
+  }
+
+  /** The server is another one now, or none: it answers no more, and nobody is asked about it. Back to the device. */
   leaveServer(): void {
+    this.consent.value?.answer(false);
     const { value: engine } = this.engine;
     if (!engine || this.where.value?.where !== "server") return;
     batch(() => {
@@ -140,7 +148,8 @@ export class Models {
       this.where.value = undefined;
     });
     void this.#hooks.idle().then(() => engine.dispose());
-    void this.load({ kind: "embedded" });
+    const { value: choice } = this.choice;
+    void this.load(choice.kind === "server" ? { kind: "embedded" } : choice);
   }
 
   #take(engine: Answerer, choice: Choice): void {
@@ -208,12 +217,13 @@ export class Models {
       if (choice.kind === "server") throw new PeregrineError("argument", "no server is kept");
       return {};
     }
+    this.#asked = server;
     const { address, model, apiKey } = server;
     const isChosen = choice.kind === "server";
     const ask = (info: EngineInfo | ServerInfo) => {
       if (info.where !== "server" || isChosen) return true;
       // The one that was forgotten meanwhile is not asked for.
-      if (this.#current !== mine || keptServer()?.address !== address) return false;
+      if (this.#current !== mine || !isKept(server)) return false;
       return new Promise<boolean>((resolve) => {
         const answer = (yes: boolean) => {
           if (this.consent.value === consent) this.consent.value = undefined;

@@ -54,6 +54,10 @@ export function ServerSection() {
   }, []);
   const take = async (now: boolean) => {
     if (busy.value) return;
+    const before = kept.value;
+    const url = apiAddress(address.current?.value.trim() ?? "");
+    // A key is for the one that it was written for.
+    if (key.current && before && url && key.current.value === before.apiKey && new URL(before.address).origin !== url.origin) key.current.value = "";
     busy.value = true;
     note.value = t("server.asking");
     const found = await serverOf(address.current?.value.trim() ?? "", name.current?.value.trim() ?? "", key.current?.value.trim() ?? "");
@@ -61,6 +65,7 @@ export function ServerSection() {
     if ("problem" in found) return void (note.value = found.problem);
     const { server } = found;
     models.value = found.models;
+    app.models.consent.value?.answer(false);
     keepServer(server);
     kept.value = server;
     if (address.current) address.current.value = server.address;

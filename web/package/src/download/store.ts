@@ -92,13 +92,15 @@ const readsHere = (): boolean => {
   return canWrite() && here !== undefined && "mode" in here.prototype;
 };
 
+const isBusy = (error: unknown) => (error as DOMException).name === "NoModificationAllowedError";
+
 /** Tries again while another tab has the file open, which it has for a moment only. */
 async function patiently<T>(task: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await task();
     } catch (error) {
-      if ((error as DOMException).name !== "NoModificationAllowedError" || attempt === 20) throw error;
+      if (!isBusy(error) || attempt === 20) throw error;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }
@@ -140,7 +142,8 @@ export class Entry {
 
   /** Deletes an entry and all that is in it. */
   static async remove(id: string): Promise<void> {
-    await (await root()).removeEntry(id, { recursive: true });
+    const all = await root();
+    await patiently(() => all.removeEntry(id, { recursive: true }));
   }
 
   /** Whose bytes these are; nothing where that cannot be read. */
@@ -347,8 +350,13 @@ export async function deleteModel(id: string): Promise<void> {
   text(id, "id");
   for (const { id: folder } of await kept(id)) {
     await navigator.locks.request(`${ROOT}:${folder}`, { ifAvailable: true }, async (held) => {
-      if (!held) throw makeError("busy", `${id} is being loaded, here or in another tab`);
-      await Entry.remove(folder);
+      const busy = (cause?: unknown) => makeError("busy", `${id} is being loaded, here or in another tab`, { cause });
+      if (!held) throw busy();
+      try {
+        await Entry.remove(folder);
+      } catch (error) {
+        throw isBusy(error) ? busy(error) : error;
+      }
     });
   }
 }

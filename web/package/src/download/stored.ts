@@ -122,6 +122,7 @@ export class Stored implements StoredSource {
 
   close(): void {
     this.#stop.abort();
+    this.#memory.clear();
     this.#release();
   }
 
@@ -237,6 +238,8 @@ export class Stored implements StoredSource {
         throw makeError("integrity", problem);
       }
       if (this.#arriving.has(part)) continue;
+      // Nobody waits for it any more, and the entry may be another's by now.
+      if (this.#stop.signal.aborted) throw makeError("cancelled", "the reading was stopped");
       await this.#entry.delete(partName(part));
       this.#loaded -= expected;
       this.#arrive(part);

@@ -84,6 +84,12 @@ export function needsToKnow(request: Pick<ApiRequest, "kind" | "body">): boolean
   }
 }
 
+/** Whether a request's prompt is token ids: those of the device's model, which mean other words to a server's. */
+export function isOfIds(request: Pick<ApiRequest, "kind" | "body">): boolean {
+  const { prompt } = parsed(request.body);
+  return Array.isArray(prompt) && typeof prompt[0] !== "string" && prompt.length > 0;
+}
+
 /** A text in llama.cpp's grammars. */
 const quoted = (text: string): string => `"${[...text].map((c) => (/[\w .,:;!?'()<>=+*/-]/.test(c) ? c : `\\U${c.codePointAt(0)!.toString(16).padStart(8, "0")}`)).join("")}"`;
 
@@ -131,6 +137,11 @@ function adapt(body: Record<string, unknown>, program: Exclude<Program, "peregri
   adaptFormat(body, program);
   adaptTools(body, program);
   if (kind === "completion") adaptPlainFormat(body, program);
+  const { lora } = body;
+  if (lora !== undefined && lora !== null && !(Array.isArray(lora) && lora.length === 0)) {
+    refuse("not-supported", `lora: ${TITLES[program]} answers, which does not have this page's adapters`, { param: "lora", code: "unsupported_parameter" });
+  }
+  delete body["lora"];
   for (const [field, neutral] of Object.entries(OWN) as [keyof typeof OWN, unknown][]) {
     const value = body[field];
     if (value === undefined || value === null || value === neutral) {

@@ -2,7 +2,7 @@
 
 import { isHubId } from "../download/hub.js";
 import { makeError } from "../errors.js";
-import { addressOf } from "./model.js";
+import { addressOf, decoded } from "./model.js";
 import { wrong } from "./options.js";
 import type { RemoteFile, SourceSpec } from "../protocol.js";
 
@@ -61,10 +61,10 @@ async function ofFolder(folder: FileSystemDirectoryHandle): Promise<Found> {
 
 function ofAddresses(given: readonly (string | URL)[]): Found {
   const addresses = given.map((one, i) => addressOf(one, given.length > 1 ? `source[${i}]` : "source"));
-  const files = addresses.map((url): RemoteFile => ({ url: url.href, name: decodeURIComponent(lastOf(url.pathname)) || url.href, key: url.href }));
+  const files = addresses.map((url): RemoteFile => ({ url: url.href, name: decoded(lastOf(url.pathname)) || url.href, key: url.href }));
   const [first] = files as [RemoteFile];
   const isPeft = files.some(({ name }) => name === CONFIG);
-  const id = isPeft ? decodeURIComponent(lastOf(new URL(".", first.url).pathname)) || "adapter" : stem(first.name);
+  const id = isPeft ? decoded(lastOf(new URL(".", first.url).pathname)) || "adapter" : stem(first.name);
   return { source: { kind: "urls", model: first.url, files, cache: false }, id };
 }
 

@@ -45,14 +45,16 @@ export function addressOf(text: string | URL, field: string): URL {
   return url;
 }
 
-const lastOf = (url: URL): string => {
-  const last = url.pathname.split("/").pop() || url.href;
+/** Without percent signs, where they mean something. */
+export function decoded(text: string): string {
   try {
-    return decodeURIComponent(last);
+    return decodeURIComponent(text);
   } catch {
-    return last;
+    return text;
   }
-};
+}
+
+const lastOf = (url: URL): string => decoded(url.pathname.split("/").pop() || url.href);
 
 function byAddress(url: URL, options: SourceOptions, cache: boolean): SourceSpec {
   const name = lastOf(url);

@@ -1,6 +1,7 @@
 /** Where an engine's calls go: to the device, and, when that is gone and the app agrees, to the server behind it. */
 
 import type { Behind, ServerInfo, ServerReason } from "./behind.js";
+import { isOfIds } from "./dialect.js";
 import { makeError, type DeviceLostError, type PeregrineError } from "../errors.js";
 import type { Backend, Pending } from "./link.js";
 import type { Listeners } from "./listeners.js";
@@ -63,7 +64,8 @@ export class Way implements Backend {
     let pending = backend.call(call, request, hear);
     const open: Open = { isAsked: isAnswer || call === "models", hasTold: false, abort: () => pending.abort(), ended: Promise.resolve() };
     /** Whether the server shall do it instead: what it says does not go on where the device has stopped, so half an answer stays one. */
-    const moves = async () => open.isAsked && !open.hasTold && !isAborted && (await this.#moving) === true;
+    const isOurs = () => isAnswer && isOfIds(request as Calls["respond"]["request"]);
+    const moves = async () => open.isAsked && !open.hasTold && !isAborted && (await this.#moving) === true && !isOurs();
     const again = () => {
       if (isAborted) throw makeError("cancelled", "stopped");
       pending = this.#place.backend.call(call, request, onEvent);
