@@ -134,6 +134,8 @@ fn by_itself_the_processor_is_taken_where_there_is_no_gpu() {
     ] {
         assert!(!gpu(&named).is_processor(), "{named:?}");
     }
+    let both = GpuOptions { device: DeviceKind::Cpu, cooperative: true, ..GpuOptions::default() };
+    assert!(matches!(block_on(Gpu::new(&both)), Err(Error::Argument { field, .. }) if field == "device"));
     let missing = GpuOptions { adapter: Some("no such adapter".into()), ..auto };
     assert!(matches!(block_on(Gpu::new(&missing)), Err(Error::NoGpu { .. })));
 }

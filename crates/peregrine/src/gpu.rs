@@ -123,7 +123,7 @@ impl Gpu {
             features |= cooperative::FEATURES;
             limits.max_compute_workgroup_storage_size = offered.max_compute_workgroup_storage_size;
         }
-        let (device, queue) = adapter
+        let made = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("peregrine"),
                 required_features: features,
@@ -136,13 +136,26 @@ impl Gpu {
                 ..Default::default()
             })
             .await
-            .map_err(|e| Error::NoGpu { detail: format!("{} refused a device: {e}", info.name) })?;
+            .map_err(|e| Error::NoGpu { detail: format!("{} refused a device: {e}", info.name) });
+        let (device, queue) = match made {
+            // It is there, and has less than every WebGPU device offers.
+            Err(_) if options.takes_processor() => return Self::processor(options),
+            made => made?,
+        };
 
         Self::made(info, device, queue, &limits, features, false, options)
     }
 
     #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
     fn processor(options: &GpuOptions) -> Result<Self> {
+        // `auto` is not here with any of these.
+        if options.is_about_gpus() {
+            return Err(Error::Argument {
+                field: "device".into(),
+                expected: "a GPU beside adapter, baseline, cooperative, reduction or shapes".into(),
+                found: "cpu".into(),
+            });
+        }
         let crate::cpu::Opened { info, device, queue, limits, features } = crate::cpu::open();
         // It has kernels of one kind, and no adapter has been chosen.
         let options = GpuOptions {

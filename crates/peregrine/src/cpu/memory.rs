@@ -1,6 +1,6 @@
 //! Buffers in host memory.
 
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use bytemuck::Pod;
 
@@ -67,12 +67,18 @@ impl Buffer {
 
     /// Reads it; `None` while it is written.
     pub fn read(&self) -> Option<RwLockReadGuard<'_, Memory>> {
-        self.0.try_read().ok()
+        match self.0.try_read() {
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            memory => memory.ok(),
+        }
     }
 
     /// Writes it; `None` while it is read or written.
     pub fn write(&self) -> Option<RwLockWriteGuard<'_, Memory>> {
-        self.0.try_write().ok()
+        match self.0.try_write() {
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            memory => memory.ok(),
+        }
     }
 
     /// Overwrites bytes from `offset` on; whether they are in it.

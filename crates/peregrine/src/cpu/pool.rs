@@ -10,9 +10,12 @@ static POOL: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     ThreadPoolBuilder::new().num_threads(threads()).thread_name(name).build().ok()
 });
 
+/// Asked once: what is shared out by it stays the same, and the system looks into several files for it.
+static THREADS: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+
 /// How many there are.
 pub fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    *THREADS
 }
 
 /// Runs `work` on one of them, so that what it shares out is near.

@@ -12,14 +12,16 @@ pub use crate::options::GpuOptions;
 pub type Alter = fn(&str, String) -> String;
 
 impl GpuOptions {
+    /// Whether anything here says which GPU, or how to drive it.
+    pub(crate) fn is_about_gpus(&self) -> bool {
+        self.adapter.is_some() || self.baseline || self.cooperative || self.reduction.is_some() || self.shapes.is_some()
+    }
+
     /// Whether the processor will do: nothing here is about a GPU, and this build has kernels for it.
     pub(crate) fn takes_processor(&self) -> bool {
-        let about_gpus = self.adapter.is_some()
-            || self.baseline
-            || self.cooperative
-            || self.reduction.is_some()
-            || self.shapes.is_some();
-        self.device == DeviceKind::Auto && !about_gpus && cfg!(all(feature = "cpu", not(target_arch = "wasm32")))
+        self.device == DeviceKind::Auto
+            && !self.is_about_gpus()
+            && cfg!(all(feature = "cpu", not(target_arch = "wasm32")))
     }
 }
 
