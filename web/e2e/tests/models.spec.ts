@@ -15,11 +15,11 @@ test.use({ viewport: { width: 1300, height: 900 } });
 const HEADERS = `
   self.addEventListener("message", (event) => {
     const { type, id, call, request } = event.data;
-    if (type !== "call" || call !== "load" || request.memoryBudget === undefined) return;
+    if (type !== "call" || call !== "load" || request.options.memoryBudget === undefined) return;
     const needed = (tokens) => 1e9 + 1e5 * tokens;
-    const contextLength = Math.min(request.contextLength ?? 10000, 10000);
-    const budget = request.memoryBudget;
-    if (budget >= needed(request.contextLength ? contextLength : 1)) return;
+    const contextLength = Math.min(request.options.contextLength ?? 10000, 10000);
+    const budget = request.options.memoryBudget;
+    if (budget >= needed(request.options.contextLength ? contextLength : 1)) return;
     event.stopImmediatePropagation();
     self.postMessage({ type: "hello" });
     new BroadcastChannel("headers").postMessage(request.source.cache);
