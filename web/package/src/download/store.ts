@@ -209,7 +209,7 @@ export class Entry {
   }
 
   /** All bytes of a file. */
-  async bytes(name: string): Promise<Uint8Array<ArrayBuffer>> {
+  async bytes(name: string): Promise<Uint8Array> {
     const handle = (await this.#folder.getFileHandle(name)) as Accessible;
     if (!readsHere()) return new Uint8Array(await (await handle.getFile()).arrayBuffer());
     const access = await patiently(() => handle.createSyncAccessHandle({ mode: "read-only" }));

@@ -248,7 +248,7 @@ export class Stored implements StoredSource {
 
   async #load(part: number): Promise<Uint8Array<ArrayBuffer>> {
     try {
-      return await this.#entry.bytes(partName(part));
+      return (await this.#entry.bytes(partName(part))) as Uint8Array<ArrayBuffer>;
     } catch (error) {
       if ((error as DOMException).name === "NotFoundError") return new Uint8Array();
       throw makeError("io", `${this.name}: part ${part} of the stored copy cannot be read: ${(error as Error).message}`, { cause: error });
