@@ -17,7 +17,7 @@ export { AnswerStream } from "./page/stream.js";
 export type { WorkerChoice } from "./lines.js";
 export type { ModelSource, SourceOptions } from "./page/model.js";
 export { longestContext, memoryNeeded, readNeeds } from "./page/memory.js";
-export type { ModelNeeds, ModelShape, NeedsOptions } from "./page/memory.js";
+export type { KvType, ModelNeeds, ModelShape, NeedsOptions } from "./page/memory.js";
 export { deleteModel, listModels, persist, storageEstimate } from "./download/store.js";
 export type { StoredModel } from "./download/store.js";
 export type {

@@ -15,7 +15,8 @@ export interface ModelShape {
   context: number;
 }
 
-type KvType = NonNullable<EngineOptions["kvType"]>;
+/** How keys and values are kept. */
+export type KvType = NonNullable<EngineOptions["kvType"]>;
 
 /** Positions whose keys and values lie together. */
 const PAGE = 128;
