@@ -94,6 +94,8 @@ test("a local file", async ({ page, site }) => {
   await page.goto(await site.start((request, response) => Boolean(request.url?.includes(".gguf") && response.writeHead(404).end())));
   await failure(page);
   await page.getByLabel("GGUF file").setInputFiles(MODEL_FILE);
+  // The file is looked into first: it may be an adapter. Until then the card stays.
+  await expect(page.locator("#status.failed")).toBeHidden();
   await waitReady(page);
   await beGreedy(page);
   const capital = golden("capital");
