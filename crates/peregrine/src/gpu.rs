@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use crate::error::{Error, Result};
 
 mod cooperative;
+#[cfg(target_arch = "wasm32")]
+mod messages;
 mod options;
 mod reading;
 
@@ -33,6 +35,9 @@ struct Inner {
     max_binding: u64,
     max_invocations: u32,
     failure: Arc<Mutex<Option<Error>>>,
+    /// What the processor keeps waiting.
+    #[cfg(target_arch = "wasm32")]
+    messages: messages::Messages,
 }
 
 impl Drop for Inner {
@@ -48,20 +53,26 @@ impl Drop for Inner {
 #[derive(Clone)]
 pub struct Gpu(Rc<Inner>);
 
-/// A way to adapters. In a browser it is the `navigator.gpu` of the moment in which it was made.
-pub struct Access(wgpu::Instance);
+/// A way to devices. In a browser it is the `navigator.gpu` of the moment in which it was made.
+pub struct Access(Option<wgpu::Instance>);
 
 impl Access {
     /// To those of this machine, or of this page or worker. A browser must have WebGPU.
     #[expect(clippy::new_without_default, reason = "in a browser it asks for something that may be missing")]
     pub fn new() -> Self {
-        Self(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))
+        Self(Some(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())))
+    }
+
+    /// To no adapter: where a browser has no WebGPU, the processor is still there.
+    pub fn without_gpus() -> Self {
+        Self(None)
     }
 }
 
 /// The adapters of this machine (native). In a browser there is one, which [`Gpu::new`] asks for.
 pub async fn adapters() -> Vec<AdapterSummary> {
-    let all = Access::new().0.enumerate_adapters(wgpu::Backends::all()).await;
+    let Access(Some(instance)) = Access::new() else { return Vec::new() };
+    let all = instance.enumerate_adapters(wgpu::Backends::all()).await;
     all.iter()
         .map(|a| {
             let info = a.get_info();
@@ -91,7 +102,7 @@ impl Gpu {
         if options.device == DeviceKind::Cpu {
             return Self::processor(options);
         }
-        let adapter = match Self::choose(&access.0, options).await {
+        let adapter = match Self::choose(access, options).await {
             Err(Error::NoGpu { .. }) if options.takes_processor() => return Self::processor(options),
             Ok(adapter) if options.takes_processor() => {
                 // An adapter in software is never faster.
@@ -146,7 +157,7 @@ impl Gpu {
         Self::made(info, device, queue, &limits, features, false, options)
     }
 
-    #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+    #[cfg(feature = "cpu")]
     fn processor(options: &GpuOptions) -> Result<Self> {
         // `auto` is not here with any of these.
         if options.is_about_gpus() {
@@ -157,9 +168,11 @@ impl Gpu {
             });
         }
         let crate::cpu::Opened { info, device, queue, limits, features } = crate::cpu::open();
-        // It has kernels of one kind, and no adapter has been chosen.
+        // It has kernels of one kind, and what a browser knows of an adapter is not about it.
         let options = GpuOptions {
             software: None,
+            name: None,
+            identity: None,
             reduction: Some(Reduction::Workgroup),
             shapes: Some(ShapeClass::Software),
             cooperative: false,
@@ -168,7 +181,7 @@ impl Gpu {
         Self::made(info, device, queue, &limits, features, false, &options)
     }
 
-    #[cfg(not(all(feature = "cpu", not(target_arch = "wasm32"))))]
+    #[cfg(not(feature = "cpu"))]
     fn processor(_: &GpuOptions) -> Result<Self> {
         Err(Error::NoGpu { detail: "this build has no CPU device; it needs the cargo feature `cpu`".into() })
     }
@@ -252,10 +265,15 @@ impl Gpu {
             max_binding,
             max_invocations,
             failure,
+            #[cfg(target_arch = "wasm32")]
+            messages: messages::Messages::new(),
         })))
     }
 
-    async fn choose(instance: &wgpu::Instance, options: &GpuOptions) -> Result<wgpu::Adapter> {
+    async fn choose(access: &Access, options: &GpuOptions) -> Result<wgpu::Adapter> {
+        let Some(instance) = &access.0 else {
+            return Err(Error::NoGpu { detail: "there is no WebGPU here".into() });
+        };
         if let Some(wanted) = &options.adapter {
             let all = instance.enumerate_adapters(wgpu::Backends::all()).await;
             let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
@@ -409,12 +427,12 @@ impl Gpu {
 }
 
 /// Whether a device is the processor's.
-#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+#[cfg(feature = "cpu")]
 pub(crate) fn is_processor(device: &wgpu::Device) -> bool {
     crate::cpu::is_processor(device)
 }
 
-#[cfg(not(all(feature = "cpu", not(target_arch = "wasm32"))))]
+#[cfg(not(feature = "cpu"))]
 pub(crate) fn is_processor(_: &wgpu::Device) -> bool {
     false
 }

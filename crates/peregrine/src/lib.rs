@@ -64,7 +64,7 @@
 //! | [`gpu`] | the device |
 //! | [`options`] | what a model is loaded with, and what is asked of the device: each option once |
 //! | [`model`] | **the page**: the forward pass, one line a dispatch; progress of loading; what a model needs |
-//! | `cpu` | the processor as a device of its own, behind wgpu's interface: the kernels once more, in Rust (natively, feature `cpu`) |
+//! | `cpu` | the processor as a device of its own, behind wgpu's interface: the kernels once more, in Rust (feature `cpu`) |
 //! | [`adapter`] | LoRA beside the weights: PEFT's folders, GGUF adapters |
 //! | [`session`] | a conversation: prefill, decode, stopping, snapshots, saved sessions |
 //! | [`tokenizer`], [`chat`], [`sampling`], [`constraint`] | text in and out |
@@ -95,7 +95,7 @@ pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod constraint;
-#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+#[cfg(feature = "cpu")]
 mod cpu;
 pub mod error;
 pub use peregrine_formats as format;

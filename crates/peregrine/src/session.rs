@@ -13,6 +13,7 @@ mod parts;
 mod requests;
 mod saved;
 mod snapshots;
+mod speed;
 mod steps;
 
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,7 @@ pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
 pub(crate) use self::drawing::spread_logits;
 use self::kept::Snapshots;
 pub use self::snapshots::Snapshot;
+pub use self::speed::expected_speed;
 use crate::adapter::Registry;
 use crate::chat::{ChatTemplate, Transcript};
 use crate::checkpoint::{Checkpoint, Container};

@@ -21,12 +21,13 @@ impl GpuOptions {
     pub(crate) fn takes_processor(&self) -> bool {
         self.device == DeviceKind::Auto
             && !self.is_about_gpus()
-            && cfg!(all(feature = "cpu", not(target_arch = "wasm32")))
+            && cfg!(feature = "cpu")
     }
 }
 
 /// What computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
     /// An adapter of WebGPU, also one in software: that of the options, or the fastest.
     #[default]

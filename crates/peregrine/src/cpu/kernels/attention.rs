@@ -1,7 +1,7 @@
 //! Attention heads over the pages of keys and values, a page at a time: what is kept becomes f32 once for all heads and tokens that read
 //! it.
 
-use rayon::prelude::*;
+use crate::cpu::pool::prelude::*;
 
 use super::elements::product;
 use super::{Constants, Made, Slot};
