@@ -173,7 +173,7 @@ export class Models {
     if (choice.kind === "file" && !(await beginsLikeModel(choice.file))) {
       throw new ModelFileError("not-gguf", `${choice.file.name}: not a GGUF file`);
     }
-    const { contextLength, kvType, memoryLimit } = this.#hooks.settings.value;
+    const { contextLength, device, kvType, memoryLimit } = this.#hooks.settings.value;
     const bar = new Bar();
     const create = () => {
       const options: EngineOptions = {
@@ -181,6 +181,7 @@ export class Models {
         signal: mine.signal,
         ...this.#behind(choice, mine),
         kvType,
+        device,
         ...(contextLength === null ? {} : { contextLength }),
         ...(memoryLimit === null ? {} : { memoryBudget: Math.round(memoryLimit * 1e9) }),
         onProgress: (progress) => {
