@@ -19,9 +19,7 @@ impl GpuOptions {
 
     /// Whether the processor will do: nothing here is about a GPU, and this build has kernels for it.
     pub(crate) fn takes_processor(&self) -> bool {
-        self.device == DeviceKind::Auto
-            && !self.is_about_gpus()
-            && cfg!(feature = "cpu")
+        self.device == DeviceKind::Auto && !self.is_about_gpus() && cfg!(feature = "cpu")
     }
 }
 

@@ -117,7 +117,8 @@ pub fn sample() -> Made {
 pub fn probe(_: &Constants) -> Made {
     let run = |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [data, sums] = slots else { return };
-        let pieces = data.of::<u32>().par_chunks(1 << 18).map(|words| words.iter().fold(0, |a: u32, b| a.wrapping_add(*b)));
+        let pieces =
+            data.of::<u32>().par_chunks(1 << 18).map(|words| words.iter().fold(0, |a: u32, b| a.wrapping_add(*b)));
         let pieces: Vec<u32> = pieces.collect();
         sums.written::<u32>()[0] = pieces.into_iter().fold(0, u32::wrapping_add);
     };

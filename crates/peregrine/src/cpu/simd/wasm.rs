@@ -126,19 +126,15 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn unsigned([low, high]: [v128; 2]) -> [v128; 8] {
-        let ([a, b], [c, d]) =
-            (floats(i16x8_extend_low_u8x16(low)), floats(i16x8_extend_high_u8x16(low)));
-        let ([e, f], [g, h]) =
-            (floats(i16x8_extend_low_u8x16(high)), floats(i16x8_extend_high_u8x16(high)));
+        let ([a, b], [c, d]) = (floats(i16x8_extend_low_u8x16(low)), floats(i16x8_extend_high_u8x16(low)));
+        let ([e, f], [g, h]) = (floats(i16x8_extend_low_u8x16(high)), floats(i16x8_extend_high_u8x16(high)));
         [a, b, c, d, e, f, g, h]
     }
 
     #[inline(always)]
     fn signed([low, high]: [v128; 2]) -> [v128; 8] {
-        let ([a, b], [c, d]) =
-            (floats(i16x8_extend_low_i8x16(low)), floats(i16x8_extend_high_i8x16(low)));
-        let ([e, f], [g, h]) =
-            (floats(i16x8_extend_low_i8x16(high)), floats(i16x8_extend_high_i8x16(high)));
+        let ([a, b], [c, d]) = (floats(i16x8_extend_low_i8x16(low)), floats(i16x8_extend_high_i8x16(low)));
+        let ([e, f], [g, h]) = (floats(i16x8_extend_low_i8x16(high)), floats(i16x8_extend_high_i8x16(high)));
         [a, b, c, d, e, f, g, h]
     }
 
