@@ -66,7 +66,7 @@ test("Chromium without WebGPU: an answer in a worker, and a long prompt that is 
     const { usage } = await engine.completions.create({ prompt, max_tokens: 1 });
     const { kind, why } = engine.info.device;
     await engine.dispose();
-    return { gpu: "gpu" in navigator, kind, why: why.kind, answer: reply.choices[0]!.message.content, stopped: stopped.code, all: prompt.length, cached: usage.prompt_tokens_details.cached_tokens };
+    return { gpu: "gpu" in navigator, kind, why: why.kind, answer: reply.choices[0]!.message.content, stopped: stopped.code, all: prompt.length, cached: usage!.prompt_tokens_details.cached_tokens };
   }, capital.messages);
   expect(found).toMatchObject({ gpu: false, kind: "cpu", why: expect.stringMatching(/^WebGPU is not available/), answer: capital.answer, stopped: "cancelled" });
   expect(found.cached).toBeLessThan(found.all - 64);
