@@ -104,7 +104,7 @@ impl Model {
             mamba: &self.layers[layer].mamba,
             ready: &s.ready,
             pages: state.pages.table(),
-            control: &state.next.control,
+            control: r.control(),
         };
         r.call(Op::Prepare, &kernel, Needed::Always, move |step| [groups, step.tokens, 1]);
     }
@@ -144,7 +144,7 @@ impl Model {
             pages: state.pages.table(),
             ssm_state: &l.ssm,
             mixed: &s.mixed,
-            control: &state.next.control,
+            control: r.control(),
         };
         r.call(Op::Mixer, &kernel, Needed::Always, move |step| [attention * step.splits + ssm, 1, 1]);
     }
