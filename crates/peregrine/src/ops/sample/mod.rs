@@ -4,7 +4,7 @@ mod buffers;
 
 pub use self::buffers::{CANDIDATES, Ends, MAX_ENDS, SamplingBuffers};
 use super::{Op, Recorder};
-use crate::kernels::{kernel, wgsl};
+use crate::kernels::{kernels, wgsl};
 use crate::model::Model;
 use crate::plan::Needed::{Likeliest, Token, Weighted};
 use crate::plan::Plan;
@@ -20,37 +20,29 @@ wgsl! {
     Drawing: "Drawing";
 }
 
-kernel! {
+kernels! {
     /// The likeliest token of a piece of the vocabulary; keeps the logits.
     Candidates = CANDIDATES { THREADS: u32, PIECES: u32 }
     (
         ends: uniform Ends, logits: read f32, kept: write f32, control: read u32, found: write Candidate, bins: write u32,
     )
-}
 
-kernel! {
     /// The same of the tokens that a mask allows.
     MaskedCandidates = MASKED_CANDIDATES { THREADS: u32, PIECES: u32 }
     (
         ends: uniform Ends, mask: read u32, kept: write f32, masked: write u32, control: read u32, found: write Candidate, bins: write u32,
     )
-}
 
-kernel! {
     /// The likeliest of all.
     Sample = SAMPLE { PIECES: u32 } (ends: uniform Ends, found: read Candidate, ids: write u32, control: write u32)
-}
 
-kernel! {
     /// A piece of the vocabulary: tokens and their weights by distance from the likeliest.
     Weigh = WEIGH { THREADS: u32, PIECES: u32 }
     (
         ends: uniform Ends, drawing: uniform Drawing, kept: read f32, control: read u32, found: read Candidate,
         bins: write crate::kernels::Atomic,
     )
-}
 
-kernel! {
     /// The same piece: which bins top-k and top-p cut, the tokens in them, the weight of those
     /// before.
     Gather = GATHER { THREADS: u32, PIECES: u32 }
@@ -58,9 +50,7 @@ kernel! {
         ends: uniform Ends, drawing: uniform Drawing, kept: read f32, control: read u32, found: read Candidate,
         bins: read u32, pieces: write [u32; 4], list: write u32,
     )
-}
 
-kernel! {
     /// All: the cuts exactly, and the walk to the random point.
     Draw = DRAW { THREADS: u32, PIECES: u32 }
     (
