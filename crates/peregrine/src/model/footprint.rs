@@ -9,6 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::ops::sample::SamplingBuffers;
 use crate::ops::ssm::CHUNK as SSD_CHUNK;
 use crate::ops::target::Target;
 use crate::plan::Step;
@@ -234,11 +235,12 @@ impl<'a> Estimate<'a> {
 
     fn at(&self, context_length: u32) -> Footprint {
         let scratch = ScratchBytes::of(self.config, self.options, self.device, context_length);
-        let state = StateBytes::of(self.config, context_length, scratch.chunk, self.options.kv);
+        let state = StateBytes::of(self.config, context_length, self.options.kv);
+        let next = SamplingBuffers::bytes_of(self.config.vocab_size, scratch.chunk);
         Footprint {
             weights: self.weights,
             scratch: scratch.total(),
-            states: state.fixed,
+            states: state.fixed + next,
             kv_cache: state.kv_cache,
             kv_growth: state.kv_growth,
             snapshots: self.options.snapshot_budget.unwrap_or(SNAPSHOTS),

@@ -6,8 +6,8 @@ use crate::cpu::pool::prelude::*;
 use super::{Constants, Made, Slot};
 use crate::kernels::Typed;
 use crate::ops::Probe;
+use crate::ops::sample::Ends;
 use crate::ops::sample::{Candidates, MaskedCandidates, Sample};
-use crate::state::Ends;
 
 /// None that can be drawn.
 const NO_TOKEN: u32 = u32::MAX;
