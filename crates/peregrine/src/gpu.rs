@@ -382,6 +382,11 @@ impl Gpu {
     pub fn uniform(&self, label: &str, bytes: &[u8]) -> wgpu::Buffer {
         let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
+    /// Bytes that can still be had, where that is known: on the processor, of the system's memory.
+    pub(crate) fn available_bytes(&self) -> Option<u64> {
+        if self.is_processor() { available() } else { None }
+    }
+
             size: bytes.len() as u64,
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
@@ -442,6 +447,17 @@ pub(crate) fn translate(error: wgpu::Error) -> Error {
 /// A moment, to measure spans with: the system's clock natively, the page's in a browser, where std has none.
 #[derive(Clone, Copy, Debug)]
 pub struct Instant(web_time::Instant);
+
+/// Bytes of the system's memory that can be had, where it says so and the processor computes.
+#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+fn available() -> Option<u64> {
+    crate::cpu::available()
+}
+
+#[cfg(not(all(feature = "cpu", not(target_arch = "wasm32"))))]
+fn available() -> Option<u64> {
+    None
+}
 
 impl Instant {
     /// Now.
