@@ -58,7 +58,10 @@ fn limits() -> wgpu::Limits {
 
 fn info() -> wgpu::AdapterInfo {
     wgpu::AdapterInfo {
-        name: format!("CPU ({} threads, {})", pool::threads(), simd::name()),
+        name: match pool::threads() {
+            1 => format!("CPU (1 thread, {})", simd::name()),
+            threads => format!("CPU ({threads} threads, {})", simd::name()),
+        },
         vendor: 0,
         device: 0,
         device_type: wgpu::DeviceType::Cpu,
