@@ -53,8 +53,8 @@ bench-compare: native
 
 fidelity: native $(page)
 	@sh web/scripts/system.sh browser
-	@target/release/peregrine fidelity
-	@target/release/peregrine perplexity $(model) --text tests/text/perplexity.txt --types all
+	@target/release/peregrine fidelity --device gpu
+	@target/release/peregrine perplexity $(model) --device gpu --text tests/text/perplexity.txt --types all
 	@cd web/e2e && FIDELITY=all ../node_modules/.bin/playwright test fidelity.spec.ts
 
 check: tools $(modules)

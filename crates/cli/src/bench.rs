@@ -241,6 +241,7 @@ fn report(
     Ok(json!({
         "model": args.model,
         "adapter": engine.gpu_name(),
+        "device": model.gpu().kind().name(),
         "software": model.gpu().is_software(),
         "weight_bytes": model.weight_bytes(),
         "kv": model.kv().kv().name(),

@@ -95,7 +95,7 @@ impl GpuArgs {
         block_on(Gpu::new(&self.gpu)).map_err(without_gpu)
     }
 
-    /// The checkpoint on the GPU, with a progress bar on a terminal: driven in the best way that passes the self-check.
+    /// The checkpoint on its device, with a progress bar on a terminal: driven in the best way that passes the self-check.
     pub fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
         let mut outcomes = self_checks::read();
         let before = outcomes.clone();
@@ -152,7 +152,7 @@ impl GpuArgs {
 }
 
 /// What to do where there is no GPU, or none that is right.
-fn without_gpu(error: Error) -> Failure {
+pub fn without_gpu(error: Error) -> Failure {
     match error {
         Error::NoGpu { .. } | Error::SelfCheck { .. } => {
             Failure::run(format!("{error}; --device cpu runs the model on the processor"))
@@ -166,6 +166,14 @@ pub fn bytes_bar(message: impl Into<Cow<'static, str>>) -> ProgressBar {
     let message: Cow<'static, str> = message.into();
     let bar = ProgressBar::new(0).with_message(line(&message).into_owned());
     let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}";
+/// The device, and why it is that one where nobody asked for it.
+pub fn device_in_words(gpu: &Gpu) -> String {
+    match gpu.why() {
+        Some(why) => format!("{}, since {why}", gpu.name()),
+        None => gpu.name().into(),
+    }
+}
+
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }

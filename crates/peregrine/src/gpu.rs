@@ -1,6 +1,7 @@
 //! The device: adapter, limits, buffers, errors, and in `gpu/reading.rs` read-back and waiting. With the byte sources, the only module
 //! that knows whether it runs natively or in a browser.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -26,6 +27,7 @@ struct Inner {
     alter: Option<Alter>,
     software: bool,
     processor: bool,
+    why: Option<String>,
     subgroup_min_size: Option<u32>,
     reduction: Reduction,
     shapes: ShapeClass,
@@ -48,20 +50,35 @@ impl Drop for Inner {
 #[derive(Clone)]
 pub struct Gpu(Rc<Inner>);
 
-/// A way to adapters. In a browser it is the `navigator.gpu` of the moment in which it was made.
-pub struct Access(wgpu::Instance);
+/// A way to adapters. In a browser it is the `navigator.gpu` of the moment in which it was made; natively drivers are loaded when an
+/// adapter is first asked for, which the processor never needs.
+pub struct Access(OnceCell<wgpu::Instance>);
 
 impl Access {
     /// To those of this machine, or of this page or worker. A browser must have WebGPU.
     #[expect(clippy::new_without_default, reason = "in a browser it asks for something that may be missing")]
     pub fn new() -> Self {
-        Self(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))
+        let access = Self(OnceCell::new());
+        if cfg!(target_arch = "wasm32") {
+            access.instance();
+        }
+        access
+    }
+
+    fn instance(&self) -> &wgpu::Instance {
+        self.0.get_or_init(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))
+    }
+
+    /// Whether adapters have been asked for.
+    #[doc(hidden)]
+    pub fn is_used(&self) -> bool {
+        self.0.get().is_some()
     }
 }
 
 /// The adapters of this machine (native). In a browser there is one, which [`Gpu::new`] asks for.
 pub async fn adapters() -> Vec<AdapterSummary> {
-    let all = Access::new().0.enumerate_adapters(wgpu::Backends::all()).await;
+    let all = Access::new().instance().enumerate_adapters(wgpu::Backends::all()).await;
     all.iter()
         .map(|a| {
             let info = a.get_info();
@@ -75,10 +92,12 @@ fn is_software(info: &wgpu::AdapterInfo) -> bool {
 }
 
 impl Gpu {
-    /// Opens the adapter that the options ask for, the fastest otherwise.
+    /// Opens what the options ask for: by default the fastest adapter, or the processor where there is none that computes itself.
+    /// [`Gpu::is_processor`] says which it is, and [`Gpu::why`] the reason.
     ///
     /// # Errors
-    /// [`Error::NoGpu`] when there is none, none of that name, or it refuses the device.
+    /// [`Error::NoGpu`] when a GPU is asked for and there is none, none of that name, or it refuses the device; [`Error::Argument`]
+    /// for the processor with options that are about GPUs.
     pub async fn new(options: &GpuOptions) -> Result<Self> {
         Self::open(&Access::new(), options).await
     }
@@ -89,19 +108,20 @@ impl Gpu {
     /// As [`Gpu::new`].
     pub async fn open(access: &Access, options: &GpuOptions) -> Result<Self> {
         if options.device == DeviceKind::Cpu {
-            return Self::processor(options);
+            return Self::processor(options, None);
         }
-        let adapter = match Self::choose(&access.0, options).await {
-            Err(Error::NoGpu { .. }) if options.takes_processor() => return Self::processor(options),
-            Ok(adapter) if options.takes_processor() => {
-                // An adapter in software is never faster.
-                if options.software.unwrap_or_else(|| is_software(&adapter.get_info())) {
-                    return Self::processor(options);
-                }
-                adapter
+        let adapter = match Self::choose(access.instance(), options).await {
+            Err(Error::NoGpu { detail }) if options.takes_processor() => {
+                return Self::processor(options, Some(format!("no GPU was found: {detail}")));
             }
             adapter => adapter?,
         };
+        let software = options.software.unwrap_or_else(|| is_software(&adapter.get_info()));
+        if software && options.takes_processor() {
+            let name = adapter.get_info().name;
+            let why = format!("no GPU was found, only {name}, an adapter in software, which is slower");
+            return Self::processor(options, Some(why));
+        }
         let info = adapter.get_info();
         let offered = adapter.limits();
         let mut limits = wgpu::Limits::defaults();
@@ -139,7 +159,7 @@ impl Gpu {
             .map_err(|e| Error::NoGpu { detail: format!("{} refused a device: {e}", info.name) });
         let (device, queue) = match made {
             // It is there, and has less than every WebGPU device offers.
-            Err(_) if options.takes_processor() => return Self::processor(options),
+            Err(error) if options.takes_processor() => return Self::processor(options, Some(error.to_string())),
             made => made?,
         };
 
@@ -147,7 +167,7 @@ impl Gpu {
     }
 
     #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
-    fn processor(options: &GpuOptions) -> Result<Self> {
+    pub(crate) fn processor(options: &GpuOptions, why: Option<String>) -> Result<Self> {
         // `auto` is not here with any of these.
         if options.is_about_gpus() {
             return Err(Error::Argument {
@@ -165,11 +185,15 @@ impl Gpu {
             cooperative: false,
             ..options.clone()
         };
-        Self::made(info, device, queue, &limits, features, false, &options)
+        let mut gpu = Self::made(info, device, queue, &limits, features, false, &options)?;
+        if let Some(inner) = Rc::get_mut(&mut gpu.0) {
+            inner.why = why;
+        }
+        Ok(gpu)
     }
 
     #[cfg(not(all(feature = "cpu", not(target_arch = "wasm32"))))]
-    fn processor(_: &GpuOptions) -> Result<Self> {
+    pub(crate) fn processor(_: &GpuOptions, _: Option<String>) -> Result<Self> {
         Err(Error::NoGpu { detail: "this build has no CPU device; it needs the cargo feature `cpu`".into() })
     }
 
@@ -245,6 +269,7 @@ impl Gpu {
             alter: options.alter,
             software,
             processor,
+            why: None,
             subgroup_min_size: subgroups.then_some(info.subgroup_min_size),
             reduction,
             shapes,
@@ -292,9 +317,19 @@ impl Gpu {
         self.0.software
     }
 
+    /// What computes: a GPU, or an adapter in software; or the processor, by kernels of its own.
+    pub fn kind(&self) -> DeviceKind {
+        if self.0.processor { DeviceKind::Cpu } else { DeviceKind::Gpu }
+    }
+
     /// Whether it is the processor, by kernels of its own.
     pub fn is_processor(&self) -> bool {
         self.0.processor
+    }
+
+    /// Why it is the processor, where nobody asked for that: no GPU was found, or none that is right.
+    pub fn why(&self) -> Option<&str> {
+        self.0.why.as_deref()
     }
 
     /// The way sums over lanes are made on this device.
@@ -347,6 +382,11 @@ impl Gpu {
         Some(self.0.device.generate_allocator_report()?.total_allocated_bytes)
     }
 
+    /// Bytes that can still be had, where that is known: on the processor, of the system's memory.
+    pub(crate) fn available_bytes(&self) -> Option<u64> {
+        if self.is_processor() { available() } else { None }
+    }
+
     /// A storage buffer of `bytes` bytes (rounded up to 16), zero at first.
     ///
     /// # Errors
@@ -382,11 +422,6 @@ impl Gpu {
     pub fn uniform(&self, label: &str, bytes: &[u8]) -> wgpu::Buffer {
         let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-    /// Bytes that can still be had, where that is known: on the processor, of the system's memory.
-    pub(crate) fn available_bytes(&self) -> Option<u64> {
-        if self.is_processor() { available() } else { None }
-    }
-
             size: bytes.len() as u64,
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
@@ -411,6 +446,17 @@ impl Gpu {
             Err(_) => Err(Error::Gpu { detail: "the error handler failed".into() }),
         }
     }
+}
+
+/// Bytes of the system's memory that can be had, where it says so and the processor computes.
+#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+fn available() -> Option<u64> {
+    crate::cpu::available()
+}
+
+#[cfg(not(all(feature = "cpu", not(target_arch = "wasm32"))))]
+fn available() -> Option<u64> {
+    None
 }
 
 /// Whether a device is the processor's.
@@ -447,17 +493,6 @@ pub(crate) fn translate(error: wgpu::Error) -> Error {
 /// A moment, to measure spans with: the system's clock natively, the page's in a browser, where std has none.
 #[derive(Clone, Copy, Debug)]
 pub struct Instant(web_time::Instant);
-
-/// Bytes of the system's memory that can be had, where it says so and the processor computes.
-#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
-fn available() -> Option<u64> {
-    crate::cpu::available()
-}
-
-#[cfg(not(all(feature = "cpu", not(target_arch = "wasm32"))))]
-fn available() -> Option<u64> {
-    None
-}
 
 impl Instant {
     /// Now.
