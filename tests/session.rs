@@ -292,6 +292,27 @@ fn a_stopped_answer_goes_on_as_if_it_had_not_been() {
     }
 }
 
+/// A GPU runs on the token that it has drawn while its text is told; the processor first tells it.
+#[test]
+fn on_the_processor_a_token_is_told_before_the_next_step() {
+    let told = |options: &GpuOptions, how: GenerateOptions| {
+        let mut session = open(options, &LoadOptions::default());
+        let mut heard = 0;
+        let mut stop = |_| {
+            heard += 1;
+            heard < 3
+        };
+        let answer = block_on(session.chat(&user(FIRST), &how, &mut stop)).unwrap();
+        assert_eq!((answer.ids.len(), answer.finish), (3, Finish::Cancelled));
+        session.position() - answer.prompt_tokens
+    };
+    let processor = GpuOptions { device: DeviceKind::Cpu, ..GpuOptions::default() };
+    for how in [greedy(8), drawn(3, 8)] {
+        assert_eq!(told(&processor, how.clone()), 2, "the third is not read");
+        assert_eq!(told(&hardware(), how), 3);
+    }
+}
+
 #[test]
 fn prefill_can_be_stopped_between_chunks() {
     let mut session = open(&hardware(), &LoadOptions { chunk: Some(4), ..LoadOptions::default() });
