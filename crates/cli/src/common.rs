@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use peregrine::Error;
 use peregrine::checkpoint::hub::HubId;
 use peregrine::checkpoint::{Checkpoint, Container};
-use peregrine::gpu::{Access, Gpu, GpuOptions};
+use peregrine::gpu::{Access, DeviceKind, Gpu, GpuOptions};
 use peregrine::model::KvType;
 use peregrine::model::{LoadOptions, Progress};
 use peregrine::options::parse_bytes;
@@ -97,6 +97,21 @@ impl GpuArgs {
 
     /// The checkpoint on its device, with a progress bar on a terminal: driven in the best way that passes the self-check.
     pub fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
+        self.load_with(&self.gpu, checkpoint, options)
+    }
+
+    /// The same where GPUs do not stay: on the processor, unless the flags name a GPU.
+    pub fn load_without_gpu(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
+        match self.gpu.takes_processor() {
+            true => {
+                note("the processor answers from here on, since the GPU is lost again and again");
+                self.load_with(&GpuOptions { device: DeviceKind::Cpu, ..self.gpu.clone() }, checkpoint, options)
+            }
+            false => self.load(checkpoint, options),
+        }
+    }
+
+    fn load_with(&self, gpu: &GpuOptions, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
         let mut outcomes = self_checks::read();
         let before = outcomes.clone();
         let engine = self.with_bar(checkpoint, options, |options, report| {
@@ -107,7 +122,7 @@ impl GpuArgs {
                 }
             };
             let access = Access::new();
-            let loading = selfcheck::load(&access, &self.gpu, checkpoint, options, &mut outcomes, report, &mut tell);
+            let loading = selfcheck::load(&access, gpu, checkpoint, options, &mut outcomes, report, &mut tell);
             block_on(loading).map(|checked| checked.engine)
         });
         if outcomes != before {
@@ -151,6 +166,14 @@ impl GpuArgs {
     }
 }
 
+/// The device, and why it is that one where nobody asked for it.
+pub fn device_in_words(gpu: &Gpu) -> String {
+    match gpu.why() {
+        Some(why) => format!("{}, since {why}", gpu.name()),
+        None => gpu.name().into(),
+    }
+}
+
 /// What to do where there is no GPU, or none that is right.
 pub fn without_gpu(error: Error) -> Failure {
     match error {
@@ -166,14 +189,6 @@ pub fn bytes_bar(message: impl Into<Cow<'static, str>>) -> ProgressBar {
     let message: Cow<'static, str> = message.into();
     let bar = ProgressBar::new(0).with_message(line(&message).into_owned());
     let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}";
-/// The device, and why it is that one where nobody asked for it.
-pub fn device_in_words(gpu: &Gpu) -> String {
-    match gpu.why() {
-        Some(why) => format!("{}, since {why}", gpu.name()),
-        None => gpu.name().into(),
-    }
-}
-
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
