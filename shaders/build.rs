@@ -1,20 +1,28 @@
-//! Copies the WGSL to where lib.rs includes it, and lists the block formats. In a build for the browser, whose bytes every visitor waits for, without its
-//! comments: they are a twentieth of the download.
+//! Puts the WGSL where lib.rs includes it, its loops written out (see expand.rs), and lists the
+//! kernels and the block formats. In a build for the browser, whose bytes every visitor waits for,
+//! without its comments: they are a twentieth of the download.
 
-use std::path::Path;
+mod expand;
+
+use std::path::{Path, PathBuf};
 use std::{env, fs, io};
+
+use expand::{Kernel, expand};
 
 fn main() -> io::Result<()> {
     let browser = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "wasm32");
-    let out = env::var("OUT_DIR").map_err(io::Error::other)?;
+    let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);
     println!("cargo::rerun-if-changed=.");
+    let mut kernels = Vec::new();
     for folder in fs::read_dir(".")? {
         let folder = folder?.path();
         if folder.is_dir() {
-            copy(&folder, &Path::new(&out).join(&folder), browser)?;
+            write(&folder, &out.join(&folder), browser, &mut kernels)?;
         }
     }
-    fs::write(Path::new(&out).join("formats.rs"), formats()?)
+    kernels.sort();
+    fs::write(out.join("kernels.rs"), format!("kernels! {{\n{}}}\n", kernels.concat()))?;
+    fs::write(out.join("formats.rs"), formats()?)
 }
 
 /// The table of the files in `formats`.
@@ -32,20 +40,31 @@ fn formats() -> io::Result<String> {
     Ok(format!("static FILES: &[File] = &[\n{}];\n", names.iter().map(row).collect::<String>()))
 }
 
-/// The shaders of a folder.
-fn copy(from: &Path, to: &Path, bare: bool) -> io::Result<()> {
+/// The shaders of a folder; those that are kernels get a line of `kernels!` in lib.rs.
+fn write(from: &Path, to: &Path, bare: bool, kernels: &mut Vec<String>) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for file in fs::read_dir(from)? {
-        let file = file?;
-        if file.path().extension().is_some_and(|extension| extension == "wgsl") {
-            let text = fs::read_to_string(file.path())?;
-            fs::write(to.join(file.file_name()), if bare { without_comments(&text) } else { text })?;
+        let path = file?.path();
+        let (Some(folder), Some(name)) = (from.file_name(), path.file_stem()) else { continue };
+        if path.extension().is_none_or(|extension| extension != "wgsl") {
+            continue;
         }
+        let (folder, name) = (folder.to_string_lossy(), name.to_string_lossy());
+        let shown = format!("shaders/{folder}/{name}.wgsl");
+        let text = fs::read_to_string(&path)?;
+        if let Some(Kernel { sums, pieces }) = Kernel::of(&shown, &text).map_err(io::Error::other)? {
+            let sums = if sums { " sums" } else { "" };
+            let (id, pieces) = (name.to_uppercase(), pieces.join(" ").to_uppercase());
+            kernels.push(format!("    {id} = \"{folder}\" / \"{name}\"{sums}: {pieces};\n"));
+        }
+        let text = expand(&shown, &text).map_err(io::Error::other)?;
+        fs::write(to.join(format!("{name}.wgsl")), if bare { without_comments(&text) } else { text })?;
     }
     Ok(())
 }
 
-/// Every line up to its comment, and no empty line. WGSL has no strings that could hold the two slashes, and ours no other comments.
+/// Every line up to its comment, and no empty line. WGSL has no strings that could hold the two
+/// slashes, and ours no other comments.
 fn without_comments(text: &str) -> String {
     let code = text.lines().map(|line| line.split("//").next().unwrap_or_default().trim_end());
     code.filter(|line| !line.is_empty()).flat_map(|line| [line, "\n"]).collect()

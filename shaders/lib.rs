@@ -1,11 +1,13 @@
-//! The WGSL of Peregrine: the table of its files, and the kernels that they are put together to.
+//! The WGSL of Peregrine: the pieces that its kernels share, and the kernels that they are put together to.
 //!
-//! A kernel's source is its pieces, one file after the other, and then its own file. Numbers in
+//! A kernel's source is its pieces, one file after the other, and then its own file, whose first line names them. Numbers in
 //! them are `override`s; how lanes are summed is one of two pieces with the same function, how keys
 //! and values are kept one of three; a kernel that reads weights has the block formats that the
 //! matrix has, since each of them costs compile time. The rules for the files stand in README.md
 //! beside them.
 
+#[cfg(test)]
+mod expand;
 mod formats;
 
 use std::hash::{Hash, Hasher};
@@ -143,7 +145,7 @@ const SCAN: Piece = Piece::Same(&[shader!("sample/scan")]);
 const NEXT_TOKEN: Piece = Piece::Same(&[shader!("sample/next_token")]);
 
 /// A line each: its constant, folder / name, `sums` where it sums over lanes, and the pieces before
-/// it.
+/// it. build.rs writes them from the files' own first lines.
 macro_rules! kernels {
     ($($id:ident = $folder:literal / $name:literal $($sums:ident)?: $($piece:ident)*;)*) => {
         $(
@@ -162,34 +164,5 @@ macro_rules! kernels {
     (@reduces) => { false };
 }
 
-kernels! {
-    EMBED = "embed" / "embed": STEP MATRIX;
-    RMSNORM = "norm" / "rmsnorm" sums: STEP;
-    GATED_NORM = "norm" / "gated_norm" sums: ;
-    MATVEC = "linear" / "matvec": STEP TOKENS MATRIX EPILOGUE TWO_ROWS;
-    MATVEC_TEAM = "linear" / "matvec_team" sums: STEP MATRIX EPILOGUE;
-    MATMUL = "linear" / "matmul": STEP TOKENS MATRIX EPILOGUE TWO_ROWS;
-    MATMUL_TILE = "linear" / "matmul_tile": STEP TOKENS MATRIX EPILOGUE;
-    MATMUL_COOPERATIVE = "linear" / "matmul_cooperative": COOPERATIVE STEP TOKENS MATRIX EPILOGUE;
-    LORA_DOWN = "lora" / "lora_down" sums: STEP LORA;
-    LORA_UP = "lora" / "lora_up": STEP LORA;
-    PREPARE = "mixers" / "prepare": STEP KV_APPEND;
-    MIXER_STEP = "mixers" / "mixer_step" sums: STEP KV_APPEND;
-    ATTENTION = "attention" / "attention": STEP KV;
-    ATTENTION_TILE = "attention" / "attention_tile": STEP KV;
-    ATTENTION_COOPERATIVE = "attention" / "attention_cooperative": COOPERATIVE STEP KV;
-    MERGE = "attention" / "merge": STEP;
-    SELECTIVE_SCAN = "ssm" / "selective_scan": STEP COLUMNS;
-    SSD_STATES = "ssm" / "ssd_states": STEP SSD;
-    SSD_PASS = "ssm" / "ssd_pass": STEP COLUMNS;
-    SSD_OUTPUT = "ssm" / "ssd_output": STEP SSD;
-    SSD_STATES_COOPERATIVE = "ssm" / "ssd_states_cooperative": COOPERATIVE STEP SSD_COOPERATIVE;
-    SSD_OUTPUT_COOPERATIVE = "ssm" / "ssd_output_cooperative": COOPERATIVE STEP SSD_COOPERATIVE;
-    CANDIDATES = "sample" / "candidates": CANDIDATE;
-    MASKED_CANDIDATES = "sample" / "masked_candidates": CANDIDATE;
-    SAMPLE = "sample" / "sample": CANDIDATE NEXT_TOKEN;
-    WEIGH = "sample" / "weigh": CANDIDATE DRAWING;
-    GATHER = "sample" / "gather": CANDIDATE DRAWING SCAN;
-    DRAW = "sample" / "draw": CANDIDATE DRAWING SCAN NEXT_TOKEN;
-    PROBE = "common" / "probe": ;
-}
+// A line for each file of the folders that begins with `//: kernel`: see build.rs.
+include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

@@ -5,6 +5,7 @@ use peregrine::Error;
 use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::model::{LoadOptions, Model};
+use peregrine::ops::sample::SamplingBuffers;
 use peregrine::session::GenerateOptions;
 use peregrine::state::{KvType, PAGE, State};
 use peregrine_tests::{checkpoint, device, golden_path, gpu, session, tiny_model};
@@ -68,7 +69,7 @@ fn the_embedded_model_by_hand() {
 
 /// A state that has grown to its end.
 fn full_state(gpu: &Gpu, model: &Model) -> State {
-    let mut state = State::new(gpu, model.config(), model.context_length(), model.chunk(), model.kv()).unwrap();
+    let mut state = State::new(gpu, model.config(), model.context_length(), model.kv()).unwrap();
     // In two steps, as it grows.
     state.reserve(1).unwrap();
     state.reserve(model.context_length()).unwrap();
@@ -76,8 +77,13 @@ fn full_state(gpu: &Gpu, model: &Model) -> State {
     state
 }
 
-fn bytes(state: &State) -> u64 {
-    state.bytes() - state.recurrent_bytes() + state.fixed_bytes()
+/// Where its next token is sampled.
+fn sampling(gpu: &Gpu, model: &Model) -> SamplingBuffers {
+    SamplingBuffers::new(gpu, model.config().vocab_size, model.chunk()).unwrap()
+}
+
+fn bytes(state: &State, next: &SamplingBuffers) -> u64 {
+    state.bytes() - state.recurrent_bytes() + state.fixed_bytes() + next.bytes()
 }
 
 #[test]
@@ -101,7 +107,7 @@ fn what_is_said_is_what_is_allocated() {
         let model = block_on(Model::load(&gpu, &file, &options, &mut |_| {})).unwrap();
         assert_eq!(said.weights + said.scratch, model.bytes(), "{case}");
         assert_eq!(said.context_length, model.context_length());
-        assert_eq!(said.states + said.kv_cache, bytes(&full_state(&gpu, &model)), "{case}");
+        assert_eq!(said.states + said.kv_cache, bytes(&full_state(&gpu, &model), &sampling(&gpu, &model)), "{case}");
     }
 }
 
@@ -115,12 +121,12 @@ fn the_driver_counts_the_same() {
     };
     let said = Footprint::of(&file, &options, Device::of(&gpu)).unwrap();
     let model = block_on(Model::load(&gpu, &file, &options, &mut |_| {})).unwrap();
-    let state = full_state(&gpu, &model);
+    let held = (full_state(&gpu, &model), sampling(&gpu, &model));
     block_on(gpu.sync()).unwrap();
     let (found, expected) = (gpu.allocated_bytes().unwrap() - before, said.least() - said.kv_growth);
     println!("said {expected}, given out {found}");
     assert!((expected..expected + expected / 20 + (1 << 20)).contains(&found), "said {expected}, given out {found}");
-    drop(state);
+    drop(held);
 }
 
 #[test]
@@ -203,7 +209,7 @@ fn sixty_requests_stay_within_a_budget() {
     let plain = options(700, 8);
     let least = Footprint::of(&file, &plain, Device::of(&gpu)).unwrap().least();
     let probe = session(&gpu, &file, &plain);
-    let (copy, fixed) = (probe.state().recurrent_bytes(), probe.state().fixed_bytes());
+    let (copy, fixed) = (probe.state().recurrent_bytes(), probe.fixed_bytes());
     drop(probe);
     let budget = least + 3 * copy;
     let mut session = session(&gpu, &file, &LoadOptions { memory_budget: Some(budget), ..plain });

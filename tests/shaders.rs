@@ -1,6 +1,10 @@
 //! The WGSL sources without a GPU: every kernel in every variant is valid, keeps the baseline's limits, and agrees with Rust
 //! about what lies where. And with one: a program that is wrong is reported, and not a silent zero.
 
+#[path = "../shaders/expand.rs"]
+#[allow(dead_code, reason = "what only a build needs of it")]
+mod expand;
+
 use std::collections::HashSet;
 use std::mem::{offset_of, size_of};
 
@@ -11,9 +15,10 @@ use peregrine::format::FORMATS;
 use peregrine::gpu::{COOPERATIVE_WORKGROUP_BYTES, GpuOptions, Reduction};
 use peregrine::kernels::{Formats, KERNELS, Kernel, Pipelines};
 use peregrine::ops::attention::{AttentionCooperative, AttentionTile};
+use peregrine::ops::sample::Ends;
 use peregrine::plan::Step;
 use peregrine::sampling::Drawing;
-use peregrine::state::{Ends, KvType};
+use peregrine::state::KvType;
 use peregrine::weights::{GpuMatrix, GpuPart};
 use peregrine_tests::{MIXES, gpu, variants};
 use pollster::block_on;
@@ -287,11 +292,12 @@ fn every_file_is_part_of_a_kernel() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "wgsl") {
-                let text = std::fs::read_to_string(&path).unwrap();
+                let name = path.display().to_string();
+                let text = expand::expand(&name, &std::fs::read_to_string(&path).unwrap()).unwrap();
                 // As it is where there is one format.
                 let text: String = text.split_inclusive('\n').filter(|line| !line.contains("== EACH")).collect();
                 let text = text.replace("_last(", "_f32(");
-                assert!(sources.iter().any(|s| s.contains(&text)), "{} is used by no kernel", path.display());
+                assert!(sources.iter().any(|s| s.contains(&text)), "{name} is used by no kernel");
                 files += 1;
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use naga::{AddressSpace, ArraySize, Handle, Module, StorageAccess, Type, TypeInner};
 use peregrine::kernels::{Constant, KERNELS, Signature, Space};
-use peregrine::ops::signatures;
+use peregrine::ops::all_signatures;
 
 use crate::shaders::all;
 
@@ -103,7 +103,7 @@ fn may_need(signature: &Signature, name: &str) -> bool {
 
 #[test]
 fn every_source_is_what_rust_declares() {
-    let signatures = signatures();
+    let signatures = all_signatures();
     assert_eq!(signatures.len(), KERNELS.len());
     let mut unmet: HashMap<&str, Vec<&str>> = HashMap::new();
     for signature in &signatures {
@@ -124,7 +124,7 @@ fn every_source_is_what_rust_declares() {
 #[test]
 fn a_declaration_that_differs_is_named() {
     let wrong = |change: fn(&mut Signature)| {
-        let mut signature = signatures().into_iter().find(|s| s.kernel.name == "attention_tile").unwrap();
+        let mut signature = all_signatures().into_iter().find(|s| s.kernel.name == "attention_tile").unwrap();
         let (_, _, module) = all().find(|(k, _, _)| k.name == "attention_tile").unwrap();
         compare(&signature, &module, &mut Vec::new()).unwrap();
         change(&mut signature);

@@ -1,5 +1,7 @@
-//! CONTRIBUTING.md's list for a block format, carried out for a toy: two files and one line are put into a copy of the two crates, and
-//! its weights are repacked and read by the kernels on this machine's adapter. And no other place knows the formats one by one.
+//! CONTRIBUTING.md's list for a block format, carried out for a toy: two files and one line are put
+//! into a copy of the two crates, and its weights are repacked and read by the kernels on this
+//! machine's adapter. And no other place knows the formats one by one. With it goes a toy of a
+//! kernel, for which the crate of the shaders needs one file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,10 +30,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The section of CONTRIBUTING.md.
-fn list() -> String {
+/// A section of CONTRIBUTING.md.
+fn list(title: &str) -> String {
     let text = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
-    let (_, section) = text.split_once("\n## A block format\n").expect("the list");
+    let (_, section) = text.split_once(&format!("\n## {title}\n")).expect(title);
     section.split("\n## ").next().unwrap().to_string()
 }
 
@@ -43,12 +45,15 @@ fn with_toy(copied: &Path) {
     }
     // The two files, where the list says.
     for (file, place) in [("toy.rs", "crates/formats/src/blocks/NAME.rs"), ("toy.wgsl", "shaders/formats/NAME.wgsl")] {
-        assert!(list().contains(&format!("`{place}`")), "CONTRIBUTING.md does not name {place}");
+        assert!(list("A block format").contains(&format!("`{place}`")), "CONTRIBUTING.md does not name {place}");
         fs::copy(toy.join(file), copied.join(place.replace("NAME", "toy"))).unwrap();
     }
+    // The kernel's, for an operation that there is.
+    assert!(list("A kernel").contains("`shaders/OPERATION/NAME.wgsl`"));
+    fs::copy(toy.join("kernel.wgsl"), copied.join("shaders/norm/toy_sum.wgsl")).unwrap();
     // The line.
     let place = "crates/formats/src/lib.rs";
-    assert!(list().contains(&format!("A line of `formats!` in `{place}`")));
+    assert!(list("A block format").contains(&format!("A line of `formats!` in `{place}`")));
     let before = fs::read_to_string(copied.join(place)).unwrap();
     let line = "    TOY = toy: \"32 values: a half scale and a sign for each.\";\n}\n";
     let (table, rest) = before.split_once("\nformats! {\n").unwrap();
@@ -144,6 +149,13 @@ fn a_format_is_two_files_and_a_line() {
         validate(&source).unwrap_or_else(|error| panic!("{kernel} {set}: {error}"));
     }
 
+    // The kernel is one of them, whole.
+    for reduction in ["Workgroup", "Subgroup"] {
+        let source = String::from_utf8(read(&format!("toy_sum {reduction}.wgsl"))).unwrap();
+        assert!(source.contains("x_0 + x_1 + x_2 + x_3") && source.contains("struct Step"), "{source}");
+        validate(&source).unwrap_or_else(|error| panic!("toy_sum, {reduction}: {error}"));
+    }
+
     // On the GPU: its values exactly, and their products with a vector.
     let mut weights = read("quants");
     weights.resize(weights.len().next_multiple_of(16), 0);
@@ -181,8 +193,9 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A format like any other: comments and GGUF's own names apart, it stands where the list says, and in the processor's kernels, which
-/// do not compile without it. What may be written is another list: the types of files.
+/// A format like any other: comments and GGUF's own names apart, it stands where the list says, and
+/// in the processor's kernels, which do not compile without it. What may be written is another
+/// list: the types of files.
 #[test]
 fn nothing_else_knows_a_format() {
     let mut all = Vec::new();

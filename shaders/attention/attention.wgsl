@@ -1,3 +1,4 @@
+//: kernel: step kv
 // Causal softmax attention, a workgroup for one query head at one token: on software adapters, which gain nothing from tiles.
 // Grid: (nh T, 1).
 @group(0) @binding(0) var<uniform> now: Step;

@@ -1,3 +1,4 @@
+//: kernel: cooperative step kv
 // Causal softmax attention of many tokens with cooperative matrices (prefill, the named mode, see GpuOptions::cooperative): queries,
 // keys, values and shares are rounded to f16, products and sums are f32. A workgroup is 64 queries of one head, online over blocks
 // of 64 keys. Each of its eight subgroups makes the scores of 16 queries and 32 keys, then the shares of eight queries and all keys,
@@ -106,59 +107,44 @@ fn main(
   }
   workgroupBarrier();
   let q = r_0 * ROW;
-  let q_0 = coopLoadT<coop_mat16x16<f16, A>>(&tile[q], ROW);
-  let q_1 = coopLoadT<coop_mat16x16<f16, A>>(&tile[q + 4u], ROW);
-  let q_2 = coopLoadT<coop_mat16x16<f16, A>>(&tile[q + 8u], ROW);
-  let q_3 = coopLoadT<coop_mat16x16<f16, A>>(&tile[q + 12u], ROW);
-  let q_4 = coopLoadT<coop_mat16x16<f16, A>>(&tile[q + 16u], ROW);
-  let q_5 = coopLoadT<coop_mat16x16<f16, A>>(&tile[q + 20u], ROW);
-  let q_6 = coopLoadT<coop_mat16x16<f16, A>>(&tile[q + 24u], ROW);
-  let q_7 = coopLoadT<coop_mat16x16<f16, A>>(&tile[q + 28u], ROW);
+  //: for i in 0..8
+  let q_{i} = coopLoadT<coop_mat16x16<f16, A>>(&tile[q{+ 4 * i}], ROW);
+  //: end
 
   var reference = LOWEST;
   var total = 0.0;   // of this invocation's keys
-  var o_0 = coop_mat16x16<f32, C>();
-  var o_1 = coop_mat16x16<f32, C>();
-  var o_2 = coop_mat16x16<f32, C>();
-  var o_3 = coop_mat16x16<f32, C>();
+  //: for i in 0..4
+  var o_{i} = coop_mat16x16<f32, C>();
+  //: end
   let k_first = row_of(page_of(0u), 0u) + of_head;
   let k_rest = min(KEYS, end) - 1u;
-  var k_0 = kv_4(k_first + min(of_row, k_rest) * kv_row);
-  var k_1 = kv_4(k_first + min(of_row + step, k_rest) * kv_row);
-  var k_2 = kv_4(k_first + min(of_row + 2u * step, k_rest) * kv_row);
-  var k_3 = kv_4(k_first + min(of_row + 3u * step, k_rest) * kv_row);
-  var k_4 = kv_4(k_first + min(of_row + 4u * step, k_rest) * kv_row);
-  var k_5 = kv_4(k_first + min(of_row + 5u * step, k_rest) * kv_row);
-  var k_6 = kv_4(k_first + min(of_row + 6u * step, k_rest) * kv_row);
-  var k_7 = kv_4(k_first + min(of_row + 7u * step, k_rest) * kv_row);
+  //: for i in 0..8
+  var k_{i} = kv_4(k_first + min(of_row{+ i * step}, k_rest) * kv_row);
+  //: end
 
   for (var base = 0u; base < end; base += KEYS) {
     workgroupBarrier();
-    tile[to] = kept(k_0);
-    tile[to + down] = kept(k_1);
+    //: for i in 0..2
+    tile[to{+ i * down}] = kept(k_{i});
+    //: end
     if (HEAD_DIM > 32u) {
-      tile[to + 2u * down] = kept(k_2);
-      tile[to + 3u * down] = kept(k_3);
+      //: for i in 2..4
+      tile[to{+ i * down}] = kept(k_{i});
+      //: end
     }
     if (HEAD_DIM > 64u) {
-      tile[to + 4u * down] = kept(k_4);
-      tile[to + 5u * down] = kept(k_5);
-      tile[to + 6u * down] = kept(k_6);
-      tile[to + 7u * down] = kept(k_7);
+      //: for i in 4..8
+      tile[to{+ i * down}] = kept(k_{i});
+      //: end
     }
     workgroupBarrier();
     // The last value again where there are no more: its share is nothing, and a share of nothing of what was never written could be
     // no number.
     let values = row_of(page_of(base), base % PAGE) + PAGE * kv_row + of_head;
     let rest = min(KEYS, end - base) - 1u;
-    let v_0 = kv_4(values + min(of_row, rest) * kv_row);
-    let v_1 = kv_4(values + min(of_row + step, rest) * kv_row);
-    let v_2 = kv_4(values + min(of_row + 2u * step, rest) * kv_row);
-    let v_3 = kv_4(values + min(of_row + 3u * step, rest) * kv_row);
-    let v_4 = kv_4(values + min(of_row + 4u * step, rest) * kv_row);
-    let v_5 = kv_4(values + min(of_row + 5u * step, rest) * kv_row);
-    let v_6 = kv_4(values + min(of_row + 6u * step, rest) * kv_row);
-    let v_7 = kv_4(values + min(of_row + 7u * step, rest) * kv_row);
+    //: for i in 0..8
+    let v_{i} = kv_4(values + min(of_row{+ i * step}, rest) * kv_row);
+    //: end
 
     let near = 32u * side * ROW;
     let far = near + 16u * ROW;
@@ -166,60 +152,37 @@ fn main(
     var s_1 = coop_mat16x16<f32, C>();
     s_0 = coopMultiplyAdd(q_0, coopLoad<coop_mat16x16<f16, B>>(&tile[near], ROW), s_0);
     s_1 = coopMultiplyAdd(q_0, coopLoad<coop_mat16x16<f16, B>>(&tile[far], ROW), s_1);
-    if (HEAD_DIM > 16u) {
-      s_0 = coopMultiplyAdd(q_1, coopLoad<coop_mat16x16<f16, B>>(&tile[near + 4u], ROW), s_0);
-      s_1 = coopMultiplyAdd(q_1, coopLoad<coop_mat16x16<f16, B>>(&tile[far + 4u], ROW), s_1);
+    //: for i in 1..8
+    if (HEAD_DIM > {16 * i}u) {
+      s_0 = coopMultiplyAdd(q_{i}, coopLoad<coop_mat16x16<f16, B>>(&tile[near{+ 4 * i}], ROW), s_0);
+      s_1 = coopMultiplyAdd(q_{i}, coopLoad<coop_mat16x16<f16, B>>(&tile[far{+ 4 * i}], ROW), s_1);
     }
-    if (HEAD_DIM > 32u) {
-      s_0 = coopMultiplyAdd(q_2, coopLoad<coop_mat16x16<f16, B>>(&tile[near + 8u], ROW), s_0);
-      s_1 = coopMultiplyAdd(q_2, coopLoad<coop_mat16x16<f16, B>>(&tile[far + 8u], ROW), s_1);
-    }
-    if (HEAD_DIM > 48u) {
-      s_0 = coopMultiplyAdd(q_3, coopLoad<coop_mat16x16<f16, B>>(&tile[near + 12u], ROW), s_0);
-      s_1 = coopMultiplyAdd(q_3, coopLoad<coop_mat16x16<f16, B>>(&tile[far + 12u], ROW), s_1);
-    }
-    if (HEAD_DIM > 64u) {
-      s_0 = coopMultiplyAdd(q_4, coopLoad<coop_mat16x16<f16, B>>(&tile[near + 16u], ROW), s_0);
-      s_1 = coopMultiplyAdd(q_4, coopLoad<coop_mat16x16<f16, B>>(&tile[far + 16u], ROW), s_1);
-    }
-    if (HEAD_DIM > 80u) {
-      s_0 = coopMultiplyAdd(q_5, coopLoad<coop_mat16x16<f16, B>>(&tile[near + 20u], ROW), s_0);
-      s_1 = coopMultiplyAdd(q_5, coopLoad<coop_mat16x16<f16, B>>(&tile[far + 20u], ROW), s_1);
-    }
-    if (HEAD_DIM > 96u) {
-      s_0 = coopMultiplyAdd(q_6, coopLoad<coop_mat16x16<f16, B>>(&tile[near + 24u], ROW), s_0);
-      s_1 = coopMultiplyAdd(q_6, coopLoad<coop_mat16x16<f16, B>>(&tile[far + 24u], ROW), s_1);
-    }
-    if (HEAD_DIM > 112u) {
-      s_0 = coopMultiplyAdd(q_7, coopLoad<coop_mat16x16<f16, B>>(&tile[near + 28u], ROW), s_0);
-      s_1 = coopMultiplyAdd(q_7, coopLoad<coop_mat16x16<f16, B>>(&tile[far + 28u], ROW), s_1);
-    }
+    //: end
     coopStoreT(s_0, &scores[place], SPAN);
     coopStoreT(s_1, &scores[place + 4u], SPAN);
     workgroupBarrier();
 
-    tile[to] = kept(v_0);
-    tile[to + down] = kept(v_1);
+    //: for i in 0..2
+    tile[to{+ i * down}] = kept(v_{i});
+    //: end
     if (HEAD_DIM > 32u) {
-      tile[to + 2u * down] = kept(v_2);
-      tile[to + 3u * down] = kept(v_3);
+      //: for i in 2..4
+      tile[to{+ i * down}] = kept(v_{i});
+      //: end
     }
     if (HEAD_DIM > 64u) {
-      tile[to + 4u * down] = kept(v_4);
-      tile[to + 5u * down] = kept(v_5);
-      tile[to + 6u * down] = kept(v_6);
-      tile[to + 7u * down] = kept(v_7);
+      //: for i in 4..8
+      tile[to{+ i * down}] = kept(v_{i});
+      //: end
     }
-    var score_0 = scores[at];
-    var score_1 = scores[at + 2u];
-    var score_2 = scores[at + 8u];
-    var score_3 = scores[at + 10u];
+    //: for i, of in 0 2 8 10
+    var score_{i} = scores[at{+ of}];
+    //: end
     if (base + KEYS > now.position + first + 1u) {
       let key = base + 4u * quad;
-      score_0 = seen(key, last, score_0);
-      score_1 = seen(key + 8u, last, score_1);
-      score_2 = seen(key + 32u, last, score_2);
-      score_3 = seen(key + 40u, last, score_3);
+      //: for i, of in 0 2 8 10
+      score_{i} = seen(key{+ 4 * of}, last, score_{i});
+      //: end
     }
     var highest = highest_of(max(max(score_0, score_1), max(score_2, score_3)));
     highest = max(highest, subgroupShuffleXor(highest, 1u));
@@ -228,30 +191,27 @@ fn main(
     let higher = select(reference, highest - START, grows);
     let fade = exp2(reference - higher);
     reference = higher;
-    let share_0 = vec4<f16>(exp2(score_0 - higher));
-    let share_1 = vec4<f16>(exp2(score_1 - higher));
-    let share_2 = vec4<f16>(exp2(score_2 - higher));
-    let share_3 = vec4<f16>(exp2(score_3 - higher));
-    shares[at] = share_0;
-    shares[at + 2u] = share_1;
-    shares[at + 8u] = share_2;
-    shares[at + 10u] = share_3;
-    total = fade * total + sum_of(share_0) + sum_of(share_1) + sum_of(share_2) + sum_of(share_3);
+    //: for i in 0..4
+    let share_{i} = vec4<f16>(exp2(score_{i} - higher));
+    //: end
+    //: for i, of in 0 2 8 10
+    shares[at{+ of}] = share_{i};
+    //: end
+    total = fade * total + {for i in 0..4 join " + "}sum_of(share_{i}){end};
     // Nothing has been added up before the first block.
     let fades = subgroupAny(grows && base > 0u);
     if (lane == 0u) {
       grown[warp] = u32(fades);
     }
     let fresh = workgroupUniformLoad(&grown);
-    if ((fresh[0] | fresh[1] | fresh[2] | fresh[3] | fresh[4] | fresh[5] | fresh[6] | fresh[7]) != 0u) {
+    if (({for i in 0..8 join " | "}fresh[{i}]{end}) != 0u) {
       // Rarely: what has been added up goes through the invocations that know how it fades.
       coopStoreT(o_0, &scores[place], SPAN);
       coopStoreT(o_1, &scores[place + 4u], SPAN);
       workgroupBarrier();
-      scores[at] *= fade;
-      scores[at + 2u] *= fade;
-      scores[at + 8u] *= fade;
-      scores[at + 10u] *= fade;
+      //: for of in 0 2 8 10
+      scores[at{+ of}] *= fade;
+      //: end
       workgroupBarrier();
       o_0 = coopLoadT<coop_mat16x16<f32, C>>(&scores[place], SPAN);
       o_1 = coopLoadT<coop_mat16x16<f32, C>>(&scores[place + 4u], SPAN);
@@ -260,10 +220,9 @@ fn main(
         coopStoreT(o_2, &scores[place], SPAN);
         coopStoreT(o_3, &scores[place + 4u], SPAN);
         workgroupBarrier();
-        scores[at] *= fade;
-        scores[at + 2u] *= fade;
-        scores[at + 8u] *= fade;
-        scores[at + 10u] *= fade;
+        //: for of in 0 2 8 10
+        scores[at{+ of}] *= fade;
+        //: end
         workgroupBarrier();
         o_2 = coopLoadT<coop_mat16x16<f32, C>>(&scores[place], SPAN);
         o_3 = coopLoadT<coop_mat16x16<f32, C>>(&scores[place + 4u], SPAN);
@@ -274,28 +233,19 @@ fn main(
     let next = min(base + KEYS, (end - 1u) / KEYS * KEYS);
     let keys = row_of(page_of(next), next % PAGE) + of_head;
     let next_rest = min(KEYS, end - next) - 1u;
-    k_0 = kv_4(keys + min(of_row, next_rest) * kv_row);
-    k_1 = kv_4(keys + min(of_row + step, next_rest) * kv_row);
-    k_2 = kv_4(keys + min(of_row + 2u * step, next_rest) * kv_row);
-    k_3 = kv_4(keys + min(of_row + 3u * step, next_rest) * kv_row);
-    k_4 = kv_4(keys + min(of_row + 4u * step, next_rest) * kv_row);
-    k_5 = kv_4(keys + min(of_row + 5u * step, next_rest) * kv_row);
-    k_6 = kv_4(keys + min(of_row + 6u * step, next_rest) * kv_row);
-    k_7 = kv_4(keys + min(of_row + 7u * step, next_rest) * kv_row);
+    //: for i in 0..8
+    k_{i} = kv_4(keys + min(of_row{+ i * step}, next_rest) * kv_row);
+    //: end
 
     for (var i = 0u; i < 4u; i++) {
       let p = coopLoadT<coop_mat16x16<f16, A>>(&shares[r_0 * SPAN + 4u * i], SPAN);
       let v = 16u * ROW * i + half_dim() / 4u * side;
       o_0 = coopMultiplyAdd(p, coopLoadT<coop_mat16x16<f16, B>>(&tile[v], ROW), o_0);
-      if (HEAD_DIM > 32u) {
-        o_1 = coopMultiplyAdd(p, coopLoadT<coop_mat16x16<f16, B>>(&tile[v + 4u], ROW), o_1);
+      //: for i in 1..4
+      if (HEAD_DIM > {32 * i}u) {
+        o_{i} = coopMultiplyAdd(p, coopLoadT<coop_mat16x16<f16, B>>(&tile[v{+ 4 * i}], ROW), o_{i});
       }
-      if (HEAD_DIM > 64u) {
-        o_2 = coopMultiplyAdd(p, coopLoadT<coop_mat16x16<f16, B>>(&tile[v + 8u], ROW), o_2);
-      }
-      if (HEAD_DIM > 96u) {
-        o_3 = coopMultiplyAdd(p, coopLoadT<coop_mat16x16<f16, B>>(&tile[v + 12u], ROW), o_3);
-      }
+      //: end
     }
   }
 
@@ -306,18 +256,16 @@ fn main(
   coopStoreT(o_0, &scores[place], SPAN);
   coopStoreT(o_1, &scores[place + 4u], SPAN);
   workgroupBarrier();
-  write(t, head, 0u, quad, scores[at] / total);
-  write(t, head, 0u, quad + 2u, scores[at + 2u] / total);
-  write(t, head, 0u, quad + 8u, scores[at + 8u] / total);
-  write(t, head, 0u, quad + 10u, scores[at + 10u] / total);
+  //: for of in 0 2 8 10
+  write(t, head, 0u, quad{+ of}, scores[at{+ of}] / total);
+  //: end
   if (HEAD_DIM > 64u) {
     workgroupBarrier();
     coopStoreT(o_2, &scores[place], SPAN);
     coopStoreT(o_3, &scores[place + 4u], SPAN);
     workgroupBarrier();
-    write(t, head, 32u, quad, scores[at] / total);
-    write(t, head, 32u, quad + 2u, scores[at + 2u] / total);
-    write(t, head, 32u, quad + 8u, scores[at + 8u] / total);
-    write(t, head, 32u, quad + 10u, scores[at + 10u] / total);
+    //: for of in 0 2 8 10
+    write(t, head, 32u, quad{+ of}, scores[at{+ of}] / total);
+    //: end
   }
 }

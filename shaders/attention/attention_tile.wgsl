@@ -1,3 +1,4 @@
+//: kernel: step kv
 // Causal softmax attention of many tokens (prefill): a workgroup is 32 queries of one head, online over blocks of 64 keys. Scores
 // are made in tiles in workgroup memory, 16 dimensions at a time; an invocation has four queries and four keys, and afterwards
 // the same four queries and eight output dimensions.
@@ -90,21 +91,17 @@ fn main(
   var maximum = vec4<f32>(LOWEST);
   var total = vec4<f32>(0.0);
   // Output of each query at quad and at quad + 16. Names and not an array, which would lie in memory.
-  var near_0 = vec4<f32>(0.0);
-  var near_1 = vec4<f32>(0.0);
-  var near_2 = vec4<f32>(0.0);
-  var near_3 = vec4<f32>(0.0);
-  var far_0 = vec4<f32>(0.0);
-  var far_1 = vec4<f32>(0.0);
-  var far_2 = vec4<f32>(0.0);
-  var far_3 = vec4<f32>(0.0);
+  //: for side in near far
+  //: for i in 0..4
+  var {side}_{i} = vec4<f32>(0.0);
+  //: end
+  //: end
 
   for (var base = 0u; base < end; base += KEYS) {
     let keys = row_of(page_of(base), base % PAGE) + head / Q_PER_KV * (HEAD_DIM / 4u);
-    var s_0 = vec4<f32>(0.0);
-    var s_1 = vec4<f32>(0.0);
-    var s_2 = vec4<f32>(0.0);
-    var s_3 = vec4<f32>(0.0);
+    //: for i in 0..4
+    var s_{i} = vec4<f32>(0.0);
+    //: end
     // What the next tile needs is on its way while this one is multiplied.
     var next_q = query_at(query_row, head, of_quad);
     var next_k0 = key_at(keys, of_row, of_quad);
@@ -130,10 +127,9 @@ fn main(
       }
       workgroupBarrier();
     }
-    s_0 = seen(base + of_keys, last, s_0);
-    s_1 = seen(base + of_keys + 16u, last, s_1);
-    s_2 = seen(base + of_keys + 32u, last, s_2);
-    s_3 = seen(base + of_keys + 48u, last, s_3);
+    //: for i in 0..4
+    s_{i} = seen(base + of_keys{+ 16 * i}, last, s_{i});
+    //: end
     shares[index] = max(max(s_0, s_1), max(s_2, s_3));
     workgroupBarrier();
     var higher = maximum;
@@ -148,74 +144,47 @@ fn main(
     let fade = exp(maximum - higher);
     maximum = higher;
     total *= fade;
-    near_0 *= fade.x;
-    near_1 *= fade.y;
-    near_2 *= fade.z;
-    near_3 *= fade.w;
-    far_0 *= fade.x;
-    far_1 *= fade.y;
-    far_2 *= fade.z;
-    far_3 *= fade.w;
+    //: for side in near far
+    //: for i, c in x y z w
+    {side}_{i} *= fade.{c};
+    //: end
+    //: end
     workgroupBarrier();
     let values = keys + PAGE * (KV_DIM / 4u);
     // The last value again where there are no more: its share is nothing, and a share of nothing of what was never written could be
     // no number. Eight at a time, so that their loads do not wait for each other.
     let rest = min(KEYS, end - base) - 1u;
     for (var i = 0u; i <= rest; i += 8u) {
-      let v_0 = values + min(i + 0u, rest) * (KV_DIM / 4u);
-      let v_1 = values + min(i + 1u, rest) * (KV_DIM / 4u);
-      let v_2 = values + min(i + 2u, rest) * (KV_DIM / 4u);
-      let v_3 = values + min(i + 3u, rest) * (KV_DIM / 4u);
-      let v_4 = values + min(i + 4u, rest) * (KV_DIM / 4u);
-      let v_5 = values + min(i + 5u, rest) * (KV_DIM / 4u);
-      let v_6 = values + min(i + 6u, rest) * (KV_DIM / 4u);
-      let v_7 = values + min(i + 7u, rest) * (KV_DIM / 4u);
-      let value_0 = kv_4(v_0 + row_quad);
-      let value_1 = kv_4(v_1 + row_quad);
-      let value_2 = kv_4(v_2 + row_quad);
-      let value_3 = kv_4(v_3 + row_quad);
-      let value_4 = kv_4(v_4 + row_quad);
-      let value_5 = kv_4(v_5 + row_quad);
-      let value_6 = kv_4(v_6 + row_quad);
-      let value_7 = kv_4(v_7 + row_quad);
-      let share_0 = shares[i * 8u + 0u + of_queries];
-      let share_1 = shares[i * 8u + 8u + of_queries];
-      let share_2 = shares[i * 8u + 16u + of_queries];
-      let share_3 = shares[i * 8u + 24u + of_queries];
-      let share_4 = shares[i * 8u + 32u + of_queries];
-      let share_5 = shares[i * 8u + 40u + of_queries];
-      let share_6 = shares[i * 8u + 48u + of_queries];
-      let share_7 = shares[i * 8u + 56u + of_queries];
-      total += share_0 + share_1 + share_2 + share_3 + share_4 + share_5 + share_6 + share_7;
-      near_0 += share_0.x * value_0 + share_1.x * value_1 + share_2.x * value_2 + share_3.x * value_3 + share_4.x * value_4 + share_5.x * value_5 + share_6.x * value_6 + share_7.x * value_7;
-      near_1 += share_0.y * value_0 + share_1.y * value_1 + share_2.y * value_2 + share_3.y * value_3 + share_4.y * value_4 + share_5.y * value_5 + share_6.y * value_6 + share_7.y * value_7;
-      near_2 += share_0.z * value_0 + share_1.z * value_1 + share_2.z * value_2 + share_3.z * value_3 + share_4.z * value_4 + share_5.z * value_5 + share_6.z * value_6 + share_7.z * value_7;
-      near_3 += share_0.w * value_0 + share_1.w * value_1 + share_2.w * value_2 + share_3.w * value_3 + share_4.w * value_4 + share_5.w * value_5 + share_6.w * value_6 + share_7.w * value_7;
+      //: for k in 0..8
+      let v_{k} = values + min(i + {k}u, rest) * (KV_DIM / 4u);
+      //: end
+      //: for k in 0..8
+      let value_{k} = kv_4(v_{k} + row_quad);
+      //: end
+      //: for k in 0..8
+      let share_{k} = shares[i * 8u + {8 * k}u + of_queries];
+      //: end
+      total += {for k in 0..8 join " + "}share_{k}{end};
+      //: for q, c in x y z w
+      near_{q} += {for k in 0..8 join " + "}share_{k}.{c} * value_{k}{end};
+      //: end
       if (HEAD_DIM > 64u) {
-        let far_value_0 = kv_4(v_0 + far_quad);
-        let far_value_1 = kv_4(v_1 + far_quad);
-        let far_value_2 = kv_4(v_2 + far_quad);
-        let far_value_3 = kv_4(v_3 + far_quad);
-        let far_value_4 = kv_4(v_4 + far_quad);
-        let far_value_5 = kv_4(v_5 + far_quad);
-        let far_value_6 = kv_4(v_6 + far_quad);
-        let far_value_7 = kv_4(v_7 + far_quad);
-        far_0 += share_0.x * far_value_0 + share_1.x * far_value_1 + share_2.x * far_value_2 + share_3.x * far_value_3 + share_4.x * far_value_4 + share_5.x * far_value_5 + share_6.x * far_value_6 + share_7.x * far_value_7;
-        far_1 += share_0.y * far_value_0 + share_1.y * far_value_1 + share_2.y * far_value_2 + share_3.y * far_value_3 + share_4.y * far_value_4 + share_5.y * far_value_5 + share_6.y * far_value_6 + share_7.y * far_value_7;
-        far_2 += share_0.z * far_value_0 + share_1.z * far_value_1 + share_2.z * far_value_2 + share_3.z * far_value_3 + share_4.z * far_value_4 + share_5.z * far_value_5 + share_6.z * far_value_6 + share_7.z * far_value_7;
-        far_3 += share_0.w * far_value_0 + share_1.w * far_value_1 + share_2.w * far_value_2 + share_3.w * far_value_3 + share_4.w * far_value_4 + share_5.w * far_value_5 + share_6.w * far_value_6 + share_7.w * far_value_7;
+        //: for k in 0..8
+        let far_value_{k} = kv_4(v_{k} + far_quad);
+        //: end
+        //: for q, c in x y z w
+        far_{q} += {for k in 0..8 join " + "}share_{k}.{c} * far_value_{k}{end};
+        //: end
       }
     }
   }
   let t = first + 4u * of_queries;
-  write(t, head, quad, near_0 / total.x);
-  write(t + 1u, head, quad, near_1 / total.y);
-  write(t + 2u, head, quad, near_2 / total.z);
-  write(t + 3u, head, quad, near_3 / total.w);
+  //: for i, c in x y z w
+  write(t{+ i}, head, quad, near_{i} / total.{c});
+  //: end
   if (HEAD_DIM > 64u) {
-    write(t, head, quad + 16u, far_0 / total.x);
-    write(t + 1u, head, quad + 16u, far_1 / total.y);
-    write(t + 2u, head, quad + 16u, far_2 / total.z);
-    write(t + 3u, head, quad + 16u, far_3 / total.w);
+    //: for i, c in x y z w
+    write(t{+ i}, head, quad + 16u, far_{i} / total.{c});
+    //: end
   }
 }

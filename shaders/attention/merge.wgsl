@@ -1,3 +1,4 @@
+//: kernel: step
 // Puts the pieces of a long context together (decode; matvec_team.wgsl does it where there are two): each piece of mixer_step.wgsl has its own maximum, sum and output.
 // A workgroup is one query head. Grid: (nh, 1).
 @group(0) @binding(0) var<uniform> now: Step;

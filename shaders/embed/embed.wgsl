@@ -1,3 +1,4 @@
+//: kernel: step matrix
 // h[t] = embedding_multiplier E[id_t].  One invocation a strip of 32 values; a slab writes only the tokens whose row it holds.
 // Grid: (ceil(D / 32 / THREADS), T).
 @group(0) @binding(0) var<uniform> now: Step;

@@ -1,3 +1,4 @@
+//: kernel: cooperative step tokens matrix epilogue
 // Y = X W^T for many tokens with cooperative matrices (the named mode, see GpuOptions::cooperative): both factors are rounded to
 // f16, products and sums are f32. Tiles of 128 rows and 128 tokens in workgroup memory, a strip of 32 columns at a time: the first
 // half of the invocations decodes a strip of weights each, the other half brings the tokens; what the next strip needs is on its
@@ -52,14 +53,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let second = select(0u, (i / 16u) % 2u, EPILOGUE == SWIGLU);
   let row = first_row + select(i, 16u * (i / 32u) + i % 16u, EPILOGUE == SWIGLU);
 
-  var c_00 = coop_mat16x16<f32, C>();
-  var c_01 = coop_mat16x16<f32, C>();
-  var c_02 = coop_mat16x16<f32, C>();
-  var c_03 = coop_mat16x16<f32, C>();
-  var c_10 = coop_mat16x16<f32, C>();
-  var c_11 = coop_mat16x16<f32, C>();
-  var c_12 = coop_mat16x16<f32, C>();
-  var c_13 = coop_mat16x16<f32, C>();
+  //: for i in 0..2
+  //: for j in 0..4
+  var c_{i}{j} = coop_mat16x16<f32, C>();
+  //: end
+  //: end
 
   for (var p = 0u; p < parts; p++) {
     let from_row = matrix.part[p].first_row;
@@ -73,37 +71,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let scale = select(0.0, part.scale, covered);
     let column = matrix.part[p].x;
     var raw = load(part, part_row, 0u);
-    var x_0 = input(first_token, tokens, column, i);
-    var x_1 = input(first_token, tokens, column, i + 128u);
-    var x_2 = input(first_token, tokens, column, i + 256u);
-    var x_3 = input(first_token, tokens, column, i + 384u);
-    var x_4 = input(first_token, tokens, column, i + 512u);
-    var x_5 = input(first_token, tokens, column, i + 640u);
-    var x_6 = input(first_token, tokens, column, i + 768u);
-    var x_7 = input(first_token, tokens, column, i + 896u);
+    //: for k in 0..8
+    var x_{k} = input(first_token, tokens, column, i{+ 128 * k});
+    //: end
     for (var s = 0u; s < strips; s++) {
       workgroupBarrier();
       if (decodes) {
         let w = scaled(decode(raw, part, part_row, s), scale);
         let to = i * STRIDE;
-        w_tile[to] = vec4<f16>(w.a);
-        w_tile[to + 1u] = vec4<f16>(w.b);
-        w_tile[to + 2u] = vec4<f16>(w.c);
-        w_tile[to + 3u] = vec4<f16>(w.d);
-        w_tile[to + 4u] = vec4<f16>(w.e);
-        w_tile[to + 5u] = vec4<f16>(w.f);
-        w_tile[to + 6u] = vec4<f16>(w.g);
-        w_tile[to + 7u] = vec4<f16>(w.h);
+        //: for k, part in a b c d e f g h
+        w_tile[to{+ k}] = vec4<f16>(w.{part});
+        //: end
       } else {
         let to = i / 8u * STRIDE + i % 8u;
-        x_tile[to] = halves(x_0);
-        x_tile[to + 16u * STRIDE] = halves(x_1);
-        x_tile[to + 32u * STRIDE] = halves(x_2);
-        x_tile[to + 48u * STRIDE] = halves(x_3);
-        x_tile[to + 64u * STRIDE] = halves(x_4);
-        x_tile[to + 80u * STRIDE] = halves(x_5);
-        x_tile[to + 96u * STRIDE] = halves(x_6);
-        x_tile[to + 112u * STRIDE] = halves(x_7);
+        //: for k in 0..8
+        x_tile[to{+ 16 * k * STRIDE}] = halves(x_{k});
+        //: end
       }
       workgroupBarrier();
       // What the next strip needs is on its way while this one is multiplied.
@@ -112,14 +95,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         raw = load(part, part_row, next);
       } else {
         let at = column + 8u * next;
-        x_0 = input(first_token, tokens, at, i);
-        x_1 = input(first_token, tokens, at, i + 128u);
-        x_2 = input(first_token, tokens, at, i + 256u);
-        x_3 = input(first_token, tokens, at, i + 384u);
-        x_4 = input(first_token, tokens, at, i + 512u);
-        x_5 = input(first_token, tokens, at, i + 640u);
-        x_6 = input(first_token, tokens, at, i + 768u);
-        x_7 = input(first_token, tokens, at, i + 896u);
+        //: for k in 0..8
+        x_{k} = input(first_token, tokens, at, i{+ 128 * k});
+        //: end
       }
       for (var k = 0u; k < 8u; k += 4u) {
         let a_0 = coopLoadT<coop_mat16x16<f16, A>>(&x_tile[t_0 * STRIDE + k], STRIDE);

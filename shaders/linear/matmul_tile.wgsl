@@ -1,3 +1,4 @@
+//: kernel: step tokens matrix epilogue
 // Y = X W^T for many tokens on a GPU: tiles of 64 rows and 64 tokens in workgroup memory, a strip of 32 columns at a time. Half
 // of the invocations decode a strip of weights each, the other half load a strip of a token each; then each of the 128
 // multiplies 8 rows with 4 tokens. SwiGLU: 32 rows of gate and the same 32 of up make one tile.
@@ -44,14 +45,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let down = index % 8u;     // rows down, down + 8, ... of the tile
   let along = index / 8u;    // tokens along, along + 16, ...
   // Eight names and not an array, which would lie in memory.
-  var sum_0 = vec4<f32>(0.0);
-  var sum_1 = vec4<f32>(0.0);
-  var sum_2 = vec4<f32>(0.0);
-  var sum_3 = vec4<f32>(0.0);
-  var sum_4 = vec4<f32>(0.0);
-  var sum_5 = vec4<f32>(0.0);
-  var sum_6 = vec4<f32>(0.0);
-  var sum_7 = vec4<f32>(0.0);
+  //: for i in 0..8
+  var sum_{i} = vec4<f32>(0.0);
+  //: end
   for (var p = 0u; p < parts; p++) {
     let from_row = matrix.part[p].first_row;
     if (from_row >= first_row + rows || from_row + matrix.part[p].rows <= first_row) {
@@ -83,30 +79,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let to = i * 8u;
         let k = i % 8u;
         x_tile[to + k] = x[at];
-        x_tile[to + (1u ^ k)] = x[at + 1u];
-        x_tile[to + (2u ^ k)] = x[at + 2u];
-        x_tile[to + (3u ^ k)] = x[at + 3u];
-        x_tile[to + (4u ^ k)] = x[at + 4u];
-        x_tile[to + (5u ^ k)] = x[at + 5u];
-        x_tile[to + (6u ^ k)] = x[at + 6u];
-        x_tile[to + (7u ^ k)] = x[at + 7u];
+        //: for i in 1..8
+        x_tile[to + ({i}u ^ k)] = x[at + {i}u];
+        //: end
       }
       workgroupBarrier();
       for (var j = 0u; j < 8u; j++) {
         let column = along * 8u + (j ^ (along % 8u));
-        let x0 = x_tile[column];
-        let x1 = x_tile[column + 128u];
-        let x2 = x_tile[column + 256u];
-        let x3 = x_tile[column + 384u];
+        //: for i in 0..4
+        let x{i} = x_tile[column{+ 128 * i}];
+        //: end
         let row = down * 8u + (j ^ down);
-        sum_0 = outer(w_tile[row], x0, x1, x2, x3, sum_0);
-        sum_1 = outer(w_tile[row + 64u], x0, x1, x2, x3, sum_1);
-        sum_2 = outer(w_tile[row + 128u], x0, x1, x2, x3, sum_2);
-        sum_3 = outer(w_tile[row + 192u], x0, x1, x2, x3, sum_3);
-        sum_4 = outer(w_tile[row + 256u], x0, x1, x2, x3, sum_4);
-        sum_5 = outer(w_tile[row + 320u], x0, x1, x2, x3, sum_5);
-        sum_6 = outer(w_tile[row + 384u], x0, x1, x2, x3, sum_6);
-        sum_7 = outer(w_tile[row + 448u], x0, x1, x2, x3, sum_7);
+        //: for i in 0..8
+        sum_{i} = outer(w_tile[row{+ 64 * i}], x0, x1, x2, x3, sum_{i});
+        //: end
       }
       workgroupBarrier();
     }
@@ -114,18 +100,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let t = first_token + along;
   let r = inside + down;
   if (EPILOGUE == SWIGLU) {
-    finish_4(r, t, sum_0, sum_4);
-    finish_4(r + 8u, t, sum_1, sum_5);
-    finish_4(r + 16u, t, sum_2, sum_6);
-    finish_4(r + 24u, t, sum_3, sum_7);
+    //: for i in 0..4
+    finish_4(r{+ 8 * i}, t, sum_{i}, sum_{i + 4});
+    //: end
     return;
   }
-  finish_4(r, t, sum_0, sum_0);
-  finish_4(r + 8u, t, sum_1, sum_1);
-  finish_4(r + 16u, t, sum_2, sum_2);
-  finish_4(r + 24u, t, sum_3, sum_3);
-  finish_4(r + 32u, t, sum_4, sum_4);
-  finish_4(r + 40u, t, sum_5, sum_5);
-  finish_4(r + 48u, t, sum_6, sum_6);
-  finish_4(r + 56u, t, sum_7, sum_7);
+  //: for i in 0..8
+  finish_4(r{+ 8 * i}, t, sum_{i}, sum_{i});
+  //: end
 }

@@ -1,3 +1,4 @@
+//: kernel: step tokens matrix epilogue two_rows
 // y = W x for a token at a time on a software adapter (decode): an invocation is two neighbouring rows, since what costs a CPU most is
 // to fetch x for each of its lanes. GPUs use matvec_team.wgsl.
 // Grid: (row groups folded at 32768, folds, tokens).

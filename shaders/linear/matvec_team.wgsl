@@ -1,3 +1,4 @@
+//: kernel, sums: step matrix epilogue
 // y = W x for one token on a GPU (decode), with the RMSNorm of x on the way where there is one. A workgroup is a team that
 // shares ROWS rows: an invocation multiplies one strip of one row, so that each loads its weights at once, as one vec4, and no
 // scale is decoded twice. The input is staged in workgroup memory while the weights are on their way.
@@ -22,14 +23,9 @@ override BESIDE: u32 = NEVER;           // where two parts stand beside each oth
 override FIRST_ROW: u32 = 0u;           // Matrix.first_row and Matrix.rows
 override ALL_ROWS: u32 = 0u;
 // Part.first_row (NEVER for the second of a pair), quants, scales, kind and scale of each part.
-override ROW_0: u32 = NEVER;  override QUANTS_0: u32 = 0u;  override SCALES_0: u32 = 0u;  override KIND_0: u32 = 0u;  override SCALE_0: f32 = 1.0;
-override ROW_1: u32 = NEVER;  override QUANTS_1: u32 = 0u;  override SCALES_1: u32 = 0u;  override KIND_1: u32 = 0u;  override SCALE_1: f32 = 1.0;
-override ROW_2: u32 = NEVER;  override QUANTS_2: u32 = 0u;  override SCALES_2: u32 = 0u;  override KIND_2: u32 = 0u;  override SCALE_2: f32 = 1.0;
-override ROW_3: u32 = NEVER;  override QUANTS_3: u32 = 0u;  override SCALES_3: u32 = 0u;  override KIND_3: u32 = 0u;  override SCALE_3: f32 = 1.0;
-override ROW_4: u32 = NEVER;  override QUANTS_4: u32 = 0u;  override SCALES_4: u32 = 0u;  override KIND_4: u32 = 0u;  override SCALE_4: f32 = 1.0;
-override ROW_5: u32 = NEVER;  override QUANTS_5: u32 = 0u;  override SCALES_5: u32 = 0u;  override KIND_5: u32 = 0u;  override SCALE_5: f32 = 1.0;
-override ROW_6: u32 = NEVER;  override QUANTS_6: u32 = 0u;  override SCALES_6: u32 = 0u;  override KIND_6: u32 = 0u;  override SCALE_6: f32 = 1.0;
-override ROW_7: u32 = NEVER;  override QUANTS_7: u32 = 0u;  override SCALES_7: u32 = 0u;  override KIND_7: u32 = 0u;  override SCALE_7: f32 = 1.0;
+//: for i in 0..8
+override ROW_{i}: u32 = NEVER;  override QUANTS_{i}: u32 = 0u;  override SCALES_{i}: u32 = 0u;  override KIND_{i}: u32 = 0u;  override SCALE_{i}: f32 = 1.0;
+//: end
 override NORM_STRIP: u32 = NEVER;       // strips from here on are normalised, together
 override NORM_WIDTH: u32 = 1u;          // values under the norm
 override NORM_EPS: f32 = 0.0;
@@ -52,13 +48,9 @@ fn part_of(row: u32) -> u32 {
 fn part_at(p: u32) -> Part {
   let strips = select(STRIPS, select(BESIDE, STRIPS - BESIDE, p == 1u), BESIDE != NEVER);
   switch (p) {
-    case 0u: { return Part(ROW_0, 0u, strips, 0u, QUANTS_0, SCALES_0, KIND_0, SCALE_0); }
-    case 1u: { return Part(ROW_1, 0u, strips, 0u, QUANTS_1, SCALES_1, KIND_1, SCALE_1); }
-    case 2u: { return Part(ROW_2, 0u, strips, 0u, QUANTS_2, SCALES_2, KIND_2, SCALE_2); }
-    case 3u: { return Part(ROW_3, 0u, strips, 0u, QUANTS_3, SCALES_3, KIND_3, SCALE_3); }
-    case 4u: { return Part(ROW_4, 0u, strips, 0u, QUANTS_4, SCALES_4, KIND_4, SCALE_4); }
-    case 5u: { return Part(ROW_5, 0u, strips, 0u, QUANTS_5, SCALES_5, KIND_5, SCALE_5); }
-    case 6u: { return Part(ROW_6, 0u, strips, 0u, QUANTS_6, SCALES_6, KIND_6, SCALE_6); }
+    //: for i in 0..7
+    case {i}u: { return Part(ROW_{i}, 0u, strips, 0u, QUANTS_{i}, SCALES_{i}, KIND_{i}, SCALE_{i}); }
+    //: end
     default: { return Part(ROW_7, 0u, strips, 0u, QUANTS_7, SCALES_7, KIND_7, SCALE_7); }
   }
 }

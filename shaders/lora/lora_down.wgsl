@@ -1,3 +1,4 @@
+//: kernel, sums: step lora
 // t = A x: LANES invocations share a row of A, for one token or for four. In decode on a GPU with the norm of x on the way, and with
 // two pieces of attention put together, as in matvec_team.wgsl.
 // Grid: (row groups, tokens / 4).

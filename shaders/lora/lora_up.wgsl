@@ -1,3 +1,4 @@
+//: kernel: step lora
 // y += B t, or y = silu(gate + B_gate t) (up + B_up t): an invocation is a row, for one token or for four.
 // Grid: (row groups, tokens / 4).
 @group(0) @binding(0) var<uniform> now: Step;

@@ -1,3 +1,4 @@
+//: kernel, sums: step kv_append
 // The parallel hybrid for one token (decode), with what prepare.wgsl does for many. Attention heads and SSM heads are
 // workgroups of one dispatch; each makes what it needs of RoPE, convolution and softplus itself.
 // Workgroups 0 .. nh splits - 1: one query head over one piece of the context. The rest: THREADS / LANES rows of an SSM head.
@@ -146,14 +147,9 @@ fn attention(head: u32, split: u32, index: u32) {
     let values = keys + PAGE * row;
     let fresh = now.position - base;
     // The first values are on their way while the scores are made: eight names and not an array, which would lie in memory.
-    let v_0 = value_at(values, slice, block, fresh, d);
-    let v_1 = value_at(values, slice + slices, block, fresh, d);
-    let v_2 = value_at(values, slice + 2u * slices, block, fresh, d);
-    let v_3 = value_at(values, slice + 3u * slices, block, fresh, d);
-    let v_4 = value_at(values, slice + 4u * slices, block, fresh, d);
-    let v_5 = value_at(values, slice + 5u * slices, block, fresh, d);
-    let v_6 = value_at(values, slice + 6u * slices, block, fresh, d);
-    let v_7 = value_at(values, slice + 7u * slices, block, fresh, d);
+    //: for i in 0..8
+    let v_{i} = value_at(values, slice{+ i * slices}, block, fresh, d);
+    //: end
     // Eight invocations a position, two positions an invocation at once.
     for (var i = index; i < BLOCK * 8u; i += 2u * THREADS) {
       let a = min(i / 8u, block - 1u);
@@ -187,21 +183,15 @@ fn attention(head: u32, split: u32, index: u32) {
     ));
     let fade = exp(maximum - higher);
     maximum = higher;
-    let w_0 = weight_at(slice, block, higher);
-    let w_1 = weight_at(slice + slices, block, higher);
-    let w_2 = weight_at(slice + 2u * slices, block, higher);
-    let w_3 = weight_at(slice + 3u * slices, block, higher);
-    let w_4 = weight_at(slice + 4u * slices, block, higher);
-    let w_5 = weight_at(slice + 5u * slices, block, higher);
-    let w_6 = weight_at(slice + 6u * slices, block, higher);
-    let w_7 = weight_at(slice + 7u * slices, block, higher);
+    //: for i in 0..8
+    let w_{i} = weight_at(slice{+ i * slices}, block, higher);
+    //: end
     total = fade * total + (((w_0 + w_1) + (w_2 + w_3)) + ((w_4 + w_5) + (w_6 + w_7)));
     output = fade * output + (((w_0 * v_0 + w_1 * v_1) + (w_2 * v_2 + w_3 * v_3)) + ((w_4 * v_4 + w_5 * v_5) + (w_6 * v_6 + w_7 * v_7)));
     for (var i = slice + 8u * slices; i < block; i += 4u * slices) {
-      let u_0 = weight_at(i, block, higher);
-      let u_1 = weight_at(i + slices, block, higher);
-      let u_2 = weight_at(i + 2u * slices, block, higher);
-      let u_3 = weight_at(i + 3u * slices, block, higher);
+      //: for k in 0..4
+      let u_{k} = weight_at(i{+ k * slices}, block, higher);
+      //: end
       total += (u_0 + u_1) + (u_2 + u_3);
       output += (u_0 * value_at(values, i, block, fresh, d) + u_1 * value_at(values, i + slices, block, fresh, d))
         + (u_2 * value_at(values, i + 2u * slices, block, fresh, d) + u_3 * value_at(values, i + 3u * slices, block, fresh, d));
@@ -270,23 +260,13 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
   let state = channel * (N / 4u);
   // A lane's share of the state is on its way while B and C are made: eight names and not an array, which would lie in memory.
   let in_registers = (N / 4u + LANES - 1u) / LANES <= 8u;
-  var s_0 = vec4<f32>(0.0);
-  var s_1 = vec4<f32>(0.0);
-  var s_2 = vec4<f32>(0.0);
-  var s_3 = vec4<f32>(0.0);
-  var s_4 = vec4<f32>(0.0);
-  var s_5 = vec4<f32>(0.0);
-  var s_6 = vec4<f32>(0.0);
-  var s_7 = vec4<f32>(0.0);
+  //: for i in 0..8
+  var s_{i} = vec4<f32>(0.0);
+  //: end
   if (in_registers) {
-    if (lane + 0u * LANES < N / 4u) { s_0 = ssm_state[state + lane + 0u * LANES]; }
-    if (lane + 1u * LANES < N / 4u) { s_1 = ssm_state[state + lane + 1u * LANES]; }
-    if (lane + 2u * LANES < N / 4u) { s_2 = ssm_state[state + lane + 2u * LANES]; }
-    if (lane + 3u * LANES < N / 4u) { s_3 = ssm_state[state + lane + 3u * LANES]; }
-    if (lane + 4u * LANES < N / 4u) { s_4 = ssm_state[state + lane + 4u * LANES]; }
-    if (lane + 5u * LANES < N / 4u) { s_5 = ssm_state[state + lane + 5u * LANES]; }
-    if (lane + 6u * LANES < N / 4u) { s_6 = ssm_state[state + lane + 6u * LANES]; }
-    if (lane + 7u * LANES < N / 4u) { s_7 = ssm_state[state + lane + 7u * LANES]; }
+    //: for i in 0..8
+    if (lane + {i}u * LANES < N / 4u) { s_{i} = ssm_state[state + lane + {i}u * LANES]; }
+    //: end
   }
   for (var i = index; i < 2u * N; i += THREADS) {
     parts[i] = convolved(D_SSM + select(group * N + i, G * N + group * N + i - N, i >= N), keeps);
@@ -302,54 +282,14 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
   workgroupBarrier();
   var sum = 0.0;
   if (in_registers) {
-    if (lane + 0u * LANES < N / 4u) {
-      let n = lane + 0u * LANES;
-      s_0 = decay * s_0 + delta * x * part_4(4u * n);
-      sum += dot(s_0, part_4(N + 4u * n));
-      if (keep) { ssm_state[state + n] = s_0; }
+    //: for i in 0..8
+    if (lane + {i}u * LANES < N / 4u) {
+      let n = lane + {i}u * LANES;
+      s_{i} = decay * s_{i} + delta * x * part_4(4u * n);
+      sum += dot(s_{i}, part_4(N + 4u * n));
+      if (keep) { ssm_state[state + n] = s_{i}; }
     }
-    if (lane + 1u * LANES < N / 4u) {
-      let n = lane + 1u * LANES;
-      s_1 = decay * s_1 + delta * x * part_4(4u * n);
-      sum += dot(s_1, part_4(N + 4u * n));
-      if (keep) { ssm_state[state + n] = s_1; }
-    }
-    if (lane + 2u * LANES < N / 4u) {
-      let n = lane + 2u * LANES;
-      s_2 = decay * s_2 + delta * x * part_4(4u * n);
-      sum += dot(s_2, part_4(N + 4u * n));
-      if (keep) { ssm_state[state + n] = s_2; }
-    }
-    if (lane + 3u * LANES < N / 4u) {
-      let n = lane + 3u * LANES;
-      s_3 = decay * s_3 + delta * x * part_4(4u * n);
-      sum += dot(s_3, part_4(N + 4u * n));
-      if (keep) { ssm_state[state + n] = s_3; }
-    }
-    if (lane + 4u * LANES < N / 4u) {
-      let n = lane + 4u * LANES;
-      s_4 = decay * s_4 + delta * x * part_4(4u * n);
-      sum += dot(s_4, part_4(N + 4u * n));
-      if (keep) { ssm_state[state + n] = s_4; }
-    }
-    if (lane + 5u * LANES < N / 4u) {
-      let n = lane + 5u * LANES;
-      s_5 = decay * s_5 + delta * x * part_4(4u * n);
-      sum += dot(s_5, part_4(N + 4u * n));
-      if (keep) { ssm_state[state + n] = s_5; }
-    }
-    if (lane + 6u * LANES < N / 4u) {
-      let n = lane + 6u * LANES;
-      s_6 = decay * s_6 + delta * x * part_4(4u * n);
-      sum += dot(s_6, part_4(N + 4u * n));
-      if (keep) { ssm_state[state + n] = s_6; }
-    }
-    if (lane + 7u * LANES < N / 4u) {
-      let n = lane + 7u * LANES;
-      s_7 = decay * s_7 + delta * x * part_4(4u * n);
-      sum += dot(s_7, part_4(N + 4u * n));
-      if (keep) { ssm_state[state + n] = s_7; }
-    }
+    //: end
   } else {
     for (var n = lane; n < N / 4u; n += LANES) {
       let s = decay * ssm_state[state + n] + delta * x * part_4(4u * n);

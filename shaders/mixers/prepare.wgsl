@@ -1,3 +1,4 @@
+//: kernel: step kv_append
 // Between project_in and the mixers, element by element: RoPE on q and k, k and v appended to the cache, the causal
 // convolution with SiLU on x, B and C, softplus on dt. One invocation an element (a pair of q, four of k and v).
 // Grid: (ceil(elements / THREADS), T).

@@ -1,3 +1,4 @@
+//: kernel, sums
 // The Mamba mixer's gated RMSNorm where the model has one (mamba_rms_norm, norm_before_gate false): the gate y silu(z) is
 // already applied by the SSM heads; each of the G groups of WIDTH = d / G channels is normalised by itself, in place.
 // A workgroup is one token and one group: THREADS = LANES. Grid: (T, G).

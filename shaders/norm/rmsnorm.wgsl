@@ -1,3 +1,4 @@
+//: kernel, sums: step
 // y = weight x / sqrt(mean(x^2) + eps), in f32 (RMSNorm of HF's FalconH1; there is no "1 + weight").
 // A workgroup is one token: THREADS = LANES. Grid: (tokens, 1). For the final norm, only the tokens from now.first on are
 // read, and written from row 0 on.

@@ -1,3 +1,4 @@
+//: kernel: candidate
 // The likeliest token of each piece of the vocabulary, for sample.wgsl. Its logits are kept for the host, unless the step was
 // halted by an end token before it. A workgroup is a piece. Grid: (PIECES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;

@@ -1,3 +1,4 @@
+//: kernel: candidate drawing scan next_token
 // The token that is drawn at a temperature becomes the next step's input: as sample.wgsl does with the likeliest. The cuts of
 // top-k and top-p are found exactly among the tokens that gather.wgsl has listed, digit by digit of their differences and then of
 // their ids; the random point is walked to by pieces of the vocabulary, then inside of one. One workgroup.

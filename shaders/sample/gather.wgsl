@@ -1,3 +1,4 @@
+//: kernel: candidate drawing scan
 // Which bins top-k and top-p cut: tokens in bins before them are kept for certain, and their weights are added up for each piece
 // of the vocabulary; tokens in those bins are listed for draw.wgsl. Where both cut, top-p's share is one of what top-k keeps,
 // which is known only up to a bin: then the list begins with the first bin in which the cut can be, and ends with top-k's.

@@ -1,3 +1,4 @@
+//: kernel: candidate
 // What candidates.wgsl does, of the tokens that a mask allows. What is no number is looked for among the logits of all tokens; those
 // that may not come are minus infinity for weigh.wgsl, gather.wgsl and draw.wgsl, which give it no weight. A workgroup is a piece.
 // The logits are a copy: between their step and the mask others may run steps of theirs.

@@ -1,3 +1,4 @@
+//: kernel: candidate next_token
 // The likeliest token (greedy decoding) becomes the next step's input without leaving the GPU. After an end token, steps that are
 // already on their way leave states and control as they are. One workgroup, one invocation a candidate.
 @group(0) @binding(0) var<uniform> ends: Ends;

@@ -1,3 +1,4 @@
+//: kernel: candidate drawing
 // How many tokens there are in each bin of differences from the likeliest, and what they weigh. A workgroup is a piece of the
 // vocabulary: neighbouring tokens. Grid: (PIECES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;

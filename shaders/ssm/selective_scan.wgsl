@@ -1,3 +1,4 @@
+//: kernel: step columns
 // The SSM heads token by token (prefill on software adapters, which compute one thing after the other anyway). One invocation
 // a row of a head's state:
 //   S_t = exp(delta A) S_{t-1} + delta x_t B_t^T ;  y_t = S_t C_t + D x_t ;  o_t = y_t silu(z_t)

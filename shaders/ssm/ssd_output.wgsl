@@ -1,3 +1,4 @@
+//: kernel: step ssd
 // The SSM heads' output from the states before each chunk, with the D skip and the gate: o = (y + D x) silu(z); see ssd.wgsl.
 // A workgroup is one chunk of one head, 64 of its channels.
 // Grid: (n ceil(P / 64), ceil(T / 64)).

@@ -1,3 +1,4 @@
+//: kernel: cooperative step ssd_cooperative
 // The SSM heads' output from the states before each chunk, with cooperative matrices: ssd_output where the device has them. A
 // workgroup is one chunk of one head, 64 of its channels; a subgroup adds up 16 tokens and 32 channels, first over the tokens of the
 // chunk, then over the state before it, 64 terms at a time. What comes next is on its way while this is multiplied.
@@ -56,44 +57,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   // Tokens of the chunk.
   let a = (chunk * SSM_HEADS + head) * CHUNK;
   let product = ((chunk * G + of_group) * CHUNK + row) * (CHUNK / 4u) + quad;
-  let product_0 = products[product];
-  let product_1 = products[product + 4u * CHUNK];
-  let product_2 = products[product + 8u * CHUNK];
-  let product_3 = products[product + 12u * CHUNK];
-  let x_0 = ready[x_of(t + row) + channel / 4u];
-  let x_1 = ready[x_of(t + row + 16u) + channel / 4u];
-  let x_2 = ready[x_of(t + row + 32u) + channel / 4u];
-  let x_3 = ready[x_of(t + row + 48u) + channel / 4u];
+  //: for k in 0..4
+  let product_{k} = products[product{+ 4 * k * CHUNK}];
+  //: end
+  //: for k in 0..4
+  let x_{k} = ready[x_of(t + row{+ 16 * k}) + channel / 4u];
+  //: end
   let j = 4u * quad;
   let a_j = vec4<f32>(decays[a + j], decays[a + j + 1u], decays[a + j + 2u], decays[a + j + 3u]);
   let delta = vec4<f32>(delta_of(t + j, head), delta_of(t + j + 1u, head), delta_of(t + j + 2u, head), delta_of(t + j + 3u, head));
-  let a_0 = decays[a + row];
-  let a_1 = decays[a + row + 16u];
-  let a_2 = decays[a + row + 32u];
-  let a_3 = decays[a + row + 48u];
-  row_tile[to] = shares_of(row, j, product_0, a_0, a_j, delta);
-  row_tile[to + 16u * ROW] = shares_of(row + 16u, j, product_1, a_1, a_j, delta);
-  row_tile[to + 32u * ROW] = shares_of(row + 32u, j, product_2, a_2, a_j, delta);
-  row_tile[to + 48u * ROW] = shares_of(row + 48u, j, product_3, a_3, a_j, delta);
-  column_tile[to] = halves(x_0);
-  column_tile[to + 16u * ROW] = halves(x_1);
-  column_tile[to + 32u * ROW] = halves(x_2);
-  column_tile[to + 48u * ROW] = halves(x_3);
+  //: for k in 0..4
+  let a_{k} = decays[a + row{+ 16 * k}];
+  //: end
+  //: for k in 0..4
+  row_tile[to{+ 16 * k * ROW}] = shares_of(row{+ 16 * k}, j, product_{k}, a_{k}, a_j, delta);
+  //: end
+  //: for k in 0..4
+  column_tile[to{+ 16 * k * ROW}] = halves(x_{k});
+  //: end
   workgroupBarrier();
 
   let state = ((chunk * SSM_HEADS + head) * P + first_p + row) * (N / 4u) + quad;
-  let from_0 = c_of(t + row, of_group) + quad;
-  let from_1 = c_of(t + row + 16u, of_group) + quad;
-  let from_2 = c_of(t + row + 32u, of_group) + quad;
-  let from_3 = c_of(t + row + 48u, of_group) + quad;
-  var s_0 = states[state];
-  var s_1 = states[state + 4u * N];
-  var s_2 = states[state + 8u * N];
-  var s_3 = states[state + 12u * N];
-  var c_0 = ready[from_0];
-  var c_1 = ready[from_1];
-  var c_2 = ready[from_2];
-  var c_3 = ready[from_3];
+  //: for k in 0..4
+  let from_{k} = c_of(t + row{+ 16 * k}, of_group) + quad;
+  //: end
+  //: for k in 0..4
+  var s_{k} = states[state{+ 4 * k * N}];
+  //: end
+  //: for k in 0..4
+  var c_{k} = ready[from_{k}];
+  //: end
   var sum_0 = coop_mat16x16<f32, C>();
   var sum_1 = coop_mat16x16<f32, C>();
   for (var k = 0u; k < CHUNK; k += 16u) {
@@ -104,30 +97,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
 
   // The state before the chunk.
-  let fade_0 = exp(a_0);
-  let fade_1 = exp(a_1);
-  let fade_2 = exp(a_2);
-  let fade_3 = exp(a_3);
+  //: for k in 0..4
+  let fade_{k} = exp(a_{k});
+  //: end
   for (var n = 0u; n < N / 4u; n += 16u) {
     workgroupBarrier();
-    row_tile[to] = halves(fade_0 * c_0);
-    row_tile[to + 16u * ROW] = halves(fade_1 * c_1);
-    row_tile[to + 32u * ROW] = halves(fade_2 * c_2);
-    row_tile[to + 48u * ROW] = halves(fade_3 * c_3);
-    column_tile[to] = halves(s_0);
-    column_tile[to + 16u * ROW] = halves(s_1);
-    column_tile[to + 32u * ROW] = halves(s_2);
-    column_tile[to + 48u * ROW] = halves(s_3);
+    //: for k in 0..4
+    row_tile[to{+ 16 * k * ROW}] = halves(fade_{k} * c_{k});
+    //: end
+    //: for k in 0..4
+    column_tile[to{+ 16 * k * ROW}] = halves(s_{k});
+    //: end
     workgroupBarrier();
     let next = min(n + 16u, N / 4u - 16u);
-    s_0 = states[state + next];
-    s_1 = states[state + next + 4u * N];
-    s_2 = states[state + next + 8u * N];
-    s_3 = states[state + next + 12u * N];
-    c_0 = ready[from_0 + next];
-    c_1 = ready[from_1 + next];
-    c_2 = ready[from_2 + next];
-    c_3 = ready[from_3 + next];
+    //: for k in 0..4
+    s_{k} = states[state + next{+ 4 * k * N}];
+    //: end
+    //: for k in 0..4
+    c_{k} = ready[from_{k} + next];
+    //: end
     for (var k = 0u; k < 16u; k += 4u) {
       let c = coopLoadT<coop_mat16x16<f16, A>>(&row_tile[i * ROW + k], ROW);
       // Channels are the columns of the product, and the rows of what lies in memory.
@@ -140,8 +128,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   coopStoreT(sum_1, &sums[i * ROW + p / 4u + 4u], ROW);
   workgroupBarrier();
   let skip = mamba[CONV_DIM * (D_CONV + 1u) + 2u * SSM_HEADS + head];
-  finish(t + row, head, channel, skip, sums[to]);
-  finish(t + row + 16u, head, channel, skip, sums[to + 16u * ROW]);
-  finish(t + row + 32u, head, channel, skip, sums[to + 32u * ROW]);
-  finish(t + row + 48u, head, channel, skip, sums[to + 48u * ROW]);
+  //: for k in 0..4
+  finish(t + row{+ 16 * k}, head, channel, skip, sums[to{+ 16 * k * ROW}]);
+  //: end
 }

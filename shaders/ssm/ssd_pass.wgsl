@@ -1,3 +1,4 @@
+//: kernel: step columns
 // From chunk to chunk: the state of each head before every chunk, and after the last; see ssd.wgsl. One invocation four states.
 // Grid: (ceil(n P N / 4 / 64), 1).
 @group(0) @binding(0) var<uniform> now: Step;

@@ -1,3 +1,4 @@
+//: kernel: step ssd
 // What each chunk of a prompt adds to the state of each head, and C . B of its tokens; see ssd.wgsl.
 // Workgroups 0 .. n tiles - 1: a tile of 64 x 64 of a head's state. The rest: C . B of one group.
 // Grid: (n ceil(P / 64) ceil(N / 64) + G, ceil(T / 64)).

@@ -1,3 +1,4 @@
+//: kernel: cooperative step ssd_cooperative
 // What each chunk of a prompt adds to the state of each head, and C . B of its tokens, with cooperative matrices: ssd_states where
 // the device has them. Workgroups 0 .. n tiles - 1: a tile of 64 x 128 of a head's state, or of 64 x 64 where N is no multiple of 128; a
 // subgroup makes 16 channels and half of the columns from all 64 tokens. The rest: C . B of one group, 16 x 32 a subgroup.
@@ -28,23 +29,18 @@ fn products_of(group: u32, chunk: u32, index: u32) {
   var sum_0 = coop_mat16x16<f32, C>();
   var sum_1 = coop_mat16x16<f32, C>();
   for (var n = 0u; n < N / 4u; n += 16u) {
-    let c_0 = ready[c_of(t, group) + n + quad];
-    let c_1 = ready[c_of(t + 16u, group) + n + quad];
-    let c_2 = ready[c_of(t + 32u, group) + n + quad];
-    let c_3 = ready[c_of(t + 48u, group) + n + quad];
-    let b_0 = ready[b_of(t, group) + n + quad];
-    let b_1 = ready[b_of(t + 16u, group) + n + quad];
-    let b_2 = ready[b_of(t + 32u, group) + n + quad];
-    let b_3 = ready[b_of(t + 48u, group) + n + quad];
+    //: for m in c b
+    //: for i in 0..4
+    let {m}_{i} = ready[{m}_of(t{+ 16 * i}, group) + n + quad];
+    //: end
+    //: end
     workgroupBarrier();
-    x_tile[to] = halves(c_0);
-    x_tile[to + 16u * ROW] = halves(c_1);
-    x_tile[to + 32u * ROW] = halves(c_2);
-    x_tile[to + 48u * ROW] = halves(c_3);
-    b_tile[wide_to] = halves(b_0);
-    b_tile[wide_to + 16u * WIDE_ROW] = halves(b_1);
-    b_tile[wide_to + 32u * WIDE_ROW] = halves(b_2);
-    b_tile[wide_to + 48u * WIDE_ROW] = halves(b_3);
+    //: for i in 0..4
+    x_tile[to{+ 16 * i * ROW}] = halves(c_{i});
+    //: end
+    //: for i in 0..4
+    b_tile[wide_to{+ 16 * i * WIDE_ROW}] = halves(b_{i});
+    //: end
     workgroupBarrier();
     for (var k = 0u; k < 16u; k += 4u) {
       let c = coopLoadT<coop_mat16x16<f16, A>>(&x_tile[i * ROW + k], ROW);
@@ -80,20 +76,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let row = index / 16u;
   let quad = index % 16u;
   let x = (head * P + first_p) / 4u + quad;
-  let x_0 = ready[x_of(t + row) + x];
-  let x_1 = ready[x_of(t + row + 16u) + x];
-  let x_2 = ready[x_of(t + row + 32u) + x];
-  let x_3 = ready[x_of(t + row + 48u) + x];
+  //: for i in 0..4
+  let x_{i} = ready[x_of(t + row{+ 16 * i}) + x];
+  //: end
   let of_group = head / (SSM_HEADS / G);
   let b = first_n / 4u + min(lane, wide / 4u - 1u);
-  let b_0 = ready[b_of(t + warp, of_group) + b];
-  let b_1 = ready[b_of(t + warp + 8u, of_group) + b];
-  let b_2 = ready[b_of(t + warp + 16u, of_group) + b];
-  let b_3 = ready[b_of(t + warp + 24u, of_group) + b];
-  let b_4 = ready[b_of(t + warp + 32u, of_group) + b];
-  let b_5 = ready[b_of(t + warp + 40u, of_group) + b];
-  let b_6 = ready[b_of(t + warp + 48u, of_group) + b];
-  let b_7 = ready[b_of(t + warp + 56u, of_group) + b];
+  //: for i in 0..8
+  let b_{i} = ready[b_of(t + warp{+ 8 * i}, of_group) + b];
+  //: end
 
   // Every subgroup sums up delta A, two tokens an invocation.
   let a = mamba[CONV_DIM * (D_CONV + 1u) + SSM_HEADS + head];
@@ -115,27 +105,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   workgroupBarrier();
   let to = row * ROW + quad;
-  x_tile[to] = halves(weights[row] * x_0);
-  x_tile[to + 16u * ROW] = halves(weights[row + 16u] * x_1);
-  x_tile[to + 32u * ROW] = halves(weights[row + 32u] * x_2);
-  x_tile[to + 48u * ROW] = halves(weights[row + 48u] * x_3);
+  //: for i in 0..4
+  x_tile[to{+ 16 * i * ROW}] = halves(weights[row{+ 16 * i}] * x_{i});
+  //: end
   let wide_to = warp * WIDE_ROW + lane;
-  b_tile[wide_to] = halves(b_0);
-  b_tile[wide_to + 8u * WIDE_ROW] = halves(b_1);
-  b_tile[wide_to + 16u * WIDE_ROW] = halves(b_2);
-  b_tile[wide_to + 24u * WIDE_ROW] = halves(b_3);
-  b_tile[wide_to + 32u * WIDE_ROW] = halves(b_4);
-  b_tile[wide_to + 40u * WIDE_ROW] = halves(b_5);
-  b_tile[wide_to + 48u * WIDE_ROW] = halves(b_6);
-  b_tile[wide_to + 56u * WIDE_ROW] = halves(b_7);
+  //: for i in 0..8
+  b_tile[wide_to{+ 8 * i * WIDE_ROW}] = halves(b_{i});
+  //: end
   workgroupBarrier();
 
   let p = 16u * (warp % 4u);   // the subgroup's channels of the tile, and its n
   let n = wide / 2u * (warp / 4u);
-  var sum_0 = coop_mat16x16<f32, C>();
-  var sum_1 = coop_mat16x16<f32, C>();
-  var sum_2 = coop_mat16x16<f32, C>();
-  var sum_3 = coop_mat16x16<f32, C>();
+  //: for i in 0..4
+  var sum_{i} = coop_mat16x16<f32, C>();
+  //: end
   for (var j = 0u; j < CHUNK; j += 16u) {
     // Channels are the rows of the product, and the columns of what lies in memory.
     let x = coopLoad<coop_mat16x16<f16, A>>(&x_tile[j * ROW + p / 4u], ROW);

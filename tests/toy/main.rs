@@ -1,5 +1,6 @@
 //! A matrix in the toy format, by the crates to which it was added: its bytes on the GPU, its
-//! values, and the kernels that read it, as files of the folder that is named. `main FOLDER ROWS COLUMNS`
+//! values, the kernels that read it, and the toy of a kernel, as files of the folder that is named.
+//! `main FOLDER ROWS COLUMNS`
 
 use peregrine_formats::{FORMATS, Format};
 use peregrine_shaders::{Cache, Formats, KERNELS, Reduction};
@@ -28,6 +29,13 @@ fn main() {
     write("quants", &quants.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>());
     write("scales", &scales.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<u8>>());
     write("values", &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+
+    let toy = KERNELS.iter().find(|kernel| kernel.name == "toy_sum").expect("the kernel");
+    assert!(toy.reduces && !toy.has_matrix() && !toy.has_cache());
+    for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
+        let source = toy.source(reduction, Cache::F16, Formats::default(), false);
+        write(&format!("toy_sum {reduction:?}.wgsl"), source.as_bytes());
+    }
 
     for (set, formats) in [("alone", vec!["TOY"]), ("mixed", vec!["Q6_K", "TOY", "Q4_0"])] {
         let formats = Formats::of(formats).expect("their files");

@@ -9,10 +9,10 @@ import { delimiter, join } from "node:path";
 import WebSocket from "ws";
 import { withLavapipe } from "./vulkan.mjs";
 
+/** On Linux it has no WebGPU unless it is told to. */
+const WEBGPU = { "dom.webgpu.enabled": true, "dom.webgpu.workers.enabled": true, "gfx.webgpu.ignore-blocklist": true };
+
 const PREFERENCES = {
-  "dom.webgpu.enabled": true,
-  "dom.webgpu.workers.enabled": true,
-  "gfx.webgpu.ignore-blocklist": true,
   // Nothing is asked of the network.
   "app.update.enabled": false,
   "app.normandy.enabled": false,
@@ -32,10 +32,10 @@ function firefox() {
   return found;
 }
 
-/** Opens the page and gives what the expression comes to there, a promise's value, as JSON. `log` hears the page's console. */
-export async function inFirefox(address, expression, log = () => {}) {
+/** Opens the page and gives what the expression comes to there, a promise's value, as JSON. `log` hears the page's console; `isPlain`: as people have it. */
+export async function inFirefox(address, expression, log = () => {}, isPlain = false) {
   const profile = await mkdtemp(join(tmpdir(), "peregrine-firefox-"));
-  const lines = Object.entries(PREFERENCES).map(([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.stringify(value)});\n`);
+  const lines = Object.entries({ ...PREFERENCES, ...(isPlain ? {} : WEBGPU) }).map(([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.stringify(value)});\n`);
   await writeFile(join(profile, "user.js"), lines.join(""));
   const browser = spawn(firefox(), ["--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0"], {
     env: { ...withLavapipe(), MOZ_HEADLESS: "1" },

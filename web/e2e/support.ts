@@ -132,6 +132,10 @@ export async function openReady(page: Page, address: string): Promise<void> {
   await waitReady(page);
 }
 
+/** The page computes on the GPU, also where that is one in software: for tests whose subject it is. A setting, as a person chooses it. */
+export const onGpu = (page: Page): Promise<unknown> =>
+  page.addInitScript(() => localStorage.getItem("peregrine.settings") ?? localStorage.setItem("peregrine.settings", '{"device":"gpu"}'));
+
 /** Waits until the model is there. */
 export async function waitReady(page: Page): Promise<void> {
   await expect(page.locator("body.ready, #status.failed")).toBeVisible({ timeout: 120_000 });

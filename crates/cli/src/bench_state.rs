@@ -1,25 +1,16 @@
-//! `bench --state`: what it costs to fork, save, restore and edit a conversation, next to reading it again.
+//! `bench --state`: what it costs to fork, save, restore and edit a conversation, next to reading
+//! it again.
 
 use std::io::Write;
-use std::rc::Rc;
-use std::time::Instant;
 
-use peregrine::checkpoint::MemorySource;
 use peregrine::model::LoadOptions;
-use peregrine::sampling::SamplingOptions;
-use peregrine::session::{Engine, GenerateOptions, Session};
+use peregrine_workbench::bench::{TURN, conversation, conversations};
 use pollster::block_on;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::bench::{Args, ids};
+use crate::bench::Args;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::{self, note};
-
-/// Tokens of the turn that is edited.
-const TURN: u32 = 32;
-
-/// Contexts from here on are read only once: they take seconds, and differ little.
-const LONG: u32 = 8192;
 
 pub fn run(args: &Args) -> Outcome {
     let checkpoint = args.gpu.open(&args.model)?;
@@ -38,21 +29,12 @@ pub fn run(args: &Args) -> Outcome {
             note(&format!("a context of {context} tokens does not fit this model here, it is left out"));
             continue;
         }
-        rows.push(measure(&engine, *context, args.repeat)?);
+        rows.push(block_on(conversation(&engine, *context, args.repeat))?);
     }
-    let state = Session::new(&engine)?;
-    let kv = engine.model().kv();
-    let page = u64::from(peregrine::state::PAGE);
-    let report = json!({
-        "model": args.model,
-        "adapter": engine.gpu_name(),
-        "software": engine.model().gpu().is_software(),
-        "kv": kv.kv().name(),
-        "kv_bytes_per_token": kv.bytes_of_page() / page,
-        "recurrent_bytes": state.state().recurrent_bytes(),
-        "runs": args.repeat,
-        "contexts": rows,
-    });
+    let mut report = conversations(&engine)?;
+    report["model"] = args.model.as_str().into();
+    report["runs"] = args.repeat.into();
+    report["contexts"] = rows.into();
     let mut out = terminal::stdout();
     if args.json {
         writeln!(out, "{}", terminal::json(&report))?;
@@ -95,100 +77,4 @@ fn table(out: &mut impl Write, report: &Value) -> Outcome {
         )?;
     }
     Ok(())
-}
-
-/// Medians of `repeat` runs, after one to warm up.
-fn median(repeat: u32, mut run: impl FnMut() -> Outcome<f64>) -> Outcome<f64> {
-    run()?;
-    let mut seconds = (0..repeat).map(|_| run()).collect::<Outcome<Vec<f64>>>()?;
-    seconds.sort_by(f64::total_cmp);
-    Ok(seconds[seconds.len() / 2])
-}
-
-fn measure(engine: &Rc<Engine>, context: u32, repeat: u32) -> Outcome<Value> {
-    let gpu = engine.model().gpu();
-    let mut session = Session::new(engine)?;
-    let whole = ids(context, 1, &session);
-    let stem = &whole[..(context - TURN) as usize];
-    let options = GenerateOptions {
-        max_tokens: 1,
-        sampling: SamplingOptions::greedy(),
-        ignore_end: true,
-        ..GenerateOptions::default()
-    };
-    // Until the first token of an answer, each time. A part of it to warm up.
-    let mut reads = Vec::new();
-    block_on(session.complete(&whole[..whole.len().min(512)], &options, &mut |_| true))?;
-    for _ in 0..if context < LONG { repeat } else { 1 } {
-        session.reset();
-        let start = Instant::now();
-        block_on(session.complete(&whole, &options, &mut |_| true))?;
-        reads.push(start.elapsed().as_secs_f64());
-    }
-    reads.sort_by(f64::total_cmp);
-    let read_again = reads[reads.len() / 2];
-
-    // A conversation up to its last turn, which is edited again and again.
-    session.reset();
-    block_on(session.complete(stem, &options, &mut |_| true))?;
-    let mut seed = 1;
-    let mut edits = |session: &mut Session| {
-        let mut read = 0;
-        let seconds = median(repeat, || {
-            seed += 1;
-            let edited = [stem, &ids(TURN, seed, session)].concat();
-            let start = Instant::now();
-            let answer = block_on(session.complete(&edited, &options, &mut |_| true))?;
-            read = answer.prompt_tokens - answer.cached_tokens;
-            Ok(start.elapsed().as_secs_f64())
-        })?;
-        Outcome::Ok((seconds, read))
-    };
-    let (edit, read) = edits(&mut session)?;
-    // The same with the place on the host, where it moves and stays.
-    session.reset();
-    session.set_snapshot_host_budget(u64::MAX);
-    block_on(session.complete(stem, &options, &mut |_| true))?;
-    session.set_snapshot_budget(1);
-    session.set_snapshot_budget(u64::MAX);
-    let (edit_from_host, read_from_host) = edits(&mut session)?;
-    block_on(gpu.sync())?;
-    let fork = median(repeat, || {
-        let start = Instant::now();
-        let fork = session.fork()?;
-        block_on(gpu.sync())?;
-        let seconds = start.elapsed().as_secs_f64();
-        drop(fork);
-        Ok(seconds)
-    })?;
-    let mut file = Vec::new();
-    let save = median(repeat, || {
-        file.clear();
-        let start = Instant::now();
-        block_on(session.save(&mut |bytes| {
-            file.extend_from_slice(bytes);
-            Ok(())
-        }))?;
-        Ok(start.elapsed().as_secs_f64())
-    })?;
-    let saved_bytes = file.len();
-    let source = MemorySource::new("the state", file);
-    let restore = median(repeat, || {
-        let start = Instant::now();
-        block_on(session.restore(&source))?;
-        Ok(start.elapsed().as_secs_f64())
-    })?;
-    Ok(json!({
-        "context": context,
-        "read_again_seconds": read_again,
-        "edit_seconds": edit,
-        "edit_tokens_read": read,
-        "edit_from_host_seconds": edit_from_host,
-        "edit_from_host_tokens_read": read_from_host,
-        "fork_seconds": fork,
-        "fork_bytes": session.state().recurrent_bytes(),
-        "save_seconds": save,
-        "saved_bytes": saved_bytes,
-        "restore_seconds": restore,
-    }))
 }

@@ -4,7 +4,6 @@
 //! line on stderr.
 
 mod bench;
-mod bench_masked;
 mod bench_state;
 mod bench_table;
 mod chat;

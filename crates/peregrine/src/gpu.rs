@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use crate::error::{Error, Result};
 
 mod cooperative;
+#[cfg(target_arch = "wasm32")]
+mod messages;
 mod options;
 mod reading;
 
@@ -35,6 +37,9 @@ struct Inner {
     max_binding: u64,
     max_invocations: u32,
     failure: Arc<Mutex<Option<Error>>>,
+    /// What the processor keeps waiting.
+    #[cfg(target_arch = "wasm32")]
+    messages: messages::Messages,
 }
 
 impl Drop for Inner {
@@ -50,35 +55,43 @@ impl Drop for Inner {
 #[derive(Clone)]
 pub struct Gpu(Rc<Inner>);
 
-/// A way to adapters. In a browser it is the `navigator.gpu` of the moment in which it was made; natively drivers are loaded when an
+/// A way to devices. In a browser it is the `navigator.gpu` of the moment in which it was made; natively drivers are loaded when an
 /// adapter is first asked for, which the processor never needs.
-pub struct Access(OnceCell<wgpu::Instance>);
+pub struct Access(Option<OnceCell<wgpu::Instance>>);
 
 impl Access {
     /// To those of this machine, or of this page or worker. A browser must have WebGPU.
     #[expect(clippy::new_without_default, reason = "in a browser it asks for something that may be missing")]
     pub fn new() -> Self {
-        let access = Self(OnceCell::new());
+        let access = Self(Some(OnceCell::new()));
         if cfg!(target_arch = "wasm32") {
             access.instance();
         }
         access
     }
 
-    fn instance(&self) -> &wgpu::Instance {
-        self.0.get_or_init(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))
+    /// To no adapter: where a browser has no WebGPU, the processor is still there.
+    pub fn without_gpus() -> Self {
+        Self(None)
+    }
+
+    fn instance(&self) -> Option<&wgpu::Instance> {
+        let made = || wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        self.0.as_ref().map(|instance| instance.get_or_init(made))
     }
 
     /// Whether adapters have been asked for.
     #[doc(hidden)]
     pub fn is_used(&self) -> bool {
-        self.0.get().is_some()
+        self.0.as_ref().is_some_and(|instance| instance.get().is_some())
     }
 }
 
 /// The adapters of this machine (native). In a browser there is one, which [`Gpu::new`] asks for.
 pub async fn adapters() -> Vec<AdapterSummary> {
-    let all = Access::new().instance().enumerate_adapters(wgpu::Backends::all()).await;
+    let access = Access::new();
+    let Some(instance) = access.instance() else { return Vec::new() };
+    let all = instance.enumerate_adapters(wgpu::Backends::all()).await;
     all.iter()
         .map(|a| {
             let info = a.get_info();
@@ -110,7 +123,7 @@ impl Gpu {
         if options.device == DeviceKind::Cpu {
             return Self::processor(options, None);
         }
-        let adapter = match Self::choose(access.instance(), options).await {
+        let adapter = match Self::choose(access, options).await {
             Err(Error::NoGpu { detail }) if options.takes_processor() => {
                 return Self::processor(options, Some(format!("no GPU was found: {detail}")));
             }
@@ -166,7 +179,7 @@ impl Gpu {
         Self::made(info, device, queue, &limits, features, false, options)
     }
 
-    #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+    #[cfg(feature = "cpu")]
     pub(crate) fn processor(options: &GpuOptions, why: Option<String>) -> Result<Self> {
         // `auto` is not here with any of these.
         if options.is_about_gpus() {
@@ -177,9 +190,11 @@ impl Gpu {
             });
         }
         let crate::cpu::Opened { info, device, queue, limits, features } = crate::cpu::open();
-        // It has kernels of one kind, and no adapter has been chosen.
+        // It has kernels of one kind, and what a browser knows of an adapter is not about it.
         let options = GpuOptions {
             software: None,
+            name: None,
+            identity: None,
             reduction: Some(Reduction::Workgroup),
             shapes: Some(ShapeClass::Software),
             cooperative: false,
@@ -192,7 +207,7 @@ impl Gpu {
         Ok(gpu)
     }
 
-    #[cfg(not(all(feature = "cpu", not(target_arch = "wasm32"))))]
+    #[cfg(not(feature = "cpu"))]
     pub(crate) fn processor(_: &GpuOptions, _: Option<String>) -> Result<Self> {
         Err(Error::NoGpu { detail: "this build has no CPU device; it needs the cargo feature `cpu`".into() })
     }
@@ -277,10 +292,15 @@ impl Gpu {
             max_binding,
             max_invocations,
             failure,
+            #[cfg(target_arch = "wasm32")]
+            messages: messages::Messages::new(),
         })))
     }
 
-    async fn choose(instance: &wgpu::Instance, options: &GpuOptions) -> Result<wgpu::Adapter> {
+    async fn choose(access: &Access, options: &GpuOptions) -> Result<wgpu::Adapter> {
+        let Some(instance) = access.instance() else {
+            return Err(Error::NoGpu { detail: "there is no WebGPU here".into() });
+        };
         if let Some(wanted) = &options.adapter {
             let all = instance.enumerate_adapters(wgpu::Backends::all()).await;
             let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
@@ -449,23 +469,23 @@ impl Gpu {
 }
 
 /// Bytes of the system's memory that can be had, where it says so and the processor computes.
-#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+#[cfg(feature = "cpu")]
 fn available() -> Option<u64> {
     crate::cpu::available()
 }
 
-#[cfg(not(all(feature = "cpu", not(target_arch = "wasm32"))))]
+#[cfg(not(feature = "cpu"))]
 fn available() -> Option<u64> {
     None
 }
 
 /// Whether a device is the processor's.
-#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+#[cfg(feature = "cpu")]
 pub(crate) fn is_processor(device: &wgpu::Device) -> bool {
     crate::cpu::is_processor(device)
 }
 
-#[cfg(not(all(feature = "cpu", not(target_arch = "wasm32"))))]
+#[cfg(not(feature = "cpu"))]
 pub(crate) fn is_processor(_: &wgpu::Device) -> bool {
     false
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 pub use peregrine_shaders::{Formats, KERNELS, Kernel};
 pub use typed::{Atomic, Binding, Constant, Constants, Signature, Space, Typed, Value, Wgsl, declare, push};
-pub(crate) use typed::{constants, kernel, wgsl};
+pub(crate) use typed::{constants, kernel, kernels, wgsl};
 
 use self::making::{Making, module, pipeline};
 use crate::error::{Error, Result};

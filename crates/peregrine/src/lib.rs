@@ -64,7 +64,7 @@
 //! | [`gpu`] | the device |
 //! | [`options`] | what a model is loaded with, and what is asked of the device: each option once |
 //! | [`model`] | **the page**: the forward pass, one line a dispatch; progress of loading; what a model needs |
-//! | `cpu` | the processor as a device of its own, behind wgpu's interface: the kernels once more, in Rust (natively, feature `cpu`) |
+//! | `cpu` | the processor as a device of its own, behind wgpu's interface: the kernels once more, in Rust (feature `cpu`) |
 //! | [`adapter`] | LoRA beside the weights: PEFT's folders, GGUF adapters |
 //! | [`session`] | a conversation: prefill, decode, stopping, snapshots, saved sessions |
 //! | [`tokenizer`], [`chat`], [`sampling`], [`constraint`] | text in and out |
@@ -95,7 +95,7 @@ pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod constraint;
-#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+#[cfg(feature = "cpu")]
 mod cpu;
 pub mod error;
 pub use peregrine_formats as format;
@@ -107,47 +107,24 @@ pub mod selfcheck;
 pub mod session;
 pub mod tokenizer;
 
+/// What this repository's workbench and tests look at, where the feature `internals` opens it. Its files lie beside this one, and
+/// everybody here names its modules as if they stood at the root.
+#[path = "."]
+mod internals {
+    pub mod inspect;
+    pub mod kernels;
+    pub mod ops;
+    pub mod plan;
+    pub mod reference;
+    pub mod state;
+    pub mod text;
+    pub mod weights;
+}
 #[cfg(not(feature = "internals"))]
-mod inspect;
-#[cfg(not(feature = "internals"))]
-mod kernels;
-#[cfg(not(feature = "internals"))]
-mod ops;
-#[cfg(not(feature = "internals"))]
-mod plan;
-#[cfg(not(feature = "internals"))]
-mod reference;
-#[cfg(not(feature = "internals"))]
-mod state;
-#[cfg(not(feature = "internals"))]
-mod text;
-#[cfg(not(feature = "internals"))]
-mod weights;
-
+use self::internals::*;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
-pub mod inspect;
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod kernels;
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod ops;
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod plan;
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod reference;
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod state;
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod text;
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod weights;
+pub use self::internals::*;
 
 pub use self::chat::Message;
 pub use self::checkpoint::Checkpoint;

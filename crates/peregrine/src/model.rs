@@ -18,6 +18,7 @@ use crate::kernels::Pipelines;
 use crate::ops::linear::{Input, Output};
 use crate::ops::lora::Adapted;
 use crate::ops::norm::Norm;
+use crate::ops::sample::SamplingBuffers;
 use crate::ops::target::Target;
 use crate::ops::{Op, Recorder};
 use crate::plan::{Call, Plan};
@@ -173,13 +174,13 @@ pub struct Model {
 impl Model {
     /// The forward pass, with adapters beside the linear layers of its layers where there are any. D hidden, F feed-forward, V vocabulary, H SSM heads, P, N, G their sizes, T tokens.
     #[doc(hidden)]
-    pub fn record(&self, state: &State, many: bool, adapted: Option<&Adapted>) -> Vec<Call> {
+    pub fn record(&self, state: &State, next: &SamplingBuffers, many: bool, adapted: Option<&Adapted>) -> Vec<Call> {
         use Op::{FinalNorm, InputNorm, LmHead, MlpIn, MlpNorm, MlpOut, ProjectIn, ProjectOut};
         use Output::{Add, Store, SwiGlu};
         let s = &self.scratch;
-        let mut r = Recorder::new(self.target.tokens(many), &self.step).with(adapted);
+        let mut r = Recorder::new(self.target.tokens(many), &self.step, &next.control).with(adapted);
 
-        r.embed(&self.embed_tokens, &state.next.ids, &s.h); //                           h [T, D] = E[ids]
+        r.embed(&self.embed_tokens, &next.ids, &s.h); //                                 h [T, D] = E[ids]
         for (i, layer) in self.layers.iter().enumerate() {
             r.layer = Some(i as u32);
             let u = r.rmsnorm(InputNorm, self.norm(&layer.input_layernorm), &s.h, &s.u); // for both mixers
@@ -195,14 +196,14 @@ impl Model {
         r.layer = None;
         let last = r.rmsnorm(FinalNorm, self.norm(&self.final_layernorm), &s.h, &s.u);
         r.linear(LmHead, &self.lm_head, last, Store(&s.logits)); //                       logits [rows, V]
-        self.sample(&mut r, state); //                                                    the next token stays on the GPU
+        self.sample(&mut r, next); //                                                     the next token stays on the GPU
         r.finish()
     }
 
     /// The page, ready to run for steps of many tokens or of one, with adapters or without.
     #[doc(hidden)]
-    pub fn plan(&self, state: &State, many: bool, adapted: Option<&Adapted>) -> Plan {
-        Plan::new(&self.pipelines, self.record(state, many, adapted))
+    pub fn plan(&self, state: &State, next: &SamplingBuffers, many: bool, adapted: Option<&Adapted>) -> Plan {
+        Plan::new(&self.pipelines, self.record(state, next, many, adapted))
     }
 
     fn norm<'a>(&self, weight: &'a wgpu::Buffer) -> Norm<'a> {

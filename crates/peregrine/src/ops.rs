@@ -17,7 +17,7 @@ mod written;
 pub use recorder::Recorder;
 pub use written::{Section, Written};
 
-use crate::kernels::{Signature, Typed, kernel};
+use crate::kernels::{Signature, kernels};
 use crate::plan::{Needed, Step};
 
 /// A line of the page in `model.rs`.
@@ -146,42 +146,24 @@ impl Rows {
     }
 }
 
-kernel! {
+kernels! {
     /// Reads a buffer, and nothing else: no operation, but a measure of what the device can do.
     Probe = PROBE { THREADS: u32 } (data: read [u32; 4], sums: write u32)
 }
 
-/// What is declared of each kernel, for the test that compares it with the sources.
-pub fn signatures() -> Vec<Signature> {
-    vec![
-        embed::Embed::signature(),
-        norm::RmsNorm::signature(),
-        norm::GatedNorm::signature(),
-        linear::Matvec::signature(),
-        linear::MatvecTeam::signature(),
-        linear::Matmul::signature(),
-        linear::MatmulTile::signature(),
-        linear::MatmulCooperative::signature(),
-        lora::LoraDown::signature(),
-        lora::LoraUp::signature(),
-        mixers::Prepare::signature(),
-        mixers::MixerStep::signature(),
-        attention::Attention::signature(),
-        attention::AttentionTile::signature(),
-        attention::AttentionCooperative::signature(),
-        attention::Merge::signature(),
-        ssm::SelectiveScan::signature(),
-        ssm::SsdStates::signature(),
-        ssm::SsdStatesCooperative::signature(),
-        ssm::SsdPass::signature(),
-        ssm::SsdOutput::signature(),
-        ssm::SsdOutputCooperative::signature(),
-        sample::Candidates::signature(),
-        sample::MaskedCandidates::signature(),
-        sample::Sample::signature(),
-        sample::Weigh::signature(),
-        sample::Gather::signature(),
-        sample::Draw::signature(),
-        Probe::signature(),
-    ]
+/// What is declared of every kernel, for the test that compares it with the sources.
+pub fn all_signatures() -> Vec<Signature> {
+    let of_modules = [
+        embed::signatures,
+        norm::signatures,
+        linear::signatures,
+        linear::team::signatures,
+        lora::signatures,
+        mixers::signatures,
+        attention::signatures,
+        ssm::signatures,
+        sample::signatures,
+        signatures,
+    ];
+    of_modules.into_iter().flat_map(|of| of()).collect()
 }

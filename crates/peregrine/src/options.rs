@@ -69,7 +69,7 @@ pub struct LoadOptions {
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct GpuOptions {
     /// What computes: auto (default), a GPU if there is one and the processor otherwise; gpu, also one in software; or cpu.
-    #[serde(skip)]
+    #[cfg_attr(test, ts(skip))]
     #[cfg_attr(feature = "clap", arg(long, value_name = "KIND", default_value = "auto", hide_default_value = true))]
     pub device: DeviceKind,
     /// Part of the name of the GPU adapter to use (`peregrine info` lists them).

@@ -13,6 +13,7 @@ mod parts;
 mod requests;
 mod saved;
 mod snapshots;
+mod speed;
 mod steps;
 
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,7 @@ pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
 pub(crate) use self::drawing::spread_logits;
 use self::kept::Snapshots;
 pub use self::snapshots::Snapshot;
+pub use self::speed::expected_speed;
 use crate::adapter::Registry;
 use crate::chat::{ChatTemplate, Transcript};
 use crate::checkpoint::{Checkpoint, Container};
@@ -31,6 +33,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::model::{LoadOptions, Model, Progress};
 use crate::ops::lora::Adapted;
+use crate::ops::sample::SamplingBuffers;
 use crate::plan::Plan;
 use crate::state::State;
 use crate::tokenizer::Tokenizer;
@@ -111,6 +114,8 @@ impl Engine {
 pub struct Session {
     engine: Rc<Engine>,
     state: State,
+    /// Where its next token is sampled.
+    next: SamplingBuffers,
     decode: Plan,
     prefill: Plan,
     /// The adapters of both.
@@ -147,17 +152,19 @@ impl Session {
     pub fn new(engine: &Rc<Engine>) -> Result<Self> {
         let model = &engine.model;
         let c = model.config();
-        let state = State::new(model.gpu(), c, model.context_length(), model.chunk(), model.kv())?;
+        let state = State::new(model.gpu(), c, model.context_length(), model.kv())?;
+        let next = SamplingBuffers::new(model.gpu(), c.vocab_size, model.chunk())?;
         let adapted = engine.default_adapters();
         let half = c.head_dim / 2;
         let frequencies = (0..half).map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim))).collect();
         Ok(Self {
-            decode: model.plan(&state, false, adapted.as_deref()),
-            prefill: model.plan(&state, true, adapted.as_deref()),
+            decode: model.plan(&state, &next, false, adapted.as_deref()),
+            prefill: model.plan(&state, &next, true, adapted.as_deref()),
             adapted,
             masked: None,
             engine: engine.clone(),
             state,
+            next,
             frequencies,
             ids: Vec::new(),
             pending: 0,
@@ -185,6 +192,12 @@ impl Session {
     #[doc(hidden)]
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Bytes on the GPU of all that a session has and that does not grow.
+    #[doc(hidden)]
+    pub fn fixed_bytes(&self) -> u64 {
+        self.state.fixed_bytes() + self.next.bytes()
     }
 
     /// The plan for one token or for many.

@@ -6,15 +6,11 @@ mod pages;
 
 use std::rc::Rc;
 
-use bytemuck::{Pod, Zeroable};
-
 use futures_util::future::try_join;
 
 use crate::config::Config;
-use crate::constraint::mask_words;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Reading};
-use crate::sampling::Drawing;
 pub use kv_type::KvType;
 pub use pages::{Arena, MAX_PAGES, PAGE, PageTable};
 pub(crate) use pages::{Page, Pages};
@@ -28,86 +24,6 @@ pub struct LayerState {
     pub ssm: wgpu::Buffer,
 }
 
-/// How a step that is queued behind another learns the token that the other draws.
-pub struct NextToken {
-    /// Input of the next step \[T\], u32: written by the host, or by `shaders/sample/next_token.wgsl` on the GPU.
-    pub ids: wgpu::Buffer,
-    /// Halted, token, failed: see `shaders/sample/sample.wgsl` and `draw.wgsl`.
-    pub control: wgpu::Buffer,
-    /// \[V\]: the logits that the last token was drawn from.
-    pub kept: wgpu::Buffer,
-    /// The likeliest token of each piece of the vocabulary: `Candidate` of `shaders/sample/candidate.wgsl`.
-    pub candidates: wgpu::Buffer,
-    /// [`Ends`]: tokens that end an answer.
-    pub ends: wgpu::Buffer,
-    /// [`Drawing`]: how the next token is drawn at a temperature.
-    pub drawing: wgpu::Buffer,
-    /// \[3, 1024\], u32: tokens, and what they weigh, by bins: see `shaders/sample/weigh.wgsl`.
-    pub bins: wgpu::Buffer,
-    /// \[66, 4\], u32: the same of the pieces of the vocabulary, see `shaders/sample/gather.wgsl`.
-    pub pieces: wgpu::Buffer,
-    /// \[V / 32\], u32: which tokens a constraint lets come next, bit t % 32 of word t / 32 is token t's.
-    pub mask: wgpu::Buffer,
-    /// \[V\]: logits that wait for their mask; then the same, but minus infinity for tokens that it does not allow.
-    pub masked: wgpu::Buffer,
-}
-
-impl NextToken {
-    /// For steps of up to `chunk` tokens.
-    fn new(gpu: &Gpu, vocab_size: u32, chunk: u32) -> Result<Self> {
-        let [ids, control, kept, candidates, bins, pieces, mask] = Self::storage_bytes(vocab_size, chunk);
-        Ok(Self {
-            ids: gpu.storage("ids", ids)?,
-            control: gpu.storage("control", control)?,
-            kept: gpu.storage("kept logits", kept)?,
-            candidates: gpu.storage("candidates", candidates)?,
-            ends: gpu.uniform("ends", bytemuck::bytes_of(&Ends::default())),
-            drawing: gpu.uniform("drawing", bytemuck::bytes_of(&Drawing::default())),
-            bins: gpu.storage("bins", bins)?,
-            pieces: gpu.storage("pieces", pieces)?,
-            mask: gpu.storage("mask", mask)?,
-            masked: gpu.storage("masked logits", kept)?,
-        })
-    }
-
-    fn buffers(&self) -> [&wgpu::Buffer; 10] {
-        let Self { ids, control, kept, candidates, ends, drawing, bins, pieces, mask, masked } = self;
-        [ids, control, kept, candidates, ends, drawing, bins, pieces, mask, masked]
-    }
-
-    /// ids, control, kept (and masked), candidates, bins, pieces, mask
-    fn storage_bytes(vocab_size: u32, chunk: u32) -> [u64; 7] {
-        let (pieces, logits, mask) = (u64::from(CANDIDATES), 4 * u64::from(vocab_size), mask_words(vocab_size));
-        [4 * u64::from(chunk), 16, logits, 16 * pieces, 4 * 3 * 1024, 16 * (pieces + 2), 4 * mask as u64]
-    }
-
-    /// Bytes of all its buffers.
-    fn bytes(vocab_size: u32, chunk: u32) -> u64 {
-        let storage = Self::storage_bytes(vocab_size, chunk).map(Gpu::storage_bytes);
-        storage.iter().sum::<u64>() + storage[2] + (size_of::<Ends>() + size_of::<Drawing>()) as u64
-    }
-}
-
-/// Pieces of the vocabulary, each a workgroup's.
-pub const CANDIDATES: u32 = 64;
-
-/// `Ends` of `shaders/sample/candidate.wgsl`, same layout.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct Ends {
-    /// How many there are.
-    pub count: u32,
-    /// V
-    pub vocab_size: u32,
-    /// Padding to 16 bytes.
-    pub unused: [u32; 2],
-    /// The tokens.
-    pub id: [u32; MAX_ENDS],
-}
-
-/// Most end tokens that the GPU looks for.
-pub const MAX_ENDS: usize = 16;
-
 /// All that one sequence of tokens has left behind.
 pub struct State {
     /// Tokens read so far.
@@ -118,8 +34,6 @@ pub struct State {
     pub layers: Vec<LayerState>,
     /// Keys and values.
     pub(crate) pages: Pages,
-    /// What the next step reads.
-    pub next: NextToken,
 }
 
 /// Most pieces that the context is cut into in decode: `MOST_SPLITS` of `shaders/attention/merge.wgsl`.
@@ -132,11 +46,11 @@ pub fn splits(positions: u32) -> u32 {
 }
 
 impl State {
-    /// The state before the first token, for steps of up to `chunk` tokens. `context_length` is cut to what one binding of the adapter holds.
+    /// The state before the first token. `context_length` is cut to what one binding of the adapter holds.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] from the adapter's limits.
-    pub fn new(gpu: &Gpu, config: &Config, context_length: u32, chunk: u32, arena: &Rc<Arena>) -> Result<Self> {
+    pub fn new(gpu: &Gpu, config: &Config, context_length: u32, arena: &Rc<Arena>) -> Result<Self> {
         let context_length = context_length.min(longest(config, arena.kv(), gpu.max_binding()));
         let layers = (0..config.num_hidden_layers)
             .map(|_| {
@@ -147,8 +61,7 @@ impl State {
                 })
             })
             .collect::<Result<_>>()?;
-        let next = NextToken::new(gpu, config.vocab_size, chunk)?;
-        Ok(Self { position: 0, context_length, layers, pages: Pages::new(arena), next })
+        Ok(Self { position: 0, context_length, layers, pages: Pages::new(arena) })
     }
 
     /// Positions that there are pages for.
@@ -230,9 +143,9 @@ impl State {
         self.layers.iter().map(|l| l.conv.size() + l.ssm.size()).sum()
     }
 
-    /// Bytes on the GPU of all that does not grow: recurrent states, the table of pages, and what the next token is drawn from.
+    /// Bytes on the GPU of all that does not grow: recurrent states, and the table of pages.
     pub fn fixed_bytes(&self) -> u64 {
-        self.recurrent_bytes() + pages::TABLE_BYTES + self.next.buffers().map(wgpu::Buffer::size).iter().sum::<u64>()
+        self.recurrent_bytes() + pages::TABLE_BYTES
     }
 
     /// Bytes on the GPU: recurrent states, and the pages it has, shared or not.
@@ -250,8 +163,7 @@ pub(crate) fn columns(ring: &[f32], k: u32, end: u32) -> Vec<f32> {
 impl Drop for State {
     /// A browser gives the memory of a buffer back when the collector has found it, which may be never: it knows nothing of a GPU's.
     fn drop(&mut self) {
-        let recurrent = self.layers.iter().flat_map(|layer| [&layer.conv, &layer.ssm]);
-        recurrent.chain(self.next.buffers()).for_each(wgpu::Buffer::destroy);
+        self.layers.iter().flat_map(|layer| [&layer.conv, &layer.ssm]).for_each(wgpu::Buffer::destroy);
     }
 }
 
@@ -264,7 +176,7 @@ pub(crate) fn longest(config: &Config, kv: KvType, max_binding: u64) -> u32 {
 /// Bytes of a [`State`] and its pages on the GPU, known before there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateBytes {
-    /// Convolution and SSM states, the table of pages, and [`NextToken`].
+    /// Convolution and SSM states, and the table of pages.
     pub fixed: u64,
     /// Keys and values of a full context.
     pub kv_cache: u64,
@@ -273,17 +185,13 @@ pub struct StateBytes {
 }
 
 impl StateBytes {
-    /// Of a state for conversations of `context_length` tokens and steps of `chunk`.
-    pub fn of(config: &Config, context_length: u32, chunk: u32, kv: KvType) -> Self {
+    /// Of a state for conversations of `context_length` tokens.
+    pub fn of(config: &Config, context_length: u32, kv: KvType) -> Self {
         let (c, layers) = (config, u64::from(config.num_hidden_layers));
         let conv = Gpu::storage_bytes(4 * u64::from(c.conv_dim()) * u64::from(c.mamba_d_conv));
         let ssm = Gpu::storage_bytes(4 * u64::from(c.mamba_d_ssm) * u64::from(c.mamba_d_state));
         let (pages, before) = pages::full(context_length);
         let bytes = |pages: u32| layers * u64::from(pages) * kv.page_bytes(c);
-        Self {
-            fixed: layers * (conv + ssm) + pages::TABLE_BYTES + NextToken::bytes(c.vocab_size, chunk),
-            kv_cache: bytes(pages),
-            kv_growth: bytes(before),
-        }
+        Self { fixed: layers * (conv + ssm) + pages::TABLE_BYTES, kv_cache: bytes(pages), kv_growth: bytes(before) }
     }
 }

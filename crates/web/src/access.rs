@@ -3,7 +3,7 @@
 use peregrine::gpu::Access;
 use wasm_bindgen::prelude::*;
 
-/// A way to the GPU: by the `navigator.gpu` of the moment in which it is made, which happens without a pause.
+/// A way to devices: by the `navigator.gpu` of the moment in which it is made, which happens without a pause.
 #[wasm_bindgen]
 pub struct WebAccess(Access);
 
@@ -13,6 +13,12 @@ impl WebAccess {
     #[wasm_bindgen(constructor)]
     pub fn new() -> Self {
         Self(Access::new())
+    }
+
+    /// To the processor alone.
+    #[wasm_bindgen(js_name = withoutGpus)]
+    pub fn without_gpus() -> Self {
+        Self(Access::without_gpus())
     }
 }
 

@@ -145,14 +145,19 @@ pub struct ModelInfo {
 
 /// The device it runs on.
 #[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DeviceInfo {
+    pub kind: &'static str,
+    /// Of an answer, where that can be told before there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<f64>,
     pub name: String,
     pub software: bool,
     pub reduction: &'static str,
     pub shapes: &'static str,
 }
 
-/// What lies on the GPU.
+/// What lies on the device.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemoryInfo {

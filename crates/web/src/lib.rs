@@ -19,7 +19,7 @@ use peregrine::gpu::{Reduction, ShapeClass};
 use peregrine::inspect::{Comparison, spread_ids};
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::selfcheck;
-use peregrine::session::{Engine, Session};
+use peregrine::session::{Engine, Session, expected_speed};
 use peregrine_openai::response::{Model, Models};
 use peregrine_workbench::check::{check, halves};
 use sha2::{Digest, Sha256};
@@ -39,7 +39,7 @@ pub fn start() {
     console_error_panic_hook::set_once();
 }
 
-/// A model on the GPU; sessions share it.
+/// A model on its device; sessions share it.
 #[wasm_bindgen]
 pub struct WebEngine {
     engine: Rc<Engine>,
@@ -64,7 +64,7 @@ fn formats(checkpoint: &Checkpoint) -> String {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads a model onto the GPU that `access` leads to, from GGUF files: `files` are objects
+    /// Loads a model onto the device that `access` and the options lead to, from GGUF files: `files` are objects
     /// `{ name, size, read(offset, length) }`, in order; `report` hears the progress.
     pub async fn load(
         access: WebAccess,
@@ -105,6 +105,11 @@ impl WebEngine {
                 context_length: engine.model().context_length(),
             },
             device: DeviceInfo {
+                kind: if gpu.is_processor() { "cpu" } else { "gpu" },
+                tokens_per_second: match gpu.is_processor() {
+                    true => Some(expected_speed(&engine).await.map_err(to_js_error)?),
+                    false => None,
+                },
                 name: gpu.name().to_string(),
                 software: gpu.is_software(),
                 reduction: match gpu.reduction() {

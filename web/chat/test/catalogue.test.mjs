@@ -30,7 +30,7 @@ const SAME_IN = {
   it: ["talk.tokens", "document.tokens", "settings.seed"],
   nl: [
     ...["app.chats", "talk.tokens", "talk.speed", "document.tokens", "text.code", "settings.seed", "settings.contextLength", "settings.kvType.f16"],
-    ...["settings.kvType.q8", "models.sizeIs", "models.remembersIs"],
+    ...["settings.kvType.q8", "settings.device.cpu", "models.sizeIs", "models.remembersIs"],
   ],
   pl: ["talk.tokens", "document.tokens"],
   pt: ["talk.tokens", "document.tokens", "talk.speed", "models.remembersIs", "settings.kvType.f16", "settings.kvType.q8"],

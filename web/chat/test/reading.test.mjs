@@ -235,3 +235,22 @@ test("what was read of a document with another model is of no use, and no harm",
     tab.talk.open(null);
   }
 });
+
+test("an adapter that came since counts: what was read without it is asked for anew", async () => {
+  const tab = await profile().tab();
+  reads(tab);
+  const { toy } = tab;
+  const asked = [];
+  const { restoreState } = toy;
+  toy.restoreState = async (state, options) => (asked.push(options), restoreState(state));
+  const say = async (words, ...before) => {
+    await tab.sender.send(words);
+    await answered(tab, ...before, words, "yes");
+  };
+  await say("one");
+  await say("two", "one", "yes");
+  assert.deepEqual(asked, [], "the engine has it");
+  toy.info = { ...toy.info, where: "device", adapters: [{ id: "poems", bytes: 1 }] };
+  await say("three", "one", "yes", "two", "yes");
+  assert.deepEqual(asked, [{ lora: [{ id: "poems" }] }]);
+});

@@ -4,7 +4,7 @@
 //   read(path)     bytes of a file of the repository, as an ArrayBuffer
 //   log(line)      hears how far it is
 
-import { EXACT, MODES, nameOf, ROUNDED } from "./plan.mjs";
+import { EXACT, MODES, nameOf, PROCESSOR, ROUNDED } from "./plan.mjs";
 import { npy, safetensors, savedState } from "./tensors.mjs";
 
 /** The largest difference; infinite where a value is none or one is missing. */
@@ -58,14 +58,15 @@ async function states(engine, expected) {
 
 /** One model in one mode, read in every way: how far each is from what is expected. */
 async function compare(world, expected, mode, check) {
-  const { shapes, reduction, kv } = mode;
+  const { device: kind, shapes, reduction, kv } = mode;
+  const device = kind === "cpu" ? { device: kind } : { gpu: { shapes, reduction } };
   const engine = await world.createEngine({
-    ...world.options, model: expected.model, cache: false, kvType: kv, gpu: { shapes, reduction }, ...(expected.config ? {} : { contextLength: 512 }),
+    ...world.options, model: expected.model, cache: false, kvType: kv, ...device, ...(expected.config ? {} : { contextLength: 512 }),
   });
   try {
     const { device, model } = engine.info;
-    const driven = `${device.shapes}, ${device.reduction}`;
-    if (driven !== `${shapes}, ${reduction}`) throw new Error(`asked for ${shapes}, ${reduction}; the engine uses ${driven}`);
+    const [asked, driven] = [nameOf(mode), nameOf({ device: device.kind, shapes: device.shapes, reduction: device.reduction, kv })];
+    if (driven !== asked) throw new Error(`asked for ${asked}; the engine uses ${driven}`);
     const { ids, logits } = expected;
     const vocab = model.vocabSize;
     const last = logits.length / vocab;
@@ -136,7 +137,7 @@ export function told(row) {
 /** Models by modes: the largest difference of each, as a table in Markdown. A wrong one has a mark; "-" was not read. */
 export function table(rows) {
   const names = [...new Set(rows.map((row) => row.name))];
-  const modes = MODES.map(nameOf).filter((mode) => rows.some((row) => row.mode === mode));
+  const modes = [...PROCESSOR, ...MODES].map(nameOf).filter((mode) => rows.some((row) => row.mode === mode));
   const cell = (mode, name) => {
     const row = rows.find((row) => row.name === name && row.mode === mode);
     if (!row) return "-";

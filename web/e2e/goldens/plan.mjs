@@ -12,12 +12,18 @@ export const MODES = ["hardware", "software"].flatMap((shapes) =>
   ["subgroup", "workgroup"].flatMap((reduction) => ["f32", "f16", "q8"].map((kv) => ({ shapes, reduction, kv }))),
 );
 
-export const nameOf = ({ shapes, reduction, kv }) => `${shapes}, ${reduction}, ${kv}`;
+/** The processor, which is driven in one way, with every kind of keys and values. */
+export const PROCESSOR = ["f32", "f16", "q8"].map((kv) => ({ device: "cpu", kv }));
+
+export const nameOf = ({ device, shapes, reduction, kv }) => (device === "cpu" ? `processor, ${kv}` : `${shapes}, ${reduction}, ${kv}`);
 
 /** Every golden in every mode with these ways of summing. */
 export function everything(reductions) {
   return GOLDENS.flatMap((golden) => MODES.filter(({ reduction }) => reductions.includes(reduction)).map((mode) => ({ golden, mode })));
 }
+
+/** Every golden on the processor. */
+export const onProcessor = () => GOLDENS.flatMap((golden) => PROCESSOR.map((mode) => ({ golden, mode })));
 
 /**
  * Where a model takes seconds to load, as on Dawn with SwiftShader: every golden in f32 with the shapes of GPUs and with those of software,

@@ -1,5 +1,6 @@
 // The goldens in Node, on Dawn's WebGPU (the npm package `webgpu`), or in Deno on its own. Usage: script.mjs PLAN.json
-// PLAN.json: { plan: [{ golden or native, mode }], plant: [from, to] }; `plant` changes a text of the wasm module, to see that a fault is found.
+// PLAN.json: { plan: [{ golden or native, mode }], plant: [from, to], isBare }; `plant` changes a text of the wasm module, to see that a fault
+// is found; `isBare`: there is no WebGPU.
 
 import { readFile } from "node:fs/promises";
 import process from "node:process";
@@ -7,12 +8,13 @@ import { differences } from "./compilers.mjs";
 import { run, verdict } from "./harness.mjs";
 import { planted } from "./plant.mjs";
 
-if (!("Deno" in globalThis)) {
+const { plan, plant, isBare } = JSON.parse(await readFile(process.argv[2], "utf8"));
+if (!("Deno" in globalThis) && !isBare) {
   const { create, globals } = await import("webgpu");
   Object.assign(globalThis, globals);
   Object.defineProperty(globalThis, "navigator", { value: { gpu: create([]) }, configurable: true });
 }
-const { programs, wrong } = await differences(navigator.gpu);
+const { programs, wrong } = isBare ? { programs: 0, wrong: [] } : await differences(navigator.gpu);
 console.log(`${programs} small programs compiled and run, ${wrong.length} differ`);
 wrong.forEach((difference) => console.log(difference));
 const { createEngine } = await import("../../package/dist/index.js");
@@ -22,7 +24,6 @@ const read = async (path) => {
   const bytes = await readFile(new URL(path, root));
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
 };
-const { plan, plant } = JSON.parse(await readFile(process.argv[2], "utf8"));
 const wasmUrl = await WebAssembly.compile(planted(await read("web/package/wasm/peregrine_bg.wasm"), plant));
 const rows = await run({ createEngine, options: { worker: "here", wasmUrl }, read, log: console.error }, plan);
 let code = wrong.length ? 1 : 0;

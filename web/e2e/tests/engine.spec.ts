@@ -21,7 +21,7 @@ async function open(page: Page, address: string): Promise<void> {
   });
 }
 
-const load = (page: Page, options: Pick<Peregrine.EngineOptions, "whenBusy" | "gpu"> = {}): Promise<Peregrine.EngineInfo> =>
+const load = (page: Page, options: Pick<Peregrine.EngineOptions, "whenBusy" | "gpu" | "device"> = {}): Promise<Peregrine.EngineInfo> =>
   page.evaluate(async (given) => {
     globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", cache: false, ...given });
     return engine.info;
@@ -195,8 +195,11 @@ test("a busy engine refuses, if the app wants it so; the tokenizer does not wait
 
 test("what is told about the device, and a profile where there is a clock", async ({ page, site }) => {
   await open(page, await site.bare());
-  const info = await load(page);
-  expect(info.device).toMatchObject({ software: true, shapes: "software", why: { shapes: "the CPU computes" } });
+  const own = await load(page);
+  expect(own.device).toMatchObject({ kind: "cpu", software: true, why: { kind: expect.stringContaining("SwiftShader") } });
+  await page.evaluate(() => engine.dispose());
+  const info = await load(page, { device: "gpu" });
+  expect(info.device).toMatchObject({ kind: "gpu", software: true, shapes: "software", why: { shapes: "the CPU computes" } });
   expect(info.memory.weights).toBeGreaterThan(17e6);
   expect(info.memory.wasm).toBeLessThan(100 << 20);
   expect(info.storage).toEqual({ kept: false, why: expect.stringContaining("no cache") });
@@ -332,7 +335,7 @@ test("a device that is lost is replaced, and the answer goes on; when it is lost
   await open(page, await site.bare(workerWith(DESTROYER)));
   const seen = await page.evaluate(async (messages) => {
     const broken: string[] = [];
-    const engine = await peregrine.createEngine({ model: "/model.gguf", onBroken: (error) => broken.push(error.code) });
+    const engine = await peregrine.createEngine({ model: "/model.gguf", device: "gpu", onBroken: (error) => broken.push(error.code) });
     const events: string[] = [];
     engine.on("device-lost", ({ error }) => events.push(error.name));
     engine.on("reloaded", ({ info }) => events.push(`${info.where}, ${info === engine.info}`));
@@ -366,6 +369,41 @@ test("a device that is lost is replaced, and the answer goes on; when it is lost
   expect(seen.broken).toEqual(["device-lost"]);
 });
 
+/** An adapter that says that it is a graphics card. */
+const CARD = `
+  const { get } = Object.getOwnPropertyDescriptor(GPUAdapter.prototype, "info");
+  Object.defineProperty(GPUAdapter.prototype, "info", {
+    get() {
+      const { subgroupMinSize, subgroupMaxSize } = get.call(this);
+      return { vendor: "acme", architecture: "one", device: "", description: "A card", subgroupMinSize, subgroupMaxSize, isFallbackAdapter: false };
+    },
+  });`;
+
+test("a graphics card that is lost for good: the processor goes on with the answer, and the app is told", async ({ page, site }) => {
+  await open(page, await site.bare(workerWith(`${DESTROYER}${CARD}`)));
+  const seen = await page.evaluate(async (content) => {
+    const broken: string[] = [];
+    const engine = await peregrine.createEngine({ model: "/model.gguf", onBroken: (error) => broken.push(error.code) });
+    const { kind, name } = engine.info.device;
+    const told: string[] = [];
+    engine.on("reloaded", ({ info }) => info.where === "device" && told.push(info.device.kind));
+    const channel = new BroadcastChannel("destroy");
+    const losing = setInterval(() => channel.postMessage("now"), 20);
+    const ask = async () => (await engine.chat.completions.create({ messages: [{ role: "user", content }], temperature: 0, max_tokens: 30 })).choices[0]!.message.content;
+    const texts = [await ask()];
+    clearInterval(losing);
+    texts.push(await ask());
+    const after = engine.info.device;
+    await engine.dispose();
+    return { first: { kind, name }, told, texts, broken, after };
+  }, ITALY);
+  expect(seen.first).toEqual({ kind: "gpu", name: expect.stringContaining("card") });
+  expect(seen.texts).toEqual([capital.answer, capital.answer]);
+  expect(seen.told.at(-1)).toBe("cpu");
+  expect(seen.after).toMatchObject({ kind: "cpu", why: { kind: expect.stringContaining("lost") } });
+  expect(seen.broken).toEqual([]);
+});
+
 test("twenty engines, made and disposed: every device and worker goes", async ({ page, site }) => {
   test.setTimeout(600_000);
   const count = `
@@ -390,7 +428,7 @@ test("twenty engines, made and disposed: every device and worker goes", async ({
     };
     const model = await (await fetch("/model.gguf")).blob();
     for (let i = 0; i < 20; i++) {
-      const engine = await peregrine.createEngine({ model });
+      const engine = await peregrine.createEngine({ model, device: "gpu" });
       await engine.dispose();
     }
     await new Promise((resolve) => setTimeout(resolve, 500));

@@ -1,9 +1,9 @@
 /** Each thing that can go wrong says what happened and what to do, and a way out works. */
 
 import { readFileSync } from "node:fs";
-import { chromium } from "@playwright/test";
+import { chromium, type Page } from "@playwright/test";
 import { FLAGS } from "../playwright.config.js";
-import { answerText, beGreedy, expect, failure, golden, MODEL_FILE, modelIs, openReady, say, test, waitReady, workerBegins } from "../support.js";
+import { answerText, beGreedy, expect, failure, golden, MODEL_FILE, modelIs, onGpu, openReady, say, test, waitReady, workerBegins } from "../support.js";
 
 const model = readFileSync(MODEL_FILE);
 
@@ -22,22 +22,44 @@ function typeField(tensor: string): number {
   return at + tensor.length + 4 + 8 * dims;
 }
 
-test("a browser without WebGPU", async ({ page, site }) => {
+/** Opens the models dialog, where it stands what computes. */
+async function expectProcessor(page: Page): Promise<void> {
+  await expect(page.locator("#chip-device")).toContainText("CPU");
+  await page.locator("#model-chip").click();
+  await expect(page.getByRole("dialog")).toContainText("the processor computes");
+  await page.keyboard.press("Escape");
+  await beGreedy(page);
+  const capital = golden("capital");
+  await say(page, capital.messages[0]!.content);
+  expect(await answerText(page, 0)).toBe(capital.answer);
+}
+
+test("a browser without WebGPU: the processor answers; who insists on a GPU is told", async ({ page, site }) => {
   await page.addInitScript(() => Reflect.deleteProperty(Navigator.prototype, "gpu"));
-  await page.goto(await site.start(workerBegins("Reflect.deleteProperty(WorkerNavigator.prototype, 'gpu');")));
+  const address = await site.start(workerBegins("Reflect.deleteProperty(WorkerNavigator.prototype, 'gpu');"));
+  await openReady(page, address);
+  await expectProcessor(page);
+  await page.evaluate(() => localStorage.clear());
+  await onGpu(page);
+  await page.goto(address);
   const { title, text } = await failure(page);
   expect(title).toBe("This browser cannot run the model: it has no WebGPU.");
   expect(text).toContain("Update this browser to version 113 or newer");
   await expect(page.getByRole("button", { name: "Send" })).toBeDisabled();
 });
 
-test("a browser that offers no GPU", async ({ site }, info) => {
+test("a browser that offers no GPU: the processor answers; who insists on one is told", async ({ site }, info) => {
   // A browser of its own, without the flags for software WebGPU.
   const { executablePath } = info.project.use.launchOptions as { executablePath: string };
   const browser = await chromium.launch({ executablePath, args: [...FLAGS, "--disable-gpu"] });
   try {
     const page = await browser.newPage();
-    await page.goto(await site.start());
+    const address = await site.start();
+    await openReady(page, address);
+    await expectProcessor(page);
+    await page.evaluate(() => localStorage.clear());
+    await onGpu(page);
+    await page.goto(address);
     const { title, text } = await failure(page);
     expect(["no GPU", "no WebGPU", "no graphics card"].some((part) => title.includes(part)), title).toBe(true);
     expect(text).toContain("enable-unsafe-webgpu");
@@ -109,6 +131,7 @@ const HOLD_DEVICE = `
   GPUAdapter.prototype.requestDevice = async function (...rest) { return (self.device = await request.apply(this, rest)); };`;
 
 test("a lost device, in the middle of an answer: it goes on by itself; lost for good, a retry helps", async ({ page, site }) => {
+  await onGpu(page);
   await openReady(page, await site.start(workerBegins(HOLD_DEVICE)));
   await beGreedy(page);
   const story = golden("story");
@@ -139,6 +162,7 @@ test("a broken shader is reported, never silent", async ({ page, site }) => {
     GPUDevice.prototype.createShaderModule = function (descriptor) {
       return create.call(this, { ...descriptor, code: descriptor.code.replace("fn main(", "fn mein(") });
     };`;
+  await onGpu(page);
   await page.goto(await site.start(workerBegins(broken)));
   const { title, text } = await failure(page);
   expect(title).toContain("graphics driver reported an error");
@@ -146,6 +170,7 @@ test("a broken shader is reported, never silent", async ({ page, site }) => {
 });
 
 test("an error on the device while it computes is reported, never silent", async ({ page, site }) => {
+  await onGpu(page);
   await openReady(page, await site.start(workerBegins(HOLD_DEVICE)));
   await page.workers()[0]!.evaluate(() => {
     const { device } = globalThis as unknown as { device: GPUDevice };
@@ -169,6 +194,7 @@ test("not enough GPU memory", async ({ page, site }) => {
       }
       return create.call(this, descriptor);
     };`;
+  await onGpu(page);
   await page.goto(await site.start(workerBegins(poor)));
   const { title, text } = await failure(page);
   expect(title).toBe("The graphics card has not enough memory for this.");

@@ -28,13 +28,13 @@ const serving = (request: IncomingMessage, response: ServerResponse) => {
   return sendBytes(request, response, "text/javascript", Buffer.concat([Buffer.from(`${DESTROYER}\n`), own]));
 };
 
-async function open(page: Page, address: string, worker: "dedicated" | "shared"): Promise<void> {
+async function open(page: Page, address: string, options: Pick<Peregrine.EngineOptions, "device"> & { worker?: "shared" }): Promise<void> {
   await page.goto(address);
-  await page.evaluate(async (worker) => {
+  await page.evaluate(async (options) => {
     const url = "/package/dist/index.js";
     globalThis.peregrine = await import(url);
-    globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", worker });
-  }, worker);
+    globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", ...options });
+  }, options);
 }
 
 const ask = (page: Page, more: object = {}) =>
@@ -44,7 +44,7 @@ const ask = (page: Page, more: object = {}) =>
   );
 
 test("an adapter answers in a worker, the model alone as before; after a loss of the device it is there again", async ({ page, site }) => {
-  await open(page, await site.bare(serving), "dedicated");
+  await open(page, await site.bare(serving), { device: "gpu" });
   const plain = await ask(page);
   expect(plain!.slice(0, whole.length)).toEqual(whole);
   const info = await page.evaluate(() => engine.lora.load("/adapter.gguf"));
@@ -65,9 +65,9 @@ test("an adapter answers in a worker, the model alone as before; after a loss of
 test("pages that share a model share its adapters, and each chooses for itself", async ({ page, site, context }) => {
   const address = await site.bare(serving);
   const other = await context.newPage();
-  await open(page, address, "shared");
+  await open(page, address, { worker: "shared" });
   await page.evaluate(() => engine.lora.load("/adapter.gguf", { id: "mine" }));
-  await open(other, address, "shared");
+  await open(other, address, { worker: "shared" });
   await page.evaluate(() => engine.lora.load("/adapter.gguf", { id: "another" }));
   const both = ["mine", "another"];
   expect(await other.evaluate(() => engine.lora.list().then((list) => list.map(({ id }) => id)))).toEqual(both);

@@ -49,7 +49,7 @@ async function load(page: Page, site: Site, change = ""): Promise<Seen> {
       if (progress.phase === "compile") seen.compiled.push([progress.done, progress.total]);
     };
     try {
-      const engine = await createEngine({ model: "/golden.gguf", worker: "here", cache: false, kvType: "f32", logLevel: "off", onProgress });
+      const engine = await createEngine({ model: "/golden.gguf", worker: "here", device: "gpu", cache: false, kvType: "f32", logLevel: "off", onProgress });
       seen.logits = Array.from(await engine.logits([5, 9, 2, 7]));
       seen.own = [...devices].flatMap((device) => Object.getOwnPropertyNames(device));
       await engine.dispose();

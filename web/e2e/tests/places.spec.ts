@@ -73,7 +73,7 @@ test("two engines and the app's own GPU work on one page: each has its own error
     const broken: string[] = [];
     const model = await (await fetch("/model.gguf")).blob();
     const create = (name: string, gpu: Peregrine.GpuPreferences) =>
-      peregrine.createEngine({ model, worker: "here", gpu, logLevel: "off", onBroken: (error) => broken.push(`${name} ${error.code}`) });
+      peregrine.createEngine({ model, worker: "here", device: "gpu", gpu, logLevel: "off", onBroken: (error) => broken.push(`${name} ${error.code}`) });
     const a = await create("a", { baseline: true });
     const b = await create("b", {});
     const ask = async (engine: Peregrine.Engine) => {

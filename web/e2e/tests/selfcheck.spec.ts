@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { fileURLToPath } from "node:url";
 import type * as Peregrine from "peregrine";
 import type { Page } from "@playwright/test";
-import { expect, openReady, sendBytes, test, type Site } from "../support.js";
+import { expect, onGpu, openReady, sendBytes, test, type Site } from "../support.js";
 
 declare global {
   var peregrine: typeof Peregrine;
@@ -149,6 +149,7 @@ test("where nothing computes right results there is an error and no text", async
 });
 
 test("a person can ask for the whole comparison", async ({ page, site }) => {
+  await onGpu(page);
   await openReady(page, await site.start());
   await page.locator("#model-chip").click();
   await page.getByRole("button", { name: "Check this device" }).click();

@@ -111,7 +111,7 @@ test("places that the GPU has no room for move beside it, and are gone back to",
     const results = [];
     // The GPU has room for one place.
     for (const snapshotHostBytes of [0, 64e6]) {
-      globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", cache: false, snapshotBytes: 2e6, snapshotHostBytes });
+      globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", cache: false, device: "gpu", snapshotBytes: 2e6, snapshotHostBytes });
       const messages: Peregrine.ChatMessage[] = [];
       const ask = async (content: string) => {
         messages.push({ role: "user", content });

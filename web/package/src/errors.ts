@@ -113,7 +113,7 @@ const WORKERS =
 const ADVICE = {
   "no-webgpu": "Use a browser with WebGPU, over https or on localhost.",
   "no-worker": WORKERS,
-  "no-wasm": "Allow 'wasm-unsafe-eval' in script-src of the Content-Security-Policy, or use a browser with WebAssembly.",
+  "no-wasm": "Allow 'wasm-unsafe-eval' in script-src of the Content-Security-Policy, or use a browser with WebAssembly and its SIMD (Chrome 91, Firefox 89, Safari 16.4, or newer).",
   "no-gpu": "Turn on hardware acceleration in the browser's settings and update the graphics driver.",
   "too-slow": "Use a browser that has a GPU to itself, or allow the CPU: leave \"too-slow\" out of `server.when`.",
   "server-unreachable": "Check the connection and `server.baseURL`, and that the server runs and allows this page's origin.",

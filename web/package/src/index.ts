@@ -61,7 +61,7 @@ export type {
 } from "./openai.js";
 export type { GpuPreferences, LoadOptions } from "./load-options.js";
 export type { Logger, LogLevel } from "./log.js";
-export type { CheckReport, EngineInfo, LoraInfo, ProfileStage, Progress } from "./protocol.js";
+export type { CheckReport, DeviceKind, EngineInfo, LoraInfo, ProfileStage, Progress } from "./protocol.js";
 export {
   AbortError,
   DeviceLostError,

@@ -24,6 +24,10 @@ export type SourceSpec =
   | { kind: "urls"; model: string; files: RemoteFile[]; cache: boolean; /** Why it is not kept, where nobody asked for that. */ why?: string }
   | { kind: "hub"; model: string; base: string; cache: boolean };
 
+/** What computes: a GPU where there is one and the processor otherwise, a GPU, or the processor. */
+export const DEVICES = ["auto", "gpu", "cpu"] as const;
+export type DeviceKind = (typeof DEVICES)[number];
+
 /** What {@link Calls.load} needs. */
 export interface LoadRequest {
   source: SourceSpec;
@@ -31,17 +35,22 @@ export interface LoadRequest {
   options: LoadOptions;
   /** Likewise. */
   gpu: GpuPreferences;
+  /** Default: "auto". */
+  device?: DeviceKind;
   /** peregrine_bg.wasm or its address, when it is not beside the worker. */
   wasm?: string | BufferSource | WebAssembly.Module;
   /** grammar_bg.wasm or its address, likewise. */
   grammarWasm?: string | BufferSource | WebAssembly.Module;
-  /** An adapter that computes on the CPU will not do. */
+  /** The CPU will not do, neither by kernels of its own nor as an adapter. */
   noSoftware?: boolean;
   /** The page has WebGPU itself. */
   onPage?: boolean;
   /** What the page wants to be told. */
   logLevel?: LogLevel;
 }
+
+/** Whether a GPU is asked for by name, or how to drive it is said: then nothing else will do. A power preference only says which. */
+export const namesGpu = ({ device, gpu }: Pick<LoadRequest, "device" | "gpu">): boolean => device === "gpu" || Object.keys(gpu).some((name) => name !== "powerPreference");
 
 /** What must be equal for two pages to have one engine: all that is asked for but where the modules are and what a page is told. */
 export function sharedBy({ wasm: _wasm, grammarWasm: _grammarWasm, onPage: _onPage, logLevel: _logLevel, ...shared }: LoadRequest): string {
@@ -95,30 +104,34 @@ export interface EngineInfo {
     contextLength: number;
   };
   device: {
-    /** As much of the GPU's name as the browser tells. */
+    /** What computes. */
+    kind: "gpu" | "cpu";
+    /** As much of the GPU's name as the browser tells; of the CPU how it is used. */
     name: string;
     vendor: string;
     architecture: string;
-    /** The CPU computes: slow. */
+    /** The CPU computes, by kernels of its own or as an adapter. */
     software: boolean;
     /** Whether the device has subgroups, and whether sums use them. */
     subgroups: boolean;
     reduction: "workgroup" | "subgroup";
     /** Kernels made for GPUs, or for adapters that compute on the CPU. */
     shapes: "software" | "hardware";
+    /** Tokens a second of an answer that a CPU will come to, by the time that the first layer took when the model had been loaded. */
+    tokensPerSecond?: number;
     /** Why these were chosen, and what the comparison with the CPU said before the first answer. */
-    why: { reduction: string; shapes: string; selfCheck: string };
+    why: { kind: string; reduction: string; shapes: string; selfCheck: string };
   };
   memory: {
-    /** Bytes of weights on the GPU. */
+    /** Bytes of weights on the device. */
     weights: number;
-    /** Bytes on the GPU in all, once a conversation of `contextLength` tokens and its snapshots are full. */
+    /** Bytes on the device in all, once a conversation of `contextLength` tokens and its snapshots are full. */
     needed: number;
     /** Most of these that snapshots take: places of the conversation to go back to. */
     snapshots: number;
     /** Most bytes of the browser's own memory that snapshots take for which the GPU has no more room. */
     snapshotsHost: number;
-    /** Bytes of the wasm heap after loading; it never shrinks, so this is its largest size. */
+    /** Bytes of the wasm heap after loading; it never shrinks, so this is its largest size. What lies on the CPU is part of it. */
     wasm: number;
   };
   /** Whether the model's bytes are kept on this device, and why not. */

@@ -49,7 +49,7 @@ test("no WebGPU: the same engine answers from the server, and the app knows befo
   const { baseURL, posts, heads } = await faulty(t, [says(200, whole)]);
   const lines = [];
   const logger = { ...quiet, warn: (line) => lines.push(line) };
-  const { engine, told } = await made({ baseURL: `${baseURL}/?key=geheim`, model: "big" }, { logger });
+  const { engine, told } = await made({ baseURL: `${baseURL}/?key=geheim`, model: "big" }, { logger, device: "gpu" });
   assert.deepEqual([told.length, heads.length], [1, 0]);
   assert.equal(engine.info, told[0]);
   const { error, ...info } = engine.info;
@@ -70,7 +70,7 @@ test("no WebGPU: the same engine answers from the server, and the app knows befo
 test("without onWhere the log says it, at the level that is told", async (t) => {
   const { baseURL } = await faulty(t, [says(200, whole)]);
   const lines = [];
-  const engine = await createEngine({ model, logger: { ...quiet, warn: (line) => lines.push(line) }, server: { baseURL, model: "big" } });
+  const engine = await createEngine({ model, logger: { ...quiet, warn: (line) => lines.push(line) }, device: "gpu", server: { baseURL, model: "big" } });
   assert.match(lines.join(), /^peregrine: answers come from http:.*\/v1 \(no-device: WebGPU is not available/);
   await engine.dispose();
 });
@@ -78,12 +78,12 @@ test("without onWhere the log says it, at the level that is told", async (t) => 
 test("an app that does not want the server: false, a promise of it, or a failure; then the error is the device's", async (t) => {
   const { baseURL, heads } = await faulty(t, [says(200, whole)]);
   for (const onWhere of [() => false, async () => false, () => assert.fail("x"), () => Promise.reject(new Error("x"))]) {
-    const { where } = await made({ baseURL, model: "big" }, { onWhere });
+    const { where } = await made({ baseURL, model: "big" }, { onWhere, device: "gpu" });
     assert.equal(where, "no-webgpu");
     assert.equal((await made({ baseURL, model: "big", when: "always" }, { onWhere })).where, "cancelled");
   }
   const stop = new AbortController();
-  const asking = made({ baseURL, model: "big" }, { signal: stop.signal, onWhere: () => (stop.abort(), new Promise(() => {})) });
+  const asking = made({ baseURL, model: "big" }, { device: "gpu", signal: stop.signal, onWhere: () => (stop.abort(), new Promise(() => {})) });
   assert.equal((await asking).where, "cancelled", "also while the app is asked");
   assert.equal(heads.length, 0);
 });
@@ -280,7 +280,7 @@ test("the device is lost: loaded again, and told; lost again and again: the serv
     },
   };
   await having({ load: async () => (loads++, Object.assign(new FakeEngine(), { session: () => session })) }, async () => {
-    const { engine } = await made({ baseURL, model: "big" }, { onBroken: () => assert.fail("a server is there") });
+    const { engine } = await made({ baseURL, model: "big" }, { device: "gpu", onBroken: () => assert.fail("a server is there") });
     const heard = [];
     for (const event of ["device-lost", "reloaded", "where"]) engine.on(event, (payload) => heard.push([event, payload.error?.code ?? payload.info.where]));
     assert.equal(await text(engine), "From here.");

@@ -11,9 +11,9 @@ const info = (selfCheck, device = {}) => ({
 
 test("why the device is driven as it is", () => {
   const facts = { vendor: "", architecture: "", subgroups: true };
-  const why = (selfCheck, gpu = {}, device = {}) => describe({ info: () => info(selfCheck, device) }, facts, { gpu }, {}, 0).device.why;
+  const why = (selfCheck, gpu = {}, device = {}) => describe({ info: () => info(selfCheck, device) }, { kind: "gpu", way: { facts } }, { gpu }, {}, 0).device.why;
   const right = why([{ variant: "GPU shapes, subgroup sums" }], {}, { reduction: "subgroup" });
-  assert.deepEqual(right, { reduction: "the GPU has subgroups of at least 8 lanes", shapes: "a GPU computes", selfCheck: "results are right, compared with the CPU" });
+  assert.deepEqual(right, { kind: "there is a GPU", reduction: "the GPU has subgroups of at least 8 lanes", shapes: "a GPU computes", selfCheck: "results are right, compared with the CPU" });
   // What failed has nothing to do with sums or shapes.
   const matrices = [{ variant: "GPU shapes, subgroup sums, cooperative matrices", failed: "x" }, { variant: "GPU shapes, subgroup sums" }];
   assert.deepEqual({ ...why(matrices, {}, { reduction: "subgroup" }), selfCheck: "" }, { ...right, selfCheck: "" });
@@ -32,4 +32,16 @@ test("why the device is driven as it is", () => {
   assert.equal(why(limits).reduction, "subgroups gain nothing on this adapter");
   const other = [...limits.map((way) => ({ ...way, failed: "x" })), { variant: "software shapes, workgroup sums" }];
   assert.deepEqual([why(other, {}, { shapes: "software" }).shapes, why(other, {}, { shapes: "software" }).reduction], ["the other way fails its self-check", "subgroups gain nothing on this adapter"]);
+});
+
+test("why the processor computes, and that nothing is said of a GPU that does not", () => {
+  const onCpu = (place, selfCheck) => describe({ info: () => info(selfCheck, { kind: "cpu", tokensPerSecond: 5 }) }, place, { gpu: {} }, {}, 0).device;
+  const { why, tokensPerSecond, vendor, subgroups } = onCpu({ kind: "cpu", why: "there is no GPU" }, [{ variant: "the processor" }]);
+  assert.deepEqual([why.kind, why.selfCheck, tokensPerSecond], ["there is no GPU", "not needed: no driver has made these kernels", 5]);
+  assert.deepEqual([vendor, subgroups], ["", false]);
+  const way = { facts: { vendor: "acme", architecture: "one", subgroups: true } };
+  const wrong = [{ variant: "GPU shapes, subgroup sums", failed: "x", isWrong: true }, { variant: "the processor" }];
+  const after = onCpu({ kind: "gpu", way }, wrong);
+  assert.match(after.why.kind, /^the GPU computes wrong results.*GPU shapes, subgroup sums \(x\)$/);
+  assert.deepEqual([after.vendor, after.subgroups], ["", false]);
 });

@@ -79,16 +79,16 @@ test("what may be secret is in no error", async () => {
 
 test("what is not there does not count", async () => {
   // Accepted as far as options go; in Node there is no GPU.
-  await assert.rejects(createEngine({ model, contextLength: undefined, gpu: { shapes: undefined } }), { code: "no-webgpu" });
+  await assert.rejects(createEngine({ model, device: "gpu", contextLength: undefined, gpu: { shapes: undefined } }), { code: "no-webgpu" });
 });
 
 test("tabs share a model only where every option is the same", () => {
   const request = { source: { kind: "hub", model: "org/repo", base: "https://hub", cache: true }, options: {}, gpu: {} };
   const some = (kind) => (kind === "boolean" ? true : "min" in kind ? 5 : kind[0]);
   const each = (part, options) => Object.entries(options).map(([name, kind]) => ({ ...request, [part]: { [name]: some(kind) } }));
-  const differ = [request, { ...request, noSoftware: true }, { ...request, source: { ...request.source, model: "org/other" } }];
+  const differ = [request, { ...request, noSoftware: true }, { ...request, device: "cpu" }, { ...request, source: { ...request.source, model: "org/other" } }];
   const keys = [...differ, ...each("options", LOAD_OPTIONS), ...each("gpu", GPU_OPTIONS)].map(sharedBy);
-  assert.equal(new Set(keys).size, 3 + Object.keys(LOAD_OPTIONS).length + Object.keys(GPU_OPTIONS).length);
+  assert.equal(new Set(keys).size, 4 + Object.keys(LOAD_OPTIONS).length + Object.keys(GPU_OPTIONS).length);
   const gpu = { baseline: true, shapes: "software" };
   assert.equal(sharedBy({ ...request, gpu }), sharedBy({ ...request, gpu: { shapes: "software", baseline: true } }), "their order is nothing");
   for (const own of [{ wasm: "x" }, { grammarWasm: "x" }, { onPage: true }, { logLevel: "debug" }]) assert.equal(sharedBy({ ...request, ...own }), keys[0]);

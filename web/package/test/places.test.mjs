@@ -14,7 +14,7 @@ const model = new Blob(["no model"]);
 
 test("in Node: a typed error, whatever the model is; the worker's module can be imported", async () => {
   for (const of of [model, "https://x.example/a.gguf", "org/repo"]) {
-    for (const worker of [undefined, "here"]) await assert.rejects(createEngine({ model: of, worker }), { name: "NoGpuError", code: "no-webgpu" });
+    for (const worker of [undefined, "here"]) await assert.rejects(createEngine({ model: of, worker, device: "gpu" }), { name: "NoGpuError", code: "no-webgpu" });
   }
   await assert.rejects(createEngine({ model, worker: "dedicated" }), { name: "EnvironmentError", code: "no-worker" });
   await assert.rejects(createEngine({ model: "https://x.example/a.gguf", worker: "shared" }), { code: "not-supported", message: /SharedWorker/ });

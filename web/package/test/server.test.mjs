@@ -68,7 +68,7 @@ test("the runtime gets every option that a page gives", async () => {
   assert.deepEqual({ ...seen[0].gpu, ...gpu }, seen[0].gpu);
   // What is undefined is not there: Rust would have to tell it from what is missing.
   assert.deepEqual(seen[1].load, { memoryBudget: 5, snapshotHostBytes: 0 });
-  assert.deepEqual(Object.keys(seen[1].gpu).sort(), ["architecture", "identity", "name", "software", "subgroups", "vendor"]);
+  assert.deepEqual(Object.keys(seen[1].gpu).sort(), ["architecture", "device", "identity", "name", "software", "subgroups", "vendor"]);
 });
 
 test("stopped while it loads without a worker: what is made afterwards is freed, and nothing more is read", async () => {
@@ -185,7 +185,7 @@ test("what a self-check found is kept where nothing passes, too; the page is not
   };
   let known = {};
   const seen = [];
-  const load = () => createEngine({ model, worker: "here", logLevel: "off", onProgress: (progress) => progress.phase === "check" && seen.push(progress) });
+  const load = () => createEngine({ model, device: "gpu", worker: "here", logLevel: "off", onProgress: (progress) => progress.phase === "check" && seen.push(progress) });
   await having(failing, async () => {
     await assert.rejects(load(), { code: "self-check" });
     known = await readOutcomes();

@@ -7,12 +7,12 @@ mod unused;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
-
+use web_time::Instant;
 use wgpu::custom as wg;
 
 use self::commands::{Commands, Encoder};
 use self::faults::Faults;
+pub(super) use self::unused::never;
 use super::kernels::{Constants, Program, program};
 use super::memory::Buffer;
 use crate::state::KvType;
@@ -177,6 +177,16 @@ impl wg::QueueInterface for Queue {
         _texture: wgpu::TexelCopyTextureInfo<'_>,
         _data: &[u8],
         _layout: wgpu::TexelCopyBufferLayout,
+        _size: wgpu::Extent3d,
+    ) {
+        unused::never("textures")
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn copy_external_image_to_texture(
+        &self,
+        _source: &wgpu::CopyExternalImageSourceInfo,
+        _destination: wgpu::CopyExternalImageDestInfo<&wgpu::Texture>,
         _size: wgpu::Extent3d,
     ) {
         unused::never("textures")

@@ -158,6 +158,11 @@ impl wgpu::custom::BufferMappedRangeInterface for Mapped {
         &self.bytes
     }
 
+    #[cfg(target_arch = "wasm32")]
+    fn as_uint8array(&self) -> &js_sys::Uint8Array {
+        super::device::never("memory of JavaScript's")
+    }
+
     unsafe fn write_slice(&mut self) -> wgpu::WriteOnly<'_, [u8]> {
         if let Ok(written) = self.written.get_mut() {
             *written = true;

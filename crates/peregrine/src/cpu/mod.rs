@@ -20,8 +20,8 @@ use std::sync::Arc;
 pub(crate) use available::available;
 pub(crate) use device::Processor;
 
-/// The largest binding: as large as a GPU's may be.
-const MOST_BYTES: u64 = (1 << 31) - 4;
+/// The largest binding: as large as a GPU's may be; in wasm32 no object has 2 GiB.
+const MOST_BYTES: u64 = if cfg!(target_arch = "wasm32") { 1 << 30 } else { (1 << 31) - 4 };
 
 /// What the device says of itself.
 pub(crate) struct Opened {

@@ -1,30 +1,14 @@
-//! The threads that compute: as many as the machine has cores, or as `RAYON_NUM_THREADS` says, shared by all devices of the process.
+//! Who computes: natively the threads of all cores, in a browser the one thread that there is. Kernels share their work out with
+//! rayon's iterators, or with what has their names and goes through everything in order.
 
-use std::sync::LazyLock;
+#[cfg(target_arch = "wasm32")]
+mod alone;
+#[cfg(not(target_arch = "wasm32"))]
+mod threads;
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
-/// `None` where the system gives no threads: then whoever submits computes alone.
-static POOL: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
-    let name = |index| format!("peregrine {index}");
-    ThreadPoolBuilder::new().num_threads(threads()).thread_name(name).build().ok()
-});
-
-/// Asked once: what is shared out by it stays the same, and the system looks into several files for it. The variable is rayon's own.
-static THREADS: LazyLock<usize> = LazyLock::new(|| {
-    let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
-    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-});
-
-/// How many there are.
-pub fn threads() -> usize {
-    *THREADS
-}
-
-/// Runs `work` on one of them, so that what it shares out is near.
-pub fn run<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    match POOL.as_ref() {
-        Some(pool) => pool.install(work),
-        None => work(),
-    }
-}
+#[cfg(target_arch = "wasm32")]
+pub use alone::{prelude, run, threads};
+#[cfg(not(target_arch = "wasm32"))]
+pub use rayon::prelude;
+#[cfg(not(target_arch = "wasm32"))]
+pub use threads::{run, threads};

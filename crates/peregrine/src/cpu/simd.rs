@@ -2,13 +2,29 @@
 //! of instructions, and the best that this processor has is called. What compilers do not find by themselves, weights from blocks, is
 //! in [`Isa`] by hand.
 
+// Plain code is for processors of which nothing is known.
+#[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), allow(dead_code))]
 mod isa;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use isa::{Isa, Plain, Wide};
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub use isa::Plain;
+pub use isa::{Isa, Wide};
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
+
+/// What every processor of its kind has, and how many floats it takes at a time.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub type Base = wasm::Simd128;
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub type Base = Plain;
+/// See [`Base`].
+pub const BASE_LANES: usize = if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) { 4 } else { 8 };
+/// Whether that has fused multiply-add.
+pub const BASE_FMA: bool = cfg!(target_arch = "aarch64");
 
 /// What this processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +68,7 @@ fn find() -> Level {
 pub fn name() -> &'static str {
     match level() {
         Level::Plain if cfg!(target_arch = "aarch64") => "NEON",
+        Level::Plain if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) => "SIMD128",
         Level::Plain => "portable code",
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => "AVX2",
@@ -102,7 +119,8 @@ macro_rules! wide {
                     unsafe { avx2::<$($generic),*>($($arg),*) }
                 }
                 $crate::cpu::simd::Level::Plain => {
-                    $body::<$($generic,)* $crate::cpu::simd::Plain, 8, { cfg!(target_arch = "aarch64") }>($($arg),*)
+                    use $crate::cpu::simd::{BASE_FMA, BASE_LANES, Base};
+                    $body::<$($generic,)* Base, BASE_LANES, BASE_FMA>($($arg),*)
                 }
             }
         }

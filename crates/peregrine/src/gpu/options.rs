@@ -19,14 +19,13 @@ impl GpuOptions {
 
     /// Whether the processor will do where no GPU does: nothing here names one, and this build has kernels for the processor.
     pub fn takes_processor(&self) -> bool {
-        self.device == DeviceKind::Auto
-            && !self.is_about_gpus()
-            && cfg!(all(feature = "cpu", not(target_arch = "wasm32")))
+        self.device == DeviceKind::Auto && !self.is_about_gpus() && cfg!(feature = "cpu")
     }
 }
 
 /// What computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
     /// An adapter of WebGPU, also one in software: that of the options, or the fastest.
     Gpu,

@@ -154,7 +154,7 @@ impl Gpu {
 
     async fn mapped(&self, reading: Reading) -> Result<wgpu::Buffer> {
         let Reading { staging, submission, receiver } = reading;
-        self.wait(submission)?;
+        self.wait(submission).await?;
         let outcome = receiver.await;
         self.check()?;
         match outcome {
@@ -181,7 +181,7 @@ impl Gpu {
     /// As [`Gpu::check`].
     #[doc(hidden)]
     pub async fn passed(&self, fence: Fence) -> Result<()> {
-        self.wait(fence.submission)?;
+        self.wait(fence.submission).await?;
         let _ = fence.receiver.await;
         self.check()
     }
@@ -194,8 +194,12 @@ impl Gpu {
         self.passed(self.fence()).await
     }
 
-    /// Natively somebody must turn the crank until that submission is done; a browser does by itself.
-    fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+    /// Natively somebody must turn the crank until that submission is done; a browser does by itself, unless the processor computes.
+    async fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        #[cfg(target_arch = "wasm32")]
+        if self.0.processor {
+            self.0.messages.let_in().await;
+        }
         match self.0.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None }) {
             Ok(_) => Ok(()),
             Err(e) => {

@@ -284,3 +284,25 @@ macro_rules! kernel {
     (@space write) => { $crate::kernels::Space::Write };
 }
 pub(crate) use kernel;
+
+/// The kernels of a module, each as [`kernel`] takes it, and `signatures`: what is declared of them.
+macro_rules! kernels {
+    ($(
+        $(#[$meta:meta])*
+        $name:ident = $source:ident $(through $sums:ident)? { $($constants:tt)* }
+        $(cache $cache:ident)?
+        ($($bindings:tt)*)
+    )+) => {
+        $($crate::kernels::kernel! {
+            $(#[$meta])*
+            $name = $source $(through $sums)? { $($constants)* }
+            $(cache $cache)?
+            ($($bindings)*)
+        })+
+
+        pub(crate) fn signatures() -> Vec<$crate::kernels::Signature> {
+            vec![$(<$name<'_> as $crate::kernels::Typed>::signature()),+]
+        }
+    };
+}
+pub(crate) use kernels;

@@ -9,6 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::ops::sample::SamplingBuffers;
 use crate::ops::ssm::CHUNK as SSD_CHUNK;
 use crate::ops::target::Target;
 use crate::plan::Step;
@@ -34,12 +35,17 @@ pub struct Device {
     pub chunk: u32,
     /// Whether prompts are read chunk by chunk, as on GPUs: [`super::Ssd`].
     pub ssd: bool,
+    /// All that it can have, bytes, where that is known: wasm32 has addresses for 4 GiB.
+    pub most_bytes: Option<u64>,
 }
+
+/// What the module itself needs of its memory in a browser: the tokenizer, requests, pieces of weights on their way.
+const OWN_BYTES: u64 = 64 << 20;
 
 impl Default for Device {
     /// A desktop's GPU: 2 GiB in a binding.
     fn default() -> Self {
-        Self { max_binding: (1 << 31) - 4, chunk: 256, ssd: true }
+        Self { max_binding: (1 << 31) - 4, chunk: 256, ssd: true, most_bytes: None }
     }
 }
 
@@ -51,7 +57,13 @@ impl Device {
 
     /// This one, with plans for `target`.
     pub(super) fn at(gpu: &Gpu, target: &Target) -> Self {
-        Self { max_binding: gpu.max_binding(), chunk: target.chunk(), ssd: !target.is_software() }
+        let is_wasm32 = gpu.is_processor() && cfg!(target_arch = "wasm32");
+        Self {
+            max_binding: gpu.max_binding(),
+            chunk: target.chunk(),
+            ssd: !target.is_software(),
+            most_bytes: is_wasm32.then_some((4 << 30) - OWN_BYTES),
+        }
     }
 }
 
@@ -84,14 +96,14 @@ impl Footprint {
         Estimate::new(checkpoint, options, device).map(|e| e.at(e.most))
     }
 
-    /// The footprint within the options' budget. A context that was not asked for is made as small as it must be.
+    /// The footprint within the options' budget, and what the device has. A context that was not asked for is made as small as it must be.
     ///
     /// # Errors
     /// [`Error::DoesNotFit`], with the largest context that does; and as [`Footprint::of`].
     pub fn fit(checkpoint: &Checkpoint, options: &LoadOptions, device: Device) -> Result<Self> {
         let estimate = Estimate::new(checkpoint, options, device)?;
         let all = estimate.at(estimate.most);
-        let Some(budget) = options.memory_budget else { return Ok(all) };
+        let Some(budget) = options.memory_budget.into_iter().chain(device.most_bytes).min() else { return Ok(all) };
         if estimate.needed(&all) <= budget {
             return Ok(all.within(budget));
         }
@@ -223,11 +235,12 @@ impl<'a> Estimate<'a> {
 
     fn at(&self, context_length: u32) -> Footprint {
         let scratch = ScratchBytes::of(self.config, self.options, self.device, context_length);
-        let state = StateBytes::of(self.config, context_length, scratch.chunk, self.options.kv);
+        let state = StateBytes::of(self.config, context_length, self.options.kv);
+        let next = SamplingBuffers::bytes_of(self.config.vocab_size, scratch.chunk);
         Footprint {
             weights: self.weights,
             scratch: scratch.total(),
-            states: state.fixed,
+            states: state.fixed + next,
             kv_cache: state.kv_cache,
             kv_growth: state.kv_growth,
             snapshots: self.options.snapshot_budget.unwrap_or(SNAPSHOTS),

@@ -13,6 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Pipelines;
+use crate::ops::sample::SamplingBuffers;
 use crate::ops::target::Target;
 use crate::plan::{Call, Step};
 use crate::state::{Arena, State};
@@ -60,8 +61,8 @@ impl Model {
         let (mut model, loader) = Self::laid_out(gpu, checkpoint, options, target, footprint)?;
         // What the device refused is said before gigabytes are on their way.
         gpu.check()?;
-        let state = State::new(gpu, &model.config, 1, model.chunk, &model.kv)?;
-        let [one, many] = [false, true].map(|many| model.record(&state, many, None));
+        let (state, next) = model.shortest()?;
+        let [one, many] = [false, true].map(|many| model.record(&state, &next, many, None));
         let making = model.pipelines.make(one.iter().chain(&many));
         let total = checkpoint.tensors().map(|t| t.bytes).sum();
         let mut report = |done, total| progress(Progress::Upload { done, total });
@@ -92,8 +93,14 @@ impl Model {
     ) -> Result<[Vec<Call>; 2]> {
         let footprint = Footprint::fit(checkpoint, options, Device::at(gpu, &target))?;
         let (model, _) = Self::laid_out(gpu, checkpoint, options, target, &footprint)?;
-        let state = State::new(gpu, &model.config, 1, model.chunk, &model.kv)?;
-        Ok([false, true].map(|many| model.record(&state, many, None)))
+        let (state, next) = model.shortest()?;
+        Ok([false, true].map(|many| model.record(&state, &next, many, None)))
+    }
+
+    /// What a plan reads and writes of a conversation, as small as it gets: for plans that are recorded only to make their pipelines.
+    pub(crate) fn shortest(&self) -> Result<(State, SamplingBuffers)> {
+        let state = State::new(&self.gpu, &self.config, 1, &self.kv)?;
+        Ok((state, SamplingBuffers::new(&self.gpu, self.config.vocab_size, self.chunk)?))
     }
 
     /// All buffers, and a list of what they are to be filled with.

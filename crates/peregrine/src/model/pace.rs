@@ -10,8 +10,11 @@ use crate::ops::target::Target;
 /// A step that takes no longer than this is submitted whole, seconds.
 const PATIENCE: f64 = 0.5;
 
-/// Seconds that a part takes of a step that takes longer.
-const PART: f64 = 0.25;
+/// The same where it is computed on the thread that hears of its end, and of all else: the processor in a browser.
+const PATIENCE_HERE: f64 = 0.1;
+
+/// The part of that which a part of a step takes that takes longer.
+const PART: f64 = 0.5;
 
 /// Dispatches that a software adapter gets at a time before it has shown how fast it is.
 const CAREFUL: usize = 8;
@@ -21,22 +24,24 @@ pub(crate) struct Pace {
     /// Seconds for each block of tokens.
     found: Cell<Option<f64>>,
     is_software: bool,
+    patience: f64,
 }
 
 impl Pace {
     pub fn of(target: &Target) -> Self {
-        Self::new(target.is_software())
+        let is_here = target.processor && cfg!(target_arch = "wasm32");
+        Self { patience: if is_here { PATIENCE_HERE } else { PATIENCE }, ..Self::new(target.is_software()) }
     }
 
     fn new(is_software: bool) -> Self {
-        Self { found: Cell::new(None), is_software }
+        Self { found: Cell::new(None), is_software, patience: PATIENCE }
     }
 
     /// Dispatches to submit at once, of a step of so many tokens with so many dispatches. A GPU gets all of the first step.
     pub fn part(&self, tokens: u32, dispatches: usize) -> usize {
         match self.found.get().map(|seconds| seconds * self.blocks(tokens)) {
-            Some(seconds) if seconds <= PATIENCE => dispatches,
-            Some(seconds) => ((dispatches as f64 * PART / seconds).ceil() as usize).max(1),
+            Some(seconds) if seconds <= self.patience => dispatches,
+            Some(seconds) => ((dispatches as f64 * PART * self.patience / seconds).ceil() as usize).max(1),
             None if self.is_software => CAREFUL,
             None => dispatches,
         }
@@ -91,6 +96,14 @@ mod tests {
         let parts = read(&Pace::new(true), &[64; 8], 1e-5, 0.1);
         assert_eq!(parts[0], 63);
         assert_eq!(parts[7], 1, "{parts:?}");
+    }
+
+    #[test]
+    fn what_computes_here_lets_others_in_more_often() {
+        let here = Pace { patience: PATIENCE_HERE, ..Pace::new(true) };
+        // 200 ms a step, in parts of 50.
+        let parts = read(&here, &[64, 64], 4e-4, 1e-6);
+        assert_eq!(parts, [63, 4]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::plan::{Call, Needed, Stage, Step};
 pub struct Recorder<'a> {
     target: Target,
     step: &'a wgpu::Buffer,
+    control: &'a wgpu::Buffer,
     /// The layer that is being recorded.
     pub layer: Option<u32>,
     /// The adapters beside its linear layers.
@@ -18,9 +19,9 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// Nothing yet. `step` is the uniform buffer of [`Step`].
-    pub fn new(target: Target, step: &'a wgpu::Buffer) -> Self {
-        Self { target, step, layer: None, adapted: None, calls: Vec::new() }
+    /// Nothing yet. `step` is the uniform buffer of [`Step`], `control` that of [`SamplingBuffers`](super::sample::SamplingBuffers).
+    pub fn new(target: Target, step: &'a wgpu::Buffer, control: &'a wgpu::Buffer) -> Self {
+        Self { target, step, control, layer: None, adapted: None, calls: Vec::new() }
     }
 
     /// The same with adapters.
@@ -41,6 +42,11 @@ impl<'a> Recorder<'a> {
     /// The step's uniform, `now` in most kernels.
     pub fn step(&self) -> &'a wgpu::Buffer {
         self.step
+    }
+
+    /// Whether an end token has halted the step: then it leaves the states as they are.
+    pub fn control(&self) -> &'a wgpu::Buffer {
+        self.control
     }
 
     /// A dispatch. `grid`: its workgroups.

@@ -9,7 +9,6 @@ use super::{Engine, Session};
 use crate::adapter::{Adapter, AdapterId, Base, Chosen};
 use crate::error::Result;
 use crate::ops::lora::Adapted;
-use crate::state::State;
 
 impl Engine {
     /// What adapters are read for.
@@ -48,9 +47,9 @@ impl Engine {
         let (model, adapted) = (&self.model, self.adapted(wanted)?);
         if let Some(adapted) = &adapted {
             // What is wrong with their pipelines is heard here, and not lost in a session's first answer.
-            let state = State::new(model.gpu(), model.config(), 1, model.chunk(), model.kv())?;
+            let (state, next) = model.shortest()?;
             for many in [false, true] {
-                model.plan(&state, many, Some(adapted));
+                model.plan(&state, &next, many, Some(adapted));
             }
         }
         model.pipelines.finish().await?;
@@ -92,7 +91,8 @@ impl Session {
         if chosen == self.adapters() {
             return Ok(());
         }
-        let [decode, prefill] = [false, true].map(|many| engine.model.plan(&self.state, many, adapted.as_deref()));
+        let [decode, prefill] =
+            [false, true].map(|many| engine.model.plan(&self.state, &self.next, many, adapted.as_deref()));
         engine.model.pipelines.finish().await?;
         self.settle();
         self.keep_border()?;
@@ -111,8 +111,8 @@ impl Session {
     pub(super) fn adapt_as(&mut self, other: &Self) {
         if self.adapters() != other.adapters() {
             let (model, adapted) = (&self.engine.model, other.adapted.clone());
-            self.decode = model.plan(&self.state, false, adapted.as_deref());
-            self.prefill = model.plan(&self.state, true, adapted.as_deref());
+            self.decode = model.plan(&self.state, &self.next, false, adapted.as_deref());
+            self.prefill = model.plan(&self.state, &self.next, true, adapted.as_deref());
             self.adapted = adapted;
         }
     }

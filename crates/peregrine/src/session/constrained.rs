@@ -98,7 +98,7 @@ impl Session {
     pub(super) async fn prepare_masked(&mut self) -> Result<()> {
         if self.masked.is_none() {
             let model = &self.engine.model;
-            let plan = model.masked_sample(&self.state);
+            let plan = model.masked_sample(&self.next);
             model.pipelines.finish().await?;
             self.masked = Some(plan);
         }
@@ -125,7 +125,7 @@ impl Session {
                 return Err(error);
             }
         };
-        self.engine.model.gpu.write(&self.state.next.mask, 0, bytemuck::cast_slice(mask));
+        self.engine.model.gpu.write(&self.next.mask, 0, bytemuck::cast_slice(mask));
         // The draw has a list where steps have their logits.
         self.engine.model.turns.free().await;
         let step = Step { tokens: 1, ..Step::default() };
@@ -179,7 +179,7 @@ impl Session {
         let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
         self.encode_into(&mut encoder, step, plan::Draw::Host, first..self.dispatches(step));
         let bytes = 4 * u64::from(model.config.vocab_size);
-        encoder.copy_buffer_to_buffer(&model.scratch.logits, 0, &self.state.next.masked, 0, bytes);
+        encoder.copy_buffer_to_buffer(&model.scratch.logits, 0, &self.next.masked_logits, 0, bytes);
         model.gpu.queue().submit([encoder.finish()]);
         self.end_step(step);
     }
@@ -187,6 +187,6 @@ impl Session {
     /// The logits that wait for their mask.
     pub(super) async fn waiting_logits(&self) -> Result<Vec<f32>> {
         let model = &self.engine.model;
-        model.gpu.read(&self.state.next.masked, 0, model.config.vocab_size.into()).await
+        model.gpu.read(&self.next.masked_logits, 0, model.config.vocab_size.into()).await
     }
 }

@@ -4,9 +4,9 @@ use super::Session;
 use crate::constraint::mask_words;
 use crate::error::{Error, Result};
 use crate::gpu::Reading;
+use crate::ops::sample::Ends;
 use crate::plan::{Draw, Needed, Step};
 use crate::sampling::{Drawing, Sampler, SamplingOptions};
-use crate::state::Ends;
 
 /// Tokens that are drawn at a temperature.
 const DRAWS: u64 = 2;
@@ -120,7 +120,7 @@ impl Session {
         n: u64,
         mask: Option<&[u32]>,
     ) -> Result<Reading> {
-        let (model, next) = (&self.engine.model, &self.state.next);
+        let (model, next) = (&self.engine.model, &self.next);
         let vocab_size = model.config.vocab_size;
         if logits.is_empty() || logits.len() > vocab_size as usize {
             return Err(Error::Argument {
@@ -142,10 +142,10 @@ impl Session {
         let ends = Ends { vocab_size: logits.len() as u32, ..Ends::default() };
         gpu.write(&next.ends, 0, bytemuck::bytes_of(&ends));
         gpu.write(&next.control, 0, &[0; 16]);
-        let place = if mask.is_some() { &next.masked } else { &model.scratch.logits };
+        let place = if mask.is_some() { &next.masked_logits } else { &model.scratch.logits };
         gpu.write(place, 0, bytemuck::cast_slice(logits));
         if draw == Draw::Weighted {
-            gpu.write(&next.drawing, 0, bytemuck::bytes_of(&Drawing::new(options, n)));
+            gpu.write(&next.params, 0, bytemuck::bytes_of(&Drawing::new(options, n)));
         }
         let plan = match (mask, &self.masked) {
             (Some(mask), Some(plan)) => {

@@ -15,9 +15,10 @@ use super::{GenerateOptions, Session, rope_table};
 use crate::error::{Error, Result};
 use crate::gpu::{Instant, Reading};
 use crate::model::turns::Turn;
+use crate::ops::sample::{Ends, MAX_ENDS};
 use crate::plan::{self, Step};
 use crate::sampling::{Logprobs, Sampler, forbid, logprobs};
-use crate::state::{Ends, MAX_ENDS, splits};
+use crate::state::splits;
 
 /// How the tokens of an answer are drawn.
 pub(super) struct Draw {
@@ -131,7 +132,7 @@ impl Session {
             let mut table = Ends { count: ends.len() as u32, vocab_size, ..Ends::default() };
             table.id.iter_mut().zip(ends).for_each(|(to, end)| *to = *end);
             let gpu = self.engine.model.gpu();
-            gpu.write(&self.state.next.ends, 0, bytemuck::bytes_of(&table));
+            gpu.write(&self.next.ends, 0, bytemuck::bytes_of(&table));
         }
         let constrained = Constrained::begin(self, options)?;
         Ok(Draw { sampler, by, reading: None, spare: None, drawn: false, waiting: false, constrained })
@@ -261,7 +262,7 @@ impl Session {
 
     async fn kept_logits(&self) -> Result<Vec<f32>> {
         let model = &self.engine.model;
-        model.gpu.read(&self.state.next.kept, 0, model.config.vocab_size.into()).await
+        model.gpu.read(&self.next.saved_logits, 0, model.config.vocab_size.into()).await
     }
 
     /// Queues what is left of a step, from that dispatch on, whose last token's successor is drawn on the GPU, and a read-back of that
@@ -285,11 +286,11 @@ impl Session {
         let gpu = &self.engine.model.gpu;
         let staging = draw.spare.take().unwrap_or_else(|| gpu.staging(16));
         if draw.by == plan::Draw::Weighted {
-            gpu.write(&self.state.next.drawing, 0, bytemuck::bytes_of(&draw.sampler.next_drawing()));
+            gpu.write(&self.next.params, 0, bytemuck::bytes_of(&draw.sampler.next_drawing()));
         }
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         encode(self, &mut encoder, draw.by);
-        encoder.copy_buffer_to_buffer(&self.state.next.control, 0, &staging, 0, 16);
+        encoder.copy_buffer_to_buffer(&self.next.control, 0, &staging, 0, 16);
         gpu.submit_reading(encoder, staging)
     }
 
@@ -328,9 +329,9 @@ impl Session {
         let rope = rope_table(&self.frequencies, position, tokens);
         model.gpu.write(&model.step, 0, bytemuck::bytes_of(&step));
         if let Some(ids) = ids {
-            model.gpu.write(&self.state.next.ids, 0, bytemuck::cast_slice(ids));
+            model.gpu.write(&self.next.ids, 0, bytemuck::cast_slice(ids));
             // What the host gives is to be read, whatever was drawn before it.
-            model.gpu.write(&self.state.next.control, 0, &[0; 16]);
+            model.gpu.write(&self.next.control, 0, &[0; 16]);
         }
         let fused = model.target.tokens(tokens > 1).fused();
         model.gpu.write(if fused { &model.scratch.turns } else { &model.scratch.rope }, 0, bytemuck::cast_slice(&rope));

@@ -64,6 +64,8 @@ export class Models {
   readonly #hooks: Hooks;
   /** The loading that counts. */
   #current: AbortController | undefined;
+  /** The loading that the engine in use came from. */
+  #inUse: AbortController | undefined;
   /** The server that the newest engine may ask. */
   #asked: Server | undefined;
 
@@ -126,6 +128,7 @@ export class Models {
     try {
       const engine = await this.#create(choice, mine, before?.engine);
       if (this.#current !== mine) return await engine.dispose();
+      this.#inUse = mine;
       this.#take(engine, choice);
       if (before && before.engine !== engine) void this.#hooks.idle().then(() => before.engine.dispose());
     } catch (error) {
@@ -170,7 +173,7 @@ export class Models {
     if (choice.kind === "file" && !(await beginsLikeModel(choice.file))) {
       throw new ModelFileError("not-gguf", `${choice.file.name}: not a GGUF file`);
     }
-    const { contextLength, kvType, memoryLimit } = this.#hooks.settings.value;
+    const { contextLength, device, kvType, memoryLimit } = this.#hooks.settings.value;
     const bar = new Bar();
     const create = () => {
       const options: EngineOptions = {
@@ -178,6 +181,7 @@ export class Models {
         signal: mine.signal,
         ...this.#behind(choice, mine),
         kvType,
+        device,
         ...(contextLength === null ? {} : { contextLength }),
         ...(memoryLimit === null ? {} : { memoryBudget: Math.round(memoryLimit * 1e9) }),
         onProgress: (progress) => {
@@ -223,7 +227,7 @@ export class Models {
     const ask = (info: EngineInfo | ServerInfo) => {
       if (info.where !== "server" || isChosen) return true;
       // The one that was forgotten meanwhile is not asked for.
-      if (this.#current !== mine || !isKept(server)) return false;
+      if ((this.#current !== mine && this.#inUse !== mine) || !isKept(server)) return false;
       return new Promise<boolean>((resolve) => {
         const answer = (yes: boolean) => {
           if (this.consent.value === consent) this.consent.value = undefined;

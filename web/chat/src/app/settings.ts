@@ -16,6 +16,8 @@ export interface Settings extends Sampling {
   memoryLimit: number | null;
   /** How keys and values are kept. */
   kvType: "f16" | "q8";
+  /** What computes; "auto": the graphics card, or the processor where there is none. */
+  device: "auto" | "gpu" | "cpu";
   /** Language of the page; null: the browser's. */
   language: string | null;
 }
@@ -33,7 +35,7 @@ export const SAMPLING: Sampling = {
   seed: null,
 };
 
-const DEFAULTS: Settings = { ...SAMPLING, theme: "system", instructions: "", whenFull: "stop", contextLength: null, memoryLimit: null, kvType: "f16", language: null };
+const DEFAULTS: Settings = { ...SAMPLING, theme: "system", instructions: "", whenFull: "stop", contextLength: null, memoryLimit: null, kvType: "f16", device: "auto", language: null };
 
 /** What each number may be: least, most, and whether it is whole. */
 export const RANGES = {
@@ -79,11 +81,12 @@ function stored(): Settings {
     const value = within(field, found[field]);
     if (value !== undefined) settings[field] = value as never;
   }
-  const { theme, instructions, whenFull, kvType, language } = found;
+  const { theme, instructions, whenFull, kvType, device, language } = found;
   if (theme === "light" || theme === "dark") settings.theme = theme;
   if (typeof instructions === "string") settings.instructions = instructions;
   if (whenFull === "drop") settings.whenFull = whenFull;
   if (kvType === "q8") settings.kvType = kvType;
+  if (device === "gpu" || device === "cpu") settings.device = device;
   if (typeof language === "string") settings.language = language;
   return settings;
 }

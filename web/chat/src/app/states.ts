@@ -29,11 +29,14 @@ async function keyOf({ info: { model, adapters = [] } }: Engine, ids: readonly n
   return `documents ${Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
+/** Which adapters requests name now: what was read with others counts for nothing. */
+const adaptersOf = (engine: Engine) => JSON.stringify(loraOf(engine));
+
 /** Brings to an engine what it had read of a conversation, and keeps it afterwards. */
 export class States {
   readonly #db: Promise<Database>;
   /** Which conversation the engine has read last, and how large its state was when it was written. */
-  #inside: { engine: Engine; id: string; size: number; read: ReadSoFar | undefined } | undefined;
+  #inside: { engine: Engine; id: string; adapters: string; size: number; read: ReadSoFar | undefined } | undefined;
   /** A state that is still to be written. */
   #waiting: { timer: ReturnType<typeof setTimeout>; write: () => Promise<void> } | undefined;
 
@@ -46,12 +49,14 @@ export class States {
     const left = this.#waiting;
     clearTimeout(left?.timer);
     this.#waiting = undefined;
-    if (this.#inside?.engine === engine && this.#inside.id === id) return { here: true, read: this.#inside.read };
+    const adapters = adaptersOf(engine);
+    const { engine: last, id: open, adapters: beside, read } = this.#inside ?? {};
+    if (last === engine && open === id && beside === adapters) return { here: true, read };
     // The engine is about to forget it.
     await left?.write();
     const db = await this.#db;
     const kept = await stateOf(db, id);
-    const inside = (this.#inside = { engine, id, size: kept?.state.size ?? 0, read: kept?.read });
+    const inside = (this.#inside = { engine, id, adapters, size: kept?.state.size ?? 0, read: kept?.read });
     if (!kept) return { here: false, read: undefined };
     try {
       await engine.restoreState(kept.state, loraOf(engine));

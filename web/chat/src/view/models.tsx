@@ -1,7 +1,7 @@
 /** The dialog for models: which one runs, which others there are, and what is kept on this device. */
 
 import { useSignal } from "@preact/signals";
-import { deleteModel, listModels, persist, storageEstimate, type StoredModel } from "peregrine";
+import { deleteModel, listModels, persist, storageEstimate, type EngineInfo, type StoredModel } from "peregrine";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { asOurs, faultOf, titleOf } from "../app/faults.js";
@@ -34,6 +34,9 @@ function outlook(size: number): string {
   return "";
 }
 
+/** What the processor will come to, as answers say it. */
+const speedOf = ({ tokensPerSecond = 0 }: EngineInfo["device"]) => t("talk.speed", { speed: number(tokensPerSecond, tokensPerSecond < 10 ? 1 : 0) });
+
 function Facts() {
   const { models } = useApp();
   const found = models.where.value;
@@ -56,7 +59,7 @@ function Facts() {
     : [[t("models.name"), t("models.none")]];
   const notes = [
     server?.error && `${titleOf(server.error, "load")} ${server.error.message}`,
-    info?.device.software && t("models.software"),
+    info?.device.software && (info.device.kind === "cpu" ? t("models.processor", { speed: speedOf(info.device) }) : t("models.software")),
     info?.device.why.selfCheck?.startsWith("not used") && t("models.wrongWays"),
     models.choice.value.kind === "remote" && info && !info.storage.kept && t("models.notStored", { why: info.storage.why }),
   ].filter(Boolean);

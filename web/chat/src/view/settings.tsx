@@ -51,7 +51,7 @@ function Field({ field, step, optional }: { field: Exclude<NumberField, "tempera
 }
 
 /** A few values of which one is chosen. */
-function Segments<K extends "theme" | "whenFull" | "kvType">({ field, values }: { field: K; values: readonly Settings[K][] }) {
+function Segments<K extends "theme" | "whenFull" | "kvType" | "device">({ field, values }: { field: K; values: readonly Settings[K][] }) {
   const { settings } = useApp();
   return (
     <div class="segments" role="radiogroup" aria-label={t(`settings.${field}` as Key)} id={`${idOf(field)}-choice`}>
@@ -155,6 +155,9 @@ function Memory() {
         <p class="row">{t("settings.kvType")}</p>
         <Segments field="kvType" values={["f16", "q8"]} />
         <p class="help">{t("settings.kvTypeHelp")}</p>
+        <p class="row">{t("settings.device")}</p>
+        <Segments field="device" values={["auto", "gpu", "cpu"]} />
+        <p class="help">{t("settings.deviceHelp")}</p>
         <button
           type="button"
           class="plain"

@@ -10,7 +10,7 @@ import { GPU_OPTIONS, LOAD_OPTIONS, type GpuPreferences, type LoadOptions } from
 import { DEFAULT_LEVEL, logTo, type Log, type Logger, type LogLevel } from "../log.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
 import { checkLoading, given } from "./options.js";
-import type { EngineInfo, LoadRequest, Progress } from "../protocol.js";
+import { namesGpu, type DeviceKind, type EngineInfo, type LoadRequest, type Progress } from "../protocol.js";
 import { Way, type Course } from "./way.js";
 
 /** What {@link downloadModel} takes. */
@@ -33,6 +33,11 @@ export interface DownloadOptions extends SourceOptions {
 export interface EngineOptions extends DownloadOptions, LoadOptions {
   /** grammar_bg.wasm or its address, for apps that serve it themselves: it is loaded when it is first needed, for answers by a schema or with tools. */
   grammarUrl?: string | URL | BufferSource | WebAssembly.Module;
+  /**
+   * What computes. "auto" (default): a GPU, or the processor where there is none, only one in software, none that computes right results,
+   * or it is lost for good; whoever says in `gpu` more than `powerPreference` gets a GPU or an error. "gpu", also one in software; "cpu".
+   */
+  device?: DeviceKind;
   /** What may be used of the GPU; chosen by adapter when left out. */
   gpu?: GpuPreferences;
   /** Where the engine runs. Default: a worker of its own; where there are no workers (Node, shared and service workers), right here. */
@@ -91,7 +96,7 @@ export async function downloadModel(options: DownloadOptions): Promise<EngineInf
 }
 
 /**
- * Loads a model onto the GPU, or, where that cannot be and there is the option `server`, makes an engine that asks the server.
+ * Loads a model onto the GPU, or the processor ({@link EngineOptions.device}), or, where that cannot be and there is the option `server`, makes an engine that asks the server.
  * @throws NoGpuError, DownloadError, StorageError, ModelFileError, OutOfMemoryError, GpuError, AbortError, TimeoutError, RequestError,
  * EnvironmentError
  */
@@ -99,6 +104,7 @@ export async function createEngine(options: EngineOptions & { server?: never }):
 export async function createEngine(options: EngineOptions): Promise<Engine<EngineInfo | ServerInfo>>;
 export async function createEngine(options: EngineOptions): Promise<Engine<EngineInfo | ServerInfo>> {
   checkLoading(options, "createEngine");
+  if (options.device === "cpu" && namesGpu({ gpu: given(options.gpu, GPU_OPTIONS) })) throw makeError("argument", 'gpu: says how to drive a GPU, beside device: "cpu"');
   const { signal, onWhere } = options;
   const log = logTo(options.logger, options.logLevel);
   const listeners = new Listeners(log);
@@ -138,6 +144,7 @@ async function load(options: EngineOptions, course: Course, noSoftware: boolean,
     onPage,
   };
   if (noSoftware) load.noSoftware = true;
+  if (options.device !== undefined) load.device = options.device;
   const wasm = wasmOf(options.wasmUrl);
   if (wasm !== undefined) load.wasm = wasm;
   const grammarWasm = wasmOf(options.grammarUrl, "grammarUrl");
@@ -146,7 +153,7 @@ async function load(options: EngineOptions, course: Course, noSoftware: boolean,
   if (options.worker === "shared") {
     checkShared(load);
     // Without a device nothing is to be downloaded where a server answers.
-    if (course.behind && !onPage) throw makeError("no-webgpu", "WebGPU is not available: this browser has none, or it is turned off");
+    if (course.behind && !onPage && (noSoftware || namesGpu(load))) throw makeError(namesGpu(load) ? "no-webgpu" : "too-slow", "WebGPU is not available: this browser has none, or it is turned off");
     // A shared worker cannot write files.
     if (load.source.kind !== "blobs" && load.source.cache) await downloadModel(options);
   }

@@ -3,6 +3,7 @@
 import { makeError, type PeregrineError } from "../errors.js";
 import { GPU_OPTIONS, LOAD_OPTIONS, type Kind } from "../load-options.js";
 import { LEVELS } from "../log.js";
+import { DEVICES } from "../protocol.js";
 
 /** Throws, naming the field, unless the value fits. */
 export type Check = (value: unknown, field: string) => void;
@@ -190,6 +191,7 @@ const LOADING: Record<string, Check> = {
   logLevel: oneOf(...LEVELS),
   logger: like("an object with the methods error, warn, info and debug", "error", "warn", "info", "debug"),
   ...checksOf(LOAD_OPTIONS),
+  device: oneOf(...DEVICES),
   gpu: fields(checksOf(GPU_OPTIONS), "gpu"),
   whenBusy: oneOf("queue", "refuse"),
   onBroken: callable,

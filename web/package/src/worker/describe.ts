@@ -2,12 +2,15 @@
 
 import type { WebEngine } from "../../wasm/peregrine.js";
 import type { AdapterFacts } from "./device.js";
+import type { Place } from "./place.js";
 import type { LoadOptions } from "../load-options.js";
-import type { EngineInfo, LoadRequest, LoraInfo } from "../protocol.js";
+import { namesGpu, type EngineInfo, type LoadRequest, type LoraInfo } from "../protocol.js";
+
+/** Of the processor nothing is told. */
+const NO_FACTS: AdapterFacts = { name: "", vendor: "", architecture: "", software: true, subgroups: false };
 
 /** What is loaded, and where it runs; `wasm`: bytes of the wasm heap. */
-export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRequest, storage: EngineInfo["storage"], wasm: number, adapters: LoraInfo[] = []): EngineInfo {
-  const { vendor, architecture, subgroups } = facts;
+export function describe(engine: WebEngine, place: Place, request: LoadRequest, storage: EngineInfo["storage"], wasm: number, adapters: LoraInfo[] = []): EngineInfo {
   const { baseline, reduction, shapes } = request.gpu;
   const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & {
     device: Omit<EngineInfo["device"], "vendor" | "architecture" | "subgroups" | "why">;
@@ -18,10 +21,26 @@ export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRe
   const ways = [info.selfCheck[0], info.selfCheck.at(-1)];
   /** Whether that word of theirs differs, as "GPU shapes" or "workgroup sums". */
   const changed = (what: "sums" | "shapes") => new Set(ways.map((way) => way?.variant.split(", ").find((word) => word.endsWith(what)))).size > 1;
+  const isCpu = info.device.kind === "cpu";
+  const { vendor, architecture, subgroups } = place.kind === "cpu" || isCpu ? NO_FACTS : place.way.facts;
   const failed = info.selfCheck.filter((tried) => tried.failed !== undefined);
   const told = (ways: typeof failed) => ways.map((tried) => `${tried.variant} (${tried.failed})`).join("; ");
   const [wrong, others] = [failed.filter(({ isWrong }) => isWrong), failed.filter(({ isWrong }) => !isWrong)];
-  const why = {
+  const selfCheck =
+    failed.length === 0
+      ? "results are right, compared with the CPU"
+      : [wrong.length > 0 && `not used, since they compute wrong results on this device: ${told(wrong)}`, others.length > 0 && `could not be used: ${told(others)}`]
+          .filter(Boolean)
+          .join("; ");
+  const OWN = "the processor has kernels of its own";
+  const ofCpu = {
+    kind: place.kind === "cpu" ? place.why : `the GPU computes wrong results, or none: ${selfCheck}`,
+    reduction: OWN,
+    shapes: OWN,
+    selfCheck: failed.length === 0 ? "not needed: no driver has made these kernels" : selfCheck,
+  };
+  const ofGpu = () => ({
+    kind: namesGpu(request) ? "the app asked for it" : "there is a GPU",
     reduction: changed("sums")
       ? OTHERS_FAIL
       : reduction
@@ -32,13 +51,9 @@ export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRe
           ? "there are no subgroups"
           : "subgroups gain nothing on this adapter",
     shapes: changed("shapes") ? OTHERS_FAIL : shapes ? "the app asked for it" : info.device.software ? "the CPU computes" : "a GPU computes",
-    selfCheck:
-      failed.length === 0
-        ? "results are right, compared with the CPU"
-        : [wrong.length > 0 && `not used, since they compute wrong results on this device: ${told(wrong)}`, others.length > 0 && `could not be used: ${told(others)}`]
-            .filter(Boolean)
-            .join("; "),
-  };
+    selfCheck,
+  });
+  const why = isCpu ? ofCpu : ofGpu();
   const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
   return { where: "device", model: info.model, device, memory: { ...info.memory, wasm }, storage, adapters };
 }
@@ -47,8 +62,9 @@ export function describe(engine: WebEngine, facts: AdapterFacts, request: LoadRe
  * What was asked for, or what fits the device as far as the browser tells (whole gigabytes, at most 8; Firefox and Safari nothing).
  * Where the app has a budget, snapshots get what that leaves, and nothing beside the GPU.
  */
-export function snapshotBudgets({ snapshotBytes, snapshotHostBytes, memoryBudget }: LoadOptions): Pick<LoadOptions, "snapshotBytes" | "snapshotHostBytes"> {
-  if (memoryBudget !== undefined) return { ...(snapshotBytes === undefined ? {} : { snapshotBytes }), snapshotHostBytes: snapshotHostBytes ?? 0 };
+export function snapshotBudgets({ snapshotBytes, snapshotHostBytes, memoryBudget }: LoadOptions, kind: Place["kind"] = "gpu"): Pick<LoadOptions, "snapshotBytes" | "snapshotHostBytes"> {
+  // Nor has the CPU other memory than its own.
+  if (memoryBudget !== undefined || kind === "cpu") return { ...(snapshotBytes === undefined ? {} : { snapshotBytes }), snapshotHostBytes: snapshotHostBytes ?? 0 };
   const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
   const small = gigabytes !== undefined && gigabytes <= 4;
   const large = gigabytes !== undefined && gigabytes >= 8;

@@ -41,9 +41,11 @@ function whyNone(onPage: boolean): string {
 
 /** Milliseconds after which an adapter is asked for again: the process that has the GPU may just be starting, or starting anew. */
 const WAITS = [100, 300, 900, 1800];
+/** The same where there is another device. */
+const FEW_WAITS = WAITS.slice(0, 2);
 
 /** Asks for an adapter, patiently. */
-async function ask(preferences: GpuPreferences, log: Log): Promise<GPUAdapter> {
+async function ask(preferences: GpuPreferences, log: Log, waits = WAITS): Promise<GPUAdapter> {
   for (let attempt = 0; ; attempt++) {
     let cause: unknown;
     const found = await navigator.gpu.requestAdapter({ powerPreference: preferences.powerPreference ?? "high-performance" }).catch((error: unknown) => {
@@ -51,10 +53,10 @@ async function ask(preferences: GpuPreferences, log: Log): Promise<GPUAdapter> {
       return null;
     });
     if (found) return found;
-    const wait = WAITS[attempt];
+    const wait = waits[attempt];
     if (wait === undefined) {
       const why = cause === undefined ? "" : `: ${(cause as Error).message}`;
-      throw makeError("no-gpu", `the browser has WebGPU, but offers no GPU to it (asked ${WAITS.length + 1} times)${why}`, { cause });
+      throw makeError("no-gpu", `the browser has WebGPU, but offers no GPU to it (asked ${waits.length + 1} times)${why}`, { cause });
     }
     log("info", `no adapter yet; asking again in ${wait} ms`);
     await new Promise((resolve) => setTimeout(resolve, wait));
@@ -84,12 +86,12 @@ export class GpuWay {
 
   /**
    * Finds the adapter that the engine will use. `onPage`: the page that wants the engine has WebGPU itself. `onError` hears of the
-   * devices that are made of it.
+   * devices that are made of it. `isPatient`: nothing else will do.
    * @throws NoGpuError that says what is missing
    */
-  static async find(preferences: GpuPreferences, onPage: boolean, onError: (error: PeregrineError) => void, log: Log): Promise<GpuWay> {
+  static async find(preferences: GpuPreferences, onPage: boolean, onError: (error: PeregrineError) => void, log: Log, isPatient = true): Promise<GpuWay> {
     if (!globalThis.navigator?.gpu) throw makeError("no-webgpu", `WebGPU is not available: ${whyNone(onPage)}`);
-    return new GpuWay(await ask(preferences, log), preferences, onError, log);
+    return new GpuWay(await ask(preferences, log, isPatient ? WAITS : FEW_WAITS), preferences, onError, log);
   }
 
   /** What happens to the device that there is now is of no interest any more. */

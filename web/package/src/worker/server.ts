@@ -1,9 +1,10 @@
-/** The worker's side: owns the wasm module and the GPU, and answers the calls of one page, or of all that share it. */
+/** The worker's side: owns the wasm module and the device, and answers the calls of one page, or of all that share it. */
 
 import { Hasher, WebAccess, WebEngine, WebRequest, type WebSession } from "../../wasm/peregrine.js";
 import { Adapters, openAdapter } from "./adapters.js";
 import { describe, snapshotBudgets } from "./describe.js";
-import { GpuWay } from "./device.js";
+import type { GpuWay } from "./device.js";
+import { findPlace, isOfGpu, takesProcessor, type Place } from "./place.js";
 import { makeError, toWire, type PeregrineError } from "../errors.js";
 import { isTold, type Log } from "../log.js";
 import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
@@ -31,6 +32,15 @@ interface Loaded {
   info: EngineInfo;
 }
 
+/** What the runtime hears of the device. */
+function preferencesOf(place: Place, request: LoadRequest): object {
+  if (place.kind === "cpu") return { device: "cpu" };
+  const { facts } = place.way;
+  // Of which driver it is a browser says nothing: what was right may be wrong with the next version of the browser.
+  const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
+  return { ...request.gpu, ...facts, identity, device: takesProcessor(request) ? "auto" : "gpu" };
+}
+
 /** All that one worker does. */
 export class Server {
   readonly #clients = new Set<Client>();
@@ -42,8 +52,10 @@ export class Server {
   readonly #adapters = new Adapters();
   /** Seconds since 1970. */
   #loadedAt = 0;
-  /** How the engine has its device. */
+  /** How the engine has its GPU, where it has one. */
   #gpu: GpuWay | undefined;
+  /** Why the GPU is used no more. */
+  #leftGpu: string | undefined;
   /** The GPU gave wrong results, or the engine crashed: nothing more comes of it. */
   #broken: PeregrineError | undefined;
   /** The device is gone; the next answer loads the model again. */
@@ -172,14 +184,29 @@ export class Server {
     }
   }
 
+  /** Loads the model onto the GPU; onto the processor where there is none, or where it fails and nobody has named it. */
   async #open(request: LoadRequest): Promise<Loaded> {
-    const begun = performance.now();
-    const gpu = await GpuWay.find(request.gpu, request.onPage ?? false, (error) => this.#onDeviceError(error), this.#log);
+    const place: Place =
+      this.#leftGpu === undefined
+        ? await findPlace(request, (error) => this.#onDeviceError(error), this.#log, this.#recovered)
+        : { kind: "cpu", why: this.#leftGpu };
     this.#checkWanted();
+    try {
+      return await this.#openOn(place, request);
+    } catch (error) {
+      if (place.kind === "cpu" || !takesProcessor(request) || !isOfGpu(error as PeregrineError)) throw error;
+      place.way.forget();
+      this.#log("warn", `${(error as Error).message}; the processor computes`);
+      return await this.#openOn({ kind: "cpu", why: `the GPU cannot be used: ${(error as Error).message}` }, request);
+    }
+  }
+
+  async #openOn(place: Place, request: LoadRequest): Promise<Loaded> {
+    const begun = performance.now();
+    const gpu = place.kind === "gpu" ? place.way : undefined;
     this.#gpu = gpu;
-    const { facts } = gpu;
-    if (request.noSoftware && facts.software) throw makeError("too-slow", `the only adapter computes on the CPU (${facts.name})`);
-    this.#log("info", `${facts.name}${facts.software ? ", where the CPU computes" : ""}`);
+    if (place.kind === "cpu") this.#log("info", `the processor: ${place.why}`);
+    else this.#log("info", `${place.way.facts.name}${place.way.facts.software ? ", where the CPU computes" : ""}`);
     const found: Outcomes = {};
     const report = (progress: Progress) => {
       if (progress.phase === "check") {
@@ -189,7 +216,7 @@ export class Server {
         if (told.seconds !== undefined) found[key] = told.failed ?? null;
         if (told.failed !== undefined) {
           // The device on which something was wrong is given up next; that it is lost then is no news.
-          gpu.forget();
+          gpu?.forget();
           this.#early = undefined;
           this.#log("warn", `${told.variant} ${isWrong ? "computes wrong results" : "could not be used"}: ${told.failed}`);
         }
@@ -199,15 +226,13 @@ export class Server {
     const { memory } = await begin(request.wasm);
     return this.#reading(request.source, report, async (sources) => {
       if (!sources.storage.kept) this.#log("info", `the model is not kept: ${sources.storage.why}`);
-      // Of which driver it is a browser says nothing: what was right may be wrong with the next version of the browser.
-      const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
       const outcomes = await readOutcomes();
       this.#checkWanted();
-      const options = { load: { ...request.options, ...snapshotBudgets(request.options) }, gpu: { ...request.gpu, ...facts, identity }, outcomes };
+      const options = { load: { ...request.options, ...snapshotBudgets(request.options, place.kind) }, gpu: preferencesOf(place, request), outcomes };
       let engine: WebEngine;
       this.#early = undefined;
       try {
-        engine = await this.#throughSources(sources, undefined, (files) => WebEngine.load(gpu.within(() => new WebAccess()), files, options, report));
+        engine = await this.#throughSources(sources, undefined, (files) => WebEngine.load(gpu ? gpu.within(() => new WebAccess()) : WebAccess.withoutGpus(), files, options, report));
       } catch (error) {
         // What is wrong with the device is the cause of what the runtime says.
         throw this.#early ?? error;
@@ -228,7 +253,9 @@ export class Server {
       this.#engine = engine;
       this.#loadedAt = Math.floor(Date.now() / 1000);
       report({ phase: "ready" });
-      const info = describe(engine, facts, request, sources.storage, memory.buffer.byteLength, this.#adapters.list);
+      const info = describe(engine, place, request, sources.storage, memory.buffer.byteLength, this.#adapters.list);
+      // The way to a GPU may have ended here.
+      if (info.device.kind === "cpu") gpu?.forget();
       const { name, formats, contextLength: tokens } = info.model;
       this.#log("info", `${name} (${formats}), ${tokens} tokens of context, loaded in ${Math.round(performance.now() - begun)} ms`);
       return { engine, info };
@@ -388,10 +415,13 @@ export class Server {
   /** Loads the model once more; from the store, where it is kept. Conversations are read again when they go on. */
   async #recover(lost: PeregrineError): Promise<void> {
     const request = this.#request;
-    if (this.#recovered || !request || this.#disposing) {
+    // Again, and nothing was answered in between: the GPU is lost for good.
+    const isForGood = this.#recovered && this.#leftGpu === undefined && !!request && takesProcessor(request);
+    if ((this.#recovered && !isForGood) || !request || this.#disposing) {
       this.#break(lost);
       throw lost;
     }
+    if (isForGood) this.#leftGpu = `the GPU was lost again and again: ${lost.message}`;
     this.#recovered = true;
     // The runtime may have noticed it before the browser said so.
     if (!this.#lost) this.#tellAll({ type: "lost", error: toWire(lost) });

@@ -72,11 +72,15 @@ export function isTrap(thrown: unknown): boolean {
   return isRange && /maximum call stack|too much recursion/i.test(thrown.message);
 }
 
+/** A module of one function with one instruction of SIMD128. */
+const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
+
 /** Loads a module; where a first attempt fails, the next one may use another address. */
 function once<T>(module: Module<T>): (wasm: Wasm) => Promise<T> {
   let begun: Promise<T> | undefined;
   const load = async (wasm: Wasm): Promise<T> => {
     if (typeof WebAssembly === "undefined") throw makeError("no-wasm", "this browser has no WebAssembly, or it is turned off");
+    if (!WebAssembly.validate(SIMD)) throw makeError("no-wasm", "this browser's WebAssembly has no SIMD instructions (SIMD128)");
     try {
       const found = await given(wasm, module);
       return await module.init(found === undefined ? undefined : { module_or_path: found });

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use rayon::prelude::*;
+use crate::cpu::pool::prelude::*;
 
 use super::elements::product;
 use super::{Constants, Made, Slot};

@@ -1,10 +1,10 @@
 //! The embedding's rows.
 
-use rayon::prelude::*;
+use crate::cpu::pool::prelude::*;
 
 use super::formats::{Blocks, GROUP, Row, STRIP, by_format};
 use super::{Made, Slot};
-use crate::cpu::simd::{Isa, Plain};
+use crate::cpu::simd::{Base, Isa};
 use crate::kernels::Typed;
 use crate::ops::embed::Embed;
 use crate::plan::Step;
@@ -47,11 +47,11 @@ fn decode<B: Blocks>(place: Place<'_>, scale: f32, h: &mut [f32]) {
     let halves = &bytemuck::cast_slice(place.weights)[place.scales..];
     let row = Row::new::<B>(&place.weights[place.quants..], halves, place.strips, place.row);
     for (i, h) in h[..place.strips * STRIP].chunks_mut(GROUP * STRIP).enumerate() {
-        let (words, halves, scales) = row.group::<B, Plain>(GROUP * i);
+        let (words, halves, scales) = row.group::<B, Base>(GROUP * i);
         for (j, h) in h.chunks_exact_mut(STRIP).enumerate() {
             let Some(h) = h.first_chunk_mut::<STRIP>() else { return };
             let [factors, offsets] = scales.of::<B>(j);
-            Plain::put(B::codes::<Plain>(words, halves, j), factors, offsets, h);
+            Base::put(B::codes::<Base>(words, halves, j), factors, offsets, h);
             h.iter_mut().for_each(|h| *h *= scale);
         }
     }

@@ -6,7 +6,7 @@ mod one;
 #[cfg(test)]
 mod tests;
 
-use rayon::prelude::*;
+use crate::cpu::pool::prelude::*;
 
 use super::{Constants, Made, Slot};
 use crate::cpu::simd::{silu, wide};

@@ -1,6 +1,6 @@
 //! Adapters beside linear layers: t = A x, then y += B t, or the SwiGLU of two sums with what is added to both.
 
-use rayon::prelude::*;
+use crate::cpu::pool::prelude::*;
 
 use super::elements::product;
 use super::{Constants, Made, Slot};

@@ -1,6 +1,6 @@
 //! RMSNorm, and the gated one of the SSM heads.
 
-use rayon::prelude::*;
+use crate::cpu::pool::prelude::*;
 
 use super::elements::squares;
 use super::{Constants, Made};

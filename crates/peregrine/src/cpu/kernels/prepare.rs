@@ -1,6 +1,6 @@
 //! What lies between `project_in` and the mixers: RoPE, keys and values into the cache, convolution with SiLU, softplus and decay.
 
-use rayon::prelude::*;
+use crate::cpu::pool::prelude::*;
 
 use super::attention::{Cache, PAGE};
 use super::{Constants, Made, Slot};

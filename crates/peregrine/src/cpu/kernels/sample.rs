@@ -1,13 +1,13 @@
 //! The likeliest token, of all or of those that a mask allows; it becomes the next step's input. At a temperature the host draws, which
 //! reads the logits for nothing here.
 
-use rayon::prelude::*;
+use crate::cpu::pool::prelude::*;
 
 use super::{Constants, Made, Slot};
 use crate::kernels::Typed;
 use crate::ops::Probe;
+use crate::ops::sample::Ends;
 use crate::ops::sample::{Candidates, MaskedCandidates, Sample};
-use crate::state::Ends;
 
 /// None that can be drawn.
 const NO_TOKEN: u32 = u32::MAX;
@@ -117,9 +117,10 @@ pub fn sample() -> Made {
 pub fn probe(_: &Constants) -> Made {
     let run = |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [data, sums] = slots else { return };
-        let sum = data.of::<u32>().par_chunks(1 << 18).map(|words| words.iter().fold(0u32, |a, b| a.wrapping_add(*b)));
-        let sum = sum.reduce(|| 0, u32::wrapping_add);
-        sums.written::<u32>()[0] = sum;
+        let pieces =
+            data.of::<u32>().par_chunks(1 << 18).map(|words| words.iter().fold(0, |a: u32, b| a.wrapping_add(*b)));
+        let pieces: Vec<u32> = pieces.collect();
+        sums.written::<u32>()[0] = pieces.into_iter().fold(0, u32::wrapping_add);
     };
     Ok((Probe::signature(), Box::new(run)))
 }

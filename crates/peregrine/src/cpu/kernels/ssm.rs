@@ -1,6 +1,6 @@
 //! SSM heads (Mamba-2), token by token, a head a task: S = exp(delta A) S + delta x Bᵀ; y = S C + D x; y silu(z).
 
-use rayon::prelude::*;
+use crate::cpu::pool::prelude::*;
 
 use super::{Constants, Made, Slot};
 use crate::cpu::simd::{Wide, fma, silu, wide};

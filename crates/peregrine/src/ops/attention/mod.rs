@@ -7,36 +7,30 @@ pub mod reference;
 use super::mixers::KvSizes;
 use super::{Op, Recorder};
 use crate::config::Config;
-use crate::kernels::kernel;
+use crate::kernels::kernels;
 use crate::model::Model;
 use crate::plan::{Needed, Step};
 use crate::state::{PageTable, State};
 
-kernel! {
+kernels! {
     /// One head at one token: where the CPU computes.
     Attention = ATTENTION { READY_STRIDE: u32, MIXED_STRIDE: u32, HEADS: u32, HEAD_DIM: u32, Q_PER_KV: u32; sizes: KvSizes }
     cache read (now: uniform Step, ready: read f32, pages: uniform PageTable, mixed: write f32)
-}
 
-kernel! {
     /// One head at [`AttentionTile::QUERIES`] tokens.
     AttentionTile = ATTENTION_TILE {
         READY_STRIDE: u32, MIXED_STRIDE: u32, HEADS: u32, HEAD_DIM: u32, Q_PER_KV: u32;
         sizes: KvSizes,
     }
     cache read (now: uniform Step, ready: read f32, pages: uniform PageTable, mixed: write f32)
-}
 
-kernel! {
     /// One head at [`AttentionCooperative::QUERIES`] tokens, with cooperative matrices.
     AttentionCooperative = ATTENTION_COOPERATIVE {
         READY_STRIDE: u32, MIXED_STRIDE: u32, HEADS: u32, HEAD_DIM: u32, Q_PER_KV: u32;
         sizes: KvSizes,
     }
     cache read (now: uniform Step, ready: read f32, pages: uniform PageTable, mixed: write [f32; 4])
-}
 
-kernel! {
     /// One head: the pieces of a context that is cut into more than two.
     Merge = MERGE { THREADS: u32, PIECES: u32, HEAD_DIM: u32 } (now: uniform Step, mixed: write f32)
 }

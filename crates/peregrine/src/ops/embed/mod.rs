@@ -4,11 +4,11 @@ pub mod reference;
 
 use super::linear::Formats;
 use super::{Op, Recorder};
-use crate::kernels::kernel;
+use crate::kernels::kernels;
 use crate::plan::{Needed, Step};
 use crate::weights::{GpuMatrix, Matrix};
 
-kernel! {
+kernels! {
     /// Strips of one token's row.
     Embed = EMBED { THREADS: u32; formats: Formats }
     (now: uniform Step, matrix: uniform GpuMatrix, weights: read [u32; 4], ids: read u32, h: write [f32; 4])

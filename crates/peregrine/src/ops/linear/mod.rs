@@ -2,12 +2,12 @@
 //! still want its norm, and what is written is stored, added, or the SwiGLU of two sums.
 
 pub mod reference;
-mod team;
+pub(super) mod team;
 
 use super::norm::Norm;
 use super::{Op, Recorder, Rows};
 use crate::config::Config;
-use crate::kernels::{constants, kernel};
+use crate::kernels::{constants, kernels};
 use crate::plan::Step;
 use crate::weights::{GpuMatrix, Matrix, Slab};
 
@@ -38,25 +38,19 @@ impl Formats {
     }
 }
 
-kernel! {
+kernels! {
     /// Two rows an invocation, one token: where the CPU computes.
     Matvec = MATVEC { EPILOGUE: u32, FINAL: bool, THREADS: u32; formats: Formats }
     (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32)
-}
 
-kernel! {
     /// Two rows an invocation, eight tokens: where the CPU computes.
     Matmul = MATMUL { EPILOGUE: u32, FINAL: bool, THREADS: u32; formats: Formats }
     (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32)
-}
 
-kernel! {
     /// A tile of rows and tokens.
     MatmulTile = MATMUL_TILE { EPILOGUE: u32, FINAL: bool; formats: Formats }
     (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32)
-}
 
-kernel! {
     /// A larger tile, with cooperative matrices.
     MatmulCooperative = MATMUL_COOPERATIVE { EPILOGUE: u32, FINAL: bool; formats: Formats }
     (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32)

@@ -3,7 +3,7 @@
 //! constants.
 
 use super::{Formats, Linear};
-use crate::kernels::{Constant, Constants, constants, kernel};
+use crate::kernels::{Constant, Constants, constants, kernels};
 use crate::ops::Recorder;
 use crate::ops::norm::Norm;
 use crate::plan::Step;
@@ -87,7 +87,7 @@ impl Constants for Table {
     }
 }
 
-kernel! {
+kernels! {
     /// 4 or 8 rows of W x, one token, with the norm of x on the way.
     MatvecTeam = MATVEC_TEAM {
         EPILOGUE: u32;

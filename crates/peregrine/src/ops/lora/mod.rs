@@ -10,7 +10,7 @@ pub use self::adapted::{Adapted, Site};
 use super::linear::{Epsilon, Input, Output, Pieces};
 use super::target::Shape;
 use super::{Op, Recorder};
-use crate::kernels::{kernel, wgsl};
+use crate::kernels::{kernels, wgsl};
 use crate::plan::Step;
 
 /// Most projections of a layer that read the same input or add to the same output: q, k, v and in_proj.
@@ -62,13 +62,11 @@ wgsl! {
     GpuLora: "Lora";
 }
 
-kernel! {
+kernels! {
     /// t = A x, one token or four, with the norm of x on the way.
     LoraDown = LORA_DOWN { MANY: bool; shape: Shape, epsilon: Option<Epsilon>, pieces: Option<Pieces> }
     (now: uniform Step, lora: uniform GpuLora, a: weights [f32; 4], x: read [f32; 4], norm: read [f32; 4], t: write f32)
-}
 
-kernel! {
     /// y += B t, one token or four; or the SwiGLU of two sums with what is added to both.
     LoraUp = LORA_UP { MANY: bool, SWIGLU: bool, THREADS: u32 }
     (now: uniform Step, lora: uniform GpuLora, b: weights [f32; 4], t: read [f32; 4], base: read f32, y: write f32)

@@ -8,7 +8,7 @@ use super::ssm::StateSizes;
 use super::target::{Shape, Target};
 use super::{Op, Recorder};
 use crate::config::Config;
-use crate::kernels::{constants, kernel};
+use crate::kernels::{constants, kernels};
 use crate::model::Model;
 use crate::plan::{Needed, Step};
 use crate::state::{KvType, PageTable, State};
@@ -52,7 +52,7 @@ impl ReadySizes {
     }
 }
 
-kernel! {
+kernels! {
     /// Elements of a token: RoPE, KV append, convolution and SiLU, softplus, decay.
     Prepare = PREPARE {
         THREADS: u32, PROJ_STRIDE: u32, READY_STRIDE: u32, HEAD_DIM: u32, D_CONV: u32;
@@ -62,9 +62,7 @@ kernel! {
         now: uniform Step, proj: read f32, rope: read [f32; 2], conv_state: read f32, mamba: read f32, ready: write f32,
         pages: uniform PageTable, control: read u32,
     )
-}
 
-kernel! {
     /// All mixers of one token: one attention head over a piece of the context, or rows of one SSM
     /// head.
     MixerStep = MIXER_STEP {
@@ -104,7 +102,7 @@ impl Model {
             mamba: &self.layers[layer].mamba,
             ready: &s.ready,
             pages: state.pages.table(),
-            control: &state.next.control,
+            control: r.control(),
         };
         r.call(Op::Prepare, &kernel, Needed::Always, move |step| [groups, step.tokens, 1]);
     }
@@ -144,7 +142,7 @@ impl Model {
             pages: state.pages.table(),
             ssm_state: &l.ssm,
             mixed: &s.mixed,
-            control: &state.next.control,
+            control: r.control(),
         };
         r.call(Op::Mixer, &kernel, Needed::Always, move |step| [attention * step.splits + ssm, 1, 1]);
     }

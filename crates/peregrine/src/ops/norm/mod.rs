@@ -5,17 +5,15 @@ pub mod reference;
 use super::linear::{Input, Pieces};
 use super::target::Shape;
 use super::{Op, Recorder};
-use crate::kernels::kernel;
+use crate::kernels::kernels;
 use crate::model::{Layer, Model};
 use crate::plan::{Needed, Step};
 
-kernel! {
+kernels! {
     /// One token: y = weight x / rms(x).
     RmsNorm = RMSNORM through workgroup { WIDTH: u32, STRIDE: u32, EPS: f32, FINAL: bool; shape: Shape }
     (now: uniform Step, x: read f32, weight: read f32, y: write f32)
-}
 
-kernel! {
     /// One token, one group, in place.
     GatedNorm = GATED_NORM through workgroup { WIDTH: u32, STRIDE: u32, OFFSET: u32, EPS: f32; shape: Shape }
     (weight: read f32, mixed: write f32)

@@ -1,12 +1,14 @@
 //! The next token, drawn on the GPU and left there: the likeliest, or one at a temperature.
 
+mod buffers;
+
+pub use self::buffers::{CANDIDATES, Ends, MAX_ENDS, SamplingBuffers};
 use super::{Op, Recorder};
-use crate::kernels::{kernel, wgsl};
+use crate::kernels::{kernels, wgsl};
 use crate::model::Model;
 use crate::plan::Needed::{Likeliest, Token, Weighted};
 use crate::plan::Plan;
 use crate::sampling::Drawing;
-use crate::state::{CANDIDATES, Ends, State};
 
 /// `Candidate` of `shaders/sample/candidate.wgsl`.
 #[repr(C)]
@@ -18,37 +20,29 @@ wgsl! {
     Drawing: "Drawing";
 }
 
-kernel! {
+kernels! {
     /// The likeliest token of a piece of the vocabulary; keeps the logits.
     Candidates = CANDIDATES { THREADS: u32, PIECES: u32 }
     (
         ends: uniform Ends, logits: read f32, kept: write f32, control: read u32, found: write Candidate, bins: write u32,
     )
-}
 
-kernel! {
     /// The same of the tokens that a mask allows.
     MaskedCandidates = MASKED_CANDIDATES { THREADS: u32, PIECES: u32 }
     (
         ends: uniform Ends, mask: read u32, kept: write f32, masked: write u32, control: read u32, found: write Candidate, bins: write u32,
     )
-}
 
-kernel! {
     /// The likeliest of all.
     Sample = SAMPLE { PIECES: u32 } (ends: uniform Ends, found: read Candidate, ids: write u32, control: write u32)
-}
 
-kernel! {
     /// A piece of the vocabulary: tokens and their weights by distance from the likeliest.
     Weigh = WEIGH { THREADS: u32, PIECES: u32 }
     (
         ends: uniform Ends, drawing: uniform Drawing, kept: read f32, control: read u32, found: read Candidate,
         bins: write crate::kernels::Atomic,
     )
-}
 
-kernel! {
     /// The same piece: which bins top-k and top-p cut, the tokens in them, the weight of those
     /// before.
     Gather = GATHER { THREADS: u32, PIECES: u32 }
@@ -56,9 +50,7 @@ kernel! {
         ends: uniform Ends, drawing: uniform Drawing, kept: read f32, control: read u32, found: read Candidate,
         bins: read u32, pieces: write [u32; 4], list: write u32,
     )
-}
 
-kernel! {
     /// All: the cuts exactly, and the walk to the random point.
     Draw = DRAW { THREADS: u32, PIECES: u32 }
     (
@@ -72,34 +64,31 @@ const THREADS: u32 = 256;
 
 impl Model {
     /// The next token.
-    pub(crate) fn sample(&self, r: &mut Recorder<'_>, state: &State) {
-        let n = &state.next;
-        let (ends, logits, kept) = (&n.ends, &self.scratch.logits, &n.kept);
-        let (control, found, bins) = (&n.control, &n.candidates, &n.bins);
+    pub(crate) fn sample(&self, r: &mut Recorder<'_>, buffers: &SamplingBuffers) {
+        let SamplingBuffers { ends, saved_logits: kept, control, candidates: found, bins, .. } = buffers;
+        let logits = &self.scratch.logits;
         let (threads, all) = (r.target().candidates(), CANDIDATES);
         let kernel = Candidates { THREADS: threads, PIECES: all, ends, logits, kept, control, found, bins };
         r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
-        self.draw(r, state, kept);
+        self.draw(r, buffers, kept);
     }
 
     /// The next token of those that a mask allows: a plan of its own, for after a step, while which the mask is made.
-    pub(crate) fn masked_sample(&self, state: &State) -> Plan {
-        let mut r = Recorder::new(self.target.tokens(false), &self.step);
-        let n = &state.next;
-        let (ends, kept, mask, masked) = (&n.ends, &n.kept, &n.mask, &n.masked);
-        let (control, found, bins) = (&n.control, &n.candidates, &n.bins);
+    pub(crate) fn masked_sample(&self, buffers: &SamplingBuffers) -> Plan {
+        let mut r = Recorder::new(self.target.tokens(false), &self.step, &buffers.control);
+        let SamplingBuffers { ends, saved_logits: kept, mask, masked_logits: masked, .. } = buffers;
+        let SamplingBuffers { control, candidates: found, bins, .. } = buffers;
         let (threads, all) = (r.target().candidates(), CANDIDATES);
         let kernel = MaskedCandidates { THREADS: threads, PIECES: all, ends, mask, kept, masked, control, found, bins };
         r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
-        self.draw(&mut r, state, masked);
+        self.draw(&mut r, buffers, masked);
         Plan::new(&self.pipelines, r.finish())
     }
 
     /// From the likeliest of each piece, and the logits that were `kept`, to the token.
-    fn draw(&self, r: &mut Recorder<'_>, state: &State, kept: &wgpu::Buffer) {
-        let (n, all) = (&state.next, CANDIDATES);
-        let (ends, drawing, control, found) = (&n.ends, &n.drawing, &n.control, &n.candidates);
-        let (bins, pieces, ids) = (&n.bins, &n.pieces, &n.ids);
+    fn draw(&self, r: &mut Recorder<'_>, buffers: &SamplingBuffers, kept: &wgpu::Buffer) {
+        let SamplingBuffers { ends, params: drawing, control, candidates: found, bins, pieces, ids, .. } = buffers;
+        let all = CANDIDATES;
         let kernel = Sample { PIECES: all, ends, found, ids, control };
         r.call(Op::Sample, &kernel, Likeliest, |_| [1; 3]);
         if !self.draws_at_temperatures() {

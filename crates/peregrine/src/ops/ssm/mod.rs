@@ -6,7 +6,7 @@ pub mod reference;
 use super::mixers::ReadySizes;
 use super::{Op, Recorder};
 use crate::config::Config;
-use crate::kernels::{constants, kernel};
+use crate::kernels::{constants, kernels};
 use crate::model::{Model, Ssd};
 use crate::plan::{Needed, Step};
 use crate::state::State;
@@ -30,7 +30,7 @@ impl StateSizes {
     }
 }
 
-kernel! {
+kernels! {
     /// Rows of the SSM heads over all tokens: where the CPU computes.
     SelectiveScan = SELECTIVE_SCAN {
         THREADS: u32, PROJ_STRIDE: u32, READY_STRIDE: u32, MIXED_STRIDE: u32, SSM_OFFSET: u32, COLUMNS: u32, D_CONV: u32;
@@ -40,24 +40,18 @@ kernel! {
         now: uniform Step, proj: read f32, ready: read f32, mamba: read f32, conv_state: write f32,
         ssm_state: write [f32; 4], mixed: write f32,
     )
-}
 
-kernel! {
     /// What a chunk of tokens adds to a tile of an SSM head's state; C . B of them.
     SsdStates = SSD_STATES { READY_STRIDE: u32, D_CONV: u32; widths: ReadySizes, state: StateSizes }
     (now: uniform Step, ready: read f32, mamba: read f32, states: write f32, products: write f32, decays: write f32)
-}
 
-kernel! {
     /// The same with cooperative matrices.
     SsdStatesCooperative = SSD_STATES_COOPERATIVE {
         READY_STRIDE: u32, D_CONV: u32;
         widths: ReadySizes, state: StateSizes,
     }
     (now: uniform Step, ready: read [f32; 4], mamba: read f32, states: write f32, products: write f32, decays: write f32)
-}
 
-kernel! {
     /// Four values of a state from chunk to chunk.
     SsdPass = SSD_PASS {
         PROJ_STRIDE: u32, COLUMNS: u32, D_CONV: u32, Q_DIM: u32, CONV_DIM: u32, SSM_HEADS: u32, P: u32, N: u32,
@@ -66,9 +60,7 @@ kernel! {
         now: uniform Step, ready: read f32, decays: read f32, states: write [f32; 4], ssm_state: write [f32; 4],
         proj: read f32, conv_state: write f32,
     )
-}
 
-kernel! {
     /// A tile of an SSM head's channels at a chunk of tokens.
     SsdOutput = SSD_OUTPUT {
         PROJ_STRIDE: u32, READY_STRIDE: u32, MIXED_STRIDE: u32, SSM_OFFSET: u32, COLUMNS: u32, D_CONV: u32;
@@ -78,9 +70,7 @@ kernel! {
         now: uniform Step, ready: read f32, mamba: read f32, states: read [f32; 4], products: read [f32; 4],
         decays: read f32, proj: read f32, mixed: write f32,
     )
-}
 
-kernel! {
     /// The same with cooperative matrices.
     SsdOutputCooperative = SSD_OUTPUT_COOPERATIVE {
         PROJ_STRIDE: u32, READY_STRIDE: u32, MIXED_STRIDE: u32, SSM_OFFSET: u32, COLUMNS: u32, D_CONV: u32;

@@ -1,25 +1,23 @@
-//! `bench --json-schema`: what a grammar costs a token.
+//! What a grammar costs a token.
 //!
-//! Both kinds of answers are made in turns in the same run. A token that is drawn under a mask costs the mask, and the wait that
-//! nothing is queued behind it; a token that must come is not drawn at all, and costs its share of a step that reads several. Both are
-//! told apart, since how many must come is the schema's.
+//! Both kinds of answers are made in turns in the same run. A token that is drawn under a mask
+//! costs the mask, and the wait that nothing is queued behind it; a token that must come is not
+//! drawn at all, and costs its share of a step that reads several. Both are told apart, since how
+//! many must come is the schema's.
 
 use std::cell::{Cell, RefCell};
-use std::io::Write;
 use std::rc::Rc;
 use std::time::Instant;
 
 use peregrine::Result;
 use peregrine::constraint::{Constraint, Grammar};
 use peregrine::session::{GenerateOptions, Session};
-use pollster::block_on;
 use serde_json::{Value, json};
 
-use crate::bench::{Args, generate, ids, percentile};
-use crate::failure::Outcome;
-use crate::format::Format;
+use super::{BenchOptions, ids, median, percentiles};
 
-/// A grammar whose calls are timed. An answer that is finished begins anew, so that it is as long as the other.
+/// A grammar whose calls are timed. An answer that is finished begins anew, so that it is as long
+/// as the other.
 struct Timed {
     grammar: Rc<dyn Grammar>,
     spent: Rc<Spent>,
@@ -87,18 +85,17 @@ impl Constraint for Running {
     }
 }
 
-/// Decode of both kinds; medians over the runs.
-pub fn run(args: &Args, format: &Format, session: &mut Session) -> Outcome<Value> {
-    let engine = session.engine().clone();
-    let start = Instant::now();
-    let grammar = format.compile(&engine)?;
-    let compile = start.elapsed().as_secs_f64();
+/// Decode with a grammar and without: medians over the runs.
+///
+/// # Errors
+/// What the grammar or the device says.
+pub async fn masked(session: &mut Session, grammar: Rc<dyn Grammar>, options: &BenchOptions) -> Result<Value> {
     let spent = Rc::new(Spent::default());
     let timed: Rc<dyn Grammar> = Rc::new(Timed { grammar, spent: spent.clone() });
-    let plain = generate(args.gen_tokens, args);
-    let masked = GenerateOptions { grammar: Some(timed), ..plain.clone() };
+    let plain = options.generate(options.gen_tokens);
+    let under_masks = GenerateOptions { grammar: Some(timed), ..plain.clone() };
     let (mut free, mut constrained) = (Vec::new(), Vec::new());
-    for run in 0..=args.repeat {
+    for run in 0..=options.repeat {
         // The first warms up.
         if run == 1 {
             spent.masks.borrow_mut().clear();
@@ -106,60 +103,27 @@ pub fn run(args: &Args, format: &Format, session: &mut Session) -> Outcome<Value
             spent.forced.set(0);
             (free, constrained) = (Vec::new(), Vec::new());
         }
-        free.push(decode(args, session, &plain)?);
-        constrained.push(decode(args, session, &masked)?);
+        free.push(decode(session, options, &plain).await?);
+        constrained.push(decode(session, options, &under_masks).await?);
     }
     let (free, constrained) = (median(free), median(constrained));
-    let mut masks = spent.masks.take();
+    let mut masks: Vec<f64> = spent.masks.take().iter().map(|seconds| seconds * 1e6).collect();
     masks.sort_by(f64::total_cmp);
-    let tokens = f64::from(args.gen_tokens * args.repeat);
-    let micro = |share: f64| if masks.is_empty() { 0.0 } else { percentile(&masks, share) * 1e6 };
+    let tokens = f64::from(options.gen_tokens * options.repeat);
     Ok(json!({
-        "compile_seconds": compile,
         "milliseconds_per_token": constrained * 1e3,
         "plain_milliseconds_per_token": free * 1e3,
         "ratio": constrained / free,
         "forced_share": f64::from(spent.forced.get()) / tokens,
-        "mask_microseconds": { "p50": micro(0.5), "p90": micro(0.9), "p99": micro(0.99) },
+        "mask_microseconds": percentiles(&masks),
         "other_microseconds_per_token": spent.others.get() / tokens * 1e6,
     }))
 }
 
 /// Seconds a token after the first.
-fn decode(args: &Args, session: &mut Session, options: &GenerateOptions) -> Outcome<f64> {
+async fn decode(session: &mut Session, options: &BenchOptions, how: &GenerateOptions) -> Result<f64> {
     session.reset();
-    let prompt = ids(args.prompt_tokens, 2, session);
-    let answer = block_on(session.complete(&prompt, options, &mut |_| true))?;
+    let prompt = ids(options.prompt_tokens, 2, session);
+    let answer = session.complete(&prompt, how, &mut |_| true).await?;
     Ok(answer.decode_seconds / (answer.ids.len().max(2) - 1) as f64)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// For a person.
-pub fn table(out: &mut impl Write, report: &Value) -> Outcome {
-    let number = |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
-    if report.is_null() {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "by schema        {:.2} ms a token, {:.3} times the {:.2} without it; {:.0}% of the tokens had to come",
-        number("/milliseconds_per_token"),
-        number("/ratio"),
-        number("/plain_milliseconds_per_token"),
-        number("/forced_share") * 100.0,
-    )?;
-    writeln!(
-        out,
-        "  its masks      half below {:.0} us, 90% below {:.0}, 99% below {:.0}; {:.0} us a token for the rest; compiled in {:.2} s",
-        number("/mask_microseconds/p50"),
-        number("/mask_microseconds/p90"),
-        number("/mask_microseconds/p99"),
-        number("/other_microseconds_per_token"),
-        number("/compile_seconds"),
-    )?;
-    Ok(())
 }
