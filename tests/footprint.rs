@@ -67,6 +67,28 @@ fn the_embedded_model_by_hand() {
     }
 }
 
+/// wasm32 has addresses for 4 GiB: a budget that nobody gave.
+#[test]
+fn what_a_device_has_is_a_budget() {
+    let (file, plain) = (checkpoint(&tiny_model()), LoadOptions::default());
+    let all = Footprint::fit(&file, &plain, Device::default()).unwrap();
+    let device = |bytes| Device { most_bytes: Some(bytes), ..Device::default() };
+    assert_eq!(Footprint::fit(&file, &plain, device(all.total())).unwrap(), all);
+    // Snapshots get what is left.
+    let fewer = Footprint::fit(&file, &plain, device(all.total() - 5)).unwrap();
+    assert_eq!((fewer.snapshots, fewer.context_length), (all.snapshots - 5, all.context_length));
+    // Then the context is shorter, unless it was asked for; the smaller of two budgets counts.
+    let shorter = Footprint::fit(&file, &plain, device(all.least() - 5)).unwrap();
+    assert!(shorter.context_length < all.context_length && shorter.least() <= all.least() - 5);
+    let asked = LoadOptions { context_length: Some(all.context_length), ..plain.clone() };
+    let found = Footprint::fit(&file, &asked, device(all.least() - 5));
+    assert!(matches!(found, Err(Error::DoesNotFit { budget, .. }) if budget == all.least() - 5));
+    for (given, had) in [(all.least() + 7, all.total()), (all.total(), all.least() + 7)] {
+        let budget = LoadOptions { memory_budget: Some(given), ..plain.clone() };
+        assert_eq!(Footprint::fit(&file, &budget, device(had)).unwrap().snapshots, 7);
+    }
+}
+
 /// A state that has grown to its end.
 fn full_state(gpu: &Gpu, model: &Model) -> State {
     let mut state = State::new(gpu, model.config(), model.context_length(), model.kv()).unwrap();

@@ -171,7 +171,7 @@ pub enum Error {
     },
     /// The model's logits hold something that is no number. Everything that the session had read is forgotten.
     #[error(
-        "the GPU computed wrong results: the logit of token {token} is {found}; first wrong: {stage}; `peregrine check` compares every stage"
+        "wrong results: the logit of token {token} is {found}; first wrong: {stage}; `peregrine check` compares every stage"
     )]
     NotFinite {
         /// The first stage that is wrong, as far as the states tell.
@@ -209,7 +209,7 @@ pub enum Error {
     },
     /// The model with its conversation needs more than the caller allows.
     #[error(
-        "the model does not fit: with a context of {context_length} tokens it needs {:.1} MB on the GPU, {:.1} MB more than the \
+        "the model does not fit: with a context of {context_length} tokens it needs {:.1} MB, {:.1} MB more than the \
          {:.1} MB allowed; {}",
         *needed as f64 / 1e6, needed.saturating_sub(*budget) as f64 / 1e6, *budget as f64 / 1e6,
         largest_context.map_or("no context is small enough".into(), |n| format!("a context of {n} tokens fits"))
