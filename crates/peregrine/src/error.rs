@@ -193,18 +193,18 @@ pub enum Error {
         /// What the driver said.
         detail: String,
     },
-    /// An allocation on the GPU failed or exceeds the adapter's limits.
+    /// An allocation failed, exceeds the adapter's limits or, on the processor, the memory that there is.
     #[error(
         "out of memory: {what}{}{}",
         bytes.map(|bytes| format!(" needs {bytes} bytes")).unwrap_or_default(),
-        limit.map(|limit| format!(", the limit is {limit}")).unwrap_or_default()
+        limit.map(|limit| format!(", and at most {limit} can be had")).unwrap_or_default()
     )]
     OutOfMemory {
         /// What was being allocated.
         what: String,
         /// Its size, where that is known.
         bytes: Option<u64>,
-        /// The adapter's limit, where that was the reason.
+        /// The adapter's limit, or what the machine has left, where that was the reason.
         limit: Option<u64>,
     },
     /// The model with its conversation needs more than the caller allows.

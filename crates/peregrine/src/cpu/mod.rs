@@ -9,6 +9,7 @@
 #![allow(clippy::extra_unused_type_parameters, reason = "bodies for all instructions have the same parameters")]
 #![allow(clippy::needless_range_loop, reason = "loops over lanes of several vectors")]
 
+mod available;
 mod device;
 mod kernels;
 mod memory;
@@ -17,6 +18,7 @@ mod simd;
 
 use std::sync::Arc;
 
+pub(crate) use available::available;
 pub(crate) use device::Processor;
 
 /// The largest binding: as large as a GPU's may be; in wasm32 no object has 2 GiB.
