@@ -5,7 +5,7 @@ import { Adapters, openAdapter } from "./adapters.js";
 import { describe, snapshotBudgets } from "./describe.js";
 import type { GpuWay } from "./device.js";
 import { findPlace, isOfGpu, takesProcessor, type Place } from "./place.js";
-import { makeError, toWire, type PeregrineError } from "../errors.js";
+import { makeError, ModelFileError, toWire, type PeregrineError } from "../errors.js";
 import { isTold, type Log } from "../log.js";
 import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
 import type { Loras, Usage } from "../openai.js";
@@ -41,6 +41,9 @@ function preferencesOf(place: Place, request: LoadRequest): object {
   const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
   return { ...request.gpu, ...facts, identity, device: takesProcessor(request) ? "auto" : "gpu" };
 }
+
+/** Whether an error says what is wrong with a model's files. */
+const isOfFile = (error: unknown): boolean => makeError((error as PeregrineError).code ?? "internal", "") instanceof ModelFileError;
 
 /** All that one worker does. */
 export class Server {
@@ -235,8 +238,9 @@ export class Server {
       try {
         engine = await this.#throughSources(sources, undefined, (files) => WebEngine.load(gpu ? gpu.within(() => new WebAccess()) : WebAccess.withoutGpus(), files, options, report));
       } catch (error) {
-        // What is wrong with the device is the cause of what the runtime says.
-        throw this.#early ?? error;
+        // What is wrong with the device is the cause of what the runtime says; but not of what is wrong with a file, after which the
+        // runtime lets its device go.
+        throw isOfFile(error) ? error : (this.#early ?? error);
       } finally {
         // Also where a later way fails in another manner: what has been found is known.
         await keepOutcomes(found);
