@@ -3,6 +3,7 @@
 # make test-fast   formatting, lints, types, and all tests that need neither GPU nor browser
 # make bench   speed of the embedded model, natively and in the browser; make bench-compare BASE=COMMIT: ratios to a commit
 # make bench-browser   speed of the same models in Chromium (CHROME=PATH) on this GPU, beside the native one of the same run
+# make bench-cpu   speed on the processor beside llama.cpp's CPU build: the same files, in turns
 # make bench-table   speed of random models of official shapes on this GPU, checked in the same run
 # make fidelity   how exact the logits are in each format, and what the formats cost
 # make check   formatting and lints only
@@ -21,11 +22,11 @@ modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
 page := web/chat/dist/index.html
 
-.PHONY: help chat test test-fast bench bench-browser bench-table bench-compare fidelity check hashes types fmt native wasm page clean
+.PHONY: help chat test test-fast bench bench-cpu bench-browser bench-table bench-compare fidelity check hashes types fmt native wasm page clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//; 1,10p' Makefile
+	@sed -n 's/^# \{0,1\}//; 1,11p' Makefile
 
 chat: tools native $(page)
 	@node web/scripts/chat.mjs --port $(PORT)
@@ -45,6 +46,10 @@ bench-browser: native $(page)
 	@sh web/scripts/system.sh browser
 	@node web/scripts/bench-browser.mjs $(ARGS)
 
+bench-cpu: native
+	@sh web/scripts/system.sh llama
+	@python3 web/scripts/bench-cpu.py $(ARGS)
+
 bench-table: native
 	@target/release/peregrine bench-table $(ARGS)
 
@@ -53,8 +58,8 @@ bench-compare: native
 
 fidelity: native $(page)
 	@sh web/scripts/system.sh browser
-	@target/release/peregrine fidelity
-	@target/release/peregrine perplexity $(model) --text tests/text/perplexity.txt --types all
+	@target/release/peregrine fidelity --device gpu
+	@target/release/peregrine perplexity $(model) --device gpu --text tests/text/perplexity.txt --types all
 	@cd web/e2e && FIDELITY=all ../node_modules/.bin/playwright test fidelity.spec.ts
 
 check: tools $(modules)

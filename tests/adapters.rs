@@ -12,7 +12,7 @@ use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::reference::model::Model;
 use peregrine::session::{Engine, Session};
-use peregrine_tests::{Golden, assert_close, checkpoint, exact, golden_path, gpu, processor, session};
+use peregrine_tests::{Golden, assert_close, checkpoint, device, exact, golden_path, gpu, processor, session};
 use peregrine_workbench::check::check;
 use peregrine_workbench::gguf::{Field, GgufHeader};
 use peregrine_workbench::quantize::{QuantType, QuantizeOptions, merge};
@@ -75,7 +75,7 @@ fn the_cpu_twin_is_peft() {
     let golden = Golden::open("adapters");
     for (case, base, adapters) in CASES {
         let (file, ids) = open(base);
-        let session = session(&gpu(&GpuOptions::default()), &file, &exact());
+        let session = session(&device(&GpuOptions::default()), &file, &exact());
         let mut session = session;
         choose(&mut session, adapters);
         let mut model = block_on(Model::<f32>::load(&file)).unwrap().adapted(session.adapters());
@@ -125,7 +125,7 @@ fn the_kernels_for_gpus_are_peft_too() {
 #[test]
 fn what_is_merged_is_peft() {
     let golden = Golden::open("adapters");
-    let gpu = gpu(&GpuOptions::default());
+    let gpu = device(&GpuOptions::default());
     for (case, base, adapters) in CASES {
         let (file, ids) = open(base);
         let opened: Vec<(Adapter, f32)> =

@@ -8,7 +8,7 @@ use peregrine::format::Format;
 use peregrine::gpu::GpuOptions;
 use peregrine::model::{LoadOptions, Model};
 use peregrine::reference;
-use peregrine_tests::{checkpoint, golden_path, gpu};
+use peregrine_tests::{checkpoint, device, golden_path};
 use peregrine_workbench::quantize::{QuantType, QuantizeOptions, quantize};
 use pollster::block_on;
 
@@ -35,7 +35,7 @@ const INFINITY: [u8; 2] = [0, 0xfc];
 
 #[test]
 fn a_scale_that_is_no_number_is_named() {
-    let gpu = gpu(&GpuOptions::default());
+    let gpu = device(&GpuOptions::default());
     let golden = checkpoint(&golden_path("quant.gguf"));
     let mut seen = Vec::new();
     for tensor in golden.tensors().filter(|t| t.rows() > 10) {
@@ -63,6 +63,6 @@ fn a_scale_that_is_no_number_is_named() {
 #[test]
 fn a_norm_that_is_no_number_is_named() {
     let file = damaged("model.layers.0.input_layernorm.weight", 0, 42, [0x80, 0x7f]);
-    let gpu = gpu(&GpuOptions::default());
+    let gpu = device(&GpuOptions::default());
     assert_named(block_on(Model::load(&gpu, &file, &LoadOptions::default(), &mut |_| {})), &["attn_norm", "row 0"]);
 }

@@ -8,7 +8,7 @@ use peregrine::model::{LoadOptions, Model};
 use peregrine::ops::sample::SamplingBuffers;
 use peregrine::session::GenerateOptions;
 use peregrine::state::{KvType, PAGE, State};
-use peregrine_tests::{checkpoint, golden_path, gpu, session, tiny_model};
+use peregrine_tests::{checkpoint, device, golden_path, gpu, session, tiny_model};
 use pollster::block_on;
 
 fn options(context: u32, chunk: u32) -> LoadOptions {
@@ -64,6 +64,28 @@ fn the_embedded_model_by_hand() {
         let bytes = |positions: u64| 8 * 2 * positions * 128 * 2;
         let of = (found.context_length, found.kv_cache, found.kv_growth);
         assert_eq!(of, (context, bytes(cache), bytes(growth)), "{asked}");
+    }
+}
+
+/// wasm32 has addresses for 4 GiB: a budget that nobody gave.
+#[test]
+fn what_a_device_has_is_a_budget() {
+    let (file, plain) = (checkpoint(&tiny_model()), LoadOptions::default());
+    let all = Footprint::fit(&file, &plain, Device::default()).unwrap();
+    let device = |bytes| Device { most_bytes: Some(bytes), ..Device::default() };
+    assert_eq!(Footprint::fit(&file, &plain, device(all.total())).unwrap(), all);
+    // Snapshots get what is left.
+    let fewer = Footprint::fit(&file, &plain, device(all.total() - 5)).unwrap();
+    assert_eq!((fewer.snapshots, fewer.context_length), (all.snapshots - 5, all.context_length));
+    // Then the context is shorter, unless it was asked for; the smaller of two budgets counts.
+    let shorter = Footprint::fit(&file, &plain, device(all.least() - 5)).unwrap();
+    assert!(shorter.context_length < all.context_length && shorter.least() <= all.least() - 5);
+    let asked = LoadOptions { context_length: Some(all.context_length), ..plain.clone() };
+    let found = Footprint::fit(&file, &asked, device(all.least() - 5));
+    assert!(matches!(found, Err(Error::DoesNotFit { budget, .. }) if budget == all.least() - 5));
+    for (given, had) in [(all.least() + 7, all.total()), (all.total(), all.least() + 7)] {
+        let budget = LoadOptions { memory_budget: Some(given), ..plain.clone() };
+        assert_eq!(Footprint::fit(&file, &budget, device(had)).unwrap().snapshots, 7);
     }
 }
 
@@ -132,7 +154,7 @@ fn the_driver_counts_the_same() {
 #[test]
 fn a_budget_is_kept() {
     let file = checkpoint(&tiny_model());
-    let gpu = gpu(&GpuOptions::default());
+    let gpu = device(&GpuOptions::default());
     let all = Footprint::of(&file, &options(2000, 32), Device::of(&gpu)).unwrap();
     let budget = |context: Option<u32>, bytes: u64| LoadOptions {
         context_length: context,
@@ -178,7 +200,7 @@ fn a_budget_is_kept() {
 #[test]
 fn snapshots_count() {
     let file = checkpoint(&tiny_model());
-    let device = Device::of(&gpu(&GpuOptions::default()));
+    let device = Device::of(&device(&GpuOptions::default()));
     let with = |snapshots: Option<u64>, context: Option<u32>, bytes: Option<u64>| {
         let options = LoadOptions {
             snapshot_budget: snapshots,
@@ -205,7 +227,7 @@ fn snapshots_count() {
 #[test]
 fn sixty_requests_stay_within_a_budget() {
     let file = checkpoint(&golden_path("norm1.gguf"));
-    let gpu = gpu(&GpuOptions::default());
+    let gpu = device(&GpuOptions::default());
     let plain = options(700, 8);
     let least = Footprint::of(&file, &plain, Device::of(&gpu)).unwrap().least();
     let probe = session(&gpu, &file, &plain);
@@ -239,9 +261,9 @@ fn sixty_requests_stay_within_a_budget() {
 fn a_smaller_context_is_full_and_not_crashed_into() {
     let file = checkpoint(&golden_path("norm1.gguf"));
     let page = KvType::F16.page_bytes(&file.config);
-    let device = GpuOptions { max_binding: Some((page * 5 / 2).max(60_000)), ..Default::default() };
-    let gpu = gpu(&device);
-    let bound = PAGE * (device.max_binding.unwrap() / page) as u32;
+    let narrow = GpuOptions { max_binding: Some((page * 5 / 2).max(60_000)), ..Default::default() };
+    let gpu = device(&narrow);
+    let bound = PAGE * (gpu.max_binding() / page) as u32;
     let mut session = session(&gpu, &file, &options(100_000, 4));
     assert_eq!(session.engine().model().context_length(), bound.min(file.config.max_position_embeddings));
     let ids = vec![5; bound as usize + 1];

@@ -10,7 +10,7 @@ use peregrine::gpu::GpuOptions;
 use peregrine::model::LoadOptions;
 use peregrine::session::Session;
 use peregrine::{model::Model, reference};
-use peregrine_tests::{assert_close, exact, gpu};
+use peregrine_tests::{assert_close, device, exact};
 use peregrine_workbench::quantize::{QuantType, QuantizeOptions, quantize};
 use pollster::block_on;
 use safetensors::{Dtype, tensor::TensorView};
@@ -211,7 +211,7 @@ fn every_weight_is_exact() {
 
 #[test]
 fn the_model_is_the_same_as_with_plain_weights() {
-    let gpu = gpu(&GpuOptions::default());
+    let gpu = device(&GpuOptions::default());
     let ids = [5, 9, 31, 4, 4, 17, 22, 8];
     for scheme in [
         SYMMETRIC,
@@ -250,7 +250,7 @@ fn the_model_is_the_same_as_with_plain_weights() {
 
 #[test]
 fn an_adapter_is_the_same_as_beside_plain_weights() {
-    let gpu = gpu(&GpuOptions::default());
+    let gpu = device(&GpuOptions::default());
     let ids = [5, 9, 31, 4, 4, 17, 22, 8];
     let folder = Folder::new(Scheme { shuffled: true, symmetric: false, ..SYMMETRIC });
     let ((_here, quantised), (_there, plain)) = (folder.open().unwrap(), folder.plain());
@@ -303,7 +303,7 @@ fn what_does_not_belong_together_is_named() {
         let mut folder = Folder::new(SYMMETRIC);
         get(&mut folder, ending).2[at..at + 2].copy_from_slice(&bytes);
         let (_here, checkpoint) = folder.open().unwrap();
-        let gpu = gpu(&GpuOptions::default());
+        let gpu = device(&GpuOptions::default());
         let error = block_on(Model::load(&gpu, &checkpoint, &LoadOptions::default(), &mut |_| {})).err().unwrap();
         assert!(matches!(error, Error::Malformed { .. }), "{error}");
         assert!(error.to_string().contains(word) && error.to_string().contains(q), "{error}");

@@ -12,11 +12,16 @@ use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Piece, Session};
 use peregrine::{Error, Result};
 use peregrine_grammar::Grammars;
-use peregrine_tests::{assert_same, checkpoint, gpu, session, states, tiny_model};
+use peregrine_tests::{assert_same, checkpoint, device, gpu, processor, session, states, tiny_model};
 use pollster::block_on;
 use serde_json::{Value, json};
 
-fn open(shapes: ShapeClass) -> Session {
+fn open() -> Session {
+    session(&device(&GpuOptions::default()), &checkpoint(&tiny_model()), &LoadOptions::default())
+}
+
+/// Where answers are drawn by shaders.
+fn on_a_gpu(shapes: ShapeClass) -> Session {
     let options = GpuOptions { shapes: Some(shapes), ..GpuOptions::default() };
     session(&gpu(&options), &checkpoint(&tiny_model()), &LoadOptions::default())
 }
@@ -84,8 +89,9 @@ fn validates(text: &str) -> bool {
 
 #[test]
 fn an_answer_by_schema_is_the_same_however_it_is_drawn() {
-    let hardware = open(ShapeClass::Hardware);
-    let mut software = open(ShapeClass::Software);
+    let hardware = on_a_gpu(ShapeClass::Hardware);
+    let (mut software, mut processor) =
+        (on_a_gpu(ShapeClass::Software), session(&processor(), &checkpoint(&tiny_model()), &LoadOptions::default()));
     let grammar = compiled(&hardware, &by_schema());
     let mut texts = Vec::new();
     for options in [greedy(&grammar), drawn(&grammar, 1), drawn(&grammar, 2)] {
@@ -101,6 +107,7 @@ fn an_answer_by_schema_is_the_same_however_it_is_drawn() {
                 ask(&mut beside(&hardware), &GenerateOptions { logprobs: Some(2), ..options.clone() }),
             ),
             ("on a software adapter", ask(&mut software, &options)),
+            ("on the processor", ask(&mut processor, &options)),
         ] {
             assert_eq!(other.0.ids, answer.ids, "{what}: {} and {}", other.0.text, answer.text);
         }
@@ -114,7 +121,7 @@ fn an_answer_by_schema_is_the_same_however_it_is_drawn() {
 /// Masks are tried on the device before the first answer that needs them; where they are wrong, the host draws.
 #[test]
 fn a_kernel_that_masks_wrongly_is_not_used() {
-    let right = open(ShapeClass::Hardware);
+    let right = on_a_gpu(ShapeClass::Hardware);
     let grammar = compiled(&right, &by_schema());
     let expected = [greedy(&grammar), drawn(&grammar, 4)].map(|options| ask(&mut beside(&right), &options).0.ids);
     // One that only draws at a temperature show, and one that only the likeliest token shows.
@@ -141,7 +148,7 @@ fn alter(name: &str, source: String, from: &str, to: &str) -> String {
 
 #[test]
 fn penalties_and_filters_work_under_a_mask() {
-    let session = open(ShapeClass::Hardware);
+    let session = open();
     let grammar = compiled(&session, &by_schema());
     let plain = ask(&mut beside(&session), &drawn(&grammar, 5)).0;
     let base = drawn(&grammar, 5);
@@ -163,7 +170,7 @@ fn penalties_and_filters_work_under_a_mask() {
 
 #[test]
 fn logprobs_are_those_of_the_tokens_that_may_come() {
-    let mut session = open(ShapeClass::Hardware);
+    let mut session = open();
     let grammar = compiled(&session, &Spec::Choice(["yes", "no", "nobody", "yesterday"].map(String::from).to_vec()));
     let (answer, pieces) = ask(&mut session, &GenerateOptions { logprobs: Some(20), ..greedy(&grammar) });
     assert!(["yes", "no", "nobody", "yesterday"].contains(&answer.text.as_str()), "{}", answer.text);
@@ -236,7 +243,7 @@ fn letters(session: &Session, text: &str, forced: &str, least: usize, most: usiz
 
 #[test]
 fn tokens_that_must_come_are_read_and_told_but_not_drawn() {
-    let session = open(ShapeClass::Hardware);
+    let session = on_a_gpu(ShapeClass::Hardware);
     let text = "the story of a cat and a dog";
     let tokens = session.engine().tokenizer().encode_plain(text).unwrap();
     let grammar = letters(&session, " moon", text, tokens.len() + 1, tokens.len() + 1);
@@ -275,7 +282,7 @@ fn tokens_that_must_come_are_read_and_told_but_not_drawn() {
 
 #[test]
 fn end_tokens_come_where_the_constraint_lets_them() {
-    let session = open(ShapeClass::Hardware);
+    let session = open();
     let tokenizer = session.engine().tokenizer();
     let ends = tokenizer.end_tokens().to_vec();
     let grammar: Rc<dyn Grammar> = Rc::new(letters(&session, " moon", "", 2, 6));
@@ -297,8 +304,7 @@ fn end_tokens_come_where_the_constraint_lets_them() {
 
 #[test]
 fn a_mask_without_tokens_is_an_error_and_the_session_goes_on() {
-    for shapes in [ShapeClass::Hardware, ShapeClass::Software] {
-        let mut session = open(shapes);
+    for mut session in [on_a_gpu(ShapeClass::Hardware), on_a_gpu(ShapeClass::Software), open()] {
         let ask = || user("Tell me about a cat.");
         let free =
             GenerateOptions { max_tokens: 10, sampling: SamplingOptions::greedy(), ..GenerateOptions::default() };
@@ -319,7 +325,7 @@ fn a_mask_without_tokens_is_an_error_and_the_session_goes_on() {
 /// What the mask did to the logits of the last token is not what the next answer begins with.
 #[test]
 fn an_answer_leaves_the_models_own_logits() {
-    let mut session = open(ShapeClass::Hardware);
+    let mut session = on_a_gpu(ShapeClass::Hardware);
     let grammar: Rc<dyn Grammar> = Rc::new(letters(&session, " moon", "", 3, 3));
     let prompt = session.engine().tokenizer().encode("Once upon a time", true).unwrap();
     for options in [greedy(&grammar), drawn(&grammar, 1), on_the_host(greedy(&grammar))] {
@@ -341,7 +347,7 @@ fn an_answer_leaves_the_models_own_logits() {
 
 #[test]
 fn turns_after_an_answer_by_schema_read_only_what_is_new() {
-    let mut session = open(ShapeClass::Hardware);
+    let mut session = on_a_gpu(ShapeClass::Hardware);
     let grammar = compiled(&session, &by_schema());
     let (answer, _) = ask(&mut session, &greedy(&grammar));
     let mut messages = user("Tell me about a cat.");
@@ -370,9 +376,8 @@ fn turns_after_an_answer_by_schema_read_only_what_is_new() {
 
 #[test]
 fn a_small_chunk_and_a_full_context_are_no_obstacle() {
-    let options = GpuOptions { shapes: Some(ShapeClass::Hardware), ..GpuOptions::default() };
     let load = LoadOptions { chunk: Some(1), context_length: Some(64), ..LoadOptions::default() };
-    let mut small = session(&gpu(&options), &checkpoint(&tiny_model()), &load);
+    let mut small = session(&device(&GpuOptions::default()), &checkpoint(&tiny_model()), &load);
     let text = "the story of a cat and a dog and ".repeat(10);
     let grammar: Rc<dyn Grammar> = Rc::new(letters(&small, " moon", &text, 1000, 1000));
     let (answer, _) = ask(&mut small, &greedy(&grammar));

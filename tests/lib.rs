@@ -30,14 +30,25 @@ pub fn checkpoint(path: &Path) -> Checkpoint {
     block_on(Checkpoint::open(path.to_str().unwrap())).unwrap()
 }
 
-/// A device; without any the test fails, as it must.
+/// A GPU, or an adapter in software: where shaders are the subject. Without any the test fails, as it must; the processor will not do.
 pub fn gpu(options: &GpuOptions) -> Gpu {
-    block_on(Gpu::new(options)).expect("tests need a Vulkan adapter; mesa-vulkan-drivers has one in software")
+    let options = GpuOptions { device: DeviceKind::Gpu, ..options.clone() };
+    let gpu =
+        block_on(Gpu::new(&options)).expect("tests need a Vulkan adapter; mesa-vulkan-drivers has one in software");
+    assert!(!gpu.is_processor(), "{} is no GPU", gpu.name());
+    gpu
+}
+
+/// What a user gets: for tests that are about anything but devices. Without a GPU it is the processor, faster than an adapter in software.
+pub fn device(options: &GpuOptions) -> Gpu {
+    block_on(Gpu::new(options)).expect("the processor is always there")
 }
 
 /// The processor as a device of its own.
 pub fn processor() -> Gpu {
-    gpu(&GpuOptions { device: DeviceKind::Cpu, ..GpuOptions::default() })
+    let gpu = device(&GpuOptions { device: DeviceKind::Cpu, ..GpuOptions::default() });
+    assert!(gpu.is_processor());
+    gpu
 }
 
 /// Keys and values as they are computed: the numbers of the golden files are closer than f16 is. Logits of whole chunks.

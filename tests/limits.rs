@@ -1,5 +1,6 @@
 //! What a large model meets: matrices over the binding limit, odd row counts, a bound on host memory.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use peregrine::checkpoint::LocalFuture;
@@ -10,7 +11,7 @@ use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::{LoadOptions, Model, Progress};
 use peregrine::reference;
 use peregrine::{Error, Result};
-use peregrine_tests::{Golden, assert_close, checkpoint, exact, gguf_header, golden_path, gpu, session};
+use peregrine_tests::{Golden, assert_close, checkpoint, exact, gguf_header, golden_path, gpu, processor, session};
 use pollster::block_on;
 
 use crate::checkpoint::allocation::peak;
@@ -19,6 +20,8 @@ use crate::checkpoint::allocation::peak;
 struct Virtual {
     header: Vec<u8>,
     len: u64,
+    /// Bytes that were asked for.
+    read: Cell<u64>,
 }
 
 /// Small numbers as F32, F16 or Q8_0: no byte pattern here is an infinity or a NaN.
@@ -38,6 +41,7 @@ impl Source for Virtual {
     }
 
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> LocalFuture<'a, Result<()>> {
+        self.read.set(self.read.get() + buf.len() as u64);
         Box::pin(async move {
             for (i, b) in buf.iter_mut().enumerate() {
                 let at = offset as usize + i;
@@ -50,11 +54,16 @@ impl Source for Virtual {
 
 /// A one-layer model of width D = 512 with `vocab` tokens.
 fn wide_vocabulary(vocab: u32, format: Format) -> Virtual {
+    wide(vocab, 1, 64, format)
+}
+
+/// A model of width D = 512.
+fn wide(vocab: u32, layers: u32, feed_forward: u32, format: Format) -> Virtual {
     let sizes = [
         ("context_length", 512),
         ("embedding_length", 512),
-        ("feed_forward_length", 64),
-        ("block_count", 1),
+        ("feed_forward_length", feed_forward),
+        ("block_count", layers),
         ("attention.head_count", 2),
         ("attention.head_count_kv", 1),
         ("attention.key_length", 32),
@@ -66,40 +75,42 @@ fn wide_vocabulary(vocab: u32, format: Format) -> Virtual {
         ("ssm.group_count", 1),
     ];
     let mut header = gguf_header(&sizes, vocab);
-    let (conv, v) = (64 + 2 * 16, u64::from(vocab));
+    let (conv, v, f) = (64 + 2 * 16, u64::from(vocab), u64::from(feed_forward));
     let mut len = 0;
     let mut add = |name: &str, dims: &[u64], format| {
         len += header.tensor(name, dims, format).unwrap().next_multiple_of(32);
     };
-    for (name, dims) in [
-        ("token_embd.weight", [512, v]),
-        ("output.weight", [512, v]),
-        ("blk.0.attn_q.weight", [512, 64]),
-        ("blk.0.attn_k.weight", [512, 32]),
-        ("blk.0.attn_v.weight", [512, 32]),
-        ("blk.0.attn_output.weight", [64, 512]),
-        ("blk.0.ffn_gate.weight", [512, 64]),
-        ("blk.0.ffn_up.weight", [512, 64]),
-        ("blk.0.ffn_down.weight", [64, 512]),
-        ("blk.0.ssm_in.weight", [512, 64 + conv + 4]),
-        ("blk.0.ssm_out.weight", [64, 512]),
-    ] {
-        add(name, &dims, format);
-    }
-    for (name, dims) in [
-        ("output_norm.weight", &[512][..]),
-        ("blk.0.attn_norm.weight", &[512]),
-        ("blk.0.ffn_norm", &[512]),
-        ("blk.0.ssm_conv1d.weight", &[4, conv]),
-        ("blk.0.ssm_conv1d.bias", &[conv]),
-        ("blk.0.ssm_dt.bias", &[4]),
-        ("blk.0.ssm_a", &[1, 4]),
-        ("blk.0.ssm_d", &[1, 4]),
-    ] {
-        add(name, dims, Format::F32);
+    add("token_embd.weight", &[512, v], format);
+    add("output.weight", &[512, v], format);
+    add("output_norm.weight", &[512], Format::F32);
+    for layer in 0..layers {
+        for (name, dims) in [
+            ("attn_q.weight", [512, 64]),
+            ("attn_k.weight", [512, 32]),
+            ("attn_v.weight", [512, 32]),
+            ("attn_output.weight", [64, 512]),
+            ("ffn_gate.weight", [512, f]),
+            ("ffn_up.weight", [512, f]),
+            ("ffn_down.weight", [f, 512]),
+            ("ssm_in.weight", [512, 64 + conv + 4]),
+            ("ssm_out.weight", [64, 512]),
+        ] {
+            add(&format!("blk.{layer}.{name}"), &dims, format);
+        }
+        for (name, dims) in [
+            ("attn_norm.weight", &[512][..]),
+            ("ffn_norm", &[512]),
+            ("ssm_conv1d.weight", &[4, conv]),
+            ("ssm_conv1d.bias", &[conv]),
+            ("ssm_dt.bias", &[4]),
+            ("ssm_a", &[1, 4]),
+            ("ssm_d", &[1, 4]),
+        ] {
+            add(&format!("blk.{layer}.{name}"), dims, Format::F32);
+        }
     }
     let header = header.bytes();
-    Virtual { len: header.len() as u64 + len, header }
+    Virtual { len: header.len() as u64 + len, header, read: Cell::new(0) }
 }
 
 fn device(max_binding: u64) -> Gpu {
@@ -197,6 +208,21 @@ fn a_row_that_fits_no_binding_is_out_of_memory() {
     let error = block_on(Model::load(&gpu, &file, &LoadOptions::default(), &mut |_| {})).err().unwrap();
     assert!(matches!(error, Error::OutOfMemory { limit: Some(_), .. }), "{error}");
     assert_eq!(error.code(), "out-of-memory");
+}
+
+/// More than any machine has. On the processor that is told before a weight is read, not by the system, which would end the program.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_model_larger_than_the_memory_is_refused_before_it_is_read() {
+    let source = Rc::new(wide(8, 1000, 1 << 18, Format::F32));
+    let weights = source.len - source.header.len() as u64;
+    assert!(weights > 1 << 40);
+    let file = block_on(Checkpoint::open_gguf(source.clone())).unwrap();
+    let opened = source.read.get();
+    let error = block_on(Model::load(&processor(), &file, &LoadOptions::default(), &mut |_| {})).err().unwrap();
+    assert_eq!((error.code(), source.read.get()), ("out-of-memory", opened));
+    let Error::OutOfMemory { what, bytes: Some(needed), limit: Some(available) } = &error else { panic!("{error}") };
+    assert!(what.contains("virtual.gguf") && *needed > weights && *available < weights, "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use peregrine::reference;
 use peregrine::session::Session;
 use peregrine::state::KvType;
 use peregrine_tests::{
-    Golden, argmax, assert_close, checkpoint, exact, golden_path, gpu, processor, session, tiny_model,
+    Golden, argmax, assert_close, checkpoint, device, exact, golden_path, gpu, processor, session, tiny_model,
 };
 use peregrine_workbench::check::check;
 use peregrine_workbench::quantize::QuantType;
@@ -218,15 +218,17 @@ fn logits_of_any_tokens_in_any_number_of_rows() {
     let (file, golden) = open("norm1.gguf");
     let ids = golden.ids("ids");
     let (expected, vocab) = (golden.f32("logits"), file.config.vocab_size as usize);
-    let gpu = gpu(&GpuOptions::default());
-    for rows in [None, Some(1), Some(3), Some(u32::MAX)] {
-        let mut session = session(&gpu, &file, &LoadOptions { logit_rows: rows, ..exact() });
-        assert_eq!(session.engine().model().logit_rows(), rows.unwrap_or(8).min(32));
+    let both = [gpu(&GpuOptions::default()), processor()];
+    let kinds = both.iter().flat_map(|gpu| [None, Some(1), Some(3), Some(u32::MAX)].map(|rows| (gpu, rows)));
+    for (gpu, rows) in kinds {
+        let mut session = session(gpu, &file, &LoadOptions { logit_rows: rows, ..exact() });
+        let model = session.engine().model();
+        assert_eq!(model.logit_rows(), rows.unwrap_or(8).min(model.chunk()));
         for (chunk, last) in [(32, 9), (32, 1), (5, 12), (32, ids.len())] {
             session.reset();
             let mut logits = Vec::new();
             block_on(session.forward(&ids, chunk, last as u32, &mut |row| logits.extend_from_slice(row))).unwrap();
-            let what = format!("the last {last} in chunks of {chunk}, {rows:?} rows");
+            let what = format!("{}: the last {last} in chunks of {chunk}, {rows:?} rows", gpu.name());
             assert_close(&what, &logits, &expected[(ids.len() - last) * vocab..], LOGITS);
         }
     }
@@ -237,14 +239,15 @@ fn positions_near_the_end_of_the_context() {
     let (file, golden) = open("norm2.gguf");
     let ids = golden.ids("ids");
     let position = golden.ids("position")[0];
-    let gpu = gpu(&GpuOptions::default());
-    let mut session = session(&gpu, &file, &exact());
-    // Attention sees only what was read: the cache below is empty, so ask for the keys, which have the angle in them.
-    session.start_at(position).unwrap();
-    block_on(session.forward(&ids, 32, 1, &mut |_| {})).unwrap();
-    let end = position + ids.len() as u32;
-    let [found, _] = block_on(session.state().keys_and_values(&gpu, 0, position, end)).unwrap();
-    assert_close("keys at 262,000", &found, &golden.f32("k_pos.0"), HIDDEN);
+    for gpu in [gpu(&GpuOptions::default()), processor()] {
+        let mut session = session(&gpu, &file, &exact());
+        // Attention sees only what was read: the cache below is empty, so ask for the keys, which have the angle in them.
+        session.start_at(position).unwrap();
+        block_on(session.forward(&ids, 32, 1, &mut |_| {})).unwrap();
+        let end = position + ids.len() as u32;
+        let [found, _] = block_on(session.state().keys_and_values(&gpu, 0, position, end)).unwrap();
+        assert_close(&format!("{}: keys at 262,000", gpu.name()), &found, &golden.f32("k_pos.0"), HIDDEN);
+    }
 }
 
 fn check_all(session: &mut Session, file: &Checkpoint, ids: &[u32], steps: &[u32]) -> Vec<Comparison> {
@@ -359,7 +362,7 @@ fn a_comparison_can_fail() {
 fn a_logit_scale_scales_the_logits() {
     // What a tied GGUF file cannot say, and on top of what an HF folder says.
     for path in [golden_path("tied.gguf"), golden_path("hf-folder")] {
-        let (mut file, gpu) = (checkpoint(&path), gpu(&GpuOptions::default()));
+        let (mut file, gpu) = (checkpoint(&path), device(&GpuOptions::default()));
         let mut logits = |scale| {
             file.config.lm_head_multiplier *= scale;
             let mut session = session(&gpu, &file, &exact());

@@ -9,7 +9,7 @@ use peregrine::selfcheck::{self, Outcomes};
 use peregrine::session::Session;
 use peregrine::state::KvType;
 use peregrine_tests::{
-    argmax, assert_close, assert_same, checkpoint, exact, golden_path, gpu, processor, session, states,
+    argmax, assert_close, assert_same, checkpoint, device, exact, golden_path, gpu, processor, session, states,
 };
 use pollster::block_on;
 
@@ -18,7 +18,7 @@ const LOGITS: f32 = 2e-4;
 
 /// The device that shaders run on.
 fn a_gpu() -> Gpu {
-    gpu(&GpuOptions { device: DeviceKind::Gpu, ..GpuOptions::default() })
+    gpu(&GpuOptions::default())
 }
 
 fn moved(from: &mut Session, to: &mut Session) {
@@ -123,21 +123,32 @@ fn it_says_what_it_is() {
 /// A software adapter, which tests run on, is never preferred to the processor; whoever names an adapter, or how to drive it, gets that.
 #[test]
 fn by_itself_the_processor_is_taken_where_there_is_no_gpu() {
-    let auto = GpuOptions { device: DeviceKind::Auto, ..GpuOptions::default() };
-    let found = a_gpu();
-    assert_eq!(gpu(&auto).is_processor(), found.is_software());
+    let (auto, found) = (GpuOptions::default(), a_gpu());
+    assert_eq!((auto.device, found.kind(), found.why()), (DeviceKind::Auto, DeviceKind::Gpu, None));
+    let chosen = device(&auto);
+    assert_eq!(chosen.is_processor(), found.is_software());
+    assert_eq!(chosen.why().is_some_and(|why| why.contains(found.name())), chosen.is_processor(), "{:?}", chosen.why());
+    assert_eq!(processor().why(), None, "whoever asks for it knows why");
     let name = Some(found.name().to_string());
     for named in [
         GpuOptions { adapter: name, ..auto.clone() },
         GpuOptions { baseline: true, ..auto.clone() },
         GpuOptions { shapes: Some(peregrine::gpu::ShapeClass::Software), ..auto.clone() },
     ] {
-        assert!(!gpu(&named).is_processor(), "{named:?}");
+        assert!(!device(&named).is_processor(), "{named:?}");
     }
     let both = GpuOptions { device: DeviceKind::Cpu, cooperative: true, ..GpuOptions::default() };
     assert!(matches!(block_on(Gpu::new(&both)), Err(Error::Argument { field, .. }) if field == "device"));
     let missing = GpuOptions { adapter: Some("no such adapter".into()), ..auto };
     assert!(matches!(block_on(Gpu::new(&missing)), Err(Error::NoGpu { .. })));
+}
+
+#[test]
+fn the_processor_asks_no_driver_for_anything() {
+    let access = Access::new();
+    let on_cpu = GpuOptions { device: DeviceKind::Cpu, ..GpuOptions::default() };
+    assert!(block_on(Gpu::open(&access, &on_cpu)).unwrap().is_processor() && !access.is_used());
+    assert!(block_on(Gpu::open(&access, &GpuOptions::default())).is_ok() && access.is_used());
 }
 
 #[test]

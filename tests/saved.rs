@@ -6,7 +6,7 @@ use peregrine::checkpoint::MemorySource;
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{GenerateOptions, Generated, Session};
-use peregrine_tests::{checkpoint, golden_path, gpu, session, tiny_model};
+use peregrine_tests::{checkpoint, device, golden_path, session, tiny_model};
 use pollster::block_on;
 
 /// A model of a few thousand weights.
@@ -37,7 +37,7 @@ fn ask(session: &mut Session, messages: &[Message]) -> Generated {
 #[test]
 fn a_restored_conversation_goes_on_bit_by_bit() {
     let model = checkpoint(&tiny_model());
-    let mut first = session(&gpu(&Default::default()), &model, &LoadOptions::default());
+    let mut first = session(&device(&Default::default()), &model, &LoadOptions::default());
     let mut messages = vec![Message::new("user", "Tell me a short story about a cat.")];
     let answer = ask(&mut first, &messages);
     let bytes = saved(&mut first);
@@ -45,7 +45,7 @@ fn a_restored_conversation_goes_on_bit_by_bit() {
     let expected = ask(&mut first, &messages);
 
     // Another device, another model in memory, the same file.
-    let mut second = session(&gpu(&Default::default()), &model, &LoadOptions::default());
+    let mut second = session(&device(&Default::default()), &model, &LoadOptions::default());
     restored(&mut second, &bytes).unwrap();
     assert_eq!(saved(&mut second), bytes, "saved again it is the same file");
     let found = ask(&mut second, &messages);
@@ -57,7 +57,7 @@ fn a_restored_conversation_goes_on_bit_by_bit() {
 
 #[test]
 fn prompts_of_any_length_come_back() {
-    let mut first = session(&gpu(&Default::default()), &checkpoint(&tiny_model()), &LoadOptions::default());
+    let mut first = session(&device(&Default::default()), &checkpoint(&tiny_model()), &LoadOptions::default());
     let mut second = Session::new(first.engine()).unwrap();
     for length in [0, 1, 31, 64, 300] {
         let ids: Vec<u32> = (0..length).map(|i| (i * 37 + 11) % first.engine().config().vocab_size).collect();
@@ -76,7 +76,7 @@ fn prompts_of_any_length_come_back() {
 
 #[test]
 fn what_is_damaged_is_refused_by_name_and_leaves_an_empty_session() {
-    let mut one = session(&gpu(&Default::default()), &checkpoint(&random_model()), &LoadOptions::default());
+    let mut one = session(&device(&Default::default()), &checkpoint(&random_model()), &LoadOptions::default());
     block_on(one.prefill(&[1, 2, 3, 4, 5])).unwrap();
     let bytes = saved(&mut one);
     let mut other = Session::new(one.engine()).unwrap();
@@ -112,8 +112,8 @@ fn what_is_damaged_is_refused_by_name_and_leaves_an_empty_session() {
 
 #[test]
 fn the_state_of_another_model_is_refused() {
-    let mut one = session(&gpu(&Default::default()), &checkpoint(&tiny_model()), &LoadOptions::default());
-    let mut other = session(&gpu(&Default::default()), &checkpoint(&random_model()), &LoadOptions::default());
+    let mut one = session(&device(&Default::default()), &checkpoint(&tiny_model()), &LoadOptions::default());
+    let mut other = session(&device(&Default::default()), &checkpoint(&random_model()), &LoadOptions::default());
     block_on(one.prefill(&[1, 2, 3])).unwrap();
     let error = restored(&mut other, &saved(&mut one)).unwrap_err();
     assert!(matches!(&error, Error::Unsupported { field, .. } if field == "model"), "{error}");
@@ -128,7 +128,7 @@ fn the_state_of_another_model_is_refused() {
 #[test]
 fn words_are_kept_without_a_device() {
     let model = checkpoint(&tiny_model());
-    let gpu = gpu(&Default::default());
+    let gpu = device(&Default::default());
     let mut first = session(&gpu, &model, &LoadOptions::default());
     let messages = [Message::new("user", "Tell me a short story about a cat.")];
     let expected = ask(&mut first, &messages);

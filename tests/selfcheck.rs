@@ -10,7 +10,7 @@ use peregrine::checkpoint::source::{MemorySource, Source};
 use peregrine::gpu::{Access, Alter, DeviceKind, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
-use peregrine::selfcheck::{Outcomes, Verdict, load as load_checked, self_check};
+use peregrine::selfcheck::{Checked, Outcomes, Verdict, load as load_checked, self_check};
 use peregrine::session::{GenerateOptions, Session};
 use peregrine::state::KvType;
 use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model};
@@ -137,8 +137,14 @@ fn faults_in_kernels_of_software_adapters_are_found() {
     }
 }
 
-/// Loads the embedded model; what was tried, and the logits after a few tokens.
+/// Loads a model; what was tried, and the logits after a few tokens.
 fn tried(options: &GpuOptions, outcomes: &mut Outcomes) -> Result<(Vec<Verdict>, Vec<f32>), Error> {
+    let (checked, logits) = tried_on(options, outcomes)?;
+    Ok((checked.verdicts, logits))
+}
+
+/// The same, and what it runs on.
+fn tried_on(options: &GpuOptions, outcomes: &mut Outcomes) -> Result<(Checked, Vec<f32>), Error> {
     let checkpoint = checkpoint(&golden_path("norm1.gguf"));
     let heard = RefCell::new(Vec::new());
     let checked = block_on(load_checked(
@@ -153,15 +159,17 @@ fn tried(options: &GpuOptions, outcomes: &mut Outcomes) -> Result<(Vec<Verdict>,
     assert_eq!(heard.into_inner(), checked.verdicts);
     let mut session = Session::new(&checked.engine)?;
     block_on(session.prefill(&[5, 9, 2, 7, 11, 3, 1, 8]))?;
-    Ok((checked.verdicts, session.logits().to_vec()))
+    let logits = session.logits().to_vec();
+    Ok((checked, logits))
 }
 
 #[test]
 fn a_gpu_that_is_wrong_in_every_way_ends_on_the_processor() {
     let (_, alter) = fault!("embed", "part.scale)", "1.5 * part.scale)");
-    let gpu = GpuOptions { software: Some(false), alter: Some(alter), ..GpuOptions::default() };
-    let auto = GpuOptions { device: DeviceKind::Auto, ..gpu.clone() };
-    let (verdicts, logits) = tried(&auto, &mut Outcomes::new()).unwrap();
+    let auto = GpuOptions { software: Some(false), alter: Some(alter), ..GpuOptions::default() };
+    let (Checked { engine, verdicts }, logits) = tried_on(&auto, &mut Outcomes::new()).unwrap();
+    let why = engine.model().gpu().why().unwrap();
+    assert!(why.starts_with("the GPU computes wrong results: embed: "), "{why}");
     let (last, wrong) = verdicts.split_last().unwrap();
     assert!(wrong.len() > 1 && wrong.iter().all(|verdict| verdict.is_wrong), "{verdicts:?}");
     assert_eq!((last.variant.as_str(), &last.failed, last.seconds), ("the processor", &None, None));
@@ -170,7 +178,7 @@ fn a_gpu_that_is_wrong_in_every_way_ends_on_the_processor() {
     peregrine_tests::assert_close("logits", &logits, &right, 2e-4);
 
     // Whoever asks for a GPU hears that it is wrong.
-    let refused = tried(&GpuOptions { device: DeviceKind::Gpu, ..gpu }, &mut Outcomes::new());
+    let refused = tried(&GpuOptions { device: DeviceKind::Gpu, ..auto }, &mut Outcomes::new());
     assert!(matches!(refused, Err(Error::SelfCheck { .. })));
 }
 

@@ -8,11 +8,13 @@ use std::rc::Rc;
 
 use peregrine::Error;
 use peregrine::chat::Message;
-use peregrine::gpu::{GpuOptions, Reduction, ShapeClass};
+use peregrine::gpu::{DeviceKind, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Overflow, Session};
-use peregrine_tests::{argmax, assert_close, assert_same, checkpoint, golden_path, gpu, session, states, tiny_model};
+use peregrine_tests::{
+    argmax, assert_close, assert_same, checkpoint, device, golden_path, session, states, tiny_model,
+};
 use pollster::block_on;
 use serde_json::Value;
 
@@ -20,7 +22,7 @@ const FIRST: &str = "Tell me a short story about a cat.";
 const SECOND: &str = "What is its name?";
 
 fn open(options: &GpuOptions, load: &LoadOptions) -> Session {
-    session(&gpu(options), &checkpoint(&tiny_model()), load)
+    session(&device(options), &checkpoint(&tiny_model()), load)
 }
 
 fn fresh() -> Session {
@@ -29,7 +31,7 @@ fn fresh() -> Session {
 
 /// Kernels for GPUs, which draw at temperatures, too.
 fn hardware() -> GpuOptions {
-    GpuOptions { shapes: Some(ShapeClass::Hardware), ..GpuOptions::default() }
+    GpuOptions { device: DeviceKind::Gpu, shapes: Some(ShapeClass::Hardware), ..GpuOptions::default() }
 }
 
 /// Another session over the same model.
@@ -107,7 +109,9 @@ fn assert_golden(options: &GpuOptions, how: fn(u32) -> GenerateOptions, conversa
 fn ten_conversations_are_transformers_token_for_token() {
     let all = golden();
     assert_eq!(all.len(), 10);
-    assert_golden(&GpuOptions::default(), greedy, &all);
+    for device in [DeviceKind::Cpu, DeviceKind::Gpu] {
+        assert_golden(&GpuOptions { device, ..GpuOptions::default() }, greedy, &all);
+    }
 }
 
 #[test]
@@ -178,10 +182,14 @@ fn a_stop_text_ends_a_drawn_answer_as_on_the_host() {
 fn an_end_token_leaves_the_states_as_if_nothing_had_followed() {
     let often_ends = SamplingOptions { temperature: 0.9, top_p: 0.9, seed: 4, ..SamplingOptions::default() };
     let drawn = GenerateOptions { max_tokens: 200, sampling: often_ends, ..GenerateOptions::default() };
-    for (shapes, how) in
-        [(ShapeClass::Software, greedy(60)), (ShapeClass::Hardware, greedy(60)), (ShapeClass::Hardware, drawn)]
-    {
-        let options = GpuOptions { shapes: Some(shapes), ..GpuOptions::default() };
+    let software = GpuOptions { shapes: Some(ShapeClass::Software), ..hardware() };
+    let processor = GpuOptions { device: DeviceKind::Cpu, ..GpuOptions::default() };
+    for (name, options, how) in [
+        ("software shapes", software, greedy(60)),
+        ("GPU shapes", hardware(), greedy(60)),
+        ("GPU shapes, drawn", hardware(), drawn),
+        ("processor", processor, greedy(60)),
+    ] {
         let mut ahead = open(&options, &LoadOptions::default());
         let answer = ask(&mut ahead, &user("Hello!"), &how);
         assert_eq!(answer.finish, Finish::Stop);
@@ -193,8 +201,8 @@ fn an_end_token_leaves_the_states_as_if_nothing_had_followed() {
         for id in &answer.ids {
             block_on(plain.prefill(&[*id])).unwrap();
         }
-        assert_same(&states(&ahead), &states(&plain), &format!("{shapes:?}"));
-        assert_eq!(ahead.logits(), plain.logits(), "{shapes:?}");
+        assert_same(&states(&ahead), &states(&plain), name);
+        assert_eq!(ahead.logits(), plain.logits(), "{name}");
         if how.sampling.is_greedy() {
             assert!(ahead.engine().tokenizer().is_end(argmax(ahead.logits()) as u32));
         }
@@ -202,7 +210,7 @@ fn an_end_token_leaves_the_states_as_if_nothing_had_followed() {
         for session in [&mut ahead, &mut plain] {
             block_on(session.prefill(&[634])).unwrap();
         }
-        assert_same(&states(&ahead), &states(&plain), &format!("{shapes:?}, one more"));
+        assert_same(&states(&ahead), &states(&plain), &format!("{name}, one more"));
     }
 }
 
@@ -284,6 +292,27 @@ fn a_stopped_answer_goes_on_as_if_it_had_not_been() {
     }
 }
 
+/// A GPU runs on the token that it has drawn while its text is told; the processor first tells it.
+#[test]
+fn on_the_processor_a_token_is_told_before_the_next_step() {
+    let told = |options: &GpuOptions, how: GenerateOptions| {
+        let mut session = open(options, &LoadOptions::default());
+        let mut heard = 0;
+        let mut stop = |_| {
+            heard += 1;
+            heard < 3
+        };
+        let answer = block_on(session.chat(&user(FIRST), &how, &mut stop)).unwrap();
+        assert_eq!((answer.ids.len(), answer.finish), (3, Finish::Cancelled));
+        session.position() - answer.prompt_tokens
+    };
+    let processor = GpuOptions { device: DeviceKind::Cpu, ..GpuOptions::default() };
+    for how in [greedy(8), drawn(3, 8)] {
+        assert_eq!(told(&processor, how.clone()), 2, "the third is not read");
+        assert_eq!(told(&hardware(), how), 3);
+    }
+}
+
 #[test]
 fn prefill_can_be_stopped_between_chunks() {
     let mut session = open(&hardware(), &LoadOptions { chunk: Some(4), ..LoadOptions::default() });
@@ -306,7 +335,7 @@ fn stopped_at(nth: u32, options: GenerateOptions) -> GenerateOptions {
 
 #[test]
 fn prefill_can_be_stopped_inside_a_chunk_where_it_takes_long() {
-    let software = GpuOptions { shapes: Some(ShapeClass::Software), ..GpuOptions::default() };
+    let software = GpuOptions { shapes: Some(ShapeClass::Software), ..hardware() };
     for options in [greedy(8), greedy_on_the_host(8)] {
         // A model that has not shown yet how fast it is: after a few dispatches it asks again.
         let mut session = open(&software, &LoadOptions::default());

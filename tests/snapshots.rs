@@ -10,13 +10,16 @@ use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Engine, GenerateOptions, Generated, Session, Snapshot};
 use peregrine::state::{KvType, PAGE};
-use peregrine_tests::{assert_same, checkpoint, golden_path, gpu, processor, session, states};
+use peregrine_tests::{assert_same, checkpoint, device, golden_path, gpu, processor, session, states};
 use pollster::block_on;
 
 /// Small chunks, so that a few tokens are several steps.
-fn open(case: &str, shapes: ShapeClass, chunk: u32, kv: KvType) -> Session {
-    let options = GpuOptions { shapes: Some(shapes), ..GpuOptions::default() };
-    open_on(&gpu(&options), case, chunk, kv)
+fn open(case: &str, chunk: u32, kv: KvType) -> Session {
+    open_on(&device(&GpuOptions::default()), case, chunk, kv)
+}
+
+fn on_a_gpu(case: &str, shapes: ShapeClass, chunk: u32, kv: KvType) -> Session {
+    open_on(&gpu(&GpuOptions { shapes: Some(shapes), ..GpuOptions::default() }), case, chunk, kv)
 }
 
 fn open_on(gpu: &Gpu, case: &str, chunk: u32, kv: KvType) -> Session {
@@ -145,11 +148,11 @@ fn walk(first: Session, seed: u64, steps: usize) {
 
 #[test]
 fn random_walks_are_the_sessions_that_read_the_same() {
-    walk(open("norm1.gguf", ShapeClass::Software, 16, KvType::F16), 1, 64);
-    walk(open("norm1.gguf", ShapeClass::Software, 16, KvType::F32), 2, 48);
-    walk(open("odd.gguf", ShapeClass::Hardware, 16, KvType::F16), 3, 64);
-    walk(open("norm1.gguf", ShapeClass::Hardware, 16, KvType::Q8), 4, 48);
-    walk(open("odd.gguf", ShapeClass::Software, 16, KvType::Q8), 5, 48);
+    walk(on_a_gpu("norm1.gguf", ShapeClass::Software, 16, KvType::F16), 1, 64);
+    walk(on_a_gpu("norm1.gguf", ShapeClass::Software, 16, KvType::F32), 2, 48);
+    walk(on_a_gpu("odd.gguf", ShapeClass::Hardware, 16, KvType::F16), 3, 64);
+    walk(on_a_gpu("norm1.gguf", ShapeClass::Hardware, 16, KvType::Q8), 4, 48);
+    walk(on_a_gpu("odd.gguf", ShapeClass::Software, 16, KvType::Q8), 5, 48);
     for (case, kv) in [("odd.gguf", KvType::F16), ("norm1.gguf", KvType::F32), ("norm1.gguf", KvType::Q8)] {
         walk(open_on(&processor(), case, 16, kv), 6, 64);
     }
@@ -166,7 +169,7 @@ fn complete(session: &mut Session, ids: &[u32], max_tokens: u32) -> Generated {
 /// Requests that continue, edit and repeat each other at random, token by token: the session chooses its places by itself.
 #[test]
 fn random_requests_are_answered_as_if_each_were_the_first() {
-    let mut session = open("norm1.gguf", ShapeClass::Hardware, 1, KvType::F16);
+    let mut session = on_a_gpu("norm1.gguf", ShapeClass::Hardware, 1, KvType::F16);
     let each = session.snapshot().unwrap().bytes();
     let mut noise = Noise(11);
     let mut lines: Vec<Vec<u32>> = vec![noise.tokens(&session, 70)];
@@ -200,7 +203,7 @@ fn random_requests_are_answered_as_if_each_were_the_first() {
 
 #[test]
 fn forks_share_pages_and_copy_at_most_one() {
-    let mut one = open("norm1.gguf", ShapeClass::Software, 64, KvType::F16);
+    let mut one = open("norm1.gguf", 64, KvType::F16);
     let engine = one.engine().clone();
     let used = || engine.model().kv().pages().1;
     let first: Vec<u32> = (0..2 * PAGE + 20).map(|i| 3 + i % 200).collect();
@@ -237,8 +240,8 @@ fn forks_share_pages_and_copy_at_most_one() {
 #[test]
 fn the_models_budget_is_every_sessions() {
     let load = LoadOptions { snapshot_budget: Some(0), ..Default::default() };
-    let mut none = session(&gpu(&Default::default()), &checkpoint(&golden_path("norm1.gguf")), &load);
-    let mut some = open("norm1.gguf", ShapeClass::Software, 64, KvType::F16);
+    let mut none = session(&device(&Default::default()), &checkpoint(&golden_path("norm1.gguf")), &load);
+    let mut some = open("norm1.gguf", 64, KvType::F16);
     let ids = Noise(3).tokens(&some, 100);
     for (session, count) in [(&mut none, 0), (&mut some, 1)] {
         complete(session, &ids, 1);
@@ -252,8 +255,8 @@ fn the_models_budget_is_every_sessions() {
 
 #[test]
 fn a_snapshot_of_another_engine_is_refused() {
-    let mut one = open("norm1.gguf", ShapeClass::Software, 4, KvType::F16);
-    let mut two = open("norm1.gguf", ShapeClass::Software, 4, KvType::F16);
+    let mut one = open("norm1.gguf", 4, KvType::F16);
+    let mut two = open("norm1.gguf", 4, KvType::F16);
     read(&mut one, &[3, 4]);
     let error = two.go_to(&one.snapshot().unwrap()).unwrap_err();
     assert!(matches!(&error, Error::Argument { field, .. } if field == "snapshot"), "{error}");
@@ -262,8 +265,8 @@ fn a_snapshot_of_another_engine_is_refused() {
 
 #[test]
 fn states_of_another_kv_type_are_refused() {
-    let mut one = open("norm1.gguf", ShapeClass::Software, 4, KvType::F16);
-    let mut two = open("norm1.gguf", ShapeClass::Software, 4, KvType::F32);
+    let mut one = open("norm1.gguf", 4, KvType::F16);
+    let mut two = open("norm1.gguf", 4, KvType::F32);
     read(&mut one, &[3, 4]);
     let error = block_on(two.restore(&MemorySource::new("a state", saved(&mut one)))).unwrap_err();
     assert!(matches!(&error, Error::Unsupported { field, .. } if field == "kv"), "{error}");
@@ -273,7 +276,7 @@ fn states_of_another_kv_type_are_refused() {
 /// A long prompt has places inside, and when they are too many they are thinned out and not cut off.
 #[test]
 fn an_edit_inside_a_long_prompt_is_read_from_the_place_before_it() {
-    let mut session = open("norm1.gguf", ShapeClass::Software, 64, KvType::F16);
+    let mut session = open("norm1.gguf", 64, KvType::F16);
     let each = session.snapshot().unwrap().bytes();
     let whole = Noise(5).tokens(&session, 1600);
     let edited = |at: usize| {
@@ -304,7 +307,7 @@ fn an_edit_inside_a_long_prompt_is_read_from_the_place_before_it() {
 /// With room for no more than two places, leaving a line must not push out the place that is gone back to.
 #[test]
 fn the_place_that_is_gone_back_to_stays() {
-    let mut session = open("norm1.gguf", ShapeClass::Software, 64, KvType::F16);
+    let mut session = open("norm1.gguf", 64, KvType::F16);
     let each = session.snapshot().unwrap().bytes();
     let c = session.engine().config();
     let page = 4 * u64::from(PAGE * c.kv_dim() * c.num_hidden_layers);
@@ -326,7 +329,7 @@ fn the_place_that_is_gone_back_to_stays() {
 /// What the GPU has no more room for moves to the host, and from there it is gone back to all the same.
 #[test]
 fn places_move_to_the_host_and_back() {
-    let mut session = open("norm1.gguf", ShapeClass::Software, 64, KvType::F16);
+    let mut session = open("norm1.gguf", 64, KvType::F16);
     let each = session.snapshot().unwrap().bytes();
     let whole = Noise(8).tokens(&session, 3000);
     let edited = |at: usize| [&whole[..at], &[(whole[at] + 1) % 200, 7]].concat();
@@ -359,7 +362,7 @@ fn places_move_to_the_host_and_back() {
 /// Whoever gives up while a place is on its way from the host finds the session as it was.
 #[test]
 fn going_back_can_be_given_up() {
-    let mut session = open("norm1.gguf", ShapeClass::Software, 64, KvType::F16);
+    let mut session = open("norm1.gguf", 64, KvType::F16);
     let each = session.snapshot().unwrap().bytes();
     session.set_snapshot_budget(each);
     session.set_snapshot_host_budget(8 * each);
@@ -377,7 +380,7 @@ fn going_back_can_be_given_up() {
         drop(going);
     }
     let found = complete(&mut session, &edited, 3);
-    let other = complete(&mut open("norm1.gguf", ShapeClass::Software, 64, KvType::F16), &edited, 3);
+    let other = complete(&mut open("norm1.gguf", 64, KvType::F16), &edited, 3);
     assert_eq!(found.ids, other.ids);
 }
 
@@ -388,7 +391,7 @@ fn turns() -> usize {
 
 #[test]
 fn hundreds_of_turns_keep_memory_flat() {
-    let mut session = open("norm1.gguf", ShapeClass::Hardware, 64, KvType::F16);
+    let mut session = on_a_gpu("norm1.gguf", ShapeClass::Hardware, 64, KvType::F16);
     let engine = session.engine().clone();
     let (model, gpu) = (engine.model(), engine.model().gpu());
     let each = session.snapshot().unwrap().bytes();

@@ -8,7 +8,7 @@ use peregrine::reference::kernels::softplus;
 use peregrine::reference::model::Model;
 use peregrine::tokenizer::Tokenizer;
 use peregrine::{Error, Result};
-use peregrine_tests::{argmax, assert_close, exact, gpu, session};
+use peregrine_tests::{argmax, assert_close, device, exact, session};
 use peregrine_workbench::quantize::QuantType;
 use peregrine_workbench::synth::{Size, SynthOptions, synth, synth_to_file};
 use pollster::block_on;
@@ -168,7 +168,7 @@ fn a_random_model_computes_like_a_model() {
     // States that did not decay would have doubled from the middle to the end.
     assert!(states[23].is_finite() && states[23] > 1e-3 && states[23] < 1.5 * states[11], "{states:?}");
 
-    let mut session = session(&gpu(&Default::default()), &file, &exact());
+    let mut session = session(&device(&Default::default()), &file, &exact());
     let mut logits = Vec::new();
     block_on(session.forward(&ids[..8], 8, 8, &mut |row| logits.extend_from_slice(row))).unwrap();
     assert_close("logits", &logits, &expected[..8].concat(), 1e-3);

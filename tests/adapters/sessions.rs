@@ -12,7 +12,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 fn hf_folder() -> (Session, Vec<u32>) {
     let (file, ids) = open("hf-folder");
-    (session(&gpu(&GpuOptions::default()), &file, &exact()), ids)
+    (session(&device(&GpuOptions::default()), &file, &exact()), ids)
 }
 
 #[test]

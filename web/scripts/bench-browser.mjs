@@ -134,7 +134,7 @@ async function visit(profile, address, model, work) {
 }
 
 const native = (model, prompt, answer) =>
-  JSON.parse(run(PROGRAM, ["bench", model, "--prompt-tokens", `${prompt}`, "--gen-tokens", `${answer}`, "--repeat", `${repeat}`, "--json"]));
+  JSON.parse(run(PROGRAM, ["bench", model, "--prompt-tokens", `${prompt}`, "--gen-tokens", `${answer}`, "--repeat", `${repeat}`, "--json", "--device", "gpu"]));
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 async function measure(model, address) {

@@ -32,12 +32,16 @@ if (!existsSync(other)) {
   run("git", ["worktree", "remove", "--force", tree]);
 }
 const programs = { base: other, tree: "target/release/peregrine" };
+// The same device for both, whatever each takes by itself.
+const device = Object.fromEntries(
+  Object.entries(programs).map(([which, program]) => [which, run(program, ["bench", "--help"]).includes("--device") ? ["--device", "gpu"] : []]),
+);
 const measures = ["prefill_tokens_per_second", "decode_tokens_per_second"];
 const found = { base: [], tree: [] };
 for (let round = 0; round < rounds; round++) {
   // In turns, and each of them first as often as the other.
   for (const which of round % 2 ? ["tree", "base"] : ["base", "tree"]) {
-    const report = run(programs[which], ["bench", model, "--prompt-tokens", "64", "--gen-tokens", "32", "--repeat", "1", "--json"]);
+    const report = run(programs[which], ["bench", model, "--prompt-tokens", "64", "--gen-tokens", "32", "--repeat", "1", "--json", ...device[which]]);
     found[which].push(JSON.parse(report));
   }
 }

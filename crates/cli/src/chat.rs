@@ -14,12 +14,12 @@ use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Overflow, Session};
 use pollster::block_on;
 
-use crate::common::{ConversationArgs, SamplingArgs, read_text};
+use crate::common::{ConversationArgs, SamplingArgs, device_in_words, read_text};
 use crate::failure::{Failure, Outcome};
 use crate::input::{Event, Input};
 use crate::signals::{self, Signal};
 use crate::state::{self, Kept};
-use crate::terminal::{self, note};
+use crate::terminal::{self, line, note};
 
 const HELP: &str = "/reset  begin a new conversation\n/quit   end (or Ctrl-D)\n/help   this\nCtrl-C  stop an answer";
 
@@ -87,7 +87,8 @@ pub fn run(args: &Args) -> Outcome {
     let (handler, events) = (conversation.interrupt.clone(), input.sender());
     signals::on(move |signal| handler.receive(signal, &events));
     if input.interactive() {
-        note(&format!("{} on {}. /help lists the commands.", args.model, engine.gpu_name()));
+        let device = device_in_words(engine.model().gpu());
+        note(&format!("{} on {}. /help lists the commands.", args.model, line(&device)));
     }
     // Whatever ends the talk, it is kept; a fault of this program included.
     let talked = catch_unwind(AssertUnwindSafe(|| talk(&mut conversation, &input)));

@@ -1,9 +1,9 @@
-//! `check`: the GPU against the CPU twin, dispatch by dispatch, on any model.
+//! `check`: a device against the CPU twin, dispatch by dispatch, on any model.
 
 use std::io::Write;
 use std::time::Instant;
 
-use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
+use peregrine::gpu::{DeviceKind, Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::inspect::{Comparison, spread_ids};
 use peregrine::model::KvType;
 use peregrine::model::LoadOptions;
@@ -13,7 +13,7 @@ use peregrine_workbench::check::{check, halves, worst};
 use pollster::block_on;
 use serde_json::json;
 
-use crate::common::open;
+use crate::common::{open, without_gpu};
 use crate::failure::{Failure, Outcome};
 use crate::lora::LoraArgs;
 use crate::terminal::{self, line, note};
@@ -34,6 +34,9 @@ pub struct Args {
     /// One JSON object
     #[arg(long)]
     json: bool,
+    /// Whose results are compared: gpu (default), also one in software; cpu, the processor's own kernels; or auto, what would answer
+    #[arg(long, value_name = "KIND", default_value = "gpu", hide_default_value = true)]
+    device: DeviceKind,
     /// Part of the name of the GPU adapter to use (`peregrine info` lists them)
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
@@ -41,12 +44,18 @@ pub struct Args {
     lora: LoraArgs,
 }
 
-/// The ways a device can be driven, by name.
-fn variants(all: bool) -> Vec<(&'static str, GpuOptions, KvType)> {
-    let options = GpuOptions::default();
+/// The ways a device can be driven, by name. The processor differs only in how it keeps keys and values.
+fn variants(args: &Args) -> Outcome<Vec<(&'static str, GpuOptions, KvType)>> {
+    let options = GpuOptions { device: args.device, adapter: args.adapter.clone(), ..GpuOptions::default() };
+    let is_processor = args.device != DeviceKind::Gpu && block_on(Gpu::new(&options))?.is_processor();
     let shaped = |shapes, reduction| GpuOptions { shapes: Some(shapes), reduction: Some(reduction), ..options.clone() };
     let mut variants = vec![("default", options.clone(), KvType::default())];
-    if all {
+    if args.all_variants && is_processor {
+        variants.extend([
+            ("keys and values in f32", options.clone(), KvType::F32),
+            ("keys and values in 8 bits", options, KvType::Q8),
+        ]);
+    } else if args.all_variants {
         let f16 = KvType::F16;
         let software = || shaped(ShapeClass::Software, Reduction::Workgroup);
         let cooperative = || GpuOptions { cooperative: true, ..options.clone() };
@@ -65,7 +74,7 @@ fn variants(all: bool) -> Vec<(&'static str, GpuOptions, KvType)> {
             ("cooperative matrices, keys and values in 8 bits", cooperative(), KvType::Q8),
         ]);
     }
-    variants
+    Ok(variants)
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -75,13 +84,13 @@ pub fn run(args: &Args) -> Outcome {
 
     let mut reports = Vec::new();
     let mut first_difference = None;
-    for (name, options, kv) in variants(args.all_variants) {
-        let gpu = match block_on(Gpu::new(&GpuOptions { adapter: args.adapter.clone(), ..options.clone() })) {
+    for (name, options, kv) in variants(args)? {
+        let gpu = match block_on(Gpu::new(&options)) {
             Err(error) if options.reduction == Some(Reduction::Subgroup) || options.cooperative => {
                 note(&format!("{name}: {error}"));
                 continue;
             }
-            gpu => gpu?,
+            gpu => gpu.map_err(without_gpu)?,
         };
         // A chunk must hold the first step.
         let load = LoadOptions { chunk: Some(args.tokens), kv, ..LoadOptions::default() };

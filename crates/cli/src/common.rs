@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use peregrine::Error;
 use peregrine::checkpoint::hub::HubId;
 use peregrine::checkpoint::{Checkpoint, Container};
-use peregrine::gpu::{Access, Gpu, GpuOptions};
+use peregrine::gpu::{Access, DeviceKind, Gpu, GpuOptions};
 use peregrine::model::KvType;
 use peregrine::model::{LoadOptions, Progress};
 use peregrine::options::parse_bytes;
@@ -95,8 +95,23 @@ impl GpuArgs {
         block_on(Gpu::new(&self.gpu)).map_err(without_gpu)
     }
 
-    /// The checkpoint on the GPU, with a progress bar on a terminal: driven in the best way that passes the self-check.
+    /// The checkpoint on its device, with a progress bar on a terminal: driven in the best way that passes the self-check.
     pub fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
+        self.load_with(&self.gpu, checkpoint, options)
+    }
+
+    /// The same where GPUs do not stay: on the processor, unless the flags name a GPU.
+    pub fn load_without_gpu(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
+        match self.gpu.takes_processor() {
+            true => {
+                note("the processor answers from here on, since the GPU is lost again and again");
+                self.load_with(&GpuOptions { device: DeviceKind::Cpu, ..self.gpu.clone() }, checkpoint, options)
+            }
+            false => self.load(checkpoint, options),
+        }
+    }
+
+    fn load_with(&self, gpu: &GpuOptions, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
         let mut outcomes = self_checks::read();
         let before = outcomes.clone();
         let engine = self.with_bar(checkpoint, options, |options, report| {
@@ -107,7 +122,7 @@ impl GpuArgs {
                 }
             };
             let access = Access::new();
-            let loading = selfcheck::load(&access, &self.gpu, checkpoint, options, &mut outcomes, report, &mut tell);
+            let loading = selfcheck::load(&access, gpu, checkpoint, options, &mut outcomes, report, &mut tell);
             block_on(loading).map(|checked| checked.engine)
         });
         if outcomes != before {
@@ -151,8 +166,16 @@ impl GpuArgs {
     }
 }
 
+/// The device, and why it is that one where nobody asked for it.
+pub fn device_in_words(gpu: &Gpu) -> String {
+    match gpu.why() {
+        Some(why) => format!("{}, since {why}", gpu.name()),
+        None => gpu.name().into(),
+    }
+}
+
 /// What to do where there is no GPU, or none that is right.
-fn without_gpu(error: Error) -> Failure {
+pub fn without_gpu(error: Error) -> Failure {
     match error {
         Error::NoGpu { .. } | Error::SelfCheck { .. } => {
             Failure::run(format!("{error}; --device cpu runs the model on the processor"))

@@ -1,4 +1,4 @@
-//! `info`: what a model file is, or which adapters there are.
+//! `info`: what a model file is, or which adapters there are and what would answer.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -8,6 +8,7 @@ use indicatif::HumanBytes;
 use peregrine::adapter::Summary;
 use peregrine::checkpoint::{Checkpoint, Container, TokenizerData};
 use peregrine::config::{ARCHITECTURE, Config};
+use peregrine::gpu::{Gpu, GpuOptions};
 use peregrine::model::LoadOptions;
 use peregrine::model::footprint::{Device, Footprint};
 use peregrine::tokenizer::Tokenizer;
@@ -49,7 +50,16 @@ pub fn run(args: &Args) -> Outcome {
         None => {
             let adapters = block_on(peregrine::gpu::adapters());
             let describe = |a: &peregrine::gpu::AdapterSummary| json!({"name": a.name, "backend": a.backend, "software": a.software});
-            json!({"adapters": adapters.iter().map(describe).collect::<Vec<_>>()})
+            // What a model would run on.
+            let device = block_on(Gpu::new(&GpuOptions::default()))?;
+            json!({
+                "adapters": adapters.iter().map(describe).collect::<Vec<_>>(),
+                "device": {
+                    "kind": device.kind().name(),
+                    "name": device.name(),
+                    "why": device.why(),
+                },
+            })
         }
     };
     let mut out = terminal::stdout();
@@ -194,13 +204,15 @@ fn tokenizer(checkpoint: &Checkpoint) -> Value {
 fn adapters_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
     let adapters = info["adapters"].as_array().map(Vec::as_slice).unwrap_or_default();
     if adapters.is_empty() {
-        return writeln!(out, "no GPU adapter found");
+        writeln!(out, "no GPU adapter found")?;
     }
     for adapter in adapters {
         let kind = if adapter["software"] == true { "software" } else { "GPU" };
         writeln!(out, "{:<10} {:<9} {}", plain(&adapter["backend"]), kind, plain(&adapter["name"]))?;
     }
-    Ok(())
+    let device = &info["device"];
+    let why = device["why"].as_str().map(|why| format!(", since {}", line(why))).unwrap_or_default();
+    writeln!(out, "models run on {}{why}", plain(&device["name"]))
 }
 
 fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {

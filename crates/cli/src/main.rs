@@ -69,7 +69,7 @@ enum Command {
     Bench(bench::Args),
     /// Speed of random models of official shapes, checked in the same run: tables in Markdown
     BenchTable(bench_table::Args),
-    /// Compare the GPU with the CPU twin, stage by stage
+    /// Compare a device with the CPU twin, stage by stage
     Check(check::Args),
     /// How exact the logits are: the GPU against the CPU in f64
     Fidelity(fidelity::Args),

@@ -1,4 +1,4 @@
-//! The commands that run a model, on whatever adapter there is; a software one is enough.
+//! The commands that run a model, on what a user gets; where a GPU is the subject, on one, also in software.
 
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
@@ -10,6 +10,9 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 
 use crate::common::{model, program};
+
+/// The processor will not do.
+const ON_A_GPU: [&str; 2] = ["--device", "gpu"];
 
 /// A question in the model's own format.
 const QUESTION: &str =
@@ -161,6 +164,65 @@ fn the_seed_decides() {
     assert_ne!(with("1"), with("2"));
 }
 
+#[test]
+fn the_device_is_chosen_or_given() {
+    let bench = |device: &[&str]| {
+        let args = ["--prompt-tokens", "4", "--gen-tokens", "2", "--repeat", "1", "--json"];
+        let report = json("bench", &[&args[..], device].concat());
+        (report["device"].as_str().unwrap().to_string(), report["adapter"].as_str().unwrap().to_string())
+    };
+    let (gpu, name) = bench(&ON_A_GPU);
+    assert_eq!(gpu, "gpu");
+    let (cpu, processor) = bench(&["--device", "cpu"]);
+    assert!(cpu == "cpu" && processor.starts_with("CPU ("), "{processor}");
+    // Nothing, and `auto`, are what `info` says, with the reason where it is the processor.
+    let chosen = serde_json::from_slice::<Value>(&program().args(["info", "--json"]).output().unwrap().stdout).unwrap();
+    let chosen = &chosen["device"];
+    for device in [&[][..], &["--device", "auto"]] {
+        let (kind, name) = bench(device);
+        assert_eq!((chosen["kind"].as_str(), chosen["name"].as_str()), (Some(kind.as_str()), Some(name.as_str())));
+    }
+    let is_processor = chosen["kind"] == "cpu";
+    assert_eq!(chosen["why"].as_str().is_some_and(|why| why.contains("GPU")), is_processor, "{chosen}");
+    let table = String::from_utf8(program().arg("info").output().unwrap().stdout).unwrap();
+    let last = table.lines().last().unwrap();
+    assert!(last.starts_with("models run on ") && last.contains(", since ") == is_processor, "{table}");
+    // As many threads as rayon's variable says.
+    let mut one = program();
+    one.arg("bench").arg(model()).args(["--prompt-tokens", "4", "--gen-tokens", "2", "--repeat", "1", "--json"]);
+    let one = one.args(["--device", "cpu"]).env("RAYON_NUM_THREADS", "1").output().unwrap().stdout;
+    let one: Value = serde_json::from_slice(&one).unwrap();
+    assert!(one["adapter"].as_str().unwrap().starts_with("CPU (1 thread, "), "{one}");
+    // An adapter that is named is a GPU.
+    assert_eq!(bench(&["--adapter", &name]), (gpu, name));
+
+    let fails = |command: &str, args: &[&str], status: i32, expected: &str| {
+        let output = program().arg(command).arg(model()).args(args).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        let one_line = told.starts_with("error: ") && told.lines().count() == 1;
+        assert!(output.status.code() == Some(status) && one_line && told.contains(expected), "{args:?}: {told}");
+    };
+    for command in ["generate", "check"] {
+        let prompt: &[&str] = if command == "generate" { &["--prompt", "x"] } else { &[] };
+        let with = |args: &[&'static str]| [prompt, args].concat();
+        fails(command, &with(&["--device", "tpu"]), 2, "auto, gpu or cpu is needed");
+        fails(command, &with(&["--adapter", "no such GPU"]), 1, "--device cpu");
+        fails(command, &with(&["--device", "cpu", "--adapter", "x"]), 2, "device");
+    }
+}
+
+#[test]
+fn check_compares_the_processor_too() {
+    let report = json("check", &["--device", "cpu", "--all-variants", "--tokens", "5", "--json"]);
+    let variants = report["variants"].as_array().unwrap();
+    let names: Vec<&str> = variants.iter().map(|variant| variant["variant"].as_str().unwrap()).collect();
+    assert_eq!(names, ["default", "keys and values in f32", "keys and values in 8 bits"]);
+    for variant in variants {
+        assert!(variant["gpu"].as_str().unwrap().starts_with("CPU ("), "{variant}");
+        assert!(variant["comparisons"].as_u64().unwrap() > 50 && variant["differ"] == 0, "{variant}");
+    }
+}
+
 /// What is known of a device is kept in the cache folder, and not looked at again.
 #[test]
 fn outcomes_of_self_checks_are_kept() {
@@ -168,7 +230,7 @@ fn outcomes_of_self_checks_are_kept() {
     let file = folder.path().join("peregrine/self-checks.json");
     let notes = || {
         let mut command = program();
-        command.arg("generate").arg(model()).args(["--prompt", "x", "--max-tokens", "1"]);
+        command.arg("generate").arg(model()).args(ON_A_GPU).args(["--prompt", "x", "--max-tokens", "1"]);
         let output = command.env("XDG_CACHE_HOME", folder.path()).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{stderr}");
@@ -247,7 +309,8 @@ fn a_chat_is_kept_in_a_file() {
 #[test]
 fn bench_measures() {
     let args = ["--prompt-tokens", "20", "--gen-tokens", "4", "--context", "10", "--repeat", "1", "--json"];
-    let report = json("bench", &args);
+    let report = json("bench", &[&args[..], &ON_A_GPU].concat());
+    assert_eq!(report["device"], "gpu");
     for key in ["prefill_tokens_per_second", "decode_tokens_per_second", "time_to_first_token_seconds"] {
         assert!(report[key].as_f64().unwrap() > 0.0, "{key}: {report}");
     }
@@ -275,7 +338,7 @@ fn the_bench_table_has_a_row_for_each_model() {
     let sections = |list: &str| {
         let sizes = ["--sizes", "toy", "--types", "Q4_K_M", "--contexts", "40,150,9999", "--layers", "1"];
         let short = ["--prompt-tokens", "40", "--gen-tokens", "4", "--sections", list];
-        let output = program().arg("bench-table").args(sizes).args(short).output().unwrap();
+        let output = program().arg("bench-table").args(ON_A_GPU).args(sizes).args(short).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{stderr}");
         String::from_utf8(output.stdout).unwrap()
@@ -344,7 +407,7 @@ fn a_prompt_is_read_once_and_gone_on_from() {
 
 #[test]
 fn fidelity_is_a_table_of_formats_and_containers() {
-    let report = json("fidelity", &["--only", "all Q4_0,mix Q4_K_M,GPTQ 4 bits", "--json"]);
+    let report = json("fidelity", &[&["--only", "all Q4_0,mix Q4_K_M,GPTQ 4 bits", "--json"], &ON_A_GPU[..]].concat());
     let models = report["models"].as_array().unwrap();
     let names: Vec<&str> = models.iter().map(|model| model["name"].as_str().unwrap()).collect();
     let expected = [

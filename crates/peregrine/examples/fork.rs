@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn fork(model: &str) -> Result<(), Box<dyn std::error::Error>> {
     let gpu = Gpu::new(&GpuOptions::default()).await?;
+    // A GPU, or the processor where there is none: then it says why.
+    eprintln!("on {}{}", gpu.name(), gpu.why().map(|why| format!(", since {why}")).unwrap_or_default());
     let checkpoint = Checkpoint::open(model).await?;
     let engine = Engine::load(&gpu, &checkpoint, &LoadOptions::default(), &mut |_| {}).await?;
     let tokenizer = engine.tokenizer();

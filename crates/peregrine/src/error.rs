@@ -171,7 +171,7 @@ pub enum Error {
     },
     /// The model's logits hold something that is no number. Everything that the session had read is forgotten.
     #[error(
-        "the GPU computed wrong results: the logit of token {token} is {found}; first wrong: {stage}; `peregrine check` compares every stage"
+        "wrong results: the logit of token {token} is {found}; first wrong: {stage}; `peregrine check` compares every stage"
     )]
     NotFinite {
         /// The first stage that is wrong, as far as the states tell.
@@ -193,23 +193,23 @@ pub enum Error {
         /// What the driver said.
         detail: String,
     },
-    /// An allocation on the GPU failed or exceeds the adapter's limits.
+    /// An allocation failed, exceeds the adapter's limits or, on the processor, the memory that there is.
     #[error(
-        "out of GPU memory: {what}{}{}",
+        "out of memory: {what}{}{}",
         bytes.map(|bytes| format!(" needs {bytes} bytes")).unwrap_or_default(),
-        limit.map(|limit| format!(", the limit is {limit}")).unwrap_or_default()
+        limit.map(|limit| format!(", and at most {limit} can be had")).unwrap_or_default()
     )]
     OutOfMemory {
         /// What was being allocated.
         what: String,
         /// Its size, where that is known.
         bytes: Option<u64>,
-        /// The adapter's limit, where that was the reason.
+        /// The adapter's limit, or what the machine has left, where that was the reason.
         limit: Option<u64>,
     },
     /// The model with its conversation needs more than the caller allows.
     #[error(
-        "the model does not fit: with a context of {context_length} tokens it needs {:.1} MB on the GPU, {:.1} MB more than the \
+        "the model does not fit: with a context of {context_length} tokens it needs {:.1} MB, {:.1} MB more than the \
          {:.1} MB allowed; {}",
         *needed as f64 / 1e6, needed.saturating_sub(*budget) as f64 / 1e6, *budget as f64 / 1e6,
         largest_context.map_or("no context is small enough".into(), |n| format!("a context of {n} tokens fits"))
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn a_size_that_nobody_knows_is_not_told() {
         let error = |bytes| Error::OutOfMemory { what: "an allocation".into(), bytes, limit: None }.to_string();
-        assert_eq!(error(None), "out of GPU memory: an allocation");
-        assert_eq!(error(Some(8)), "out of GPU memory: an allocation needs 8 bytes");
+        assert_eq!(error(None), "out of memory: an allocation");
+        assert_eq!(error(Some(8)), "out of memory: an allocation needs 8 bytes");
     }
 }

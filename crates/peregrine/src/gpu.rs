@@ -1,6 +1,7 @@
 //! The device: adapter, limits, buffers, errors, and in `gpu/reading.rs` read-back and waiting. With the byte sources, the only module
 //! that knows whether it runs natively or in a browser.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -28,6 +29,7 @@ struct Inner {
     alter: Option<Alter>,
     software: bool,
     processor: bool,
+    why: Option<String>,
     subgroup_min_size: Option<u32>,
     reduction: Reduction,
     shapes: ShapeClass,
@@ -53,25 +55,42 @@ impl Drop for Inner {
 #[derive(Clone)]
 pub struct Gpu(Rc<Inner>);
 
-/// A way to devices. In a browser it is the `navigator.gpu` of the moment in which it was made.
-pub struct Access(Option<wgpu::Instance>);
+/// A way to devices. In a browser it is the `navigator.gpu` of the moment in which it was made; natively drivers are loaded when an
+/// adapter is first asked for, which the processor never needs.
+pub struct Access(Option<OnceCell<wgpu::Instance>>);
 
 impl Access {
     /// To those of this machine, or of this page or worker. A browser must have WebGPU.
     #[expect(clippy::new_without_default, reason = "in a browser it asks for something that may be missing")]
     pub fn new() -> Self {
-        Self(Some(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())))
+        let access = Self(Some(OnceCell::new()));
+        if cfg!(target_arch = "wasm32") {
+            access.instance();
+        }
+        access
     }
 
     /// To no adapter: where a browser has no WebGPU, the processor is still there.
     pub fn without_gpus() -> Self {
         Self(None)
     }
+
+    fn instance(&self) -> Option<&wgpu::Instance> {
+        let made = || wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        self.0.as_ref().map(|instance| instance.get_or_init(made))
+    }
+
+    /// Whether adapters have been asked for.
+    #[doc(hidden)]
+    pub fn is_used(&self) -> bool {
+        self.0.as_ref().is_some_and(|instance| instance.get().is_some())
+    }
 }
 
 /// The adapters of this machine (native). In a browser there is one, which [`Gpu::new`] asks for.
 pub async fn adapters() -> Vec<AdapterSummary> {
-    let Access(Some(instance)) = Access::new() else { return Vec::new() };
+    let access = Access::new();
+    let Some(instance) = access.instance() else { return Vec::new() };
     let all = instance.enumerate_adapters(wgpu::Backends::all()).await;
     all.iter()
         .map(|a| {
@@ -86,10 +105,12 @@ fn is_software(info: &wgpu::AdapterInfo) -> bool {
 }
 
 impl Gpu {
-    /// Opens the adapter that the options ask for, the fastest otherwise.
+    /// Opens what the options ask for: by default the fastest adapter, or the processor where there is none that computes itself.
+    /// [`Gpu::is_processor`] says which it is, and [`Gpu::why`] the reason.
     ///
     /// # Errors
-    /// [`Error::NoGpu`] when there is none, none of that name, or it refuses the device.
+    /// [`Error::NoGpu`] when a GPU is asked for and there is none, none of that name, or it refuses the device; [`Error::Argument`]
+    /// for the processor with options that are about GPUs.
     pub async fn new(options: &GpuOptions) -> Result<Self> {
         Self::open(&Access::new(), options).await
     }
@@ -100,19 +121,20 @@ impl Gpu {
     /// As [`Gpu::new`].
     pub async fn open(access: &Access, options: &GpuOptions) -> Result<Self> {
         if options.device == DeviceKind::Cpu {
-            return Self::processor(options);
+            return Self::processor(options, None);
         }
         let adapter = match Self::choose(access, options).await {
-            Err(Error::NoGpu { .. }) if options.takes_processor() => return Self::processor(options),
-            Ok(adapter) if options.takes_processor() => {
-                // An adapter in software is never faster.
-                if options.software.unwrap_or_else(|| is_software(&adapter.get_info())) {
-                    return Self::processor(options);
-                }
-                adapter
+            Err(Error::NoGpu { detail }) if options.takes_processor() => {
+                return Self::processor(options, Some(format!("no GPU was found: {detail}")));
             }
             adapter => adapter?,
         };
+        let software = options.software.unwrap_or_else(|| is_software(&adapter.get_info()));
+        if software && options.takes_processor() {
+            let name = adapter.get_info().name;
+            let why = format!("no GPU was found, only {name}, an adapter in software, which is slower");
+            return Self::processor(options, Some(why));
+        }
         let info = adapter.get_info();
         let offered = adapter.limits();
         let mut limits = wgpu::Limits::defaults();
@@ -150,7 +172,7 @@ impl Gpu {
             .map_err(|e| Error::NoGpu { detail: format!("{} refused a device: {e}", info.name) });
         let (device, queue) = match made {
             // It is there, and has less than every WebGPU device offers.
-            Err(_) if options.takes_processor() => return Self::processor(options),
+            Err(error) if options.takes_processor() => return Self::processor(options, Some(error.to_string())),
             made => made?,
         };
 
@@ -158,7 +180,7 @@ impl Gpu {
     }
 
     #[cfg(feature = "cpu")]
-    fn processor(options: &GpuOptions) -> Result<Self> {
+    pub(crate) fn processor(options: &GpuOptions, why: Option<String>) -> Result<Self> {
         // `auto` is not here with any of these.
         if options.is_about_gpus() {
             return Err(Error::Argument {
@@ -178,11 +200,15 @@ impl Gpu {
             cooperative: false,
             ..options.clone()
         };
-        Self::made(info, device, queue, &limits, features, false, &options)
+        let mut gpu = Self::made(info, device, queue, &limits, features, false, &options)?;
+        if let Some(inner) = Rc::get_mut(&mut gpu.0) {
+            inner.why = why;
+        }
+        Ok(gpu)
     }
 
     #[cfg(not(feature = "cpu"))]
-    fn processor(_: &GpuOptions) -> Result<Self> {
+    pub(crate) fn processor(_: &GpuOptions, _: Option<String>) -> Result<Self> {
         Err(Error::NoGpu { detail: "this build has no CPU device; it needs the cargo feature `cpu`".into() })
     }
 
@@ -258,6 +284,7 @@ impl Gpu {
             alter: options.alter,
             software,
             processor,
+            why: None,
             subgroup_min_size: subgroups.then_some(info.subgroup_min_size),
             reduction,
             shapes,
@@ -271,7 +298,7 @@ impl Gpu {
     }
 
     async fn choose(access: &Access, options: &GpuOptions) -> Result<wgpu::Adapter> {
-        let Some(instance) = &access.0 else {
+        let Some(instance) = access.instance() else {
             return Err(Error::NoGpu { detail: "there is no WebGPU here".into() });
         };
         if let Some(wanted) = &options.adapter {
@@ -310,9 +337,19 @@ impl Gpu {
         self.0.software
     }
 
+    /// What computes: a GPU, or an adapter in software; or the processor, by kernels of its own.
+    pub fn kind(&self) -> DeviceKind {
+        if self.0.processor { DeviceKind::Cpu } else { DeviceKind::Gpu }
+    }
+
     /// Whether it is the processor, by kernels of its own.
     pub fn is_processor(&self) -> bool {
         self.0.processor
+    }
+
+    /// Why it is the processor, where nobody asked for that: no GPU was found, or none that is right.
+    pub fn why(&self) -> Option<&str> {
+        self.0.why.as_deref()
     }
 
     /// The way sums over lanes are made on this device.
@@ -363,6 +400,11 @@ impl Gpu {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn allocated_bytes(&self) -> Option<u64> {
         Some(self.0.device.generate_allocator_report()?.total_allocated_bytes)
+    }
+
+    /// Bytes that can still be had, where that is known: on the processor, of the system's memory.
+    pub(crate) fn available_bytes(&self) -> Option<u64> {
+        if self.is_processor() { available() } else { None }
     }
 
     /// A storage buffer of `bytes` bytes (rounded up to 16), zero at first.
@@ -424,6 +466,17 @@ impl Gpu {
             Err(_) => Err(Error::Gpu { detail: "the error handler failed".into() }),
         }
     }
+}
+
+/// Bytes of the system's memory that can be had, where it says so and the processor computes.
+#[cfg(feature = "cpu")]
+fn available() -> Option<u64> {
+    crate::cpu::available()
+}
+
+#[cfg(not(feature = "cpu"))]
+fn available() -> Option<u64> {
+    None
 }
 
 /// Whether a device is the processor's.

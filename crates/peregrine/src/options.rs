@@ -68,9 +68,9 @@ pub struct LoadOptions {
 #[cfg_attr(test, derive(ts_rs::TS), ts(rename = "GpuPreferences", optional_fields))]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct GpuOptions {
-    /// What computes: gpu, also one in software; cpu; or auto, a GPU if there is one and the processor otherwise.
+    /// What computes: auto (default), a GPU if there is one and the processor otherwise; gpu, also one in software; or cpu.
     #[cfg_attr(test, ts(skip))]
-    #[cfg_attr(feature = "clap", arg(long, value_name = "KIND", default_value = "gpu", hide_default_value = true))]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "KIND", default_value = "auto", hide_default_value = true))]
     pub device: DeviceKind,
     /// Part of the name of the GPU adapter to use (`peregrine info` lists them).
     #[serde(skip)]

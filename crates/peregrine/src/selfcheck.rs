@@ -19,7 +19,7 @@ use self::stages::Stages;
 use self::variants::variants;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::gpu::{Access, Gpu, GpuOptions, Instant, Reading};
+use crate::gpu::{Access, DeviceKind, Gpu, GpuOptions, Instant, Reading};
 use crate::inspect::{Comparison, TOLERANCE_F16, spread_ids};
 use crate::kernels::{KERNELS, source_formats};
 use crate::model::{LoadOptions, Progress};
@@ -126,7 +126,7 @@ impl Loading<'_> {
         for way in ways {
             let gpu = match opened.take() {
                 Some(gpu) => gpu,
-                None => match Gpu::open(self.access, &way).await {
+                None => match self.open(&way, &tried.verdicts).await {
                     Ok(gpu) => gpu,
                     // It lacks what this way needs, or falls over it at once.
                     Err(Error::NoGpu { .. }) => continue,
@@ -161,6 +161,18 @@ impl Loading<'_> {
             }
         }
         Ok(tried)
+    }
+
+    /// The device for the next way. The processor says why it is left.
+    async fn open(&self, way: &GpuOptions, verdicts: &[Verdict]) -> Result<Gpu> {
+        if way.device != DeviceKind::Cpu {
+            return Gpu::open(self.access, way).await;
+        }
+        let is_wrong = verdicts.iter().any(|verdict| verdict.is_wrong);
+        let why = if is_wrong { "the GPU computes wrong results" } else { "the GPU cannot run the model" };
+        let first = verdicts.iter().find(|verdict| verdict.is_wrong == is_wrong);
+        let detail = first.and_then(|verdict| verdict.failed.as_deref()).map(|failed| format!(": {failed}"));
+        Gpu::processor(way, Some(format!("{why}{}", detail.unwrap_or_default())))
     }
 
     /// Loads the model and, where its outcome is `unknown`, looks at it. What that reads of the checkpoint is kept while it is loaded:

@@ -26,7 +26,7 @@ function typeField(tensor: string): number {
 async function expectProcessor(page: Page): Promise<void> {
   await expect(page.locator("#chip-device")).toContainText("CPU");
   await page.locator("#model-chip").click();
-  await expect(page.getByRole("dialog")).toContainText("the processor computes");
+  await expect(page.getByRole("dialog")).toContainText("answers come from the processor, about");
   await page.keyboard.press("Escape");
   await beGreedy(page);
   const capital = golden("capital");

@@ -272,7 +272,7 @@ test("many requests stay within the memory that was allowed: every buffer is cou
         channel.postMessage(what);
       });
     const model = await (await fetch("/model.gguf")).blob();
-    const engine = await peregrine.createEngine({ model, memoryBudget: 26e6, contextLength: 256 });
+    const engine = await peregrine.createEngine({ model, device: "gpu", memoryBudget: 26e6, contextLength: 256 });
     const loaded = await look("reset");
     // Each begins in its own way, and the place that it leaves is kept.
     for (let i = 0; i < 10; i++) {

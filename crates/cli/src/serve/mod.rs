@@ -43,7 +43,7 @@ use self::hosts::Hosts;
 use self::http::{Server, router};
 use self::metrics::Metrics;
 use self::queue::Queue;
-use self::worker::{FIRST_WAIT, Loads, Worker};
+use self::worker::{FIRST_WAIT, Loads, MOST_LOSSES, Worker};
 use crate::common::ConversationArgs;
 use crate::failure::{Failure, Outcome};
 use crate::signals;
@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> Outcome {
     }
     let mut loads =
         Loading { args, checkpoint: args.conversation.gpu.open(&args.model)?, grammars: None, adapters: Vec::new() };
-    let engine = loads.engine()?;
+    let engine = loads.engine(0)?;
     loads.adapters = args.conversation.gpu.lora.offered(&engine);
     let session = loads.session(&engine)?;
     let context_length = engine.model().context_length();
@@ -131,6 +131,7 @@ pub fn run(args: &Args) -> Outcome {
         engine: Some(engine),
         session: Some(session),
         wait: FIRST_WAIT,
+        losses: 0,
     };
     // No timer is made and no connection taken before `block_on`. Two threads read what is asked: it takes memory.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -190,9 +191,13 @@ struct Loading<'a> {
 }
 
 impl Loads for Loading<'_> {
-    fn engine(&self) -> Outcome<Rc<Engine>> {
+    fn engine(&self, losses: u32) -> Outcome<Rc<Engine>> {
         let conversation = &self.args.conversation;
-        let engine = conversation.gpu.load(&self.checkpoint, &conversation.options())?;
+        let (gpu, options) = (&conversation.gpu, conversation.options());
+        let engine = match losses < MOST_LOSSES {
+            true => gpu.load(&self.checkpoint, &options)?,
+            false => gpu.load_without_gpu(&self.checkpoint, &options)?,
+        };
         // Each answers when it is asked for.
         block_on(engine.use_adapters(&[]))?;
         Ok(engine)

@@ -25,9 +25,13 @@ use crate::terminal::note;
 pub const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// GPUs that are lost one after the other, with no answer between them, before the processor is asked instead.
+pub const MOST_LOSSES: u32 = 2;
+
 /// What makes engines and sessions: at the start, and again when the GPU was lost.
 pub trait Loads {
-    fn engine(&self) -> Outcome<Rc<Engine>>;
+    /// `losses`: of so many GPUs in a row none has answered before it was lost. From [`MOST_LOSSES`] on the processor may be asked.
+    fn engine(&self, losses: u32) -> Outcome<Rc<Engine>>;
     fn session(&self, engine: &Rc<Engine>) -> peregrine::Result<Session>;
     /// The adapters that requests may ask for.
     fn adapters(&self) -> Vec<Offered> {
@@ -51,6 +55,8 @@ pub struct Worker<L> {
     pub session: Option<Session>,
     /// Before the next try to have both again.
     pub wait: Duration,
+    /// Engines lost since the last answer.
+    pub losses: u32,
 }
 
 impl<L: Loads> Worker<L> {
@@ -80,6 +86,7 @@ impl<L: Loads> Worker<L> {
         match answered {
             Ok(Ok((done, last))) => {
                 self.metrics.answered(&done);
+                self.losses = 0;
                 running.done(!done.is_cancelled());
                 match last {
                     Some(last) => {
@@ -152,7 +159,7 @@ impl<L: Loads> Worker<L> {
         };
         let engine = match self.engine.take() {
             Some(engine) => engine,
-            None => self.loads.engine().map_err(lost)?,
+            None => self.loads.engine(self.losses).map_err(lost)?,
         };
         let session = self.loads.session(self.engine.insert(engine));
         session.map_err(|error| ApiError::of(&error, "messages"))
@@ -166,7 +173,7 @@ impl<L: Loads> Worker<L> {
                     note("the GPU was lost; the model is loaded again");
                 }
                 self.session = None;
-                self.engine = None;
+                self.losses += u32::from(self.engine.take().is_some());
             }
             // What it has read may be wrong.
             Code::Gpu | Code::OutOfMemory | Code::Internal => self.session = None,

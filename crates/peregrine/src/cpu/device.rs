@@ -12,6 +12,7 @@ use wgpu::custom as wg;
 
 use self::commands::{Commands, Encoder};
 use self::faults::Faults;
+#[cfg(target_arch = "wasm32")]
 pub(super) use self::unused::never;
 use super::kernels::{Constants, Program, program};
 use super::memory::Buffer;

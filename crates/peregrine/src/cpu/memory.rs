@@ -7,6 +7,9 @@ use bytemuck::Pod;
 /// Bytes from which wide loads do not straddle two lines of the cache.
 const LINE: usize = 64;
 
+/// Bytes from which it is asked whether a buffer can be filled: what is smaller is no matter.
+const LARGE: u64 = 16 << 20;
+
 /// The bytes of a buffer, from a whole line of the cache on.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -57,6 +60,9 @@ pub struct Buffer(Arc<RwLock<Memory>>);
 impl Buffer {
     /// Of so many zero bytes; `None` where there is no room.
     pub fn new(bytes: u64) -> Option<Self> {
+        if bytes >= LARGE && super::available().is_some_and(|available| available < bytes) {
+            return None;
+        }
         Some(Self(Arc::new(RwLock::new(Memory::zeros(usize::try_from(bytes).ok()?)?))))
     }
 

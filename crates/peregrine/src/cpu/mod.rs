@@ -2,12 +2,14 @@
 //!
 //! The runtime is the same as on a GPU: the page of the model, plans, states, snapshots, sampling. [`open`] gives an ordinary
 //! [`wgpu::Device`] and its queue, whose buffers lie in host memory ([`memory`]), whose shader modules are the names of kernels, and whose
-//! pipelines are the functions of [`kernels`] with their override constants bound. Work is done when it is submitted, by all cores.
-//! Weights stay in the strips that GPUs have, and activations and sums are f32, so results are as a GPU's.
+//! pipelines are the functions of [`kernels`] with their override constants bound. Work is done when it is submitted: natively by all
+//! cores, in a browser by the thread that submits it, with WebAssembly's SIMD128. Weights stay in the strips that GPUs have, and
+//! activations and sums are f32, so results are as a GPU's.
 
 #![allow(clippy::extra_unused_type_parameters, reason = "bodies for all instructions have the same parameters")]
 #![allow(clippy::needless_range_loop, reason = "loops over lanes of several vectors")]
 
+mod available;
 mod device;
 mod kernels;
 mod memory;
@@ -16,6 +18,7 @@ mod simd;
 
 use std::sync::Arc;
 
+pub(crate) use available::available;
 pub(crate) use device::Processor;
 
 /// The largest binding: as large as a GPU's may be; in wasm32 no object has 2 GiB.

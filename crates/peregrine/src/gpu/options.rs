@@ -17,8 +17,8 @@ impl GpuOptions {
         self.adapter.is_some() || self.baseline || self.cooperative || self.reduction.is_some() || self.shapes.is_some()
     }
 
-    /// Whether the processor will do: nothing here is about a GPU, and this build has kernels for it.
-    pub(crate) fn takes_processor(&self) -> bool {
+    /// Whether the processor will do where no GPU does: nothing here names one, and this build has kernels for the processor.
+    pub fn takes_processor(&self) -> bool {
         self.device == DeviceKind::Auto && !self.is_about_gpus() && cfg!(feature = "cpu")
     }
 }
@@ -28,12 +28,12 @@ impl GpuOptions {
 #[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
     /// An adapter of WebGPU, also one in software: that of the options, or the fastest.
-    #[default]
     Gpu,
     /// The processor, by kernels of its own.
     Cpu,
     /// A GPU, where there is one that computes itself; the processor otherwise, which is faster than any adapter in software. Whoever
     /// says which adapter, or how to drive it, gets that or an error.
+    #[default]
     Auto,
 }
 

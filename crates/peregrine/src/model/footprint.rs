@@ -293,6 +293,25 @@ fn weight_bytes(checkpoint: &Checkpoint, device: Device) -> Result<u64> {
     Ok(bytes)
 }
 
+impl Footprint {
+    /// Whether the model and the beginning of a conversation fit into so many bytes, if it is known how many there are. Keys and values
+    /// come as they are needed.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where they do not.
+    pub(super) fn expect_room(&self, name: &str, available: Option<u64>) -> Result<()> {
+        let needed = self.weights + self.scratch + self.states;
+        match available.filter(|available| needed > *available) {
+            None => Ok(()),
+            Some(available) => Err(Error::OutOfMemory {
+                what: format!("{name} on the processor (the same model in a smaller format may fit)"),
+                bytes: Some(needed),
+                limit: Some(available),
+            }),
+        }
+    }
+}
+
 impl Error {
     /// An allocation that the device refused, said with what was being made.
     pub(super) fn while_loading(self, footprint: &Footprint) -> Self {

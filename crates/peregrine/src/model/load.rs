@@ -23,7 +23,8 @@ impl Model {
     /// Streams a checkpoint to the GPU and makes the pipelines.
     ///
     /// # Errors
-    /// [`Error::DoesNotFit`] for more than the options' budget; what the checkpoint or the device say; nothing stays allocated.
+    /// [`Error::DoesNotFit`] for more than the options' budget; [`Error::OutOfMemory`] on the processor for more than the machine has
+    /// left, before a weight is read; what the checkpoint or the device say; nothing stays allocated.
     pub async fn load(
         gpu: &Gpu,
         checkpoint: &Checkpoint,
@@ -43,6 +44,7 @@ impl Model {
         // Said before gigabytes are on their way.
         let target = Target::of(gpu, options.kv);
         let footprint = Footprint::fit(checkpoint, options, Device::at(gpu, &target))?;
+        footprint.expect_room(&checkpoint.name, gpu.available_bytes())?;
         let loaded = Self::upload(gpu, checkpoint, options, target, &footprint, progress).await;
         loaded.map_err(|error| error.while_loading(&footprint))
     }

@@ -7,7 +7,8 @@
 //!
 //! Penalties, biases and log-probabilities look at every logit with what the answer has so far: such answers are drawn on the
 //! host, which reads the logits of every token back; so are all at a temperature where the CPU computes, to which a read-back
-//! costs nothing. Both draw the same tokens.
+//! costs nothing. Both draw the same tokens. On the processor all are: a step that is queued there is done before anything else,
+//! and whoever waits for a token would wait for the step after it, too.
 
 use super::constrained::Constrained;
 use super::{GenerateOptions, Session, rope_table};
@@ -120,6 +121,7 @@ impl Session {
         let ignores = options.ignore_end && options.grammar.is_none();
         let ends: &[u32] = if ignores { &[] } else { tokenizer.end_tokens() };
         let vocab_size = self.engine.config().vocab_size;
+        let gpu_may = gpu_may && !self.engine.model.gpu().is_processor();
         let on_gpu = gpu_may && options.sampling.is_plain() && options.logprobs.is_none() && ends.len() <= MAX_ENDS;
         let by = match options.sampling.is_greedy() {
             true if on_gpu => plan::Draw::Likeliest,

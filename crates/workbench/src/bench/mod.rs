@@ -118,6 +118,7 @@ pub async fn speed(session: &mut Session, checkpoint: &Checkpoint, options: &Ben
     let (weights, scratch) = (model.bytes() - model.scratch_bytes(), model.scratch_bytes());
     Ok(json!({
         "adapter": engine.gpu_name(),
+        "device": model.gpu().kind().name(),
         "software": model.gpu().is_software(),
         "weight_bytes": model.weight_bytes(),
         "kv": model.kv().kv().name(),

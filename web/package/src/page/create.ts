@@ -150,7 +150,8 @@ async function load(options: EngineOptions, course: Course, noSoftware: boolean,
   };
   if (options.quantizeTo !== undefined) load.quantizeTo = options.quantizeTo;
   if (noSoftware) load.noSoftware = true;
-  if (options.device !== undefined) load.device = options.device;
+  // Tabs that say what they get anyway share a model with those that do not.
+  if (options.device !== undefined && options.device !== "auto") load.device = options.device;
   const wasm = wasmOf(options.wasmUrl);
   if (wasm !== undefined) load.wasm = wasm;
   const grammarWasm = wasmOf(options.grammarUrl, "grammarUrl");

@@ -1,6 +1,6 @@
-//! Faults and losses, with the embedded model on whatever adapter there is.
+//! Faults and losses, with the embedded model on what a user gets.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::serve::job::tests::job;
 struct Tiny(Cell<u32>);
 
 impl Loads for Tiny {
-    fn engine(&self) -> Outcome<Rc<Engine>> {
+    fn engine(&self, _losses: u32) -> Outcome<Rc<Engine>> {
         if self.0.replace(self.0.get() + 1) == 1 {
             return Err(Failure::run("no usable GPU"));
         }
@@ -36,7 +36,7 @@ impl Loads for Tiny {
 /// The GPU was lost.
 fn worker(wait: Duration) -> Worker<Tiny> {
     let loads = Tiny(Cell::new(0));
-    let session = loads.session(&loads.engine().unwrap()).unwrap();
+    let session = loads.session(&loads.engine(0).unwrap()).unwrap();
     let metrics = Arc::new(Metrics::default());
     let mut worker = Worker {
         loads,
@@ -46,6 +46,7 @@ fn worker(wait: Duration) -> Worker<Tiny> {
         engine: Some(session.engine().clone()),
         session: Some(session),
         wait,
+        losses: 0,
     };
     worker.recover(Code::DeviceLost);
     assert!(worker.engine.is_none() && !worker.healthy.load(Ordering::Relaxed));
@@ -101,8 +102,8 @@ fn after_a_fault_the_engine_stays_and_its_session_does_not() {
     struct Faulty(Tiny, Cell<bool>);
 
     impl Loads for Faulty {
-        fn engine(&self) -> Outcome<Rc<Engine>> {
-            self.0.engine()
+        fn engine(&self, losses: u32) -> Outcome<Rc<Engine>> {
+            self.0.engine(losses)
         }
 
         fn session(&self, engine: &Rc<Engine>) -> peregrine::Result<Session> {
@@ -112,7 +113,7 @@ fn after_a_fault_the_engine_stays_and_its_session_does_not() {
     }
 
     let loads = Faulty(Tiny(Cell::new(0)), Cell::new(false));
-    let (engine, metrics) = (loads.engine().unwrap(), Arc::new(Metrics::default()));
+    let (engine, metrics) = (loads.engine(0).unwrap(), Arc::new(Metrics::default()));
     let queue = Arc::new(Queue::new(1, metrics.clone()));
     let mut worker = Worker {
         loads,
@@ -122,6 +123,7 @@ fn after_a_fault_the_engine_stays_and_its_session_does_not() {
         engine: Some(engine.clone()),
         session: None,
         wait: Duration::MAX,
+        losses: 0,
     };
     let mut answer = || {
         let mut heard = ask(&queue);
@@ -134,4 +136,54 @@ fn after_a_fault_the_engine_stays_and_its_session_does_not() {
     assert_eq!((queue.counts(), metrics.answers("failed"), metrics.answers("length")), ((0, 0), 1, 1));
     assert!(worker.engine.is_some_and(|same| Rc::ptr_eq(&same, &engine)));
     assert_eq!(worker.loads.0.0.get(), 1);
+}
+
+/// A GPU that is lost in every answer is asked no more; one answer, and it would be trusted again.
+#[test]
+fn gpus_that_are_lost_again_and_again_are_given_up() {
+    /// Whose devices go while they answer, but for those that are made after losses enough.
+    struct Fragile(Tiny, RefCell<Vec<u32>>);
+
+    impl Loads for Fragile {
+        fn engine(&self, losses: u32) -> Outcome<Rc<Engine>> {
+            self.1.borrow_mut().push(losses);
+            self.0.0.set(0);
+            self.0.engine(losses)
+        }
+
+        fn session(&self, engine: &Rc<Engine>) -> peregrine::Result<Session> {
+            match self.1.borrow().last() {
+                Some(losses) if *losses < MOST_LOSSES => {
+                    Err(peregrine::Error::DeviceLost { detail: "for a test".into() })
+                }
+                _ => self.0.session(engine),
+            }
+        }
+    }
+
+    let loads = Fragile(Tiny(Cell::new(0)), RefCell::default());
+    let metrics = Arc::new(Metrics::default());
+    let queue = Arc::new(Queue::new(1, metrics.clone()));
+    let mut worker = Worker {
+        engine: Some(loads.engine(0).unwrap()),
+        loads,
+        queue: queue.clone(),
+        metrics,
+        healthy: Arc::new(AtomicBool::new(true)),
+        session: None,
+        wait: Duration::MAX,
+        losses: 0,
+    };
+    let mut answer = || {
+        let mut heard = ask(&queue);
+        let Next::Job(job, running) = queue.next(Some(Duration::ZERO)) else { panic!("somebody has asked") };
+        worker.serve(&job, running);
+        heard.try_recv()
+    };
+    for _ in 0..MOST_LOSSES {
+        assert!(matches!(answer(), Ok(Told::Failed(error)) if error.code == Code::DeviceLost));
+    }
+    assert!(matches!(answer(), Ok(Told::Whole(_))));
+    assert_eq!(worker.losses, 0);
+    assert_eq!(*worker.loads.1.borrow(), [0, 1, MOST_LOSSES]);
 }

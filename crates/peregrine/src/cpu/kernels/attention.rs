@@ -1,6 +1,9 @@
 //! Attention heads over the pages of keys and values, a page at a time: what is kept becomes f32 once for all heads and tokens that read
 //! it.
 
+#[cfg(test)]
+mod tests;
+
 use crate::cpu::pool::prelude::*;
 
 use super::elements::product;
@@ -218,6 +221,33 @@ struct Read<'a> {
 }
 
 impl Read<'_> {
+    /// All heads of all tokens, over a context in so many pieces.
+    fn all(&self, s: Sizes, pieces: usize, mixed: &mut [f32]) {
+        let (tokens, kv_heads) = (self.now.tokens as usize, s.heads / s.per_kv);
+        let blocks = tokens.div_ceil(TOKENS);
+        let tasks: Vec<(usize, usize, usize)> = (0..blocks)
+            .flat_map(|block| (0..kv_heads).flat_map(move |head| (0..pieces).map(move |piece| (block, head, piece))))
+            .collect();
+        let seen: Vec<Vec<Seen>> = tasks
+            .into_par_iter()
+            .map(|(block, head, piece)| {
+                let tokens = block * TOKENS..((block + 1) * TOKENS).min(tokens);
+                let pages = (self.now.position as usize + tokens.end).div_ceil(PAGE);
+                let pages = pages * piece / pieces..pages * (piece + 1) / pieces;
+                self.over(s, head, tokens, pages)
+            })
+            .collect();
+        for (i, together) in seen.chunks_exact(pieces).enumerate() {
+            let (block, kv_head) = (i / kv_heads, i % kv_heads);
+            for at in 0..together[0].len() {
+                let (t, head) = (block * TOKENS + at / s.per_kv, kv_head * s.per_kv + at % s.per_kv);
+                let to = t * s.mixed + head * s.head_dim;
+                let own: Vec<&Seen> = together.iter().map(|piece| &piece[at]).collect();
+                Seen::merge(&own, &mut mixed[to..to + s.head_dim]);
+            }
+        }
+    }
+
     /// Heads that share keys and values, for some tokens, over some pages: \[token\]\[head\].
     fn over(
         &self,
@@ -263,33 +293,11 @@ pub fn attention(c: &Constants, kv: KvType) -> Made {
     let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [now, ready, pages, mixed, kv] = slots else { return };
         let read = Read { now: now.one(), ready: ready.of(), pages: pages.of(), kv: kv.of() };
+        // In pieces where there are more threads than heads and tokens.
         let (tokens, kv_heads) = (read.now.tokens as usize, sizes.heads / sizes.per_kv);
-        let blocks = tokens.div_ceil(TOKENS);
-        // A context in pieces where there are more threads than heads and tokens.
         let length = read.now.position as usize + tokens;
-        let pieces = (pool::threads() / (blocks * kv_heads)).clamp(1, length.div_ceil(PAGE));
-        let tasks: Vec<(usize, usize, usize)> = (0..blocks)
-            .flat_map(|block| (0..kv_heads).flat_map(move |head| (0..pieces).map(move |piece| (block, head, piece))))
-            .collect();
-        let seen: Vec<Vec<Seen>> = tasks
-            .into_par_iter()
-            .map(|(block, head, piece)| {
-                let tokens = block * TOKENS..((block + 1) * TOKENS).min(tokens);
-                let pages = (read.now.position as usize + tokens.end).div_ceil(PAGE);
-                let pages = pages * piece / pieces..pages * (piece + 1) / pieces;
-                read.over(sizes, head, tokens, pages)
-            })
-            .collect();
-        let mixed = mixed.written::<f32>();
-        for (i, together) in seen.chunks_exact(pieces).enumerate() {
-            let (block, kv_head) = (i / kv_heads, i % kv_heads);
-            for at in 0..together[0].len() {
-                let (t, head) = (block * TOKENS + at / sizes.per_kv, kv_head * sizes.per_kv + at % sizes.per_kv);
-                let to = t * sizes.mixed + head * sizes.head_dim;
-                let own: Vec<&Seen> = together.iter().map(|piece| &piece[at]).collect();
-                Seen::merge(&own, &mut mixed[to..to + sizes.head_dim]);
-            }
-        }
+        let pieces = pool::threads() / (tokens.div_ceil(TOKENS) * kv_heads);
+        read.all(sizes, pieces.clamp(1, length.div_ceil(PAGE)), mixed.written());
     };
     Ok((Attention::signature(), Box::new(run)))
 }

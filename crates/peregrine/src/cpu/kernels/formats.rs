@@ -110,7 +110,7 @@ fn words<const N: usize>(group: &[u32], first: usize) -> &[u32; N] {
 /// A strip's nibbles.
 #[inline(always)]
 fn nibbles<I: Isa>(group: &[u32], j: usize) -> I::Codes {
-    I::unsigned(I::nibbles(words(group, 4 * j)))
+    I::of_nibbles(words(group, 4 * j))
 }
 
 /// Two halves as a word.
@@ -124,7 +124,7 @@ const STEPS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38
 
 #[inline(always)]
 fn steps<I: Isa>(group: &[u32], j: usize) -> I::Codes {
-    I::signed(I::looked_up(&STEPS, I::nibbles(words(group, 4 * j))))
+    I::of_table(&STEPS, words(group, 4 * j))
 }
 
 /// Calls `$call::<BLOCKS>($args)` for the format with this number in GGUF.

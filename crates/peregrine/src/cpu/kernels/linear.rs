@@ -125,7 +125,7 @@ impl<'a> Product<'a> {
     /// Rows that a thread takes at a time: enough pieces that all threads end together, none of them small.
     fn share(&self, least: usize, most: usize) -> usize {
         let rows = self.matrix.rows as usize;
-        (rows / (6 * pool::threads())).clamp(least, most).next_multiple_of(4)
+        (rows / (6 * pool::threads())).clamp(least, most).next_multiple_of(many::ROWS)
     }
 
     /// One token.
@@ -159,7 +159,7 @@ impl<'a> Product<'a> {
     /// Many tokens: first the tiles, each in memory of its own, then the rows of the output.
     fn many(&self, y: &mut [f32]) {
         let first = self.matrix.first_row as usize;
-        let (rows, share) = (self.matrix.rows as usize, self.share(16, 64));
+        let (rows, share) = (self.matrix.rows as usize, self.share(12, 60));
         let tiles: Vec<Vec<f32>> = (0..rows.div_ceil(share))
             .into_par_iter()
             .map(|i| {

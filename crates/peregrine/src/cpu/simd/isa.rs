@@ -42,6 +42,26 @@ pub trait Isa {
     fn uppers(words: &[u32; 16]) -> Self::Codes;
     /// Singles.
     fn singles(words: &[u32; 32]) -> Self::Codes;
+    /// The nibbles of four words.
+    #[inline(always)]
+    fn of_nibbles(words: &[u32; 4]) -> Self::Codes {
+        Self::unsigned(Self::nibbles(words))
+    }
+    /// Entries of a table, by the nibbles of four words.
+    #[inline(always)]
+    fn of_table(table: &[i8; 16], words: &[u32; 4]) -> Self::Codes {
+        Self::signed(Self::looked_up(table, Self::nibbles(words)))
+    }
+    /// The pairs of bits of two words.
+    #[inline(always)]
+    fn of_pairs(words: &[u32; 2]) -> Self::Codes {
+        Self::unsigned(Self::pairs(words))
+    }
+    /// Nibbles, and pairs of bits above them.
+    #[inline(always)]
+    fn of_sixes(low: &[u32; 4], high: &[u32; 2]) -> Self::Codes {
+        Self::unsigned(Self::joined(Self::nibbles(low), Self::pairs(high)))
+    }
     /// `by` added to value v where bit v of `bits` is set.
     fn raised(codes: Self::Codes, bits: u32, by: f32) -> Self::Codes;
 
@@ -73,6 +93,11 @@ pub trait Wide<const L: usize> {
     fn mul(a: Self::V, b: Self::V) -> Self::V;
     /// The sum of the lanes.
     fn sum(v: Self::V) -> f32;
+    /// The same of four.
+    #[inline(always)]
+    fn sums(v: [Self::V; 4]) -> [f32; 4] {
+        v.map(Self::sum)
+    }
 }
 
 /// Plain code, which compilers make as wide as they can.

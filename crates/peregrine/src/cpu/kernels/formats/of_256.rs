@@ -26,7 +26,7 @@ impl Blocks for Q2K {
 
     #[inline(always)]
     fn codes<I: Isa>(group: &[u32], _: &[u16], j: usize) -> I::Codes {
-        I::unsigned(I::pairs(words(group, 2 * j)))
+        I::of_pairs(words(group, 2 * j))
     }
 }
 
@@ -57,7 +57,7 @@ impl Blocks for Q3K {
 
     #[inline(always)]
     fn codes<I: Isa>(group: &[u32], _: &[u16], j: usize) -> I::Codes {
-        I::raised(I::unsigned(I::pairs(words(group, 3 * j))), group[3 * j + 2], 4.0)
+        I::raised(I::of_pairs(words(group, 3 * j)), group[3 * j + 2], 4.0)
     }
 }
 
@@ -148,7 +148,7 @@ impl Blocks for Q6K {
         // Two strips are twelve words: nibbles of the one and of the other, then pairs of each.
         let two = 12 * (j / 2);
         let (low, high) = (words(group, two + 4 * (j % 2)), words(group, two + 8 + 2 * (j % 2)));
-        I::unsigned(I::joined(I::nibbles(low), I::pairs(high)))
+        I::of_sixes(low, high)
     }
 }
 

@@ -5,11 +5,12 @@ use super::Rows;
 use crate::cpu::kernels::formats::{Blocks, GROUP, Row, STRIP, by_format};
 use crate::cpu::simd::{Isa, Wide, fma, wide};
 
-/// Rows of a panel, and tokens of a tile.
-const ROWS: usize = 4;
+/// Panels have 6 rows or 3: whole ones of either.
+pub const ROWS: usize = 6;
+/// Tokens of a tile.
 const TOKENS: usize = 4;
-/// Strips of a panel: whole groups.
-const STRIPS: usize = 32;
+/// Strips of a panel: whole groups. With its inputs it is half of the nearest cache.
+const STRIPS: usize = 16;
 
 /// Adds `scale W x` of `to.len() / tokens` rows: \[rows, tokens\].
 pub fn add(rows: Rows<'_>, x: &[f32], stride: usize, tokens: usize, to: &mut [f32]) {
@@ -28,18 +29,34 @@ pub(super) fn products_body<B: Blocks, I: Isa + Wide<L>, const L: usize, const F
     tokens: usize,
     to: &mut [f32],
 ) {
-    let mut panel = vec![0.0f32; ROWS * STRIPS * STRIP];
+    // The sums of a tile, and what they are made of, have as many registers as the instructions know.
+    match L {
+        16 => panels::<B, I, L, FMA, ROWS>(rows, x, stride, tokens, to),
+        _ => panels::<B, I, L, FMA, { ROWS / 2 }>(rows, x, stride, tokens, to),
+    }
+}
+
+/// With so many rows in a panel.
+#[inline(always)]
+fn panels<B: Blocks, I: Isa + Wide<L>, const L: usize, const FMA: bool, const R: usize>(
+    rows: Rows<'_>,
+    x: &[f32],
+    stride: usize,
+    tokens: usize,
+    to: &mut [f32],
+) {
+    let mut panel = vec![0.0f32; R * STRIPS * STRIP];
     let all = to.len() / tokens;
     for strip in (0..rows.strips).step_by(STRIPS) {
         let strips = STRIPS.min(rows.strips - strip);
         let width = strips * STRIP;
-        for first in (0..all).step_by(ROWS) {
-            let count = ROWS.min(all - first);
+        for first in (0..all).step_by(R) {
+            let count = R.min(all - first);
             for r in 0..count {
                 decode::<B, I>(rows, first + r, strip, &mut panel[r * width..(r + 1) * width]);
             }
             // Rows that are missing are copies, and dropped.
-            for r in count..ROWS {
+            for r in count..R {
                 panel.copy_within(0..width, r * width);
             }
             let to = &mut to[first * tokens..(first + count) * tokens];
@@ -48,7 +65,7 @@ pub(super) fn products_body<B: Blocks, I: Isa + Wide<L>, const L: usize, const F
                     let at = (token + k).min(tokens - 1) * stride + rows.x + strip * STRIP;
                     &x[at..at + width]
                 };
-                let sums = tile::<I, L>(&panel[..ROWS * width], [near(0), near(1), near(2), near(3)], width);
+                let sums = tile::<I, L, R>(&panel[..R * width], [near(0), near(1), near(2), near(3)], width);
                 for (r, to) in to.chunks_exact_mut(tokens).enumerate() {
                     for k in 0..TOKENS.min(tokens - token) {
                         to[token + k] = fma::<FMA>(rows.scale, sums[r][k], to[token + k]);
@@ -75,19 +92,23 @@ fn decode<B: Blocks, I: Isa>(rows: Rows<'_>, row: usize, strip: usize, to: &mut 
 
 /// The products of the panel's rows with four tokens.
 #[inline(always)]
-fn tile<I: Wide<L>, const L: usize>(panel: &[f32], x: [&[f32]; TOKENS], width: usize) -> [[f32; TOKENS]; ROWS] {
-    let mut sums = [[I::splat(0.0); TOKENS]; ROWS];
+fn tile<I: Wide<L>, const L: usize, const R: usize>(
+    panel: &[f32],
+    x: [&[f32]; TOKENS],
+    width: usize,
+) -> [[f32; TOKENS]; R] {
+    let mut sums = [[I::splat(0.0); TOKENS]; R];
     let n = width / L;
-    let w: [&[[f32; L]]; ROWS] = std::array::from_fn(|r| &panel[r * width..].as_chunks().0[..n]);
+    let w: [&[[f32; L]]; R] = std::array::from_fn(|r| &panel[r * width..].as_chunks().0[..n]);
     let x: [&[[f32; L]]; TOKENS] = std::array::from_fn(|k| &x[k].as_chunks().0[..n]);
     for at in 0..n {
         let inputs = x.map(|x| I::load(&x[at]));
-        for r in 0..ROWS {
+        for r in 0..R {
             let weights = I::load(&w[r][at]);
             for k in 0..TOKENS {
                 sums[r][k] = I::fma(weights, inputs[k], sums[r][k]);
             }
         }
     }
-    sums.map(|tokens| tokens.map(I::sum))
+    sums.map(I::sums)
 }

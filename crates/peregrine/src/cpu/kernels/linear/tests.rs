@@ -22,9 +22,9 @@ fn noise(state: &mut u64) -> f32 {
     (*state >> 40) as f32 / (1 << 23) as f32 - 1.0
 }
 
-/// Nine strips of small blocks, so that the last group is a short one; two large blocks.
+/// A panel and more: of small blocks so many strips that the last group is a short one.
 fn made(spec: &FormatSpec) -> Made {
-    let cols = if spec.block == 256 { 512 } else { 9 * STRIP };
+    let cols = if spec.block == 256 { 5 * 256 } else { 41 * STRIP };
     let (words, halves) = (spec.row_words(cols), spec.row_halves(cols));
     let mut made = Made { words: Vec::new(), halves: Vec::new(), weights: Vec::new(), strips: cols / STRIP };
     let mut state = u64::from(spec.gguf_id) + 1;
@@ -44,7 +44,7 @@ fn made(spec: &FormatSpec) -> Made {
 }
 
 fn close(found: f32, expected: f64, what: &str) {
-    assert!((f64::from(found) - expected).abs() < 2e-5, "{what}: {found}, expected {expected}");
+    assert!((f64::from(found) - expected).abs() < 4e-5, "{what}: {found}, expected {expected}");
 }
 
 fn compare<B: Blocks, I: Isa + Wide<L>, const L: usize, const FMA: bool>(spec: &FormatSpec, made: &Made, name: &str) {

@@ -187,4 +187,18 @@ impl Wide<8> for Avx2 {
         unsafe { _mm256_storeu_ps(all.as_mut_ptr(), v) };
         crate::cpu::simd::sum::<8>(all)
     }
+
+    #[inline(always)]
+    fn sums([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+        let mut all = [0.0; 4];
+        unsafe {
+            // Two lanes of each, then all four in each half.
+            let ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let four = _mm256_add_ps(_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xee>(ab, cd));
+            let half = _mm_add_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps::<1>(four));
+            _mm_storeu_ps(all.as_mut_ptr(), half);
+        }
+        all
+    }
 }
