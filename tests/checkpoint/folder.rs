@@ -1,8 +1,9 @@
 //! Hugging Face folders: one file, shards, and what can be wrong with either.
 
 use std::path::Path;
+use std::rc::Rc;
 
-use peregrine::checkpoint::{Checkpoint, Container, TokenizerData};
+use peregrine::checkpoint::{Checkpoint, Container, MemorySource, Source, TokenizerData};
 use peregrine::{Error, Result};
 use pollster::block_on;
 use serde_json::{Value, json};
@@ -43,7 +44,7 @@ fn a_single_file_opens() {
     assert_eq!(config.ssm_multipliers, [0.35, 0.25, 0.45, 0.5, 0.15]);
     assert_eq!(checkpoint.chat_template.as_deref(), Some("{{ messages }}"));
     let a_log = &toy.tensors["model.layers.1.mamba.A_log"].1;
-    let a: Vec<f32> = a_log.iter().map(|a| -a.exp()).collect();
+    let a: Vec<f32> = a_log.iter().map(|a| -f64::from(*a).exp() as f32).collect();
     assert_eq!(block_on(checkpoint.mamba_a(1)).unwrap(), a);
     let TokenizerData::Json { bos, eos, pad, add_bos, .. } = &checkpoint.tokenizer else {
         panic!("not a tokenizer.json");
@@ -71,6 +72,45 @@ fn shards_open() {
     write_shards(&toy, folder.path());
     let checkpoint = block_on(Checkpoint::open(folder.path().to_str().unwrap())).unwrap();
     assert_all_read(&checkpoint, &toy);
+}
+
+/// The files of a folder in memory, as a browser has them: their names are paths.
+fn sources(folder: &Path, called: &str) -> Vec<Rc<dyn Source>> {
+    let mut sources: Vec<Rc<dyn Source>> = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{called}{}", entry.file_name().to_str().unwrap());
+        sources.push(Rc::new(MemorySource::new(name, std::fs::read(entry.path()).unwrap())));
+    }
+    sources
+}
+
+#[test]
+fn files_in_memory_open_as_a_folder_on_the_disk() {
+    let (folder, toy) = (TempDir::new().unwrap(), Toy::new());
+    write_shards(&toy, folder.path());
+    let on_disk = open(folder.path()).unwrap();
+    for (called, name) in [("", "model"), ("Toy-H1/", "Toy-H1"), ("models/Toy-H1/", "Toy-H1")] {
+        let mut files = sources(folder.path(), called);
+        // What training leaves in a folder of its own is another model.
+        let older = MemorySource::new(format!("{called}checkpoint-1/config.json"), &b"{}"[..]);
+        files.insert(0, Rc::new(older));
+        let checkpoint = block_on(Checkpoint::open_files(files)).unwrap();
+        assert_all_read(&checkpoint, &toy);
+        assert_eq!(checkpoint.name, name);
+        assert_eq!(checkpoint.config, on_disk.config);
+        assert_eq!(checkpoint.metadata, on_disk.metadata);
+        assert_eq!(checkpoint.chat_template, on_disk.chat_template);
+        assert_eq!(checkpoint.named_tokens, on_disk.named_tokens);
+        assert_eq!(format!("{:?}", checkpoint.tokenizer), format!("{:?}", on_disk.tokenizer));
+    }
+    for (missing, code) in [("config.json", "not-gguf"), ("tokenizer.json", "io"), ("b.safetensors", "io")] {
+        let mut files = sources(folder.path(), "Toy-H1/");
+        files.retain(|file| file.name() != format!("Toy-H1/{missing}"));
+        let error = block_on(Checkpoint::open_files(files)).map(|_| ()).expect_err("it opened");
+        assert_eq!(error.code(), code, "{missing}: {error}");
+        assert!(code == "not-gguf" || error.to_string().starts_with(&format!("Toy-H1/{missing}: ")), "{error}");
+    }
 }
 
 #[test]
@@ -101,6 +141,12 @@ fn shards_that_disagree_with_the_index_are_refused() {
     });
     assert_eq!(error.code(), "io");
     assert!(error.to_string().contains("c.safetensors"), "{error}");
+    // Of a layer that there is not: what one forgot to save stands in no file.
+    let error = changed(&|i| i["weight_map"]["model.layers.2.mamba.D"] = "b.safetensors".into());
+    assert!(
+        matches!(&error, Error::MissingTensor { name, tensor } if name.ends_with("b.safetensors") && tensor == "model.layers.2.mamba.D"),
+        "{error}"
+    );
     let error = changed(&|i| *i = json!({}));
     assert_eq!(error.code(), "missing-field");
 }

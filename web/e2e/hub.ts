@@ -28,6 +28,10 @@ export interface Behaviour {
   statedSize: number | undefined;
   /** Headers that other origins may read. */
   exposed: string;
+  /** Files of the repository `org/folder`, and of the address /folder/, by name; each has the ETag that its bytes have. */
+  folder: Map<string, Buffer>;
+  /** Whether a file that is not in the folder is answered with a page, as servers of apps do. */
+  pages: boolean;
 }
 
 /** The server, and what it has done. */
@@ -38,6 +42,8 @@ export interface ModelServer extends Behaviour {
   sent: number;
   /** Ranges of the requests for the file, in order. */
   requests: string[];
+  /** Bytes of each of the folder's files that were sent in answer to requests for a part. */
+  sentOf: Map<string, number>;
   server: Server;
 }
 
@@ -57,6 +63,9 @@ export async function serveModel(bytes: Buffer): Promise<ModelServer> {
     gzip: false,
     statedSize: undefined,
     exposed: "ETag, Content-Range, Content-Length",
+    folder: new Map(),
+    pages: false,
+    sentOf: new Map(),
     address: "",
     sent: 0,
     requests: [],
@@ -84,19 +93,35 @@ async function answer(state: ModelServer, request: IncomingMessage, response: Se
     response.writeHead(302, { Location: "/file.gguf?signed=1" }).end();
   } else if (pathname === "/file.gguf") {
     await sendFile(state, request, response);
+  } else if (pathname.startsWith("/api/models/org/folder/")) {
+    // Only large files have a checksum in the list; the commit is another one with every change.
+    const siblings = [...state.folder].map(([rfilename, { length: size }]) => ({ rfilename, size, blobId: id(state.folder.get(rfilename)!), ...(size > 1e6 && { lfs: { sha256: sha256(state.folder.get(rfilename)!) } }) }));
+    response.writeHead(200, { "Content-Type": "application/json" });
+    response.end(JSON.stringify({ sha: commitOf(state), siblings }));
+  } else if (pathname.startsWith(`/org/folder/resolve/${commitOf(state)}/`) || pathname.startsWith("/folder/")) {
+    await sendFile(state, request, response, pathname.split("/").at(-1));
   } else {
     response.writeHead(404).end();
   }
 }
 
-async function sendFile(state: ModelServer, request: IncomingMessage, response: ServerResponse): Promise<void> {
+const id = (bytes: Buffer) => sha256(bytes).slice(0, 40);
+const commitOf = ({ folder }: ModelServer) => id(Buffer.from([...folder.values()].map(id).join()));
+
+async function sendFile(state: ModelServer, request: IncomingMessage, response: ServerResponse, name?: string): Promise<void> {
+  const own = name === undefined ? undefined : state.folder.get(name);
+  if (name !== undefined && !own) {
+    if (state.pages) response.writeHead(200, { "Content-Type": "text/html; charset=utf-8" }).end("<!doctype html><title>app</title>");
+    else response.writeHead(404).end();
+    return;
+  }
   state.requests.push(request.headers.range ?? "");
   const failure = state.failures.shift();
   if (failure !== undefined) {
     response.writeHead(failure, failure === 429 ? { "Retry-After": "1" } : {}).end();
     return;
   }
-  const { bytes, etag } = state;
+  const [bytes, etag] = own ? [own, `"${sha256(own)}"`] : [state.bytes, state.etag];
   const range = state.ranges ? rangeOf(request.headers.range, bytes.length) : undefined;
   if (range === "bad") {
     response.writeHead(416, { "Content-Range": `bytes */${bytes.length}` }).end();
@@ -120,6 +145,7 @@ async function sendFile(state: ModelServer, request: IncomingMessage, response: 
     const part = body.subarray(at, Math.min(at + piece, end));
     await new Promise((resolve) => response.write(part, resolve));
     state.sent += part.length;
+    if (name !== undefined && range && request.headers.range !== "bytes=0-0") state.sentOf.set(name, (state.sentOf.get(name) ?? 0) + part.length);
     if (state.slow) await sleep(state.slow.milliseconds);
   }
   if (cut === undefined || cut >= body.length) {

@@ -43,9 +43,17 @@ export interface Site {
   bare: (fault?: (request: IncomingMessage, response: ServerResponse) => boolean) => Promise<string>;
 }
 
+const tags = new WeakMap<Buffer, string>();
+/** The digest of bytes, made once: files of hundreds of megabytes are asked for in many parts. */
+function tagOf(bytes: Buffer): string {
+  const tag = tags.get(bytes) ?? createHash("sha256").update(bytes).digest("hex");
+  tags.set(bytes, tag);
+  return tag;
+}
+
 /** Answers with these bytes, ranges included. */
 export function sendBytes(request: IncomingMessage, response: ServerResponse, type: string, bytes: Buffer): true {
-  const headers = { "Content-Type": type, ETag: `"${createHash("sha256").update(bytes).digest("hex")}"` };
+  const headers = { "Content-Type": type, ETag: `"${tagOf(bytes)}"` };
   const same = (request.headers["if-range"] ?? headers.ETag) === headers.ETag;
   const range = same ? rangeOf(request.headers.range, bytes.length) : undefined;
   if (range === "bad") {

@@ -10,7 +10,7 @@ const dist = fileURLToPath(new URL("dist/", import.meta.url));
 const out = `${dist}cjs/`;
 const ENTRIES = ["index", "download", "embedded", "service-worker", "worker"];
 /** What only the worker needs: no app can name these types. */
-const INNER = /^(worker\/.*|download\/(download|http|source|stored|meter)\.d\.ts|cjs\/.*)$/;
+const INNER = /^(worker\/.*|download\/(download|folder|http|meter|quantized|source|stored|writer)\.d\.ts|cjs\/.*)$/;
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });

@@ -32,6 +32,8 @@ impl Wanted {
 pub enum Progress {
     /// Bytes on the GPU.
     Upload { loaded: f64, total: f64 },
+    /// Bytes of tensors in the new format.
+    Quantize { loaded: f64, total: f64 },
     /// Pipelines made.
     Compile { done: u32, total: u32 },
     /// A way to drive the device has been compared with the CPU.

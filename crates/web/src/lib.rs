@@ -6,6 +6,7 @@ mod access;
 mod adapters;
 mod convert;
 mod grammars;
+mod quantize;
 mod requests;
 mod source;
 
@@ -64,8 +65,8 @@ fn formats(checkpoint: &Checkpoint) -> String {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads a model onto the device that `access` and the options lead to, from GGUF files: `files` are objects
-    /// `{ name, size, read(offset, length) }`, in order; `report` hears the progress.
+    /// Loads a model onto the device that `access` and the options lead to, from GGUF files or those of a Hugging Face folder:
+    /// `files` are objects `{ name, size, read(offset, length) }`, in order; `report` hears the progress.
     pub async fn load(
         access: WebAccess,
         files: Array,
@@ -75,7 +76,7 @@ impl WebEngine {
         let Wanted { load, gpu, mut outcomes } = Wanted::from_js(options)?;
         let sources = sources_of(&files)?;
         let bytes: u64 = sources.iter().map(|source| source.len()).sum();
-        let checkpoint = Checkpoint::open_gguf_parts(sources).await.map_err(to_js_error)?;
+        let checkpoint = Checkpoint::open_files(sources).await.map_err(to_js_error)?;
         // A page that throws in its progress bar does not stop the loading.
         let tell = |now: Progress| {
             let _ = to_js(&now).and_then(|value| report.call1(&JsValue::NULL, &value));
@@ -135,7 +136,7 @@ impl WebEngine {
     /// Compares every dispatch and every state with the CPU while `tokens` tokens are read, half of them at once and the rest one by one.
     /// `files` are those of the model; `report` hears how many comparisons there were after each; `lora`: adapters beside the model.
     pub async fn check(&self, files: Array, tokens: u32, report: Function, lora: JsValue) -> Result<JsValue, JsValue> {
-        let checkpoint = Checkpoint::open_gguf_parts(sources_of(&files)?).await.map_err(to_js_error)?;
+        let checkpoint = Checkpoint::open_files(sources_of(&files)?).await.map_err(to_js_error)?;
         let mut session = adapters::session(&self.engine, lora).await?;
         let tokens = tokens.clamp(2, 2 * self.engine.model().chunk());
         let ids = spread_ids(checkpoint.config.vocab_size, tokens);

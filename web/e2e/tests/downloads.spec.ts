@@ -374,3 +374,96 @@ test("without a private file system the model is read all the same, and that is 
   close(server);
 });
 
+
+/** Bytes of no tensors, but of files as a folder has them. */
+function fakeFolder(shards: number): Map<string, Buffer> {
+  const noise = (length: number, seed: number) => Buffer.alloc(length).map((_, i) => (i * seed + (i >> 9) * 5) & 255) as Buffer;
+  const names = Array.from({ length: shards }, (_, i) => `model-0000${i + 1}-of-0000${shards}.safetensors`);
+  const index = { weight_map: Object.fromEntries(names.map((name, i) => [`tensor.${i}`, name])) };
+  return new Map([
+    ["README.md", Buffer.from("# No file of the model")],
+    ["config.json", Buffer.from('{"model_type": "falcon_h1"}')],
+    ["tokenizer.json", noise(5 * MIB + 11, 3)],
+    ["model.safetensors.index.json", Buffer.from(JSON.stringify(index))],
+    ...names.map((name, i): [string, Buffer] => [name, noise(6 * MIB + 1000 * i + 1, 2 * i + 7)]),
+  ]);
+}
+const bytesOf = (server: ModelServer) => [...server.folder].filter(([name]) => name !== "README.md").map(([, bytes]) => bytes);
+const sizes = (server: ModelServer) => bytesOf(server).reduce((sum, { length }) => sum + length, 0);
+const sentOf = (server: ModelServer) => [...server.sentOf.values()].reduce((sum, bytes) => sum + bytes, 0);
+const downloadFolder = (page: Page, model: string, hub: string): Promise<Outcome> =>
+  page.evaluate(
+    async ([model, hub]) => {
+      seen.length = 0;
+      try {
+        const storage = await peregrine.downloadModel({ model, hub, onProgress: (progress) => seen.push(progress) });
+        return storage.kept ? { download: seen.filter((progress) => progress.phase === "download").at(-1)! } : { code: "not kept", message: storage.why };
+      } catch (error) {
+        const { code, message } = error as Peregrine.PeregrineError;
+        return { code, message };
+      }
+    },
+    [model, hub] as const,
+  );
+
+test("a folder of five files from a hub: cut at 30 random bytes, nothing is sent twice; then without a network; listed, and deleted", async ({ page, site, server }) => {
+  server.folder = fakeFolder(2);
+  await open(page, await site.bare());
+  const numbers = random(11);
+  let cuts = 30;
+  server.cut = (_, length) => (length > 1000 && cuts-- > 0 ? 1 + Math.floor(numbers.next().value * Math.min(length - 1, 300_000)) : undefined);
+  expect(await downloadFolder(page, "org/folder", server.address)).toMatchObject({ download: { loaded: sizes(server), total: sizes(server), resumedFrom: 0 } });
+  expect(cuts).toBeLessThanOrEqual(0);
+  expect(sentOf(server)).toBe(sizes(server));
+  expect((await stored(page)).sort()).toEqual(bytesOf(server).map(sha256).sort());
+  const models = await page.evaluate(() => peregrine.listModels());
+  expect(models).toMatchObject([{ id: "org/folder", name: "folder", size: sizes(server), stored: sizes(server), complete: true }]);
+  const exported = await page.evaluate(async () => (await peregrine.exportModel("org/folder")).map(({ name, size }) => [name, size]));
+  expect(new Map(exported as [string, number][])).toEqual(new Map([...server.folder].filter(([name]) => name !== "README.md").map(([name, { length }]) => [name, length])));
+  close(server);
+  expect((await downloadFolder(page, "org/folder", server.address)).download).toMatchObject({ resumedFrom: sizes(server) });
+  await page.evaluate(() => peregrine.deleteModel("org/folder"));
+  expect(await stored(page)).toEqual([]);
+});
+
+test("a folder of which one file changes while the download is interrupted: that file is sent anew, the others go on", async ({ page, site, server, context }) => {
+  server.folder = fakeFolder(2);
+  const address = await site.bare();
+  server.slow = { bytes: 64 << 10, milliseconds: 15 };
+  const tab = await context.newPage();
+  await open(tab, address);
+  const ended = downloadFolder(tab, "org/folder", server.address).catch(() => {});
+  await expect.poll(() => Math.min(...["tokenizer.json", ...[1, 2].map((i) => `model-0000${i}-of-00002.safetensors`)].map((name) => server.sentOf.get(name) ?? 0)), { intervals: [20] }).toBeGreaterThan(500_000);
+  await tab.close();
+  await ended;
+  const second = "model-00002-of-00002.safetensors";
+  server.folder.set(second, Buffer.from(server.folder.get(second)!.map((byte) => byte ^ 255)));
+  server.slow = undefined;
+  const before = new Map(server.sentOf);
+  await open(page, address);
+  const { download: told } = await downloadFolder(page, "org/folder", server.address);
+  expect(told).toMatchObject({ loaded: sizes(server), total: sizes(server) });
+  expect(told!.resumedFrom).toBeGreaterThan(500_000);
+  expect(server.sentOf.get(second)! - before.get(second)!).toBe(server.folder.get(second)!.length);
+  const first = "model-00001-of-00002.safetensors";
+  expect(server.sentOf.get(first)! - before.get(first)!).toBeLessThan(server.folder.get(first)!.length - 200_000);
+  expect((await stored(page)).sort()).toEqual(bytesOf(server).map(sha256).sort());
+});
+
+for (const pages of [false, true]) {
+  test(`a folder by its address, where what is missing is ${pages ? "a page" : "404"}: more files than a browser has connections`, async ({ page, site, server }) => {
+    server.folder = fakeFolder(9);
+    server.pages = pages;
+    await open(page, await site.bare());
+    expect(await downloadFolder(page, `${server.address}folder/`, server.address)).toMatchObject({ download: { loaded: sizes(server), total: sizes(server) } });
+    expect(sentOf(server)).toBe(sizes(server));
+    expect((await stored(page)).sort()).toEqual(bytesOf(server).map(sha256).sort());
+    // What the server still has is not sent again, whichever file of the folder is named.
+    expect((await downloadFolder(page, `${server.address}folder/config.json`, server.address)).download).toMatchObject({ resumedFrom: sizes(server) });
+    expect(sentOf(server)).toBe(sizes(server));
+    server.folder.delete("model-00003-of-00009.safetensors");
+    server.pages = false;
+    await page.evaluate((id) => peregrine.deleteModel(id), `${server.address}folder/`);
+    expect(await downloadFolder(page, `${server.address}folder/`, server.address)).toMatchObject({ code: "http", message: expect.stringMatching(/model-00003-of-00009\.safetensors: the server answered 404/) });
+  });
+}

@@ -2,7 +2,7 @@
 
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { rm, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, golden, MODEL_FILE, test } from "../support.js";
@@ -110,6 +110,59 @@ test("adapters in Node: PEFT's logits, choices of requests, states, and what is 
   expect(found.removed).toEqual([true, false]);
   expect(found.left).toEqual([["second", "expression"], ["second", "expression"]]);
   expect(found.gone).toMatch(/there is no adapter baked/);
+});
+
+/** What node/folder.mjs prints. */
+interface Folders {
+  /** The golden's. */
+  greedy: number[];
+  single: { name: string; far: number; tokens: number[] };
+  sharded: { name: string; far: number; tokens: number[] };
+  address: { name: string; far: number; tokens: number[] };
+  gptq: { formats: string; far: number; fromGolden: number };
+  quantized: Record<string, boolean[]>;
+  refusals: Record<string, string>;
+}
+
+test("folders of safetensors in Node: transformers' logits, shards, GPTQ, quantized as natively, and what is refused", async ({}, info) => {
+  const folder = info.outputPath("quantized");
+  await mkdir(folder, { recursive: true });
+  const golden = path("../../../tests/golden");
+  for (const [source, input, type] of [["hf-folder", "hf-folder", "Q4_K_M"], ["hf-folder", "hf-folder", "Q8_0"], ["quant", "quant.gguf", "Q4_K_M"], ["quant", "quant.gguf", "IQ4_XS"]]) {
+    await promisify(execFile)(path("../../../target/release/peregrine"), ["quantize", `${golden}/${input}`, `${folder}/${source}-${type}.gguf`, "--type", type!]);
+  }
+  const found = JSON.parse(await run(browserOf(info), path("../node/folder.mjs"), golden, folder)) as Folders;
+  // As natively: what transformers gives, in f32.
+  for (const [kind, name] of [["single", "hf-folder"], ["sharded", "Sharded-H1"], ["address", "hf-folder"]] as const) {
+    expect(found[kind].far, kind).toBeLessThan(2e-4);
+    expect(found[kind].name).toBe(name);
+    expect(found[kind].tokens).toEqual(found.greedy);
+  }
+  expect(found.gptq.formats).toContain("Q4_0");
+  expect(found.gptq.far).toBeLessThan(2e-4);
+  expect(found.gptq.fromGolden).toBeGreaterThan(0.01);
+  for (const [kind, [asNative, asBefore, told]] of Object.entries(found.quantized)) expect([asNative, asBefore, told], kind).toEqual([true, false, true]);
+  const refusals: Record<string, RegExp> = {
+    shard: /^RequestError argument: model: model-00002-of-00003\.safetensors is missing/,
+    tensor: /^ModelFileError malformed: H1\/model-0000\d-of-00003\.safetensors: tensor model\.layers\.0\.mamba\.D: expected it in model-0000\d/,
+    named: /^ModelFileError missing-tensor: H1\/model-0000\d-of-00003\.safetensors: tensor model\.layers\.2\.mamba\.D is missing/,
+    index: /^ModelFileError missing-field: H1\/model\.safetensors\.index\.json: field weight_map/,
+    weights: /^RequestError argument: model: model\.safetensors is missing/,
+    config: /^RequestError argument: model: config\.json is missing/,
+    tokenizer: /^RequestError argument: model: tokenizer\.json is missing/,
+    dtype: /^ModelFileError unsupported: H1\/model\.safetensors: tensor model\.layers\.0\.mamba\.D: dtype F8_E4M3 is not supported/,
+    integers: /^ModelFileError unsupported: .*mamba\.D.*quantization_config/,
+    gone: /^ModelFileError missing-tensor: H1: tensor model\.layers\.0\.mamba\.D is missing/,
+    cut: /^ModelFileError truncated: H1\/model\.safetensors: the header/,
+    short: /^ModelFileError truncated: H1\/model\.safetensors: tensor /,
+    long: /^ModelFileError malformed: H1\/model\.safetensors: the length of the header: expected at most 8388608, found 16777216/,
+    json: /^ModelFileError malformed: H1\/config\.json.*JSON/,
+    pointer: /^ModelFileError malformed: H1\/model\.safetensors.*Git LFS pointer/,
+    words: /^ModelFileError unsupported: tokenizer: pre_tokenizer: .*in a browser/,
+    adapter: /^RequestError argument: model: this is a LoRA adapter/,
+    type: /^RequestError argument: quantizeTo: expected .*"Q4_K_M".*found "Q4_K"/,
+  };
+  for (const [name, message] of Object.entries(refusals)) expect(found.refusals[name], name).toMatch(message);
 });
 
 test("the README's snippet for Node", async ({}, info) => {

@@ -4,5 +4,5 @@
 
 export { downloadModel } from "./page/create.js";
 export type { DownloadOptions } from "./page/create.js";
-export { deleteModel, listModels, persist, storageEstimate } from "./download/store.js";
+export { deleteModel, exportModel, listModels, persist, storageEstimate } from "./download/store.js";
 export type { StoredModel } from "./download/store.js";

@@ -18,7 +18,7 @@ export type { WorkerChoice } from "./lines.js";
 export type { ModelSource, SourceOptions } from "./page/model.js";
 export { longestContext, memoryNeeded, readNeeds } from "./page/memory.js";
 export type { KvType, ModelNeeds, ModelShape, NeedsOptions } from "./page/memory.js";
-export { deleteModel, listModels, persist, storageEstimate } from "./download/store.js";
+export { deleteModel, exportModel, listModels, persist, storageEstimate } from "./download/store.js";
 export type { StoredModel } from "./download/store.js";
 export type {
   AssistantMessage,
@@ -61,7 +61,7 @@ export type {
 } from "./openai.js";
 export type { GpuPreferences, LoadOptions } from "./load-options.js";
 export type { Logger, LogLevel } from "./log.js";
-export type { CheckReport, DeviceKind, EngineInfo, LoraInfo, ProfileStage, Progress } from "./protocol.js";
+export type { CheckReport, DeviceKind, EngineInfo, LoraInfo, ProfileStage, Progress, QuantizeType } from "./protocol.js";
 export {
   AbortError,
   DeviceLostError,

@@ -5,6 +5,12 @@ import type { GpuPreferences, LoadOptions } from "./load-options.js";
 import type { LogLevel } from "./log.js";
 import type { Loras, Usage } from "./openai.js";
 
+/** What a model can be quantized to: the types of `peregrine quantize`, which are llama.cpp's. */
+export type QuantizeType = (typeof QUANTIZE_TYPES)[number];
+
+/** All of them. */
+export const QUANTIZE_TYPES = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "Q3_K_M", "Q2_K"] as const;
+
 /** One file at an address. */
 export interface RemoteFile {
   url: string;
@@ -16,13 +22,26 @@ export interface RemoteFile {
   size?: number;
   /** SHA-256 in hexadecimal, where it is known; the file is checked against it. */
   sha256?: string;
+  /** Another one for other bytes, where the checksum is not known. */
+  version?: string;
+  /** How many files the model has, where no file's name says it. */
+  of?: number;
 }
 
-/** Where the worker reads the model from. Several files are the parts of one model, in order. */
+/**
+ * Where the worker reads the model from. Several files are the parts of one model, in order, or those of a folder, whose name is in front of
+ * theirs. The model of the kind "folder" is its address.
+ */
 export type SourceSpec =
   | { kind: "blobs"; files: { name: string; blob: Blob }[] }
   | { kind: "urls"; model: string; files: RemoteFile[]; cache: boolean; /** Why it is not kept, where nobody asked for that. */ why?: string }
-  | { kind: "hub"; model: string; base: string; cache: boolean };
+  | { kind: "hub"; model: string; base: string; cache: boolean }
+  | { kind: "folder"; model: string; cache: boolean }
+  /** One that was quantized here. */
+  | { kind: "stored"; model: string };
+
+/** Where an adapter is read from. */
+export type AdapterSpec = Exclude<SourceSpec, { kind: "folder" | "stored" }>;
 
 /** What computes: a GPU where there is one and the processor otherwise, a GPU, or the processor. */
 export const DEVICES = ["auto", "gpu", "cpu"] as const;
@@ -31,6 +50,8 @@ export type DeviceKind = (typeof DEVICES)[number];
 /** What {@link Calls.load} needs. */
 export interface LoadRequest {
   source: SourceSpec;
+  /** It is quantized to this type first. */
+  quantizeTo?: QuantizeType;
   /** None that is undefined. */
   options: LoadOptions;
   /** Likewise. */
@@ -71,6 +92,7 @@ export type Progress =
       resumedFrom: number;
     }
   | { phase: "verify"; /** bytes whose checksum is made */ loaded: number; total: number }
+  | { phase: "quantize"; /** bytes of tensors in the new format */ loaded: number; total: number }
   | { phase: "upload"; /** bytes on the GPU */ loaded: number; /** bytes in all */ total: number }
   | { phase: "compile"; /** GPU programs ready */ done: number; total: number }
   | {
@@ -135,7 +157,12 @@ export interface EngineInfo {
     wasm: number;
   };
   /** Whether the model's bytes are kept on this device, and why not. */
-  storage: { kept: boolean; why: string };
+  storage: {
+    kept: boolean;
+    why: string;
+    /** Of a model that was quantized here and is kept: its `id` among the stored ones, by which it loads without its source. */
+    id?: string;
+  };
   /** Adapters that requests may ask for. */
   adapters: LoraInfo[];
 }
@@ -220,7 +247,7 @@ export interface CheckReport {
 export interface Calls {
   load: { request: LoadRequest; result: EngineInfo; event: Progress };
   /** Downloads only; a SharedWorker cannot write files. */
-  fetch: { request: { source: SourceSpec; wasm?: LoadRequest["wasm"] }; result: EngineInfo["storage"]; event: Progress };
+  fetch: { request: Pick<LoadRequest, "source" | "quantizeTo" | "wasm">; result: EngineInfo["storage"]; event: Progress };
   /** An event is a chunk of a stream as JSON; the first one is empty: nothing is wrong with the request. */
   respond: { request: ApiRequest; result: ApiResult; event: string };
   /** `GET /v1/models`, as JSON. */
@@ -234,7 +261,7 @@ export interface Calls {
   check: { request: { tokens: number; lora: Loras }; result: CheckReport; event: number };
   profile: { request: { tokens: number; lora: Loras }; result: ProfileStage[]; event: never };
   /** Of a hub id the files of an adapter are read, not those of a model. */
-  addLora: { request: { source: SourceSpec; id: string }; result: LoraInfo; event: never };
+  addLora: { request: { source: AdapterSpec; id: string }; result: LoraInfo; event: never };
   listLora: { request: null; result: LoraInfo[]; event: never };
   /** Whether there was one. */
   removeLora: { request: { id: string }; result: boolean; event: never };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::files::{CONFIG, TENSORS, without_tensors};
 use super::peft::{self, Folder};
 use super::{Adapter, Base, gguf};
-use crate::checkpoint::folder::json_file;
+use crate::checkpoint::folder::Folder as Files;
 use crate::checkpoint::{FileSource, Source};
 use crate::error::{Error, Result};
 
@@ -17,7 +17,7 @@ impl Adapter {
     /// Whatever is wrong with it, by file and field or tensor; what it has that cannot be run, by name.
     pub async fn open(path: &Path, base: &Base<'_>) -> Result<Self> {
         if let Some(folder) = folder_of(path) {
-            return peft::read(open_folder(folder)?, base).await;
+            return peft::read(open_folder(folder).await?, base).await;
         }
         let source: Rc<dyn Source> = Rc::new(FileSource::open(path)?);
         gguf::read(name_of(path), source, base).await
@@ -35,10 +35,10 @@ pub(super) fn folder_of(path: &Path) -> Option<&Path> {
     (file == CONFIG || file == TENSORS).then_some(parent)
 }
 
-pub(super) fn open_folder(folder: &Path) -> Result<Folder> {
+pub(super) async fn open_folder(folder: &Path) -> Result<Folder> {
     let name = folder.display().to_string();
-    let at = |file: &str| folder.join(file).display().to_string();
-    let Some(config) = json_file(folder, CONFIG)? else {
+    let files = Files::at(folder);
+    let Some(config) = files.json(CONFIG).await? else {
         let field = CONFIG.to_string();
         return Err(Error::MissingField { name, field });
     };
@@ -47,9 +47,9 @@ pub(super) fn open_folder(folder: &Path) -> Result<Folder> {
     }
     Ok(Folder {
         name: name_of(folder),
-        config: (at(CONFIG), config),
+        config: (files.path_of(CONFIG), config),
         tensors: Rc::new(FileSource::open(folder.join(TENSORS))?),
-        base: json_file(folder, "config.json")?.map(|json| (at("config.json"), json)),
+        base: files.json("config.json").await?.map(|json| (files.path_of("config.json"), json)),
     })
 }
 

@@ -52,7 +52,7 @@ impl Summary {
     pub async fn read(path: &Path) -> Result<Self> {
         let name = super::open::name_of(path);
         if let Some(folder) = folder_of(path) {
-            let folder = open_folder(folder)?;
+            let folder = open_folder(folder).await?;
             let described = PeftConfig::parse(&folder.config.0, &folder.config.1)?;
             let tensors = safetensors::list(&*folder.tensors).await?;
             let mut summary = Self::of(name, Kind::Peft, described.alpha, &tensors);

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::Found;
-use super::source::{Source, check_range};
+use super::source::{Source, check_range, read_whole};
 use crate::checkpoint::LocalFuture;
 use crate::format::{Format, STRIP};
 use crate::{Error, Result};
@@ -101,14 +101,7 @@ impl Place {
     }
 
     async fn read(&self) -> Result<Vec<u8>> {
-        let len = usize::try_from(self.bytes).map_err(|_| Error::OutOfMemory {
-            what: "a tensor of integers".into(),
-            bytes: Some(self.bytes),
-            limit: None,
-        })?;
-        let mut bytes = vec![0; len];
-        self.source.read(self.offset, &mut bytes).await?;
-        Ok(bytes)
+        read_whole(&*self.source, self.offset, self.bytes).await
     }
 }
 

@@ -4,11 +4,9 @@
 //! Every tensor that the architecture needs is known to be there, in its shape and inside the file, once a
 //! [`Checkpoint`] exists. Nothing that a header says is believed before it is checked against the file's length.
 
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod folder;
 pub mod gguf;
 pub mod gguf_value;
-#[cfg(not(target_arch = "wasm32"))]
 mod gptq;
 #[cfg(all(feature = "http", not(target_arch = "wasm32")))]
 pub mod http;
@@ -20,7 +18,6 @@ pub mod safetensors;
 pub mod source;
 pub mod split;
 mod tokenizer_data;
-#[cfg(not(target_arch = "wasm32"))]
 mod tokenizer_files;
 
 use std::collections::HashMap;
@@ -206,7 +203,19 @@ impl Checkpoint {
     /// Whatever is wrong with one of them, by file and field.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn open_folder(path: &std::path::Path) -> Result<Self> {
-        folder::open_folder(path).await
+        folder::open(&folder::Folder::at(path)).await
+    }
+
+    /// Opens a model from its files, in whatever way their bytes are had: a Hugging Face folder, where one of them is a `config.json`,
+    /// else GGUF files in order. Names are paths: of a folder's files with its name in front, with `/` between.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open_folder`] and [`Checkpoint::open_gguf_parts`].
+    pub async fn open_files(files: Vec<Rc<dyn Source>>) -> Result<Self> {
+        if let Some(folder) = folder::Folder::of(&files) {
+            return folder::open(&folder).await;
+        }
+        Self::open_gguf_parts(files).await
     }
 
     /// Opens what the user names: a GGUF file, a folder, or an http(s) address of a GGUF file. Of a model in several files, any of
@@ -463,7 +472,7 @@ impl Checkpoint {
             Container::Safetensors => {
                 let name = format!("model.layers.{layer}.mamba.A_log");
                 let mut a = self.read_f32(&name, &shape).await?;
-                a.iter_mut().for_each(|a| *a = -a.exp());
+                a.iter_mut().for_each(|a| *a = names::a_of_log(*a));
                 Ok(a)
             }
         }

@@ -134,3 +134,8 @@ pub fn multipliers(config: &Config, bake: Bake, row: u64) -> [f32; 2] {
         }
     }
 }
+
+/// A = -exp(A_log), rounded once: the same bits wherever it is computed, which the exponential functions of systems in f32 are not.
+pub fn a_of_log(log: f32) -> f32 {
+    -f64::from(log).exp() as f32
+}

@@ -38,6 +38,25 @@ pub(crate) fn check_range(name: &str, what: &str, offset: u64, needed: u64, avai
     }
 }
 
+/// Bytes that are asked for at a time of what is read whole: a browser holds each answer twice for a moment.
+const PIECE: usize = 4 << 20;
+
+/// All of these bytes, which somebody has found to be few enough for memory.
+pub(crate) async fn read_whole(source: &dyn Source, offset: u64, len: u64) -> Result<Vec<u8>> {
+    check_range(source.name(), "a read", offset, len, source.len())?;
+    let size = usize::try_from(len).ok().filter(|&size| size < isize::MAX as usize);
+    let size = size.ok_or_else(|| Error::OutOfMemory {
+        what: format!("a part of {}", source.name()),
+        bytes: Some(len),
+        limit: Some(isize::MAX as u64),
+    })?;
+    let mut bytes = vec![0; size];
+    for (piece, at) in bytes.chunks_mut(PIECE).zip((offset..).step_by(PIECE)) {
+        source.read(at, piece).await?;
+    }
+    Ok(bytes)
+}
+
 /// Bytes in memory.
 pub struct MemorySource {
     name: String,

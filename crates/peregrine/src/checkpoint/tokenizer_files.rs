@@ -1,12 +1,10 @@
 //! The tokenizer of a Hugging Face folder: `tokenizer.json`, and what `tokenizer_config.json`, `special_tokens_map.json` and
 //! `added_tokens.json` add to it, in the order in which transformers reads them.
 
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
 
 use super::TokenizerData;
-use super::folder::{json_file, read, read_optional};
+use super::folder::{Folder, read_text};
 use crate::{Error, Result};
 
 /// The names that every tokenizer's special tokens may have; others end in `_token` too.
@@ -45,22 +43,21 @@ fn entry(token: &Value, id: Option<u64>, special: Option<bool>) -> Option<Value>
 }
 
 /// Everything about the tokenizer in `folder`; the two values are those of `config.json` and `generation_config.json`.
-pub(super) fn open(folder: &Path, config: &Value, generation: &Value) -> Result<TokenizerFiles> {
-    let path = folder.join("tokenizer.json");
-    let mut bytes = read(&path)?;
-    let name = path.display().to_string();
+pub(super) async fn open(folder: &Folder<'_>, config: &Value, generation: &Value) -> Result<TokenizerFiles> {
+    let mut bytes = read_text(&*folder.open("tokenizer.json")?).await?;
+    let name = folder.path_of("tokenizer.json");
     let mut tokenizer: Value = serde_json::from_slice(&bytes).map_err(|e| malformed(&name, "the file", "JSON", e))?;
     if !tokenizer.is_object() {
         let found: String = tokenizer.to_string().chars().take(40).collect();
         return Err(malformed(&name, "the file", "a JSON object", found));
     }
-    let config_name = folder.join("tokenizer_config.json").display().to_string();
-    let mut settings = json_file(folder, "tokenizer_config.json")?.unwrap_or_default();
-    let chat_template = chat_template(folder, &settings)?;
+    let config_name = folder.path_of("tokenizer_config.json");
+    let mut settings = folder.json("tokenizer_config.json").await?.unwrap_or_default();
+    let chat_template = chat_template(folder, &settings).await?;
     refuse(&config_name, &settings, &tokenizer)?;
     // As in transformers, where the first is there the older two files are not read.
     let legacy = settings.get("added_tokens_decoder").is_none();
-    if legacy && let Some(Value::Object(map)) = json_file(folder, "special_tokens_map.json")? {
+    if legacy && let Some(Value::Object(map)) = folder.json("special_tokens_map.json").await? {
         let fields = settings.as_object_mut();
         if let Some(fields) = fields {
             fields.extend(map);
@@ -72,7 +69,7 @@ pub(super) fn open(folder: &Path, config: &Value, generation: &Value) -> Result<
     let extra = extra(&settings);
     let mut wanted: Vec<Value> = Vec::new();
     if legacy {
-        let added = json_file(folder, "added_tokens.json")?.unwrap_or_default();
+        let added = folder.json("added_tokens.json").await?.unwrap_or_default();
         for (text, id) in added.as_object().into_iter().flatten() {
             let special = named.iter().any(|(_, token)| content(token) == Some(text))
                 || extra.iter().any(|token| content(token) == Some(text));
@@ -273,10 +270,10 @@ fn begins_with_special(processor: Option<&Value>) -> bool {
 
 /// The template named "default" among `additional_chat_templates`, `chat_template.jinja`, that of `tokenizer_config.json` (of
 /// several the default), or that of `chat_template.json`, where processors kept it.
-fn chat_template(folder: &Path, tokenizer_config: &Value) -> Result<Option<String>> {
+async fn chat_template(folder: &Folder<'_>, tokenizer_config: &Value) -> Result<Option<String>> {
     for file in ["additional_chat_templates/default.jinja", "chat_template.jinja"] {
-        if let Some(bytes) = read_optional(folder, file)? {
-            let name = folder.join(file).display().to_string();
+        if let Some(bytes) = folder.read(file).await? {
+            let name = folder.path_of(file);
             let text = String::from_utf8(bytes);
             return text.map(Some).map_err(|e| malformed(&name, "the file", "UTF-8", e.utf8_error()));
         }
@@ -290,6 +287,6 @@ fn chat_template(folder: &Path, tokenizer_config: &Value) -> Result<Option<Strin
     };
     match of(tokenizer_config) {
         Some(template) => Ok(Some(template)),
-        None => Ok(json_file(folder, "chat_template.json")?.as_ref().and_then(of)),
+        None => Ok(folder.json("chat_template.json").await?.as_ref().and_then(of)),
     }
 }

@@ -14,7 +14,7 @@ pub use self::types::QuantType;
 pub(crate) use self::types::choose;
 use crate::gguf::{ALIGNMENT, GgufHeader};
 use peregrine::adapter::{Adapter, Delta, Projection};
-use peregrine::checkpoint::names::{Bake, Expected, expected, multipliers};
+use peregrine::checkpoint::names::{Bake, Expected, a_of_log, expected, multipliers};
 use peregrine::checkpoint::{Checkpoint, Container, TensorInfo};
 use peregrine::config::Config;
 use peregrine::format::{Format, FormatSpec};
@@ -200,7 +200,7 @@ async fn convert(input: &Checkpoint, job: &Job<'_>, row: u64, rows: u64) -> Resu
         let [first, second] = multipliers(&input.config, job.bake, row);
         for value in values {
             *value = match job.bake {
-                Bake::A => -value.exp(),
+                Bake::A => a_of_log(*value),
                 _ => *value * first * second,
             };
         }

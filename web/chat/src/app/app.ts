@@ -48,6 +48,7 @@ export class App {
   /** A model is loaded, saved chats are imported; whatever else comes goes along with the next question, and never takes the place of a model. */
   async take(files: readonly File[]): Promise<void> {
     if (await this.#takeAdapter(files)) return;
+    if (isFolder(files)) return void this.models.load({ kind: "folder", files });
     for (const file of files) {
       if (/\.gguf$/i.test(file.name) || (await beginsLikeModel(file))) return void this.models.load({ kind: "file", file });
     }
@@ -64,9 +65,15 @@ export class App {
     if (!(await this.#takeAdapter([file]))) await this.models.load({ kind: "file", file });
   }
 
+  /** A folder that was chosen as a model: it may be an adapter's; and of what is neither the engine says why. */
+  async openFolder(files: readonly File[]): Promise<void> {
+    if (!(await this.#takeAdapter(files))) await this.models.load({ kind: "folder", files });
+  }
+
   /** Whether there was an adapter among these. */
   async #takeAdapter(files: readonly File[]): Promise<boolean> {
-    if (!files.some(({ name }) => /\.gguf$|^adapter_config\.json$/i.test(name))) return false;
+    // Beside a whole model an adapter is left alone.
+    if (isFolder(files) || !files.some(({ name }) => /\.gguf$|^adapter_config\.json$/i.test(name))) return false;
     return import("./adapters.js").then(({ takeAdapter }) => takeAdapter(this.models, files), () => false);
   }
 
@@ -169,6 +176,9 @@ export class App {
     return store;
   }
 }
+
+/** Whether these are a whole model's folder of safetensors. */
+const isFolder = (files: readonly File[]): boolean => files.some(({ name }) => name === "config.json") && files.some(({ name }) => /\.safetensors$/i.test(name) && name !== "adapter_model.safetensors");
 
 /** Whether a file looks like one of saved chats; only its beginning is read. */
 async function hasChats(file: File): Promise<boolean> {

@@ -1,9 +1,20 @@
 /** Which model, or server, a person has chosen, and remembers. */
 
+import type { QuantizeType } from "peregrine";
 import { keptServer } from "./server.js";
 
+/** What is made smaller before it is loaded. */
+interface Quantized {
+  quantizeTo?: QuantizeType;
+}
+
 /** What a person has chosen. */
-export type Choice = { kind: "embedded" } | { kind: "file"; file: File } | { kind: "remote"; model: string } | { kind: "server" };
+export type Choice =
+  | { kind: "embedded" }
+  | { kind: "file"; file: File }
+  | ({ kind: "folder"; files: readonly File[] } & Quantized)
+  | ({ kind: "remote"; model: string } & Quantized)
+  | { kind: "server" };
 
 const KEY = "peregrine.model";
 /** What stands there where a server was chosen; no model has this name. */
@@ -31,4 +42,4 @@ export function rememberChoice(choice: Choice): void {
 
 /** Whether two choices are the same model. */
 export const isSame = (a: Choice, b: Choice): boolean =>
-  a.kind === b.kind && (a.kind !== "remote" || a.model === (b as typeof a).model) && (a.kind !== "file" || a.file === (b as typeof a).file);
+  a.kind === b.kind && (a.kind !== "remote" || a.model === (b as typeof a).model) && (a.kind !== "file" || a.file === (b as typeof a).file) && (a.kind !== "folder" || a.files === (b as typeof a).files);

@@ -6,15 +6,11 @@ import type { Store } from "../store/store.js";
 import { Tree } from "../store/tree.js";
 import type { Conversation } from "../store/types.js";
 import { contentOf } from "./request.js";
+import { offerFile } from "./saving.js";
 import { tell } from "./notices.js";
 
 /** Offers text as a download. */
-function offer(name: string, type: string, text: string): void {
-  const address = URL.createObjectURL(new Blob([text], { type }));
-  const link = Object.assign(document.createElement("a"), { href: address, download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
-}
+const offer = (name: string, type: string, text: string) => offerFile(name, new Blob([text], { type }));
 
 const fileName = (title: string, ending: string) => `${title.replace(/[^\p{L}\p{N} ._-]+/gu, "").trim().slice(0, 60) || "chat"}.${ending}`;
 

@@ -155,7 +155,10 @@ export class Models {
     void this.load(choice.kind === "server" ? { kind: "embedded" } : choice);
   }
 
-  #take(engine: Answerer, choice: Choice): void {
+  #take(engine: Answerer, chosen: Choice): void {
+    // What was quantized is from now on a model of its own among the stored ones.
+    const { id } = engine.info.where === "device" ? engine.info.storage : {};
+    const choice: Choice = id === undefined ? chosen : { kind: "remote", model: id };
     engine.on("where", (info) => this.engine.value === engine && (this.where.value = info));
     batch(() => {
       this.engine.value = engine;
@@ -177,7 +180,8 @@ export class Models {
     const bar = new Bar();
     const create = () => {
       const options: EngineOptions = {
-        model: choice.kind === "file" ? choice.file : choice.kind === "remote" ? choice.model : "embedded",
+        model: choice.kind === "file" ? choice.file : choice.kind === "folder" ? choice.files : choice.kind === "remote" ? choice.model : "embedded",
+        ...("quantizeTo" in choice && { quantizeTo: choice.quantizeTo }),
         signal: mine.signal,
         ...this.#behind(choice, mine),
         kvType,
@@ -280,11 +284,15 @@ export class Models {
   /** What a person may do about a failed model, the likeliest help first. */
   #ways(error: PeregrineError, choice: Choice): Way[] {
     const { engine } = this;
-    const label = error.code === "cancelled" ? "way.goOn" : choice.kind === "file" ? "way.sameFile" : "way.tryAgain";
+    const label = error.code === "cancelled" ? "way.goOn" : choice.kind === "file" || choice.kind === "folder" ? "way.sameFile" : "way.tryAgain";
     const again: Way = { label: t(label), go: () => void this.load(choice) };
     const other: Way = { label: t("way.other"), go: () => this.#hooks.openDialog() };
     const open: Way = { label: t("way.open"), go: () => this.#hooks.openFile() };
     const tokens = error instanceof OutOfMemoryError ? error.fit?.largestContext : undefined;
+    const smaller: Way[] = [];
+    if (error instanceof OutOfMemoryError && canShrink(choice)) {
+      smaller.push({ label: t("way.quantize"), go: () => void this.load({ ...choice, quantizeTo: SMALL }) });
+    }
     const shorter: Way[] = [];
     if (tokens !== undefined) {
       const go = () => {
@@ -296,13 +304,20 @@ export class Models {
     const server: Way[] = mayBeServed(error) && !keptServer() ? [{ label: t("way.server"), go: () => this.#hooks.openServer() }] : [];
     if (engine.value) {
       const keep: Way = { label: t("way.keep", { name: engine.value.info.model.name }), go: () => (this.fault.value = undefined) };
-      return error instanceof ModelFileError ? [keep, open, other] : error.code === "cancelled" ? [again, keep] : [...shorter, keep, again, other, ...server];
+      return error instanceof ModelFileError ? [keep, open, other] : error.code === "cancelled" ? [again, keep] : [...shorter, ...smaller, keep, again, other, ...server];
     }
     const demo: Way = { label: t("way.demo"), go: () => void this.load({ kind: "embedded" }) };
     if (choice.kind === "embedded") return [...shorter, again, open, ...server];
-    return error instanceof ModelFileError ? [demo, open] : [...shorter, again, demo, choice.kind === "file" ? open : other, ...server];
+    return error instanceof ModelFileError ? [demo, open] : [...shorter, ...smaller, again, demo, choice.kind === "file" ? open : other, ...server];
   }
 }
+
+/** What a model is made to that does not fit as it is. */
+const SMALL = "Q4_K_M";
+
+/** Whether it may become smaller: of what is called after a type nothing is won. */
+const canShrink = (choice: Choice): choice is Choice & { kind: "folder" | "remote" } =>
+  choice.kind === "folder" ? choice.quantizeTo === undefined : choice.kind === "remote" && choice.quantizeTo === undefined && !/[:_-]I?Q\d/i.test(choice.model);
 
 /** Whether a file begins as a GGUF file does; only that much is read. */
 export async function beginsLikeModel(file: Blob): Promise<boolean> {

@@ -80,7 +80,10 @@ export const RECOMMENDED = OFFERS.find(({ name }) => name.includes(" 0.5B")) as 
 /** The name of a choice for people. */
 export function nameOf(choice: Choice): string {
   if (choice.kind === "file") return choice.file.name;
+  if (choice.kind === "folder") return choice.files[0]?.webkitRelativePath.split("/")[0] || t("models.folder");
   if (choice.kind === "embedded") return t("load.demo");
   if (choice.kind === "server") return keptServer()?.model ?? "";
+  const quantized = /^stored:.*?([^/]+)\/?:(\w+)$/.exec(choice.model);
+  if (quantized) return `${quantized[1]} ${quantized[2]}`;
   return OFFERS.find(({ model }) => model === choice.model)?.name ?? choice.model;
 }

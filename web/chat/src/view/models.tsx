@@ -1,13 +1,14 @@
 /** The dialog for models: which one runs, which others there are, and what is kept on this device. */
 
 import { useSignal } from "@preact/signals";
-import { deleteModel, listModels, persist, storageEstimate, type EngineInfo, type StoredModel } from "peregrine";
+import { deleteModel, exportModel, listModels, persist, storageEstimate, type EngineInfo, type StoredModel } from "peregrine";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { asOurs, faultOf, titleOf } from "../app/faults.js";
 import { needOf } from "../app/footprint.js";
 import { isSame, type Choice } from "../app/models.js";
-import { license, OFFERS, RECOMMENDED, type Offer } from "../app/offers.js";
+import { offerFile } from "../app/saving.js";
+import { license, nameOf, OFFERS, RECOMMENDED, type Offer } from "../app/offers.js";
 import { bytes, number, parameters, t } from "../i18n/index.js";
 import { useLive } from "./live.js";
 import { HeaderCheck, needWords, verdictOf } from "./need.js";
@@ -203,15 +204,28 @@ function Stored({ model, changed, choose }: { model: StoredModel; changed: (note
     document.getElementById("models-title")?.focus();
   };
   const offered = OFFERS.some((offer) => offer.model === model.model);
+  const name = nameOf(choice);
+  const save = async () => {
+    try {
+      for (const file of await exportModel(model.id)) offerFile(file.name, file);
+    } catch (error) {
+      changed(titleOf(asOurs(error), "load"));
+    }
+  };
   return (
     <li>
       <div>
-        <strong>{model.model}</strong>
+        <strong>{model.model.startsWith("stored:") ? name : model.model}</strong>
         <span>{facts}</span>
       </div>
       {!offered && !running && (
         <button type="button" class="plain" aria-label={t("models.useLabel", { verb: t("models.use"), name: model.model })} onClick={() => choose(choice)}>
           {t("models.use")}
+        </button>
+      )}
+      {model.complete && model.model.startsWith("stored:") && (
+        <button type="button" class="plain" aria-label={t("models.saveLabel", { name })} onClick={() => void save()}>
+          {t("models.save")}
         </button>
       )}
       <button type="button" class="plain" aria-label={t("models.deleteLabel", { name: model.model })} onClick={() => void remove()}>
@@ -230,6 +244,7 @@ interface Storage {
 export function ModelsSheet() {
   const app = useApp();
   const field = useRef<HTMLInputElement>(null);
+  const chooser = useRef<HTMLInputElement>(null);
   const stored = useSignal<readonly StoredModel[]>([]);
   const storage = useSignal<Storage | undefined>(undefined);
   const note = useSignal("");
@@ -258,6 +273,13 @@ export function ModelsSheet() {
     const here = stored.value.some(({ model, complete }) => model === offer?.model && complete);
     if (offer && !here && (offer.bytes > BIG || isMetered())) asking.value = offer;
     else load(choice);
+  };
+  const chooseFolder = (input: HTMLInputElement) => {
+    const files = [...(input.files ?? [])];
+    input.value = "";
+    if (files.length === 0) return;
+    app.dialog.value = undefined;
+    void app.openFolder(files);
   };
   const submit = (event: Event) => {
     event.preventDefault();
@@ -303,6 +325,10 @@ export function ModelsSheet() {
           <button type="button" class="plain" id="open-file" onClick={() => app.openFile()}>
             {t("models.open")}
           </button>
+          <button type="button" class="plain" id="open-folder" onClick={() => chooser.current?.click()}>
+            {t("models.openFolder")}
+          </button>
+          <input type="file" id="folder-files" hidden ref={(input) => ((chooser.current = input), input?.setAttribute("webkitdirectory", ""))} onChange={(event) => chooseFolder(event.currentTarget)} />
         </div>
         <p class="help">{t("models.drop")}</p>
         <ServerSection />

@@ -21,6 +21,7 @@ function detailOf({ progress }: Loading): string {
     const left = arriving ? `, ${t("load.rate", { bytes: bytes(rate) })}, ${t("load.left", { time: duration((total - loaded) / rate) })}` : "";
     return `${here}${before}${left}`;
   }
+  if (progress?.phase === "quantize") return t("load.quantize", { loaded: bytes(progress.loaded), total: bytes(progress.total) });
   if (progress?.phase === "upload") return t("load.upload", { loaded: bytes(progress.loaded), total: bytes(progress.total) });
   if (progress?.phase === "compile") return t("load.compile", { done: progress.done, total: progress.total });
   if (progress?.phase === "check") return t("load.check");

@@ -88,14 +88,28 @@ async function download(id: string, model: string, file: RemoteFile, stale: Mani
         options.onLoaded(begun.size, begun.size, begun.size);
         return new Stored(entry, file, begun, options, release);
       }
-      const stored = await begin(entry, model, file, begun, options, release);
-      if (stored) return stored;
+      // In a place until its answer has been read: answers that wait would take the connections from those that are being read.
+      const leave = await options.slots.enter(true);
+      const stored = await begin(entry, model, file, begun, options, release).catch((error: unknown) => {
+        leave();
+        throw error;
+      });
+      if (stored) {
+        void stored.begun.finally(leave);
+        return stored;
+      }
+      leave();
       if (attempt === 2) throw makeError("http", `${file.url}: the file changes on the server again and again`);
     }
   } catch (error) {
     release();
     throw error;
   }
+}
+
+/** What is known of a file once its server has answered. */
+function manifestOf(model: string, { key, name, url, sha256, of }: RemoteFile, size: number, etag: string | null): Manifest {
+  return { version: 1, model, key, name, url, size, etag, sha256: sha256 ?? null, ...(of !== undefined && { of }) };
 }
 
 /** The first answer says how long the file is and whether it is the one that was begun; nothing if it is another. */
@@ -139,7 +153,7 @@ async function begin(
   if (file.size !== undefined && size !== file.size) {
     throw makeError("integrity", `${file.url}: the server has ${size} bytes, the hub says ${file.size}`);
   }
-  const manifest = begun ?? { version: 1, model, key: file.key, name: file.name, url: file.url, size, etag, sha256: file.sha256 ?? null };
+  const manifest = begun ?? manifestOf(model, file, size, etag);
   await roomFor(manifest, lengths);
   if (!begun) await entry.setManifest(manifest);
   return new Stored(entry, file, manifest, options, release, lengths, { part: part ?? 0, response });
@@ -199,7 +213,7 @@ async function whole(
     throw makeError("integrity", `${file.url}: ${size} bytes came, expected ${file.size ?? stated}`);
   }
   const etag = response.headers.get("ETag");
-  const manifest: Manifest = { version: 1, model, key: file.key, name: file.name, url: file.url, size, etag, sha256: file.sha256 ?? null };
+  const manifest = manifestOf(model, file, size, etag);
   await entry.setManifest(manifest);
   return new Stored(entry, file, manifest, options, release, await entry.lengths(size));
 }

@@ -13,13 +13,13 @@ export const problemOf = (response: Response): string => `the server answered ${
  * Fetches; what may pass (network failures, 429, 5xx) is tried again, a little later each time. Only an error that might have
  * passed has a `cause`. Of the answers that are not the file, those that `accepts` names are returned too.
  */
-export async function patientFetch(url: string, init: RequestInit, signal?: AbortSignal, accepts?: number): Promise<Response> {
+export async function patientFetch(url: string, init: RequestInit, signal?: AbortSignal, ...accepts: number[]): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
     let cause: Error;
     let response: Response | undefined;
     try {
       response = await fetch(url, signal ? { ...init, signal } : init);
-      if (response.ok || response.status === accepts) return response;
+      if (response.ok || accepts.includes(response.status)) return response;
       await response.body?.cancel();
       cause = new Error(problemOf(response));
       if (!mayPass(response.status)) throw makeError("http", `${url}: ${cause.message}`);

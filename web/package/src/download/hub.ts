@@ -4,6 +4,7 @@
  */
 
 import { makeError } from "../errors.js";
+import { filesOf, INDEX, isFolder, WEIGHTS } from "./folder.js";
 import { patientFetch } from "./http.js";
 import type { RemoteFile } from "../protocol.js";
 
@@ -13,7 +14,7 @@ const DEFAULT_TYPE = "Q4_K_M";
 /** Whether a text is `org/repo` or `org/repo:FILE`, and not an address. */
 export function isHubId(text: string): boolean {
   const found = /^[\w-][\w.-]*\/[\w-][\w.-]*(?<file>:.+)?$/.exec(text);
-  return found !== null && (found.groups?.file !== undefined || !/\.gguf$/i.test(text));
+  return found !== null && (found.groups?.file !== undefined || !/\.(gguf|safetensors|json)$/i.test(text));
 }
 
 /** Number and count of a file that is one of several: `…-00002-of-00005.gguf`. */
@@ -43,17 +44,23 @@ export function chooseFile(files: readonly string[], wanted: string | undefined,
 
 interface Listing {
   sha?: unknown;
-  siblings?: { rfilename?: unknown; size?: unknown; lfs?: { sha256?: unknown } }[];
+  siblings?: { rfilename?: unknown; size?: unknown; blobId?: unknown; lfs?: { sha256?: unknown } }[];
 }
 
-/** Asks the hub which files a model's name means. */
-export function resolveHub(model: string, base: string, signal?: AbortSignal): Promise<RemoteFile[]> {
-  return resolve(model, base, (names, wanted, repo) => partsOf(chooseFile(names, wanted, repo)), signal);
+/** Asks the hub which files a model's name means: GGUF files, or a folder of safetensors where there are none, or one of its files is named. */
+export async function resolveHub(model: string, base: string, signal?: AbortSignal): Promise<RemoteFile[]> {
+  const { repo, wanted, names, file } = await list(model, base, signal);
+  const isGguf = names.some((name) => /\.gguf$/i.test(name));
+  if (!isFolder(names) || (wanted === undefined ? isGguf : wanted !== WEIGHTS && wanted !== INDEX)) return partsOf(chooseFile(names, wanted, repo)).map((name) => file(name));
+  const index = names.includes(INDEX) ? await (await patientFetch(file(INDEX).url, {}, signal)).text() : undefined;
+  const files = filesOf(names, index);
+  return files.map((name) => ({ ...file(name, `${repo.split("/").pop()}/${name}`), of: files.length }));
 }
 
 /** Asks the hub which files an adapter's name means. */
-export function resolveAdapter(model: string, base: string): Promise<RemoteFile[]> {
-  return resolve(model, base, chooseAdapter);
+export async function resolveAdapter(model: string, base: string): Promise<RemoteFile[]> {
+  const { repo, wanted, names, file } = await list(model, base);
+  return chooseAdapter(names, wanted, repo).map((name) => file(name));
 }
 
 /** The files of an adapter: that of a name, or those of PEFT, or the only GGUF file. */
@@ -67,9 +74,18 @@ export function chooseAdapter(files: readonly string[], wanted: string | undefin
   throw makeError("argument", `source: ${repo}: there is no ${config}${there}`);
 }
 
-type Choose = (files: readonly string[], wanted: string | undefined, repo: string) => string[];
+/** A repository, and what a model's name says of it. */
+interface Repository {
+  repo: string;
+  /** What follows the colon. */
+  wanted: string | undefined;
+  /** Its files that are not empty. */
+  names: string[];
+  /** One of them, which people see as `shown`. */
+  file: (name: string, shown?: string) => RemoteFile;
+}
 
-async function resolve(model: string, base: string, choose: Choose, signal?: AbortSignal): Promise<RemoteFile[]> {
+async function list(model: string, base: string, signal?: AbortSignal): Promise<Repository> {
   const colon = model.indexOf(":");
   const repo = colon < 0 ? model : model.slice(0, colon);
   const wanted = colon < 0 ? undefined : model.slice(colon + 1);
@@ -80,18 +96,16 @@ async function resolve(model: string, base: string, choose: Choose, signal?: Abo
   if (typeof commit !== "string" || !/^\w+$/.test(commit) || !Array.isArray(listing.siblings)) {
     throw makeError("http", `${response.url}: this is not the answer of a model hub`);
   }
-  const known = new Map(listing.siblings.map((file) => [String(file.rfilename), file]));
-  return choose([...known.keys()], wanted, repo).map((name) => {
+  const known = new Map(listing.siblings.filter(({ size }) => size !== 0).map((file) => [String(file.rfilename), file]));
+  const file = (name: string, shown = name.split("/").pop() as string) => {
     const entry = known.get(name);
     if (!entry) throw makeError("argument", `model: ${repo}: ${name} is missing`);
     const path = name.split("/").map(encodeURIComponent).join("/");
-    const file: RemoteFile = {
-      url: `${root}/${repo}/resolve/${commit}/${path}`,
-      name: name.split("/").pop() as string,
-      key: `${root}/${repo}/${name}`,
-    };
+    const file: RemoteFile = { url: `${root}/${repo}/resolve/${commit}/${path}`, name: shown, key: `${root}/${repo}/${name}` };
     if (typeof entry.size === "number") file.size = entry.size;
+    if (typeof entry.blobId === "string") file.version = entry.blobId;
     if (typeof entry.lfs?.sha256 === "string") file.sha256 = entry.lfs.sha256.toLowerCase();
     return file;
-  });
+  };
+  return { repo, wanted, names: [...known.keys()], file };
 }

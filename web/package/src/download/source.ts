@@ -3,9 +3,10 @@
 import { makeError, type PeregrineError } from "../errors.js";
 import { openStored } from "./download.js";
 import { mayPassLater, openHttp } from "./http.js";
+import { resolveFolder } from "./folder.js";
 import { resolveHub } from "./hub.js";
 import { Meter, type OnLoaded } from "./meter.js";
-import type { Progress, RemoteFile, SourceSpec } from "../protocol.js";
+import type { EngineInfo, Progress, RemoteFile, SourceSpec } from "../protocol.js";
 import { storedFiles, whyNotStored } from "./store.js";
 import { Slots, type NewHasher } from "./stored.js";
 
@@ -22,7 +23,7 @@ export interface ByteSource {
 export interface Sources {
   files: ByteSource[];
   /** Whether the bytes stay on this device, and why not. */
-  storage: { kept: boolean; why: string };
+  storage: EngineInfo["storage"];
   /** Resolves when every byte is here and has been verified. */
   complete: Promise<void>;
   /** Lets go of what was held while reading. */
@@ -33,8 +34,14 @@ export interface Sources {
 export const truncated = (name: string, offset: number, length: number, size: number): PeregrineError =>
   makeError("truncated", `${name}: ${length} bytes at offset ${offset} were asked for, the file has ${size}`);
 
+/** The files of a model that is not the page's own, as its server has them now. */
+export async function remoteFiles(spec: Exclude<SourceSpec, { kind: "blobs" | "stored" }>): Promise<RemoteFile[]> {
+  if (spec.kind === "urls") return spec.files;
+  return spec.kind === "hub" ? resolveHub(spec.model, spec.base) : resolveFolder(spec.model);
+}
+
 /** Opens what the page asked for. `newHasher` makes an SHA-256 of pieces. */
-export async function openSources(spec: SourceSpec, report: (progress: Progress) => void, newHasher: NewHasher): Promise<Sources> {
+export async function openSources(spec: Exclude<SourceSpec, { kind: "stored" }>, report: (progress: Progress) => void, newHasher: NewHasher): Promise<Sources> {
   if (spec.kind === "blobs") {
     const meter = new Meter(report);
     const files = spec.files.map(({ blob, name }, i) => blobSource(blob, name, (loaded, total) => meter.set(i, loaded, total)));
@@ -42,16 +49,13 @@ export async function openSources(spec: SourceSpec, report: (progress: Progress)
   }
   const why = spec.cache ? await whyNotStored() : ((spec.kind === "urls" ? spec.why : undefined) ?? "the page asked for no cache");
   let remote: RemoteFile[];
-  if (spec.kind === "urls") remote = spec.files;
-  else {
-    try {
-      remote = await resolveHub(spec.model, spec.base);
-    } catch (error) {
-      // Without a network, the copy that is here is the newest there is.
-      const stored = why === "" && mayPassLater(error) ? await storedFiles(spec.model) : undefined;
-      if (!stored) throw error;
-      remote = stored;
-    }
+  try {
+    remote = await remoteFiles(spec);
+  } catch (error) {
+    // Without a network, the copy that is here is the newest there is.
+    const stored = why === "" && mayPassLater(error) ? await storedFiles(spec.model) : undefined;
+    if (!stored) throw error;
+    remote = stored;
   }
   const meter = new Meter(report);
   if (why !== "") {

@@ -12,6 +12,9 @@ import { partsOf } from "./hub.js";
 import { text } from "../page/options.js";
 import type { RemoteFile } from "../protocol.js";
 
+/** What the names of models begin with that were quantized here. */
+export const MADE = "stored:";
+
 const ROOT = "peregrine";
 const MANIFEST = "manifest.json";
 const VERIFIED = "verified";
@@ -35,6 +38,8 @@ export interface Manifest {
   etag: string | null;
   /** Of the whole file, where the hub says it. */
   sha256: string | null;
+  /** How many files the model has, where no file's name says it. */
+  of?: number;
 }
 
 /** A file that is open for writing (dedicated workers only; the compiler knows it in no other setting). */
@@ -66,7 +71,8 @@ async function root(): Promise<FileSystemDirectoryHandle> {
   return (await navigator.storage.getDirectory()).getDirectoryHandle(ROOT, { create: true });
 }
 
-const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+/** Bytes in hexadecimal. */
+export const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** SHA-256 of bytes that lie in memory, made by the browser. */
 export async function digest(bytes: BufferSource): Promise<Uint8Array> {
@@ -294,9 +300,9 @@ export const partLength = (part: number, size: number): number => Math.max(0, Ma
 export interface StoredModel {
   /** For {@link deleteModel}. */
   id: string;
-  /** What `createEngine` was asked for: a hub id or an address. */
+  /** What `createEngine` takes: a hub id or an address; of a model that was quantized here a name of its own. */
   model: string;
-  /** Name of its (first) file. */
+  /** Name of its (first) file, or of its folder. */
   name: string;
   /** Bytes of all its files. */
   size: number;
@@ -333,7 +339,8 @@ export async function listModels(): Promise<StoredModel[]> {
     const stored = [...lengths.values()].reduce((sum, length) => sum + length, 0);
     const [complete, used] = [await entry.isVerified(), await entry.used()];
     const before = models.get(model);
-    const all = before ?? { id: model, model, name, size: 0, stored: 0, complete: true, used };
+    // A folder's files have its name in front.
+    const all = before ?? { id: model, model, name: name.split("/")[0] as string, size: 0, stored: 0, complete: true, used };
     all.size += size;
     all.stored += stored;
     all.complete &&= complete;
@@ -359,6 +366,23 @@ export async function deleteModel(id: string): Promise<void> {
       }
     });
   }
+}
+
+/**
+ * The files of a model that is completely here: of one that was quantized here its GGUF file, of a folder all of its files, under their names.
+ * Their bytes stay on the disk until they are read; once the model is deleted they cannot be.
+ * @throws RequestError for a model that is not here, or not whole
+ */
+export async function exportModel(id: string): Promise<File[]> {
+  text(id, "id");
+  const files: File[] = [];
+  for (const { entry, manifest } of await kept(id)) {
+    if (!(await entry.isVerified())) throw makeError("argument", `id: ${id} is not whole; load it first`);
+    const parts = Array.from({ length: Math.ceil(manifest.size / PART) }, async (_, part) => (await entry.file(partName(part))).slice(0, partLength(part, manifest.size)));
+    files.push(new File(await Promise.all(parts), manifest.name.split("/").at(-1) as string));
+  }
+  if (files.length === 0) throw makeError("argument", `id: ${id} is not among the models that are kept here`);
+  return files;
 }
 
 /** What this origin has stored, and may store, in bytes; `persisted`: the browser will not delete it by itself. */
@@ -393,14 +417,18 @@ export async function persist({ timeout = 10_000 }: { timeout?: number } = {}): 
   }
 }
 
-/** The files of a hub model that is completely here, for use without a network. */
+/** The files of a model that is completely here, for use without a network. */
 export async function storedFiles(model: string): Promise<RemoteFile[] | undefined> {
   const files: RemoteFile[] = [];
+  let count: number | undefined;
   for (const { entry, manifest } of await kept(model)) {
     if (!(await entry.isVerified())) return undefined;
-    const { url, name, key, size, sha256 } = manifest;
+    const { url, name, key, size, sha256, of } = manifest;
     files.push({ url, name, key, size, ...(sha256 === null ? {} : { sha256 }) });
+    if (of !== undefined) count = Math.max(count ?? 0, of);
   }
   const [first] = files;
-  return first && partsOf(first.name).length === files.length ? files : undefined;
+  // A folder may have had more files once.
+  const isWhole = first && (count === undefined ? partsOf(first.name).length === files.length : files.length >= count);
+  return isWhole ? files : undefined;
 }

@@ -21,16 +21,26 @@ const KEPT = AHEAD + 4;
 export class Slots {
   #free = PARALLEL;
   readonly #waiting: (() => void)[] = [];
+  /** Those that go before the others. */
+  readonly #urgent: (() => void)[] = [];
+
+  /** Waits for a place; resolves with what leaves it. */
+  async enter(urgent = false): Promise<() => void> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => (urgent ? this.#urgent : this.#waiting).push(resolve));
+    return () => {
+      const next = this.#urgent.shift() ?? this.#waiting.shift();
+      if (next) next();
+      else this.#free++;
+    };
+  }
 
   async run<T>(task: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    const leave = await this.enter();
     try {
       return await task();
     } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#free++;
+      leave();
     }
   }
 }
@@ -61,6 +71,8 @@ export class Stored implements StoredSource {
   readonly size: number;
   readonly complete: Promise<void>;
   readonly kept = true;
+  /** Resolves when the answer that came first has been read, or has failed. */
+  readonly begun: Promise<void>;
   readonly #entry: Entry;
   readonly #file: RemoteFile;
   readonly #manifest: Manifest;
@@ -96,14 +108,14 @@ export class Stored implements StoredSource {
     this.#resumed = lengths ? [...lengths.values()].reduce((sum, length) => sum + length, 0) : manifest.size;
     this.#loaded = this.#resumed;
     if (!lengths) {
-      this.complete = Promise.resolve();
+      this.complete = this.begun = Promise.resolve();
       return;
     }
     options.onLoaded(this.#loaded, this.size, this.#resumed);
     const parts = Array.from({ length: Math.ceil(this.size / PART) }, (_, i) => i);
-    // The answer that is here comes first: its server waits.
-    if (first) parts.sort((a, b) => Number(b === first.part) - Number(a === first.part));
-    for (const part of parts) this.#arrive(part, part === first?.part ? first.response : undefined);
+    // The answer that is here is read at once: its server waits.
+    this.begun = first ? this.#arrive(first.part, this.#fetch(first.part, first.response)).catch(() => {}) : Promise.resolve();
+    for (const part of parts) if (part !== first?.part) this.#arrive(part);
     this.complete = this.#finish();
     this.complete.catch(() => {});
   }
@@ -126,20 +138,19 @@ export class Stored implements StoredSource {
     this.#release();
   }
 
-  #arrive(part: number, response?: Response): void {
-    const arrived = this.#options.slots
-      .run(() => this.#fetch(part, response))
-      .catch((error: unknown) => {
-        // One part that cannot be had is the end of the file; the others only say that they were stopped.
-        this.#failure ??= error;
-        this.#stop.abort();
-        throw this.#failure;
-      });
+  #arrive(part: number, fetched = this.#options.slots.run(() => this.#fetch(part))): Promise<void> {
+    const arrived = fetched.catch((error: unknown) => {
+      // One part that cannot be had is the end of the file; the others only say that they were stopped.
+      this.#failure ??= error;
+      this.#stop.abort();
+      throw this.#failure;
+    });
     this.#arriving.set(part, arrived);
     arrived.then(
       () => this.#arriving.delete(part),
       () => {},
     );
+    return arrived;
   }
 
   /** Fetches what is missing of a part; goes on where it was when the connection breaks. */
@@ -231,9 +242,9 @@ export class Stored implements StoredSource {
       const seal = stored.subarray(expected);
       const made = stored.length === expected + DIGEST ? await digest(bytes) : undefined;
       if (made?.every((byte, i) => byte === seal[i])) return bytes;
-      // The disk, or somebody, has changed it: the part is fetched once more.
+      // The disk, or somebody, has changed it: the part is fetched once more, unless the file was made here.
       const problem = `${this.name}: part ${part} of the stored copy is damaged`;
-      if (!canWrite() || attempt === 3) {
+      if (!canWrite() || attempt === 3 || this.#file.url === "") {
         await this.#entry.doubt().catch(() => {});
         throw makeError("integrity", problem);
       }

@@ -4,7 +4,7 @@ import { isHubId } from "../download/hub.js";
 import { makeError } from "../errors.js";
 import { addressOf, decoded } from "./model.js";
 import { wrong } from "./options.js";
-import type { RemoteFile, SourceSpec } from "../protocol.js";
+import type { AdapterSpec, RemoteFile } from "../protocol.js";
 
 /**
  * A LoRA adapter: a folder of PEFT (`adapter_config.json` and `adapter_model.safetensors`, and the base model's `config.json` where a GGUF model
@@ -26,7 +26,7 @@ interface Named {
 
 /** What is read, and what it is called where nobody says. */
 export interface Found {
-  source: SourceSpec;
+  source: AdapterSpec;
   id: string;
 }
 

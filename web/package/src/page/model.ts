@@ -1,13 +1,16 @@
 /** What an app may call a model, and where the worker then reads it from. */
 
 import { makeError } from "../errors.js";
+import { MADE } from "../download/store.js";
+import { BESIDE, CONFIG, filesOf, INDEX, WEIGHTS } from "../download/folder.js";
 import { isHubId, partsOf } from "../download/hub.js";
 import type { RemoteFile, SourceSpec } from "../protocol.js";
 
 /**
- * A model: its name on the hub (`org/repo`, `org/repo:FILE`, `org/repo:Q4_K_M`), the address of a GGUF file, files the user
- * chose (all parts of one model), a folder with them, bytes, the answer to a request, or `"embedded"`: the small model of
- * `import "peregrine/embedded"`.
+ * A model: its name on the hub (`org/repo`, `org/repo:FILE`, `org/repo:Q4_K_M`), the address of a GGUF file, or of a folder of safetensors
+ * (`https://…/folder/`), files the user chose (all parts of one model, or those of such a folder), a folder with them, bytes, the answer to a
+ * request, or `"embedded"`: the small model of `import "peregrine/embedded"`. A repository with GGUF files means one of these, unless its
+ * `model.safetensors` or the index of them is named.
  */
 export type ModelSource = string | URL | Blob | readonly File[] | FileList | ArrayBuffer | ArrayBufferView | Response | FileSystemDirectoryHandle;
 
@@ -56,6 +59,17 @@ export function decoded(text: string): string {
 
 const lastOf = (url: URL): string => decoded(url.pathname.split("/").pop() || url.href);
 
+/** A file that a person gave. */
+interface Given {
+  name: string;
+  /** With the folders that it lies in, from the one on that was given. */
+  path: string;
+  blob: Blob;
+}
+
+/** Whether an address means a folder of safetensors: one that ends with a slash, or with one of its files. */
+const isOfFolder = (url: URL): boolean => [CONFIG, INDEX, WEIGHTS, ""].includes(url.pathname.split("/").pop()!);
+
 function byAddress(url: URL, options: SourceOptions, cache: boolean): SourceSpec {
   const name = lastOf(url);
   const files = partsOf(name).map((part): RemoteFile => {
@@ -71,33 +85,70 @@ function byAddress(url: URL, options: SourceOptions, cache: boolean): SourceSpec
   return { kind: "urls", model: url.href, files, cache };
 }
 
-function byFiles(given: { name: string; blob: Blob }[]): SourceSpec {
-  const files = given.filter(({ name }) => /\.gguf$/i.test(name) || given.length === 1).sort((a, b) => (a.name < b.name ? -1 : 1));
+async function byFiles(given: Given[], folder?: string): Promise<SourceSpec> {
+  const some = given.filter(({ name }) => /\.gguf$/i.test(name));
+  if (some.length === 0 && given.some(({ name }) => name === CONFIG || /\.safetensors$/i.test(name))) return byFolder(given, folder);
+  const files = (given.length === 1 ? given : some).sort((a, b) => (a.name < b.name ? -1 : 1));
   const [first] = files;
-  if (!first) throw makeError("argument", `model: no GGUF file among ${given.map(({ name }) => name).join(", ") || "no files"}`);
+  if (!first) throw makeError("argument", `model: no GGUF file and no folder of safetensors among ${given.map(({ name }) => name).join(", ") || "no files"}`);
   const parts = partsOf(first.name);
   const missing = parts.find((part) => !files.some(({ name }) => name === part));
   if (missing !== undefined && (files.length > 1 || parts.length > 1)) throw makeError("argument", `model: ${missing} is missing; a model in several files needs all of them`);
   if (files.length !== parts.length && files.length > 1) {
     throw makeError("argument", `model: expected the files of one model, found ${files.map(({ name }) => name).join(", ")}`);
   }
-  return { kind: "blobs", files };
+  return { kind: "blobs", files: files.map(({ name, blob }) => ({ name, blob })) };
 }
 
-/** A file by its address in Node, whose `fetch` reads none. */
+/** The files of a folder of safetensors among those that a person gave; `folder` is what it is called where their paths do not say it. */
+async function byFolder(given: Given[], folder?: string): Promise<SourceSpec> {
+  const needs = "a folder of safetensors needs config.json, tokenizer.json and its model.safetensors, or the files that model.safetensors.index.json names";
+  const depth = ({ path }: Given) => path.split("/").length;
+  const [config] = given.filter(({ name }) => name === CONFIG).sort((a, b) => depth(a) - depth(b));
+  if (!config) {
+    const isAdapter = given.some(({ name }) => name === "adapter_config.json");
+    throw makeError("argument", `model: ${isAdapter ? "this is a LoRA adapter, which engine.lora.load() takes beside its base model" : `config.json is missing; ${needs}`}`);
+  }
+  const inside = config.path.slice(0, -CONFIG.length);
+  const byName = new Map(given.filter(({ path }) => path.startsWith(inside)).map(({ path, blob }) => [path.slice(inside.length), blob]));
+  const wanted = filesOf([...byName.keys()], await byName.get(INDEX)?.text());
+  const missing = ["tokenizer.json", ...wanted].find((name) => !byName.has(name));
+  if (missing !== undefined) throw makeError("argument", `model: ${missing} is missing; ${needs}`);
+  const title = inside.split("/").at(-2) || folder || "model";
+  return { kind: "blobs", files: wanted.map((name) => ({ name: `${title}/${name}`, blob: byName.get(name)! })) };
+}
+
+/** What is used of Node's file system. */
+interface NodeFiles {
+  openAsBlob?: (path: URL) => Promise<Blob>;
+  readdirSync: (path: URL) => string[];
+  existsSync: (path: URL) => boolean;
+}
+
+/** A file, or a folder, by its address in Node, whose `fetch` reads none. */
 async function openFile(url: URL): Promise<SourceSpec | undefined> {
   const { process } = globalThis as { process?: { getBuiltinModule?: (name: string) => unknown } };
-  const files = process?.getBuiltinModule?.("node:fs") as { openAsBlob?: (path: URL) => Promise<Blob> } | undefined;
+  const files = process?.getBuiltinModule?.("node:fs") as NodeFiles | undefined;
   if (!files?.openAsBlob) return undefined;
-  const parts = partsOf(lastOf(url)).map(async (name) => {
-    const address = new URL(encodeURIComponent(name), url);
-    try {
-      return { name, blob: await files.openAsBlob!(address) };
-    } catch (cause) {
-      throw makeError("io", `model: ${address.href} cannot be opened: ${(cause as Error).message}`, { cause });
-    }
-  });
-  return byFiles(await Promise.all(parts));
+  const at = (name: string) => new URL(name.split("/").map(encodeURIComponent).join("/"), url);
+  const opened = (names: string[]) =>
+    Promise.all(
+      names.map(async (name) => {
+        try {
+          return { name: name.split("/").pop()!, path: name, blob: await files.openAsBlob!(at(name)) };
+        } catch (cause) {
+          throw makeError("io", `model: ${at(name).href} cannot be opened: ${(cause as Error).message}`, { cause });
+        }
+      }),
+    );
+  if (!isOfFolder(url)) return byFiles(await opened(partsOf(lastOf(url))));
+  let names: string[];
+  try {
+    names = files.readdirSync(new URL(".", url)).filter((name) => /\.(gguf|safetensors)$/i.test(name));
+  } catch (cause) {
+    throw makeError("io", `model: ${url.href} cannot be opened: ${(cause as Error).message}`, { cause });
+  }
+  return byFiles(await opened([...[...BESIDE, INDEX].filter((name) => files.existsSync(at(name))), ...names]), decoded(url.pathname.split("/").at(-2)!));
 }
 
 /** The body of an answer. */
@@ -122,6 +173,7 @@ export async function sourceOf(model: ModelSource, options: SourceOptions): Prom
     const source = byAddress(addressOf(embedded, "model"), {}, options.cache ?? false);
     return { ...source, why: "the embedded model comes with the app" } as SourceSpec;
   }
+  if (typeof model === "string" && model.startsWith(MADE)) return { kind: "stored", model };
   if (typeof model === "string" && isHubId(model)) {
     const base = addressOf(options.hub ?? "https://huggingface.co", "hub");
     return { kind: "hub", model, base: base.href, cache };
@@ -129,21 +181,31 @@ export async function sourceOf(model: ModelSource, options: SourceOptions): Prom
   if (typeof model === "string" || model instanceof URL) {
     const url = addressOf(model, "model");
     const opened = url.protocol === "file:" ? await openFile(url) : undefined;
-    return opened ?? byAddress(url, options, cache && url.protocol !== "blob:");
+    if (opened) return opened;
+    if (!/^https?:$/.test(url.protocol) || !isOfFolder(url)) return byAddress(url, options, cache && url.protocol !== "blob:");
+    if (options.sha256 !== undefined) throw makeError("not-supported", "sha256: not supported for a model in several files");
+    const folder = new URL(".", url);
+    folder.search = url.search;
+    return { kind: "folder", model: folder.href, cache };
   }
   if (model instanceof Blob) return { kind: "blobs", files: [{ name: model instanceof File ? model.name : "model", blob: model }] };
   if (model instanceof ArrayBuffer || ArrayBuffer.isView(model)) return { kind: "blobs", files: [{ name: "model", blob: new Blob([model as BlobPart]) }] };
   if (typeof Response !== "undefined" && model instanceof Response) return ofResponse(model);
   if (typeof FileSystemDirectoryHandle !== "undefined" && model instanceof FileSystemDirectoryHandle) {
-    const files: { name: string; blob: Blob }[] = [];
-    for await (const [name, handle] of model.entries()) {
-      if (handle.kind === "file") files.push({ name, blob: await (handle as FileSystemFileHandle).getFile() });
-    }
-    return byFiles(files);
+    const files: Given[] = [];
+    const add = async (folder: FileSystemDirectoryHandle, path: string) => {
+      for await (const [name, handle] of folder.entries()) {
+        if (handle.kind === "file") files.push({ name, path: path + name, blob: await (handle as FileSystemFileHandle).getFile() });
+        // No other folder in it is looked into.
+        else if (name === "additional_chat_templates") await add(handle as FileSystemDirectoryHandle, `${name}/`);
+      }
+    };
+    await add(model, "");
+    return byFiles(files, model.name);
   }
   if (typeof model === "object" && model !== null && "length" in model) {
     const files = Array.from(model as ArrayLike<unknown>);
-    if (files.every((file): file is File => file instanceof File)) return byFiles(files.map((file) => ({ name: file.name, blob: file })));
+    if (files.every((file): file is File => file instanceof File)) return byFiles(files.map((file) => ({ name: file.name, path: file.webkitRelativePath || file.name, blob: file })));
   }
   throw makeError("argument", "model: expected a hub id, an address, files, a folder, bytes, a Blob or a Response");
 }

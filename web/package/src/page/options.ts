@@ -3,7 +3,7 @@
 import { makeError, type PeregrineError } from "../errors.js";
 import { GPU_OPTIONS, LOAD_OPTIONS, type Kind } from "../load-options.js";
 import { LEVELS } from "../log.js";
-import { DEVICES } from "../protocol.js";
+import { DEVICES, QUANTIZE_TYPES } from "../protocol.js";
 
 /** Throws, naming the field, unless the value fits. */
 export type Check = (value: unknown, field: string) => void;
@@ -184,6 +184,7 @@ const LOADING: Record<string, Check> = {
   cache: boolean,
   hub: address,
   sha256: text,
+  quantizeTo: oneOf(...QUANTIZE_TYPES),
   onProgress: callable,
   signal,
   wasmUrl: wasm,

@@ -1,15 +1,16 @@
 /** The worker's side: owns the wasm module and the device, and answers the calls of one page, or of all that share it. */
 
-import { Hasher, WebAccess, WebEngine, WebRequest, type WebSession } from "../../wasm/peregrine.js";
+import { Hasher, quantize, WebAccess, WebEngine, WebRequest, type WebSession } from "../../wasm/peregrine.js";
 import { Adapters, openAdapter } from "./adapters.js";
 import { describe, snapshotBudgets } from "./describe.js";
 import type { GpuWay } from "./device.js";
 import { findPlace, isOfGpu, takesProcessor, type Place } from "./place.js";
-import { makeError, toWire, type PeregrineError } from "../errors.js";
+import { makeError, ModelFileError, toWire, type PeregrineError } from "../errors.js";
 import { isTold, type Log } from "../log.js";
 import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
 import type { Loras, Usage } from "../openai.js";
-import { sharedBy, type ApiRequest, type ApiResult, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type LoraInfo, type Port, type Progress, type ToWorker } from "../protocol.js";
+import { sharedBy, type ApiRequest, type ApiResult, type Calls, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type LoraInfo, type Port, type Progress, type ToWorker } from "../protocol.js";
+import { openMade, openQuantized, type Quantize } from "../download/quantized.js";
 import { blobSource, openSources, type Sources } from "../download/source.js";
 import { forgetGrammars, Grammars } from "./grammars.js";
 import { begin, beginGrammar, isTrap } from "./wasm.js";
@@ -40,6 +41,9 @@ function preferencesOf(place: Place, request: LoadRequest): object {
   const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
   return { ...request.gpu, ...facts, identity, device: takesProcessor(request) ? "auto" : "gpu" };
 }
+
+/** Whether an error says what is wrong with a model's files. */
+const isOfFile = (error: unknown): boolean => makeError((error as PeregrineError).code ?? "internal", "") instanceof ModelFileError;
 
 /** All that one worker does. */
 export class Server {
@@ -224,7 +228,7 @@ export class Server {
       this.#clients.forEach((client) => client.report?.(progress));
     };
     const { memory } = await begin(request.wasm);
-    return this.#reading(request.source, report, async (sources) => {
+    return this.#reading(request, report, async (sources) => {
       if (!sources.storage.kept) this.#log("info", `the model is not kept: ${sources.storage.why}`);
       const outcomes = await readOutcomes();
       this.#checkWanted();
@@ -234,8 +238,9 @@ export class Server {
       try {
         engine = await this.#throughSources(sources, undefined, (files) => WebEngine.load(gpu ? gpu.within(() => new WebAccess()) : WebAccess.withoutGpus(), files, options, report));
       } catch (error) {
-        // What is wrong with the device is the cause of what the runtime says.
-        throw this.#early ?? error;
+        // What is wrong with the device is the cause of what the runtime says; but not of what is wrong with a file, after which the
+        // runtime lets its device go.
+        throw isOfFile(error) ? error : (this.#early ?? error);
       } finally {
         // Also where a later way fails in another manner: what has been found is known.
         await keepOutcomes(found);
@@ -268,8 +273,15 @@ export class Server {
   }
 
   /** Opens the files of a model for as long as `work` needs them, or there is a page. */
-  async #reading<T>(spec: LoadRequest["source"], report: (progress: Progress) => void, work: (sources: Sources) => Promise<T>): Promise<T> {
-    const sources = await openSources(spec, report, () => new Hasher());
+  async #reading<T>({ source, quantizeTo }: Pick<LoadRequest, "source" | "quantizeTo">, report: (progress: Progress) => void, work: (sources: Sources) => Promise<T>): Promise<T> {
+    const newHasher = () => new Hasher();
+    const quantizing: Quantize = (files, sink) => this.#throughSources(files, undefined, (readers) => quantize(readers, quantizeTo!, (bytes: Uint8Array) => sink.take(bytes), report), () => sink.flush());
+    const sources =
+      quantizeTo !== undefined
+        ? await openQuantized(source, quantizeTo, report, newHasher, quantizing)
+        : source.kind === "stored"
+          ? await openMade(source.model, report, newHasher)
+          : await openSources(source, report, newHasher);
     this.#opened.add(sources);
     try {
       this.#checkWanted();
@@ -281,9 +293,9 @@ export class Server {
   }
 
   /** Downloads a model into the store. */
-  async #fetch(request: { source: LoadRequest["source"]; wasm?: LoadRequest["wasm"] }, report: (progress: Progress) => void): Promise<EngineInfo["storage"]> {
+  async #fetch(request: Calls["fetch"]["request"], report: (progress: Progress) => void): Promise<EngineInfo["storage"]> {
     await begin(request.wasm);
-    return this.#reading(request.source, report, async ({ complete, storage }) => {
+    return this.#reading(request, report, async ({ complete, storage }) => {
       await complete;
       return storage;
     });
@@ -363,7 +375,7 @@ export class Server {
 
   async #check(client: Client, { tokens, lora }: { tokens: number; lora: Loras }, report: (comparisons: number) => void): Promise<CheckReport> {
     const engine = await this.#ready();
-    return this.#reading(this.#request!.source, () => {}, (sources) =>
+    return this.#reading(this.#request!, () => {}, (sources) =>
       this.#throughSources(sources, client, (files) => engine.check(files, tokens, report, lora) as Promise<CheckReport>),
     );
   }
@@ -381,7 +393,7 @@ export class Server {
     return new Blob([...parts, ...pieces], { type: "application/octet-stream" });
   }
 
-  async #addLora({ source, id }: { source: LoadRequest["source"]; id: string }): Promise<LoraInfo> {
+  async #addLora({ source, id }: Calls["addLora"]["request"]): Promise<LoraInfo> {
     const files = await openAdapter(source, () => new Hasher());
     return this.#enqueue(async () => {
       const info = await this.#adapters.add(await this.#ready(), id, files);
@@ -489,8 +501,8 @@ export class Server {
     setTimeout(this.#onIdle, 0);
   }
 
-  /** The runtime's errors have no room for what went wrong in a source, so what it threw is thrown again. */
-  async #throughSources<T>(sources: Sources, client: Client | undefined, load: (files: unknown[]) => Promise<T>): Promise<T> {
+  /** The runtime's errors have no room for what went wrong in a source, so what it threw is thrown again. `before`: what each read waits for. */
+  async #throughSources<T>(sources: Sources, client: Client | undefined, load: (files: unknown[]) => Promise<T>, before?: () => Promise<void>): Promise<T> {
     let thrown: unknown;
     const files = sources.files.map((source) => ({
       name: source.name,
@@ -498,6 +510,7 @@ export class Server {
       read: async (offset: number, length: number) => {
         try {
           this.#checkWanted(client);
+          await before?.();
           return await source.read(offset, length);
         } catch (error) {
           thrown ??= error;

@@ -1,0 +1,220 @@
+/** Folders of safetensors in Chromium: transformers' logits, from a picker and from a server; quantized once and kept; a heap that stays small. */
+
+import { execFile } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { cp, rm, writeFile } from "node:fs/promises";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import type * as Peregrine from "peregrine";
+import type { Page } from "@playwright/test";
+import { farthest } from "../goldens/harness.mjs";
+import { safetensors } from "../goldens/tensors.mjs";
+import { expect, openReady, sendBytes, test, waitReady } from "../support.js";
+
+declare global {
+  var peregrine: typeof Peregrine;
+}
+
+const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
+const FOLDER = path("../../../tests/golden/hf-folder");
+const PROGRAM = path("../../../target/release/peregrine");
+const { ids, logits, greedy } = safetensors(new Uint8Array(readFileSync(`${FOLDER}.safetensors`)).buffer).tensors as Record<"ids" | "logits" | "greedy", Float32Array | Int32Array>;
+const LAST = 8;
+
+/** Serves the golden's folder at /hf-folder/; `files` are other bytes of some of them. */
+function served(files: Map<string, Buffer>, sent: string[] = []) {
+  for (const name of readdirSync(FOLDER)) if (!files.has(name)) files.set(name, readFileSync(`${FOLDER}/${name}`));
+  return (request: IncomingMessage, response: ServerResponse): boolean => {
+    const name = /^\/hf-folder\/(.*)$/.exec(request.url ?? "")?.[1];
+    if (name === undefined) return false;
+    const bytes = files.get(name);
+    if (!bytes) return response.writeHead(404).end() && true;
+    if (request.headers.range !== "bytes=0-0") sent.push(name);
+    return sendBytes(request, response, "application/octet-stream", bytes);
+  };
+}
+
+async function open(page: Page, address: string): Promise<void> {
+  await page.goto(address);
+  await page.evaluate(async () => {
+    const url = "/package/dist/index.js";
+    globalThis.peregrine = await import(url);
+    document.body.innerHTML = '<input id="folder" type="file" webkitdirectory>';
+  });
+}
+
+interface Found {
+  name: string;
+  formats: string;
+  tokens: number[];
+  logits: number[];
+  phases: string[];
+  storage: Peregrine.EngineInfo["storage"];
+  heap: number;
+}
+
+/** Loads a model and reads the golden's prompt; "picked" is what the input has. */
+const read = (page: Page, model: string, options: Pick<Peregrine.EngineOptions, "quantizeTo" | "contextLength"> = {}): Promise<Found> =>
+  page.evaluate(
+    async ({ model, options, ids, last }) => {
+      const phases = new Set<string>();
+      const source = model === "picked" ? document.querySelector<HTMLInputElement>("#folder")!.files! : model;
+      const engine = await peregrine.createEngine({ model: source, device: "gpu", kvType: "f32", ...options, onProgress: ({ phase }) => phases.add(phase) });
+      try {
+        const found = await engine.logits(ids, { last });
+        const { choices } = await engine.completions.create({ prompt: ids, max_tokens: 16, temperature: 0, ignore_eos: true, return_token_ids: true });
+        const { model, storage, memory } = engine.info as Peregrine.EngineInfo;
+        return { name: model.name, formats: model.formats, tokens: choices[0]!.token_ids!, logits: [...found], phases: [...phases], storage, heap: memory.wasm };
+      } finally {
+        await engine.dispose();
+      }
+    },
+    { model, options, ids: [...ids], last: LAST },
+  );
+
+test("a folder that a person picks, and one on a server: what transformers gives", async ({ page, site }) => {
+  const sent: string[] = [];
+  await open(page, await site.bare(served(new Map(), sent)));
+  await page.locator("#folder").setInputFiles(FOLDER);
+  const expected = logits.subarray(-LAST * 271);
+  const picked = await read(page, "picked");
+  expect(farthest(picked.logits, expected)).toBeLessThan(2e-4);
+  expect(picked).toMatchObject({ name: "hf-folder", tokens: [...greedy], storage: { kept: true } });
+  const address = await read(page, "/hf-folder/");
+  expect(farthest(address.logits, expected)).toBeLessThan(2e-4);
+  expect(address).toMatchObject({ name: "hf-folder", tokens: [...greedy], storage: { kept: true } });
+  expect(sent.sort()).toEqual(readdirSync(FOLDER).sort());
+  // From the store.
+  expect((await read(page, "/hf-folder/")).tokens).toEqual([...greedy]);
+  expect(sent).toHaveLength(readdirSync(FOLDER).length);
+});
+
+test("quantized: as the native program does it, once; again when the source has changed; exported, loaded without its source, deleted", async ({ page, site }, info) => {
+  const files = new Map<string, Buffer>();
+  await open(page, await site.bare(served(files)));
+  const quantizeTo = "Q8_0";
+  const first = await read(page, "/hf-folder/", { quantizeTo });
+  expect(first.phases).toContain("quantize");
+  expect(first).toMatchObject({ name: "hf-folder", storage: { kept: true } });
+  expect(first.formats).toMatch(/^Q8_0 ×/);
+
+  const exported = Buffer.from(
+    await page.evaluate(async () => {
+      const [file] = await peregrine.exportModel("stored:" + new URL("/hf-folder/", location.href).href + ":Q8_0");
+      if (file!.name !== "hf-folder-Q8_0.gguf") throw new Error(file!.name);
+      return [...new Uint8Array(await file!.arrayBuffer())];
+    }),
+  );
+  const native = info.outputPath("native.gguf");
+  await promisify(execFile)(PROGRAM, ["quantize", FOLDER, native, "--type", quantizeTo]);
+  expect(exported.equals(readFileSync(native))).toBe(true);
+  await writeFile(native, exported);
+  expect((await promisify(execFile)(PROGRAM, ["info", native])).stdout).toContain("Q8_0");
+  await rm(native);
+
+  // What is kept is found by its source, and by its own name.
+  const again = await read(page, "/hf-folder/", { quantizeTo });
+  expect(again.phases).not.toContain("quantize");
+  expect(again.logits).toEqual(first.logits);
+  const id = await page.evaluate(async () => (await peregrine.listModels()).find(({ id }) => id.startsWith("stored:"))!.id);
+  await page.evaluate(() => peregrine.deleteModel(new URL("/hf-folder/", location.href).href));
+  expect((await read(page, id)).logits).toEqual(first.logits);
+  // Neither does it need its source for that.
+  const notAgain = await read(page, "/hf-folder/", { quantizeTo });
+  expect(notAgain.phases).not.toContain("quantize");
+  expect(await page.evaluate(() => peregrine.listModels())).toMatchObject([{ id, name: "hf-folder-Q8_0.gguf", complete: true }]);
+
+  const config = JSON.parse(files.get("config.json")!.toString()) as Record<string, number>;
+  files.set("config.json", Buffer.from(JSON.stringify({ ...config, lm_head_multiplier: 2 * config.lm_head_multiplier! })));
+  const changed = await read(page, "/hf-folder/", { quantizeTo });
+  expect(changed.phases).toContain("quantize");
+  expect(changed.logits).not.toEqual(first.logits);
+  await page.evaluate((id) => peregrine.deleteModel(id), id);
+  const missing = await read(page, id).catch((error: Error) => error.message);
+  expect(missing).toMatch(/is not among the models that are kept here/);
+});
+
+test("a picked folder is quantized once, and what was stopped leaves nothing that is taken for a model", async ({ page, site }) => {
+  await open(page, await site.bare(served(new Map())));
+  await page.locator("#folder").setInputFiles(FOLDER);
+  const stopped = await page.evaluate(async () => {
+    const stop = new AbortController();
+    const model = document.querySelector<HTMLInputElement>("#folder")!.files!;
+    const onProgress = ({ phase }: Peregrine.Progress) => phase === "quantize" && stop.abort();
+    return peregrine.createEngine({ model, device: "gpu", quantizeTo: "Q4_K_M", signal: stop.signal, onProgress }).then(
+      () => "loaded",
+      (error: Peregrine.PeregrineError) => error.code,
+    );
+  });
+  expect(stopped).toBe("cancelled");
+  const left = await page.evaluate(() => peregrine.listModels());
+  expect(left.filter(({ complete }) => complete)).toEqual([]);
+  await expect(page.evaluate(() => peregrine.exportModel("stored:hf-folder:Q4_K_M"))).rejects.toThrow(/is not (whole|among the models)/);
+  const first = await read(page, "picked", { quantizeTo: "Q4_K_M" });
+  expect(first).toMatchObject({ storage: { kept: true }, phases: expect.arrayContaining(["quantize"]) });
+  const again = await read(page, "picked", { quantizeTo: "Q4_K_M" });
+  expect(again.phases).not.toContain("quantize");
+  expect(again.logits).toEqual(first.logits);
+  expect((await read(page, "stored:hf-folder:Q4_K_M")).logits).toEqual(first.logits);
+});
+
+/** A folder of 300 MB, and nearly all of it two matrices: zeros, since what they mean is not looked at. */
+function large(): Map<string, Buffer> {
+  const [hidden, intermediate] = [1024, 49_152];
+  const config = { ...(JSON.parse(readFileSync(`${FOLDER}/config.json`, "utf8")) as object), hidden_size: hidden, intermediate_size: intermediate, num_hidden_layers: 1 };
+  const own = new Uint8Array(readFileSync(`${FOLDER}/model.safetensors`)).buffer;
+  const begin = Number(new DataView(own).getBigUint64(0, true));
+  const header = JSON.parse(Buffer.from(own, 8, begin).toString()) as Record<string, { dtype: string; shape: number[]; data_offsets: number[] }>;
+  let at = 0;
+  const made = Object.entries(header).flatMap(([name, entry]) => {
+    if (name === "__metadata__" || name.includes("layers.1.")) return [];
+    const shape = entry.shape.map((size) => (size === 64 && name.includes("feed_forward") ? intermediate : size === 32 && !name.includes("mamba.conv1d") ? hidden : size));
+    // The heads of attention are as wide as they were.
+    if (/\.(k|v)_proj/.test(name)) shape[0] = 32;
+    const bytes = 2 * shape.reduce((product, size) => product * size, 1);
+    return [[name, { dtype: entry.dtype, shape, data_offsets: [at, (at += bytes)] }] as const];
+  });
+  const text = Buffer.from(JSON.stringify(Object.fromEntries(made)));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  expect(at).toBeGreaterThan(300e6);
+  return new Map([
+    ["config.json", Buffer.from(JSON.stringify(config))],
+    ["model.safetensors", Buffer.concat([length, text, Buffer.alloc(at)])],
+  ]);
+}
+
+test("a folder of 300 MB takes less than 100 MiB of the worker's own memory, quantized or not", async ({ page, site }) => {
+  test.setTimeout(600_000);
+  await open(page, await site.bare(served(large())));
+  const options = { contextLength: 64 };
+  expect((await read(page, "/hf-folder/", options)).heap).toBeLessThan(100 << 20);
+  expect((await read(page, "/hf-folder/", { ...options, quantizeTo: "Q8_0" })).heap).toBeLessThan(100 << 20);
+});
+
+test("the page: a picked folder that does not fit is made smaller, is among the stored models then, and can be saved", async ({ page, site }, info) => {
+  test.setTimeout(600_000);
+  const folder = info.outputPath("Large-H1");
+  await cp(FOLDER, folder, { recursive: true });
+  for (const [name, bytes] of large()) await writeFile(`${folder}/${name}`, bytes);
+  await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ memoryLimit: 0.25 })));
+  await openReady(page, await site.start());
+  await page.locator("#model-chip").click();
+  await page.locator("#folder-files").setInputFiles(folder);
+  await page.locator("#status.failed").getByRole("button", { name: "Make it smaller (Q4_K_M)" }).click({ timeout: 120_000 });
+  await expect(page.locator("#model-chip")).toContainText("Large-H1", { timeout: 300_000 });
+  await page.locator("#model-chip").click();
+  await expect(page.locator("#facts")).toContainText("Q4_K ×");
+  const row = page.locator("#stored li", { hasText: "Large-H1 Q4_K_M" });
+  const [download] = await Promise.all([page.waitForEvent("download"), row.getByRole("button", { name: "Save as a file" }).click()]);
+  expect(download.suggestedFilename()).toBe("Large-H1-Q4_K_M.gguf");
+  await rm(folder, { recursive: true });
+  // The next visit begins with it.
+  await page.reload();
+  await waitReady(page);
+  await expect(page.locator("#model-chip")).toContainText("Large-H1");
+  await page.locator("#model-chip").click();
+  await page.locator("#stored li", { hasText: "Large-H1" }).getByRole("button", { name: "Delete" }).click();
+  await expect(page.locator("#stored-part")).toHaveCount(0);
+});
