@@ -20,7 +20,7 @@ macro_rules! shader {
     };
 }
 
-/// How a sum over neighbouring invocations is made.
+/// How a sum over neighboring invocations is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reduction {
     /// Through workgroup memory: every device can.

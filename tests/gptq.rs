@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::checkpoint::toy::{Noise, Toy};
 
-/// How a folder is quantised.
+/// How a folder is quantized.
 #[derive(Clone, Copy, Debug)]
 struct Scheme {
     bits: u32,
@@ -72,7 +72,7 @@ impl Folder {
         let names: Vec<String> = folder.toy.tensors.keys().cloned().collect();
         for name in names {
             match name.strip_suffix("_proj.weight") {
-                Some(stem) => folder.quantised(&format!("{stem}_proj"), &mut noise),
+                Some(stem) => folder.quantized(&format!("{stem}_proj"), &mut noise),
                 None => {
                     let (shape, values) = &folder.toy.tensors[&name];
                     let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -84,7 +84,7 @@ impl Folder {
     }
 
     /// Random codes, zeros and scales for one layer.
-    fn quantised(&mut self, stem: &str, noise: &mut Noise) {
+    fn quantized(&mut self, stem: &str, noise: &mut Noise) {
         let Scheme { bits, group_size, symmetric, v2, shuffled } = self.scheme;
         let [outputs, inputs] = *self.toy.tensors[&format!("{stem}.weight")].0.as_slice() else { unreachable!() };
         let size = if group_size < 0 { inputs } else { group_size as usize };
@@ -220,7 +220,7 @@ fn the_model_is_the_same_as_with_plain_weights() {
         Scheme { shuffled: true, symmetric: false, ..SYMMETRIC },
     ] {
         let folder = Folder::new(scheme);
-        let ((_here, quantised), (_there, plain)) = (folder.open().unwrap(), folder.plain());
+        let ((_here, quantized), (_there, plain)) = (folder.open().unwrap(), folder.plain());
         let twin = |checkpoint: &Checkpoint| {
             let mut twin = block_on(reference::model::Model::load(checkpoint)).unwrap();
             ids.iter().flat_map(|id| twin.forward(*id).logits).collect::<Vec<f32>>()
@@ -228,8 +228,8 @@ fn the_model_is_the_same_as_with_plain_weights() {
         let expected = twin(&plain);
         let magnitude = expected.iter().fold(0.0f32, |most, v| most.max(v.abs()));
         assert!(magnitude > 1e-3, "{scheme:?}: {magnitude}");
-        assert_eq!(twin(&quantised), expected, "{scheme:?}: the CPU twin");
-        let engine = block_on(peregrine::session::Engine::load(&gpu, &quantised, &exact(), &mut |_| {}));
+        assert_eq!(twin(&quantized), expected, "{scheme:?}: the CPU twin");
+        let engine = block_on(peregrine::session::Engine::load(&gpu, &quantized, &exact(), &mut |_| {}));
         let mut session = Session::new(&engine.unwrap()).unwrap();
         for chunk in [1, 8] {
             let mut logits = Vec::new();
@@ -244,7 +244,7 @@ fn the_model_is_the_same_as_with_plain_weights() {
             block_on(quantize(checkpoint, &mut out, &options, &mut |_, _| {})).unwrap();
             out
         };
-        assert!(convert(&quantised) == convert(&plain), "{scheme:?}: as GGUF");
+        assert!(convert(&quantized) == convert(&plain), "{scheme:?}: as GGUF");
     }
 }
 
@@ -253,7 +253,7 @@ fn an_adapter_is_the_same_as_beside_plain_weights() {
     let gpu = device(&GpuOptions::default());
     let ids = [5, 9, 31, 4, 4, 17, 22, 8];
     let folder = Folder::new(Scheme { shuffled: true, symmetric: false, ..SYMMETRIC });
-    let ((_here, quantised), (_there, plain)) = (folder.open().unwrap(), folder.plain());
+    let ((_here, quantized), (_there, plain)) = (folder.open().unwrap(), folder.plain());
     let logits = |checkpoint: &Checkpoint, scale: f32| {
         let c = &checkpoint.config;
         let [d, q, f] = [c.hidden_size, c.q_dim(), c.intermediate_size].map(u64::from);
@@ -270,7 +270,7 @@ fn an_adapter_is_the_same_as_beside_plain_weights() {
     let far = expected.iter().zip(&without).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
     assert!(far > 1e-3, "{far}");
     let magnitude = expected.iter().fold(1.0f32, |most, v| most.max(v.abs()));
-    assert_close("GPTQ", &logits(&quantised, 1.0), &expected, 1e-4 * magnitude);
+    assert_close("GPTQ", &logits(&quantized, 1.0), &expected, 1e-4 * magnitude);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Answers under a constraint by the embedded model: the same tokens however they are drawn, within what the constraint allows, and
+//! Answers under a constraint by the embedded model: the same tokens however they are sampled, within what the constraint allows, and
 //! nothing else of a session changes.
 
 use std::cell::{Cell, RefCell};
@@ -20,7 +20,7 @@ fn open() -> Session {
     session(&device(&GpuOptions::default()), &checkpoint(&tiny_model()), &LoadOptions::default())
 }
 
-/// Where answers are drawn by shaders.
+/// Where answers are sampled by shaders.
 fn on_a_gpu(shapes: ShapeClass) -> Session {
     let options = GpuOptions { shapes: Some(shapes), ..GpuOptions::default() };
     session(&gpu(&options), &checkpoint(&tiny_model()), &LoadOptions::default())
@@ -61,12 +61,12 @@ fn greedy(grammar: &Rc<dyn Grammar>) -> GenerateOptions {
     GenerateOptions { max_tokens: 120, sampling, grammar: Some(grammar.clone()), ..GenerateOptions::default() }
 }
 
-fn drawn(grammar: &Rc<dyn Grammar>, seed: u64) -> GenerateOptions {
+fn sampled(grammar: &Rc<dyn Grammar>, seed: u64) -> GenerateOptions {
     let sampling = SamplingOptions { temperature: 1.0, top_p: 0.95, seed, ..SamplingOptions::default() };
     GenerateOptions { sampling, ..greedy(grammar) }
 }
 
-/// The same drawn on the host: the penalty is too small to change a choice.
+/// The same sampled on the host: the penalty is too small to change a choice.
 fn on_the_host(options: GenerateOptions) -> GenerateOptions {
     let sampling = SamplingOptions { repetition_penalty: 1.0 + f32::EPSILON, ..options.sampling };
     GenerateOptions { sampling, ..options }
@@ -88,13 +88,13 @@ fn validates(text: &str) -> bool {
 }
 
 #[test]
-fn an_answer_by_schema_is_the_same_however_it_is_drawn() {
+fn an_answer_by_schema_is_the_same_however_it_is_sampled() {
     let hardware = on_a_gpu(ShapeClass::Hardware);
     let (mut software, mut processor) =
         (on_a_gpu(ShapeClass::Software), session(&processor(), &checkpoint(&tiny_model()), &LoadOptions::default()));
     let grammar = compiled(&hardware, &by_schema());
     let mut texts = Vec::new();
-    for options in [greedy(&grammar), drawn(&grammar, 1), drawn(&grammar, 2)] {
+    for options in [greedy(&grammar), sampled(&grammar, 1), sampled(&grammar, 2)] {
         let (answer, pieces) = ask(&mut beside(&hardware), &options);
         assert_eq!(answer.finish, Finish::Stop, "{}", answer.text);
         assert!(validates(&answer.text), "{}", answer.text);
@@ -118,13 +118,13 @@ fn an_answer_by_schema_is_the_same_however_it_is_drawn() {
     assert!(texts.len() > 1, "seeds: {texts:?}");
 }
 
-/// Masks are tried on the device before the first answer that needs them; where they are wrong, the host draws.
+/// Masks are tried on the device before the first answer that needs them; where they are wrong, the host samples.
 #[test]
 fn a_kernel_that_masks_wrongly_is_not_used() {
     let right = on_a_gpu(ShapeClass::Hardware);
     let grammar = compiled(&right, &by_schema());
-    let expected = [greedy(&grammar), drawn(&grammar, 4)].map(|options| ask(&mut beside(&right), &options).0.ids);
-    // One that only draws at a temperature show, and one that only the likeliest token shows.
+    let expected = [greedy(&grammar), sampled(&grammar, 4)].map(|options| ask(&mut beside(&right), &options).0.ids);
+    // One that only samples at a temperature show, and one that only the likeliest token shows.
     let faults: [Alter; 2] = [
         |name, source| alter(name, source, "select(0xff800000u, bits, allowed)", "bits"),
         |name, source| alter(name, source, "} else if (allowed) {", "} else {"),
@@ -132,7 +132,7 @@ fn a_kernel_that_masks_wrongly_is_not_used() {
     for fault in faults {
         let options = GpuOptions { shapes: Some(ShapeClass::Hardware), alter: Some(fault), ..GpuOptions::default() };
         let wrong = session(&gpu(&options), &checkpoint(&tiny_model()), &LoadOptions::default());
-        let found = [greedy(&grammar), drawn(&grammar, 4)].map(|options| ask(&mut beside(&wrong), &options).0.ids);
+        let found = [greedy(&grammar), sampled(&grammar, 4)].map(|options| ask(&mut beside(&wrong), &options).0.ids);
         assert_eq!(found, expected);
     }
 }
@@ -150,8 +150,8 @@ fn alter(name: &str, source: String, from: &str, to: &str) -> String {
 fn penalties_and_filters_work_under_a_mask() {
     let session = open();
     let grammar = compiled(&session, &by_schema());
-    let plain = ask(&mut beside(&session), &drawn(&grammar, 5)).0;
-    let base = drawn(&grammar, 5);
+    let plain = ask(&mut beside(&session), &sampled(&grammar, 5)).0;
+    let base = sampled(&grammar, 5);
     let mut different = 0;
     for sampling in [
         SamplingOptions { repetition_penalty: 1.5, ..base.sampling.clone() },
@@ -178,7 +178,7 @@ fn logprobs_are_those_of_the_tokens_that_may_come() {
         let found = piece.logprobs.unwrap();
         assert!(found.top.len() < 20 && found.top.iter().any(|(token, _)| *token == piece.token));
         let sum: f32 = found.top.iter().map(|(_, logprob)| logprob.exp()).sum();
-        assert!((sum - 1.0).abs() < 1e-4, "all that may come, renormalised: {sum}");
+        assert!((sum - 1.0).abs() < 1e-4, "all that may come, renormalized: {sum}");
     }
 }
 
@@ -242,7 +242,7 @@ fn letters(session: &Session, text: &str, forced: &str, least: usize, most: usiz
 }
 
 #[test]
-fn tokens_that_must_come_are_read_and_told_but_not_drawn() {
+fn tokens_that_must_come_are_read_and_told_but_not_sampled() {
     let session = on_a_gpu(ShapeClass::Hardware);
     let text = "the story of a cat and a dog";
     let tokens = session.engine().tokenizer().encode_plain(text).unwrap();
@@ -253,11 +253,11 @@ fn tokens_that_must_come_are_read_and_told_but_not_drawn() {
     let (answer, pieces) = ask(&mut one, &GenerateOptions { logprobs: Some(2), ..options.clone() });
     assert!(answer.ids.starts_with(&tokens) && answer.ids.len() == tokens.len() + 1 && answer.finish == Finish::Stop);
     assert!(answer.text.starts_with(text) && answer.text.len() > text.len(), "{}", answer.text);
-    assert_eq!(calls.borrow().iter().filter(|call| *call == "mask").count(), 1, "one token was drawn");
+    assert_eq!(calls.borrow().iter().filter(|call| *call == "mask").count(), 1, "one token was sampled");
     let certain = pieces[0].logprobs.clone().unwrap();
     assert_eq!((certain.logprob, certain.top), (0.0, vec![(tokens[0], 0.0)]));
 
-    // What was not drawn has been read all the same.
+    // What was not sampled has been read all the same.
     let prompt = one.position();
     block_on(one.prefill(&[])).unwrap();
     assert_eq!(one.position(), answer.prompt_tokens + answer.ids.len() as u32, "{prompt}");
@@ -312,7 +312,7 @@ fn a_mask_without_tokens_is_an_error_and_the_session_goes_on() {
         // At once, and behind some tokens of an answer.
         for begins in ["", "A cat has"] {
             let nothing: Rc<dyn Grammar> = Rc::new(letters(&session, "", begins, 20, 20));
-            for options in [greedy(&nothing), drawn(&nothing, 1), on_the_host(greedy(&nothing))] {
+            for options in [greedy(&nothing), sampled(&nothing, 1), on_the_host(greedy(&nothing))] {
                 let failed = block_on(session.chat(&ask(), &options, &mut |_| true));
                 assert!(matches!(failed, Err(Error::Grammar { .. })), "{failed:?}");
                 let after = block_on(session.chat(&ask(), &free, &mut |_| true)).unwrap();
@@ -328,7 +328,7 @@ fn an_answer_leaves_the_models_own_logits() {
     let mut session = on_a_gpu(ShapeClass::Hardware);
     let grammar: Rc<dyn Grammar> = Rc::new(letters(&session, " moon", "", 3, 3));
     let prompt = session.engine().tokenizer().encode("Once upon a time", true).unwrap();
-    for options in [greedy(&grammar), drawn(&grammar, 1), on_the_host(greedy(&grammar))] {
+    for options in [greedy(&grammar), sampled(&grammar, 1), on_the_host(greedy(&grammar))] {
         session.reset();
         block_on(session.prefill(&prompt)).unwrap();
         let answer = block_on(session.generate(&options, &mut |_| true)).unwrap();
@@ -382,6 +382,6 @@ fn a_small_chunk_and_a_full_context_are_no_obstacle() {
     let grammar: Rc<dyn Grammar> = Rc::new(letters(&small, " moon", &text, 1000, 1000));
     let (answer, _) = ask(&mut small, &greedy(&grammar));
     assert_eq!(answer.finish, Finish::Context);
-    assert_eq!(answer.prompt_tokens as usize + answer.ids.len(), 65, "the last is drawn and not read");
+    assert_eq!(answer.prompt_tokens as usize + answer.ids.len(), 65, "the last is sampled and not read");
     assert!(text.starts_with(&answer.text));
 }

@@ -26,7 +26,7 @@ fn random(format: Format, bytes: usize, state: &mut u64) -> Vec<u8> {
     if spec.block == 1 {
         let values: Vec<f32> = (0..blocks).map(|_| (noise(state) as f32 / 2f32.powi(31) - 1.0) * 0.1).collect();
         let mut out = vec![0; bytes];
-        assert!(spec.quantise_blocks(&values, &mut out));
+        assert!(spec.quantize_blocks(&values, &mut out));
         return out;
     }
     let mut out: Vec<u8> = (0..bytes).map(|_| (noise(state) >> 24) as u8).collect();
@@ -37,7 +37,7 @@ fn random(format: Format, bytes: usize, state: &mut u64) -> Vec<u8> {
             for &at in spec.halves {
                 block[at + 1] = block[at + 1] & 0x83 | exponent;
             }
-            spec.dequantise_blocks(block, &mut values);
+            spec.dequantize_blocks(block, &mut values);
             if values.iter().all(|value| value.abs() < 0.25) {
                 break;
             }

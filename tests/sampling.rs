@@ -15,7 +15,7 @@ fn sample(options: &SamplingOptions, logits: &[f32], history: &[u32]) -> Result<
     Sampler::new(options.clone())?.sample(logits, history)
 }
 
-fn draw(options: &SamplingOptions, logits: &[f32], n: usize) -> Vec<u32> {
+fn sample_many(options: &SamplingOptions, logits: &[f32], n: usize) -> Vec<u32> {
     let mut sampler = Sampler::new(options.clone()).unwrap();
     (0..n).map(|_| sampler.sample(logits, &[]).unwrap()).collect()
 }
@@ -46,14 +46,14 @@ fn expected(options: &SamplingOptions, logits: &[f32]) -> BTreeMap<u32, f64> {
     all.into_iter().map(|(id, p)| (id, p / total)).collect()
 }
 
-/// Chi-square against the expected probabilities, for each degree of freedom. With n draws from the right distribution
+/// Chi-square against the expected probabilities, for each degree of freedom. With n samples from the right distribution
 /// it is 1 on average, with a standard deviation of sqrt(2 / freedom).
-fn chi_square(draws: &[u32], expected: &BTreeMap<u32, f64>) -> std::result::Result<f64, String> {
+fn chi_square(samples: &[u32], expected: &BTreeMap<u32, f64>) -> std::result::Result<f64, String> {
     let mut counts: BTreeMap<u32, f64> = expected.keys().map(|id| (*id, 0.0)).collect();
-    for id in draws {
-        *counts.get_mut(id).ok_or(format!("{id} cannot be drawn"))? += 1.0;
+    for id in samples {
+        *counts.get_mut(id).ok_or(format!("{id} cannot be sampled"))? += 1.0;
     }
-    let n = draws.len() as f64;
+    let n = samples.len() as f64;
     let sum: f64 = expected.iter().map(|(id, p)| (counts[id] - n * p).powi(2) / (n * p)).sum();
     let freedom = (expected.len() - 1).max(1) as f64;
     match sum / freedom {
@@ -66,7 +66,7 @@ fn chi_square(draws: &[u32], expected: &BTreeMap<u32, f64>) -> std::result::Resu
 const LOGITS: [f32; 8] = [1.0, -0.5, 2.5, 0.0, 2.0, -1.5, 0.25, 1.5];
 
 #[test]
-fn draws_follow_the_probabilities() {
+fn samples_follow_the_probabilities() {
     for seed in [0, 1, 2, u64::MAX] {
         for options in [
             open(),
@@ -78,22 +78,22 @@ fn draws_follow_the_probabilities() {
             SamplingOptions { temperature: 1.7, top_k: 6, top_p: 0.9, min_p: 0.15, ..open() },
         ] {
             let options = SamplingOptions { seed, ..options };
-            chi_square(&draw(&options, &LOGITS, 20_000), &expected(&options, &LOGITS)).unwrap();
+            chi_square(&sample_many(&options, &LOGITS, 20_000), &expected(&options, &LOGITS)).unwrap();
         }
     }
 }
 
 #[test]
-fn the_first_draws_of_many_seeds_follow_the_probabilities() {
+fn the_first_samples_of_many_seeds_follow_the_probabilities() {
     let first: Vec<u32> =
         (0..20_000).map(|seed| sample(&SamplingOptions { seed, ..open() }, &LOGITS, &[]).unwrap()).collect();
     chi_square(&first, &expected(&open(), &LOGITS)).unwrap();
-    // Neighbouring draws of one seed, and the same draw of neighbouring seeds, are independent: pairs.
+    // Neighboring samples of one seed, and the same sample of neighboring seeds, are independent: pairs.
     let pair = |a: u32, b: u32| a * 8 + b;
     let probabilities = expected(&open(), &LOGITS);
     let pairs: BTreeMap<u32, f64> =
         probabilities.iter().flat_map(|(a, p)| probabilities.iter().map(move |(b, q)| (pair(*a, *b), p * q))).collect();
-    let in_time: Vec<u32> = draw(&open(), &LOGITS, 40_000).chunks(2).map(|c| pair(c[0], c[1])).collect();
+    let in_time: Vec<u32> = sample_many(&open(), &LOGITS, 40_000).chunks(2).map(|c| pair(c[0], c[1])).collect();
     let across: Vec<u32> = first.chunks(2).map(|c| pair(c[0], c[1])).collect();
     chi_square(&in_time, &pairs).unwrap();
     chi_square(&across, &pairs).unwrap();
@@ -101,16 +101,16 @@ fn the_first_draws_of_many_seeds_follow_the_probabilities() {
 
 #[test]
 fn the_distribution_test_can_fail() {
-    let draws = draw(&open(), &LOGITS, 20_000);
+    let samples = sample_many(&open(), &LOGITS, 20_000);
     let slightly_off = expected(&SamplingOptions { temperature: 1.1, ..open() }, &LOGITS);
-    assert!(chi_square(&draws, &slightly_off).unwrap_err().contains("chi-square"));
+    assert!(chi_square(&samples, &slightly_off).unwrap_err().contains("chi-square"));
     let too_few = expected(&SamplingOptions { top_k: 7, ..open() }, &LOGITS);
-    assert!(chi_square(&draws, &too_few).unwrap_err().contains("cannot be drawn"));
+    assert!(chi_square(&samples, &too_few).unwrap_err().contains("cannot be sampled"));
 }
 
 #[test]
 fn filters_keep_exactly_their_support() {
-    let support = |options: &SamplingOptions| draw(options, &LOGITS, 5000).into_iter().collect::<BTreeSet<_>>();
+    let support = |options: &SamplingOptions| sample_many(options, &LOGITS, 5000).into_iter().collect::<BTreeSet<_>>();
     // By falling probability: 2, 4, 7, 0, 6, 3, 1, 5.
     assert_eq!(support(&SamplingOptions { top_k: 2, ..open() }), [2, 4].into());
     assert_eq!(support(&SamplingOptions { top_k: 8, ..open() }).len(), 8);
@@ -137,13 +137,13 @@ fn greedy_takes_the_lowest_of_equals() {
     assert_eq!(sample(&SamplingOptions { temperature: 1e-30, ..open() }, &[1.0, 7.0, 6.9], &[]).unwrap(), 1);
     assert_eq!(sample(&greedy, &[f32::NEG_INFINITY, -3e38], &[]).unwrap(), 1);
     // Ties at the edge of top-k.
-    let ties = draw(&SamplingOptions { top_k: 2, ..open() }, &[1.0; 9], 500);
+    let ties = sample_many(&SamplingOptions { top_k: 2, ..open() }, &[1.0; 9], 500);
     assert_eq!(ties.into_iter().collect::<BTreeSet<_>>(), [0, 1].into());
 }
 
 #[test]
 fn the_seed_decides() {
-    let with = |seed| draw(&SamplingOptions { seed, ..open() }, &LOGITS, 64);
+    let with = |seed| sample_many(&SamplingOptions { seed, ..open() }, &LOGITS, 64);
     assert_eq!(with(7), with(7));
     assert_ne!(with(7), with(8));
     // These must never change: saved conversations are replayed with them.
@@ -163,13 +163,13 @@ fn repetition_penalty() {
     let whole = SamplingOptions { repetition_window: 0, ..options.clone() };
     assert_eq!(sample(&whole, &logits, &[0, 2, 3]).unwrap(), 1);
     assert!(matches!(sample(&options, &logits, &[4]), Err(Error::TokenOutOfRange { token: 4, vocab_size: 4 })));
-    let drawn = SamplingOptions { repetition_penalty: 1.5, ..open() };
-    let mut sampler = Sampler::new(drawn).unwrap();
-    let draws: Vec<u32> = (0..20_000).map(|_| sampler.sample(&LOGITS, &[2, 5]).unwrap()).collect();
-    let mut penalised = LOGITS;
-    penalised[2] /= 1.5;
-    penalised[5] *= 1.5;
-    chi_square(&draws, &expected(&open(), &penalised)).unwrap();
+    let sampled = SamplingOptions { repetition_penalty: 1.5, ..open() };
+    let mut sampler = Sampler::new(sampled).unwrap();
+    let samples: Vec<u32> = (0..20_000).map(|_| sampler.sample(&LOGITS, &[2, 5]).unwrap()).collect();
+    let mut penalized = LOGITS;
+    penalized[2] /= 1.5;
+    penalized[5] *= 1.5;
+    chi_square(&samples, &expected(&open(), &penalized)).unwrap();
 }
 
 #[test]
@@ -213,14 +213,14 @@ fn a_large_vocabulary_is_fast() {
         open(),
     ] {
         let start = std::time::Instant::now();
-        draw(&options, &logits, 20);
+        sample_many(&options, &logits, 20);
         // Milliseconds a token; the bound is for the slowest machine that runs this.
         assert!(start.elapsed().as_millis() < 4000, "{options:?}: {:?} for 20 tokens", start.elapsed());
     }
 }
 
 proptest! {
-    /// Whatever the logits, a token outside the filters' definitions is never drawn.
+    /// Whatever the logits, a token outside the filters' definitions is never sampled.
     #[test]
     fn support_by_definition(
         logits in proptest::collection::vec(-20.0f32..20.0, 1..50),
@@ -232,7 +232,7 @@ proptest! {
     ) {
         let options = SamplingOptions { temperature, top_k, top_p, min_p, seed, ..open() };
         let allowed = expected(&options, &logits);
-        for id in draw(&options, &logits, 20) {
+        for id in sample_many(&options, &logits, 20) {
             // At the very edge the two ways of summing may differ by a rounding: then the token is a hair outside.
             prop_assert!(allowed.contains_key(&id) || allowed.len() < logits.len() && near_edge(&options, &logits, id));
         }
@@ -275,16 +275,16 @@ fn penalties_and_biases_change_the_logits_by_their_definitions() {
     ] {
         let mut sampler = Sampler::new(options.clone()).unwrap();
         answer.iter().for_each(|token| sampler.accept(*token));
-        let draws: Vec<u32> = (0..20_000).map(|_| sampler.sample(&LOGITS, &[]).unwrap()).collect();
-        chi_square(&draws, &expected(&open(), &biased(&options, &LOGITS, &answer))).unwrap();
-        chi_square(&draws, &expected(&open(), &LOGITS)).expect_err("the penalty changes nothing");
+        let samples: Vec<u32> = (0..20_000).map(|_| sampler.sample(&LOGITS, &[]).unwrap()).collect();
+        chi_square(&samples, &expected(&open(), &biased(&options, &LOGITS, &answer))).unwrap();
+        chi_square(&samples, &expected(&open(), &LOGITS)).expect_err("the penalty changes nothing");
     }
 }
 
 #[test]
-fn a_forbidden_token_is_never_drawn_and_bad_biases_are_refused() {
+fn a_forbidden_token_is_never_sampled_and_bad_biases_are_refused() {
     let forbidden = SamplingOptions { logit_bias: vec![(2, f32::NEG_INFINITY)], ..open() };
-    assert!(!draw(&forbidden, &LOGITS, 2000).contains(&2));
+    assert!(!sample_many(&forbidden, &LOGITS, 2000).contains(&2));
     let greedy = SamplingOptions { logit_bias: vec![(5, 100.0)], ..SamplingOptions::greedy() };
     assert_eq!(sample(&greedy, &LOGITS, &[]).unwrap(), 5);
     let outside = SamplingOptions { logit_bias: vec![(8, 1.0)], ..open() };

@@ -288,7 +288,7 @@ fn logits_that_are_no_numbers_end_in_an_error_that_says_where() {
     assert!(session.logits().is_empty());
 }
 
-/// In the middle of an answer, where the GPU draws and nobody reads the logits of each token.
+/// In the middle of an answer, where the GPU samples and nobody reads the logits of each token.
 #[test]
 fn a_step_of_an_answer_that_is_no_number_ends_it() {
     let (_, step) = fault!("mixer_step", "let decay = exp(", "let decay = exp(1e9 + ");
@@ -308,7 +308,7 @@ fn a_step_of_an_answer_that_is_no_number_ends_it() {
         }));
         let error = error.map(|answer| answer.text).unwrap_err();
         assert!(matches!(error, Error::NotFinite { .. }), "{error}");
-        assert!(pieces <= 1, "what was drawn from numbers, and nothing after it: {pieces}");
+        assert!(pieces <= 1, "what was sampled from numbers, and nothing after it: {pieces}");
         assert_eq!(session.position(), 0, "nothing of it is kept");
         block_on(session.prefill(&(1..80).collect::<Vec<_>>())).unwrap();
     }

@@ -29,7 +29,7 @@ fn fresh() -> Session {
     open(&GpuOptions::default(), &LoadOptions::default())
 }
 
-/// Kernels for GPUs, which draw at temperatures, too.
+/// Kernels for GPUs, which sample at temperatures, too.
 fn hardware() -> GpuOptions {
     GpuOptions { device: DeviceKind::Gpu, shapes: Some(ShapeClass::Hardware), ..GpuOptions::default() }
 }
@@ -47,13 +47,13 @@ fn greedy(max_tokens: u32) -> GenerateOptions {
     GenerateOptions { max_tokens, sampling: SamplingOptions::greedy(), ..GenerateOptions::default() }
 }
 
-/// Greedy all the same, but drawn on the host: the penalty is too small to change a choice.
+/// Greedy all the same, but sampled on the host: the penalty is too small to change a choice.
 fn greedy_on_the_host(max_tokens: u32) -> GenerateOptions {
     let sampling = SamplingOptions { repetition_penalty: 1.0 + f32::EPSILON, ..SamplingOptions::greedy() };
     GenerateOptions { sampling, ..greedy(max_tokens) }
 }
 
-fn drawn(seed: u64, max_tokens: u32) -> GenerateOptions {
+fn sampled(seed: u64, max_tokens: u32) -> GenerateOptions {
     let sampling = SamplingOptions { temperature: 1.0, top_p: 0.95, seed, ..SamplingOptions::default() };
     GenerateOptions { max_tokens, sampling, ..GenerateOptions::default() }
 }
@@ -122,11 +122,11 @@ fn fused_kernels_and_the_hosts_sampler_give_the_same_tokens() {
 }
 
 #[test]
-fn the_gpu_draws_the_hosts_answers() {
+fn the_gpu_samples_the_hosts_answers() {
     for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
         let options = GpuOptions { reduction: Some(reduction), ..hardware() };
         let mut session = open(&options, &LoadOptions::default());
-        assert!(session.engine().model().draws_at_temperatures());
+        assert!(session.engine().model().samples_at_temperatures());
         let mut beside = beside(&session);
         let mut texts = Vec::new();
         for seed in 0..3 {
@@ -137,9 +137,9 @@ fn the_gpu_draws_the_hosts_answers() {
             let how = GenerateOptions {
                 sampling: [sampling(1.0, 0, 0.0), sampling(1.3, 40, 0.0), sampling(0.8, 0, 0.02)][seed as usize]
                     .clone(),
-                ..drawn(seed, 12)
+                ..sampled(seed, 12)
             };
-            // Log-probabilities are the host's, so it draws; they change nothing else.
+            // Log-probabilities are the host's, so it samples; they change nothing else.
             let on_the_host = GenerateOptions { logprobs: Some(0), ..how.clone() };
             let messages = user(FIRST);
             let found = ask(&mut session, &messages, &how);
@@ -155,16 +155,16 @@ fn the_gpu_draws_the_hosts_answers() {
             session.reset();
             beside.reset();
         }
-        assert_ne!(texts[0], texts[1], "the draws say nothing");
+        assert_ne!(texts[0], texts[1], "the samples say nothing");
     }
 }
 
 #[test]
-fn a_stop_text_ends_a_drawn_answer_as_on_the_host() {
+fn a_stop_text_ends_a_sampled_answer_as_on_the_host() {
     let mut session = open(&hardware(), &LoadOptions::default());
-    let all = ask(&mut session, &user(FIRST), &drawn(3, 40));
+    let all = ask(&mut session, &user(FIRST), &sampled(3, 40));
     let stop: String = all.text.chars().skip(all.text.chars().count() / 2).take(4).collect();
-    let how = GenerateOptions { stop: vec![stop.clone()], ..drawn(3, 40) };
+    let how = GenerateOptions { stop: vec![stop.clone()], ..sampled(3, 40) };
     let (mut ahead, mut plain) = (beside(&session), beside(&session));
     let found = ask(&mut ahead, &user(FIRST), &how);
     let expected = ask(&mut plain, &user(FIRST), &GenerateOptions { logprobs: Some(0), ..how });
@@ -181,19 +181,19 @@ fn a_stop_text_ends_a_drawn_answer_as_on_the_host() {
 #[test]
 fn an_end_token_leaves_the_states_as_if_nothing_had_followed() {
     let often_ends = SamplingOptions { temperature: 0.9, top_p: 0.9, seed: 4, ..SamplingOptions::default() };
-    let drawn = GenerateOptions { max_tokens: 200, sampling: often_ends, ..GenerateOptions::default() };
+    let sampled = GenerateOptions { max_tokens: 200, sampling: often_ends, ..GenerateOptions::default() };
     let software = GpuOptions { shapes: Some(ShapeClass::Software), ..hardware() };
     let processor = GpuOptions { device: DeviceKind::Cpu, ..GpuOptions::default() };
     for (name, options, how) in [
         ("software shapes", software, greedy(60)),
         ("GPU shapes", hardware(), greedy(60)),
-        ("GPU shapes, drawn", hardware(), drawn),
+        ("GPU shapes, drawn", hardware(), sampled),
         ("processor", processor, greedy(60)),
     ] {
         let mut ahead = open(&options, &LoadOptions::default());
         let answer = ask(&mut ahead, &user("Hello!"), &how);
         assert_eq!(answer.finish, Finish::Stop);
-        // The same answer again, with the tokens known: nothing is drawn, and nothing is run ahead.
+        // The same answer again, with the tokens known: nothing is sampled, and nothing is run ahead.
         let mut plain = beside(&ahead);
         let prompt = block_on(plain.chat(&user("Hello!"), &greedy(0), &mut |_| true)).unwrap();
         assert!(prompt.ids.is_empty());
@@ -249,7 +249,7 @@ fn the_same_seed_gives_the_same_text() {
     let mut session = fresh();
     let mut answer = |seed| {
         session.reset();
-        ask(&mut session, &user(FIRST), &drawn(seed, 16)).ids
+        ask(&mut session, &user(FIRST), &sampled(seed, 16)).ids
     };
     let first = answer(1);
     assert_eq!(first, answer(1));
@@ -292,9 +292,9 @@ fn a_stopped_answer_goes_on_as_if_it_had_not_been() {
     }
 }
 
-/// A GPU runs on the token that it has drawn while its text is told; the processor first tells it.
+/// A GPU runs on the token that it has sampled while its text is told; the processor first tells it.
 #[test]
-fn on_the_processor_a_token_is_told_before_the_next_step() {
+fn on_the_processor_a_token_is_reported_before_the_next_step() {
     let told = |options: &GpuOptions, how: GenerateOptions| {
         let mut session = open(options, &LoadOptions::default());
         let mut heard = 0;
@@ -307,7 +307,7 @@ fn on_the_processor_a_token_is_told_before_the_next_step() {
         session.position() - answer.prompt_tokens
     };
     let processor = GpuOptions { device: DeviceKind::Cpu, ..GpuOptions::default() };
-    for how in [greedy(8), drawn(3, 8)] {
+    for how in [greedy(8), sampled(3, 8)] {
         assert_eq!(told(&processor, how.clone()), 2, "the third is not read");
         assert_eq!(told(&hardware(), how), 3);
     }
@@ -441,15 +441,15 @@ fn a_penalty_changes_the_words() {
     session.reset();
     let sampling = SamplingOptions { repetition_penalty: 3.0, ..SamplingOptions::greedy() };
     let options = GenerateOptions { sampling, ..greedy(24) };
-    let penalised = ask(&mut session, &user(FIRST), &options);
-    assert_ne!(plain.ids, penalised.ids);
-    assert!(penalised.ids.len() > 1);
+    let penalized = ask(&mut session, &user(FIRST), &options);
+    assert_ne!(plain.ids, penalized.ids);
+    assert!(penalized.ids.len() > 1);
 }
 
 #[test]
 fn nothing_to_go_on_from_is_an_error() {
     let mut session = fresh();
-    for options in [greedy(4), drawn(1, 4)] {
+    for options in [greedy(4), sampled(1, 4)] {
         let error = block_on(session.generate(&options, &mut |_| true)).unwrap_err();
         assert!(error.to_string().contains("prompt"), "{error}");
     }
@@ -536,7 +536,7 @@ fn an_answer_with_control_tokens_in_it_is_read_again() {
 
 #[test]
 fn the_same_question_again_costs_at_most_one_token_of_a_long_prompt() {
-    for how in [greedy(16), drawn(7, 16)] {
+    for how in [greedy(16), sampled(7, 16)] {
         let mut session = fresh();
         let question = user(&long_question());
         let first = ask(&mut session, &question, &how);

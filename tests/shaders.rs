@@ -17,7 +17,7 @@ use peregrine::kernels::{Formats, KERNELS, Kernel, Pipelines};
 use peregrine::ops::attention::{AttentionCooperative, AttentionTile};
 use peregrine::ops::sample::Ends;
 use peregrine::plan::Step;
-use peregrine::sampling::Drawing;
+use peregrine::sampling::SamplingParams;
 use peregrine::state::KvType;
 use peregrine::weights::{GpuMatrix, GpuPart};
 use peregrine_tests::{MIXES, gpu, variants};
@@ -246,7 +246,7 @@ fn structs_lie_as_rust_writes_them() {
     assert_layout!(&matvec, "Part", GpuPart, [first_row, rows, strips, x, quants, scales, kind, scale]);
     assert_layout!(&matvec, "Matrix", GpuMatrix, [first_row, rows, parts, x_stride, y_stride, part]);
     assert_layout!(&module("sample"), "Ends", Ends, [count, vocab_size, id]);
-    assert_layout!(&module("draw"), "Drawing", Drawing, [scale, top_k, top_p, least, random]);
+    assert_layout!(&module("draw"), "Drawing", SamplingParams, [scale, top_k, top_p, least, random]);
 }
 
 #[test]

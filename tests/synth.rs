@@ -191,7 +191,7 @@ fn any_text_is_tokens() {
 }
 
 #[test]
-fn wrong_sizes_are_told() {
+fn wrong_sizes_are_reported() {
     for name in ["8b", "", "1.5"] {
         assert!(matches!(name.parse::<Size>(), Err(Error::Argument { field, .. }) if field == "size"), "{name}");
     }

@@ -256,7 +256,7 @@ fn stop_texts_may_be_or_contain_control_tokens() {
         (&["<|end|>\nuser"], &["Yes", "!<|end|>", "\n", "other"], "Yes\nother", false),
         (&["<|end|><|x|>"], &["a", "!<|end|>", "!<|x|>", "b"], "a", true),
         (&["<|end|><|x|>"], &["a", "!<|end|>", "!<|end|>", "!<|x|>", "b"], "a", true),
-        // Spelt out it is text, and ends the answer too.
+        // Spelled out it is text, and ends the answer too.
         (&["<|end|>"], &["Yes<|", "end|>"], "Yes", true),
         // Not inside a control token, nor across its border.
         (&["user"], &["a", "!<|user|>", "b"], "ab", false),
@@ -283,7 +283,7 @@ fn stop_texts_may_be_or_contain_control_tokens() {
 }
 
 #[test]
-fn control_tokens_typed_as_text_are_told() {
+fn control_tokens_typed_as_text_are_reported() {
     let golden = golden();
     let mut data = small(&golden, "falcon-h1");
     let template = "{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>{% endfor %}<not a token>";
@@ -295,6 +295,6 @@ fn control_tokens_typed_as_text_are_told() {
     // 4 ends a turn by its name, whatever its type.
     let warnings = build(&data).warnings(template);
     assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].contains("<|im_start|>") && warnings[0].contains("spelt out"), "{}", warnings[0]);
+    assert!(warnings[0].contains("<|im_start|>") && warnings[0].contains("spelled out"), "{}", warnings[0]);
     assert_eq!(build(&data).warnings("no tokens"), Vec::<String>::new());
 }

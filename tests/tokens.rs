@@ -64,7 +64,7 @@ fn refusal(field: &str, value: Value) -> String {
 }
 
 #[test]
-fn what_is_not_honoured_is_refused_by_name() {
+fn what_is_not_honored_is_refused_by_name() {
     let error = refusal("split_special_tokens", json!(true));
     assert!(error.contains("split_special_tokens"), "{error}");
     let error = refusal("add_prefix_space", json!(true));
@@ -91,7 +91,7 @@ fn templates_are_found_wherever_transformers_keeps_them() {
 }
 
 #[test]
-fn text_that_is_normalised_to_a_control_token_is_none() {
+fn text_that_is_normalized_to_a_control_token_is_none() {
     let mut file: Value =
         serde_json::from_slice(&std::fs::read(peregrine_tests::golden_path("hf-folder/tokenizer.json")).unwrap())
             .unwrap();

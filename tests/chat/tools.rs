@@ -216,7 +216,7 @@ fn calls_that_come_back_continue_what_was_read() {
     }
 }
 
-/// Neither tools nor calls nor what tools answer can write control tokens, however they are spelt.
+/// Neither tools nor calls nor what tools answer can write control tokens, however they are spelled.
 #[test]
 fn tools_cannot_write_control_tokens() {
     let golden = golden();

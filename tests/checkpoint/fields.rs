@@ -1,4 +1,4 @@
-//! Fields that change the computation are honoured or refused; odd values of fields that nobody needs are neither; fields of a file
+//! Fields that change the computation are honored or refused; odd values of fields that nobody needs are neither; fields of a file
 //! survive its conversion; what is no model says so.
 
 use std::path::Path;
@@ -20,13 +20,13 @@ fn keys() -> Value {
 
 /// A valid value of another kind for each: 7, which is no neutral value of any field.
 #[test]
-fn every_gguf_field_is_honoured_refused_or_declared() {
+fn every_gguf_field_is_honored_refused_or_declared() {
     let names: Vec<String> = serde_json::from_value(keys()["gguf"].clone()).unwrap();
     assert!(names.len() > 90);
     for name in &names {
         let key = format!("falcon-h1.{name}");
         let meaning = GGUF_KEYS.iter().find(|(known, _)| known == name).map(|(_, meaning)| *meaning);
-        if matches!(meaning, Some(Meaning::Honoured)) {
+        if matches!(meaning, Some(Meaning::Honored)) {
             continue;
         }
         let mut file = File::new();
@@ -109,11 +109,11 @@ const HARMLESS: &[(&str, &str)] = &[
     ("return_dict", "what is given out"),
     ("transformers_version", "who wrote it"),
     ("use_cache", "speed"),
-    ("mamba_expand", "only where mamba_d_ssm is missing, and there honoured"),
+    ("mamba_expand", "only where mamba_d_ssm is missing, and there honored"),
 ];
 
 #[test]
-fn every_field_of_the_configuration_is_honoured_refused_or_declared() {
+fn every_field_of_the_configuration_is_honored_refused_or_declared() {
     let names: Vec<String> = serde_json::from_value(keys()["config"].clone()).unwrap();
     assert!(names.len() > 50);
     let toy = Toy::new();
@@ -284,7 +284,7 @@ fn what_gguf_cannot_say_is_not_converted() {
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:aaaa\nsize 12345\n";
 
 #[test]
-fn stand_ins_for_files_are_told() {
+fn stand_ins_for_files_are_reported() {
     let error = refusal(POINTER.as_bytes().to_vec(), "a pointer").to_string();
     assert!(error.contains("Git LFS pointer") && error.contains("git lfs pull"), "{error}");
     let error = refusal(b"<!DOCTYPE html><html>Not found</html>".to_vec(), "a page").to_string();
@@ -299,7 +299,7 @@ fn stand_ins_for_files_are_told() {
 }
 
 #[test]
-fn adapters_and_other_kinds_are_told() {
+fn adapters_and_other_kinds_are_reported() {
     for (kind, word) in
         [("adapter", "LoRA adapter"), ("mmproj", "images"), ("imatrix", "important"), ("vocab", "vocab")]
     {

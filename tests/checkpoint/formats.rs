@@ -19,7 +19,7 @@ fn half(bits: u16) -> f32 {
 const STEPS: [f32; 16] =
     [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
 
-/// Strip `index` of a unit, dequantised from the description of the GPU's layout: 32 values.
+/// Strip `index` of a unit, dequantized from the description of the GPU's layout: 32 values.
 fn strip_values(format: Format, unit: &[u32], index: usize, meta: &[u16]) -> Vec<f32> {
     let strip: Vec<u32> = match format {
         // Two strips share three vec4s.
@@ -96,11 +96,11 @@ fn a_wrong_bit_is_seen() {
 
 fn assert_repack_keeps(spec: &FormatSpec, row: &[u8], cols: usize) {
     let mut expected = vec![0.0; cols];
-    spec.dequantise_blocks(row, &mut expected);
+    spec.dequantize_blocks(row, &mut expected);
     let mut strips = vec![0xdead_beef; spec.row_words(cols)];
     let mut meta = vec![0xbeef; spec.row_halves(cols)];
     spec.repack_row(row, &mut strips, &mut meta);
-    let (unit, halves) = (spec.unit_strips as usize, spec.meta_halves as usize);
+    let (unit, halves) = (spec.unit_strips as usize, spec.scale_halves as usize);
     let mut found = Vec::new();
     for (at, words) in strips.chunks_exact(unit * spec.strip_words as usize).enumerate() {
         let meta = &meta[at * halves..][..halves];
@@ -159,7 +159,7 @@ fn rows_of_floats_are_padded_to_whole_strips() {
             let spec = format.spec();
             let values: Vec<f32> = (0..cols).map(|_| noise.value()).collect();
             let mut row = vec![0; cols * spec.bytes as usize];
-            assert!(spec.quantise_blocks(&values, &mut row));
+            assert!(spec.quantize_blocks(&values, &mut row));
             assert_repack_keeps(spec, &row, cols);
         }
     }
@@ -185,7 +185,7 @@ fn what_is_not_finite_is_seen() {
                 }
             }
             let mut values = vec![0.0; 3 * spec.block as usize];
-            spec.dequantise_blocks(&bytes, &mut values);
+            spec.dequantize_blocks(&bytes, &mut values);
             let expected = values.chunks(spec.block as usize).position(|block| block.iter().any(|v| !v.is_finite()));
             let found = spec.first_not_finite(&bytes);
             // An infinite scale that no value of the block uses is found as well: such a file is damaged.
@@ -211,7 +211,7 @@ fn the_table_is_consistent() {
     assert_eq!(Format::from_gguf_id(16), None);
 }
 
-/// Four blocks of bytes from one generator, dequantised by `gguf.quants.dequantize` of the Python package gguf 0.19;
+/// Four blocks of bytes from one generator, dequantized by `gguf.quants.dequantize` of the Python package gguf 0.19;
 /// some values, and a hash of all bits. Scales are forced to be finite.
 #[test]
 fn values_are_those_of_the_python_package() {
@@ -238,7 +238,7 @@ fn values_are_those_of_the_python_package() {
             }
         }
         let mut values = vec![0.0; 4 * spec.block as usize];
-        spec.dequantise_blocks(&bytes, &mut values);
+        spec.dequantize_blocks(&bytes, &mut values);
         let some = some.map(|value: f64| value as f32);
         assert_same_bits(&[values[0], values[17], values[values.len() - 1]], &some, spec.name);
         let found = values.iter().fold(0u32, |h, v| h.wrapping_mul(31).wrapping_add(v.to_bits()));
@@ -246,7 +246,7 @@ fn values_are_those_of_the_python_package() {
     }
 }
 
-/// 1024 normal values quantised by `gguf.quants.quantize` of the Python package gguf 0.19: a hash of the bytes.
+/// 1024 normal values quantized by `gguf.quants.quantize` of the Python package gguf 0.19: a hash of the bytes.
 #[test]
 fn bytes_are_those_of_the_python_package() {
     let mut noise = Noise(3);
@@ -260,7 +260,7 @@ fn bytes_are_those_of_the_python_package() {
     ] {
         let spec = format.spec();
         let mut bytes = vec![0; values.len() / spec.block as usize * spec.bytes as usize];
-        assert!(spec.quantise_blocks(&values, &mut bytes));
+        assert!(spec.quantize_blocks(&values, &mut bytes));
         let found = bytes.iter().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add((*b).into()));
         assert_eq!(found, hash, "{format}");
     }
@@ -269,19 +269,19 @@ fn bytes_are_those_of_the_python_package() {
 /// Root of the mean square of the error, relative to that of the values, after there and back.
 fn error(spec: &FormatSpec, values: &[f32]) -> f64 {
     let mut bytes = vec![0; values.len() / spec.block as usize * spec.bytes as usize];
-    assert!(spec.quantise_blocks(values, &mut bytes), "{} has no quantiser", spec.name);
+    assert!(spec.quantize_blocks(values, &mut bytes), "{} has no quantizer", spec.name);
     let mut back = vec![0.0; values.len()];
-    spec.dequantise_blocks(&bytes, &mut back);
+    spec.dequantize_blocks(&bytes, &mut back);
     let square = |sum: f64, x: f32| sum + f64::from(x) * f64::from(x);
     let miss = values.iter().zip(&back).map(|(v, b)| v - b).fold(0.0, square);
     (miss / values.iter().copied().fold(0.0, square)).sqrt()
 }
 
 #[test]
-fn quantisation_errors_are_bounded() {
+fn quantization_errors_are_bounded() {
     let mut noise = Noise(3);
     let normal: Vec<f32> = (0..256 * 200).map(|_| noise.normal()).collect();
-    // Upper bounds a few percent above what the reference quantisers reach on normal values.
+    // Upper bounds a few percent above what the reference quantizers reach on normal values.
     for (format, bound) in [
         (Format::F32, 0.0),
         (Format::F16, 0.0003),
@@ -308,7 +308,7 @@ fn quantisation_errors_are_bounded() {
 }
 
 #[test]
-fn odd_blocks_survive_quantisation() {
+fn odd_blocks_survive_quantization() {
     let spike = |at: usize| move |i: usize| if i == at { -1000.0 } else { 0.0 };
     let blocks: [Box<dyn Fn(usize) -> f32>; 6] = [
         Box::new(|_| 0.0),
@@ -322,9 +322,9 @@ fn odd_blocks_survive_quantisation() {
         for (at, block) in blocks.iter().enumerate() {
             let values: Vec<f32> = (0..256).map(block).collect();
             let mut bytes = vec![0xff; 256 / spec.block as usize * spec.bytes as usize];
-            assert!(spec.quantise_blocks(&values, &mut bytes));
+            assert!(spec.quantize_blocks(&values, &mut bytes));
             let mut back = vec![f32::NAN; 256];
-            spec.dequantise_blocks(&bytes, &mut back);
+            spec.dequantize_blocks(&bytes, &mut back);
             let most = values.iter().fold(0f32, |most, v| most.max(v.abs()));
             for (v, b) in values.iter().zip(&back) {
                 // The IQ4 formats have no code for 0; next to it is 1, of 127.

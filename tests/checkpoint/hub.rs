@@ -70,7 +70,7 @@ fn a_type_finds_its_file() {
 }
 
 #[test]
-fn what_is_not_there_is_told_with_what_is() {
+fn what_is_not_there_is_reported_with_what_is() {
     for (text, files, words) in [
         ("a/b:Q9", &MANY[..], &["a/b", "Q9", "m-Q8_0.gguf"][..]),
         ("a/b:Q4_K", &MANY, &["only one file", "m-Q4_K_S.gguf", "m-Q4_K_M.gguf"]),

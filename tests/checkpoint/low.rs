@@ -1,4 +1,4 @@
-//! The quantisers that search: against one that only looks at the least and the greatest value, against the field's own, and read
+//! The quantizers that search: against one that only looks at the least and the greatest value, against the field's own, and read
 //! by the field's own package.
 
 use std::rc::Rc;
@@ -34,13 +34,13 @@ fn mean_square(values: &[f32], back: &[f32]) -> f64 {
 fn error(format: Format, values: &[f32]) -> f64 {
     let spec = format.spec();
     let mut bytes = vec![0; values.len() / spec.block as usize * spec.bytes as usize];
-    assert!(spec.quantise_blocks(values, &mut bytes), "{format} is not written");
+    assert!(spec.quantize_blocks(values, &mut bytes), "{format} is not written");
     let mut back = vec![f32::NAN; values.len()];
-    spec.dequantise_blocks(&bytes, &mut back);
+    spec.dequantize_blocks(&bytes, &mut back);
     mean_square(values, &back)
 }
 
-/// Mean square errors of ggml's quantisers (commit d99724f2, no importance matrix, decoded by the Python package gguf) on the same
+/// Mean square errors of ggml's quantizers (commit d99724f2, no importance matrix, decoded by the Python package gguf) on the same
 /// values: format, normal, heavy.
 const GGML: [(Format, f64, f64); 7] = [
     (Format::Q2_K, 3.421129e-5, 1.425303e-4),
@@ -149,8 +149,8 @@ fn one_spike_does_not_spoil_the_other_groups() {
         let before = error(format, &values);
         values[37] = -30.0;
         let (mut bytes, mut back) = (vec![0; format.spec().bytes as usize], vec![0.0; 256]);
-        assert!(format.spec().quantise_blocks(&values, &mut bytes));
-        format.spec().dequantise_blocks(&bytes, &mut back);
+        assert!(format.spec().quantize_blocks(&values, &mut bytes));
+        format.spec().dequantize_blocks(&bytes, &mut back);
         assert!((back[37] - values[37]).abs() < 3.0, "{format}: {}", back[37]);
         let others: f64 = mean_square(&values[64..], &back[64..]);
         assert!(others < 4.0 * before, "{format}: {others} and {before} without the spike");

@@ -125,7 +125,7 @@ fn formats_follow_the_rules() {
 }
 
 #[test]
-fn requantising_a_gguf_file_is_quantising_its_weights() {
+fn requantizing_a_gguf_file_is_quantizing_its_weights() {
     let (_folder, input) = folder(&Toy::new());
     let wide = convert(&input, QuantType::F32).unwrap();
     let direct = convert(&input, QuantType::Q4_0).unwrap();

@@ -17,9 +17,9 @@ fn main() {
     let wanted = |i: usize| (i as f32 * 0.37).sin() * (1.0 + (i / columns) as f32);
     let wanted: Vec<f32> = (0..rows * columns).map(wanted).collect();
     let mut file = vec![0; rows * Format::TOY.row_bytes(columns as u64).expect("whole blocks") as usize];
-    assert!(spec.quantise_blocks(&wanted, &mut file));
+    assert!(spec.quantize_blocks(&wanted, &mut file));
     let mut values = vec![0.0; rows * columns];
-    spec.dequantise_blocks(&file, &mut values);
+    spec.dequantize_blocks(&file, &mut values);
 
     let (words, halves) = (spec.row_words(columns), spec.row_halves(columns));
     let (mut quants, mut scales) = (vec![0; rows * words], vec![0; rows * halves]);

@@ -7,7 +7,7 @@ import { gzipSync } from "node:zlib";
 import { listen, rangeOf } from "../chat/serve.mjs";
 
 /** How the server behaves; tests change it while it runs. */
-export interface Behaviour {
+export interface Behavior {
   /** The file's bytes. */
   bytes: Buffer;
   /** The file's ETag; null sends none. */
@@ -35,7 +35,7 @@ export interface Behaviour {
 }
 
 /** The server, and what it has done. */
-export interface ModelServer extends Behaviour {
+export interface ModelServer extends Behavior {
   /** With a slash at the end. */
   address: string;
   /** Bytes of the file that were sent. */

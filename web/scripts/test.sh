@@ -23,7 +23,7 @@ run() {
     { "$@" 2>&1 || echo "$?" >"$logs/$name.status"; } | tee "$logs/$name"
     status=$(cat "$logs/$name.status" 2>/dev/null || echo 0)
 }
-# sum PATTERN   adds up the numbers that the pattern finds in the last command's output, colours taken off.
+# sum PATTERN   adds up the numbers that the pattern finds in the last command's output, colors taken off.
 sum() { sed 's/\x1b\[[0-9;]*m//g' "$logs/$name" | sed -n "s/$1/\\1/p" | awk '{ n += $1 } END { print n + 0 }'; }
 # count PASSED FAILED   adds the results of a test runner; one that fails without a failed test counts as one.
 count() {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Usage: wasm.sh build | check
-#   build  crates/web and crates/grammar-web -> web/package/wasm (wasm-bindgen output, optimised)
+#   build  crates/web and crates/grammar-web -> web/package/wasm (wasm-bindgen output, optimized)
 #   check  lints them and crates/openai for wasm32, warnings are errors
 # Uses rustup's wasm32 target where it is there or can be had. Where rustup's server cannot be reached, Debian has a
 # compiler with the sources of the standard library, which builds that library for wasm32 along the way.

@@ -33,7 +33,7 @@ pub struct Args {
     /// Tokens read at a time in prefill
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub chunk: Option<u32>,
-    /// Draw the answer at this temperature instead of taking the likeliest tokens
+    /// Sample the answer at this temperature instead of taking the likeliest tokens
     #[arg(long, value_name = "X", value_parser = temperature)]
     temperature: Option<f32>,
     /// Make answers by the schema in this file, too: what its masks cost a token, next to the same

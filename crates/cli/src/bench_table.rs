@@ -181,7 +181,7 @@ fn tables(out: &mut impl Write, args: &Args, report: &Value) -> Outcome {
         }
         writeln!(
             out,
-            "| | {title} | prompt of 128 | of {} | ms a token{contexts} drawn at 0.8 | floor, ratio | dispatches | memory | first token |",
+            "| | {title} | prompt of 128 | of {} | ms a token{contexts} sampled at 0.8 | floor, ratio | dispatches | memory | first token |",
             args.prompt_tokens
         )?;
         writeln!(out, "|{}", "---|".repeat(9 + args.contexts.len()))?;
@@ -234,7 +234,7 @@ fn tables(out: &mut impl Write, args: &Args, report: &Value) -> Outcome {
     for row in list(&report["check"]) {
         writeln!(
             out,
-            "{} {}, {} layers: {} comparisons with the CPU, {} differ (largest {:.1e}); {} draws, {} differ",
+            "{} {}, {} layers: {} comparisons with the CPU, {} differ (largest {:.1e}); {} samples, {} differ",
             row["size"].as_str().unwrap_or_default(),
             row["type"].as_str().unwrap_or_default(),
             row["layers"],

@@ -18,7 +18,7 @@ use crate::common::{ConversationArgs, SamplingArgs, device_in_words, read_text};
 use crate::failure::{Failure, Outcome};
 use crate::input::{Event, Input};
 use crate::signals::{self, Signal};
-use crate::state::{self, Kept};
+use crate::state::{self, SavedAs};
 use crate::terminal::{self, line, note};
 
 const HELP: &str = "/reset  begin a new conversation\n/quit   end (or Ctrl-D)\n/help   this\nCtrl-C  stop an answer";
@@ -212,7 +212,7 @@ impl Conversation {
     fn save(&mut self, path: &Path) -> Outcome {
         let messages = serde_json::to_string(&self.messages).map_err(|error| Failure::run(error.to_string()))?;
         self.session.set_note(Some(messages));
-        if state::write(&mut self.session, path)? == Kept::Words {
+        if state::write(&mut self.session, path)? == SavedAs::Words {
             note(&format!("{}: the GPU is lost; the words are kept, and will be read again", path.display()));
         }
         Ok(())
@@ -241,7 +241,7 @@ impl Conversation {
         written?;
         writeln!(out, "{}", &answer.text[told.len()..])?;
         note(&statistics(&answer));
-        // Each answer has draws of its own.
+        // Each answer has samples of its own.
         self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
         Ok(())
     }

@@ -196,19 +196,19 @@ pub fn bytes_bar(message: impl Into<Cow<'static, str>>) -> ProgressBar {
     bar
 }
 
-/// How tokens are drawn.
+/// How tokens are sampled.
 #[derive(clap::Args)]
 pub struct SamplingArgs {
     /// 0 always takes the likeliest token
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     temperature: Option<f32>,
-    /// Draw from the K likeliest tokens only (0: off)
+    /// Sample from the K likeliest tokens only (0: off)
     #[arg(long, value_name = "K")]
     top_k: Option<u32>,
-    /// Draw from the likeliest tokens that together reach probability P (1: off)
+    /// Sample from the likeliest tokens that together reach probability P (1: off)
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f32>,
-    /// Draw from tokens at least P times as likely as the likeliest (0: off)
+    /// Sample from tokens at least P times as likely as the likeliest (0: off)
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     min_p: Option<f32>,
     /// Divide the logits of recent tokens by X (1: off)

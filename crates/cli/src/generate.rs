@@ -19,7 +19,7 @@ use crate::terminal;
 pub struct Args {
     /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
     model: String,
-    /// The text to continue; control tokens in it are recognised
+    /// The text to continue; control tokens in it are recognized
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
     /// The text from a file, UTF-8, as it is; - for standard input. An argument has at most 128 KiB on Linux, a file any length

@@ -73,9 +73,9 @@ enum Command {
     Check(check::Args),
     /// How exact the logits are: the GPU against the CPU in f64
     Fidelity(fidelity::Args),
-    /// How well a model foretells a text
+    /// How well a model predicts a text
     Perplexity(perplexity::Args),
-    /// Convert a model to GGUF, or requantise a GGUF file
+    /// Convert a model to GGUF, or requantize a GGUF file
     Quantize(quantize::Args),
     /// Put LoRA adapters into the weights of their base model, as one GGUF file
     Merge(merge::Args),

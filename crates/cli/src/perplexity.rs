@@ -1,4 +1,4 @@
-//! `perplexity`: how well a model foretells a text, also in other formats.
+//! `perplexity`: how well a model predicts a text, also in other formats.
 
 use std::io::Write;
 
@@ -26,7 +26,7 @@ pub struct Args {
     /// Tokens to read in one go; each has at least half as many before it, but for the text's beginning
     #[arg(long, value_name = "N", default_value_t = 512)]
     window: u32,
-    /// Measure the model in these types too, quantised from MODEL: F16,Q4_0 or all
+    /// Measure the model in these types too, quantized from MODEL: F16,Q4_0 or all
     #[arg(long, value_name = "TYPES", value_delimiter = ',')]
     types: Vec<String>,
     /// One JSON object
@@ -79,8 +79,8 @@ pub fn run(args: &Args) -> Outcome {
         let folder = tempfile::tempdir().map_err(Failure::writing("a temporary folder"))?;
         let path = folder.path().join("model.gguf");
         block_on(quantize_to_file(&checkpoint, &path, &QuantizeOptions::new(target), &mut |_, _| {}))?;
-        let quantised = args.gpu.open(&path.display().to_string())?;
-        add(target.name().into(), &quantised)?;
+        let quantized = args.gpu.open(&path.display().to_string())?;
+        add(target.name().into(), &quantized)?;
     }
     if args.json {
         let models: Vec<_> = rows

@@ -12,7 +12,7 @@ use crate::failure::{Failure, Outcome};
 
 /// What was written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum SavedAs {
     /// The whole state.
     State,
     /// The words only: the device that had the rest is lost.
@@ -26,14 +26,14 @@ pub fn check(path: &Path) -> Outcome {
 }
 
 /// Writes a session's state. The file has its name only when it is complete; until then an older one keeps it.
-pub fn write(session: &mut Session, path: &Path) -> Outcome<Kept> {
+pub fn write(session: &mut Session, path: &Path) -> Outcome<SavedAs> {
     let whole = save(path, |sink| block_on(session.save(sink)));
     let lost = matches!(whole, Err(Error::DeviceLost { .. } | Error::Gpu { .. } | Error::OutOfMemory { .. }));
     if lost && session.note().is_some() && save(path, |sink| session.save_note(sink)).is_ok() {
-        return Ok(Kept::Words);
+        return Ok(SavedAs::Words);
     }
     match whole {
-        Ok(()) => Ok(Kept::State),
+        Ok(()) => Ok(SavedAs::State),
         // A disk is no argument.
         Err(error @ Error::Io { .. }) => Err(Failure::run(error.to_string())),
         Err(error) => Err(error.into()),

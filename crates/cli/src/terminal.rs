@@ -1,5 +1,5 @@
 //! Text from files, models and servers on its way to a terminal, where some characters are commands: they can hide, forge and
-//! colour what stands there, and write to the clipboard. Everything goes through [`escaped`].
+//! color what stands there, and write to the clipboard. Everything goes through [`escaped`].
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -13,25 +13,25 @@ fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text with every such character spelt out, but for those in `keep`.
+/// The text with every such character spelled out, but for those in `keep`.
 fn escaped<'a>(text: &'a str, keep: &[char]) -> Cow<'a, str> {
     let odd = |c: char| acts(c) && !keep.contains(&c);
     if !text.contains(odd) {
         return Cow::Borrowed(text);
     }
-    let mut spelt = String::with_capacity(text.len() + 16);
+    let mut spelled = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         // Writing to a string cannot fail.
         let _ = match c {
-            c if !odd(c) => spelt.write_char(c),
-            '\n' => spelt.write_str("\\n"),
-            '\r' => spelt.write_str("\\r"),
-            '\t' => spelt.write_str("\\t"),
-            c if u32::from(c) < 0x100 => write!(spelt, "\\x{:02x}", u32::from(c)),
-            c => write!(spelt, "\\u{{{:x}}}", u32::from(c)),
+            c if !odd(c) => spelled.write_char(c),
+            '\n' => spelled.write_str("\\n"),
+            '\r' => spelled.write_str("\\r"),
+            '\t' => spelled.write_str("\\t"),
+            c if u32::from(c) < 0x100 => write!(spelled, "\\x{:02x}", u32::from(c)),
+            c => write!(spelled, "\\u{{{:x}}}", u32::from(c)),
         };
     }
-    Cow::Owned(spelt)
+    Cow::Owned(spelled)
 }
 
 /// A name or a value that stands in a line: in a table, in an error, beside a progress bar.
@@ -99,14 +99,14 @@ mod tests {
 
     use super::*;
 
-    /// A colour, the clipboard, another line, a C1 command, a deletion and an override.
+    /// A color, the clipboard, another line, a C1 command, a deletion and an override.
     const HOSTILE: &str = "a\x1b[31mb\x1b]52;c;eA==\x07\nc\u{9b}2J\rd\u{7f}\u{202e}e\tf";
-    const SPELT: &str = "a\\x1b[31mb\\x1b]52;c;eA==\\x07\\nc\\x9b2J\\rd\\x7f\\u{202e}e\\tf";
+    const SPELLED: &str = "a\\x1b[31mb\\x1b]52;c;eA==\\x07\\nc\\x9b2J\\rd\\x7f\\u{202e}e\\tf";
 
     #[test]
-    fn commands_are_spelt_out() {
-        assert_eq!(line(HOSTILE), SPELT);
-        assert_eq!(lines(HOSTILE), SPELT.replace("\\n", "\n").replace("\\t", "\t"));
+    fn commands_are_spelled_out() {
+        assert_eq!(line(HOSTILE), SPELLED);
+        assert_eq!(lines(HOSTILE), SPELLED.replace("\\n", "\n").replace("\\t", "\t"));
         // Letters of all kinds are left alone, and so are marks that Arabic and Persian need.
         let text = "für 日本語 🦅 \u{200f}مرحبا\u{200e} می\u{200c}خواهم";
         assert_eq!(line(text), text);

@@ -22,7 +22,7 @@ pub struct Args {
     /// Put the beginning-of-text token in front
     #[arg(long)]
     bos: bool,
-    /// Spell out control tokens that occur in the text instead of recognising them
+    /// Spell out control tokens that occur in the text instead of recognizing them
     #[arg(long)]
     plain: bool,
 }

@@ -88,8 +88,8 @@ fn tokenize() {
     assert_eq!(ok(&["tokenize", model, "--text", ""]), "\n");
     // A text that looks like a flag.
     assert!(!ok(&["tokenize", model, "--text", "--bos"]).trim().is_empty());
-    let spelt = ok(&["tokenize", model, "--text", "<|im_end|>", "--plain"]);
-    assert!(!spelt.split_whitespace().any(|id| id == "4") && spelt.split_whitespace().count() > 1);
+    let spelled = ok(&["tokenize", model, "--text", "<|im_end|>", "--plain"]);
+    assert!(!spelled.split_whitespace().any(|id| id == "4") && spelled.split_whitespace().count() > 1);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("text");
     std::fs::write(&file, "Hello,\nyou").unwrap();
@@ -235,7 +235,7 @@ fn bad_arguments_are_one_line() {
     fails(&["bench", model, "--gen-tokens", "0"], "0");
 }
 
-/// A colour, the clipboard, a row that is none, a C1 command and an override of direction.
+/// A color, the clipboard, a row that is none, a C1 command and an override of direction.
 const HOSTILE: &str = "a\u{1b}[31mred\u{1b}]52;c;eA==\u{7}\nweights  0 bytes\u{9b}2J\u{202e}z";
 
 #[test]

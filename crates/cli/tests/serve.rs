@@ -253,7 +253,7 @@ fn a_server_that_may_not_wait_cuts_its_answer_off() {
 }
 
 #[test]
-fn what_cannot_be_served_is_told_before_the_model_is_loaded() {
+fn what_cannot_be_served_is_reported_before_the_model_is_loaded() {
     let model = model();
     let model = model.to_str().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::quantise::{ROUNDS, code, half, inverse, weights};
+use super::quantize::{ROUNDS, code, half, inverse, weights};
 
 /// Scale and minimum (both >= 0) for which `scale · q - min`, q from 0 to `most`, is nearest to a group. Tried are
 /// inverse scales from `most + first` on, `steps` times 0.1 further.

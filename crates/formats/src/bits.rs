@@ -33,7 +33,7 @@ pub(crate) fn two_bits(qs: &[u8], i: usize) -> u8 {
 }
 
 /// What the codes of IQ4_NL and IQ4_XS stand for.
-pub(crate) const STEPS: [f32; 16] =
+pub(crate) const IQ4_VALUES: [f32; 16] =
     [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
 
 /// Four bytes to a word, little-endian; missing bytes are zero.
@@ -59,7 +59,7 @@ pub(crate) fn halves(bytes: &[u8], meta: &mut [u16]) {
     }
 }
 
-/// The first bytes to plane M, the quants as they are.
+/// The first bytes to plane S, the quants as they are.
 pub(crate) fn halves_then_words(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
     halves(&block[..2 * meta.len()], meta);
     for (to, from) in strips.iter_mut().zip(block[2 * meta.len()..].chunks_exact(4)) {

@@ -8,13 +8,13 @@
 //! planes make up a matrix:
 //!
 //! - plane Q: [`FormatSpec::strip_words`] `u32` a strip, all strips in row-major order;
-//! - plane M (meta): [`FormatSpec::meta_halves`] 16-bit words for each unit of [`FormatSpec::unit_strips`] strips.
+//! - plane S (scales): [`FormatSpec::scale_halves`] 16-bit words for each unit of [`FormatSpec::unit_strips`] strips.
 //!
 //! Repacking moves bits and changes no value: see `tests/checkpoint`.
 
 mod affine;
 mod bits;
-mod quantise;
+mod quantize;
 mod scaled;
 mod spec;
 
@@ -23,8 +23,8 @@ use std::fmt;
 /// Values in a strip, the GPU's smallest piece of a row.
 pub const STRIP: usize = 32;
 
-/// Quantises the values of one block to its bytes.
-pub type Quantise = fn(&[f32], &mut [u8]);
+/// Quantizes the values of one block to its bytes.
+pub type Quantize = fn(&[f32], &mut [u8]);
 
 /// Everything about one format that the CPU knows.
 #[derive(Debug)]
@@ -42,18 +42,18 @@ pub struct FormatSpec {
     /// Where a block has halves: its scales. If they are finite, so are all values.
     pub halves: &'static [usize],
     /// One block to its values, bit for bit as the field's reference does.
-    pub dequantise: fn(&[u8], &mut [f32]),
+    pub dequantize: fn(&[u8], &mut [f32]),
     /// `u32` words of a strip in plane Q.
     pub strip_words: u32,
-    /// 16-bit words of a unit in plane M; 0: there is no plane M.
-    pub meta_halves: u32,
+    /// 16-bit words of a unit in plane S; 0: there is no plane S.
+    pub scale_halves: u32,
     /// Strips in a unit.
     pub unit_strips: u32,
     /// One unit (`unit_strips` strips; for the float formats possibly less, at the end of a row) to its words of
-    /// plane Q and plane M. Prefer [`FormatSpec::repack_row`].
+    /// plane Q and plane S. Prefer [`FormatSpec::repack_row`].
     pub repack: fn(&[u8], &mut [u32], &mut [u16]),
     /// Values to one block. `None`: this runtime only reads the format.
-    pub quantise: Option<Quantise>,
+    pub quantize: Option<Quantize>,
 }
 
 macro_rules! formats {

@@ -3,12 +3,12 @@
 //! together as they will be stored, the halves are fitted to the codes by least squares, and whatever lowers the error stays.
 //!
 //! Errors are weighted by `rms + |x|` of the block: large weights matter more. `tests/checkpoint/low.rs` compares the outcome with
-//! the field's quantisers.
+//! the field's quantizers.
 
 use half::f16;
 
-use super::bits::STEPS;
-use super::quantise::{ROUNDS, TINY, code, extreme, half, inverse, weights};
+use super::bits::IQ4_VALUES;
+use super::quantize::{ROUNDS, TINY, code, extreme, half, inverse, weights};
 
 /// What a code stands for, times its scale.
 pub(crate) trait Levels {
@@ -28,7 +28,7 @@ pub(crate) static NEAREST: [u8; 512] = {
     let (mut table, mut at, mut code) = ([0; 512], 0, 0);
     while at < 512 {
         let x = at as f32 / 2.0 - 128.0;
-        while code < 15 && x - STEPS[code] >= STEPS[code + 1] - x {
+        while code < 15 && x - IQ4_VALUES[code] >= IQ4_VALUES[code + 1] - x {
             code += 1;
         }
         table[at] = code as u8;
@@ -44,7 +44,7 @@ impl Levels for Uneven {
     }
 
     fn value(code: u8) -> f32 {
-        STEPS[usize::from(code)]
+        IQ4_VALUES[usize::from(code)]
     }
 
     const ENDS: [f32; 2] = [-127.0, 113.0];

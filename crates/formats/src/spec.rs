@@ -13,42 +13,42 @@ impl FormatSpec {
         self.row_strips(cols) * self.strip_words as usize
     }
 
-    /// 16-bit words of plane M for a row of `cols` values.
+    /// 16-bit words of plane S for a row of `cols` values.
     pub fn row_halves(&self, cols: usize) -> usize {
-        self.row_strips(cols) / self.unit_strips as usize * self.meta_halves as usize
+        self.row_strips(cols) / self.unit_strips as usize * self.scale_halves as usize
     }
 
-    /// Dequantises whole blocks: `values.len() / block` of them.
+    /// Dequantizes whole blocks: `values.len() / block` of them.
     ///
     /// # Panics
     /// When `bytes` is not exactly that many blocks: the caller computes both lengths from one row.
-    pub fn dequantise_blocks(&self, bytes: &[u8], values: &mut [f32]) {
+    pub fn dequantize_blocks(&self, bytes: &[u8], values: &mut [f32]) {
         if self.block == 1 {
             // One call for the whole run: the float formats take any length.
             assert_eq!(bytes.len(), values.len() * self.bytes as usize);
-            return (self.dequantise)(bytes, values);
+            return (self.dequantize)(bytes, values);
         }
         let (block, size) = (self.block as usize, self.bytes as usize);
         assert_eq!((bytes.len() / size, bytes.len() % size), (values.len() / block, values.len() % block));
         for (bytes, values) in bytes.chunks_exact(size).zip(values.chunks_exact_mut(block)) {
-            (self.dequantise)(bytes, values);
+            (self.dequantize)(bytes, values);
         }
     }
 
-    /// Quantises whole blocks; false if this runtime does not write the format.
+    /// Quantizes whole blocks; false if this runtime does not write the format.
     ///
     /// # Panics
-    /// As [`FormatSpec::dequantise_blocks`].
-    pub fn quantise_blocks(&self, values: &[f32], bytes: &mut [u8]) -> bool {
-        let Some(quantise) = self.quantise else {
+    /// As [`FormatSpec::dequantize_blocks`].
+    pub fn quantize_blocks(&self, values: &[f32], bytes: &mut [u8]) -> bool {
+        let Some(quantize) = self.quantize else {
             return false;
         };
         let (block, size) = (self.block as usize, self.bytes as usize);
         assert_eq!((bytes.len() / size, bytes.len() % size), (values.len() / block, values.len() % block));
         if block == 1 {
-            quantise(values, bytes);
+            quantize(values, bytes);
         } else {
-            values.chunks_exact(block).zip(bytes.chunks_exact_mut(size)).for_each(|(v, b)| quantise(v, b));
+            values.chunks_exact(block).zip(bytes.chunks_exact_mut(size)).for_each(|(v, b)| quantize(v, b));
         }
         true
     }
@@ -63,7 +63,7 @@ impl FormatSpec {
         let unit_values = STRIP * self.unit_strips as usize;
         let unit_bytes = unit_values / self.block as usize * self.bytes as usize;
         let unit_words = (self.strip_words * self.unit_strips) as usize;
-        let halves = self.meta_halves as usize;
+        let halves = self.scale_halves as usize;
         let units = row.len().div_ceil(unit_bytes);
         assert_eq!((strips.len(), meta.len()), (units * unit_words, units * halves));
         for (unit, bytes) in row.chunks(unit_bytes).enumerate() {

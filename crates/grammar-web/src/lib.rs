@@ -42,7 +42,7 @@ pub struct WebGrammars {
 #[wasm_bindgen]
 impl WebGrammars {
     /// `bytes`: those of all tokens, one after the other; `lengths`: how many each has; `controls`: ids of control tokens, whose bytes are
-    /// names; `ends`: ids that end an answer; `encode(text)`: its tokens, as the model learnt to write it.
+    /// names; `ends`: ids that end an answer; `encode(text)`: its tokens, as the model learned to write it.
     #[wasm_bindgen(constructor)]
     pub fn new(bytes: Vec<u8>, lengths: &[u32], controls: &[u32], ends: Vec<u32>, encode: Function) -> Self {
         let words = mask_words(lengths.len() as u32);

@@ -15,7 +15,7 @@ pub trait Words: Send + Sync {
     fn bytes(&self, id: u32) -> Vec<u8>;
     /// Whether it is a control token.
     fn is_control(&self, id: u32) -> bool;
-    /// The tokens of a text, none of them a control token, as the model learnt to write it; `None` where that fails.
+    /// The tokens of a text, none of them a control token, as the model learned to write it; `None` where that fails.
     fn encode(&self, text: &str) -> Option<Vec<u32>>;
 }
 
@@ -72,7 +72,7 @@ impl TokenizerEnv for Vocabulary {
         &self.trie
     }
 
-    /// As the model learnt to write it; what the tokenizer cannot encode, token by token from the left.
+    /// As the model learned to write it; what the tokenizer cannot encode, token by token from the left.
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
         self.trie.tokenize_with_greedy_fallback(bytes, |text| {
             self.words.encode(text).unwrap_or_else(|| self.trie.greedy_tokenize(text.as_bytes()))

@@ -61,7 +61,7 @@ pub struct TokenLogprob {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ContentLogprob {
-    /// The one that was drawn.
+    /// The one that was sampled.
     #[serde(flatten)]
     pub token: TokenLogprob,
     /// The likeliest first.

@@ -12,7 +12,7 @@ use crate::tools::Parser;
 
 /// What there is to tell: a token, the end of an answer, or both.
 #[derive(Clone, Default)]
-pub(crate) struct Told {
+pub(crate) struct Update {
     index: u32,
     /// Nothing of this answer was told before.
     first: bool,
@@ -36,11 +36,11 @@ pub(crate) trait Shape {
     /// What comes before the first piece of an answer, where there is something.
     fn begin(&self, index: u32) -> Option<Event>;
     /// A piece.
-    fn piece(&self, told: Told) -> Event;
+    fn piece(&self, update: Update) -> Event;
     /// The counts, after the last answer.
     fn usage(&self, usage: Usage) -> Event;
     /// All at once.
-    fn whole(&self, answers: Vec<Told>, usage: Usage, warnings: Vec<String>) -> Whole;
+    fn whole(&self, answers: Vec<Update>, usage: Usage, warnings: Vec<String>) -> Whole;
 }
 
 /// Tells chunks, or keeps them for the whole.
@@ -50,7 +50,7 @@ pub(crate) struct Writer<'a, S> {
     on_event: &'a mut dyn FnMut(Event) -> bool,
     /// Not told yet.
     warnings: Vec<String>,
-    answers: Vec<Told>,
+    answers: Vec<Update>,
     /// Why they ended; none for the one that was stopped.
     finishes: Vec<Option<FinishReason>>,
     /// Of this answer.
@@ -87,7 +87,7 @@ impl<'a, S: Shape> Writer<'a, S> {
 
     /// Before an answer. Nothing is told yet: it may be refused.
     pub fn begin(&mut self, index: u32) {
-        self.answers.push(Told { index, first: true, ..Told::default() });
+        self.answers.push(Update { index, first: true, ..Update::default() });
         self.told = 0;
         self.calls += self.parser.as_ref().map_or(0, Parser::calls);
         self.parser = self.shape.parser();
@@ -103,7 +103,7 @@ impl<'a, S: Shape> Writer<'a, S> {
             text.push_str(&more);
             calls.extend(others);
         }
-        self.tell(Told { text, calls, ids: vec![piece.token], logprobs, ..Told::default() }) && !self.is_full()
+        self.emit(Update { text, calls, ids: vec![piece.token], logprobs, ..Update::default() }) && !self.is_full()
     }
 
     /// The end of an answer, with the text that came after its last token. An end that nobody hears is none: the answer was cancelled.
@@ -124,7 +124,7 @@ impl<'a, S: Shape> Writer<'a, S> {
             }
         }
         let is_news = reason.is_some() || !text.is_empty() || !calls.is_empty();
-        let is_heard = !is_news || self.tell(Told { text, calls, finish: reason, ..Told::default() });
+        let is_heard = !is_news || self.emit(Update { text, calls, finish: reason, ..Update::default() });
         self.finishes.push(reason.filter(|_| is_heard));
         Generated { finish: if is_heard { finish } else { Finish::Cancelled }, ..answer }
     }
@@ -146,7 +146,7 @@ impl<'a, S: Shape> Writer<'a, S> {
         &self.finishes
     }
 
-    fn tell(&mut self, news: Told) -> bool {
+    fn emit(&mut self, news: Update) -> bool {
         let Some(answer) = self.answers.last_mut() else { return true };
         if !self.generation.stream {
             answer.text.push_str(&news.text);
@@ -162,7 +162,7 @@ impl<'a, S: Shape> Writer<'a, S> {
         if std::mem::take(&mut answer.first) && !self.shape.begin(index).is_none_or(|event| self.send(event)) {
             return false;
         }
-        let event = self.shape.piece(Told { index, ..news });
+        let event = self.shape.piece(Update { index, ..news });
         self.send(event)
     }
 

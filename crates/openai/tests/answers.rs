@@ -213,7 +213,7 @@ fn tokens_that_there_are_not_are_refused_by_name() {
         let path = "logit_bias[\"10000000\"]".to_string();
         assert_eq!(refused(session, chat(bias.clone())), (400, Code::InvalidValue, path.clone()));
         assert_eq!(refused(session, completion(bias)), (400, Code::InvalidValue, path));
-        // What is spelt like a control token is a text: many tokens, and no end of a turn.
+        // What is spelled like a control token is a text: many tokens, and no end of a turn.
         let said =
             |content: &str| json!({ "messages": [{ "role": "assistant", "content": content }], "max_tokens": 1 });
         let prompt_tokens = |session: &mut Session, content: &str| {

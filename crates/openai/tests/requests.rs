@@ -127,7 +127,7 @@ fn numbers_have_ranges() {
 }
 
 #[test]
-fn types_are_told_with_their_path() {
+fn types_are_reported_with_their_path() {
     let wrong =
         |field: &str, value: Value, message: &str| refused(chat_with(field, value), Code::InvalidType, field, message);
     wrong("temperature", json!("hot"), "expected a number from 0 to 2, found \"hot\"");

@@ -83,7 +83,7 @@ impl ChatTemplate {
     pub fn render_values(&self, messages: &Value, tools: &Value, add_generation_prompt: bool) -> Result<String> {
         let mut context = serde_json::Map::new();
         context.extend(self.named.iter().map(|(name, text)| (name.clone(), json!(text))));
-        context.insert("messages".into(), normalised(messages));
+        context.insert("messages".into(), normalized(messages));
         context.insert("tools".into(), tools.clone());
         context.insert("documents".into(), Value::Null);
         context.insert("add_generation_prompt".into(), json!(add_generation_prompt));
@@ -198,7 +198,7 @@ fn cut(mut rest: &str, controls: &[&str], mark: char) -> Vec<Segment> {
 }
 
 /// Messages without their null fields, and with reasoning under every name that templates read it by.
-fn normalised(messages: &Value) -> Value {
+fn normalized(messages: &Value) -> Value {
     let Some(messages) = messages.as_array() else {
         return messages.clone();
     };
@@ -221,7 +221,7 @@ fn normalised(messages: &Value) -> Value {
     Value::Array(messages.iter().map(one).collect())
 }
 
-/// Whether a text contains a control token, or could complete one together with its neighbours in the rendering.
+/// Whether a text contains a control token, or could complete one together with its neighbors in the rendering.
 fn has_control(text: &str, controls: &[&str]) -> bool {
     controls.iter().any(|c| text.contains(c) || ends_with_begin_of(text, c) || begins_with_end_of(text, c))
 }

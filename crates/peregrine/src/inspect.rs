@@ -3,12 +3,12 @@
 //! The self-check of the runtime and the workbench's `check` both look this way; neither reads a buffer by itself.
 
 mod comparison;
-mod neighbours;
+mod neighbors;
 mod runner;
 mod states;
 
 pub use self::comparison::{Comparison, TOLERANCE, TOLERANCE_F16};
-pub use self::neighbours::round_like_the_gpu;
+pub use self::neighbors::round_like_the_gpu;
 pub use self::runner::{Copied, Runner, misplaced, missing};
 pub use self::states::{CopiedStates, LayerStates};
 

@@ -102,7 +102,7 @@ pub struct Scratch {
 /// What `shaders/ssm/ssd.wgsl` keeps of each chunk of [`crate::ops::ssm::CHUNK`] tokens. Software adapters go token by token and need none of it.
 #[doc(hidden)]
 pub struct Ssd {
-    /// \[chunks, n, P, N\]: what the chunk adds to the state, then the state before it.
+    /// \[chunks, H, P, N\]: what the chunk adds to the state, then the state before it.
     pub states: wgpu::Buffer,
     /// \[chunks, G, 64, 64\]: C of each token times B of each.
     pub products: wgpu::Buffer,
@@ -248,9 +248,9 @@ impl Model {
         &self.target
     }
 
-    /// Whether the GPU draws at a temperature, too: not where the CPU computes, which reads the logits for nothing.
-    pub fn draws_at_temperatures(&self) -> bool {
-        self.target.draws_at_temperatures() && self.config.vocab_size <= MOST_TOKENS
+    /// Whether the GPU samples at a temperature, too: not where the CPU computes, which reads the logits for nothing.
+    pub fn samples_at_temperatures(&self) -> bool {
+        self.target.samples_at_temperatures() && self.config.vocab_size <= MOST_TOKENS
     }
 
     /// So many tokens are read as quickly one after the other as at once.

@@ -67,23 +67,23 @@ pub enum Needed {
     /// When the context is cut into more pieces than the linear layer that reads them puts
     /// together.
     Splits,
-    /// When the next token is drawn on the GPU.
+    /// When the next token is sampled on the GPU.
     Token,
     /// When that is the likeliest.
-    Likeliest,
-    /// When it is drawn at a temperature.
-    Weighted,
+    Greedy,
+    /// When it is sampled at a temperature.
+    Random,
 }
 
-/// Who draws the token after a step, and how.
+/// Who samples the token after a step, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Draw {
+pub enum SamplingMode {
     /// The host, or nobody.
     Host,
     /// The GPU takes the likeliest.
-    Likeliest,
-    /// The GPU draws at a temperature.
-    Weighted,
+    Greedy,
+    /// The GPU samples at a temperature.
+    Random,
 }
 
 /// One dispatch as it is recorded: all that it is made of, before there is a pipeline.
@@ -148,17 +148,17 @@ impl Plan {
     }
 
     /// Encodes the dispatches whose index is in `range`, leaving out what the step does not need.
-    /// `draw`: who draws the next token. `kv`: where keys and values lie.
+    /// `mode`: who samples the next token. `kv`: where keys and values lie.
     pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         step: &Step,
-        draw: Draw,
+        mode: SamplingMode,
         range: std::ops::Range<usize>,
         kv: &Arena,
     ) {
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for dispatch in self.dispatches[range].iter().filter(|d| d.is_needed(step, draw)) {
+        for dispatch in self.dispatches[range].iter().filter(|d| d.is_needed(step, mode)) {
             dispatch.encode(&mut pass, step, kv);
         }
     }
@@ -172,14 +172,14 @@ impl Dispatch {
     }
 
     /// Whether a step needs it.
-    pub fn is_needed(&self, step: &Step, draw: Draw) -> bool {
+    pub fn is_needed(&self, step: &Step, mode: SamplingMode) -> bool {
         match self.needed {
             Needed::Always => true,
             Needed::Logits => step.logit_rows() > 0,
             Needed::Splits => step.splits > 2,
-            Needed::Token => draw != Draw::Host,
-            Needed::Likeliest => draw == Draw::Likeliest,
-            Needed::Weighted => draw == Draw::Weighted,
+            Needed::Token => mode != SamplingMode::Host,
+            Needed::Greedy => mode == SamplingMode::Greedy,
+            Needed::Random => mode == SamplingMode::Random,
         }
     }
 

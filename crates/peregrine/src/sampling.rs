@@ -2,7 +2,7 @@
 //!
 //! The order is Hugging Face's: biases and penalties, temperature, top-k, top-p, min-p, each on what the one before left.
 
-mod drawing;
+mod temperature;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 #[doc(hidden)]
-pub use self::drawing::{Drawing, MOST_TOKENS};
+pub use self::temperature::{MOST_TOKENS, SamplingParams};
 use crate::constraint::allows;
 use crate::{Error, Result};
 
-/// How the next token is drawn.
+/// How the next token is sampled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingOptions {
@@ -36,7 +36,7 @@ pub struct SamplingOptions {
     pub frequency_penalty: f32,
     /// Added to the logits of these tokens; minus infinity forbids one.
     pub logit_bias: Vec<(u32, f32)>,
-    /// Draws are a function of the seed and of how many came before.
+    /// Samples are a function of the seed and of how many came before.
     pub seed: u64,
 }
 
@@ -98,12 +98,12 @@ impl SamplingOptions {
     }
 }
 
-/// Draws tokens. The same options and the same logits give the same tokens.
+/// Samples tokens. The same options and the same logits give the same tokens.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     options: SamplingOptions,
-    /// How many draws were made: with the seed, the whole state of the generator.
-    draws: u64,
+    /// How many samples were made: with the seed, the whole state of the generator.
+    samples: u64,
     /// How often the answer has each token.
     written: BTreeMap<u32, u32>,
     // Kept between calls, as V can be 261,120.
@@ -111,7 +111,7 @@ pub struct Sampler {
     keys: Vec<u64>,
 }
 
-/// A token that may be drawn. Ordered by logit, then the lower id is the greater.
+/// A token that may be sampled. Ordered by logit, then the lower id is the greater.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Candidate {
     logit: f32,
@@ -140,13 +140,13 @@ impl PartialOrd for Candidate {
 }
 
 impl Sampler {
-    /// A sampler before its first draw.
+    /// A sampler before its first sample.
     ///
     /// # Errors
     /// [`Error::Sampling`] for an option out of its range.
     pub fn new(options: SamplingOptions) -> Result<Self> {
         options.validate()?;
-        Ok(Self { options, draws: 0, written: BTreeMap::new(), logits: Vec::new(), keys: Vec::new() })
+        Ok(Self { options, samples: 0, written: BTreeMap::new(), logits: Vec::new(), keys: Vec::new() })
     }
 
     /// The options it was made with.
@@ -159,7 +159,7 @@ impl Sampler {
         *self.written.entry(token).or_insert(0) += 1;
     }
 
-    /// Draws from `logits` `[V]`. `history` are the tokens so far, oldest first; only the repetition penalty looks at
+    /// Samples from `logits` `[V]`. `history` are the tokens so far, oldest first; only the repetition penalty looks at
     /// them. Among equals the lowest id wins.
     ///
     /// # Errors
@@ -179,14 +179,14 @@ impl Sampler {
             return Err(wrong("logits", "numbers", format!("{bad} for token {at}")));
         }
         if self.options.is_plain() && mask.is_none() {
-            return self.draw(logits);
+            return self.sample_from(logits);
         }
         let mut scratch = std::mem::take(&mut self.logits);
         scratch.clear();
         scratch.extend_from_slice(logits);
         self.bias(&mut scratch)?;
         if self.options.repetition_penalty != 1.0 {
-            self.penalise(&mut scratch, history)?;
+            self.penalize(&mut scratch, history)?;
         }
         if let Some(mask) = mask {
             forbid(&mut scratch, mask);
@@ -195,7 +195,7 @@ impl Sampler {
                 return Err(Error::Grammar { place: "constraint".into(), detail });
             }
         }
-        let token = self.draw(&scratch);
+        let token = self.sample_from(&scratch);
         self.logits = scratch;
         token
     }
@@ -211,7 +211,7 @@ impl Sampler {
         Ok(())
     }
 
-    fn penalise(&self, logits: &mut [f32], history: &[u32]) -> Result<()> {
+    fn penalize(&self, logits: &mut [f32], history: &[u32]) -> Result<()> {
         let window = match self.options.repetition_window as usize {
             0 => history.len(),
             window => window.min(history.len()),
@@ -228,7 +228,7 @@ impl Sampler {
         Ok(())
     }
 
-    fn draw(&mut self, logits: &[f32]) -> Result<u32> {
+    fn sample_from(&mut self, logits: &[f32]) -> Result<u32> {
         let Some(best) = (0u32..).zip(logits).map(Candidate::new).max() else {
             return Err(wrong("logits", "one for each token", "none".into()));
         };
@@ -238,27 +238,27 @@ impl Sampler {
         if self.options.is_greedy() {
             return Ok(best.id);
         }
-        let drawing = self.next_drawing();
-        Ok(drawing.draw(logits, best.logit, &mut self.keys))
+        let params = self.next_params();
+        Ok(params.sample(logits, best.logit, &mut self.keys))
     }
 
-    /// What the next token is drawn with, for a draw on the GPU; it counts as made.
-    pub(crate) fn next_drawing(&mut self) -> Drawing {
-        let drawing = Drawing::new(&self.options, self.draws);
-        self.draws += 1;
-        drawing
+    /// What the next token is sampled with, for a sample on the GPU; it counts as made.
+    pub(crate) fn next_params(&mut self) -> SamplingParams {
+        let params = SamplingParams::new(&self.options, self.samples);
+        self.samples += 1;
+        params
     }
 }
 
-/// Draw number `n` of `seed`: 32 bits. SplitMix64 (Steele, Lea and Flood, 2014): a counter, well mixed; the seed is mixed first,
-/// so that neighbouring seeds are not shifted copies of each other.
+/// Sample number `n` of `seed`: 32 bits. SplitMix64 (Steele, Lea and Flood, 2014): a counter, well mixed; the seed is mixed first,
+/// so that neighboring seeds are not shifted copies of each other.
 fn random(seed: u64, n: u64) -> u32 {
-    (mix(mix(seed.wrapping_add(STEP)).wrapping_add(STEP.wrapping_mul(n.wrapping_add(1)))) >> 32) as u32
+    (mix(mix(seed.wrapping_add(GOLDEN_GAMMA)).wrapping_add(GOLDEN_GAMMA.wrapping_mul(n.wrapping_add(1)))) >> 32) as u32
 }
 
 /// How far SplitMix64 counts at a time.
 #[doc(hidden)]
-pub const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+pub const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What SplitMix64 does to its counter: a bijection without a visible pattern.
 #[doc(hidden)]
@@ -271,7 +271,7 @@ pub fn mix(mut z: u64) -> u64 {
 /// How likely a model found a token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logprobs {
-    /// Natural logarithm of the probability of the token that was drawn.
+    /// Natural logarithm of the probability of the token that was sampled.
     pub logprob: f32,
     /// The likeliest tokens and theirs, the likeliest first.
     pub top: Vec<(u32, f32)>,

@@ -4,7 +4,7 @@
 //! The workbench's `check` compares everything and takes as long as that takes; this looks at samples: of each layout of layers one, of each
 //! matrix some rows, of the SSM heads some, every stage from the GPU's own input to it. The other layers are left out of that.
 //! Then all layers: a prompt read at once must give the logits of the same prompt read with its last tokens one by one, which other
-//! kernels do. And draws on the GPU must be those of the host.
+//! kernels do. And samples on the GPU must be those of the host.
 
 mod samples;
 mod stages;
@@ -302,7 +302,7 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     let logits = spread_logits(session.engine().config().vocab_size);
     let options =
         SamplingOptions { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, ..SamplingOptions::default() };
-    let draws = session.submit_draws(&logits, &options, None)?;
+    let samples = session.submit_samples(&logits, &options, None)?;
     for step in submitted {
         if let Some(first) = stages.compare(step).await? {
             return Ok(Some(first));
@@ -312,9 +312,9 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     if !both.is_close() {
         return Ok(Some(both));
     }
-    let wrong = draws.first_wrong(session).await?;
+    let wrong = samples.first_mismatch(session).await?;
     Ok(wrong.map(|wrong| {
-        let stage = if wrong.is_greedy { "sample, the likeliest token" } else { "sample, a drawn token" };
+        let stage = if wrong.is_greedy { "sample, the likeliest token" } else { "sample, a token at a temperature" };
         Comparison::of(stage, 1, &[wrong.found as f32], &[wrong.expected as f32])
     }))
 }

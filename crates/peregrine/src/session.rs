@@ -4,25 +4,25 @@ mod adapters;
 mod answer;
 mod constrained;
 mod copies;
-mod drawing;
-mod garbled;
-mod kept;
+mod decoder;
+mod gpu_sampling;
 mod masks;
+mod not_finite;
 mod overflow;
 mod parts;
+mod prefix_cache;
 mod requests;
 mod saved;
 mod snapshots;
 mod speed;
-mod steps;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
-pub(crate) use self::drawing::spread_logits;
-use self::kept::Snapshots;
+pub(crate) use self::gpu_sampling::spread_logits;
+use self::prefix_cache::PrefixCache;
 pub use self::snapshots::Snapshot;
 pub use self::speed::expected_speed;
 use crate::adapter::Registry;
@@ -45,7 +45,7 @@ pub struct Engine {
     template: Option<ChatTemplate>,
     container: Container,
     adapters: RefCell<Registry>,
-    /// Whether the GPU draws right under a mask; not known before it was tried.
+    /// Whether the GPU samples right under a mask; not known before it was tried.
     masks: Cell<Option<bool>>,
 }
 
@@ -120,7 +120,7 @@ pub struct Session {
     prefill: Plan,
     /// The adapters of both.
     adapted: Option<Rc<Adapted>>,
-    /// Draws under a mask; made when the first answer wants it.
+    /// Samples under a mask; made when the first answer wants it.
     masked: Option<Plan>,
     /// Base of the angle of each pair of an attention head: theta^(-2i/hd), f64.
     frequencies: Vec<f64>,
@@ -130,14 +130,14 @@ pub struct Session {
     pending: usize,
     /// What `ids` stand for, where they came from a chat and nothing in them is without a text.
     consumed: Option<Transcript>,
-    /// Steps that run on a token that is not in `ids` yet: 1 while an answer is drawn on the GPU.
+    /// Steps that run on a token that is not in `ids` yet: 1 while an answer is sampled on the GPU.
     ahead: u32,
     /// A step is under way whose dispatches are not all submitted: the states are between two tokens.
     halfway: bool,
     /// Logits after the last token that was run.
     logits: Vec<f32>,
     /// Places to go back to.
-    snapshots: Snapshots,
+    prefix_cache: PrefixCache,
     /// Messages that were left out of the conversation because it did not fit.
     dropped: usize,
     /// What the caller wants to find in the file of a saved session.
@@ -172,7 +172,7 @@ impl Session {
             ahead: 0,
             halfway: false,
             logits: Vec::new(),
-            snapshots: Snapshots::new(model),
+            prefix_cache: PrefixCache::new(model),
             dropped: 0,
             note: None,
         })
@@ -224,7 +224,7 @@ impl Session {
     /// Forgets everything that was read, snapshots too.
     pub fn reset(&mut self) {
         self.forget();
-        self.snapshots.clear();
+        self.prefix_cache.clear();
         self.dropped = 0;
         self.note = None;
     }
@@ -238,7 +238,7 @@ impl Session {
         self.ahead = 0;
         self.halfway = false;
         self.logits.clear();
-        self.snapshots.leave();
+        self.prefix_cache.leave();
     }
 
     /// Starts at another position, as if that many tokens had been read and forgotten: for tests of high positions.

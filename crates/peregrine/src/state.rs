@@ -20,7 +20,7 @@ pub struct LayerState {
     /// \[conv_dim, K\]: columns before the convolution, a ring: that of position p at p % K. A step writes its own slot and reads
     /// the others, so its workgroups need not wait for each other.
     pub conv: wgpu::Buffer,
-    /// \[n, P, N\], f32.
+    /// \[H, P, N\], f32.
     pub ssm: wgpu::Buffer,
 }
 

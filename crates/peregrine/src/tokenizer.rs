@@ -143,8 +143,8 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// Token ids of `text`, none of them a control token: `<|im_end|>` in it is spelt out like any other text.
-    /// User-defined tokens (such as code indentation) are still recognised, as they are ordinary text to the model.
+    /// Token ids of `text`, none of them a control token: `<|im_end|>` in it is spelled out like any other text.
+    /// User-defined tokens (such as code indentation) are still recognized, as they are ordinary text to the model.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -164,11 +164,11 @@ impl Tokenizer {
                 return described.ids(text, control, &|word| self.tokenize(word, control)).map_err(failed);
             }
         };
-        let (mut ids, mut failure, mut spelt) = (Vec::new(), None, String::new());
+        let (mut ids, mut failure, mut spelled) = (Vec::new(), None, String::new());
         let mut word = |ids: &mut Vec<u32>, word: &str| {
-            spelt.clear();
-            spelt.extend(word.bytes().map(byte_to_char));
-            match self.tokenize(&spelt, control) {
+            spelled.clear();
+            spelled.extend(word.bytes().map(byte_to_char));
+            match self.tokenize(&spelled, control) {
                 Ok(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
                 Err(error) => failure = Some(error),
             }
@@ -182,18 +182,18 @@ impl Tokenizer {
     }
 
     /// BPE of one pre-token. Plain text must not reach a control token through the vocabulary either (a control token
-    /// whose name is a single word would be found there): such a piece is spelt byte by byte.
+    /// whose name is a single word would be found there): such a piece is spelled byte by byte.
     fn tokenize(&self, piece: &str, control: bool) -> tokenizers::Result<Vec<Token>> {
         let tokens = self.bpe.tokenize(piece)?;
         if control || !tokens.iter().any(|token| self.is_special(token.id)) {
             return Ok(tokens);
         }
-        let mut spelt = Vec::with_capacity(piece.len());
+        let mut spelled = Vec::with_capacity(piece.len());
         for c in piece.chars() {
-            spelt.extend(self.bpe.tokenize(c.encode_utf8(&mut [0; 4]))?);
+            spelled.extend(self.bpe.tokenize(c.encode_utf8(&mut [0; 4]))?);
         }
-        spelt.retain(|token| !self.is_special(token.id));
-        Ok(spelt)
+        spelled.retain(|token| !self.is_special(token.id));
+        Ok(spelled)
     }
 
     /// Text of token ids; bytes that are not UTF-8 become U+FFFD. With `skip_special` control tokens have no text.
@@ -252,7 +252,7 @@ impl Tokenizer {
         let written = texts.filter(|(_, text)| looks(text) && template.contains(text));
         let warning = |(id, text): (u32, &str)| {
             format!(
-                "token {id}, {text:?}, is typed as ordinary text in this file, but the chat template writes it: it is spelt out in \
+                "token {id}, {text:?}, is typed as ordinary text in this file, but the chat template writes it: it is spelled out in \
                  pieces that the model was not trained on, and answers may be poor; get or make a file that types it as a control token"
             )
         };

@@ -1,4 +1,4 @@
-//! Models that are quantised in the browser.
+//! Models that are quantized in the browser.
 
 use std::io::Write;
 
@@ -25,13 +25,13 @@ impl Write for Sink<'_> {
     }
 }
 
-/// Names of the types that a model can be quantised to.
+/// Names of the types that a model can be quantized to.
 #[wasm_bindgen(js_name = quantizeTypes)]
 pub fn quantize_types() -> Vec<String> {
     QuantType::ALL.iter().map(|ty| ty.name().to_string()).collect()
 }
 
-/// Quantises a model to a GGUF file: as `peregrine quantize` does, byte for byte. `files` are objects
+/// Quantizes a model to a GGUF file: as `peregrine quantize` does, byte for byte. `files` are objects
 /// `{ name, size, read(offset, length) }`, as for `WebEngine.load`; `sink(bytes)` gets the file, piece by piece; `report` hears the
 /// progress.
 #[wasm_bindgen(js_name = quantize)]

@@ -1,4 +1,4 @@
-//! How exact the GPU's logits are: against the CPU twin in f64, which computes with the same dequantised weights.
+//! How exact the GPU's logits are: against the CPU twin in f64, which computes with the same dequantized weights.
 //!
 //! What a block format loses against the weights that it was made from is not in these numbers; a perplexity shows that. Here is only
 //! what this runtime adds: rounding of f32, and every mistake that it might make.
@@ -64,8 +64,8 @@ impl Difference {
 
     fn row(found: &[f64], exact: &[f64]) -> Self {
         let width = exact.len() as f64;
-        let centre = exact.iter().sum::<f64>() / width;
-        let variance = exact.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / width;
+        let center = exact.iter().sum::<f64>() / width;
+        let variance = exact.iter().map(|v| (v - center).powi(2)).sum::<f64>() / width;
         let distance =
             |(f, e): (&f64, &f64)| if f.is_finite() && e.is_finite() { (f - e).abs() } else { f64::INFINITY };
         let distances = || found.iter().zip(exact).map(distance);

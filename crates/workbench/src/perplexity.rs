@@ -1,4 +1,4 @@
-//! How well a model foretells a text.
+//! How well a model predicts a text.
 
 use peregrine::session::Session;
 use peregrine::{Error, Result};
@@ -6,7 +6,7 @@ use peregrine::{Error, Result};
 /// What a text costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Perplexity {
-    /// Tokens that were foretold: all but the first.
+    /// Tokens that were predicted: all but the first.
     pub tokens: u32,
     /// Sum of -ln p over them.
     pub nats: f64,
@@ -47,12 +47,12 @@ pub async fn perplexity(
     if !(2..=context).contains(&window) {
         return Err(argument("window", format!("2 to {context} tokens"), window.to_string()));
     }
-    let (window, mut sum, mut foretold) = (window as usize, Perplexity::default(), 1);
-    while foretold < ids.len() {
-        let from = if foretold == 1 { 0 } else { foretold - (window / 2).max(1) };
+    let (window, mut sum, mut predicted) = (window as usize, Perplexity::default(), 1);
+    while predicted < ids.len() {
+        let from = if predicted == 1 { 0 } else { predicted - (window / 2).max(1) };
         let to = (from + window).min(ids.len());
         // The logits after a token are about the next.
-        let wanted = &ids[foretold..to];
+        let wanted = &ids[predicted..to];
         let mut next = wanted.iter();
         session.reset();
         let mut on_row = |row: &[f32]| {
@@ -60,7 +60,7 @@ pub async fn perplexity(
             sum.tokens += 1;
         };
         session.forward(&ids[from..to - 1], chunk, wanted.len() as u32, &mut on_row).await?;
-        foretold = to;
+        predicted = to;
         progress(sum.tokens);
     }
     match sum.nats.is_finite() {

@@ -9,7 +9,7 @@ use peregrine::inspect::Runner;
 use peregrine::kernels::Typed;
 use peregrine::model::Model;
 use peregrine::ops::Probe;
-use peregrine::plan::{Dispatch, Draw, Step};
+use peregrine::plan::{Dispatch, SamplingMode, Step};
 use peregrine::session::Session;
 use peregrine::state::splits;
 use peregrine::{Error, Result};
@@ -37,7 +37,7 @@ pub async fn profile(session: &mut Session, tokens: u32, repeat: u32) -> Result<
     let runner = Runner::begin(session, &ids).await?;
     let (step, plan, model) = (*runner.step(), runner.plan(), runner.session().engine().model());
     let (gpu, kv) = (model.gpu(), model.kv());
-    let is_needed = |d: &&Dispatch| d.is_needed(&step, Draw::Likeliest);
+    let is_needed = |d: &&Dispatch| d.is_needed(&step, SamplingMode::Greedy);
     let mut names: Vec<&'static str> = Vec::new();
     for dispatch in plan.dispatches().iter().filter(is_needed) {
         if !names.contains(&dispatch.stage.op.name()) {
@@ -76,7 +76,7 @@ pub async fn profile(session: &mut Session, tokens: u32, repeat: u32) -> Result<
 /// What a token costs in decode, counted from the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenCost {
-    /// Dispatches, those that draw the next token included.
+    /// Dispatches, those that sample the next token included.
     pub dispatches: u32,
     /// Bytes of weights that are read.
     pub weight_bytes: u64,
@@ -87,10 +87,10 @@ pub struct TokenCost {
 }
 
 impl TokenCost {
-    /// Of the token at `position`, drawn on the GPU.
-    pub fn at(session: &Session, position: u32, draw: Draw) -> Self {
+    /// Of the token at `position`, sampled on the GPU.
+    pub fn at(session: &Session, position: u32, mode: SamplingMode) -> Self {
         let step = Step { tokens: 1, position, first: 0, splits: splits(position + 1) };
-        let needed = || session.plan(false).dispatches().iter().filter(|d| d.is_needed(&step, draw));
+        let needed = || session.plan(false).dispatches().iter().filter(|d| d.is_needed(&step, mode));
         let kv = session.engine().model().kv();
         Self {
             dispatches: needed().count() as u32,

@@ -5,11 +5,11 @@ import { browser, load } from "./support.mjs";
 
 export const window = browser();
 export const { render, settled, forget, plainText } = await load("text/index.ts");
-const [formulas, codes] = [await load("text/formula.ts"), await load("text/colours.ts")];
+const [formulas, codes] = [await load("text/formula.ts"), await load("text/colors.ts")];
 export const libraries = { math: async () => formulas, code: async () => codes };
 
 export const box = () => window.document.body.appendChild(window.document.createElement("div"));
-/** An element with this Markdown, formulas and colours done. */
+/** An element with this Markdown, formulas and colors done. */
 export async function drawn(markdown, options = {}) {
   const target = box();
   render(markdown, target, { libraries, ...options });

@@ -71,7 +71,7 @@ describe("passages", () => {
 
   test("a question about all of it, or with no word of it, gets an even spread", async () => {
     const document = book(200);
-    for (const question of ["Summarise this document", "Fasse das zusammen", "要約してください", "لخص هذا المستند", "xyzzy", "", "the of and"]) {
+    for (const question of ["Summarize this document", "Fasse das zusammen", "要約してください", "لخص هذا المستند", "xyzzy", "", "the of and"]) {
       const chosen = await choose(document, question, 1000);
       assert.ok(chosen.passages.every(({ reason }) => reason === "overview"), question);
       const pages = chosen.passages.flatMap((passage) => passage.pages);
@@ -83,7 +83,7 @@ describe("passages", () => {
   test("a question about all of it is known in every language of the page, whatever else it names", async () => {
     const document = book(60, { 20: "The lighthouse keeper was called Ambrose Quill." });
     const asked = [
-      ...["لخص هذا المستند", "Shrň tento dokument", "Fasse dieses Dokument zusammen", "Summarise this document", "Resume este documento", "Résume ce document"],
+      ...["لخص هذا المستند", "Shrň tento dokument", "Fasse dieses Dokument zusammen", "Summarize this document", "Resume este documento", "Résume ce document"],
       ...["इस दस्तावेज़ का सारांश दीजिए", "Riassumi questo documento", "この文書を要約してください", "이 문서를 요약해 줘", "Vat dit document samen", "Streść ten dokument"],
       ...["Podsumuj ten dokument", "Resuma este documento", "Rezumă acest document", "Кратко изложи этот документ", "Сделай краткое содержание", "Подведи итоги"],
       ...["Sammanfatta det här dokumentet", "اس دستاویز کا خلاصہ لکھیں", "总结这份文件"],

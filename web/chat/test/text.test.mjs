@@ -67,7 +67,7 @@ describe("blocks", () => {
     assert.deepEqual([...target.querySelectorAll(".code-language")].map((language) => language.textContent), ["js", "Code", "Code"]);
     assert.equal(target.querySelectorAll(".code-actions > button").length, 3);
     assert.deepEqual(blocks.map((block) => [block.text(), block.language()]), [["let x = '<b>';", "js"], ["plain", ""], ["indented", ""]]);
-    assert.ok(target.querySelector("code.language-js .hljs-keyword"), "coloured");
+    assert.ok(target.querySelector("code.language-js .hljs-keyword"), "colored");
     assert.equal(target.querySelectorAll(".code")[1].querySelector("span[class^=hljs]"), null);
   });
 });
@@ -177,7 +177,7 @@ describe("while an answer streams", () => {
     assert.equal(text.data, " and more");
   });
 
-  test("a selection stays: before new text, in growing code, and when its colours come", async () => {
+  test("a selection stays: before new text, in growing code, and when its colors come", async () => {
     const target = box();
     const start = "Some words here\n\n```js\nlet x = 1;\n";
     render(start, target, { streaming: true, libraries });

@@ -11,8 +11,8 @@ afterEach(async () => {
   delete platform.languages;
 });
 
-/** A browser that recognises speech; `available` is what it says about a language. */
-function recogniser(available) {
+/** A browser that recognizes speech; `available` is what it says about a language. */
+function recognizer(available) {
   const asked = [];
   class SpeechRecognition {
     static open = [];
@@ -45,9 +45,9 @@ function recogniser(available) {
 const says = (words, isFinal = true) => Object.assign([{ transcript: words }], { isFinal });
 
 describe("dictation", () => {
-  test("is there where the language is recognised here, and nowhere else", async () => {
+  test("is there where the language is recognized here, and nowhere else", async () => {
     platform.languages = ["en-GB", "de"];
-    const { asked, open } = recogniser({ "en-GB": "available" });
+    const { asked, open } = recognizer({ "en-GB": "available" });
     const tab = await profile().tab();
     const dictation = new tab.Dictation(tab.language);
     await until(() => dictation.state.value === "ready");
@@ -70,7 +70,7 @@ describe("dictation", () => {
   test("a browser that only has a service has none", async () => {
     const tab = await profile().tab();
     assert.equal(new tab.Dictation(tab.language).state.value, "none");
-    const { asked } = recogniser({ en: "available" });
+    const { asked } = recognizer({ en: "available" });
     delete globalThis.SpeechRecognition.prototype.processLocally;
     const dictation = new tab.Dictation(tab.language);
     await new Promise(setImmediate);
@@ -82,7 +82,7 @@ describe("dictation", () => {
   });
 
   test("a language that has to be downloaded is, when the person wants it", async () => {
-    const { open } = recogniser({ en: "downloadable" });
+    const { open } = recognizer({ en: "downloadable" });
     const tab = await profile().tab();
     const dictation = new tab.Dictation(tab.language);
     await until(() => dictation.state.value === "downloadable");
@@ -95,7 +95,7 @@ describe("dictation", () => {
   });
 
   test("no microphone, or no words: that is told", async () => {
-    const { open } = recogniser({ en: "available" });
+    const { open } = recognizer({ en: "available" });
     const tab = await profile().tab();
     const dictation = new tab.Dictation(tab.language);
     await until(() => dictation.state.value === "ready");

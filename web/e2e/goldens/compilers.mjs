@@ -16,7 +16,7 @@ const PROGRAMS = {
   "u32 wraps": { body: "y[0] = x[3] * 3u; y[1] = x[3] + 2u; y[2] = x[0] - 1u;", expected: [4294967293, 1, 4294967295] },
   "shifts and masks by variables": { body: "y[0] = x[3] >> x[2]; y[1] = 1u << x[2]; y[2] = (x[1] << 31u) >> 31u;", expected: [1073741823, 4, 1] },
   "bits of signed bytes": { body: "let s = bitcast<i32>(x[5] << 16u) >> 24u; y[0] = u32(s + 200); y[1] = u32(f32(s) * -1.0);", expected: [73, 127] },
-  "conversions cut towards zero and stop at the ends": {
+  "conversions cut toward zero and stop at the ends": {
     body: "let f = bitcast<f32>(x[4]); y[0] = u32(f); y[1] = u32(f * -1.0); y[2] = u32(f * 4e9); y[3] = u32(i32(f * -1.0) + 5);",
     // The largest u32 that is an f32.
     expected: [2, 0, 4294967040, 3],

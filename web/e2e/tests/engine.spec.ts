@@ -103,7 +103,7 @@ test("stops, biases, penalties, log-probabilities, several answers, plain comple
       const ids = reply.choices[0]!.token_ids!;
       return Math.max(...ids.map((id) => ids.filter((other) => other === id).length));
     };
-    const [free, penalised] = [await mostRepeated({}), await mostRepeated({ frequency_penalty: 2, presence_penalty: 2 })];
+    const [free, penalized] = [await mostRepeated({}), await mostRepeated({ frequency_penalty: 2, presence_penalty: 2 })];
     const prompt = "The capital of Italy is";
     const completion = await engine.completions.create({ prompt, temperature: 0, max_tokens: 8 });
     const longer = await engine.completions.create({ prompt: prompt + completion.choices[0]!.text, temperature: 0, max_tokens: 4 });
@@ -113,7 +113,7 @@ test("stops, biases, penalties, log-probabilities, several answers, plain comple
     for await (const chunk of await engine.completions.create({ prompt: ids, temperature: 0, max_tokens: 8, stream: true })) pieces += chunk.choices[0]?.text ?? "";
     const response_format = { type: "json_schema" as const, json_schema: { name: "golden", strict: true, schema: bySchema.schema } };
     const followed = await engine.completions.create({ prompt: bySchema.prompt, response_format, temperature: 0, max_tokens: 60, return_token_ids: true });
-    return { plain, cut, stopped, streamed, after, banned, likely, several, third, free, penalised, completion, longer, byIds, pieces, followed };
+    return { plain, cut, stopped, streamed, after, banned, likely, several, third, free, penalized, completion, longer, byIds, pieces, followed };
   }, { messages: capital.messages, bySchema });
 
   const { token_ids, text, finish_reason } = seen.followed.choices[0]!;
@@ -131,7 +131,7 @@ test("stops, biases, penalties, log-probabilities, several answers, plain comple
   expect(bytes.toString().trim()).toBe(seen.plain.trim());
   for (const token of content) {
     expect(token.top_logprobs.length).toBe(3);
-    // Greedy: what was drawn is the likeliest.
+    // Greedy: what was sampled is the likeliest.
     expect(token.top_logprobs[0]!.token).toBe(token.token);
     expect(token.top_logprobs[0]!.logprob).toBe(token.logprob);
     expect(token.logprob).toBeLessThanOrEqual(0);
@@ -140,7 +140,7 @@ test("stops, biases, penalties, log-probabilities, several answers, plain comple
   expect(seen.several.choices.map(({ index }) => index)).toEqual([0, 1, 2]);
   expect(seen.several.choices[2]!.message.content, "the third answer has the third seed").toBe(seen.third.choices[0]!.message.content);
   expect(new Set(seen.several.choices.map(({ message }) => message.content)).size).toBeGreaterThan(1);
-  expect(seen.penalised).toBeLessThan(seen.free);
+  expect(seen.penalized).toBeLessThan(seen.free);
   expect(seen.completion.object).toBe("text_completion");
   expect(seen.completion.choices[0]!.text.length).toBeGreaterThan(0);
   const read = seen.longer.usage!.prompt_tokens_details.cached_tokens;
@@ -148,9 +148,9 @@ test("stops, biases, penalties, log-probabilities, several answers, plain comple
   expect(seen.pieces).toBe(seen.byIds.choices[0]!.text);
 });
 
-test("answers at a temperature are the same, drawn on the GPU and on the host", async ({ page, site }) => {
+test("answers at a temperature are the same, sampled on the GPU and on the host", async ({ page, site }) => {
   await open(page, await site.bare());
-  // Where the CPU computes the host draws, unless it is told that this is a GPU.
+  // Where the CPU computes the host samples, unless it is told that this is a GPU.
   await load(page, { gpu: { shapes: "hardware" } });
   const seen = await page.evaluate(async (messages) => {
     const ids = async (params: object) => {
@@ -163,7 +163,7 @@ test("answers at a temperature are the same, drawn on the GPU and on the host", 
       { temperature: 1.2, top_p: 0.9, seed: 2 },
       { temperature: 1.5, top_k: 30, top_p: 0.95, min_p: 0.02, seed: 3 },
     ]) {
-      // Log-probabilities need all logits on the host, which then draws, too.
+      // Log-probabilities need all logits on the host, which then samples, too.
       answers.push({ gpu: await ids(params), host: await ids({ ...params, logprobs: true }) });
     }
     return answers;

@@ -42,12 +42,12 @@ function compare(found: number[], exact: Float64Array, width: number): Differenc
     };
     const differences = f.map((v, i) => (Number.isFinite(v) ? Math.abs(v - e[i]!) : Infinity));
     const [lf, le] = [logSoftmax(f), logSoftmax(e)];
-    const centre = e.reduce((a, b) => a + b) / width;
+    const center = e.reduce((a, b) => a + b) / width;
     sum.largest = Math.max(sum.largest, ...differences);
     sum.mean += differences.reduce((a, b) => a + b) / width / sum.rows;
     sum.kl += Math.max(0, le.reduce((kl, v, i) => kl + Math.exp(v) * (v - lf[i]!), 0)) / sum.rows;
     sum.sameArgmax += Number(f.indexOf(Math.max(...f)) === e.indexOf(Math.max(...e)));
-    sum.deviation += Math.sqrt(e.reduce((s, v) => s + (v - centre) ** 2, 0) / width) / sum.rows;
+    sum.deviation += Math.sqrt(e.reduce((s, v) => s + (v - center) ** 2, 0) / width) / sum.rows;
   }
   return sum;
 }

@@ -94,7 +94,7 @@ test("odd shapes, in Node and in Deno", async ({}, info) => {
 
 test("a fault in one shader is found", async () => {
   const plan = ["norm1", "wide"].map((golden) => hardware(golden, "workgroup"));
-  // What was wrong once: naga and Tint do not set a variable without an initialiser to zero again each time a loop comes by.
+  // What was wrong once: naga and Tint do not set a variable without an initializer to zero again each time a loop comes by.
   const plant = ["var w = Strip();", "var w: Strip;"];
   await expect(deno({ plan, plant })).rejects.toThrow(/WRONG norm1/);
 });

@@ -14,7 +14,7 @@ export type { EngineEvents } from "./page/listeners.js";
 export { ChatCompletions, Completions } from "./page/completions.js";
 export type { CallOptions, ChatStream, CompletionStream, PrefillOptions } from "./page/completions.js";
 export { AnswerStream } from "./page/stream.js";
-export type { WorkerChoice } from "./lines.js";
+export type { WorkerChoice } from "./connections.js";
 export type { ModelSource, SourceOptions } from "./page/model.js";
 export { longestContext, memoryNeeded, readNeeds } from "./page/memory.js";
 export type { KvType, ModelNeeds, ModelShape, NeedsOptions } from "./page/memory.js";

@@ -3,7 +3,7 @@
  * linked in from the beginning. It runs in the service worker itself.
  */
 
-import { setServer } from "./lines.js";
+import { setServer } from "./connections.js";
 import { setLoraSource } from "./page/lora.js";
 import { loraOf } from "./page/lora-source.js";
 import { Server } from "./worker/server.js";

@@ -6,7 +6,7 @@ import { createEngine } from "../dist/index.js";
 import { Engine } from "../dist/page/engine.js";
 import { Behind } from "../dist/page/behind.js";
 import { Listeners } from "../dist/page/listeners.js";
-import { Way } from "../dist/page/way.js";
+import { Router } from "../dist/page/router.js";
 import { WebEngine } from "../wasm/peregrine.js";
 import { faulty, says, whole } from "./faulty.mjs";
 
@@ -171,14 +171,14 @@ function played(baseURL, { onWhere, when, onBroken } = {}) {
   };
   const listeners = new Listeners(() => {});
   const behind = baseURL && new Behind({ baseURL, model: "big", ...(when && { when }) }, onWhere, () => {});
-  const way = new Way({ backend: device, info: { where: "device", model: { name: "m" } } }, { behind, listeners, onBroken });
+  const router = new Router({ backend: device, info: { where: "device", model: { name: "m" } } }, { behind, listeners, onBroken });
   /** As a link does: every open call fails, then the engine is told. */
   const lose = (code = "device-lost") => {
     device.dead = makeError(code, "gone");
     for (const { reject } of calls.splice(0)) reject(device.dead);
-    way.broke(device.dead);
+    router.broke(device.dead);
   };
-  return { engine: new Engine(way, listeners, false), way, calls, device, lose };
+  return { engine: new Engine(router, listeners, false), router, calls, device, lose };
 }
 
 test("lost for good while it lives: what had not begun is answered by the server, half an answer is not", async (t) => {
@@ -293,16 +293,16 @@ test("the device is lost: loaded again, and told; lost again and again: the serv
 });
 
 test("engine.on: each event to its listeners until they end it; one that throws disturbs nobody", async () => {
-  const { engine, way } = played();
+  const { engine, router } = played();
   const heard = [];
   const end = engine.on("device-lost", ({ error }) => heard.push(error.code));
   engine.on("device-lost", () => assert.fail("the app's own"));
   engine.on("reloaded", ({ info }) => heard.push(info.model.name));
-  way.lost(makeError("device-lost", "gone"));
-  way.reloaded({ where: "device", model: { name: "new" } });
+  router.lost(makeError("device-lost", "gone"));
+  router.reloaded({ where: "device", model: { name: "new" } });
   end();
   end();
-  way.lost(makeError("device-lost", "gone"));
+  router.lost(makeError("device-lost", "gone"));
   assert.deepEqual([heard, engine.info.model.name], [["device-lost", "new"], "new"]);
   assert.throws(() => engine.on("lost", () => {}), { code: "argument", message: /^event: expected "device-lost", "reloaded" or "where", found "lost"$/ });
   assert.throws(() => engine.on("where"), { code: "argument", message: /^listener: expected a function/ });

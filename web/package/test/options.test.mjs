@@ -6,7 +6,7 @@ import { GPU_OPTIONS, LOAD_OPTIONS } from "../dist/load-options.js";
 import { Engine } from "../dist/page/engine.js";
 import { Listeners } from "../dist/page/listeners.js";
 import { ids, suggestion } from "../dist/page/options.js";
-import { Way } from "../dist/page/way.js";
+import { Router } from "../dist/page/router.js";
 import { sharedBy } from "../dist/protocol.js";
 
 const model = new Blob(["no model"]);
@@ -39,7 +39,7 @@ test("options of a wrong type or range are refused by name", async () => {
   await assert.rejects(createEngine({}), { code: "argument", message: /^model: / });
 });
 
-test("misspelt options are refused, with the name that is near", async () => {
+test("misspelled options are refused, with the name that is near", async () => {
   await refused({ contextLenght: 5 }, /^contextLenght: not an option of createEngine; did you mean contextLength\?$/);
   await refused({ context_length: 5 }, /; did you mean contextLength\?$/);
   await refused({ gpu: { powerPreferences: "low-power" } }, /^gpu\.powerPreferences: not an option of gpu; did you mean powerPreference\?$/);
@@ -97,7 +97,7 @@ test("tabs share a model only where every option is the same", () => {
 test("arguments of an engine's methods", async () => {
   const calls = [];
   const link = { call: (name, request) => (calls.push([name, request]), { result: Promise.resolve([1]), abort() {} }), close: async () => {} };
-  const engine = new Engine(new Way({ backend: link, info: { where: "device", model: { name: "m" } } }), new Listeners(() => {}), false);
+  const engine = new Engine(new Router({ backend: link, info: { where: "device", model: { name: "m" } } }), new Listeners(() => {}), false);
   const wrong = (promise, message) => assert.rejects(promise, { code: "argument", message });
   await wrong(engine.tokenizer.encode(5), /^text: /);
   await wrong(engine.tokenizer.encode("x", { addBOS: true }), /^addBOS: not an option of encode; did you mean addBos\?/);

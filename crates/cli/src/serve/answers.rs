@@ -13,10 +13,10 @@ use tokio::sync::mpsc::channel;
 use tokio::time::timeout;
 
 use super::body;
+use super::connection::ClientConnection;
 use super::events::{Piece, SIGN_OF_LIFE, events};
 use super::http::{Shared, failed, now, typed};
-use super::job::{Job, Told, stopping};
-use super::link::Link;
+use super::job::{Job, Reply, stopping};
 use super::queue::Refused;
 
 /// Chunks that may wait for a client that reads slowly.
@@ -24,15 +24,25 @@ pub const CHUNKS: usize = 1024;
 
 type Parse = fn(&Value) -> Result<Request, ApiError>;
 
-pub async fn chat(state: State<Shared>, link: Extension<Link>, headers: HeaderMap, body: Body) -> Response {
-    answer(state.0, link.0, &headers, body, Request::chat).await
+pub async fn chat(
+    state: State<Shared>,
+    client: Extension<ClientConnection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    answer(state.0, client.0, &headers, body, Request::chat).await
 }
 
-pub async fn complete(state: State<Shared>, link: Extension<Link>, headers: HeaderMap, body: Body) -> Response {
-    answer(state.0, link.0, &headers, body, Request::completion).await
+pub async fn complete(
+    state: State<Shared>,
+    client: Extension<ClientConnection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    answer(state.0, client.0, &headers, body, Request::completion).await
 }
 
-async fn answer(shared: Shared, link: Link, headers: &HeaderMap, body: Body, parse: Parse) -> Response {
+async fn answer(shared: Shared, client: ClientConnection, headers: &HeaderMap, body: Body, parse: Parse) -> Response {
     // Whom there is no room for need not send.
     if let Err(error) = shared.queue.room() {
         if error != Refused::Stopping && !headers.contains_key(EXPECT) {
@@ -46,7 +56,7 @@ async fn answer(shared: Shared, link: Link, headers: &HeaderMap, body: Body, par
         () = shared.stopped() => Err(stopping()),
     };
     match checked {
-        Ok((request, memory)) => queued(&shared, request, link, memory).await,
+        Ok((request, memory)) => queued(&shared, request, client, memory).await,
         Err(error) if error.code == Code::Busy => refused_for(&error, 1),
         Err(error) => failed(&error),
     }
@@ -69,7 +79,7 @@ async fn read(shared: &Shared, body: Body, parse: Parse) -> Result<(Request, Own
     checking.await.unwrap_or_else(|_| Err(ApiError::new(Code::Internal, "internal error, please report it")))
 }
 
-async fn queued(shared: &Shared, request: Request, link: Link, memory: OwnedSemaphorePermit) -> Response {
+async fn queued(shared: &Shared, request: Request, client: ClientConnection, memory: OwnedSemaphorePermit) -> Response {
     let (told, mut heard) = channel(CHUNKS);
     let stream = request.generation().stream;
     let adapter = adapters::as_model(&request, shared.admission.adapters());
@@ -79,21 +89,21 @@ async fn queued(shared: &Shared, request: Request, link: Link, memory: OwnedSema
         model: adapter.map_or(&shared.model.id, |adapter| &adapter.name).clone(),
         seed: random(),
     };
-    if let Err(error) = shared.queue.push(Job { request, head, told, link, _memory: Some(memory) }) {
+    if let Err(error) = shared.queue.push(Job { request, head, told, client, _memory: Some(memory) }) {
         return refused(&error);
     }
     if stream {
         // What fails before the first word has a status of its own; but nobody is left without a sign of life.
         return match timeout(SIGN_OF_LIFE, heard.recv()).await {
-            Ok(Some(Told::Failed(error))) => failed(&error),
-            Ok(Some(first)) => events(Piece::Told(first), heard),
+            Ok(Some(Reply::Failed(error))) => failed(&error),
+            Ok(Some(first)) => events(Piece::Reply(first), heard),
             Ok(None) => broken(),
             Err(_) => events(Piece::Waiting, heard),
         };
     }
     match heard.recv().await {
-        Some(Told::Whole(json)) => typed("application/json", json),
-        Some(Told::Failed(error)) => failed(&error),
+        Some(Reply::Whole(json)) => typed("application/json", json),
+        Some(Reply::Failed(error)) => failed(&error),
         _ => broken(),
     }
 }

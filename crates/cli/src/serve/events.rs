@@ -13,13 +13,13 @@ use peregrine_openai::response::{DONE, event};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::job::Told;
+use super::job::Reply;
 
 /// How often a client that waits for a word hears that it still does.
 pub const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// A stream that has begun.
-pub fn events(first: Piece, heard: Receiver<Told>) -> Response {
+pub fn events(first: Piece, heard: Receiver<Reply>) -> Response {
     let mut signs = interval(SIGN_OF_LIFE);
     signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
     signs.reset();
@@ -33,7 +33,7 @@ pub fn events(first: Piece, heard: Receiver<Told>) -> Response {
 
 /// What comes next in a stream.
 pub enum Piece {
-    Told(Told),
+    Reply(Reply),
     /// Nothing yet.
     Waiting,
 }
@@ -41,20 +41,20 @@ pub enum Piece {
 /// The body of a stream. Dropped, it closes the channel, and the answer stops.
 struct Events {
     first: Option<Piece>,
-    heard: Receiver<Told>,
+    heard: Receiver<Reply>,
     signs: Interval,
     ended: bool,
 }
 
 impl Events {
     /// Its text; an error where the answer is not whole, so that clients do not take it for one.
-    fn text(&mut self, told: Option<Told>) -> std::io::Result<String> {
-        self.ended = !matches!(told, Some(Told::Event(_)));
+    fn text(&mut self, told: Option<Reply>) -> std::io::Result<String> {
+        self.ended = !matches!(told, Some(Reply::Event(_)));
         match told {
-            Some(Told::Event(text)) => Ok(text),
-            Some(Told::Done) => Ok(DONE.into()),
-            Some(Told::Failed(error)) => event(&error).map_err(std::io::Error::other),
-            Some(Told::Whole(_)) | None => Err(std::io::Error::other("the answer was broken off")),
+            Some(Reply::Event(text)) => Ok(text),
+            Some(Reply::Done) => Ok(DONE.into()),
+            Some(Reply::Failed(error)) => event(&error).map_err(std::io::Error::other),
+            Some(Reply::Whole(_)) | None => Err(std::io::Error::other("the answer was broken off")),
         }
     }
 }
@@ -70,7 +70,7 @@ impl HttpBody for Events {
         let next = match self.first.take() {
             Some(first) => first,
             None => match self.heard.poll_recv(context) {
-                Poll::Ready(Some(told)) => Piece::Told(told),
+                Poll::Ready(Some(told)) => Piece::Reply(told),
                 Poll::Ready(None) => return Poll::Ready(Some(self.text(None).map(|text| Frame::data(text.into())))),
                 Poll::Pending => {
                     ready!(self.signs.poll_tick(context));
@@ -80,7 +80,7 @@ impl HttpBody for Events {
         };
         let text = match next {
             Piece::Waiting => Ok(": waiting\n\n".into()),
-            Piece::Told(told) => {
+            Piece::Reply(told) => {
                 self.signs.reset();
                 self.text(Some(told))
             }
@@ -99,7 +99,7 @@ mod tests {
     use crate::serve::job::stopping;
 
     /// The text of a stream in which this was told, and whether it came to its end.
-    fn stream(first: Piece, told: Vec<Told>) -> (String, bool) {
+    fn stream(first: Piece, told: Vec<Reply>) -> (String, bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let (to, heard) = channel(8);
@@ -118,12 +118,12 @@ mod tests {
 
     #[test]
     fn only_a_whole_answer_has_an_end() {
-        let word = |text: &str| Told::Event(text.into());
-        let whole = stream(Piece::Told(word("a")), vec![word("b"), Told::Done, word("never")]);
+        let word = |text: &str| Reply::Event(text.into());
+        let whole = stream(Piece::Reply(word("a")), vec![word("b"), Reply::Done, word("never")]);
         assert_eq!(whole, ("abdata: [DONE]\n\n".into(), true));
-        let (text, ended) = stream(Piece::Waiting, vec![word("a"), Told::Failed(stopping())]);
+        let (text, ended) = stream(Piece::Waiting, vec![word("a"), Reply::Failed(stopping())]);
         assert!(text.starts_with(": waiting\n\nadata: {\"error\":{") && !text.contains("[DONE]") && ended);
-        assert_eq!(stream(Piece::Told(word("a")), vec![]), ("a".into(), false));
-        assert_eq!(stream(Piece::Told(Told::Done), vec![]), ("data: [DONE]\n\n".into(), true));
+        assert_eq!(stream(Piece::Reply(word("a")), vec![]), ("a".into(), false));
+        assert_eq!(stream(Piece::Reply(Reply::Done), vec![]), ("data: [DONE]\n\n".into(), true));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::link::Link;
+use super::connection::ClientConnection;
 
 /// How long nothing at all of what is written may go out.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -16,15 +16,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A stream whose writes end with an error where they take too long.
 pub struct Timed<S> {
     stream: S,
-    link: Link,
+    client: ClientConnection,
     patience: Duration,
     /// Since nothing goes out.
     late: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: Unpin> Timed<S> {
-    pub fn new(stream: S, link: Link) -> Self {
-        Self { stream, link, patience: PATIENCE, late: None }
+    pub fn new(stream: S, client: ClientConnection) -> Self {
+        Self { stream, client, patience: PATIENCE, late: None }
     }
 
     fn timed<T>(
@@ -33,7 +33,7 @@ impl<S: Unpin> Timed<S> {
         write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<Result<T>>,
     ) -> Poll<Result<T>> {
         let done = write(Pin::new(&mut self.stream), context);
-        self.link.set_blocked(done.is_pending());
+        self.client.set_blocked(done.is_pending());
         if done.is_ready() {
             self.late = None;
             return done;
@@ -113,16 +113,16 @@ mod tests {
     fn a_write_ends_where_nothing_goes_out() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let link = Link::default();
-            let mut io = Timed::new(Slow::default(), link.clone());
+            let client = ClientConnection::default();
+            let mut io = Timed::new(Slow::default(), client.clone());
             for byte in b"abc" {
                 let written = poll_fn(|context| Pin::new(&mut io).poll_write(context, &[*byte])).await;
-                assert_eq!((written.unwrap(), link.is_idle(), io.late.is_none()), (1, true, true));
+                assert_eq!((written.unwrap(), client.is_idle(), io.late.is_none()), (1, true, true));
             }
             assert_eq!(io.stream.taken, b"abc");
             io.patience = Duration::ZERO;
             let flushed = poll_fn(|context| Pin::new(&mut io).poll_flush(context)).await;
-            assert_eq!((flushed.unwrap_err().kind(), link.is_idle()), (ErrorKind::TimedOut, false));
+            assert_eq!((flushed.unwrap_err().kind(), client.is_idle()), (ErrorKind::TimedOut, false));
         });
     }
 }

@@ -4,10 +4,10 @@ use peregrine_openai::{ApiError, Code, Head, Request};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Sender;
 
-use super::link::Link;
+use super::connection::ClientConnection;
 
 /// What the GPU's thread tells a connection. Where the channel ends without an end of the answer, the answer was broken off.
-pub enum Told {
+pub enum Reply {
     /// A server-sent event.
     Event(String),
     /// A whole response, as JSON.
@@ -23,9 +23,9 @@ pub struct Job {
     pub request: Request,
     pub head: Head,
     /// Closed as soon as the client has gone.
-    pub told: Sender<Told>,
+    pub told: Sender<Reply>,
     /// The connection that it came over.
-    pub link: Link,
+    pub client: ClientConnection,
     /// What the request takes of the memory for all of them.
     pub _memory: Option<OwnedSemaphorePermit>,
 }
@@ -43,10 +43,10 @@ pub mod tests {
     use super::*;
 
     /// A short completion, with room for so many words of its answer.
-    pub fn job(room: usize) -> (Job, Receiver<Told>) {
+    pub fn job(room: usize) -> (Job, Receiver<Reply>) {
         let (told, heard) = channel(room);
         let request = Request::completion(&json!({ "prompt": "Once", "max_tokens": 2, "ignore_eos": true })).unwrap();
         let head = Head { id: "1".into(), created: 0, model: "m".into(), seed: 0 };
-        (Job { request, head, told, link: Link::default(), _memory: None }, heard)
+        (Job { request, head, told, client: ClientConnection::default(), _memory: None }, heard)
     }
 }

@@ -15,9 +15,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
+use super::connection::{ClientConnection, Written};
 use super::http::Shared;
 use super::io::Timed;
-use super::link::{Link, Written};
 use super::metrics::Connection;
 
 /// Connections at a time; others wait until one is closed.
@@ -96,8 +96,8 @@ fn open(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, router: Router,
     // A client that has lost its power waits in the queue like others. Without it, a little longer.
     let alive = TcpKeepalive::new().with_time(QUIET).with_interval(TRIED_EVERY);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&alive);
-    let link = Link::default();
-    let (inner, of) = (TowerToHyperService::new(router), link.clone());
+    let client = ClientConnection::default();
+    let (inner, of) = (TowerToHyperService::new(router), client.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(of.clone());
         let (busy, answering) = (of.busy(), inner.call(request));
@@ -105,7 +105,7 @@ fn open(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, router: Router,
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 << 10);
-    let connection = builder.serve_connection(TokioIo::new(Timed::new(stream, link.clone())), service);
+    let connection = builder.serve_connection(TokioIo::new(Timed::new(stream, client.clone())), service);
     let counted = Connection::new(shared.metrics.clone());
     let shared = shared.clone();
     tokio::spawn(async move {
@@ -115,17 +115,17 @@ fn open(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, router: Router,
         tokio::select! {
             // A client that breaks off is no news.
             _ = connection.as_mut() => return,
-            () = link.is_cut() => return,
+            () = client.is_cut() => return,
             () = shared.stopped() => {}
         }
         // Nobody waits for half a request: its other half is not waited for, either.
-        if link.is_idle() {
+        if client.is_idle() {
             return;
         }
         connection.as_mut().graceful_shutdown();
         tokio::select! {
             _ = connection => {}
-            () = link.is_cut() => {}
+            () = client.is_cut() => {}
         }
     });
 }

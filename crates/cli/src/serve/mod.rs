@@ -6,17 +6,17 @@
 
 mod answers;
 mod body;
+mod connection;
 mod events;
 mod guard;
 mod hosts;
 mod http;
 mod io;
 mod job;
-mod link;
 mod listen;
 mod metrics;
 mod queue;
-mod tell;
+mod sender;
 #[cfg(test)]
 mod tests;
 mod worker;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::job::{Job, Told, stopping};
+use super::job::{Job, Reply, stopping};
 use super::metrics::Metrics;
 
 /// Why a request may not wait.
@@ -132,7 +132,7 @@ impl Queue {
         for job in state.waiting.drain(..) {
             self.metrics.cancelled();
             // There is room in a fresh channel; or the client has gone.
-            let _ = job.told.try_send(Told::Failed(stopping()));
+            let _ = job.told.try_send(Reply::Failed(stopping()));
         }
         self.wake.notify_all();
     }
@@ -216,7 +216,7 @@ mod tests {
         let (fourth, mut told) = job(1);
         assert!(queue.push(fourth).is_ok());
         queue.stop();
-        assert!(matches!(told.try_recv(), Ok(Told::Failed(error)) if error.code == Code::Stopping));
+        assert!(matches!(told.try_recv(), Ok(Reply::Failed(error)) if error.code == Code::Stopping));
         let (fifth, _fifth) = job(1);
         assert!(matches!(queue.push(fifth), Err(Refused::Stopping)));
         assert!(matches!(queue.next(None), Next::End));
@@ -257,11 +257,11 @@ mod tests {
     #[test]
     fn only_whole_answers_set_the_pace() {
         let (queue, _) = queue(1);
-        for (whole, learnt) in [(false, false), (true, true)] {
+        for (whole, learned) in [(false, false), (true, true)] {
             let (job, _heard) = job(1);
             assert!(queue.push(job).is_ok());
             take(&queue).done(whole);
-            assert_eq!(queue.state().pace > 0.0, learnt);
+            assert_eq!(queue.state().pace > 0.0, learned);
         }
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use super::guard::Origins;
 use super::hosts::Hosts;
 use super::http::{Server, Shared, router};
-use super::job::{Job, Told};
+use super::job::{Job, Reply};
 use super::metrics::{Metrics, Now};
 use super::queue::{Next, Queue, Running};
 use super::{body, listen};
@@ -149,12 +149,12 @@ fn rest(mut stream: TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn whole(text: &str) -> Told {
-    Told::Whole(text.into())
+fn whole(text: &str) -> Reply {
+    Reply::Whole(text.into())
 }
 
 #[test]
-fn what_is_wrong_is_told_while_the_gpu_is_busy() {
+fn what_is_wrong_is_reported_while_the_gpu_is_busy() {
     let local = Local::start(4);
     let running = local.ask(&brief());
     let (job, slot) = local.take();

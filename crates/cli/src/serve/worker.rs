@@ -14,10 +14,10 @@ use peregrine_openai::response::event;
 use peregrine_openai::{ApiError, Cancel, Code, Done, Head, Offered, Request, adapters, answer};
 use pollster::block_on;
 
-use super::job::{Job, Told, stopping};
+use super::job::{Job, Reply, stopping};
 use super::metrics::Metrics;
 use super::queue::{Next, Queue, Running};
-use super::tell::{PAUSES, Teller};
+use super::sender::{PAUSES, ReplySender};
 use crate::failure::{Failure, Outcome};
 use crate::terminal::note;
 
@@ -74,10 +74,10 @@ impl<L: Loads> Worker<L> {
 
     /// Answers a request. What others see of it (counts, a free place) is so before its client hears the last word.
     fn serve(&mut self, job: &Job, running: Running) {
-        let teller = Rc::new(Teller::new(job, self.queue.clone(), PAUSES));
+        let sender = Rc::new(ReplySender::new(job, self.queue.clone(), PAUSES));
         // A fault in one answer ends that answer.
         let answered = catch_unwind(AssertUnwindSafe(|| {
-            let answered = self.answer(&job.request, &job.head, &teller);
+            let answered = self.answer(&job.request, &job.head, &sender);
             if let Err(error) = &answered {
                 self.recover(error.code);
             }
@@ -90,26 +90,26 @@ impl<L: Loads> Worker<L> {
                 running.done(!done.is_cancelled());
                 match last {
                     Some(last) => {
-                        teller.tell(last);
+                        sender.send(last);
                     }
-                    None if self.queue.is_aborted() => teller.tell_now(Told::Failed(stopping())),
+                    None if self.queue.is_aborted() => sender.send_now(Reply::Failed(stopping())),
                     None => {}
                 }
             }
-            Ok(Err(error)) => self.failed(error, running, &teller),
+            Ok(Err(error)) => self.failed(error, running, &sender),
             Err(_) => {
                 // Nobody knows what state it is in, and to end it may be another fault.
                 let session = self.session.take();
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(session)));
-                self.failed(ApiError::new(Code::Internal, "internal error, please report it"), running, &teller);
+                self.failed(ApiError::new(Code::Internal, "internal error, please report it"), running, &sender);
             }
         }
     }
 
-    fn failed(&self, error: ApiError, running: Running, teller: &Teller) {
+    fn failed(&self, error: ApiError, running: Running, sender: &ReplySender) {
         self.metrics.failed();
         running.done(false);
-        teller.tell(Told::Failed(error));
+        sender.send(Reply::Failed(error));
     }
 
     /// How it went, and the last word where it was not stopped.
@@ -117,23 +117,23 @@ impl<L: Loads> Worker<L> {
         &mut self,
         request: &Request,
         head: &Head,
-        teller: &Rc<Teller>,
-    ) -> Result<(Done, Option<Told>), ApiError> {
+        sender: &Rc<ReplySender>,
+    ) -> Result<(Done, Option<Reply>), ApiError> {
         let compiler = self.loads.compiler();
         let compiler = compiler.as_deref().map(|compiler| compiler as &dyn Compiler);
         let offered = self.loads.adapters();
         let session = self.ready()?;
         block_on(adapters::choose(session, request, &offered))?;
-        let asked = teller.clone();
+        let asked = sender.clone();
         let cancel: Cancel = Rc::new(move || asked.stops());
-        let mut on_event = |chunk| event(&chunk).is_ok_and(|text| teller.tell(Told::Event(text)));
+        let mut on_event = |chunk| event(&chunk).is_ok_and(|text| sender.send(Reply::Event(text)));
         let done = block_on(answer(session, request, head, &mut on_event, Some(cancel), compiler))?;
         let last = match &done.whole {
             _ if done.is_cancelled() => None,
-            None => Some(Told::Done),
+            None => Some(Reply::Done),
             Some(whole) => {
                 let json = serde_json::to_string(whole);
-                Some(Told::Whole(json.map_err(|error| ApiError::new(Code::Internal, error.to_string()))?))
+                Some(Reply::Whole(json.map_err(|error| ApiError::new(Code::Internal, error.to_string()))?))
             }
         };
         Ok((done, last))

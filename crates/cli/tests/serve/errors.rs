@@ -9,7 +9,7 @@ use crate::brief;
 use crate::server::{Answer, Server};
 
 #[test]
-fn what_is_wrong_is_told_as_openai_tells_it() {
+fn what_is_wrong_is_reported_as_openai_tells_it() {
     let server = Server::start(&["--context", "128"]);
     let refused = |answer: Answer, status: u16, code: &str, param: Value, message: &str| {
         let object = answer.json();

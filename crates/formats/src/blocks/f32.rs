@@ -11,23 +11,23 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 1,
     bytes: 4,
     halves: &[],
-    dequantise,
+    dequantize,
     strip_words: 32,
-    meta_halves: 0,
+    scale_halves: 0,
     unit_strips: 1,
     repack: words,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// Any number of singles.
-fn dequantise(bytes: &[u8], values: &mut [f32]) {
+fn dequantize(bytes: &[u8], values: &mut [f32]) {
     for (value, b) in values.iter_mut().zip(bytes.chunks_exact(4)) {
         *value = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
     }
 }
 
 /// Any number of values.
-fn quantise(values: &[f32], bytes: &mut [u8]) {
+fn quantize(values: &[f32], bytes: &mut [u8]) {
     for (b, value) in bytes.chunks_exact_mut(4).zip(values) {
         b.copy_from_slice(&value.to_le_bytes());
     }

@@ -1,6 +1,6 @@
 //! IQ4_XS: 256 values in 8 groups: 4-bit codes of uneven steps, 6-bit scales.
 
-use crate::bits::{STEPS, half_at, halves_then_words};
+use crate::bits::{IQ4_VALUES, half_at, halves_then_words};
 use crate::scaled::{Scaled, Uneven, scaled, uneven_nibbles};
 use crate::{Format, FormatSpec};
 
@@ -12,31 +12,31 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 256,
     bytes: 136,
     halves: &[0],
-    dequantise,
+    dequantize,
     strip_words: 4,
-    meta_halves: 4,
+    scale_halves: 4,
     unit_strips: 8,
     repack: halves_then_words,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// half d, 2 bytes with the high pairs of the scales, 4 bytes with their low nibbles, 128 bytes of nibbles.
-/// d·(scale - 32)·STEPS\[q\].
-fn dequantise(block: &[u8], values: &mut [f32]) {
+/// d·(scale - 32)·IQ4_VALUES\[q\].
+fn dequantize(block: &[u8], values: &mut [f32]) {
     let d = half_at(block, 0);
     let high = u16::from_le_bytes([block[2], block[3]]);
     for (j, group) in values.chunks_exact_mut(32).enumerate() {
         let scale = block[4 + j / 2] >> (4 * (j % 2)) & 15 | ((high >> (2 * j) & 3) as u8) << 4;
         let scale = d * (f32::from(scale) - 32.0);
         for (i, byte) in block[8 + 16 * j..24 + 16 * j].iter().enumerate() {
-            group[i] = scale * STEPS[usize::from(byte & 15)];
-            group[i + 16] = scale * STEPS[usize::from(byte >> 4)];
+            group[i] = scale * IQ4_VALUES[usize::from(byte & 15)];
+            group[i + 16] = scale * IQ4_VALUES[usize::from(byte >> 4)];
         }
     }
 }
 
 /// Codes of uneven steps with 8 scales.
-fn quantise(values: &[f32], block: &mut [u8]) {
+fn quantize(values: &[f32], block: &mut [u8]) {
     block.fill(0);
     let Scaled { d, scales } = scaled::<Uneven>(values, 32);
     block[..2].copy_from_slice(&d.to_le_bytes());

@@ -2,7 +2,7 @@
 
 use crate::affine::affine;
 use crate::bits::{half_at, halves, pairs, two_bits};
-use crate::quantise::{code, inverse};
+use crate::quantize::{code, inverse};
 use crate::{Format, FormatSpec};
 
 /// Its row.
@@ -13,16 +13,16 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 256,
     bytes: 84,
     halves: &[80, 82],
-    dequantise,
+    dequantize,
     strip_words: 2,
-    meta_halves: 10,
+    scale_halves: 10,
     unit_strips: 8,
     repack,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// 16 bytes of scales (low nibble) and minima (high), 64 bytes of pairs, half d, half dmin. d·scale·q - dmin·min.
-fn dequantise(block: &[u8], values: &mut [f32]) {
+fn dequantize(block: &[u8], values: &mut [f32]) {
     let (d, dmin) = (half_at(block, 80), half_at(block, 82));
     for (j, group) in values.chunks_exact_mut(16).enumerate() {
         let (scale, min) = (d * f32::from(block[j] & 15), dmin * f32::from(block[j] >> 4));
@@ -42,7 +42,7 @@ fn repack(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
 }
 
 /// 2-bit codes with 16 scales and minima of 4 bits.
-fn quantise(values: &[f32], block: &mut [u8]) {
+fn quantize(values: &[f32], block: &mut [u8]) {
     let found = affine(values, 16, 3.0, 15.0, (-0.8, 16));
     block.fill(0);
     block[80..82].copy_from_slice(&found.d.to_le_bytes());

@@ -1,7 +1,7 @@
 //! Q3_K: 256 values in 16 groups: 3-bit integers, 6-bit scales.
 
 use crate::bits::{half_at, halves, pairs, two_bits};
-use crate::quantise::{code, inverse};
+use crate::quantize::{code, inverse};
 use crate::scaled::{Levels, Scaled, scaled};
 use crate::{Format, FormatSpec};
 
@@ -13,16 +13,16 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 256,
     bytes: 110,
     halves: &[108],
-    dequantise,
+    dequantize,
     strip_words: 3,
-    meta_halves: 7,
+    scale_halves: 7,
     unit_strips: 8,
     repack,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// 32 bytes of third bits, 64 bytes of pairs, 12 scale bytes, half d. d·scale·(q - 4).
-fn dequantise(block: &[u8], values: &mut [f32]) {
+fn dequantize(block: &[u8], values: &mut [f32]) {
     let d = half_at(block, 108);
     for (j, group) in values.chunks_exact_mut(16).enumerate() {
         let scale = d * q3_k_scale(&block[96..108], j);
@@ -70,7 +70,7 @@ impl Levels for Three {
 }
 
 /// 3-bit codes with 16 scales.
-fn quantise(values: &[f32], block: &mut [u8]) {
+fn quantize(values: &[f32], block: &mut [u8]) {
     block.fill(0);
     let Scaled { d, scales } = scaled::<Three>(values, 16);
     block[108..110].copy_from_slice(&d.to_le_bytes());

@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::bits::{half_at, halves_then_words};
-use crate::quantise::{extreme, inverse};
+use crate::quantize::{extreme, inverse};
 use crate::{Format, FormatSpec};
 
 /// Its row.
@@ -14,16 +14,16 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 32,
     bytes: 18,
     halves: &[0],
-    dequantise,
+    dequantize,
     strip_words: 4,
-    meta_halves: 1,
+    scale_halves: 1,
     unit_strips: 1,
     repack: halves_then_words,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// half d, 16 bytes: the low nibble of byte i is value i, the high nibble value i + 16. d·(q - 8).
-fn dequantise(block: &[u8], values: &mut [f32]) {
+fn dequantize(block: &[u8], values: &mut [f32]) {
     let d = half_at(block, 0);
     for (i, byte) in block[2..18].iter().enumerate() {
         values[i] = d * (f32::from(byte & 15) - 8.0);
@@ -32,7 +32,7 @@ fn dequantise(block: &[u8], values: &mut [f32]) {
 }
 
 /// The extreme value becomes code 0, which stands for -8: the range is used to its end on the side that needs it.
-fn quantise(values: &[f32], block: &mut [u8]) {
+fn quantize(values: &[f32], block: &mut [u8]) {
     let d = extreme(values) / -8.0;
     let id = inverse(d);
     block[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());

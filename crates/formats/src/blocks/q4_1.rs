@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::bits::{half_at, halves_then_words};
-use crate::quantise::{inverse, step_and_least};
+use crate::quantize::{inverse, step_and_least};
 use crate::{Format, FormatSpec};
 
 /// Its row.
@@ -14,16 +14,16 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 32,
     bytes: 20,
     halves: &[0, 2],
-    dequantise,
+    dequantize,
     strip_words: 4,
-    meta_halves: 2,
+    scale_halves: 2,
     unit_strips: 1,
     repack: halves_then_words,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// half d, half m, 16 bytes of nibbles as Q4_0's. d·q + m.
-fn dequantise(block: &[u8], values: &mut [f32]) {
+fn dequantize(block: &[u8], values: &mut [f32]) {
     let (d, m) = (half_at(block, 0), half_at(block, 2));
     for (i, byte) in block[4..20].iter().enumerate() {
         values[i] = d * f32::from(byte & 15) + m;
@@ -32,7 +32,7 @@ fn dequantise(block: &[u8], values: &mut [f32]) {
 }
 
 /// The least value becomes code 0, the greatest code 15.
-fn quantise(values: &[f32], block: &mut [u8]) {
+fn quantize(values: &[f32], block: &mut [u8]) {
     let (d, m) = step_and_least(values, 15.0);
     let id = inverse(d);
     block[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());

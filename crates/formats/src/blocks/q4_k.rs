@@ -12,17 +12,17 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 256,
     bytes: 144,
     halves: &[0, 2],
-    dequantise,
+    dequantize,
     strip_words: 4,
-    meta_halves: 8,
+    scale_halves: 8,
     unit_strips: 8,
     repack,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// half d, half dmin, 12 scale bytes, 128 bytes of nibbles: 32 bytes hold group 2p (low) and 2p + 1 (high).
 /// d·scale·q - dmin·min.
-fn dequantise(block: &[u8], values: &mut [f32]) {
+fn dequantize(block: &[u8], values: &mut [f32]) {
     let (d, dmin) = (half_at(block, 0), half_at(block, 2));
     let (sc, qs) = (&block[4..16], &block[16..144]);
     for (j, group) in values.chunks_exact_mut(32).enumerate() {
@@ -44,7 +44,7 @@ fn repack(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
 }
 
 /// Codes of 4 bits.
-fn quantise(values: &[f32], block: &mut [u8]) {
+fn quantize(values: &[f32], block: &mut [u8]) {
     q4_or_q5_k(values, block, 15.0, -1.0, 20, |block, i, q| {
         block[16 + 32 * (i / 64) + i % 32] |= q << (4 * (i / 32 % 2));
     });

@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::bits::{fifth_bits, five_bits, half_at, halves_then_words};
-use crate::quantise::{extreme, inverse, put_five_bits};
+use crate::quantize::{extreme, inverse, put_five_bits};
 use crate::{Format, FormatSpec};
 
 /// Its row.
@@ -14,16 +14,16 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 32,
     bytes: 22,
     halves: &[0],
-    dequantise,
+    dequantize,
     strip_words: 4,
-    meta_halves: 3,
+    scale_halves: 3,
     unit_strips: 1,
     repack: halves_then_words,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// half d, 4 bytes of fifth bits, 16 bytes of nibbles. d·(q - 16).
-fn dequantise(block: &[u8], values: &mut [f32]) {
+fn dequantize(block: &[u8], values: &mut [f32]) {
     let (d, high) = (half_at(block, 0), fifth_bits(&block[2..6]));
     for (i, value) in values.iter_mut().enumerate() {
         *value = d * (five_bits(&block[6..22], high, i) - 16.0);
@@ -31,7 +31,7 @@ fn dequantise(block: &[u8], values: &mut [f32]) {
 }
 
 /// As Q4_0, to 5 bits: the extreme value becomes code 0, which stands for -16.
-fn quantise(values: &[f32], block: &mut [u8]) {
+fn quantize(values: &[f32], block: &mut [u8]) {
     let d = extreme(values) / -16.0;
     let id = inverse(d);
     block[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());

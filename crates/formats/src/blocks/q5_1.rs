@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::bits::{fifth_bits, five_bits, half_at, halves_then_words};
-use crate::quantise::{inverse, put_five_bits, step_and_least};
+use crate::quantize::{inverse, put_five_bits, step_and_least};
 use crate::{Format, FormatSpec};
 
 /// Its row.
@@ -14,16 +14,16 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 32,
     bytes: 24,
     halves: &[0, 2],
-    dequantise,
+    dequantize,
     strip_words: 4,
-    meta_halves: 4,
+    scale_halves: 4,
     unit_strips: 1,
     repack: halves_then_words,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// half d, half m, 4 bytes of fifth bits, 16 bytes of nibbles. d·q + m.
-fn dequantise(block: &[u8], values: &mut [f32]) {
+fn dequantize(block: &[u8], values: &mut [f32]) {
     let (d, m, high) = (half_at(block, 0), half_at(block, 2), fifth_bits(&block[4..8]));
     for (i, value) in values.iter_mut().enumerate() {
         *value = d * five_bits(&block[8..24], high, i) + m;
@@ -31,7 +31,7 @@ fn dequantise(block: &[u8], values: &mut [f32]) {
 }
 
 /// As Q4_1, to 5 bits.
-fn quantise(values: &[f32], block: &mut [u8]) {
+fn quantize(values: &[f32], block: &mut [u8]) {
     let (d, m) = step_and_least(values, 31.0);
     let id = inverse(d);
     block[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());

@@ -12,16 +12,16 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 256,
     bytes: 176,
     halves: &[0, 2],
-    dequantise,
+    dequantize,
     strip_words: 4,
-    meta_halves: 24,
+    scale_halves: 24,
     unit_strips: 8,
     repack,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// As Q4_K, with 32 bytes of fifth bits after the scales: bit j of byte l is that of value l of group j.
-fn dequantise(block: &[u8], values: &mut [f32]) {
+fn dequantize(block: &[u8], values: &mut [f32]) {
     let (d, dmin) = (half_at(block, 0), half_at(block, 2));
     for (j, group) in values.chunks_exact_mut(32).enumerate() {
         let (scale, min) = q4_k_scale_min(&block[4..16], j);
@@ -52,7 +52,7 @@ fn repack(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
 }
 
 /// Codes of 5 bits.
-fn quantise(values: &[f32], block: &mut [u8]) {
+fn quantize(values: &[f32], block: &mut [u8]) {
     q4_or_q5_k(values, block, 31.0, -0.5, 15, |block, i, q| {
         block[48 + 32 * (i / 64) + i % 32] |= (q & 15) << (4 * (i / 32 % 2));
         block[16 + i % 32] |= (q >> 4) << (i / 32);

@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::bits::{half_at, halves, nibbles_of, pairs_of};
-use crate::quantise::{TINY, code, extreme, inverse};
+use crate::quantize::{TINY, code, extreme, inverse};
 use crate::{Format, FormatSpec};
 
 /// Its row.
@@ -14,16 +14,16 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 256,
     bytes: 210,
     halves: &[208],
-    dequantise,
+    dequantize,
     strip_words: 6,
-    meta_halves: 10,
+    scale_halves: 10,
     unit_strips: 8,
     repack,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// 128 bytes of low nibbles, 64 bytes of high pairs, 16 signed scales, half d. d·scale·(q - 32).
-fn dequantise(block: &[u8], values: &mut [f32]) {
+fn dequantize(block: &[u8], values: &mut [f32]) {
     let d = half_at(block, 208);
     for (j, group) in values.chunks_exact_mut(16).enumerate() {
         let scale = d * f32::from(block[192 + j].cast_signed());
@@ -85,7 +85,7 @@ fn repack(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
 }
 
 /// 16 group scales by search, stored in 8 bits relative to the largest; then codes for the scales as stored.
-fn quantise(values: &[f32], block: &mut [u8]) {
+fn quantize(values: &[f32], block: &mut [u8]) {
     block.fill(0);
     let mut scales = [0.0f32; 16];
     for (scale, group) in scales.iter_mut().zip(values.chunks_exact(16)) {

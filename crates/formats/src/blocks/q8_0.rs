@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::bits::{half_at, halves_then_words};
-use crate::quantise::{extreme, inverse};
+use crate::quantize::{extreme, inverse};
 use crate::{Format, FormatSpec};
 
 /// Its row.
@@ -14,16 +14,16 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     block: 32,
     bytes: 34,
     halves: &[0],
-    dequantise,
+    dequantize,
     strip_words: 8,
-    meta_halves: 1,
+    scale_halves: 1,
     unit_strips: 1,
     repack: halves_then_words,
-    quantise: Some(quantise),
+    quantize: Some(quantize),
 };
 
 /// half d, 32 signed bytes. d·q.
-fn dequantise(block: &[u8], values: &mut [f32]) {
+fn dequantize(block: &[u8], values: &mut [f32]) {
     let d = half_at(block, 0);
     for (value, byte) in values.iter_mut().zip(&block[2..34]) {
         *value = d * f32::from(byte.cast_signed());
@@ -31,7 +31,7 @@ fn dequantise(block: &[u8], values: &mut [f32]) {
 }
 
 /// The extreme value becomes 127 or -127.
-fn quantise(values: &[f32], block: &mut [u8]) {
+fn quantize(values: &[f32], block: &mut [u8]) {
     let d = extreme(values).abs() / 127.0;
     let id = inverse(d);
     block[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());

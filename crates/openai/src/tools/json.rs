@@ -88,7 +88,7 @@ impl Reader {
                 if word.len() > LONGEST_WORD { Step::Wrong } else { Step::More }
             }
             State::Word(word) => {
-                let Some(word) = spelt(word) else { return Step::Wrong };
+                let Some(word) = spelled(word) else { return Step::Wrong };
                 self.out.push_str(&word);
                 match self.ended() {
                     Step::Last => Step::Behind,
@@ -132,7 +132,7 @@ impl Reader {
         let mut rest = match &self.state {
             State::Done | State::After => String::new(),
             State::Key | State::Item => String::new(),
-            State::Word(word) => spelt(word)?,
+            State::Word(word) => spelled(word)?,
             _ => return None,
         };
         rest.extend(self.open.drain(..).rev());
@@ -279,7 +279,7 @@ impl Reader {
 }
 
 /// A word as JSON spells it.
-fn spelt(word: &str) -> Option<String> {
+fn spelled(word: &str) -> Option<String> {
     match word {
         "true" | "True" => Some("true".into()),
         "false" | "False" => Some("false".into()),

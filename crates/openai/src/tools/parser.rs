@@ -114,7 +114,7 @@ impl Parser {
             State::Call(mut call) => {
                 let told = call.name().is_some();
                 if (whole && call.close()) || told {
-                    self.tell(&mut call, told);
+                    self.emit(&mut call, told);
                     self.count += 1;
                 } else {
                     self.give_back();
@@ -241,16 +241,16 @@ impl Parser {
         let State::Call(mut call) = std::mem::replace(&mut self.state, State::Text) else { return };
         match read {
             Read::More => {
-                self.tell(&mut call, told);
+                self.emit(&mut call, told);
                 self.state = State::Call(call);
             }
             Read::Last => {
-                self.tell(&mut call, told);
+                self.emit(&mut call, told);
                 self.end_call(State::Between);
             }
             // Behind its arguments, or where brackets were forgotten: what comes is something else.
             Read::Wrong if (told && call.is_whole()) || (c == '<' && call.close()) => {
-                self.tell(&mut call, told);
+                self.emit(&mut call, told);
                 self.end_call(State::Between);
                 self.read(c);
             }
@@ -280,7 +280,7 @@ impl Parser {
         self.state = if self.count >= self.most { State::Over } else { next };
     }
 
-    fn tell(&mut self, call: &mut CallReader, told: bool) {
+    fn emit(&mut self, call: &mut CallReader, told: bool) {
         let Some(name) = call.name().map(str::to_string) else { return };
         let arguments = call.take();
         self.add(self.count, (!told).then_some(name), &arguments);

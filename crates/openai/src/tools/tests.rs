@@ -212,7 +212,7 @@ fn what_is_no_call_is_given_back() {
 }
 
 #[test]
-fn arguments_that_are_no_json_are_told_as_they_are() {
+fn arguments_that_are_no_json_are_reported_as_they_are() {
     let begin = "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1, b";
     found(&format!("{begin} <x>}}}}</tool_call>"), "", &[("f", "{\"a\": 1, b <x>}}")]);
     found(&format!("{begin} </tool_<</tool_call>\nBye"), "\nBye", &[("f", "{\"a\": 1, b </tool_<")]);

@@ -4,7 +4,7 @@ use peregrine::chat::{CALL_TAGS, ChatTemplate};
 use peregrine::session::Piece;
 use peregrine::tokenizer::Tokenizer;
 
-use super::{Shape, Told};
+use super::{Shape, Update};
 use crate::answer::{Event, Head, Whole};
 use crate::request::{ChatRequest, CompletionRequest, Generation};
 use crate::response::{
@@ -117,13 +117,17 @@ impl Shape for Chats<'_> {
         Some(self.chunk(vec![choice], None))
     }
 
-    fn piece(&self, told: Told) -> Event {
+    fn piece(&self, update: Update) -> Event {
         let choice = ChunkChoice {
-            index: told.index,
-            delta: Delta { role: None, content: (!told.text.is_empty()).then_some(told.text), tool_calls: told.calls },
-            logprobs: self.logprobs.then_some(told.logprobs),
-            finish_reason: told.finish,
-            token_ids: self.common.ids(told.ids),
+            index: update.index,
+            delta: Delta {
+                role: None,
+                content: (!update.text.is_empty()).then_some(update.text),
+                tool_calls: update.calls,
+            },
+            logprobs: self.logprobs.then_some(update.logprobs),
+            finish_reason: update.finish,
+            token_ids: self.common.ids(update.ids),
         };
         self.chunk(vec![choice], None)
     }
@@ -132,18 +136,18 @@ impl Shape for Chats<'_> {
         self.chunk(Vec::new(), Some(usage))
     }
 
-    fn whole(&self, answers: Vec<Told>, usage: Usage, warnings: Vec<String>) -> Whole {
-        let choice = |told: Told| ChatChoice {
-            index: told.index,
+    fn whole(&self, answers: Vec<Update>, usage: Usage, warnings: Vec<String>) -> Whole {
+        let choice = |update: Update| ChatChoice {
+            index: update.index,
             message: AssistantMessage {
                 role: "assistant",
-                content: (!told.text.is_empty() || told.calls.is_empty()).then_some(told.text),
+                content: (!update.text.is_empty() || update.calls.is_empty()).then_some(update.text),
                 refusal: None,
-                tool_calls: told.calls,
+                tool_calls: update.calls,
             },
-            logprobs: if self.logprobs { Some(told.logprobs.unwrap_or_default()) } else { None },
-            finish_reason: told.finish.unwrap_or(FinishReason::Length),
-            token_ids: self.common.ids(told.ids),
+            logprobs: if self.logprobs { Some(update.logprobs.unwrap_or_default()) } else { None },
+            finish_reason: update.finish.unwrap_or(FinishReason::Length),
+            token_ids: self.common.ids(update.ids),
         };
         let Common { id, created, model, .. } = &self.common;
         Whole::Chat(ChatCompletion {
@@ -181,13 +185,13 @@ impl Texts {
         }
     }
 
-    fn choice(&self, told: Told) -> TextChoice {
+    fn choice(&self, update: Update) -> TextChoice {
         TextChoice {
-            index: told.index,
-            text: told.text,
+            index: update.index,
+            text: update.text,
             logprobs: None,
-            finish_reason: told.finish,
-            token_ids: self.common.ids(told.ids),
+            finish_reason: update.finish,
+            token_ids: self.common.ids(update.ids),
         }
     }
 }
@@ -213,17 +217,17 @@ impl Shape for Texts {
         None
     }
 
-    fn piece(&self, told: Told) -> Event {
+    fn piece(&self, update: Update) -> Event {
         let usage = self.common.include_usage.then_some(None);
-        Event::Completion(self.completion(vec![self.choice(told)], usage, Vec::new()))
+        Event::Completion(self.completion(vec![self.choice(update)], usage, Vec::new()))
     }
 
     fn usage(&self, usage: Usage) -> Event {
         Event::Completion(self.completion(Vec::new(), Some(Some(usage)), Vec::new()))
     }
 
-    fn whole(&self, answers: Vec<Told>, usage: Usage, warnings: Vec<String>) -> Whole {
-        let choices = answers.into_iter().map(|told| self.choice(told)).collect();
+    fn whole(&self, answers: Vec<Update>, usage: Usage, warnings: Vec<String>) -> Whole {
+        let choices = answers.into_iter().map(|update| self.choice(update)).collect();
         Whole::Completion(self.completion(choices, Some(Some(usage)), warnings))
     }
 }

@@ -143,7 +143,7 @@ fn the_one_call_that_may_be_ends_an_answer() {
 }
 
 #[test]
-fn text_that_was_held_back_is_told_at_the_end() {
+fn text_that_was_held_back_is_reported_at_the_end() {
     for stream in [false, true] {
         let (chunks, whole, ..) = written(json!({ "stream": stream }), &[&["a <tool", "_call>", " \n"]], Finish::Stop);
         let text = match whole {

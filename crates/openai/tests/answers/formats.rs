@@ -93,7 +93,7 @@ fn what_is_cut_short_says_so() {
 }
 
 #[test]
-fn what_is_not_enforced_is_told_or_refused() {
+fn what_is_not_enforced_is_reported_or_refused() {
     with_session(|session| {
         let mut odd = schema();
         odd["properties"]["when"] = json!({"type": "string", "format": "lunar"});

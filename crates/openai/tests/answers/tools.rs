@@ -147,7 +147,7 @@ fn calls_that_must_be_are() {
 }
 
 #[test]
-fn schemas_that_cannot_be_enforced_are_told() {
+fn schemas_that_cannot_be_enforced_are_reported() {
     with_session(|session| {
         let tool = |strict: bool| {
             let parameters =

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{completion_with, conversation, refused};
 
 #[test]
-fn messages_are_told_with_their_path() {
+fn messages_are_reported_with_their_path() {
     let one = |message: Value| conversation(json!([{ "role": "system", "content": "Be brief." }, message]));
     let role = "expected \"system\", \"developer\", \"user\", \"assistant\" or \"tool\", found";
     refused(one(json!("Hi")), Code::InvalidType, "messages[1]", "expected an object, found \"Hi\"");

@@ -49,7 +49,7 @@ fn tools_are_read() {
 }
 
 #[test]
-fn wrong_tools_are_told_with_their_path() {
+fn wrong_tools_are_reported_with_their_path() {
     let wrong = |tools: Value, code, path: &str, message: &str| refused(chat_with("tools", tools), code, path, message);
     let one = |function: Value| json!([{ "type": "function", "function": function }]);
     let name = "expected a name of 1 to 64 letters, digits, _ and -, found";
@@ -121,7 +121,7 @@ fn wrong_tools_are_told_with_their_path() {
 }
 
 #[test]
-fn wrong_choices_are_told_with_their_path() {
+fn wrong_choices_are_reported_with_their_path() {
     const CHOICES: &str =
         "expected \"none\", \"auto\", \"required\" or {\"type\": \"function\", \"function\": {\"name\": …}}, found";
     let wrong = |choice: Value, code, path: &str, message: &str| {
@@ -193,7 +193,7 @@ fn calls_and_what_came_of_them_are_read() {
 }
 
 #[test]
-fn wrong_calls_are_told_with_their_path() {
+fn wrong_calls_are_reported_with_their_path() {
     const ID: &str =
         "expected the id of a call in the assistant's message before, which nothing has answered yet, found";
     let user = json!({ "role": "user", "content": "Hi" });

@@ -148,7 +148,7 @@ pub(super) async fn floats(source: &dyn Source, tensor: &TensorInfo) -> Result<V
             found: "NaN or an infinity".into(),
         });
     }
-    spec.dequantise_blocks(&bytes, &mut values);
+    spec.dequantize_blocks(&bytes, &mut values);
     Ok(values)
 }
 

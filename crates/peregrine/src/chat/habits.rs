@@ -21,7 +21,7 @@ const ROLE: &str = "peregrine-role";
 
 /// Who tells the model of its tools.
 #[derive(Debug)]
-enum Telling {
+enum ToolPrompt {
     /// The template.
     Template,
     /// The template, in a system turn that it does not close: its words are taken for the system's message.
@@ -40,7 +40,7 @@ struct Frame {
 /// What a template does with tools, or without any.
 #[derive(Debug)]
 pub(super) struct Habits {
-    telling: Telling,
+    tool_prompt: ToolPrompt,
     format: CallFormat,
     /// Writes calls of earlier turns behind what begins the assistant's turn.
     calls: bool,
@@ -67,15 +67,15 @@ impl Habits {
         let asked = [turn("system", SYSTEM), turn("user", QUESTION)];
         let told = write(&asked, &tools, false);
         let after_calls = write(&[turn("user", QUESTION), called.clone()], &tools, false);
-        let (telling, format) = if tools.is_null() {
-            (Telling::Template, CallFormat::Object)
+        let (tool_prompt, format) = if tools.is_null() {
+            (ToolPrompt::Template, CallFormat::Object)
         } else if told.contains(TOOL) && [&told, &after_calls].iter().any(|text| text.contains(CALL_TAGS.0)) {
             let unclosed = Frame::of(&write(&asked, &Value::Null, false)).filter(|frame| frame.is_open(&told));
-            (unclosed.map_or(Telling::Template, Telling::Unclosed), format_of(&told))
+            (unclosed.map_or(ToolPrompt::Template, ToolPrompt::Unclosed), format_of(&told))
         } else {
-            (Telling::Ours, CallFormat::Object)
+            (ToolPrompt::Ours, CallFormat::Object)
         };
-        let tools = if matches!(telling, Telling::Template) { tools } else { Value::Null };
+        let tools = if matches!(tool_prompt, ToolPrompt::Template) { tools } else { Value::Null };
         let asked = [turn("user", QUESTION)];
         let begun = write(&asked, &tools, true);
         let after_calls = write(&[asked[0].clone(), called.clone()], &tools, false);
@@ -92,7 +92,7 @@ impl Habits {
         let [second, third] = LATER.map(|text| turn("system", text));
         let all = [turn("system", SYSTEM), second, asked[0].clone(), turn("assistant", "x"), third, asked[0].clone()];
         let all = write(&all, &tools, false);
-        Self { telling, format, calls, results, later: LATER.iter().all(|text| all.contains(text)) }
+        Self { tool_prompt, format, calls, results, later: LATER.iter().all(|text| all.contains(text)) }
     }
 
     pub fn format(&self) -> CallFormat {
@@ -121,10 +121,10 @@ impl Habits {
             gather(&mut turns);
         }
         let told = json!(tools);
-        match &self.telling {
+        match &self.tool_prompt {
             _ if tools.is_empty() => Ok((turns, Value::Null)),
-            Telling::Template if is_own => Ok((turns, told)),
-            Telling::Unclosed(frame) if is_own => {
+            ToolPrompt::Template if is_own => Ok((turns, told)),
+            ToolPrompt::Unclosed(frame) if is_own => {
                 let mut asked: Vec<Message> =
                     turns.first().filter(|turn| turn.role == "system").cloned().into_iter().collect();
                 asked.push(Message::new("user", QUESTION));

@@ -174,8 +174,8 @@ pub(super) async fn open(folder: &Folder<'_>) -> Result<Checkpoint> {
     if let Some((name, tensor)) = missing {
         return Err(Error::MissingTensor { name, tensor });
     }
-    let quantised = config_json.get("quantization_config").filter(|value| !value.is_null());
-    match (quantised, ints.first()) {
+    let quantized = config_json.get("quantization_config").filter(|value| !value.is_null());
+    match (quantized, ints.first()) {
         (Some(scheme), _) => {
             let scheme = gptq::Scheme::from_json(&config_name, scheme)?;
             gptq::assemble(scheme, &mut found, ints, &mut sources).await?;

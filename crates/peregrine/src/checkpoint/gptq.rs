@@ -25,7 +25,7 @@ use crate::checkpoint::LocalFuture;
 use crate::format::{Format, STRIP};
 use crate::{Error, Result};
 
-/// Rows packed at a time: codes of neighbouring outputs lie side by side in the file.
+/// Rows packed at a time: codes of neighboring outputs lie side by side in the file.
 const ROWS: usize = 64;
 
 /// `quantization_config`.
@@ -72,7 +72,7 @@ impl Scheme {
         for (rule, overrides) in config.get("dynamic").and_then(Value::as_object).into_iter().flatten() {
             let same = |(key, value): (&String, &Value)| config.get(key) == Some(value);
             if !rule.starts_with("-:") && !overrides.as_object().is_none_or(|overrides| overrides.iter().all(same)) {
-                return Err(unsupported("dynamic", "the same scheme for all layers that are quantised"));
+                return Err(unsupported("dynamic", "the same scheme for all layers that are quantized"));
             }
         }
         switch("desc_act")?; // g_idx says what it means
@@ -305,7 +305,7 @@ impl Linear {
                 by_group.resize(by_group.len().max(group + 1), None);
                 let (scale, zero) = *by_group[group].get_or_insert_with(|| {
                     let mut one = [0.0];
-                    self.scale_format.spec().dequantise_blocks(scale(group), &mut one);
+                    self.scale_format.spec().dequantize_blocks(scale(group), &mut one);
                     (one[0], f32::from(self.zero(loaded, group, output)))
                 });
                 // A half times 9 bits: nothing is rounded.

@@ -380,11 +380,11 @@ impl Checkpoint {
         let (needed, what) = (buf.len() as u64, &tensor.stored_name);
         source::check_range(&self.file, what, offset, needed, tensor.bytes)?;
         // `source` and the sum were checked when the tensor was listed.
-        if self.remembered.tell(&tensor.name, offset, buf) {
+        if self.remembered.copy_to(&tensor.name, offset, buf) {
             return Ok(());
         }
         self.sources[tensor.source].read(tensor.offset + offset, buf).await?;
-        self.remembered.hear(&tensor.name, offset, buf);
+        self.remembered.add(&tensor.name, offset, buf);
         Ok(())
     }
 
@@ -457,7 +457,7 @@ impl Checkpoint {
         let mut values = vec![0.0; size(rows * tensor.cols())?];
         self.read(tensor, first_row * row_bytes, &mut bytes).await?;
         self.check_finite(tensor, first_row, &bytes)?;
-        tensor.format.spec().dequantise_blocks(&bytes, &mut values);
+        tensor.format.spec().dequantize_blocks(&bytes, &mut values);
         Ok(values)
     }
 

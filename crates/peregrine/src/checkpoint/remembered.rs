@@ -25,7 +25,7 @@ impl Remembered {
     }
 
     /// Bytes of a tensor that have been read.
-    pub fn hear(&self, tensor: &str, offset: u64, read: &[u8]) {
+    pub fn add(&self, tensor: &str, offset: u64, read: &[u8]) {
         let mut all = self.0.borrow_mut();
         let Some(pieces) = all.get_mut(tensor) else { return };
         for Piece { range, bytes } in pieces {
@@ -38,7 +38,7 @@ impl Remembered {
     }
 
     /// Fills `buf` with a tensor's bytes from `offset` on, if they are here.
-    pub fn tell(&self, tensor: &str, offset: u64, buf: &mut [u8]) -> bool {
+    pub fn copy_to(&self, tensor: &str, offset: u64, buf: &mut [u8]) -> bool {
         let all = self.0.borrow();
         let found = all.get(tensor).into_iter().flatten().find_map(|Piece { range, bytes }| {
             let first = usize::try_from(offset.checked_sub(range.start)?).ok()?;
@@ -67,12 +67,12 @@ mod tests {
         }
         let told = |offset: u64, len: usize| {
             let mut buf = vec![255; len];
-            remembered.tell("a", offset, &mut buf).then_some(buf)
+            remembered.copy_to("a", offset, &mut buf).then_some(buf)
         };
         assert_eq!(told(0, 4), None, "nothing has been read");
         for (first, end) in [(0, 3), (3, 20), (20, 21), (21, 95), (10, 30), (95, 100)] {
-            remembered.hear("a", first, &all[first as usize..end]);
-            remembered.hear("b", first, &[0; 50]);
+            remembered.add("a", first, &all[first as usize..end]);
+            remembered.add("b", first, &[0; 50]);
         }
         for (offset, len) in [(0, 10), (2, 5), (5, 40), (44, 1), (90, 10)] {
             assert_eq!(told(offset, len).as_deref(), Some(&all[offset as usize..][..len]), "{offset} {len}");

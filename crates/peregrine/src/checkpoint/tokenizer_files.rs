@@ -112,7 +112,7 @@ pub(super) async fn open(folder: &Folder<'_>, config: &Value, generation: &Value
     Ok(TokenizerFiles { data, chat_template, named: named.into_iter().filter_map(text).collect() })
 }
 
-/// What transformers would honour and this runtime does not.
+/// What transformers would honor and this runtime does not.
 fn refuse(name: &str, settings: &Value, tokenizer: &Value) -> Result<()> {
     let unsupported = |field: &str, expected: &str| Error::Unsupported {
         name: name.into(),
@@ -121,7 +121,7 @@ fn refuse(name: &str, settings: &Value, tokenizer: &Value) -> Result<()> {
         found: "true".into(),
     };
     if settings.get("split_special_tokens") == Some(&Value::Bool(true)) {
-        return Err(unsupported("split_special_tokens", "false: a template's control tokens would be spelt out"));
+        return Err(unsupported("split_special_tokens", "false: a template's control tokens would be spelled out"));
     }
     let prefixed = tokenizer["pre_tokenizer"].to_string().contains("\"add_prefix_space\":true");
     if settings.get("add_prefix_space") == Some(&Value::Bool(true)) && !prefixed {

@@ -143,7 +143,7 @@ pub(super) fn parse(name: &str, root: &Value) -> Result<Config> {
     })
 }
 
-/// What transformers would honour and this runtime does not.
+/// What transformers would honor and this runtime does not.
 fn refuse(fields: &Fields<'_>) -> Result<()> {
     for field in ["attention_bias", "mlp_bias", "projectors_bias", "mamba_proj_bias"] {
         fields.must_be(field, false, false)?;
@@ -174,8 +174,8 @@ fn refuse(fields: &Fields<'_>) -> Result<()> {
             return Err(unsupported(fields.name, "time_step_limit", "[0, Infinity]", limit));
         }
     }
-    if let Some(quantised) = fields.get("quantization_config") {
-        let method = quantised.get("quant_method").unwrap_or(quantised);
+    if let Some(quantized) = fields.get("quantization_config") {
+        let method = quantized.get("quant_method").unwrap_or(quantized);
         let expected = "weights in float32, float16 or bfloat16, or \"gptq\"";
         if method != "gptq" {
             return Err(unsupported(fields.name, "quantization_config", expected, method));

@@ -1,4 +1,4 @@
-//! Every field that GGUF has for an architecture, and what this runtime does with it: honoured, wanted at the one value that changes
+//! Every field that GGUF has for an architecture, and what this runtime does with it: honored, wanted at the one value that changes
 //! nothing, or without any effect here and why. Fields of the architecture that are not in the list are refused.
 
 use super::{ARCHITECTURE, unsupported};
@@ -9,7 +9,7 @@ use crate::checkpoint::gguf_value::{Metadata, Value};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Meaning {
     /// It is in the [`Config`](super::Config).
-    Honoured,
+    Honored,
     /// It would change the computation, unless it has one of these values.
     Only(&'static [f64]),
     /// It must agree with another: the rotary dimensions with the head's, for one. Checked apart.
@@ -18,25 +18,25 @@ pub enum Meaning {
     Nothing(&'static str),
 }
 
-use Meaning::{Checked, Honoured, Nothing, Only};
+use Meaning::{Checked, Honored, Nothing, Only};
 
 /// Without the architecture's name in front.
 pub const GGUF_KEYS: &[(&str, Meaning)] = &[
-    ("block_count", Honoured),
-    ("context_length", Honoured),
-    ("embedding_length", Honoured),
-    ("feed_forward_length", Honoured),
-    ("attention.head_count", Honoured),
-    ("attention.head_count_kv", Honoured),
-    ("attention.key_length", Honoured),
-    ("attention.value_length", Honoured),
-    ("attention.layer_norm_rms_epsilon", Honoured),
-    ("rope.freq_base", Honoured),
-    ("ssm.conv_kernel", Honoured),
-    ("ssm.inner_size", Honoured),
-    ("ssm.state_size", Honoured),
-    ("ssm.time_step_rank", Honoured),
-    ("ssm.group_count", Honoured),
+    ("block_count", Honored),
+    ("context_length", Honored),
+    ("embedding_length", Honored),
+    ("feed_forward_length", Honored),
+    ("attention.head_count", Honored),
+    ("attention.head_count_kv", Honored),
+    ("attention.key_length", Honored),
+    ("attention.value_length", Honored),
+    ("attention.layer_norm_rms_epsilon", Honored),
+    ("rope.freq_base", Honored),
+    ("ssm.conv_kernel", Honored),
+    ("ssm.inner_size", Honored),
+    ("ssm.state_size", Honored),
+    ("ssm.time_step_rank", Honored),
+    ("ssm.group_count", Honored),
     ("vocab_size", Nothing("the embedding's rows decide")),
     ("rope.dimension_count", Checked),
     ("rope.scaling.type", Checked),
@@ -94,7 +94,7 @@ pub(super) fn check(metadata: &Metadata) -> Result<()> {
     });
     for (key, rest, value) in fields {
         match GGUF_KEYS.iter().find(|(known, _)| *known == rest) {
-            Some((_, Honoured | Checked | Nothing(_))) => {}
+            Some((_, Honored | Checked | Nothing(_))) => {}
             Some((_, Only(values))) if number(value).is_some_and(|value| values.contains(&value)) => {}
             Some((_, Only(values))) => {
                 let expected: Vec<String> = values.iter().map(f64::to_string).collect();

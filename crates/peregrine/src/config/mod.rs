@@ -42,7 +42,7 @@ pub struct Config {
     pub mamba_d_state: u32,
     /// Width of the causal convolution.
     pub mamba_d_conv: u32,
-    /// Whether the SSM output is normalised after the gate.
+    /// Whether the SSM output is normalized after the gate.
     pub mamba_rms_norm: bool,
     /// Whether the embedding is the LM head too.
     pub tie_word_embeddings: bool,

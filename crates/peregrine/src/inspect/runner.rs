@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Reading};
 use crate::model::turns::Turn;
 use crate::ops::{Op, Section, Written};
-use crate::plan::{Dispatch, Draw, Needed, Plan, Stage, Step};
+use crate::plan::{Dispatch, Needed, Plan, SamplingMode, Stage, Step};
 use crate::session::Session;
 
 /// A step that is run stage by stage. No other session of the model begins one while it lives.
@@ -90,8 +90,9 @@ impl<'a> Runner<'a> {
         let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
         // Pieces of attention are put together in any case, to be compared; project_out puts two
         // together once more.
-        let seen =
-            |d: &&Dispatch| d.is_needed(&self.step, Draw::Host) || (d.needed == Needed::Splits && self.step.splits > 1);
+        let seen = |d: &&Dispatch| {
+            d.is_needed(&self.step, SamplingMode::Host) || (d.needed == Needed::Splits && self.step.splits > 1)
+        };
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for dispatch in plan.dispatches()[self.next..self.next + count].iter().filter(seen) {
             dispatch.encode(&mut pass, &self.step, model.kv());

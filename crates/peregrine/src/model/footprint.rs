@@ -74,7 +74,7 @@ pub struct Footprint {
     pub weights: u64,
     /// Activations of a step.
     pub scratch: u64,
-    /// Convolution and SSM states, and what the next token is drawn from.
+    /// Convolution and SSM states, and what the next token is sampled from.
     pub states: u64,
     /// Keys and values of `context_length` tokens, in whole pages.
     pub kv_cache: u64,

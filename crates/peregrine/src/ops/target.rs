@@ -118,9 +118,9 @@ impl Target {
         }
     }
 
-    /// Whether the GPU draws at a temperature, too: not where the CPU computes, which reads the
+    /// Whether the GPU samples at a temperature, too: not where the CPU computes, which reads the
     /// logits for nothing.
-    pub fn draws_at_temperatures(&self) -> bool {
+    pub fn samples_at_temperatures(&self) -> bool {
         !self.is_software()
     }
 

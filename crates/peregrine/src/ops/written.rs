@@ -42,7 +42,7 @@ fn row(sections: &[(&'static str, u32)]) -> Vec<Section> {
 
 impl Model {
     /// What `op` writes in a step of so many tokens with one row of logits; `None` where the next
-    /// token is drawn, which is no row of floats.
+    /// token is sampled, which is no row of floats.
     #[doc(hidden)]
     pub fn written(&self, op: Op, tokens: u32) -> Option<Written<'_>> {
         let (c, s, b) = (&self.config, &self.strides, &self.scratch);

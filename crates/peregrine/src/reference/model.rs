@@ -94,7 +94,7 @@ impl Mamba {
 }
 
 impl Layer {
-    /// Layer `i` of a checkpoint, dequantised.
+    /// Layer `i` of a checkpoint, dequantized.
     ///
     /// # Errors
     /// What the checkpoint says.
@@ -251,7 +251,7 @@ pub struct Forward<T = f32> {
 }
 
 impl<T: Real> Model<T> {
-    /// Dequantises a whole checkpoint into memory: 4 bytes a parameter.
+    /// Dequantizes a whole checkpoint into memory: 4 bytes a parameter.
     ///
     /// # Errors
     /// What the checkpoint says.

@@ -22,7 +22,7 @@ pub enum Overflow {
 pub struct GenerateOptions {
     /// Most tokens of the answer.
     pub max_tokens: u32,
-    /// How the next token is drawn.
+    /// How the next token is sampled.
     pub sampling: SamplingOptions,
     /// Texts that end the answer, which is told without them.
     pub stop: Vec<String>,

@@ -1,12 +1,12 @@
-//! An answer under a constraint: masks before tokens, and tokens that need no drawing.
+//! An answer under a constraint: masks before tokens, and tokens that need no sampling.
 //!
-//! The mask of a token can only be made when the one before it is known. The step that reads a token is queued as soon as its draw is,
-//! without knowing it; the mask of the next one is made while that step runs, and then its draw is submitted. Tokens that must come are
-//! not drawn at all: they are read with the next step.
+//! The mask of a token can only be made when the one before it is known. The step that reads a token is queued as soon as its sample is,
+//! without knowing it; the mask of the next one is made while that step runs, and then its sample is submitted. Tokens that must come are
+//! not sampled at all: they are read with the next step.
 
 use std::collections::VecDeque;
 
-use super::steps::Draw;
+use super::decoder::AnswerSampling;
 use super::{GenerateOptions, Session};
 use crate::constraint::{Constraint, allow, allows, mask_words};
 use crate::error::{Error, Result};
@@ -94,7 +94,7 @@ impl Constrained {
 }
 
 impl Session {
-    /// Makes what draws under a mask, unless it is there: before a step, since none may be waited for between a step and its draw.
+    /// Makes what samples under a mask, unless it is there: before a step, since none may be waited for between a step and its sample.
     pub(super) async fn prepare_masked(&mut self) -> Result<()> {
         if self.masked.is_none() {
             let model = &self.engine.model;
@@ -109,14 +109,14 @@ impl Session {
     /// while the mask of the token after it is made.
     pub(super) async fn next_masked(
         &mut self,
-        draw: &mut Draw,
+        sampling: &mut AnswerSampling,
         more: bool,
         cancel: Option<&dyn Fn() -> bool>,
     ) -> Result<Option<u32>> {
-        if (self.pending > 0 || !draw.waiting) && !self.read_pending(draw, cancel).await? {
+        if (self.pending > 0 || !sampling.waiting) && !self.read_pending(sampling, cancel).await? {
             return Ok(None);
         }
-        let Some(constrained) = &mut draw.constrained else { return Ok(None) };
+        let Some(constrained) = &mut sampling.constrained else { return Ok(None) };
         let mask = match constrained.mask() {
             Ok(mask) => mask,
             Err(error) => {
@@ -126,28 +126,28 @@ impl Session {
             }
         };
         self.engine.model.gpu.write(&self.next.mask, 0, bytemuck::cast_slice(mask));
-        // The draw has a list where steps have their logits.
+        // The sample has a list where steps have their logits.
         self.engine.model.turns.free().await;
         let step = Step { tokens: 1, ..Step::default() };
-        let reading = self.read_drawn(draw, |session, encoder, by| {
+        let reading = self.read_sampled(sampling, |session, encoder, by| {
             if let Some(plan) = &session.masked {
                 plan.encode(encoder, &step, by, 0..plan.dispatches().len(), session.engine.model.kv());
             }
         });
-        (draw.drawn, draw.waiting) = (true, false);
+        (sampling.sampled, sampling.waiting) = (true, false);
         if more && self.state.position < self.state.context_length {
             self.engine.model.turns.free().await;
             self.ahead = 1;
-            let step = self.begin_on_drawn()?;
+            let step = self.begin_on_sampled()?;
             self.submit_waiting(&step, 0);
-            draw.waiting = true;
+            sampling.waiting = true;
         }
-        self.drawn_token(draw, reading).await.map(Some)
+        self.sampled_token(sampling, reading).await.map(Some)
     }
 
     /// Queues what is pending, so that the logits of its last token wait for their mask. Returns false when cancelled.
-    async fn read_pending(&mut self, draw: &mut Draw, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
-        (draw.waiting, draw.drawn) = (false, false);
+    async fn read_pending(&mut self, sampling: &mut AnswerSampling, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
+        (sampling.waiting, sampling.sampled) = (false, false);
         let chunk = self.engine.model.chunk() as usize;
         if self.pending > chunk && !self.run(cancel, chunk).await? {
             return Ok(false);
@@ -165,10 +165,10 @@ impl Session {
         let newest = self.ids[self.ids.len() - self.pending..].to_vec();
         self.engine.model.turns.free().await;
         let step = self.begin_step(&newest, 1)?;
-        let Some(first) = self.submit_parts(&step, plan::Draw::Host, cancel).await? else { return Ok(false) };
+        let Some(first) = self.submit_parts(&step, plan::SamplingMode::Host, cancel).await? else { return Ok(false) };
         self.submit_waiting(&step, first);
         self.pending = 0;
-        draw.waiting = true;
+        sampling.waiting = true;
         Ok(true)
     }
 
@@ -177,7 +177,7 @@ impl Session {
         self.logits.clear();
         let model = &self.engine.model;
         let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
-        self.encode_into(&mut encoder, step, plan::Draw::Host, first..self.dispatches(step));
+        self.encode_into(&mut encoder, step, plan::SamplingMode::Host, first..self.dispatches(step));
         let bytes = 4 * u64::from(model.config.vocab_size);
         encoder.copy_buffer_to_buffer(&model.scratch.logits, 0, &self.next.masked_logits, 0, bytes);
         model.gpu.queue().submit([encoder.finish()]);

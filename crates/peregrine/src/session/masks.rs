@@ -1,14 +1,14 @@
-//! Whether draws under a mask are right on this device. The self-check of a model does not try them, since most of its users never
+//! Whether samples under a mask are right on this device. The self-check of a model does not try them, since most of its users never
 //! do: they are tried before the first answer that needs them.
 
 use super::Session;
-use super::drawing::spread_logits;
+use super::gpu_sampling::spread_logits;
 use crate::constraint::{allow, mask_words};
 use crate::error::Result;
 use crate::sampling::SamplingOptions;
 
 impl Session {
-    /// Compares draws of the GPU under masks with the host's, once for an engine. Where they differ the host draws.
+    /// Compares samples of the GPU under masks with the host's, once for an engine. Where they differ the host samples.
     pub(super) async fn masks_are_right(&mut self) -> Result<bool> {
         if let Some(known) = self.engine.masks.get() {
             return Ok(known);
@@ -23,14 +23,14 @@ impl Session {
         // The likeliest is one that no mask lets come.
         let mut logits = spread_logits(vocab_size);
         logits.iter_mut().skip(1).take(1).for_each(|logit| *logit += 20.0);
-        let drawn = SamplingOptions { temperature: 0.8, top_p: 0.95, ..SamplingOptions::default() };
+        let sampled = SamplingOptions { temperature: 0.8, top_p: 0.95, ..SamplingOptions::default() };
         // Many tokens; those at the borders of words; the last.
         let masks: [&dyn Fn(u32) -> bool; 3] =
             [&|i| i % 3 == 0, &|i| i % 32 == 31 || (i > 1 && i % 32 == 0), &|i| i + 1 == vocab_size];
         for may_come in masks {
             let mut mask = vec![0; mask_words(vocab_size)];
             (0..vocab_size).for_each(|token| allow(&mut mask, token, may_come(token)));
-            if self.first_wrong_draw(&logits, &drawn, &mask).await?.is_some() {
+            if self.first_mismatch_under_mask(&logits, &sampled, &mask).await?.is_some() {
                 return Ok(false);
             }
         }

@@ -13,7 +13,7 @@ impl Session {
     pub(super) async fn submit_parts(
         &mut self,
         step: &Step,
-        draw: plan::Draw,
+        mode: plan::SamplingMode,
         cancel: Option<&dyn Fn() -> bool>,
     ) -> Result<Option<usize>> {
         let Some(cancelled) = cancel.filter(|_| step.tokens > 1 && self.is_known()) else { return Ok(Some(0)) };
@@ -24,7 +24,7 @@ impl Session {
         let turn = self.engine.model.turns.take();
         while all - first > part {
             self.halfway = true;
-            self.submit(step, draw, first..first + part);
+            self.submit(step, mode, first..first + part);
             self.engine.model.gpu().sync().await?;
             first += part;
             if cancelled() {
@@ -41,10 +41,10 @@ impl Session {
     }
 
     /// Queues these dispatches of a step.
-    pub(super) fn submit(&self, step: &Step, draw: plan::Draw, range: Range<usize>) {
+    pub(super) fn submit(&self, step: &Step, mode: plan::SamplingMode, range: Range<usize>) {
         let gpu = &self.engine.model.gpu;
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        self.encode_into(&mut encoder, step, draw, range);
+        self.encode_into(&mut encoder, step, mode, range);
         gpu.queue().submit([encoder.finish()]);
     }
 
@@ -53,11 +53,11 @@ impl Session {
         &self,
         encoder: &mut wgpu::CommandEncoder,
         step: &Step,
-        draw: plan::Draw,
+        mode: plan::SamplingMode,
         range: Range<usize>,
     ) {
         let plan = if step.tokens > 1 { &self.prefill } else { &self.decode };
-        plan.encode(encoder, step, draw, range, self.engine.model.kv());
+        plan.encode(encoder, step, mode, range, self.engine.model.kv());
     }
 
     /// How many dispatches a step has.

@@ -128,7 +128,7 @@ impl Session {
 
     /// It has read nothing, but may have been somewhere before: with other adapters.
     fn begins_anew(&self) -> bool {
-        self.ids.is_empty() && !self.snapshots.kept.is_empty()
+        self.ids.is_empty() && !self.prefix_cache.entries.is_empty()
     }
 
     /// `conversation`: what may be shortened where the answer fills the context.
@@ -142,7 +142,7 @@ impl Session {
     ) -> Result<Generated> {
         let engine = self.engine.clone();
         let gpu_may = options.grammar.is_none() || self.masks_are_right().await?;
-        let mut draw = self.draw(options, gpu_may)?;
+        let mut sampling = self.begin_sampling(options, gpu_may)?;
         let mut stream = TextStream::new(&engine.tokenizer);
         let mut scan = StopScan::new(&options.stop);
         let mut answer = Generated::new(Finish::Length, prompt_tokens, cached_tokens);
@@ -157,7 +157,7 @@ impl Session {
             return Ok(answer);
         }
         loop {
-            if draw.is_finished() {
+            if sampling.is_finished() {
                 answer.finish = Finish::Stop;
                 break;
             }
@@ -174,14 +174,14 @@ impl Session {
                     break;
                 };
                 answer.dropped_messages = dropped as u32;
-                draw.waiting = false;
+                sampling.waiting = false;
                 consumed = self.consumed.take();
             }
             let more = (answer.ids.len() as u32) + 1 < options.max_tokens;
-            let forced = draw.forced()?;
+            let forced = sampling.forced()?;
             let next = match forced {
                 Some(token) => Some(token),
-                None => self.next_token(&mut draw, more, options.cancel.as_deref()).await?,
+                None => self.next_token(&mut sampling, more, options.cancel.as_deref()).await?,
             };
             let Some(token) = next else {
                 answer.finish = Finish::Cancelled;
@@ -192,23 +192,23 @@ impl Session {
                 answer.prefill_seconds = first.since(start);
             }
             let control = engine.tokenizer.special_text(token);
-            if engine.tokenizer.is_end(token) && (!options.ignore_end || draw.must_end(token)) {
+            if engine.tokenizer.is_end(token) && (!options.ignore_end || sampling.must_end(token)) {
                 answer.finish = Finish::Stop;
                 // A stop text may end with it, and then begins earlier.
                 answer.text.push_str(&scan.push_control(control.unwrap_or_default()));
                 // The step that was queued on it has been halted.
-                draw.waiting &= self.ahead == 0;
+                sampling.waiting &= self.ahead == 0;
                 self.take_back();
                 break;
             }
             let logprobs = options.logprobs.map(|top| match forced {
                 Some(token) => Logprobs::certain(token, top),
-                None => draw.logprobs(&self.logits, token, top),
+                None => sampling.logprobs(&self.logits, token, top),
             });
             if answer.ids.is_empty() {
                 consumed = self.consumed.take();
             }
-            draw.accept(token)?;
+            sampling.accept(token)?;
             answer.ids.push(token);
             self.accept(token);
             let text = stream.push(token);
@@ -228,7 +228,7 @@ impl Session {
                 break;
             }
         }
-        self.end(draw).await?;
+        self.end(sampling).await?;
         if !answer.ids.is_empty() {
             self.consumed = consumed;
         }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use super::adapters::in_words;
 use super::copies::{Copies, Readable};
-use super::kept::Kept;
+use super::prefix_cache::CacheEntry;
 use super::{Engine, Session};
 use crate::adapter::Chosen;
 use crate::chat::Transcript;
@@ -60,33 +60,33 @@ impl Session {
     /// loaded with ([`LoadOptions::snapshot_budget`](crate::model::LoadOptions::snapshot_budget)). Of a model with a budget for
     /// all of it, they get no more than what that leaves.
     pub fn set_snapshot_budget(&mut self, bytes: u64) {
-        self.snapshots.budget = bytes.min(self.engine.model.snapshot_limit);
+        self.prefix_cache.budget = bytes.min(self.engine.model.snapshot_limit);
         self.keep_budget();
     }
 
     /// Sets how many bytes of the host's memory snapshots may take that the GPU has no more room for; 0 keeps none there. Before, it is
     /// what the model was loaded with ([`LoadOptions::snapshot_host_budget`](crate::model::LoadOptions::snapshot_host_budget)).
     pub fn set_snapshot_host_budget(&mut self, bytes: u64) {
-        self.snapshots.host_budget = bytes;
-        while self.snapshots.copies(true) > bytes && self.snapshots.forget(Copies::on_host).is_some() {}
+        self.prefix_cache.host_budget = bytes;
+        while self.prefix_cache.copies(true) > bytes && self.prefix_cache.forget(Copies::on_host).is_some() {}
     }
 
     fn keep_budget(&mut self) {
-        if self.snapshots.budget == 0 {
-            self.snapshots.clear();
+        if self.prefix_cache.budget == 0 {
+            self.prefix_cache.clear();
         }
-        self.snapshots.shrink(self.engine.model.gpu(), &self.state, 0);
+        self.prefix_cache.shrink(self.engine.model.gpu(), &self.state, 0);
     }
 
     /// How many there are, and their bytes on the GPU: copies of recurrent states, and pages that nothing else needs.
     pub fn snapshots(&self) -> (usize, u64) {
-        (self.snapshots.kept.len(), self.snapshots.bytes(&self.state))
+        (self.prefix_cache.entries.len(), self.prefix_cache.bytes(&self.state))
     }
 
     /// How many of them have their copies in the host's memory, and the bytes of these.
     pub fn snapshots_on_host(&self) -> (usize, u64) {
-        let there = self.snapshots.kept.iter().filter(|kept| kept.snapshot.copies.on_host());
-        (there.count(), self.snapshots.copies(true))
+        let there = self.prefix_cache.entries.iter().filter(|entry| entry.snapshot.copies.on_host());
+        (there.count(), self.prefix_cache.copies(true))
     }
 
     /// The place where the session is, to go back to with [`Session::go_to`]. The session keeps places by itself, too, for
@@ -136,7 +136,7 @@ impl Session {
             });
         }
         self.become_that(snapshot, &snapshot.copies.on_gpu())?;
-        self.snapshots.here = None;
+        self.prefix_cache.here = None;
         Ok(())
     }
 
@@ -161,9 +161,9 @@ impl Session {
             let same = *place.adapters == *self.adapters();
             same && position <= here && ids.get(..position as usize) == place.ids.get(..position as usize)
         };
-        let before = self.snapshots.kept.iter().filter(|kept| is_before(&kept.snapshot));
-        let nearest = before.max_by_key(|kept| kept.snapshot.position());
-        let nearest = nearest.map(|kept| (kept.id, kept.snapshot.clone()));
+        let before = self.prefix_cache.entries.iter().filter(|entry| is_before(&entry.snapshot));
+        let nearest = before.max_by_key(|entry| entry.snapshot.position());
+        let nearest = nearest.map(|entry| (entry.id, entry.snapshot.clone()));
         // Whoever stops waiting here finds a session that is halfway, and has its tokens still.
         let copies = match &nearest {
             Some((_, place)) => Some(place.copies.ready(self.engine.model.gpu()).await?),
@@ -175,7 +175,7 @@ impl Session {
             _ => Ok(()),
         };
         match nearest.as_ref().filter(|_| outcome.is_ok()) {
-            Some((id, _)) => self.snapshots.here = Some(*id),
+            Some((id, _)) => self.prefix_cache.here = Some(*id),
             None => self.forget(),
         }
         self.pending = ids.len() - self.state.position as usize;
@@ -190,34 +190,34 @@ impl Session {
         // A session that was put at a position for tests has no tokens to know the place by.
         let known = self.ids.len() - self.pending == self.state.position as usize;
         let each = self.state.recurrent_bytes();
-        if self.state.position == 0 || !known || self.snapshots.budget < each {
+        if self.state.position == 0 || !known || self.prefix_cache.budget < each {
             return Ok(());
         }
-        let (clock, ids) = (self.snapshots.clock, &self.ids[..read]);
+        let (clock, ids) = (self.prefix_cache.clock, &self.ids[..read]);
         let adapters = self.adapted.as_ref().map_or(&[][..], |adapted| &adapted.chosen);
-        let same = |kept: &&mut Kept| {
-            let snapshot = &kept.snapshot;
+        let same = |entry: &&mut CacheEntry| {
+            let snapshot = &entry.snapshot;
             let complete = inside || snapshot.consumed.is_some() || self.consumed.is_none();
             snapshot.position() == self.state.position
                 && snapshot.ids == ids
                 && *snapshot.adapters == *adapters
                 && complete
         };
-        if let Some(kept) = self.snapshots.kept.iter_mut().find(same) {
-            kept.used = clock;
-            self.snapshots.here = Some(kept.id);
+        if let Some(entry) = self.prefix_cache.entries.iter_mut().find(same) {
+            entry.used = clock;
+            self.prefix_cache.here = Some(entry.id);
             return Ok(());
         }
         // Room first, so that memory stays within the budget all the time.
-        let (fits, spare) = self.snapshots.shrink(self.engine.model.gpu(), &self.state, each);
+        let (fits, spare) = self.prefix_cache.shrink(self.engine.model.gpu(), &self.state, each);
         if !fits {
             return Ok(()); // only the wanted one is left, and fills the budget
         }
         let snapshot = self.take(inside, spare)?;
-        let all = &mut self.snapshots;
+        let all = &mut self.prefix_cache;
         all.taken += 1;
         let (id, parent) = (all.taken, all.here);
-        all.kept.push(Kept { id, parent, used: all.clock, inside, snapshot });
+        all.entries.push(CacheEntry { id, parent, used: all.clock, inside, snapshot });
         all.here = Some(id);
         Ok(())
     }
@@ -230,7 +230,7 @@ impl Session {
     /// After the prompt has been pushed: reads it (but maybe its last token) and keeps that place, if the prompt is long. False
     /// when cancelled.
     pub(super) async fn keep_prompt(&mut self, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
-        if self.pending < LONG_PROMPT || self.snapshots.budget < self.state.recurrent_bytes() {
+        if self.pending < LONG_PROMPT || self.prefix_cache.budget < self.state.recurrent_bytes() {
             return Ok(true);
         }
         if !self.run(cancel, 1).await? {
@@ -255,23 +255,23 @@ impl Session {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub(super) async fn go_back(&mut self, rest: impl Fn(&Snapshot) -> Option<Vec<u32>>) -> Result<Option<Vec<u32>>> {
-        let same = self.snapshots.kept.iter().filter(|kept| *kept.snapshot.adapters == *self.adapters());
-        let found = same.filter_map(|kept| rest(&kept.snapshot).map(|rest| (kept, rest)));
-        let found = found.max_by_key(|(kept, _)| kept.snapshot.position()).map(|(kept, rest)| (kept.id, rest));
-        self.snapshots.wanted = found.as_ref().map(|(id, _)| *id);
+        let same = self.prefix_cache.entries.iter().filter(|entry| *entry.snapshot.adapters == *self.adapters());
+        let found = same.filter_map(|entry| rest(&entry.snapshot).map(|rest| (entry, rest)));
+        let found = found.max_by_key(|(entry, _)| entry.snapshot.position()).map(|(entry, rest)| (entry.id, rest));
+        self.prefix_cache.wanted = found.as_ref().map(|(id, _)| *id);
         let left = self.keep(false);
-        self.snapshots.wanted = None;
+        self.prefix_cache.wanted = None;
         left?;
-        let place = |id| self.snapshots.kept.iter().position(|kept| kept.id == id);
+        let place = |id| self.prefix_cache.entries.iter().position(|entry| entry.id == id);
         let Some((at, rest)) = found.and_then(|(id, rest)| Some((place(id)?, rest))) else {
             self.forget();
             return Ok(None);
         };
-        let (id, snapshot) = (self.snapshots.kept[at].id, self.snapshots.kept[at].snapshot.clone());
+        let (id, snapshot) = (self.prefix_cache.entries[at].id, self.prefix_cache.entries[at].snapshot.clone());
         let copies = snapshot.copies.ready(self.engine.model.gpu()).await?;
         self.become_that(&snapshot, &copies)?;
-        self.snapshots.kept[at].used = self.snapshots.clock;
-        self.snapshots.here = Some(id);
+        self.prefix_cache.entries[at].used = self.prefix_cache.clock;
+        self.prefix_cache.here = Some(id);
         self.keep_budget();
         Ok(Some(rest))
     }
@@ -280,7 +280,7 @@ impl Session {
     pub(super) fn make_room(&mut self, tokens: u32) -> Result<()> {
         loop {
             match self.state.reserve(tokens) {
-                Err(Error::OutOfMemory { .. }) if self.snapshots.forget(|_| true).is_some() => {}
+                Err(Error::OutOfMemory { .. }) if self.prefix_cache.forget(|_| true).is_some() => {}
                 Err(error) => return Err(error),
                 Ok(changed) => {
                     // What the session has left, snapshots may keep.
@@ -315,8 +315,8 @@ impl Session {
         fork.pending = self.pending;
         fork.consumed.clone_from(&self.consumed);
         fork.logits.clone_from(&self.logits);
-        fork.snapshots.budget = self.snapshots.budget;
-        fork.snapshots.host_budget = self.snapshots.host_budget;
+        fork.prefix_cache.budget = self.prefix_cache.budget;
+        fork.prefix_cache.host_budget = self.prefix_cache.host_budget;
         Ok(fork)
     }
 }

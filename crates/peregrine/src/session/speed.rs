@@ -31,7 +31,7 @@ pub async fn expected_speed(engine: &Rc<Engine>) -> Result<f64> {
     for _ in 0..LOOKS {
         let (begun, mut runs) = (Instant::now(), 0);
         while runs == 0 || Instant::now().since(begun) < LOOK {
-            session.submit(&step, plan::Draw::Host, 0..layer);
+            session.submit(&step, plan::SamplingMode::Host, 0..layer);
             runs += 1;
         }
         engine.model.gpu().sync().await?;

@@ -17,7 +17,7 @@ pub enum KvType {
     F16,
     /// 4 bytes a value, as they were computed.
     F32,
-    /// 9 bits a value where a head has a multiple of 32 of them: blocks of up to 32 neighbours of a head, a byte each and one
+    /// 9 bits a value where a head has a multiple of 32 of them: blocks of up to 32 neighbors of a head, a byte each and one
     /// scale in f32, which is a 127th of the block's largest magnitude.
     Q8,
 }

@@ -262,11 +262,11 @@ impl Pages {
     /// Goes on after what `pages` hold.
     pub fn become_those(&mut self, pages: &[Page]) {
         self.held = pages.to_vec();
-        self.tell(0);
+        self.write_table(0);
     }
 
     /// Writes the table from page `first` on.
-    fn tell(&self, first: usize) {
+    fn write_table(&self, first: usize) {
         let slots: Vec<u32> = self.held[first..].iter().map(|page| page.index).collect();
         if !slots.is_empty() {
             self.arena.gpu.write(&self.table, 4 * first as u64, bytemuck::cast_slice(&slots));
@@ -285,7 +285,7 @@ impl Pages {
             (first..end.min(self.held.len())).filter(|i| !is_own(&self.held[*i], row_of(*i))).collect();
         let fresh = end.saturating_sub(self.held.len());
         let changes = !others.is_empty() || fresh > 0;
-        let untold = first.min(self.held.len());
+        let unwritten = first.min(self.held.len());
         if changes {
             self.arena.make_room((others.len() + fresh) as u32)?;
             let mut encoder = self.arena.gpu.device().create_command_encoder(&Default::default());
@@ -298,7 +298,7 @@ impl Pages {
             self.arena.gpu.queue().submit([encoder.finish()]);
             between.iter().for_each(wgpu::Buffer::destroy);
             self.held.extend((0..fresh).filter_map(|_| self.arena.take()));
-            self.tell(untold);
+            self.write_table(unwritten);
         }
         for page in first..end {
             self.held[page].written.set((to - page as u32 * PAGE).min(PAGE));

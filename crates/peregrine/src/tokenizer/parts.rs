@@ -134,7 +134,7 @@ impl Parts {
         super::pattern::check_all(&json["pre_tokenizer"], &json["normalizer"])?;
         let rewritten = !json["normalizer"].is_null();
         if let Some((_, token)) = added.iter().find(|(_, token)| rewritten && token.special && token.normalized) {
-            // Text that is normalised to it would be that token: a person could type it.
+            // Text that is normalized to it would be that token: a person could type it.
             let field = format!("the control token {:?}", token.content);
             return Err(unsupported(&field, "normalized: false beside a normalizer", &Value::Bool(true)));
         }

@@ -6,7 +6,7 @@ use super::{PartSpec, SAMPLED_ROWS};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::gpu::{Fence, Gpu, Instant};
-use crate::sampling::{STEP, mix};
+use crate::sampling::{GOLDEN_GAMMA, mix};
 
 /// Seconds of loading, by what was done in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -243,5 +243,5 @@ fn sample(name: &str, row: u64, bytes: &[u8]) -> u64 {
         return 0;
     }
     let parts = name.bytes().chain(row.to_le_bytes()).chain(bytes.iter().copied().take(64));
-    parts.fold(0, |hash: u64, byte| mix(hash.wrapping_add(STEP) ^ u64::from(byte)))
+    parts.fold(0, |hash: u64, byte| mix(hash.wrapping_add(GOLDEN_GAMMA) ^ u64::from(byte)))
 }

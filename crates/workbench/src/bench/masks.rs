@@ -1,8 +1,8 @@
 //! What a grammar costs a token.
 //!
-//! Both kinds of answers are made in turns in the same run. A token that is drawn under a mask
+//! Both kinds of answers are made in turns in the same run. A token that is sampled under a mask
 //! costs the mask, and the wait that nothing is queued behind it; a token that must come is not
-//! drawn at all, and costs its share of a step that reads several. Both are told apart, since how
+//! sampled at all, and costs its share of a step that reads several. Both are told apart, since how
 //! many must come is the schema's.
 
 use std::cell::{Cell, RefCell};

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use peregrine::Result;
 use peregrine::checkpoint::Checkpoint;
-use peregrine::plan::Draw;
+use peregrine::plan::SamplingMode;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{GenerateOptions, Piece, Session};
 use serde_json::{Value, json};
@@ -102,9 +102,9 @@ pub async fn speed(session: &mut Session, checkpoint: &Checkpoint, options: &Ben
     let mut tokens: Vec<f64> = runs.iter().flat_map(|run| &run.tokens).map(|seconds| seconds * 1e3).collect();
     tokens.sort_by(f64::total_cmp);
 
-    let draw = if options.temperature.is_some_and(|t| t > 0.0) { Draw::Weighted } else { Draw::Likeliest };
+    let mode = if options.temperature.is_some_and(|t| t > 0.0) { SamplingMode::Random } else { SamplingMode::Greedy };
     // In the middle of the answer.
-    let token = TokenCost::at(session, options.context + options.prompt_tokens + options.gen_tokens / 2, draw);
+    let token = TokenCost::at(session, options.context + options.prompt_tokens + options.gen_tokens / 2, mode);
     let floor = DeviceSpeed::measure(model).await?.map(|speed| {
         let floor = speed.floor(&token) * 1e3;
         json!({

@@ -7,7 +7,7 @@ use std::time::Instant;
 use peregrine::Result;
 use peregrine::checkpoint::Checkpoint;
 use peregrine::inspect::Comparison;
-use peregrine::plan::Draw;
+use peregrine::plan::SamplingMode;
 use peregrine::sampling::{Sampler, SamplingOptions};
 use peregrine::session::{Engine, GenerateOptions, Piece, Session};
 use serde_json::{Value, json};
@@ -49,14 +49,14 @@ pub async fn check_shape(engine: &Rc<Engine>, checkpoint: &Checkpoint) -> Result
     // `check` leaves no logits on the host.
     session.prefill(&tokens[..1]).await?;
     let logits = session.logits().to_vec();
-    let (mut draws, mut draws_differ) = (0, 0);
+    let (mut samples, mut samples_differ) = (0, 0);
     for (top_k, top_p, min_p) in [(0, 1.0, 0.0), (40, 1.0, 0.0), (0, 0.9, 0.0), (100, 0.9, 0.05)] {
         let options = SamplingOptions { temperature: 1.0, top_k, top_p, min_p, ..SamplingOptions::default() };
         let mut sampler = Sampler::new(options.clone())?;
-        for n in 0..if engine.model().draws_at_temperatures() { 10 } else { 0 } {
-            let found = session.draw_on_gpu(&logits, &options, n, None).await?;
-            draws += 1;
-            draws_differ += u32::from(found != sampler.sample(&logits, &[])?);
+        for n in 0..if engine.model().samples_at_temperatures() { 10 } else { 0 } {
+            let found = session.sample_on_gpu(&logits, &options, n, None).await?;
+            samples += 1;
+            samples_differ += u32::from(found != sampler.sample(&logits, &[])?);
         }
     }
     Ok(json!({
@@ -64,8 +64,8 @@ pub async fn check_shape(engine: &Rc<Engine>, checkpoint: &Checkpoint) -> Result
         "differ": differ.len(),
         "first": differ.first().map(|r| &r.stage),
         "worst": worst,
-        "draws": draws,
-        "draws_differ": draws_differ,
+        "draws": samples,
+        "draws_differ": samples_differ,
     }))
 }
 
@@ -112,10 +112,10 @@ pub async fn shape_speed(engine: &Rc<Engine>, checkpoint: &Checkpoint, options: 
         row["context"] = (*context).into();
         row["read_tokens_per_second"] = (f64::from(*context - read) / seconds).into();
         if decode.is_empty() {
-            let drawn = SamplingOptions { temperature: 0.8, top_p: 0.95, ..SamplingOptions::default() };
-            row["drawn"] = answer(&mut session, options, drawn).await?;
+            let sampled = SamplingOptions { temperature: 0.8, top_p: 0.95, ..SamplingOptions::default() };
+            row["drawn"] = answer(&mut session, options, sampled).await?;
         }
-        let cost = TokenCost::at(&session, *context + options.gen_tokens / 2, Draw::Likeliest);
+        let cost = TokenCost::at(&session, *context + options.gen_tokens / 2, SamplingMode::Greedy);
         row["dispatches"] = cost.dispatches.into();
         row["bytes"] = cost.bytes().into();
         row["floor_milliseconds"] = speed.map(|speed| speed.floor(&cost) * 1e3).into();

@@ -61,7 +61,7 @@ impl Walk<'_> {
                     };
                     model::lm_head(self.checkpoint, &input).await?
                 }
-                // The host draws here; `tests/drawing.rs` compares what the GPU draws.
+                // The host samples here; `tests/sampling.rs` compares what the GPU samples.
                 Op::Sample => continue,
                 Op::InputNorm
                 | Op::ProjectIn

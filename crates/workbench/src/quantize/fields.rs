@@ -15,7 +15,7 @@ pub(crate) struct Description<'a> {
     pub license: Option<&'a str>,
     /// The sizes.
     pub config: &'a Config,
-    /// What the matrices are quantised to.
+    /// What the matrices are quantized to.
     pub target: QuantType,
     /// Of either container.
     pub tokenizer: &'a TokenizerData,
@@ -62,7 +62,7 @@ pub(crate) fn write(header: &mut GgufHeader, about: &Description<'_>) -> Result<
     header.field("general.quantization_version", Field::U32(2));
     header.field("general.file_type", Field::U32(about.target.file_type()));
     tokenizer_fields(header, about)?;
-    // Whatever else the file says of itself; not how it was cut, aligned or quantised.
+    // Whatever else the file says of itself; not how it was cut, aligned or quantized.
     let stale = |key: &str| key.starts_with("split.") || key.starts_with("quantize.") || key == "general.alignment";
     for (key, bytes) in about.kept.iter().filter(|(key, _)| !stale(key)) {
         header.raw(key, bytes);

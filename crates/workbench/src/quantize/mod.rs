@@ -1,5 +1,5 @@
 //! Conversion to GGUF: from a Hugging Face folder, with every multiplier put into the weights, or from another GGUF
-//! file. The files are those of llama.cpp's converter and quantiser: same names, same choice of formats, same fields.
+//! file. The files are those of llama.cpp's converter and quantizer: same names, same choice of formats, same fields.
 //!
 //! One difference, where the field's files are wrong: of a model whose embedding is also its LM head, both matrices
 //! are written when their multipliers differ. A single matrix cannot carry both, and logits would be off by a factor.
@@ -213,7 +213,7 @@ async fn convert(input: &Checkpoint, job: &Job<'_>, row: u64, rows: u64) -> Resu
     }
     let spec = job.format.spec();
     let mut bytes = vec![0; values.len() / spec.block as usize * spec.bytes as usize];
-    if !quantise(spec, &values, &mut bytes) {
+    if !quantize_rows(spec, &values, &mut bytes) {
         return Err(malformed(input, job.from, "a format that can be written", job.format));
     }
     // Halves end at 65,504: in F16 the values, in block formats only the scales.
@@ -237,8 +237,8 @@ fn add(delta: &Delta, scale: f32, first: usize, cols: usize, values: &mut [f32])
     }
 }
 
-/// As [`FormatSpec::quantise_blocks`], on all cores where there are threads: the search for scales takes longer than any disk.
-fn quantise(spec: &FormatSpec, values: &[f32], bytes: &mut [u8]) -> bool {
+/// As [`FormatSpec::quantize_blocks`], on all cores where there are threads: the search for scales takes longer than any disk.
+fn quantize_rows(spec: &FormatSpec, values: &[f32], bytes: &mut [u8]) -> bool {
     #[cfg(target_arch = "wasm32")]
     let threads = 1;
     #[cfg(not(target_arch = "wasm32"))]
@@ -247,10 +247,10 @@ fn quantise(spec: &FormatSpec, values: &[f32], bytes: &mut [u8]) -> bool {
     let blocks = (values.len() / spec.block as usize).div_ceil(threads).max(4096 / spec.block as usize);
     let pieces = values.chunks(blocks * spec.block as usize).zip(bytes.chunks_mut(blocks * spec.bytes as usize));
     if threads == 1 || pieces.len() < 2 {
-        return spec.quantise_blocks(values, bytes);
+        return spec.quantize_blocks(values, bytes);
     }
     std::thread::scope(|scope| {
-        let work = pieces.map(|(values, bytes)| scope.spawn(|| spec.quantise_blocks(values, bytes)));
+        let work = pieces.map(|(values, bytes)| scope.spawn(|| spec.quantize_blocks(values, bytes)));
         let running: Vec<_> = work.collect();
         running.into_iter().all(|thread| thread.join().unwrap_or(false))
     })

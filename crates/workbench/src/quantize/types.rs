@@ -1,4 +1,4 @@
-//! What a file can be quantised to, and which format each tensor then gets.
+//! What a file can be quantized to, and which format each tensor then gets.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use peregrine::config::Config;
 use peregrine::format::Format;
 use peregrine::{Error, Result};
 
-/// What a file is quantised to. The names are those of llama.cpp; matrices get the format, small tensors stay F32.
+/// What a file is quantized to. The names are those of llama.cpp; matrices get the format, small tensors stay F32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(non_camel_case_types)]
 pub enum QuantType {
@@ -133,7 +133,7 @@ impl FromStr for QuantType {
     }
 }
 
-/// The format of one tensor, by the rules of llama.cpp's quantiser (without an importance matrix).
+/// The format of one tensor, by the rules of llama.cpp's quantizer (without an importance matrix).
 pub(crate) fn choose(tensor: &Expected, config: &Config, target: QuantType) -> Format {
     use QuantType::{BF16, F16, F32, IQ4_NL, IQ4_XS, Q2_K, Q3_K_M, Q4_K_M, Q5_K_M, Q8_0};
     let base = target.base();

@@ -133,7 +133,7 @@ fn gptq(
 ) {
     let outputs = values.len() / inputs;
     let (groups, per_word, top) = (inputs / GROUP, 32 / bits as usize, (1i32 << bits) - 1);
-    // Every input of a block has another group, or neighbours have one.
+    // Every input of a block has another group, or neighbors have one.
     let group = |input: usize| if desc_act { input % groups } else { input / GROUP };
     let middle = top / 2 + 1;
     let zero = |output: usize| if desc_act { middle - (output % 3) as i32 } else { middle };

@@ -3,8 +3,8 @@
 //! Such a model speaks noise, but its numbers are like a trained model's: logits with a standard deviation of 2, a
 //! residual stream near 1 at any depth, SSM states that decay. The formats are those that [`crate::quantize`] chooses.
 //!
-//! What a row is drawn to be depends on the seed, its tensor's name and its place, not on what was drawn before.
-//! Quantising every weight of a large model would take many minutes, so a row is put together from ready blocks.
+//! What a row is sampled to be depends on the seed, its tensor's name and its place, not on what was sampled before.
+//! Quantizing every weight of a large model would take many minutes, so a row is put together from ready blocks.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;

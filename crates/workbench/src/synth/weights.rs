@@ -1,15 +1,15 @@
-//! Random weights of the right magnitude, ready-quantised.
+//! Random weights of the right magnitude, ready-quantized.
 
 use std::collections::HashMap;
 
 use peregrine::checkpoint::names::{Bake, Expected};
 use peregrine::config::Config;
 use peregrine::format::Format;
-use peregrine::sampling::{STEP, mix};
+use peregrine::sampling::{GOLDEN_GAMMA, mix};
 
 /// Values in a unit of a pool: whole blocks in every format. The rows of every official shape are whole units; others may end within one.
 const UNIT: usize = 256;
-/// A pool has two to this power units. Sums over a row then behave as if all weights were drawn one by one.
+/// A pool has two to this power units. Sums over a row then behave as if all weights were sampled one by one.
 const POOL_BITS: u32 = 11;
 
 /// Standard deviation of the logits, about that of a trained model.
@@ -28,12 +28,12 @@ impl Noise {
         // FNV-1a; mixing does the rest.
         let hash =
             name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-        let start = mix(mix(seed.wrapping_add(STEP)) ^ hash);
-        Self(mix(start.wrapping_add(STEP.wrapping_mul(place.wrapping_add(1)))))
+        let start = mix(mix(seed.wrapping_add(GOLDEN_GAMMA)) ^ hash);
+        Self(mix(start.wrapping_add(GOLDEN_GAMMA.wrapping_mul(place.wrapping_add(1)))))
     }
 
     fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(STEP);
+        self.0 = self.0.wrapping_add(GOLDEN_GAMMA);
         mix(self.0)
     }
 
@@ -51,7 +51,7 @@ impl Noise {
     }
 }
 
-/// Draws the rows of tensors.
+/// Samples the rows of tensors.
 pub(super) struct Weights<'a> {
     seed: u64,
     config: &'a Config,
@@ -97,14 +97,14 @@ impl<'a> Weights<'a> {
             for (unit, bytes) in pool.chunks_exact_mut(size).enumerate() {
                 let mut noise = Noise::new(seed, &name, unit as u64);
                 let values: Vec<f32> = (0..UNIT).map(|_| deviation * noise.normal()).collect();
-                spec.quantise_blocks(&values, bytes);
+                spec.quantize_blocks(&values, bytes);
             }
             pool
         })
     }
 }
 
-/// The standard deviation of a row of a matrix. Inputs are normalised, so 1/√inputs gives outputs of about 1. Each of a
+/// The standard deviation of a row of a matrix. Inputs are normalized, so 1/√inputs gives outputs of about 1. Each of a
 /// layer's three branches adds 1/(3 layers) to the variance of the residual stream, which so stays near 1 at any depth.
 fn deviation(tensor: &Expected, config: &Config, row: u64) -> f32 {
     let inputs = tensor.shape.last().copied().unwrap_or(1) as f32;

@@ -18,7 +18,7 @@ export interface Offer {
 }
 
 const LICENSE = "Falcon LLM License";
-/** The licence of all official checkpoints. */
+/** The license of all official checkpoints. */
 export const license = LICENSE;
 
 const instruct = (size: string) => `tiiuae/Falcon-H1-${size}-Instruct-GGUF:Q4_K_M`;

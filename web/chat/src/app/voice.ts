@@ -1,11 +1,11 @@
-/** Speech, where the browser recognises and speaks it on this device. Where only a service would, there is none. */
+/** Speech, where the browser recognizes and speaks it on this device. Where only a service would, there is none. */
 
 import { effect, signal, type ReadonlySignal } from "@preact/signals";
 import { t } from "../i18n/index.js";
 import { plainText } from "../text/plain.js";
 import { announce, tell } from "./notices.js";
 
-/** Whether the browser can recognise a language here. */
+/** Whether the browser can recognize a language here. */
 type Availability = "unavailable" | "downloadable" | "downloading" | "available";
 
 /** What of the Web Speech API is used; types of browsers do not have it yet. */
@@ -20,7 +20,7 @@ interface Recognition {
   stop(): void;
 }
 
-interface Recogniser {
+interface Recognizer {
   new (): Recognition;
   available?(options: { langs: string[]; processLocally: true }): Promise<Availability>;
   install?(options: { langs: string[]; processLocally: true }): Promise<boolean>;
@@ -42,28 +42,28 @@ export class Dictation {
     effect(() => void this.#look(language.value));
   }
 
-  get #recogniser(): Recogniser | undefined {
-    const { SpeechRecognition } = globalThis as { SpeechRecognition?: Recogniser };
-    // Without both, words might be recognised by a service.
+  get #recognizer(): Recognizer | undefined {
+    const { SpeechRecognition } = globalThis as { SpeechRecognition?: Recognizer };
+    // Without both, words might be recognized by a service.
     return SpeechRecognition?.available && "processLocally" in SpeechRecognition.prototype ? SpeechRecognition : undefined;
   }
 
   async #look(code: string): Promise<void> {
     this.stop();
     this.state.value = "none";
-    const found = await this.#recogniser?.available?.({ langs: [inFull(code)], processLocally: true }).catch(() => undefined);
+    const found = await this.#recognizer?.available?.({ langs: [inFull(code)], processLocally: true }).catch(() => undefined);
     if (this.#language.peek() !== code) return;
     if (found === "available") this.state.value = "ready";
-    else if ((found === "downloadable" || found === "downloading") && this.#recogniser?.install) this.state.value = "downloadable";
+    else if ((found === "downloadable" || found === "downloading") && this.#recognizer?.install) this.state.value = "downloadable";
   }
 
   /** Begins, or ends; `write` gets what was said, sentence by sentence. */
   toggle(write: (text: string) => void): void {
     if (this.listening.value) return this.stop();
     if (this.state.value === "downloadable") return this.#offer();
-    const Recogniser = this.#recogniser;
-    if (!Recogniser) return;
-    const recognition = (this.#open = new Recogniser());
+    const Recognizer = this.#recognizer;
+    if (!Recognizer) return;
+    const recognition = (this.#open = new Recognizer());
     recognition.lang = inFull(this.#language.value);
     recognition.continuous = true;
     recognition.processLocally = true;
@@ -101,7 +101,7 @@ export class Dictation {
     const code = this.#language.value;
     const name = new Intl.DisplayNames([code], { type: "language" }).of(code) ?? code;
     const get = async () => {
-      const got = await this.#recogniser?.install?.({ langs: [inFull(code)], processLocally: true }).catch(() => false);
+      const got = await this.#recognizer?.install?.({ langs: [inFull(code)], processLocally: true }).catch(() => false);
       tell(t(got ? "voice.got" : "voice.gotNot"));
       await this.#look(this.#language.value);
     };

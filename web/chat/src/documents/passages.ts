@@ -10,7 +10,7 @@ import { type Piece, split } from "./split.js";
 import type { ReadDocument } from "./types.js";
 
 /**
- * Why a passage was chosen: words of the question, its neighbour was, it is the beginning, or one
+ * Why a passage was chosen: words of the question, its neighbor was, it is the beginning, or one
  * of an even spread.
  */
 export type Reason = "match" | "near" | "opening" | "overview";

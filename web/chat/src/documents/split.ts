@@ -26,7 +26,7 @@ function cut(text: string, most: number): string[] {
   return parts;
 }
 
-/** Neighbours together, as long as they are no longer than `most`. */
+/** Neighbors together, as long as they are no longer than `most`. */
 function gather(parts: readonly string[], most: number, between: string): string[] {
   const out: string[] = [];
   for (const part of parts) {

@@ -1,21 +1,21 @@
-/** The page's words, in one catalogue a language; only the one that is used is loaded. */
+/** The page's words, in one catalog a language; only the one that is used is loaded. */
 
 import { effect, signal } from "@preact/signals";
 import i18next, { type TOptions } from "i18next";
 import en from "./en.json";
 
-/** Names of the catalogue's messages; those with plural forms without the form. */
+/** Names of the catalog's messages; those with plural forms without the form. */
 export type Key = StripForm<keyof typeof en>;
 type StripForm<K extends string> = K extends `${infer Base}_${"zero" | "one" | "two" | "few" | "many" | "other"}` ? Base : K;
 
-/** Catalogues of the other languages, each a chunk that is loaded when it is chosen. */
-const CATALOGUES = import.meta.glob<Record<string, string>>(["./*.json", "!./en.json"], { import: "default" });
+/** Catalogs of the other languages, each a chunk that is loaded when it is chosen. */
+const CATALOGS = import.meta.glob<Record<string, string>>(["./*.json", "!./en.json"], { import: "default" });
 
 const codeOf = (path: string) => path.slice(2, -5);
 
-/** The languages of the page, English and those that have a catalogue, by their own names. */
+/** The languages of the page, English and those that have a catalog, by their own names. */
 export const LANGUAGES: Record<string, string> = Object.fromEntries(
-  ["en", ...Object.keys(CATALOGUES).map(codeOf)]
+  ["en", ...Object.keys(CATALOGS).map(codeOf)]
     .map((code): [string, string] => [code, new Intl.DisplayNames([code], { type: "language" }).of(code) ?? code])
     .sort(([, a], [, b]) => a.localeCompare(b)),
 );
@@ -32,12 +32,12 @@ export function wantedLanguage(chosen: string | null, asked: readonly string[] =
   return known.find((code) => code in LANGUAGES) ?? "en";
 }
 
-/** Shows the page in a language, once its catalogue is there; without a network the one before stays. */
+/** Shows the page in a language, once its catalog is there; without a network the one before stays. */
 export async function speak(code: string): Promise<void> {
   if (code !== "en" && !i18next.hasResourceBundle(code, "translation")) {
-    const catalogue = await CATALOGUES[`./${code}.json`]?.().catch(() => undefined);
-    if (!catalogue) return;
-    i18next.addResourceBundle(code, "translation", catalogue);
+    const catalog = await CATALOGS[`./${code}.json`]?.().catch(() => undefined);
+    if (!catalog) return;
+    i18next.addResourceBundle(code, "translation", catalog);
   }
   language.value = code;
 }
@@ -52,7 +52,7 @@ void i18next.init({
   interpolation: { escapeValue: false },
 });
 
-/** A message of the catalogue with its values filled in. */
+/** A message of the catalog with its values filled in. */
 export function t(key: Key, values: Record<string, unknown> = {}): string {
   return i18next.t(key, { ...values, lng: language.value } as TOptions) as string;
 }

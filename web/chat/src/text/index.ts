@@ -24,7 +24,7 @@ export interface RenderOptions {
   labels?: Partial<Labels>;
   /** Nodes for the head of a code block, a copy button say; called once for each block. */
   codeActions?: (code: CodeBlock) => Node | readonly Node[];
-  /** How formulas and colours are loaded; the page's own chunks if left out. */
+  /** How formulas and colors are loaded; the page's own chunks if left out. */
   libraries?: Libraries;
 }
 
@@ -103,7 +103,7 @@ export function render(markdown: string, target: HTMLElement, options: RenderOpt
 }
 
 /**
- * Resolves when the formulas and colours of what `render` drew into `target` are there. For
+ * Resolves when the formulas and colors of what `render` drew into `target` are there. For
  * printing and for tests.
  */
 export async function settled(target: HTMLElement): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * Formulas and colours of code: their libraries come when something needs them, and the work is
+ * Formulas and colors of code: their libraries come when something needs them, and the work is
  * done in small pieces.
  */
 
@@ -8,13 +8,13 @@ import type { Late } from "./nodes.js";
 /** The libraries, each a chunk of its own. Tests give their own. */
 export interface Libraries {
   math: () => Promise<{ formula(tex: string, display: boolean): DocumentFragment | undefined }>;
-  code: () => Promise<{ colours(text: string, language: string): DocumentFragment | undefined }>;
+  code: () => Promise<{ colors(text: string, language: string): DocumentFragment | undefined }>;
 }
 
-export const LIBRARIES: Libraries = { math: () => import("./formula.js"), code: () => import("./colours.js") };
+export const LIBRARIES: Libraries = { math: () => import("./formula.js"), code: () => import("./colors.js") };
 
-/** Longer code keeps one colour: to find the others would hold the page up. */
-const LONGEST_COLOURED = 40_000;
+/** Longer code keeps one color: to find the others would hold the page up. */
+const LONGEST_COLORED = 40_000;
 /** Work of one piece, in milliseconds; then the page may draw and listen. */
 const PIECE = 5;
 
@@ -64,7 +64,7 @@ export class Later {
   /** An element shall show this; what it should have shown before is forgotten. */
   want(element: HTMLElement, late: Late): void {
     this.#wanted.delete(element);
-    if (late.kind === "code" && (!late.closed || late.language === "" || late.text.length > LONGEST_COLOURED)) return;
+    if (late.kind === "code" && (!late.closed || late.language === "" || late.text.length > LONGEST_COLORED)) return;
     this.#wanted.set(element, late);
     this.#running ??= this.#work();
   }
@@ -110,8 +110,8 @@ export class Later {
         const { formula } = await this.#libraries.math();
         return () => formula(late.tex, late.display);
       }
-      const { colours } = await this.#libraries.code();
-      return () => colours(late.text, late.language);
+      const { colors } = await this.#libraries.code();
+      return () => colors(late.text, late.language);
     } catch {
       return undefined;
     }

@@ -25,7 +25,7 @@ export interface Hooks {
   slot(element: HTMLElement): void;
 }
 
-/** An element; neighbouring texts become one, as the document would have it. */
+/** An element; neighboring texts become one, as the document would have it. */
 export function element(
   tag: string,
   attributes: Record<string, string>,

@@ -3,15 +3,15 @@
 import { Behind, tellWhere, type OnWhere, type ServerInfo, type ServerOptions, type ServerReason } from "./behind.js";
 import { Engine } from "./engine.js";
 import { abortError, makeError, type PeregrineError } from "../errors.js";
-import { anyLine, checkShared, lineFor, type WorkerChoice } from "../lines.js";
-import { Link } from "./link.js";
+import { anyConnection, checkShared, connectionFor, type WorkerChoice } from "../connections.js";
+import { WorkerClient } from "./worker-client.js";
 import { Listeners } from "./listeners.js";
 import { GPU_OPTIONS, LOAD_OPTIONS, type GpuPreferences, type LoadOptions } from "../load-options.js";
 import { DEFAULT_LEVEL, logTo, type Log, type Logger, type LogLevel } from "../log.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
 import { checkLoading, given } from "./options.js";
 import { namesGpu, type DeviceKind, type EngineInfo, type LoadRequest, type Progress, type QuantizeType } from "../protocol.js";
-import { Way, type Course } from "./way.js";
+import { Router, type RouterOptions } from "./router.js";
 
 /** What {@link downloadModel} takes. */
 export interface DownloadOptions extends SourceOptions {
@@ -67,9 +67,9 @@ function wasmOf(wasm: EngineOptions["wasmUrl"], field: "wasmUrl" | "grammarUrl" 
   return typeof wasm === "string" || wasm instanceof URL ? addressOf(wasm, field).href : wasm;
 }
 
-/** Does the work over a new link, and ends that when the signal says so. */
-async function stoppable<T>(link: Link, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-  const onAbort = () => link.kill(abortError(signal));
+/** Does the work over a new client, and ends that when the signal says so. */
+async function stoppable<T>(client: WorkerClient, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  const onAbort = () => client.kill(abortError(signal));
   signal?.addEventListener("abort", onAbort, { once: true });
   // It may have said so while the worker was made, and says nothing twice.
   if (signal?.aborted) onAbort();
@@ -92,11 +92,11 @@ export async function downloadModel(options: DownloadOptions): Promise<EngineInf
   const wasm = wasmOf(options.wasmUrl);
   if (signal?.aborted) throw abortError(signal);
   // A worker of its own: pages and shared workers cannot write files.
-  const link = new Link(await anyLine(), undefined, logTo(options.logger, options.logLevel));
+  const client = new WorkerClient(await anyConnection(), undefined, logTo(options.logger, options.logLevel));
   try {
-    return await stoppable(link, signal, () => link.call("fetch", { source, ...(wasm !== undefined && { wasm }), ...(quantizeTo !== undefined && { quantizeTo }) }, options.onProgress).result);
+    return await stoppable(client, signal, () => client.call("fetch", { source, ...(wasm !== undefined && { wasm }), ...(quantizeTo !== undefined && { quantizeTo }) }, options.onProgress).result);
   } finally {
-    void link.close();
+    void client.close();
   }
 }
 
@@ -114,15 +114,15 @@ export async function createEngine(options: EngineOptions): Promise<Engine<Engin
   const log = logTo(options.logger, options.logLevel);
   const listeners = new Listeners(log);
   const behind = options.server && new Behind(options.server, onWhere, log);
-  const make = (way: Way) => new Engine<EngineInfo | ServerInfo>(way, listeners, options.whenBusy === "refuse");
+  const make = (router: Router) => new Engine<EngineInfo | ServerInfo>(router, listeners, options.whenBusy === "refuse");
   let reason: ServerReason | "always" = "always";
   let failure: PeregrineError | undefined;
   if (!behind?.isAlways) {
-    const course: Course = { behind, listeners, onBroken: options.onBroken };
+    const routes: RouterOptions = { behind, listeners, onBroken: options.onBroken };
     try {
-      const way = await load(options, course, behind?.passesSoftware ?? false, log);
-      void tellWhere(onWhere, way.info, log);
-      return make(way);
+      const router = await load(options, routes, behind?.passesSoftware ?? false, log);
+      void tellWhere(onWhere, router.info, log);
+      return make(router);
     } catch (error) {
       failure = error as PeregrineError;
       const found = behind?.reasonOf(failure);
@@ -134,11 +134,11 @@ export async function createEngine(options: EngineOptions): Promise<Engine<Engin
   const there = await behind!.takeOver(reason, failure, signal);
   if (signal?.aborted) throw abortError(signal);
   if (!there) throw failure ?? makeError("cancelled", "onWhere does not want the server, and it is the only one that may answer");
-  return make(new Way({ backend: there.remote, info: there.info }));
+  return make(new Router({ backend: there.remote, info: there.info }));
 }
 
 /** Loads the model in a worker. */
-async function load(options: EngineOptions, course: Course, noSoftware: boolean, log: Log): Promise<Way> {
+async function load(options: EngineOptions, routes: RouterOptions, noSoftware: boolean, log: Log): Promise<Router> {
   const { signal, logLevel = DEFAULT_LEVEL } = options;
   const onPage = Boolean((globalThis.navigator as Partial<Navigator> | undefined)?.gpu);
   const load: LoadRequest = {
@@ -160,27 +160,27 @@ async function load(options: EngineOptions, course: Course, noSoftware: boolean,
   if (options.worker === "shared") {
     checkShared(load);
     // Without a device nothing is to be downloaded where a server answers.
-    if (course.behind && !onPage && (noSoftware || namesGpu(load))) throw makeError(namesGpu(load) ? "no-webgpu" : "too-slow", "WebGPU is not available: this browser has none, or it is turned off");
+    if (routes.behind && !onPage && (noSoftware || namesGpu(load))) throw makeError(namesGpu(load) ? "no-webgpu" : "too-slow", "WebGPU is not available: this browser has none, or it is turned off");
     // A shared worker cannot write files.
     if ("cache" in load.source && load.source.cache) await downloadModel(options);
   }
-  let way: Way | undefined;
+  let router: Router | undefined;
   // Until the engine is handed out, a failure is told by the promise alone.
-  const link = new Link(
-    await lineFor(options.worker, load),
-    (error) => way?.broke(error),
+  const client = new WorkerClient(
+    await connectionFor(options.worker, load),
+    (error) => router?.broke(error),
     log,
     (news) => {
-      if (news.type === "reloaded") way?.reloaded(news.info);
-      else if (news.type === "adapters") way?.adapted(news.adapters);
-      else way?.lost(makeError(news.error.code, news.error.message, news.error));
+      if (news.type === "reloaded") router?.reloaded(news.info);
+      else if (news.type === "adapters") router?.adapted(news.adapters);
+      else router?.lost(makeError(news.error.code, news.error.message, news.error));
     },
   );
   try {
-    const info = await stoppable(link, signal, () => link.call("load", load, options.onProgress).result);
-    return (way = new Way({ backend: link, info }, course));
+    const info = await stoppable(client, signal, () => client.call("load", load, options.onProgress).result);
+    return (router = new Router({ backend: client, info }, routes));
   } catch (error) {
-    link.kill(error as PeregrineError);
+    client.kill(error as PeregrineError);
     throw error;
   }
 }

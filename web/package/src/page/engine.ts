@@ -4,14 +4,14 @@
 import type { ServerInfo } from "./behind.js";
 import { ChatCompletions, Completions, type PrefillOptions } from "./completions.js";
 import { answer } from "./fetch.js";
-import type { Backend } from "./link.js";
+import type { Backend } from "./worker-client.js";
 import type { EngineEvents, Listeners } from "./listeners.js";
 import { LoraAdapters } from "./lora.js";
 import type { ChatMessage, Loras, Usage } from "../openai.js";
 import { boolean, callable, count, fields, loras, number, ids as checkIds, text as checkText, wrong } from "./options.js";
 import type { CheckReport, EngineInfo, ProfileStage } from "../protocol.js";
 import { Requests } from "./requests.js";
-import type { Way } from "./way.js";
+import type { Router } from "./router.js";
 
 /** A model on the GPU; with the option `server` also one behind it: `Engine<EngineInfo | ServerInfo>`. */
 export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implements AsyncDisposable {
@@ -28,24 +28,24 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
    * `/chat/completions`, `/completions` or `/models`, this engine answers, and nothing leaves the device unless `info.where` is "server".
    */
   readonly fetch: (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
-  readonly #link: Way;
+  readonly #router: Router;
   readonly #listeners: Listeners;
 
   /** @internal Use {@link createEngine}. */
-  constructor(link: Way, listeners: Listeners, refuseWhenBusy: boolean) {
-    this.#link = link;
+  constructor(router: Router, listeners: Listeners, refuseWhenBusy: boolean) {
+    this.#router = router;
     this.#listeners = listeners;
-    const requests = new Requests(link, link.info.model.name, refuseWhenBusy);
+    const requests = new Requests(router, router.info.model.name, refuseWhenBusy);
     this.chat = { completions: new ChatCompletions(requests) };
     this.completions = new Completions(requests);
     this.fetch = (input, init) => answer(requests, input, init);
-    this.tokenizer = new Tokenizer(link);
-    this.lora = new LoraAdapters(link);
+    this.tokenizer = new Tokenizer(router);
+    this.lora = new LoraAdapters(router);
   }
 
   /** What is loaded, and where it runs: `info.where` is "device", or "server" for an engine with one behind it. */
   get info(): Info {
-    return this.#link.info as Info;
+    return this.#router.info as Info;
   }
 
   /**
@@ -63,7 +63,7 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   async profile(options: { tokens?: number; lora?: Loras } = {}): Promise<ProfileStage[]> {
     PROFILE(options, "");
     const { tokens = 1, lora = [] } = options;
-    return this.#link.call("profile", { tokens, lora }).result;
+    return this.#router.call("profile", { tokens, lora }).result;
   }
 
   /**
@@ -75,7 +75,7 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
     checkIds(ids, "ids");
     LOGITS(options, "");
     const { last = 1, oneByOne = 0, chunk = 0, lora = [] } = options;
-    return this.#link.call("logits", { ids: [...ids], last, oneByOne, chunk, lora }).result;
+    return this.#router.call("logits", { ids: [...ids], last, oneByOne, chunk, lora }).result;
   }
 
   /**
@@ -86,7 +86,7 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   async check(options: { tokens?: number; onProgress?: (comparisons: number) => void; lora?: Loras } = {}): Promise<CheckReport> {
     CHECK(options, "");
     const { tokens = 12, onProgress, lora = [] } = options;
-    return this.#link.call("check", { tokens, lora }, onProgress).result;
+    return this.#router.call("check", { tokens, lora }, onProgress).result;
   }
 
   /**
@@ -103,7 +103,7 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
    * there on any device, without reading anything again. Keep it as you like; it holds the conversation's text.
    */
   saveState(): Promise<Blob> {
-    return this.#link.call("save", null).result;
+    return this.#router.call("save", null).result;
   }
 
   /**
@@ -114,12 +114,12 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   async restoreState(state: Blob, options: { lora?: Loras } = {}): Promise<void> {
     if (!(state instanceof Blob)) throw wrong("state", "a Blob, as saveState gives", state);
     RESTORE(options, "");
-    await this.#link.call("restore", { state, lora: options.lora ?? [] }).result;
+    await this.#router.call("restore", { state, lora: options.lora ?? [] }).result;
   }
 
   /** Frees the GPU's memory and ends the worker; open requests fail with `disposed`. Harmless when done twice. */
   dispose(): Promise<void> {
-    return this.#link.close();
+    return this.#router.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -135,11 +135,11 @@ const ENCODE = fields({ addBos: boolean }, "encode");
 
 /** `engine.tokenizer`. */
 export class Tokenizer {
-  readonly #link: Backend;
+  readonly #router: Backend;
 
   /** @internal */
-  constructor(link: Backend) {
-    this.#link = link;
+  constructor(router: Backend) {
+    this.#router = router;
   }
 
   /** Token ids of a text; with `addBos` the token that begins a document comes first. */
@@ -147,13 +147,13 @@ export class Tokenizer {
     checkText(text, "text");
     ENCODE(options, "");
     const { addBos = false } = options;
-    return this.#link.call("encode", { text, addBos }).result;
+    return this.#router.call("encode", { text, addBos }).result;
   }
 
   /** Text of token ids. */
   async decode(ids: readonly number[]): Promise<string> {
     checkIds(ids, "ids");
-    return this.#link.call("decode", { ids: [...ids] }).result;
+    return this.#router.call("decode", { ids: [...ids] }).result;
   }
 
   /** How many tokens a text has. */

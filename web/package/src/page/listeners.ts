@@ -42,7 +42,7 @@ export class Listeners {
   }
 
   /** A listener that throws stops neither the others nor the engine. */
-  tell<E extends keyof EngineEvents>(event: E, payload: EngineEvents[E]): void {
+  emit<E extends keyof EngineEvents>(event: E, payload: EngineEvents[E]): void {
     for (const entry of this.#all.filter((entry) => entry.event === event)) {
       try {
         (entry.listener as (payload: EngineEvents[E]) => void)(payload);

@@ -1,7 +1,7 @@
 /** `engine.lora`: LoRA adapters beside the model. */
 
 import { makeError } from "../errors.js";
-import type { Backend } from "./link.js";
+import type { Backend } from "./worker-client.js";
 import type { Found, LoraSource } from "./lora-source.js";
 import { address, fields, text, word } from "./options.js";
 import type { LoraInfo } from "../protocol.js";
@@ -35,11 +35,11 @@ async function loadReading(): Promise<Reading> {
 
 /** `engine.lora`. Pages that share a worker share its adapters. */
 export class LoraAdapters {
-  readonly #link: Backend;
+  readonly #client: Backend;
 
   /** @internal */
-  constructor(link: Backend) {
-    this.#link = link;
+  constructor(client: Backend) {
+    this.#client = client;
   }
 
   /**
@@ -51,17 +51,17 @@ export class LoraAdapters {
     LOAD(options, "");
     const reading = linked ?? (await loadReading());
     const found = await reading(source, options.hub ?? "https://huggingface.co");
-    return this.#link.call("addLora", { source: found.source, id: options.id ?? found.id }).result;
+    return this.#client.call("addLora", { source: found.source, id: options.id ?? found.id }).result;
   }
 
   /** All adapters that are loaded, in the order in which they came. */
   list(): Promise<LoraInfo[]> {
-    return this.#link.call("listLora", null).result;
+    return this.#client.call("listLora", null).result;
   }
 
   /** Forgets an adapter; whether there was one. An answer that is being written goes on with it. */
   async remove(id: string): Promise<boolean> {
     text(id, "id");
-    return this.#link.call("removeLora", { id }).result;
+    return this.#client.call("removeLora", { id }).result;
   }
 }

@@ -178,7 +178,7 @@ export const given = <O extends object>(object: O | undefined, options: Record<k
   Object.fromEntries(Object.entries(object ?? {}).filter(([name, value]) => Object.hasOwn(options, name) && value !== undefined)) as O;
 
 const LOADING: Record<string, Check> = {
-  // Looked at by `sourceOf` and `lineFor`, which know all that it may be.
+  // Looked at by `sourceOf` and `connectionFor`, which know all that it may be.
   model: anything,
   worker: anything,
   cache: boolean,

@@ -3,7 +3,7 @@
 import { Pieces, usageOf, wholeOf } from "./answers.js";
 import { askedOf, needsToKnow, programOf, type Asked, type Program } from "./dialect.js";
 import { makeError, PeregrineError } from "../errors.js";
-import type { Backend, Pending } from "./link.js";
+import type { Backend, Pending } from "./worker-client.js";
 import type { Log } from "../log.js";
 import type { ApiRequest, ApiResult, CallName, Calls } from "../protocol.js";
 import { diagnose } from "./reach.js";

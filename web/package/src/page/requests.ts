@@ -1,6 +1,6 @@
 /** From what an app asks for to the worker: bodies of OpenAI's API, which the engine checks. */
 
-import type { Backend } from "./link.js";
+import type { Backend } from "./worker-client.js";
 import { wrong } from "./options.js";
 import type { ApiRequest } from "../protocol.js";
 import { Events } from "./stream.js";

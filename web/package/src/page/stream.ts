@@ -1,7 +1,7 @@
 /** Answers as they come, with the GPU stopped as soon as nobody listens. */
 
 import { abortError, makeError, type PeregrineError } from "../errors.js";
-import type { Pending } from "./link.js";
+import type { Pending } from "./worker-client.js";
 import type { Usage } from "../openai.js";
 import type { ApiResult } from "../protocol.js";
 

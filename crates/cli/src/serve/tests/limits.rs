@@ -1,7 +1,7 @@
 //! More than there is room for.
 
 use super::*;
-use crate::serve::tell::Teller;
+use crate::serve::sender::ReplySender;
 
 #[test]
 fn a_full_queue_refuses_before_the_body_has_come() {
@@ -19,7 +19,7 @@ fn a_full_queue_refuses_before_the_body_has_come() {
         let answer = String::from_utf8_lossy(&answer[..read]).to_lowercase();
         assert!(answer.starts_with("http/1.1 429 ") && answer.contains("retry-after: 1\r\n"), "{answer}");
     }
-    // Nothing was learnt of an answer that was broken off.
+    // Nothing was learned of an answer that was broken off.
     slot.done(false);
     drop(job);
     assert!(rest(running).contains("the answer was broken off"));
@@ -63,14 +63,14 @@ fn a_client_that_does_not_read_is_cut_off() {
     let local = Local::start(1);
     let client = local.ask(&json!({ "prompt": "Once", "stream": true }));
     let (job, slot) = local.take();
-    let teller = Teller::new(&job, local.shared.queue.clone(), 20);
-    let event = || Told::Event("x".repeat(1024));
+    let sender = ReplySender::new(&job, local.shared.queue.clone(), 20);
+    let event = || Reply::Event("x".repeat(1024));
     // The channel, and what the sockets of both sides take.
-    let told = (0..64 << 10).take_while(|_| teller.tell(event())).count();
+    let told = (0..64 << 10).take_while(|_| sender.send(event())).count();
     assert!((1024..64 << 10).contains(&told), "{told} KiB");
-    assert!(teller.stops());
+    assert!(sender.stops());
     slot.done(false);
-    drop((teller, job));
+    drop((sender, job));
     // Nobody waits for it to read.
     local.until("0".to_string(), Local::connections);
     let heard = rest(client);

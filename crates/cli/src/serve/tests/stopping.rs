@@ -7,7 +7,7 @@ fn the_answer_that_is_made_is_told_and_nothing_else_is_waited_for() {
     let local = Local::start(4);
     let mut running = local.ask(&json!({ "prompt": "Once", "stream": true }));
     let (job, slot) = local.take();
-    let word = |text: &str| job.told.try_send(Told::Event(format!("data: {text}\n\n"))).is_ok();
+    let word = |text: &str| job.told.try_send(Reply::Event(format!("data: {text}\n\n"))).is_ok();
     assert!(word("before"));
     let mut heard = [0; 4096];
     let first = running.read(&mut heard).unwrap();
@@ -30,7 +30,7 @@ fn the_answer_that_is_made_is_told_and_nothing_else_is_waited_for() {
     local.until("1".to_string(), Local::connections);
     local.until(true, |local| TcpStream::connect(local.address).is_err());
     // The answer goes on to its end.
-    assert!(word("after") && job.told.try_send(Told::Done).is_ok());
+    assert!(word("after") && job.told.try_send(Reply::Done).is_ok());
     slot.done(true);
     drop(job);
     local.answered.send_replace(true);

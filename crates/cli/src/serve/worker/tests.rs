@@ -53,7 +53,7 @@ fn worker(wait: Duration) -> Worker<Tiny> {
     worker
 }
 
-fn ask(queue: &Queue) -> Receiver<Told> {
+fn ask(queue: &Queue) -> Receiver<Reply> {
     let (job, heard) = job(8);
     assert!(queue.push(job).is_ok());
     heard
@@ -75,10 +75,10 @@ fn after_a_loss_a_request_loads_the_model_again() {
     worker.run();
     let [lost, whole, more] = client.join().unwrap();
     assert!(
-        matches!(lost, (false, Some(Told::Failed(error)), (0, 0), [1, 0]) if error.message.contains("no usable GPU"))
+        matches!(lost, (false, Some(Reply::Failed(error)), (0, 0), [1, 0]) if error.message.contains("no usable GPU"))
     );
-    assert!(matches!(whole, (false, Some(Told::Whole(_)), (0, 0), [1, 1])));
-    assert!(matches!(more, (true, Some(Told::Whole(_)), (0, 0), [1, 2])));
+    assert!(matches!(whole, (false, Some(Reply::Whole(_)), (0, 0), [1, 1])));
+    assert!(matches!(more, (true, Some(Reply::Whole(_)), (0, 0), [1, 2])));
 }
 
 #[test]
@@ -131,8 +131,8 @@ fn after_a_fault_the_engine_stays_and_its_session_does_not() {
         worker.serve(&job, running);
         heard.try_recv()
     };
-    assert!(matches!(answer(), Ok(Told::Failed(error)) if error.code == Code::Internal));
-    assert!(matches!(answer(), Ok(Told::Whole(_))));
+    assert!(matches!(answer(), Ok(Reply::Failed(error)) if error.code == Code::Internal));
+    assert!(matches!(answer(), Ok(Reply::Whole(_))));
     assert_eq!((queue.counts(), metrics.answers("failed"), metrics.answers("length")), ((0, 0), 1, 1));
     assert!(worker.engine.is_some_and(|same| Rc::ptr_eq(&same, &engine)));
     assert_eq!(worker.loads.0.0.get(), 1);
@@ -181,9 +181,9 @@ fn gpus_that_are_lost_again_and_again_are_given_up() {
         heard.try_recv()
     };
     for _ in 0..MOST_LOSSES {
-        assert!(matches!(answer(), Ok(Told::Failed(error)) if error.code == Code::DeviceLost));
+        assert!(matches!(answer(), Ok(Reply::Failed(error)) if error.code == Code::DeviceLost));
     }
-    assert!(matches!(answer(), Ok(Told::Whole(_))));
+    assert!(matches!(answer(), Ok(Reply::Whole(_))));
     assert_eq!(worker.losses, 0);
     assert_eq!(*worker.loads.1.borrow(), [0, 1, MOST_LOSSES]);
 }

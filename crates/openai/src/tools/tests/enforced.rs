@@ -1,4 +1,4 @@
-//! Answers drawn at random from what is allowed: their calls are right, and everything else is free.
+//! Answers sampled at random from what is allowed: their calls are right, and everything else is free.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -63,12 +63,12 @@ impl Model {
         self.tokenizer.decode(ids, true).unwrap()
     }
 
-    /// Up to so many tokens, drawn by `draw` where there is a choice; whether the answer has ended.
+    /// Up to so many tokens, sampled by `sample` where there is a choice; whether the answer has ended.
     fn walk(
         &self,
         constraint: &mut dyn Constraint,
         most: usize,
-        draw: &mut dyn FnMut(&[u32]) -> u32,
+        sample: &mut dyn FnMut(&[u32]) -> u32,
     ) -> (Vec<u32>, bool) {
         let mut ids = Vec::new();
         while ids.len() < most {
@@ -83,7 +83,7 @@ impl Model {
                 let is_text = |id: &u32| allows(&mask, *id) && !self.tokenizer.is_special(*id);
                 let mut may: Vec<u32> = (0..self.vocab_size).filter(is_text).collect();
                 may.extend(end.then_some(u32::MAX));
-                next = vec![draw(&may)];
+                next = vec![sample(&may)];
             }
             for id in next {
                 if id == u32::MAX {
@@ -186,12 +186,12 @@ fn a_call_is_held_to_its_grammar_from_the_tag_on() {
         }
         assert_eq!(constraint.may_end(), !is_call, "{before:?}");
         if is_call {
-            let mut draw = chance(5);
+            let mut sample = chance(5);
             let mut parser = Parser::new(usize::MAX, false);
             parser.push(&before);
             let mut text = before.clone();
             while parser.calls() == 0 {
-                let (ids, _) = model.walk(&mut *constraint, 1, &mut draw);
+                let (ids, _) = model.walk(&mut *constraint, 1, &mut sample);
                 let more = model.text(&ids);
                 parser.push(&more);
                 text.push_str(&more);
@@ -224,9 +224,9 @@ fn a_token_is_not_half_of_a_thought() {
 fn a_token_is_not_half_of_a_call() {
     let model = model();
     let grammar = model.grammar(CallFormat::Object, false, false, false);
-    let spelt = model.tokenizer.encode_plain("<tool_call").unwrap();
+    let spelled = model.tokenizer.encode_plain("<tool_call").unwrap();
     let mut constraint = grammar.begin().unwrap();
-    spelt.iter().for_each(|id| constraint.accept(*id).unwrap());
+    spelled.iter().for_each(|id| constraint.accept(*id).unwrap());
     let mut mask = vec![0; mask_words(model.vocab_size)];
     constraint.mask(&mut mask).unwrap();
     for id in 0..model.vocab_size {

@@ -16,7 +16,7 @@ pub struct HttpSource {
 }
 
 impl HttpSource {
-    /// Asks for the first byte, to learn the length and whether the server honours ranges.
+    /// Asks for the first byte, to learn the length and whether the server honors ranges.
     ///
     /// # Errors
     /// [`Error::Http`]: no answer, an error status, or a server that ignores `Range`.

@@ -52,7 +52,7 @@ impl Faults {
 
     /// Something that was asked for makes no sense.
     pub fn invalid(&self, description: String) {
-        self.tell(
+        self.report(
             wgpu::ErrorFilter::Validation,
             wgpu::Error::Validation { source: description.clone().into(), description },
         );
@@ -61,10 +61,10 @@ impl Faults {
     /// A buffer found no room.
     pub fn out_of_memory(&self) {
         let source = "the system has no memory for a buffer".into();
-        self.tell(wgpu::ErrorFilter::OutOfMemory, wgpu::Error::OutOfMemory { source });
+        self.report(wgpu::ErrorFilter::OutOfMemory, wgpu::Error::OutOfMemory { source });
     }
 
-    fn tell(&self, kind: wgpu::ErrorFilter, error: wgpu::Error) {
+    fn report(&self, kind: wgpu::ErrorFilter, error: wgpu::Error) {
         if let Ok(mut scopes) = self.scopes.lock() {
             let mine = scopes.get_mut(&std::thread::current().id());
             if let Some(scope) = mine.and_then(|mine| mine.iter_mut().rev().find(|scope| scope.filter == kind)) {

@@ -28,7 +28,7 @@ impl Scales {
 
     /// One factor a strip, and the same multiple of it as the offset.
     #[inline(always)]
-    fn centred(factor: [f32; GROUP], by: f32) -> Self {
+    fn centered(factor: [f32; GROUP], by: f32) -> Self {
         let mut scales = Self::NONE;
         for j in 0..GROUP {
             scales.factor[j] = factor[j];
@@ -120,11 +120,11 @@ fn word(halves: &[u16]) -> u32 {
 }
 
 /// The sixteen uneven steps of IQ4_NL and IQ4_XS.
-const STEPS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 #[inline(always)]
-fn steps<I: Isa>(group: &[u32], j: usize) -> I::Codes {
-    I::of_table(&STEPS, words(group, 4 * j))
+fn iq4_values<I: Isa>(group: &[u32], j: usize) -> I::Codes {
+    I::of_table(&IQ4_VALUES, words(group, 4 * j))
 }
 
 /// Calls `$call::<BLOCKS>($args)` for the format with this number in GGUF.

@@ -102,7 +102,7 @@ impl<'a> Product<'a> {
         let format = self.layer.formats[(part.kind & 3) as usize];
         let spec = crate::format::Format::from_gguf_id(format).unwrap_or(crate::format::Format::F32).spec();
         let strips = part.strips as usize;
-        let halves = strips / spec.unit_strips as usize * spec.meta_halves as usize;
+        let halves = strips / spec.unit_strips as usize * spec.scale_halves as usize;
         let words = strips * spec.strip_words as usize;
         Rows {
             words: &self.weights[part.quants as usize + first * words..],

@@ -1,4 +1,4 @@
-//! The likeliest token, of all or of those that a mask allows; it becomes the next step's input. At a temperature the host draws, which
+//! The likeliest token, of all or of those that a mask allows; it becomes the next step's input. At a temperature the host samples, which
 //! reads the logits for nothing here.
 
 use crate::cpu::pool::prelude::*;
@@ -9,7 +9,7 @@ use crate::ops::Probe;
 use crate::ops::sample::Ends;
 use crate::ops::sample::{Candidates, MaskedCandidates, Sample};
 
-/// None that can be drawn.
+/// None that can be sampled.
 const NO_TOKEN: u32 = u32::MAX;
 
 /// `Candidate` of `shaders/sample/candidate.wgsl`.

@@ -51,7 +51,7 @@ pub struct LayerState<T = f32> {
     pub values: Vec<T>,
     /// \[conv_dim, K - 1\], oldest first
     pub conv: Vec<T>,
-    /// \[n, P, N\]
+    /// \[H, P, N\]
     pub ssm: Vec<T>,
 }
 

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::constraint::mask_words;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::sampling::Drawing;
+use crate::sampling::SamplingParams;
 
 /// Pieces of the vocabulary, each a workgroup's.
 pub const CANDIDATES: u32 = 64;
@@ -36,14 +36,14 @@ pub struct SamplingBuffers {
     pub ids: wgpu::Buffer,
     /// Halted, token, failed: see `shaders/sample/sample.wgsl` and `draw.wgsl`.
     pub control: wgpu::Buffer,
-    /// \[V\]: the logits that the last token was drawn from.
+    /// \[V\]: the logits that the last token was sampled from.
     pub saved_logits: wgpu::Buffer,
     /// \[64, 4\]: the likeliest token of each piece of the vocabulary, `Candidate` of
     /// `shaders/sample/candidate.wgsl`.
     pub candidates: wgpu::Buffer,
     /// [`Ends`]: tokens that end an answer.
     pub ends: wgpu::Buffer,
-    /// [`Drawing`]: how the next token is drawn at a temperature.
+    /// [`SamplingParams`]: how the next token is sampled at a temperature.
     pub params: wgpu::Buffer,
     /// \[3, 1024\], u32: tokens, and their weight, by bins: see `shaders/sample/weigh.wgsl`.
     pub bins: wgpu::Buffer,
@@ -70,7 +70,7 @@ impl SamplingBuffers {
             saved_logits: gpu.storage("saved logits", logits)?,
             candidates: gpu.storage("candidates", candidates)?,
             ends: gpu.uniform("ends", bytemuck::bytes_of(&Ends::default())),
-            params: gpu.uniform("sampling", bytemuck::bytes_of(&Drawing::default())),
+            params: gpu.uniform("sampling", bytemuck::bytes_of(&SamplingParams::default())),
             bins: gpu.storage("bins", bins)?,
             pieces: gpu.storage("pieces", pieces)?,
             mask: gpu.storage("mask", mask)?,
@@ -97,7 +97,7 @@ impl SamplingBuffers {
     /// The same, known before there are any.
     pub fn bytes_of(vocab_size: u32, chunk: u32) -> u64 {
         let storage = Self::storage_bytes(vocab_size, chunk).map(Gpu::storage_bytes);
-        storage.iter().sum::<u64>() + storage[2] + (size_of::<Ends>() + size_of::<Drawing>()) as u64
+        storage.iter().sum::<u64>() + storage[2] + (size_of::<Ends>() + size_of::<SamplingParams>()) as u64
     }
 }
 

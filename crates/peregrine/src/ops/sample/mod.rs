@@ -1,4 +1,4 @@
-//! The next token, drawn on the GPU and left there: the likeliest, or one at a temperature.
+//! The next token, sampled on the GPU and left there: the likeliest, or one at a temperature.
 
 mod buffers;
 
@@ -6,9 +6,9 @@ pub use self::buffers::{CANDIDATES, Ends, MAX_ENDS, SamplingBuffers};
 use super::{Op, Recorder};
 use crate::kernels::{kernels, wgsl};
 use crate::model::Model;
-use crate::plan::Needed::{Likeliest, Token, Weighted};
+use crate::plan::Needed::{Greedy, Random, Token};
 use crate::plan::Plan;
-use crate::sampling::Drawing;
+use crate::sampling::SamplingParams;
 
 /// `Candidate` of `shaders/sample/candidate.wgsl`.
 #[repr(C)]
@@ -17,7 +17,7 @@ pub struct Candidate([u32; 4]);
 wgsl! {
     Candidate: "Candidate";
     Ends: "Ends";
-    Drawing: "Drawing";
+    SamplingParams: "Drawing";
 }
 
 kernels! {
@@ -39,7 +39,7 @@ kernels! {
     /// A piece of the vocabulary: tokens and their weights by distance from the likeliest.
     Weigh = WEIGH { THREADS: u32, PIECES: u32 }
     (
-        ends: uniform Ends, drawing: uniform Drawing, kept: read f32, control: read u32, found: read Candidate,
+        ends: uniform Ends, drawing: uniform SamplingParams, kept: read f32, control: read u32, found: read Candidate,
         bins: write crate::kernels::Atomic,
     )
 
@@ -47,14 +47,14 @@ kernels! {
     /// before.
     Gather = GATHER { THREADS: u32, PIECES: u32 }
     (
-        ends: uniform Ends, drawing: uniform Drawing, kept: read f32, control: read u32, found: read Candidate,
+        ends: uniform Ends, drawing: uniform SamplingParams, kept: read f32, control: read u32, found: read Candidate,
         bins: read u32, pieces: write [u32; 4], list: write u32,
     )
 
     /// All: the cuts exactly, and the walk to the random point.
     Draw = DRAW { THREADS: u32, PIECES: u32 }
     (
-        ends: uniform Ends, drawing: uniform Drawing, kept: read f32, found: read Candidate, pieces: read [u32; 4],
+        ends: uniform Ends, drawing: uniform SamplingParams, kept: read f32, found: read Candidate, pieces: read [u32; 4],
         list: read u32, ids: write u32, control: write u32,
     )
 }
@@ -70,7 +70,7 @@ impl Model {
         let (threads, all) = (r.target().candidates(), CANDIDATES);
         let kernel = Candidates { THREADS: threads, PIECES: all, ends, logits, kept, control, found, bins };
         r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
-        self.draw(r, buffers, kept);
+        self.sample_candidates(r, buffers, kept);
     }
 
     /// The next token of those that a mask allows: a plan of its own, for after a step, while which the mask is made.
@@ -81,26 +81,26 @@ impl Model {
         let (threads, all) = (r.target().candidates(), CANDIDATES);
         let kernel = MaskedCandidates { THREADS: threads, PIECES: all, ends, mask, kept, masked, control, found, bins };
         r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
-        self.draw(&mut r, buffers, masked);
+        self.sample_candidates(&mut r, buffers, masked);
         Plan::new(&self.pipelines, r.finish())
     }
 
     /// From the likeliest of each piece, and the logits that were `kept`, to the token.
-    fn draw(&self, r: &mut Recorder<'_>, buffers: &SamplingBuffers, kept: &wgpu::Buffer) {
+    fn sample_candidates(&self, r: &mut Recorder<'_>, buffers: &SamplingBuffers, kept: &wgpu::Buffer) {
         let SamplingBuffers { ends, params: drawing, control, candidates: found, bins, pieces, ids, .. } = buffers;
         let all = CANDIDATES;
         let kernel = Sample { PIECES: all, ends, found, ids, control };
-        r.call(Op::Sample, &kernel, Likeliest, |_| [1; 3]);
-        if !self.draws_at_temperatures() {
+        r.call(Op::Sample, &kernel, Greedy, |_| [1; 3]);
+        if !self.samples_at_temperatures() {
             return;
         }
         let kernel = Weigh { THREADS, PIECES: all, ends, drawing, kept, control, found, bins };
-        r.call(Op::Sample, &kernel, Weighted, move |_| [all, 1, 1]);
+        r.call(Op::Sample, &kernel, Random, move |_| [all, 1, 1]);
         // The logits have been kept: their buffer has room for the list.
         let list = &self.scratch.logits;
         let kernel = Gather { THREADS, PIECES: all, ends, drawing, kept, control, found, bins, pieces, list };
-        r.call(Op::Sample, &kernel, Weighted, move |_| [all, 1, 1]);
+        r.call(Op::Sample, &kernel, Random, move |_| [all, 1, 1]);
         let kernel = Draw { THREADS, PIECES: all, ends, drawing, kept, found, pieces, list, ids, control };
-        r.call(Op::Sample, &kernel, Weighted, |_| [1; 3]);
+        r.call(Op::Sample, &kernel, Random, |_| [1; 3]);
     }
 }

@@ -1,6 +1,6 @@
 //! Blocks of 256 weights.
 
-use super::{Blocks, GROUP, Scales, nibbles, steps, word, words};
+use super::{Blocks, GROUP, Scales, iq4_values, nibbles, word, words};
 use crate::cpu::simd::{Isa, half};
 
 /// Q2_K
@@ -175,6 +175,6 @@ impl Blocks for Iq4Xs {
 
     #[inline(always)]
     fn codes<I: Isa>(group: &[u32], _: &[u16], j: usize) -> I::Codes {
-        steps::<I>(group, j)
+        iq4_values::<I>(group, j)
     }
 }

@@ -1,6 +1,6 @@
 //! Floats, and blocks of 32 weights.
 
-use super::{Blocks, GROUP, Scales, nibbles, steps, word, words};
+use super::{Blocks, GROUP, Scales, iq4_values, nibbles, word, words};
 use crate::cpu::simd::Isa;
 
 /// Half `at` of each of eight units, as floats.
@@ -83,7 +83,7 @@ impl Blocks for Q4_0 {
 
     #[inline(always)]
     fn scales<I: Isa>(halves: &[u16]) -> Scales {
-        Scales::centred(eight::<I, 1>(halves, 0), -8.0)
+        Scales::centered(eight::<I, 1>(halves, 0), -8.0)
     }
 
     #[inline(always)]
@@ -103,7 +103,7 @@ impl Blocks for Q4_1 {
     #[inline(always)]
     fn scales<I: Isa>(halves: &[u16]) -> Scales {
         let (d, m) = (eight::<I, 2>(halves, 0), eight::<I, 2>(halves, 1));
-        let mut scales = Scales::centred(d, 0.0);
+        let mut scales = Scales::centered(d, 0.0);
         scales.offset[..GROUP].copy_from_slice(&m);
         scales
     }
@@ -124,7 +124,7 @@ impl Blocks for Q5_0 {
 
     #[inline(always)]
     fn scales<I: Isa>(halves: &[u16]) -> Scales {
-        Scales::centred(eight::<I, 3>(halves, 0), -16.0)
+        Scales::centered(eight::<I, 3>(halves, 0), -16.0)
     }
 
     #[inline(always)]
@@ -144,7 +144,7 @@ impl Blocks for Q5_1 {
     #[inline(always)]
     fn scales<I: Isa>(halves: &[u16]) -> Scales {
         let (d, m) = (eight::<I, 4>(halves, 0), eight::<I, 4>(halves, 1));
-        let mut scales = Scales::centred(d, 0.0);
+        let mut scales = Scales::centered(d, 0.0);
         scales.offset[..GROUP].copy_from_slice(&m);
         scales
     }
@@ -166,7 +166,7 @@ impl Blocks for Q8_0 {
 
     #[inline(always)]
     fn scales<I: Isa>(halves: &[u16]) -> Scales {
-        Scales::centred(eight::<I, 1>(halves, 0), 0.0)
+        Scales::centered(eight::<I, 1>(halves, 0), 0.0)
     }
 
     #[inline(always)]
@@ -186,11 +186,11 @@ impl Blocks for Iq4Nl {
 
     #[inline(always)]
     fn scales<I: Isa>(halves: &[u16]) -> Scales {
-        Scales::centred(eight::<I, 1>(halves, 0), 0.0)
+        Scales::centered(eight::<I, 1>(halves, 0), 0.0)
     }
 
     #[inline(always)]
     fn codes<I: Isa>(group: &[u32], _: &[u16], j: usize) -> I::Codes {
-        steps::<I>(group, j)
+        iq4_values::<I>(group, j)
     }
 }

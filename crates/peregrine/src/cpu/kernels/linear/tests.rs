@@ -31,11 +31,11 @@ fn made(spec: &FormatSpec) -> Made {
     for _ in 0..ROWS {
         let values: Vec<f32> = (0..cols).map(|_| noise(&mut state)).collect();
         let mut bytes = vec![0; cols / spec.block as usize * spec.bytes as usize];
-        assert!(spec.quantise_blocks(&values, &mut bytes));
+        assert!(spec.quantize_blocks(&values, &mut bytes));
         let (mut strips, mut meta) = (vec![0; words], vec![0; halves]);
         spec.repack_row(&bytes, &mut strips, &mut meta);
         let mut weights = vec![0.0; cols];
-        spec.dequantise_blocks(&bytes, &mut weights);
+        spec.dequantize_blocks(&bytes, &mut weights);
         made.words.extend(strips);
         made.halves.extend(meta);
         made.weights.extend(weights);

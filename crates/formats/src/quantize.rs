@@ -1,6 +1,6 @@
-//! What quantisers have in common. They give the bytes of the field's reference quantiser, or nearer ones.
+//! What quantizers have in common. They give the bytes of the field's reference quantizer, or nearer ones.
 //!
-//! Values are finite here: whoever quantises a tensor checks that and can name the tensor.
+//! Values are finite here: whoever quantizes a tensor checks that and can name the tensor.
 
 use half::f16;
 

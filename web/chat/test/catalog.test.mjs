@@ -57,15 +57,15 @@ test("the page speaks every language of the models", () => {
 
 for (const name of files) {
   const code = name.slice(0, -5);
-  const catalogue = read(name);
+  const catalog = read(name);
   test(`${code}: nothing is missing, nothing is left over`, () => {
     const forms = new Intl.PluralRules(code).resolvedOptions().pluralCategories;
     const wanted = [...filled.keys()].flatMap((key) => (plural.has(key) ? forms.map((form) => `${key}_${form}`) : [key]));
-    assert.deepEqual(Object.keys(catalogue).sort(), wanted.sort());
-    assert.deepEqual([...new Set(Object.keys(catalogue).map(baseOf))], [...filled.keys()], "in the same order");
+    assert.deepEqual(Object.keys(catalog).sort(), wanted.sort());
+    assert.deepEqual([...new Set(Object.keys(catalog).map(baseOf))], [...filled.keys()], "in the same order");
   });
   test(`${code}: the same values`, () => {
-    for (const [key, text] of Object.entries(catalogue)) {
+    for (const [key, text] of Object.entries(catalog)) {
       assert.notEqual(text.trim(), "", key);
       // A form for one thing may name it in words.
       const found = values(text).filter((value) => value !== "count");
@@ -75,7 +75,7 @@ for (const name of files) {
   if (code === "en") continue;
   test(`${code}: nothing is left in English`, () => {
     const allowed = new Set([...SAME, ...(SAME_IN[code] ?? [])]);
-    const left = Object.entries(catalogue).filter(([key, text]) => {
+    const left = Object.entries(catalog).filter(([key, text]) => {
       const inEnglish = [english[key], english[`${baseOf(key)}_one`], english[`${baseOf(key)}_other`]];
       const foreign = LETTERS[code]?.test(text) === false && /\p{L}/u.test(text.replace(/\{\{\w+\}\}/g, ""));
       return !allowed.has(baseOf(key)) && (inEnglish.includes(text) || foreign);

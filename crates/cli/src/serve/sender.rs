@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::job::{Job, Told};
-use super::link::Link;
+use super::connection::ClientConnection;
+use super::job::{Job, Reply};
 use super::queue::Queue;
 
 /// Between two looks at a client that does not read.
@@ -18,9 +18,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub const PAUSES: u32 = 2000;
 
 /// Tells one request its answer.
-pub struct Teller {
-    to: Sender<Told>,
-    link: Link,
+pub struct ReplySender {
+    to: Sender<Reply>,
+    client: ClientConnection,
     queue: Arc<Queue>,
     /// Pauses that its client may still cost.
     left: Cell<u32>,
@@ -29,11 +29,11 @@ pub struct Teller {
     pause: Box<dyn Fn()>,
 }
 
-impl Teller {
+impl ReplySender {
     pub fn new(job: &Job, queue: Arc<Queue>, pauses: u32) -> Self {
-        let (to, link) = (job.told.clone(), job.link.clone());
+        let (to, client) = (job.told.clone(), job.client.clone());
         let pause = Box::new(|| std::thread::sleep(PAUSE));
-        Self { to, link, queue, left: Cell::new(pauses), given_up: Cell::new(false), pause }
+        Self { to, client, queue, left: Cell::new(pauses), given_up: Cell::new(false), pause }
     }
 
     /// Whether the answer is to end.
@@ -42,7 +42,7 @@ impl Teller {
     }
 
     /// `false`: the client has gone, or has cost all others too much time; its connection is cut then.
-    pub fn tell(&self, mut told: Told) -> bool {
+    pub fn send(&self, mut told: Reply) -> bool {
         if self.given_up.get() {
             return false;
         }
@@ -59,7 +59,7 @@ impl Teller {
                 Some(left) => self.left.set(left),
                 None => {
                     self.given_up.set(true);
-                    self.link.cut();
+                    self.client.cut();
                     return false;
                 }
             }
@@ -68,9 +68,9 @@ impl Teller {
     }
 
     /// The same without waiting: whoever does not read now is cut off.
-    pub fn tell_now(&self, told: Told) {
+    pub fn send_now(&self, told: Reply) {
         if self.to.try_send(told).is_err() {
-            self.link.cut();
+            self.client.cut();
         }
     }
 }
@@ -85,45 +85,45 @@ mod tests {
     use super::super::job::tests::job;
     use super::*;
 
-    fn teller(pauses: u32) -> (Teller, Receiver<Told>, Arc<Queue>, Link) {
+    fn sender(pauses: u32) -> (ReplySender, Receiver<Reply>, Arc<Queue>, ClientConnection) {
         let (queue, (job, heard)) = (Arc::new(Queue::new(1, Arc::default())), job(1));
-        (Teller::new(&job, queue.clone(), pauses), heard, queue, job.link)
+        (ReplySender::new(&job, queue.clone(), pauses), heard, queue, job.client)
     }
 
-    fn word() -> Told {
-        Told::Event("x".into())
+    fn word() -> Reply {
+        Reply::Event("x".into())
     }
 
-    fn is_cut(link: &Link) -> bool {
+    fn is_cut(client: &ClientConnection) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async { tokio::time::timeout(Duration::ZERO, link.is_cut()).await.is_ok() })
+        runtime.block_on(async { tokio::time::timeout(Duration::ZERO, client.is_cut()).await.is_ok() })
     }
 
     #[test]
     fn what_a_client_may_cost_is_counted_over_its_whole_answer() {
-        let (mut teller, heard, _queue, link) = teller(3);
+        let (mut sender, heard, _queue, client) = sender(3);
         let heard = Rc::new(RefCell::new(heard));
         // It hears one word in each pause.
         let slow = heard.clone();
-        teller.pause = Box::new(move || assert!(slow.borrow_mut().try_recv().is_ok()));
-        assert_eq!((0..10).take_while(|_| teller.tell(word())).count(), 4);
-        assert!(teller.stops() && is_cut(&link));
+        sender.pause = Box::new(move || assert!(slow.borrow_mut().try_recv().is_ok()));
+        assert_eq!((0..10).take_while(|_| sender.send(word())).count(), 4);
+        assert!(sender.stops() && is_cut(&client));
         // Then it is over, even if it reads.
-        assert!(heard.borrow_mut().try_recv().is_ok() && !teller.tell(word()));
+        assert!(heard.borrow_mut().try_recv().is_ok() && !sender.send(word()));
     }
 
     #[test]
     fn who_has_gone_costs_nothing() {
-        let (teller, heard, _queue, link) = teller(u32::MAX);
-        assert!(teller.tell(word()));
+        let (sender, heard, _queue, client) = sender(u32::MAX);
+        assert!(sender.send(word()));
         drop(heard);
-        assert!(!teller.tell(word()) && teller.stops() && !is_cut(&link));
+        assert!(!sender.send(word()) && sender.stops() && !is_cut(&client));
         // Nor does anybody when the program ends.
-        let (teller, _heard, queue, link) = self::teller(u32::MAX);
-        assert!(teller.tell(word()));
+        let (sender, _heard, queue, client) = self::sender(u32::MAX);
+        assert!(sender.send(word()));
         queue.abort();
-        assert!(!teller.tell(word()) && !is_cut(&link));
-        teller.tell_now(word());
-        assert!(is_cut(&link));
+        assert!(!sender.send(word()) && !is_cut(&client));
+        sender.send_now(word());
+        assert!(is_cut(&client));
     }
 }

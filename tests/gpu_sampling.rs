@@ -1,4 +1,4 @@
-//! Draws of the GPU against the host's sampler: the same token for the same logits, options and number, whatever they are.
+//! Samples of the GPU against the host's sampler: the same token for the same logits, options and number, whatever they are.
 
 use std::rc::Rc;
 
@@ -166,14 +166,14 @@ impl Noise {
     }
 }
 
-/// Draw number `n` of the host.
+/// Sample number `n` of the host.
 fn host(options: &SamplingOptions, logits: &[f32], n: u64) -> u32 {
     let mut sampler = Sampler::new(options.clone()).unwrap();
     (0..=n).map(|_| sampler.sample(logits, &[]).unwrap()).last().unwrap()
 }
 
 #[test]
-fn the_gpu_draws_what_the_host_draws() {
+fn the_gpu_samples_what_the_host_samples() {
     let mut session = open(ShapeClass::Hardware);
     let mut noise = Noise::fresh();
     let mut different = 0;
@@ -185,9 +185,9 @@ fn the_gpu_draws_what_the_host_draws() {
         let (kind, logits) = noise.logits(len);
         for n in 0..3 {
             let options = noise.options();
-            let found = block_on(session.draw_on_gpu(&logits, &options, n, None)).unwrap();
+            let found = block_on(session.sample_on_gpu(&logits, &options, n, None)).unwrap();
             let expected = host(&options, &logits, n);
-            assert_eq!(found, expected, "noise {start}: {len} {kind} logits, draw {n}, {options:?}");
+            assert_eq!(found, expected, "noise {start}: {len} {kind} logits, sample {n}, {options:?}");
             different += u32::from(found != host(&SamplingOptions::greedy(), &logits, 0));
         }
     }
@@ -195,14 +195,14 @@ fn the_gpu_draws_what_the_host_draws() {
     assert!(different > 200, "{different}");
 }
 
-/// Draw number `n` of the host under a mask.
+/// Sample number `n` of the host under a mask.
 fn masked_host(options: &SamplingOptions, logits: &[f32], n: u64, mask: &[u32]) -> u32 {
     let mut sampler = Sampler::new(options.clone()).unwrap();
     (0..=n).map(|_| sampler.sample_masked(logits, &[], Some(mask)).unwrap()).last().unwrap()
 }
 
 #[test]
-fn the_gpu_draws_under_a_mask_what_the_host_draws() {
+fn the_gpu_samples_under_a_mask_what_the_host_samples() {
     let mut session = open(ShapeClass::Hardware);
     let mut noise = Noise::fresh();
     let (mut different, mut forbidden) = (0, 0);
@@ -214,9 +214,9 @@ fn the_gpu_draws_under_a_mask_what_the_host_draws() {
         for n in 0..3 {
             let (masked, mask) = noise.mask(len);
             let options = if n == 0 { SamplingOptions::greedy() } else { noise.options() };
-            let found = block_on(session.draw_on_gpu(&logits, &options, n, Some(&mask))).unwrap();
+            let found = block_on(session.sample_on_gpu(&logits, &options, n, Some(&mask))).unwrap();
             let expected = masked_host(&options, &logits, n, &mask);
-            let what = || format!("noise {start}: {len} {kind} logits, mask {masked}, draw {n}, {options:?}");
+            let what = || format!("noise {start}: {len} {kind} logits, mask {masked}, sample {n}, {options:?}");
             assert_eq!(found, expected, "{}", what());
             assert!(allows(&mask, found), "{}", what());
             different += u32::from(found != masked_host(&SamplingOptions::greedy(), &logits, 0, &mask));
@@ -225,11 +225,11 @@ fn the_gpu_draws_under_a_mask_what_the_host_draws() {
     }
     assert!(different > 50, "not only the likeliest tokens: {different}");
     assert!(forbidden > 100, "without the mask it would be another one: {forbidden}");
-    // What a masked draw leaves behind changes no other: the mask stays in its buffer.
+    // What a masked sample leaves behind changes no other: the mask stays in its buffer.
     let options = SamplingOptions { temperature: 1.0, top_p: 1.0, ..SamplingOptions::default() };
     let logits: Vec<f32> = (0..5000).map(|_| noise.normal()).collect();
-    block_on(session.draw_on_gpu(&logits, &options, 0, Some(&[1; 157]))).unwrap();
-    let found = block_on(session.draw_on_gpu(&logits, &options, 1, None)).unwrap();
+    block_on(session.sample_on_gpu(&logits, &options, 0, Some(&[1; 157]))).unwrap();
+    let found = block_on(session.sample_on_gpu(&logits, &options, 1, None)).unwrap();
     assert_eq!(found, host(&options, &logits, 1));
 }
 
@@ -249,13 +249,13 @@ fn masked_likeliest(software: &mut Session, noise: &mut Noise) {
         let (kind, logits) = noise.logits(len);
         let (masked, mask) = noise.mask(len);
         let greedy = SamplingOptions::greedy();
-        let found = block_on(software.draw_on_gpu(&logits, &greedy, 0, Some(&mask))).unwrap();
+        let found = block_on(software.sample_on_gpu(&logits, &greedy, 0, Some(&mask))).unwrap();
         let what = format!("noise {start}: {len} {kind} logits, mask {masked}");
         assert_eq!(found, masked_host(&greedy, &logits, 0, &mask), "{what}");
     }
 }
 
-/// Logits that are no numbers show whether the mask allows their tokens or not, and no other token's may be drawn.
+/// Logits that are no numbers show whether the mask allows their tokens or not, and no other token's may be sampled.
 #[test]
 fn a_mask_hides_no_wrong_logit() {
     let mut session = open(ShapeClass::Hardware);
@@ -266,16 +266,16 @@ fn a_mask_hides_no_wrong_logit() {
             for at in [0, 77, 2999] {
                 let mut logits = vec![0.0; 3000];
                 logits[at] = bad;
-                let found = block_on(session.draw_on_gpu(&logits, &options, 0, Some(&mask)));
+                let found = block_on(session.sample_on_gpu(&logits, &options, 0, Some(&mask)));
                 assert!(matches!(found, Err(Error::Sampling { field, .. }) if field == "logits"), "{bad} at {at}");
                 let mut sampler = Sampler::new(options.clone()).unwrap();
                 let found = sampler.sample_masked(&logits, &[], Some(&mask));
                 assert!(matches!(found, Err(Error::Sampling { field, .. }) if field == "logits"), "{bad} at {at}");
             }
         }
-        let mut drawn = |mask: &[u32]| block_on(session.draw_on_gpu(&[0.0; 3000], &options, 0, Some(mask)));
-        assert_eq!(drawn(&mask).unwrap(), 77);
-        assert!(drawn(&[0; 94]).is_err(), "nothing is allowed");
+        let mut sampled = |mask: &[u32]| block_on(session.sample_on_gpu(&[0.0; 3000], &options, 0, Some(mask)));
+        assert_eq!(sampled(&mask).unwrap(), 77);
+        assert!(sampled(&[0; 94]).is_err(), "nothing is allowed");
         let mut sampler = Sampler::new(options.clone()).unwrap();
         let refused = sampler.sample_masked(&[0.0; 3000], &[], Some(&[0; 94]));
         assert!(matches!(refused, Err(Error::Grammar { .. })));
@@ -288,11 +288,11 @@ fn the_comparison_with_the_host_can_fail() {
     let mut noise = Noise(1);
     let logits: Vec<f32> = (0..5000).map(|_| noise.normal()).collect();
     let options = SamplingOptions { temperature: 1.0, top_p: 1.0, ..SamplingOptions::default() };
-    let draws = |session: &mut Session, options: &SamplingOptions| -> Vec<u32> {
-        (0..20).map(|n| block_on(session.draw_on_gpu(&logits, options, n, None)).unwrap()).collect()
+    let samples = |session: &mut Session, options: &SamplingOptions| -> Vec<u32> {
+        (0..20).map(|n| block_on(session.sample_on_gpu(&logits, options, n, None)).unwrap()).collect()
     };
     let expected: Vec<u32> = (0..20).map(|n| host(&options, &logits, n)).collect();
-    assert_eq!(draws(&mut session, &options), expected);
+    assert_eq!(samples(&mut session, &options), expected);
     for other in [
         SamplingOptions { seed: 1, ..options.clone() },
         SamplingOptions { temperature: 1.5, ..options.clone() },
@@ -300,24 +300,24 @@ fn the_comparison_with_the_host_can_fail() {
         SamplingOptions { top_k: 50, ..options.clone() },
         SamplingOptions { min_p: 0.5, ..options.clone() },
     ] {
-        assert_ne!(draws(&mut session, &other), expected, "{other:?}");
+        assert_ne!(samples(&mut session, &other), expected, "{other:?}");
     }
 }
 
 #[test]
-fn draws_of_the_gpu_follow_the_probabilities() {
+fn samples_of_the_gpu_follow_the_probabilities() {
     let mut session = open(ShapeClass::Hardware);
     let logits = [1.0, -0.5, 2.5, 0.0, 2.0, -1.5, 0.25, 1.5f32];
     let options = SamplingOptions { temperature: 1.0, top_p: 1.0, ..SamplingOptions::default() };
-    const DRAWS: u32 = 3000;
+    const SAMPLES: u32 = 3000;
     let mut counts = [0u32; 8];
-    for n in 0..DRAWS {
-        counts[block_on(session.draw_on_gpu(&logits, &options, n.into(), None)).unwrap() as usize] += 1;
+    for n in 0..SAMPLES {
+        counts[block_on(session.sample_on_gpu(&logits, &options, n.into(), None)).unwrap() as usize] += 1;
     }
     let chi_square = |temperature: f64| {
         let weights = logits.map(|l| (f64::from(l) / temperature).exp());
         let total: f64 = weights.iter().sum();
-        let expected = weights.map(|w| w / total * f64::from(DRAWS));
+        let expected = weights.map(|w| w / total * f64::from(SAMPLES));
         counts.iter().zip(expected).map(|(found, e)| (f64::from(*found) - e).powi(2) / e).sum::<f64>() / 7.0
     };
     // Five standard deviations; and the measure sees a temperature that is a fifth off.
@@ -330,7 +330,8 @@ fn draws_of_the_gpu_follow_the_probabilities() {
 fn what_is_no_number_is_seen_on_the_gpu() {
     let mut session = open(ShapeClass::Hardware);
     let options = SamplingOptions::default();
-    let mut draw = |logits: &[f32], options: &SamplingOptions| block_on(session.draw_on_gpu(logits, options, 0, None));
+    let mut sample =
+        |logits: &[f32], options: &SamplingOptions| block_on(session.sample_on_gpu(logits, options, 0, None));
     for options in [options.clone(), SamplingOptions::greedy()] {
         for bad in [
             vec![f32::NEG_INFINITY; 3000],
@@ -339,14 +340,14 @@ fn what_is_no_number_is_seen_on_the_gpu() {
             [vec![0.0; 2999], vec![-f32::NAN]].concat(),
             [vec![f32::INFINITY], vec![0.0; 2999]].concat(),
         ] {
-            assert!(matches!(draw(&bad, &options), Err(Error::Sampling { field, .. }) if field == "logits"));
+            assert!(matches!(sample(&bad, &options), Err(Error::Sampling { field, .. }) if field == "logits"));
         }
-        assert!(matches!(draw(&[], &options), Err(Error::Argument { .. })));
-        assert!(matches!(draw(&vec![0.0; LARGEST as usize + 1], &options), Err(Error::Argument { .. })));
-        assert!(draw(&[0.0; 3000], &options).is_ok(), "and what follows is drawn again");
+        assert!(matches!(sample(&[], &options), Err(Error::Argument { .. })));
+        assert!(matches!(sample(&vec![0.0; LARGEST as usize + 1], &options), Err(Error::Argument { .. })));
+        assert!(sample(&[0.0; 3000], &options).is_ok(), "and what follows is sampled again");
     }
     let mut software = open(ShapeClass::Software);
-    let refused = block_on(software.draw_on_gpu(&[0.0; 3000], &options, 0, None));
-    assert!(matches!(refused, Err(Error::Unsupported { .. })), "the host draws there");
-    block_on(software.draw_on_gpu(&[0.0; 3000], &SamplingOptions::greedy(), 0, None)).unwrap();
+    let refused = block_on(software.sample_on_gpu(&[0.0; 3000], &options, 0, None));
+    assert!(matches!(refused, Err(Error::Unsupported { .. })), "the host samples there");
+    block_on(software.sample_on_gpu(&[0.0; 3000], &SamplingOptions::greedy(), 0, None)).unwrap();
 }

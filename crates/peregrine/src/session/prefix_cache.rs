@@ -12,7 +12,7 @@ use crate::state::State;
 const DEFAULT_HOST_BUDGET: u64 = if cfg!(target_arch = "wasm32") { 0 } else { 1 << 30 };
 
 /// A snapshot that a session keeps by itself.
-pub(super) struct Kept {
+pub(super) struct CacheEntry {
     pub id: u64,
     /// The one that its line went on from.
     pub parent: Option<u64>,
@@ -27,8 +27,8 @@ pub(super) struct Kept {
 ///
 /// When there are too many, the one goes whose tokens since its parent are the fewest, and those of long ago sooner: each counts from
 /// the clock of its last use, and the clock is at what went last ("greedy dual"). So a long prompt is thinned out evenly.
-pub(super) struct Snapshots {
-    pub kept: Vec<Kept>,
+pub(super) struct PrefixCache {
+    pub entries: Vec<CacheEntry>,
     pub budget: u64,
     pub host_budget: u64,
     pub clock: u64,
@@ -39,11 +39,11 @@ pub(super) struct Snapshots {
     pub wanted: Option<u64>,
 }
 
-impl Snapshots {
+impl PrefixCache {
     /// None yet, and at most as many bytes of them as the model was loaded with.
     pub fn new(model: &Model) -> Self {
         Self {
-            kept: Vec::new(),
+            entries: Vec::new(),
             budget: model.snapshot_budget,
             host_budget: model.snapshot_host_budget.unwrap_or(DEFAULT_HOST_BUDGET),
             clock: 0,
@@ -55,7 +55,7 @@ impl Snapshots {
 
     /// Forgets all of them.
     pub fn clear(&mut self) {
-        self.kept.clear();
+        self.entries.clear();
         self.here = None;
     }
 
@@ -65,20 +65,20 @@ impl Snapshots {
     }
 
     fn position_of(&self, id: Option<u64>) -> u64 {
-        let found = self.kept.iter().find(|kept| Some(kept.id) == id);
-        found.map_or(0, |kept| kept.snapshot.position().into())
+        let found = self.entries.iter().find(|entry| Some(entry.id) == id);
+        found.map_or(0, |entry| entry.snapshot.position().into())
     }
 
     /// Bytes of the copies on the host (or on the GPU).
     pub fn copies(&self, on_host: bool) -> u64 {
-        let all = self.kept.iter().map(|kept| &kept.snapshot.copies);
+        let all = self.entries.iter().map(|entry| &entry.snapshot.copies);
         all.filter(|copies| copies.on_host() == on_host).map(Copies::bytes).sum()
     }
 
     /// Bytes on the GPU of pages that `state` does not have anyway.
     pub fn pages(&self, state: &State) -> u64 {
         let live: HashSet<u32> = state.pages.held().iter().map(|page| page.index()).collect();
-        let pages = self.kept.iter().flat_map(|kept| &kept.snapshot.pages).map(|page| page.index());
+        let pages = self.entries.iter().flat_map(|entry| &entry.snapshot.pages).map(|page| page.index());
         let pages: HashSet<u32> = pages.filter(|page| !live.contains(page)).collect();
         pages.len() as u64 * state.pages.arena().bytes_of_page()
     }
@@ -109,14 +109,14 @@ impl Snapshots {
     /// Of those that `of` takes, the one that is worth least, and what: never the place that is about to be gone back to, and where there
     /// is none the newest only as the last.
     fn least(&self, of: impl Fn(&Copies) -> bool) -> Option<(u64, usize)> {
-        let worth = |kept: &Kept| {
-            let position = u64::from(kept.snapshot.position());
-            kept.used + position.saturating_sub(self.position_of(kept.parent))
+        let worth = |entry: &CacheEntry| {
+            let position = u64::from(entry.snapshot.position());
+            entry.used + position.saturating_sub(self.position_of(entry.parent))
         };
-        let others = self.kept.iter().enumerate();
+        let others = self.entries.iter().enumerate();
         let mut others: Vec<_> = others
-            .filter(|(_, kept)| Some(kept.id) != self.wanted && of(&kept.snapshot.copies))
-            .map(|(at, kept)| (worth(kept), at))
+            .filter(|(_, entry)| Some(entry.id) != self.wanted && of(&entry.snapshot.copies))
+            .map(|(at, entry)| (worth(entry), at))
             .collect();
         if self.wanted.is_none() && others.len() > 1 {
             others.pop();
@@ -128,8 +128,8 @@ impl Snapshots {
     /// prompt are always forgotten: while it is read there is no time for a move, and the next one comes soon.
     fn move_out(&mut self, gpu: &Gpu) -> Option<Copies> {
         let (worth, at) = self.least(|copies| !copies.on_host())?;
-        let (id, bytes) = (self.kept[at].id, self.kept[at].snapshot.bytes());
-        if self.kept[at].inside {
+        let (id, bytes) = (self.entries[at].id, self.entries[at].snapshot.bytes());
+        if self.entries[at].inside {
             return self.forget(|copies| !copies.on_host());
         }
         while self.copies(true) + bytes > self.host_budget {
@@ -138,7 +138,7 @@ impl Snapshots {
             }
         }
         self.clock = self.clock.max(worth);
-        let copies = &mut self.kept.iter_mut().find(|kept| kept.id == id)?.snapshot.copies;
+        let copies = &mut self.entries.iter_mut().find(|entry| entry.id == id)?.snapshot.copies;
         let there = copies.to_host(gpu);
         Some(std::mem::replace(copies, there))
     }
@@ -147,10 +147,10 @@ impl Snapshots {
     pub fn forget(&mut self, of: impl Fn(&Copies) -> bool) -> Option<Copies> {
         let (worth, at) = self.least(of)?;
         self.clock = self.clock.max(worth);
-        let Kept { id, parent, snapshot, .. } = self.kept.remove(at);
-        for link in self.kept.iter_mut().map(|kept| &mut kept.parent).chain([&mut self.here]) {
-            if *link == Some(id) {
-                *link = parent;
+        let CacheEntry { id, parent, snapshot, .. } = self.entries.remove(at);
+        for parent_of in self.entries.iter_mut().map(|entry| &mut entry.parent).chain([&mut self.here]) {
+            if *parent_of == Some(id) {
+                *parent_of = parent;
             }
         }
         Some(snapshot.copies)

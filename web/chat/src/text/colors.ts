@@ -1,4 +1,4 @@
-/** Colours of code, as classes that text.css gives a colour. Loaded lazily. */
+/** Colors of code, as classes that text.css gives a color. Loaded lazily. */
 
 import DOMPurify from "dompurify";
 import type { LanguageFn } from "highlight.js";
@@ -20,8 +20,8 @@ import scala from "highlight.js/lib/languages/scala";
 const MORE: Record<string, LanguageFn> = { dart, dockerfile, elixir, haskell, http, julia, latex, matlab, nginx, powershell, scala };
 for (const [name, language] of Object.entries(MORE)) hljs.registerLanguage(name, language);
 
-/** Coloured code; undefined for a language that is not known, which stays as it is. */
-export function colours(text: string, language: string): DocumentFragment | undefined {
+/** Colored code; undefined for a language that is not known, which stays as it is. */
+export function colors(text: string, language: string): DocumentFragment | undefined {
   if (!hljs.getLanguage(language)) return undefined;
   const { value } = hljs.highlight(text, { language, ignoreIllegals: true });
   return DOMPurify.sanitize(value, {

@@ -1,5 +1,5 @@
-//! Drawing a token at a temperature, in whole numbers: sums of them are the same in any order, so the host and the GPU
-//! (`shaders/sample/weigh.wgsl`, `gather.wgsl`, `draw.wgsl`) draw the same token, bit by bit.
+//! Sampling a token at a temperature, in whole numbers: sums of them are the same in any order, so the host and the GPU
+//! (`shaders/sample/weigh.wgsl`, `gather.wgsl`, `draw.wgsl`) sample the same token, bit by bit.
 //!
 //! A token's *difference* is the largest logit minus its own, in f32: one rounded subtraction. Tokens are ordered by it, among
 //! equals by their ids. Its *weight* is 2^28 exp(-difference / temperature) in whole numbers: 16 bits of the power of two, which
@@ -13,10 +13,10 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{SamplingOptions, random};
 
-/// `Drawing` of `shaders/sample/drawing.wgsl`, same layout: what the weights of one token's candidates depend on.
+/// `SamplingParams` of `shaders/sample/drawing.wgsl`, same layout: what the weights of one token's candidates depend on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
-pub struct Drawing {
+pub struct SamplingParams {
     /// From a difference to steps of 1/65536 of a power of two: 65536 log2(e) / temperature.
     pub scale: f32,
     /// Only the first so many. 0: off.
@@ -37,11 +37,11 @@ const MOST: u32 = 1 << 28;
 /// Most tokens of a vocabulary whose weights the GPU can add up: halves of 14 bits, in 32.
 pub const MOST_TOKENS: u32 = (1 << 18) - 1;
 
-/// The difference of a token that is never drawn: infinity's bits.
+/// The difference of a token that is never sampled: infinity's bits.
 const NEVER: u32 = f32::INFINITY.to_bits();
 
-impl Drawing {
-    /// Draw number `n` with these options, whose temperature is above 0.
+impl SamplingParams {
+    /// Sample number `n` with these options, whose temperature is above 0.
     pub fn new(options: &SamplingOptions, n: u64) -> Self {
         let share = |value: f32| (f64::from(value) * 2f64.powi(32)).round().clamp(1.0, f64::from(u32::MAX)) as u32;
         let scale = 65536.0 * std::f64::consts::LOG2_E / f64::from(options.temperature);
@@ -55,8 +55,8 @@ impl Drawing {
         }
     }
 
-    /// The token that is drawn from `logits` \[V\], none of which is above `best`, which is finite and one of them.
-    pub(super) fn draw(&self, logits: &[f32], best: f32, keys: &mut Vec<u64>) -> u32 {
+    /// The token that is sampled from `logits` \[V\], none of which is above `best`, which is finite and one of them.
+    pub(super) fn sample(&self, logits: &[f32], best: f32, keys: &mut Vec<u64>) -> u32 {
         keys.clear();
         let key = |id: u32, logit: f32| u64::from(difference(best, logit)) << 32 | u64::from(id);
         let weight = |key: u64| self.weight((key >> 32) as u32);

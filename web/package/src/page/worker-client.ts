@@ -1,4 +1,4 @@
-/** The page's end of the line to a worker. */
+/** The page's end of the connection to a worker. */
 
 import { makeError, type PeregrineError } from "../errors.js";
 import type { Log } from "../log.js";
@@ -25,19 +25,19 @@ export interface Backend {
 }
 
 /** How to talk with a worker, and how to end it. */
-export interface Line {
+export interface Connection {
   port: Port;
   /** Says so when the worker's script could not be loaded (then there is no detail), or threw where nothing catches. */
   onFailure(listener: (detail: string | undefined) => void): void;
   /** Milliseconds after which a worker that has not said a word is taken for one that never will. */
   patience?: number;
-  /** Ends the worker, or only the line where others share it. */
+  /** Ends the worker, or only the connection where others share it. */
   end(): void;
 }
 
 /** Typed messages to and from one worker. */
-export class Link implements Backend {
-  readonly #line: Line;
+export class WorkerClient implements Backend {
+  readonly #connection: Connection;
   readonly #open = new Map<number, Open>();
   readonly #onBroken: ((error: PeregrineError) => void) | undefined;
   #next = 1;
@@ -48,14 +48,14 @@ export class Link implements Backend {
   /** Waits for the worker's first word. */
   #silence: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(line: Line, onBroken?: (error: PeregrineError) => void, log: Log = () => {}, onNews?: (news: News) => void) {
-    this.#line = line;
+  constructor(connection: Connection, onBroken?: (error: PeregrineError) => void, log: Log = () => {}, onNews?: (news: News) => void) {
+    this.#connection = connection;
     this.#onNews = onNews;
     this.#onBroken = onBroken;
     this.#log = log;
-    if (line.patience !== undefined) this.#silence = setTimeout(() => this.#onSilence(), line.patience);
-    line.port.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
-    line.onFailure((detail) => {
+    if (connection.patience !== undefined) this.#silence = setTimeout(() => this.#onSilence(), connection.patience);
+    connection.port.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
+    connection.onFailure((detail) => {
       const failure = detail ? makeError("internal", `the worker failed: ${detail}`) : makeError("no-worker", "the worker's script could not be loaded");
       this.#break(failure);
     });
@@ -85,7 +85,7 @@ export class Link implements Backend {
     await Promise.race([farewell, new Promise((resolve) => (timer = setTimeout(resolve, 2000)))]);
     clearTimeout(timer);
     clearTimeout(this.#silence);
-    this.#line.end();
+    this.#connection.end();
     this.#failAll(gone);
   }
 
@@ -94,12 +94,12 @@ export class Link implements Backend {
     this.#dead ??= reason;
     this.#closing ??= Promise.resolve();
     clearTimeout(this.#silence);
-    this.#line.end();
+    this.#connection.end();
     this.#failAll(reason);
   }
 
   #send(message: ToWorker): void {
-    this.#line.port.postMessage(message);
+    this.#connection.port.postMessage(message);
   }
 
   #onSilence(): void {

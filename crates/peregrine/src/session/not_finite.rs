@@ -14,13 +14,13 @@ impl Session {
             return Ok(());
         };
         let found = self.logits[token];
-        let stage = self.first_garbled().await?;
+        let stage = self.first_not_finite().await?;
         self.reset();
         Err(Error::NotFinite { stage, token: token as u32, found })
     }
 
     /// The first place of the model, layer by layer, whose state holds something that is no number; else what comes after the layers.
-    async fn first_garbled(&self) -> Result<String> {
+    async fn first_not_finite(&self) -> Result<String> {
         let engine = self.engine.clone();
         let (model, state) = (&engine.model, &self.state);
         let gpu = model.gpu();

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 /// A connection.
 #[derive(Clone, Default)]
-pub struct Link(Arc<State>);
+pub struct ClientConnection(Arc<State>);
 
 #[derive(Default)]
 struct State {
@@ -22,7 +22,7 @@ struct State {
     cut: Notify,
 }
 
-impl Link {
+impl ClientConnection {
     /// Ends the connection at once, whatever is under way on it. From any thread.
     pub fn cut(&self) {
         self.0.cut.notify_one();

@@ -1,13 +1,13 @@
 //! Steps of a session: what is queued on the GPU, and how the next token comes back.
 //!
-//! Answers are drawn on the GPU, the likeliest token or at a temperature: the token is the next step's input without leaving it,
+//! Answers are sampled on the GPU, the likeliest token or at a temperature: the token is the next step's input without leaving it,
 //! and the host queues that step before it has read the token. Only an end token must not be read by the model, and
-//! `shaders/sample/next_token.wgsl` sees to that: it halts what is queued, which then leaves the states as they are, bit by bit. A draw
+//! `shaders/sample/next_token.wgsl` sees to that: it halts what is queued, which then leaves the states as they are, bit by bit. A sample
 //! depends on the seed and its number alone, so one that is taken back leaves nothing behind.
 //!
-//! Penalties, biases and log-probabilities look at every logit with what the answer has so far: such answers are drawn on the
+//! Penalties, biases and log-probabilities look at every logit with what the answer has so far: such answers are sampled on the
 //! host, which reads the logits of every token back; so are all at a temperature where the CPU computes, to which a read-back
-//! costs nothing. Both draw the same tokens. On the processor all are: a step that is queued there is done before anything else,
+//! costs nothing. Both sample the same tokens. On the processor all are: a step that is queued there is done before anything else,
 //! and whoever waits for a token would wait for the step after it, too.
 
 use super::constrained::Constrained;
@@ -20,25 +20,25 @@ use crate::plan::{self, Step};
 use crate::sampling::{Logprobs, Sampler, forbid, logprobs};
 use crate::state::splits;
 
-/// How the tokens of an answer are drawn.
-pub(super) struct Draw {
+/// How the tokens of an answer are sampled.
+pub(super) struct AnswerSampling {
     sampler: Sampler,
     /// On the GPU, where nothing looks back.
-    by: plan::Draw,
+    by: plan::SamplingMode,
     /// The token that is on its way.
     pub(super) reading: Option<Reading>,
     /// A buffer to read the next one with.
     spare: Option<wgpu::Buffer>,
     /// Whether the session's logits are still on the GPU.
-    pub(super) drawn: bool,
+    pub(super) sampled: bool,
     /// Whether the newest token has been read, and its logits wait for a mask.
     pub(super) waiting: bool,
     /// What may come.
     pub(super) constrained: Option<Constrained>,
 }
 
-impl Draw {
-    /// The token that was drawn, or had to come, belongs to the answer.
+impl AnswerSampling {
+    /// The token that was sampled, or had to come, belongs to the answer.
     pub(super) fn accept(&mut self, token: u32) -> Result<()> {
         self.sampler.accept(token);
         self.constrained.as_mut().map_or(Ok(()), |constrained| constrained.accept(token))
@@ -59,7 +59,7 @@ impl Draw {
         self.constrained.as_ref().is_some_and(|constrained| constrained.must_end(token))
     }
 
-    /// How likely the token was that was drawn from these logits.
+    /// How likely the token was that was sampled from these logits.
     pub(super) fn logprobs(&self, logits: &[f32], token: u32, top: u32) -> Logprobs {
         match &self.constrained {
             None => logprobs(logits, token, top),
@@ -91,11 +91,11 @@ impl Session {
             let before = self.state.position;
             self.engine.model.turns.free().await;
             let step = self.begin_step(&part, rows)?;
-            let Some(first) = self.submit_parts(&step, plan::Draw::Host, cancel).await? else {
+            let Some(first) = self.submit_parts(&step, plan::SamplingMode::Host, cancel).await? else {
                 return Ok(false);
             };
             let begun = Instant::now();
-            self.submit(&step, plan::Draw::Host, first..self.dispatches(&step));
+            self.submit(&step, plan::SamplingMode::Host, first..self.dispatches(&step));
             self.end_step(&step);
             self.pending -= tokens;
             self.keep_distance(before)?;
@@ -113,8 +113,8 @@ impl Session {
         Ok(true)
     }
 
-    /// Prepares an answer. `gpu_may`: its tokens may be drawn on the GPU.
-    pub(super) fn draw(&mut self, options: &GenerateOptions, gpu_may: bool) -> Result<Draw> {
+    /// Prepares an answer. `gpu_may`: its tokens may be sampled on the GPU.
+    pub(super) fn begin_sampling(&mut self, options: &GenerateOptions, gpu_may: bool) -> Result<AnswerSampling> {
         let sampler = Sampler::new(options.sampling.clone())?;
         let tokenizer = &self.engine.tokenizer;
         // Under a grammar an end token ends the answer whenever it may come.
@@ -124,34 +124,34 @@ impl Session {
         let gpu_may = gpu_may && !self.engine.model.gpu().is_processor();
         let on_gpu = gpu_may && options.sampling.is_plain() && options.logprobs.is_none() && ends.len() <= MAX_ENDS;
         let by = match options.sampling.is_greedy() {
-            true if on_gpu => plan::Draw::Likeliest,
-            false if on_gpu && self.engine.model.draws_at_temperatures() => plan::Draw::Weighted,
-            _ => plan::Draw::Host,
+            true if on_gpu => plan::SamplingMode::Greedy,
+            false if on_gpu && self.engine.model.samples_at_temperatures() => plan::SamplingMode::Random,
+            _ => plan::SamplingMode::Host,
         };
-        if by != plan::Draw::Host {
+        if by != plan::SamplingMode::Host {
             let mut table = Ends { count: ends.len() as u32, vocab_size, ..Ends::default() };
             table.id.iter_mut().zip(ends).for_each(|(to, end)| *to = *end);
             let gpu = self.engine.model.gpu();
             gpu.write(&self.next.ends, 0, bytemuck::bytes_of(&table));
         }
         let constrained = Constrained::begin(self, options)?;
-        Ok(Draw { sampler, by, reading: None, spare: None, drawn: false, waiting: false, constrained })
+        Ok(AnswerSampling { sampler, by, reading: None, spare: None, sampled: false, waiting: false, constrained })
     }
 
     /// The next token, or `None` when cancelled. `more`: another one will be wanted unless this one ends the answer.
     pub(super) async fn next_token(
         &mut self,
-        draw: &mut Draw,
+        sampling: &mut AnswerSampling,
         more: bool,
         cancel: Option<&dyn Fn() -> bool>,
     ) -> Result<Option<u32>> {
-        let is_here = self.pending == 0 && draw.reading.is_none() && !draw.waiting;
-        if draw.by == plan::Draw::Host || is_here {
+        let is_here = self.pending == 0 && sampling.reading.is_none() && !sampling.waiting;
+        if sampling.by == plan::SamplingMode::Host || is_here {
             if !self.catch_up(cancel).await? {
                 return Ok(None);
             }
             if self.logits.is_empty() && self.state.position > 0 {
-                // An answer was abandoned while the GPU drew it: what comes next is known once its text has been read again.
+                // An answer was abandoned while the GPU sampled it: what comes next is known once its text has been read again.
                 self.read_again();
                 if !self.catch_up(cancel).await? {
                     return Ok(None);
@@ -164,16 +164,16 @@ impl Session {
                     found: "none".into(),
                 });
             }
-            let mask = draw.constrained.as_mut().map(Constrained::mask).transpose()?;
-            return draw.sampler.sample_masked(&self.logits, &self.ids, mask).map(Some);
+            let mask = sampling.constrained.as_mut().map(Constrained::mask).transpose()?;
+            return sampling.sampler.sample_masked(&self.logits, &self.ids, mask).map(Some);
         }
         if cancel.is_some_and(|cancelled| cancelled()) {
             return Ok(None);
         }
-        if draw.constrained.is_some() {
-            return self.next_masked(draw, more, cancel).await;
+        if sampling.constrained.is_some() {
+            return self.next_masked(sampling, more, cancel).await;
         }
-        if draw.reading.is_none() {
+        if sampling.reading.is_none() {
             let chunk = self.engine.model.chunk() as usize;
             if self.pending > chunk && !self.run(cancel, chunk).await? {
                 return Ok(None);
@@ -181,51 +181,51 @@ impl Session {
             let newest = self.ids[self.ids.len() - self.pending..].to_vec();
             self.engine.model.turns.free().await;
             let step = self.begin_step(&newest, 1)?;
-            let Some(first) = self.submit_parts(&step, draw.by, cancel).await? else {
+            let Some(first) = self.submit_parts(&step, sampling.by, cancel).await? else {
                 return Ok(None);
             };
-            draw.reading = Some(self.submit_and_draw(draw, &step, first));
+            sampling.reading = Some(self.submit_and_sample(sampling, &step, first));
             self.pending = 0;
         }
-        draw.drawn = true;
+        sampling.sampled = true;
         let room = self.state.position < self.state.context_length;
         let next = if more && room {
             self.engine.model.turns.free().await;
             self.ahead = 1;
-            let step = self.begin_on_drawn()?;
-            Some(self.submit_and_draw(draw, &step, 0))
+            let step = self.begin_on_sampled()?;
+            Some(self.submit_and_sample(sampling, &step, 0))
         } else {
             None
         };
-        let Some(reading) = std::mem::replace(&mut draw.reading, next) else {
+        let Some(reading) = std::mem::replace(&mut sampling.reading, next) else {
             return Err(Error::Gpu { detail: "no token is on its way".into() });
         };
-        self.drawn_token(draw, reading).await.map(Some)
+        self.sampled_token(sampling, reading).await.map(Some)
     }
 
-    /// The token that was drawn, once it is here.
-    pub(super) async fn drawn_token(&mut self, draw: &mut Draw, reading: Reading) -> Result<u32> {
+    /// The token that was sampled, once it is here.
+    pub(super) async fn sampled_token(&mut self, sampling: &mut AnswerSampling, reading: Reading) -> Result<u32> {
         let (found, staging) = self.engine.model.gpu().arrive::<[u32; 4]>(reading).await?;
-        draw.spare = Some(staging);
+        sampling.spare = Some(staging);
         match found.first() {
             Some([_, token, 0, _]) => Ok(*token),
             _ => {
                 self.take_back();
-                self.logits = self.kept_logits().await?;
+                self.logits = self.saved_logits().await?;
                 self.expect_numbers().await?;
-                Err(Error::Gpu { detail: "the token could not be drawn, though all logits are numbers".into() })
+                Err(Error::Gpu { detail: "the token could not be sampled, though all logits are numbers".into() })
             }
         }
     }
 
-    /// The token that was drawn belongs to the answer. The model may be running on it already.
+    /// The token that was sampled belongs to the answer. The model may be running on it already.
     pub(super) fn accept(&mut self, token: u32) {
         self.ids.push(token);
         self.pending += 1 - self.ahead as usize;
         self.ahead = 0;
     }
 
-    /// The token that was drawn is not to be read: the step that was queued for it has been halted.
+    /// The token that was sampled is not to be read: the step that was queued for it has been halted.
     pub(super) fn take_back(&mut self) {
         if self.ahead > 0 {
             self.state.position -= self.ahead;
@@ -235,11 +235,11 @@ impl Session {
     }
 
     /// After an answer: the logits come to the host.
-    pub(super) async fn end(&mut self, draw: Draw) -> Result<()> {
-        if draw.waiting {
+    pub(super) async fn end(&mut self, sampling: AnswerSampling) -> Result<()> {
+        if sampling.waiting {
             self.logits = self.waiting_logits().await?;
-        } else if draw.drawn {
-            self.logits = self.kept_logits().await?;
+        } else if sampling.sampled {
+            self.logits = self.saved_logits().await?;
         }
         Ok(())
     }
@@ -260,36 +260,36 @@ impl Session {
         self.consumed = consumed;
     }
 
-    async fn kept_logits(&self) -> Result<Vec<f32>> {
+    async fn saved_logits(&self) -> Result<Vec<f32>> {
         let model = &self.engine.model;
         model.gpu.read(&self.next.saved_logits, 0, model.config.vocab_size.into()).await
     }
 
-    /// Queues what is left of a step, from that dispatch on, whose last token's successor is drawn on the GPU, and a read-back of that
+    /// Queues what is left of a step, from that dispatch on, whose last token's successor is sampled on the GPU, and a read-back of that
     /// token.
-    fn submit_and_draw(&mut self, draw: &mut Draw, step: &Step, first: usize) -> Reading {
+    fn submit_and_sample(&mut self, sampling: &mut AnswerSampling, step: &Step, first: usize) -> Reading {
         // They stay on the GPU: those that are here are of an earlier place.
         self.logits.clear();
-        let reading = self.read_drawn(draw, |session, encoder, by| {
+        let reading = self.read_sampled(sampling, |session, encoder, by| {
             session.encode_into(encoder, step, by, first..session.dispatches(step));
         });
         self.end_step(step);
         reading
     }
 
-    /// Queues what draws a token, and a read-back of it.
-    pub(super) fn read_drawn(
+    /// Queues what samples a token, and a read-back of it.
+    pub(super) fn read_sampled(
         &self,
-        draw: &mut Draw,
-        encode: impl FnOnce(&Self, &mut wgpu::CommandEncoder, plan::Draw),
+        sampling: &mut AnswerSampling,
+        encode: impl FnOnce(&Self, &mut wgpu::CommandEncoder, plan::SamplingMode),
     ) -> Reading {
         let gpu = &self.engine.model.gpu;
-        let staging = draw.spare.take().unwrap_or_else(|| gpu.staging(16));
-        if draw.by == plan::Draw::Weighted {
-            gpu.write(&self.next.params, 0, bytemuck::bytes_of(&draw.sampler.next_drawing()));
+        let staging = sampling.spare.take().unwrap_or_else(|| gpu.staging(16));
+        if sampling.by == plan::SamplingMode::Random {
+            gpu.write(&self.next.params, 0, bytemuck::bytes_of(&sampling.sampler.next_params()));
         }
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        encode(self, &mut encoder, draw.by);
+        encode(self, &mut encoder, sampling.by);
         encoder.copy_buffer_to_buffer(&self.next.control, 0, &staging, 0, 16);
         gpu.submit_reading(encoder, staging)
     }
@@ -297,7 +297,7 @@ impl Session {
     /// Queues one step over `ids` with logits for the last `rows` tokens.
     pub(crate) fn step(&mut self, ids: &[u32], rows: u32) -> Result<()> {
         let step = self.begin_step(ids, rows)?;
-        self.submit(&step, plan::Draw::Host, 0..self.dispatches(&step));
+        self.submit(&step, plan::SamplingMode::Host, 0..self.dispatches(&step));
         self.end_step(&step);
         Ok(())
     }
@@ -314,8 +314,8 @@ impl Session {
         self.begin(ids.len() as u32, Some(ids), rows)
     }
 
-    /// The same of one token, the one that was drawn last.
-    pub(super) fn begin_on_drawn(&mut self) -> Result<Step> {
+    /// The same of one token, the one that was sampled last.
+    pub(super) fn begin_on_sampled(&mut self) -> Result<Step> {
         self.begin(1, None, 1)
     }
 
@@ -330,7 +330,7 @@ impl Session {
         model.gpu.write(&model.step, 0, bytemuck::bytes_of(&step));
         if let Some(ids) = ids {
             model.gpu.write(&self.next.ids, 0, bytemuck::cast_slice(ids));
-            // What the host gives is to be read, whatever was drawn before it.
+            // What the host gives is to be read, whatever was sampled before it.
             model.gpu.write(&self.next.control, 0, &[0; 16]);
         }
         let fused = model.target.tokens(tokens > 1).fused();

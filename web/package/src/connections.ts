@@ -4,7 +4,7 @@
  */
 
 import { makeError } from "./errors.js";
-import type { Line } from "./page/link.js";
+import type { Connection } from "./page/worker-client.js";
 import { isModule } from "./page/options.js";
 import { sharedBy, type LoadRequest, type Port, type ToWorker } from "./protocol.js";
 import { startWorker } from "./page/start.js";
@@ -17,14 +17,14 @@ import { startWorker } from "./page/start.js";
 export type WorkerChoice = "dedicated" | "shared" | "here" | Worker;
 
 /** A worker of the page's own. */
-export function dedicated(): Line {
-  return lineTo(startWorker("Worker", () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "peregrine" })));
+export function dedicated(): Connection {
+  return connectionTo(startWorker("Worker", () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "peregrine" })));
 }
 
 /** A worker for the work that is done before there is an engine, or this thread where there are no workers. */
-export const anyLine = (): Line | Promise<Line> => (typeof Worker === "undefined" ? here() : dedicated());
+export const anyConnection = (): Connection | Promise<Connection> => (typeof Worker === "undefined" ? here() : dedicated());
 
-function lineTo(worker: Worker): Line {
+function connectionTo(worker: Worker): Connection {
   return {
     port: worker,
     onFailure(listener) {
@@ -44,14 +44,14 @@ const PATIENCE = 60_000;
 const taken = new WeakMap<Worker, "in use" | "ended">();
 
 /** A worker of the app's: it has one engine, and ends with it. */
-function appsOwn(worker: Worker): Line {
+function appsOwn(worker: Worker): Connection {
   const before = taken.get(worker);
   if (before === "in use") throw makeError("argument", "worker: this Worker has an engine already; make one for each engine");
   if (before === "ended") throw makeError("argument", "worker: this Worker has ended with its engine; make a new one");
   taken.set(worker, "in use");
-  const line = lineTo(worker);
-  const end = () => (taken.set(worker, "ended"), line.end());
-  return { ...line, end, patience: PATIENCE };
+  const connection = connectionTo(worker);
+  const end = () => (taken.set(worker, "ended"), connection.end());
+  return { ...connection, end, patience: PATIENCE };
 }
 
 /** Throws where no worker can be shared. */
@@ -67,7 +67,7 @@ export function checkShared(request: LoadRequest): void {
 }
 
 /** A worker that every tab of this origin shares that wants the same model in the same way. */
-async function shared(request: LoadRequest): Promise<Line> {
+async function shared(request: LoadRequest): Promise<Connection> {
   checkShared(request);
   const name = `peregrine ${sharedBy(request)}`;
   const worker = startWorker("SharedWorker", () => new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name }));
@@ -91,7 +91,7 @@ async function shared(request: LoadRequest): Promise<Line> {
   };
 }
 
-/** One end of a line within one thread. Unlike a MessageChannel it clones nothing: in Node, files as Blobs cannot be cloned. */
+/** One end of a connection within one thread. Unlike a MessageChannel it clones nothing: in Node, files as Blobs cannot be cloned. */
 class End implements Port {
   other: End | undefined;
   readonly #listeners: ((event: MessageEvent) => void)[] = [];
@@ -127,7 +127,7 @@ async function loadServer(): Promise<Serving> {
 }
 
 /** No worker at all. */
-async function here(): Promise<Line> {
+async function here(): Promise<Connection> {
   const Here = linked ?? (await loadServer());
   const [page, worker] = [new End(), new End()];
   [page.other, worker.other] = [worker, page];
@@ -147,11 +147,11 @@ async function here(): Promise<Line> {
 const isWorker = (value: unknown): value is Worker =>
   typeof value === "object" && value !== null && ["postMessage", "addEventListener", "terminate"].every((method) => typeof (value as Record<string, unknown>)[method] === "function");
 
-/** The line to the worker that was chosen. */
-export function lineFor(choice: WorkerChoice | undefined, request: LoadRequest): Line | Promise<Line> {
+/** The connection to the worker that was chosen. */
+export function connectionFor(choice: WorkerChoice | undefined, request: LoadRequest): Connection | Promise<Connection> {
   switch (choice) {
     case undefined:
-      return anyLine();
+      return anyConnection();
     case "dedicated":
       return dedicated();
     case "shared":

@@ -1,18 +1,18 @@
-//! Draws of the GPU from given logits, and whether they are the host's.
+//! Samples of the GPU from given logits, and whether they are the host's.
 
 use super::Session;
 use crate::constraint::mask_words;
 use crate::error::{Error, Result};
 use crate::gpu::Reading;
 use crate::ops::sample::Ends;
-use crate::plan::{Draw, Needed, Step};
-use crate::sampling::{Drawing, Sampler, SamplingOptions};
+use crate::plan::{Needed, SamplingMode, Step};
+use crate::sampling::{Sampler, SamplingOptions, SamplingParams};
 
-/// Tokens that are drawn at a temperature.
-const DRAWS: u64 = 2;
+/// Tokens that are sampled at a temperature.
+const SAMPLES: u64 = 2;
 
-/// A draw of the GPU that is not the host's.
-pub(crate) struct WrongDraw {
+/// A sample of the GPU that is not the host's.
+pub(crate) struct SampleMismatch {
     /// Whether it was to be the likeliest token.
     pub is_greedy: bool,
     /// The GPU's token; `u32::MAX` where it has found a logit that is no number.
@@ -27,29 +27,29 @@ pub(crate) fn spread_logits(vocab_size: u32) -> Vec<f32> {
     (0..u64::from(vocab_size)).map(logit).collect()
 }
 
-/// Draws that are on their way, to be compared with the host's.
-pub(crate) struct Draws<'a> {
+/// Samples that are on their way, to be compared with the host's.
+pub(crate) struct GpuSamples<'a> {
     logits: &'a [f32],
     mask: Option<&'a [u32]>,
-    /// How, and the tokens of draws 0, 1 and so on.
+    /// How, and the tokens of samples 0, 1 and so on.
     of: Vec<(SamplingOptions, Vec<Reading>)>,
 }
 
-impl Draws<'_> {
-    /// The first that is not the host's. Where the host finds nothing to draw, nothing is compared.
-    pub(crate) async fn first_wrong(self, session: &Session) -> Result<Option<WrongDraw>> {
+impl GpuSamples<'_> {
+    /// The first that is not the host's. Where the host finds nothing to sample, nothing is compared.
+    pub(crate) async fn first_mismatch(self, session: &Session) -> Result<Option<SampleMismatch>> {
         for (options, readings) in self.of {
             let is_greedy = options.is_greedy();
             let mut sampler = Sampler::new(options)?;
             for reading in readings {
                 let Ok(expected) = sampler.sample_masked(self.logits, &[], self.mask) else { continue };
-                let found = match session.arrived_draw(reading).await {
+                let found = match session.arrived_sample(reading).await {
                     Ok(found) => found,
                     Err(Error::Sampling { .. }) => u32::MAX,
                     Err(error) => return Err(error),
                 };
                 if found != expected {
-                    return Ok(Some(WrongDraw { is_greedy, found, expected }));
+                    return Ok(Some(SampleMismatch { is_greedy, found, expected }));
                 }
             }
         }
@@ -58,45 +58,45 @@ impl Draws<'_> {
 }
 
 impl Session {
-    /// Queues draws from `logits` under a mask or without one: the likeliest token and, where the GPU draws at temperatures, some
+    /// Queues samples from `logits` under a mask or without one: the likeliest token and, where the GPU samples at temperatures, some
     /// with `options`. Whoever has a mask has prepared the plan with masks.
-    pub(crate) fn submit_draws<'a>(
+    pub(crate) fn submit_samples<'a>(
         &self,
         logits: &'a [f32],
         options: &SamplingOptions,
         mask: Option<&'a [u32]>,
-    ) -> Result<Draws<'a>> {
-        let weighted = self.engine.model.draws_at_temperatures().then(|| (options.clone(), DRAWS));
+    ) -> Result<GpuSamples<'a>> {
+        let weighted = self.engine.model.samples_at_temperatures().then(|| (options.clone(), SAMPLES));
         let submit = |(options, count): (SamplingOptions, u64)| {
-            let readings = (0..count).map(|n| self.submit_draw(logits, &options, n, mask)).collect::<Result<_>>()?;
+            let readings = (0..count).map(|n| self.submit_sample(logits, &options, n, mask)).collect::<Result<_>>()?;
             Ok((options, readings))
         };
         let of = [Some((SamplingOptions::greedy(), 1)), weighted].into_iter().flatten().map(submit);
-        Ok(Draws { logits, mask, of: of.collect::<Result<_>>()? })
+        Ok(GpuSamples { logits, mask, of: of.collect::<Result<_>>()? })
     }
 
-    /// Makes such draws under a mask, and compares them.
-    pub(crate) async fn first_wrong_draw(
+    /// Makes such samples under a mask, and compares them.
+    pub(crate) async fn first_mismatch_under_mask(
         &mut self,
         logits: &[f32],
         options: &SamplingOptions,
         mask: &[u32],
-    ) -> Result<Option<WrongDraw>> {
+    ) -> Result<Option<SampleMismatch>> {
         self.prepare_masked().await?;
         self.engine.model.turns.free().await;
-        let draws = self.submit_draws(logits, options, Some(mask))?;
-        draws.first_wrong(self).await
+        let samples = self.submit_samples(logits, options, Some(mask))?;
+        samples.first_mismatch(self).await
     }
 
-    /// Draw number `n` by the GPU from `logits`, at most \[V\] of them; biases and penalties are not for the GPU and left out.
+    /// Sample number `n` by the GPU from `logits`, at most \[V\] of them; biases and penalties are not for the GPU and left out.
     /// Where there is a `mask`, only from the tokens that it allows ([`mask_words`](crate::constraint::mask_words) of the logits).
     /// The session's states stay as they are, its logits on the GPU do not.
     ///
     /// # Errors
     /// [`Error::Sampling`] for options out of range, and where the GPU finds a logit that is no number; [`Error::Argument`] for
-    /// more logits than tokens; [`Error::Unsupported`] where the host draws; what the device says.
+    /// more logits than tokens; [`Error::Unsupported`] where the host samples; what the device says.
     #[doc(hidden)]
-    pub async fn draw_on_gpu(
+    pub async fn sample_on_gpu(
         &mut self,
         logits: &[f32],
         options: &SamplingOptions,
@@ -108,12 +108,12 @@ impl Session {
             self.prepare_masked().await?;
         }
         self.engine.model.turns.free().await;
-        let reading = self.submit_draw(logits, options, n, mask)?;
-        self.arrived_draw(reading).await
+        let reading = self.submit_sample(logits, options, n, mask)?;
+        self.arrived_sample(reading).await
     }
 
-    /// Queues a draw as [`Session::draw_on_gpu`] makes it. Whoever has a mask has prepared the plan with masks.
-    pub(crate) fn submit_draw(
+    /// Queues a sample as [`Session::sample_on_gpu`] makes it. Whoever has a mask has prepared the plan with masks.
+    pub(crate) fn submit_sample(
         &self,
         logits: &[f32],
         options: &SamplingOptions,
@@ -129,23 +129,23 @@ impl Session {
                 found: logits.len().to_string(),
             });
         }
-        if !options.is_greedy() && !model.draws_at_temperatures() {
+        if !options.is_greedy() && !model.samples_at_temperatures() {
             return Err(Error::Unsupported {
                 name: model.gpu.name().into(),
-                field: "drawing at a temperature".into(),
-                expected: "a device whose GPU draws".into(),
+                field: "sampling at a temperature".into(),
+                expected: "a device whose GPU samples".into(),
                 found: "one whose host does".into(),
             });
         }
-        let draw = if options.is_greedy() { Draw::Likeliest } else { Draw::Weighted };
+        let mode = if options.is_greedy() { SamplingMode::Greedy } else { SamplingMode::Random };
         let gpu = &model.gpu;
         let ends = Ends { vocab_size: logits.len() as u32, ..Ends::default() };
         gpu.write(&next.ends, 0, bytemuck::bytes_of(&ends));
         gpu.write(&next.control, 0, &[0; 16]);
         let place = if mask.is_some() { &next.masked_logits } else { &model.scratch.logits };
         gpu.write(place, 0, bytemuck::cast_slice(logits));
-        if draw == Draw::Weighted {
-            gpu.write(&next.params, 0, bytemuck::bytes_of(&Drawing::new(options, n)));
+        if mode == SamplingMode::Random {
+            gpu.write(&next.params, 0, bytemuck::bytes_of(&SamplingParams::new(options, n)));
         }
         let plan = match (mask, &self.masked) {
             (Some(mask), Some(plan)) => {
@@ -155,17 +155,17 @@ impl Session {
             _ => &self.decode,
         };
         let dispatches = plan.dispatches();
-        let is_last = |needed| matches!(needed, Needed::Token | Needed::Likeliest | Needed::Weighted);
+        let is_last = |needed| matches!(needed, Needed::Token | Needed::Greedy | Needed::Random);
         let first = dispatches.iter().position(|d| is_last(d.needed)).unwrap_or(dispatches.len());
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         let step = Step { tokens: 1, ..Step::default() };
-        plan.encode(&mut encoder, &step, draw, first..dispatches.len(), model.kv());
+        plan.encode(&mut encoder, &step, mode, first..dispatches.len(), model.kv());
         gpu.queue().submit([encoder.finish()]);
         Ok(gpu.reading_of(&[(next.control.clone(), 0, 16)]))
     }
 
-    /// The token of a draw, once it is here.
-    pub(crate) async fn arrived_draw(&self, reading: Reading) -> Result<u32> {
+    /// The token of a sample, once it is here.
+    pub(crate) async fn arrived_sample(&self, reading: Reading) -> Result<u32> {
         let found = self.engine.model.gpu.arrive_once::<u32>(reading).await?;
         match found[..] {
             [_, token, 0, _] => Ok(token),
