@@ -140,7 +140,7 @@ const COLUMNS: Piece = Piece::Same(&[shader!("ssm/columns")]);
 const SSD: Piece = Piece::Same(&[shader!("ssm/ssd")]);
 const SSD_COOPERATIVE: Piece = Piece::Same(&[shader!("ssm/ssd_cooperative")]);
 const CANDIDATE: Piece = Piece::Same(&[shader!("sample/candidate")]);
-const DRAWING: Piece = Piece::Same(&[shader!("sample/drawing")]);
+const WEIGHTS: Piece = Piece::Same(&[shader!("sample/weights")]);
 const SCAN: Piece = Piece::Same(&[shader!("sample/scan")]);
 const NEXT_TOKEN: Piece = Piece::Same(&[shader!("sample/next_token")]);
 

@@ -95,9 +95,9 @@ fn faults_in_kernels_of_gpus_are_found() {
         fault!("merge", "= sum / total;", "= 1.001 * sum / total;"),
         fault!("candidates", "best[index] = better(best[index], best[index + reach]);", "best[index] = best[index];"),
         fault!("sample", "store_token(best[0].token,", "store_token(best[0].token + 1u,"),
-        fault!("weigh", "let bin = bin_of(away);", "let bin = bin_of(away / 2u);"),
-        fault!("gather", "certain += tally(w);", "certain += 2u * tally(w);"),
-        fault!("draw", "store_token(token, false);", "store_token(token ^ 1u, false);"),
+        fault!("histogram", "let bin = bin_of(away);", "let bin = bin_of(away / 2u);"),
+        fault!("threshold", "certain += tally(w);", "certain += 2u * tally(w);"),
+        fault!("multinomial", "store_token(token, false);", "store_token(token ^ 1u, false);"),
     ];
     for (kernel, alter) in faults {
         for case in ["norm1", "odd"] {

@@ -191,7 +191,8 @@ fn workgroups_keep_the_baselines_limits() {
         ("D_CONV", 4.0),
         ("SSM_HEADS", 24.0),
         ("SSM_OFFSET", 2048.0),
-        ("PIECES", 64.0),
+        ("SLICES", 64.0),
+        ("SPLITS_OFFSET", 64.0),
         ("PROJ_STRIDE", 8192.0),
         ("READY_STRIDE", 8192.0),
         ("MIXED_STRIDE", 8192.0),
@@ -246,7 +247,7 @@ fn structs_lie_as_rust_writes_them() {
     assert_layout!(&matvec, "Part", GpuPart, [first_row, rows, strips, x, quants, scales, kind, scale]);
     assert_layout!(&matvec, "Matrix", GpuMatrix, [first_row, rows, parts, x_stride, y_stride, part]);
     assert_layout!(&module("sample"), "Ends", Ends, [count, vocab_size, id]);
-    assert_layout!(&module("draw"), "Drawing", SamplingParams, [scale, top_k, top_p, least, random]);
+    assert_layout!(&module("multinomial"), "SamplingParams", SamplingParams, [scale, top_k, top_p, least, random]);
 }
 
 #[test]

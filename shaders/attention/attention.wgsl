@@ -1,6 +1,6 @@
 //: kernel: step kv
-// Causal softmax attention, a workgroup for one query head at one token: on software adapters, which gain nothing from tiles.
-// Grid: (nh T, 1).
+// Causal softmax attention, a workgroup for one query head at one token: on software adapters,
+// which gain nothing from tiles. Grid: (nh T, 1).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> ready: array<f32>;            // [T, READY_STRIDE], see prepare.wgsl
 @group(0) @binding(2) var<uniform> pages: array<vec4<u32>, 512>;       // see kv.wgsl
@@ -19,8 +19,8 @@ var<workgroup> output: array<f32, HEAD_DIM>;
 var<workgroup> scores: array<f32, THREADS>;
 var<workgroup> shares: array<f32, THREADS>;
 
-// Online over blocks of THREADS positions: an invocation is a position while the scores are made and an output dimension while
-// the values are added.
+// Online over blocks of THREADS positions: an invocation is a position while the scores are made
+// and an output dimension while the values are added.
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let head = group.x % HEADS;

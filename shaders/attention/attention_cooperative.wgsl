@@ -1,9 +1,11 @@
 //: kernel: cooperative step kv
-// Causal softmax attention of many tokens with cooperative matrices (prefill, the named mode, see GpuOptions::cooperative): queries,
-// keys, values and shares are rounded to f16, products and sums are f32. A workgroup is 64 queries of one head, online over blocks
-// of 64 keys. Each of its eight subgroups makes the scores of 16 queries and 32 keys, then the shares of eight queries and all keys,
-// and adds up the output of 16 queries in one half of the head's dimensions. What the next block needs is on its way while this one
-// is multiplied. For heads of 16 to 128 dimensions, in steps of 16.
+// Causal softmax attention of many tokens with cooperative matrices (prefill, the named mode, see
+// GpuOptions::cooperative): queries, keys, values and shares are rounded to f16, products and sums
+// are f32. A workgroup is 64 queries of one head, online over blocks of 64 keys. Each of its eight
+// subgroups makes the scores of 16 queries and 32 keys, then the shares of eight queries and all
+// keys, and adds up the output of 16 queries in one half of the head's dimensions. What the next
+// block needs is on its way while this one is multiplied. For heads of 16 to 128 dimensions, in
+// steps of 16.
 // Grid: (ceil(T / 64) nh, 1).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> ready: array<f32>;             // [T, READY_STRIDE], see prepare.wgsl
@@ -22,8 +24,9 @@ const QUERIES: u32 = 64u;
 const KEYS: u32 = 64u;
 const ROW: u32 = 34u;     // vec4s from row to row of `tile`: 32 and two, so that rows begin in different banks
 const SPAN: u32 = 18u;    // the same of `scores` and `shares`: 16 and two
-// Shares are powers of two over a reference of their query, which need not be the highest score: it changes, and with it all that
-// has been added up, only when a score lies more than ROOM above it, where f16 would soon end. Then the highest lies START above it.
+// Shares are powers of two over a reference of their query, which need not be the highest score: it
+// changes, and with it all that has been added up, only when a score lies more than ROOM above it,
+// where f16 would soon end. Then the highest lies START above it.
 const ROOM: f32 = 15.0;
 const START: f32 = 5.0;
 
@@ -59,7 +62,8 @@ fn sum_of(v: vec4<f16>) -> f32 {
   return f.x + f.y + f.z + f.w;
 }
 
-// Writes four values of an output: column `quad` of `scores`, when its columns are dimensions `begin` to `begin` + 31 of both halves.
+// Writes four values of an output: column `quad` of `scores`, when its columns are dimensions
+// `begin` to `begin` + 31 of both halves.
 fn write(t: u32, head: u32, begin: u32, quad: u32, value: vec4<f32>) {
   let inside = begin + 4u * (quad % 8u);
   let dim = half_dim() * (quad / 8u) + inside;
@@ -83,13 +87,14 @@ fn main(
   let r_0 = 16u * (warp / 2u);   // the subgroup's queries
   let side = warp % 2u;          // its keys of a block, and its half of the dimensions
   let place = r_0 * SPAN + 8u * side;
-  // The query whose shares this invocation makes with three neighbours, and its first four keys: the rest are 2, 8 and 10 fours on,
-  // so that eight invocations read from different banks.
+  // The query whose shares this invocation makes with three neighbors, and its first four keys: the
+  // rest are 2, 8 and 10 fours on, so that eight invocations read from different banks.
   let row = 8u * warp + lane / 4u;
   let quad = lane % 2u + 4u * (lane % 4u / 2u);
   let at = row * SPAN + quad;
   let last = now.position + first + row;
-  // What it brings of a tile: a column of four in rows of_row, of_row + step, ...; what there is not, once more the last one.
+  // What it brings of a tile: a column of four in rows of_row, of_row + step, ...; what there is
+  // not, once more the last one.
   let across = select(select(8u, 16u, HEAD_DIM > 32u), 32u, HEAD_DIM > 64u);
   let of_row = index / across;
   let step = 256u / across;
@@ -138,8 +143,8 @@ fn main(
       //: end
     }
     workgroupBarrier();
-    // The last value again where there are no more: its share is nothing, and a share of nothing of what was never written could be
-    // no number.
+    // The last value again where there are no more: its share is nothing, and a share of nothing of
+    // what was never written could be no number.
     let values = row_of(page_of(base), base % PAGE) + PAGE * kv_row + of_head;
     let rest = min(KEYS, end - base) - 1u;
     //: for i in 0..8

@@ -1,7 +1,8 @@
 //: kernel: step kv
-// Causal softmax attention of many tokens (prefill): a workgroup is 32 queries of one head, online over blocks of 64 keys. Scores
-// are made in tiles in workgroup memory, 16 dimensions at a time; an invocation has four queries and four keys, and afterwards
-// the same four queries and eight output dimensions.
+// Causal softmax attention of many tokens (prefill): a workgroup is 32 queries of one head, online
+// over blocks of 64 keys. Scores are made in tiles in workgroup memory, 16 dimensions at a time; an
+// invocation has four queries and four keys, and afterwards the same four queries and eight output
+// dimensions.
 // Grid: (ceil(T / 32) nh, ceil(hd / 128)).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> ready: array<f32>;            // [T, READY_STRIDE], see prepare.wgsl
@@ -19,12 +20,13 @@ const LOWEST: f32 = -3.0e38;
 const QUERIES: u32 = 32u;
 const KEYS: u32 = 64u;
 const QUADS: u32 = 4u;    // vec4s of a row in a tile
-const ROW: u32 = 5u;      // and from row to row: so neighbours' rows begin in different banks
+const ROW: u32 = 5u;      // and from row to row: so neighbors' rows begin in different banks
 
-// Query q of the tile is row q % 4 * 8 + q / 4: an invocation's four queries, which are neighbours, are eight rows apart.
+// Query q of the tile is row q % 4 * 8 + q / 4: an invocation's four queries, which are neighbors,
+// are eight rows apart.
 var<workgroup> q_tile: array<vec4<f32>, QUERIES * ROW>;
 var<workgroup> k_tile: array<vec4<f32>, KEYS * ROW>;
-// [KEYS][QUERIES / 4]: shares of four neighbouring queries; before that, the largest scores.
+// [KEYS][QUERIES / 4]: shares of four neighboring queries; before that, the largest scores.
 var<workgroup> shares: array<vec4<f32>, KEYS * QUERIES / 4u>;
 
 // Vec4 `quad` of a query's head; zeros behind its end.
@@ -90,7 +92,8 @@ fn main(
   let far_quad = min(quad + 16u, HEAD_DIM / 4u - 1u);
   var maximum = vec4<f32>(LOWEST);
   var total = vec4<f32>(0.0);
-  // Output of each query at quad and at quad + 16. Names and not an array, which would lie in memory.
+  // Output of each query at quad and at quad + 16. Names and not an array, which would lie in
+  // memory.
   //: for side in near far
   //: for i in 0..4
   var {side}_{i} = vec4<f32>(0.0);
@@ -151,8 +154,9 @@ fn main(
     //: end
     workgroupBarrier();
     let values = keys + PAGE * (KV_DIM / 4u);
-    // The last value again where there are no more: its share is nothing, and a share of nothing of what was never written could be
-    // no number. Eight at a time, so that their loads do not wait for each other.
+    // The last value again where there are no more: its share is nothing, and a share of nothing of
+    // what was never written could be no number. Eight at a time, so that their loads do not wait
+    // for each other.
     let rest = min(KEYS, end - base) - 1u;
     for (var i = 0u; i <= rest; i += 8u) {
       //: for k in 0..8

@@ -1,11 +1,12 @@
 //: kernel: step
-// Puts the pieces of a long context together (decode; matvec_team.wgsl does it where there are two): each piece of mixer_step.wgsl has its own maximum, sum and output.
-// A workgroup is one query head. Grid: (nh, 1).
+// Puts the splits of a long context together (decode; matvec_team.wgsl does it where there are
+// two): each split of mixer_step.wgsl has its own maximum, sum and output. A workgroup is one query
+// head. Grid: (nh, 1).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read_write> mixed: array<f32>;  // [ attention | SSM ], pieces [nh, splits, maximum total - - output (hd)]
+@group(0) @binding(1) var<storage, read_write> mixed: array<f32>;  // [ attention | SSM ], splits [nh, splits, maximum total - - output (hd)]
 
 override THREADS: u32 = 64u;
-override PIECES: u32;
+override SPLITS_OFFSET: u32;
 override HEAD_DIM: u32;
 
 const MOST_SPLITS: u32 = 128u;  // MAX_SPLITS in state.rs
@@ -17,7 +18,7 @@ var<workgroup> sums: array<f32, THREADS>;
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let row = HEAD_DIM + 4u;
-  let first = PIECES + group.x * now.splits * row;
+  let first = SPLITS_OFFSET + group.x * now.splits * row;
   for (var i = index; i < now.splits; i += THREADS) {
     shares[i] = mixed[first + i * row];
     totals[i] = mixed[first + i * row + 1u];
@@ -32,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     shares[i] = exp(shares[i] - maximum);
   }
   workgroupBarrier();
-  // Slices of the pieces, so that more of them are on their way at once.
+  // Slices of the splits, so that more of them are on their way at once.
   let width = min(HEAD_DIM, THREADS);
   let slices = THREADS / width;
   let slice = index / width;

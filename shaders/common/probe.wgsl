@@ -1,6 +1,7 @@
 //: kernel
-// What a device can do at best: all of a buffer is read, in order, 16 bytes an invocation at a time; or, with a small buffer, a
-// dispatch has nothing to do but to wait for the one before it. Grid: (groups, 1).
+// What a device can do at best: all of a buffer is read, in order, 16 bytes an invocation at a
+// time; or, with a small buffer, a dispatch has nothing to do but to wait for the one before it.
+// Grid: (groups, 1).
 @group(0) @binding(0) var<storage, read> data: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> sums: array<u32>;  // [groups THREADS]
 

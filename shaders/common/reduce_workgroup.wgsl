@@ -1,5 +1,5 @@
-// Sums over LANES neighbouring invocations through workgroup memory: works on every device.
-// LANES is a power of two that divides THREADS. With LANES = 1 there is nothing to add and no barrier.
+// Sums over LANES neighboring invocations through workgroup memory: works on every device. LANES is
+// a power of two that divides THREADS. With LANES = 1 there is nothing to add and no barrier.
 override THREADS: u32 = 64u;
 override LANES: u32 = 1u;
 
@@ -23,7 +23,8 @@ fn reduce(value: vec4<f32>, index: u32) -> vec4<f32> {
   return scratch[index - lane];
 }
 
-// The same over those of LANES invocations whose index leaves the same remainder by `apart`, a power of two.
+// The same over those of LANES invocations whose index leaves the same remainder by `apart`, a
+// power of two.
 fn reduce_apart(value: vec4<f32>, index: u32, apart: u32) -> vec4<f32> {
   let lane = index % LANES;
   workgroupBarrier();

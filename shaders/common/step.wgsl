@@ -1,4 +1,5 @@
-// The one uniform that changes from step to step; written once, read by every kernel (Step in plan.rs).
+// The one uniform that changes from step to step; written once, read by every kernel (Step in
+// plan.rs).
 struct Step {
   tokens: u32,    // T: tokens in this step
   position: u32,  // position of the first of them

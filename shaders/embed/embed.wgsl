@@ -1,6 +1,6 @@
 //: kernel: step matrix
-// h[t] = embedding_multiplier E[id_t].  One invocation a strip of 32 values; a slab writes only the tokens whose row it holds.
-// Grid: (ceil(D / 32 / THREADS), T).
+// h[t] = embedding_multiplier E[id_t]. One invocation a strip of 32 values; a slab writes only the
+// tokens whose row it holds. Grid: (ceil(D / 32 / THREADS), T).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> matrix: Matrix;           // E [V, D]
 @group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;

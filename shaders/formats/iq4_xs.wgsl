@@ -1,5 +1,5 @@
-// IQ4_XS: value = d (s - 32) step(q), steps as IQ4_NL's, 6-bit s for each strip. 4 words a strip; 4 halves a block of 8 strips: d,
-// the upper pairs of s, the lower nibbles of s.
+// IQ4_XS: value = d (s - 32) step(q), steps as IQ4_NL's, 6-bit s for each strip. 4 words a strip; 4
+// halves a block of 8 strips: d, the upper pairs of s, the lower nibbles of s.
 const IQ4_XS: u32 = 23u;
 
 fn scale_iq4_xs(unit: u32, j: u32) -> f32 {

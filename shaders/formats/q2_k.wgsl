@@ -1,5 +1,6 @@
-// Q2_K: value = d s q - dmin m, with 4-bit s and m for each 16 values. 2 words a strip (value v in word v / 16, at bit
-// 8 (v % 4) + 2 (v % 16 / 4)); 10 halves a block of 8 strips: sixteen bytes of s and m, d, dmin.
+// Q2_K: value = d s q - dmin m, with 4-bit s and m for each 16 values. 2 words a strip (value v in
+// word v / 16, at bit 8 (v % 4) + 2 (v % 16 / 4)); 10 halves a block of 8 strips: sixteen bytes of
+// s and m, d, dmin.
 const Q2_K: u32 = 10u;
 
 fn load_q2_k(quants: u32, scales: u32, i: u32) -> Raw {

@@ -1,5 +1,6 @@
-// Q3_K: value = d (s - 32) (q - 4), with 6-bit s for each 16 values. 3 words a strip: two with the low pairs (as Q2_K's), one
-// with the third bits, bit v for value v. 7 halves a block of 8 strips: twelve bytes with the scales, d.
+// Q3_K: value = d (s - 32) (q - 4), with 6-bit s for each 16 values. 3 words a strip: two with the
+// low pairs (as Q2_K's), one with the third bits, bit v for value v. 7 halves a block of 8 strips:
+// twelve bytes with the scales, d.
 const Q3_K: u32 = 11u;
 
 fn scale_q3_k(unit: u32, j: u32) -> f32 {
@@ -23,13 +24,13 @@ fn strip_q3_k(raw: Raw, scales: u32, i: u32) -> Strip {
   let w = pairs_of(raw.a.x, raw.a.y);
   let high = raw.c;
   return Strip(
-    s * (w.a + centred(high, 0u)), s * (w.b + centred(high, 4u)), s * (w.c + centred(high, 8u)), s * (w.d + centred(high, 12u)),
-    t * (w.e + centred(high, 16u)), t * (w.f + centred(high, 20u)), t * (w.g + centred(high, 24u)), t * (w.h + centred(high, 28u)),
+    s * (w.a + centered(high, 0u)), s * (w.b + centered(high, 4u)), s * (w.c + centered(high, 8u)), s * (w.d + centered(high, 12u)),
+    t * (w.e + centered(high, 16u)), t * (w.f + centered(high, 20u)), t * (w.g + centered(high, 24u)), t * (w.h + centered(high, 28u)),
   );
 }
 
 // 4 times the third bits of values v to v + 3, less 4.
-fn centred(high: u32, v: u32) -> vec4<f32> {
+fn centered(high: u32, v: u32) -> vec4<f32> {
   return 4.0 * vec4<f32>(bits_of(high, v)) - vec4<f32>(4.0);
 }
 

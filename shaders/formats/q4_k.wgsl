@@ -1,8 +1,9 @@
-// Q4_K: value = d s q - dmin m, with 6-bit s and m for each strip. 4 words a strip; 8 halves (a vec4) a block of 8 strips:
-// d, dmin, and twelve bytes with the scales.
+// Q4_K: value = d s q - dmin m, with 6-bit s and m for each strip. 4 words a strip; 8 halves (a
+// vec4) a block of 8 strips: d, dmin, and twelve bytes with the scales.
 const Q4_K: u32 = 12u;
 
-// A strip times v, with the scales applied to sums: sum w v = d (sum (16 + q) v - 16 sum v) - least sum v.
+// A strip times v, with the scales applied to sums: sum w v = d (sum (16 + q) v - 16 sum v) - least
+// sum v.
 fn dot_q4_k(raw: Raw, scales: u32, i: u32, v: Strip) -> f32 {
   let pair = scale_and_least(raw.b, i % 8u);
   let w = raw.a;

@@ -1,4 +1,5 @@
-// Q5_0: value = d (q - 16). 4 words of low nibbles a strip; 3 halves: d, then 32 fifth bits, bit v for value v.
+// Q5_0: value = d (q - 16). 4 words of low nibbles a strip; 3 halves: d, then 32 fifth bits, bit v
+// for value v.
 const Q5_0: u32 = 6u;
 
 fn load_q5_0(quants: u32, scales: u32, i: u32) -> Raw {

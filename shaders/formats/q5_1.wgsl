@@ -1,4 +1,5 @@
-// Q5_1: value = d q + m. 4 words of low nibbles a strip; 4 halves: d, m, then 32 fifth bits, bit v for value v.
+// Q5_1: value = d q + m. 4 words of low nibbles a strip; 4 halves: d, m, then 32 fifth bits, bit v
+// for value v.
 const Q5_1: u32 = 7u;
 
 fn load_q5_1(quants: u32, scales: u32, i: u32) -> Raw {

@@ -1,5 +1,6 @@
-// Q5_K: value = d s q - dmin m, with 6-bit s and m for each strip. 4 words of low nibbles a strip; 24 halves (three vec4s) a
-// block of 8 strips: d, dmin, twelve bytes with the scales as Q4_K's, then for each strip a word of fifth bits.
+// Q5_K: value = d s q - dmin m, with 6-bit s and m for each strip. 4 words of low nibbles a strip;
+// 24 halves (three vec4s) a block of 8 strips: d, dmin, twelve bytes with the scales as Q4_K's,
+// then for each strip a word of fifth bits.
 const Q5_K: u32 = 13u;
 
 fn load_q5_k(quants: u32, scales: u32, i: u32) -> Raw {

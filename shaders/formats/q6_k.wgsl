@@ -1,9 +1,10 @@
-// Q6_K: value = d s (q - 32), s signed for each 16 values. Two strips are three vec4s: the low nibbles of each, then two
-// words for each with the upper two bits (value v in word v / 16, at bit 8 (v % 4) + 2 (v % 16 / 4)). 10 halves a block of
-// 8 strips: sixteen scales, d, nothing.
+// Q6_K: value = d s (q - 32), s signed for each 16 values. Two strips are three vec4s: the low
+// nibbles of each, then two words for each with the upper two bits (value v in word v / 16, at bit
+// 8 (v % 4) + 2 (v % 16 / 4)). 10 halves a block of 8 strips: sixteen scales, d, nothing.
 const Q6_K: u32 = 14u;
 
-// d (q - 32): `low` has the low nibbles at bit 17, `upper` the upper pairs at bit 21, of the mantissa of 64: see matrix.wgsl.
+// d (q - 32): `low` has the low nibbles at bit 17, `upper` the upper pairs at bit 21, of the
+// mantissa of 64: see matrix.wgsl.
 fn four_q6_k(d: f32, low: vec4<u32>, upper: vec4<u32>) -> vec4<f32> {
   let mantissa = (low & vec4<u32>(0x1e0000u)) | (upper & vec4<u32>(0x600000u)) | vec4<u32>(0x42800000u);
   return d * (bitcast<vec4<f32>>(mantissa) - vec4<f32>(96.0));

@@ -3,8 +3,8 @@ fn kv_scale(largest: vec4<f32>) -> f32 {
   return 0.0;
 }
 
-// What will be read back: rounded to nearest, ties to even, on every device (how pack2x16float rounds is its own affair), and at most
-// the largest finite f16.
+// What will be read back: rounded to nearest, ties to even, on every device (how pack2x16float
+// rounds is its own affair), and at most the largest finite f16.
 fn kv_rounded(v: vec4<f32>, scale: f32) -> vec4<f32> {
   let bits = bitcast<vec4<u32>>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
   let half = vec4<u32>(0xfffu) + ((bits >> vec4<u32>(13u)) & vec4<u32>(1u));

@@ -1,7 +1,9 @@
-// Where keys and values lie: in pages of PAGE positions that sequences share, and `pages` says which are whose.
-// Page p of a layer: keys [PAGE, nkv hd], values [PAGE, nkv hd]. Four neighbours of a row are read and written at a time: `at` counts
-// such fours. How they are kept is one of the pieces in kv/: KvWord, kv_4, kv_1, and KV_FOURS, the fours that share a scale. A block of
-// positions that begins at a multiple of its length lies in one page.
+// Where keys and values lie: in pages of PAGE positions that sequences share, and `pages` says
+// which are whose.
+// Page p of a layer: keys [PAGE, nkv hd], values [PAGE, nkv hd]. Four neighbors of a row are read
+// and written at a time: `at` counts such fours. How they are kept is one of the pieces in kv/:
+// KvWord, kv_4, kv_1, and KV_FOURS, the fours that share a scale. A block of positions that begins
+// at a multiple of its length lies in one page.
 override KV_DIM: u32;     // nkv hd
 
 const PAGE: u32 = 128u;

@@ -1,5 +1,6 @@
-// Keys and values in 8 bits: blocks of 4 KV_FOURS neighbours of a head with one scale, a word for each four and the scale in f32 behind
-// them. A value is its quant, -127 to 127, times the scale, which is a 127th of the block's largest magnitude.
+// Keys and values in 8 bits: blocks of 4 KV_FOURS neighbors of a head with one scale, a word for
+// each four and the scale in f32 behind them. A value is its quant, -127 to 127, times the scale,
+// which is a 127th of the block's largest magnitude.
 alias KvWord = u32;
 override KV_FOURS: u32;
 const KV_IN_F16: bool = false;

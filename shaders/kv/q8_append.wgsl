@@ -1,4 +1,5 @@
-// Of a block with these largest magnitudes. What is smaller than 1e-30 is kept as zero: its scale would have no reciprocal.
+// Of a block with these largest magnitudes. What is smaller than 1e-30 is kept as zero: its scale
+// would have no reciprocal.
 fn kv_scale(largest: vec4<f32>) -> f32 {
   let most = max(max(largest.x, largest.y), max(largest.z, largest.w));
   return select(0.0, (1.0 / 127.0) * most, most > 1e-30);

@@ -32,8 +32,8 @@ fn high_nibbles(word: u32) -> vec4<u32> {
   return (vec4<u32>(word) >> vec4<u32>(4u, 12u, 20u, 28u)) & vec4<u32>(15u);
 }
 
-// Codes become floats without a conversion, which costs a GPU as much as several additions: put into the top bits of the mantissa
-// of 16 (64 for six bits), a code q is 16 + q (64 + q), exactly.
+// Codes become floats without a conversion, which costs a GPU as much as several additions: put
+// into the top bits of the mantissa of 16 (64 for six bits), a code q is 16 + q (64 + q), exactly.
 fn sixteens(mantissa: vec4<u32>) -> vec4<f32> {
   return bitcast<vec4<f32>>((mantissa & vec4<u32>(0x780000u)) | vec4<u32>(0x41800000u));
 }

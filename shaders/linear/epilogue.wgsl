@@ -1,4 +1,5 @@
-// What happens with a finished row: stored, added to the residual stream, or (two sums, gate and up) put through SwiGLU.
+// What happens with a finished row: stored, added to the residual stream, or (two sums, gate and
+// up) put through SwiGLU.
 const STORE: u32 = 0u;
 const ADD: u32 = 1u;
 const SWIGLU: u32 = 2u;

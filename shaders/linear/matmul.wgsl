@@ -1,6 +1,6 @@
 //: kernel: step tokens matrix epilogue two_rows
-// Y = X W^T for many tokens on a software adapter (prefill): as matvec.wgsl, but strips of weights, once decoded, meet eight tokens.
-// Grid: (row groups folded at 32768, folds, ceil(tokens / 8)).
+// Y = X W^T for many tokens on a software adapter (prefill): as matvec.wgsl, but strips of weights,
+// once decoded, meet eight tokens. Grid: (row groups folded at 32768, folds, ceil(tokens / 8)).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> matrix: Matrix;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;

@@ -1,9 +1,11 @@
 //: kernel: cooperative step tokens matrix epilogue
-// Y = X W^T for many tokens with cooperative matrices (the named mode, see GpuOptions::cooperative): both factors are rounded to
-// f16, products and sums are f32. Tiles of 128 rows and 128 tokens in workgroup memory, a strip of 32 columns at a time: the first
-// half of the invocations decodes a strip of weights each, the other half brings the tokens; what the next strip needs is on its
-// way while this one is multiplied. Then each of the eight subgroups multiplies 64 rows with 32 tokens, in tiles of 16 x 16.
-// SwiGLU: 16 rows of gate and the same 16 of up lie one after the other.
+// Y = X W^T for many tokens with cooperative matrices (the named mode, see
+// GpuOptions::cooperative): both factors are rounded to f16, products and sums are f32. Tiles of
+// 128 rows and 128 tokens in workgroup memory, a strip of 32 columns at a time: the first half of
+// the invocations decodes a strip of weights each, the other half brings the tokens; what the next
+// strip needs is on its way while this one is multiplied. Then each of the eight subgroups
+// multiplies 64 rows with 32 tokens, in tiles of 16 x 16. SwiGLU: 16 rows of gate and the same 16
+// of up lie one after the other.
 // Grid: (row tiles folded at 32768, folds, ceil(tokens / 128)).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> matrix: Matrix;

@@ -1,7 +1,8 @@
 //: kernel: step tokens matrix epilogue
-// Y = X W^T for many tokens on a GPU: tiles of 64 rows and 64 tokens in workgroup memory, a strip of 32 columns at a time. Half
-// of the invocations decode a strip of weights each, the other half load a strip of a token each; then each of the 128
-// multiplies 8 rows with 4 tokens. SwiGLU: 32 rows of gate and the same 32 of up make one tile.
+// Y = X W^T for many tokens on a GPU: tiles of 64 rows and 64 tokens in workgroup memory, a strip
+// of 32 columns at a time. Half of the invocations decode a strip of weights each, the other half
+// load a strip of a token each; then each of the 128 multiplies 8 rows with 4 tokens. SwiGLU: 32
+// rows of gate and the same 32 of up make one tile.
 // Grid: (row tiles folded at 32768, folds, ceil(tokens / 64)).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> matrix: Matrix;
@@ -9,7 +10,8 @@
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;         // [T, x_stride]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [T, y_stride]
 
-// [64][8]: vec4 j of row r at j ^ (r % 8), so that neighbours who read the same column of different rows meet different banks.
+// [64][8]: vec4 j of row r at j ^ (r % 8), so that neighbors who read the same column of different
+// rows meet different banks.
 var<workgroup> w_tile: array<vec4<f32>, 512>;
 var<workgroup> x_tile: array<vec4<f32>, 512>;
 

@@ -1,8 +1,9 @@
 // A matrix of weights in parts (Matrix and Part in weights.rs).
 //
-// An output row is the sum over every part that covers it. Row parts stand one below the other (q, k, v, z, x, B, C, dt in
-// W_in), column parts beside each other (W_o | W_out): both are the same rule. Each part has its own block format and scale.
-// A part's rows are strips of 32 weights: plane Q holds the strips' words, plane S their scales as 16-bit words.
+// An output row is the sum over every part that covers it. Row parts stand one below the other (q,
+// k, v, z, x, B, C, dt in W_in), column parts beside each other (W_o | W_out): both are the same
+// rule. Each part has its own block format and scale. A part's rows are strips of 32 weights: plane
+// Q holds the strips' words, plane S their scales as 16-bit words.
 
 struct Part {
   first_row: u32,  // first output row
@@ -46,7 +47,8 @@ struct Strip {
   h: vec4<f32>,
 }
 
-// What is loaded of a strip before it is decoded: so a kernel can have several strips on their way in few registers.
+// What is loaded of a strip before it is decoded: so a kernel can have several strips on their way
+// in few registers.
 struct Raw {
   a: vec4<u32>,
   b: vec4<u32>,
@@ -90,8 +92,8 @@ fn format_of(part: Part) -> u32 {
   return format;
 }
 
-// The three functions that every format has. A line with EACH stands for one of every format but the last, whose name comes in
-// place of `last`: a pipeline compiles only what its matrix has.
+// The three functions that every format has. A line with EACH stands for one of every format but
+// the last, whose name comes in place of `last`: a pipeline compiles only what its matrix has.
 
 // Loads strip `s` of row `row` (counted inside the part): 32 weights, which `decode` makes of it.
 fn load(part: Part, row: u32, s: u32) -> Raw {

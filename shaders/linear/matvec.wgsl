@@ -1,6 +1,6 @@
 //: kernel: step tokens matrix epilogue two_rows
-// y = W x for a token at a time on a software adapter (decode): an invocation is two neighbouring rows, since what costs a CPU most is
-// to fetch x for each of its lanes. GPUs use matvec_team.wgsl.
+// y = W x for a token at a time on a software adapter (decode): an invocation is two neighboring
+// rows, since what costs a CPU most is to fetch x for each of its lanes. GPUs use matvec_team.wgsl.
 // Grid: (row groups folded at 32768, folds, tokens).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> matrix: Matrix;

@@ -1,10 +1,12 @@
 //: kernel, sums: step matrix epilogue
-// y = W x for one token on a GPU (decode), with the RMSNorm of x on the way where there is one. A workgroup is a team that
-// shares ROWS rows: an invocation multiplies one strip of one row, so that each loads its weights at once, as one vec4, and no
-// scale is decoded twice. The input is staged in workgroup memory while the weights are on their way.
+// y = W x for one token on a GPU (decode), with the RMSNorm of x on the way where there is one. A
+// workgroup is a team that shares ROWS rows: an invocation multiplies one strip of one row, so that
+// each loads its weights at once, as one vec4, and no scale is decoded twice. The input is staged
+// in workgroup memory while the weights are on their way.
 // Grid: (row groups folded at 32768, folds).
 //
-// The norm costs no dispatch: W (weight x / rms) = (W (weight x)) / rms, and the squares are summed while x is loaded.
+// The norm costs no dispatch: W (weight x / rms) = (W (weight x)) / rms, and the squares are summed
+// while x is loaded.
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
@@ -12,7 +14,8 @@
 @group(0) @binding(4) var<uniform> now: Step;
 
 const NEVER: u32 = 0xffffffffu;
-// What is the same in all layers is a constant and not in the matrix's table: reading a table is a step more in the chain.
+// What is the same in all layers is a constant and not in the matrix's table: reading a table is a
+// step more in the chain.
 override ROWS: u32 = 1u;                // a power of two, at most LANES; more than 1 only where such groups of rows share their parts
 override PAIRED: u32 = 0u;              // 1: an invocation has a second row, ROWS further on, and the workgroup twice as many
 override SPAN: u32 = 1u;                // strips of the input staged at a time
@@ -26,17 +29,19 @@ override ALL_ROWS: u32 = 0u;
 //: for i in 0..8
 override ROW_{i}: u32 = NEVER;  override QUANTS_{i}: u32 = 0u;  override SCALES_{i}: u32 = 0u;  override KIND_{i}: u32 = 0u;  override SCALE_{i}: f32 = 1.0;
 //: end
-override NORM_STRIP: u32 = NEVER;       // strips from here on are normalised, together
+override NORM_STRIP: u32 = NEVER;       // strips from here on are normalized, together
 override NORM_WIDTH: u32 = 1u;          // values under the norm
 override NORM_EPS: f32 = 0.0;
-// Where attention's pieces begin in x, in vec4s; see mixer_step.wgsl. Vec4s of all heads, and of one.
-override PIECES: u32 = NEVER;
+// Where attention's splits begin in x, in vec4s; see mixer_step.wgsl. Vec4s of all heads, and of
+// one.
+override SPLITS_OFFSET: u32 = NEVER;
 override ATTENTION: u32 = 0u;
 override HEAD: u32 = 1u;
 
-// vec4 j of strip s of the span at 8 s + j ^ (s % 8): neighbours meet different banks.
+// vec4 j of strip s of the span at 8 s + j ^ (s % 8): neighbors meet different banks.
 var<workgroup> tile: array<vec4<f32>, 8u * SPAN>;
-// What LANES invocations have summed for each of their ROWS rows: plain, under the norm, the second row (up, or the pair's), squares.
+// What LANES invocations have summed for each of their ROWS rows: plain, under the norm, the second
+// row (up, or the pair's), squares.
 var<workgroup> partial: array<vec4<f32>, ROWS * (THREADS / LANES)>;
 
 // The part that row `row` is in, where parts stand one below the other.
@@ -63,7 +68,8 @@ struct Loaded {
   s: u32,
 }
 
-// Strip s of a row, counted over the parts that stand beside each other; `below`: the part it is in where they stand one below the other.
+// Strip s of a row, counted over the parts that stand beside each other; `below`: the part it is in
+// where they stand one below the other.
 fn loaded(below: u32, row: u32, s: u32) -> Loaded {
   let is_beside = s >= BESIDE;
   let part = part_at(select(below, 1u, is_beside));
@@ -76,12 +82,13 @@ fn dot_of(w: Loaded, v: Strip) -> f32 {
   return w.part.scale * dot_with(w.raw, w.part, w.row, w.s, v);
 }
 
-// Vec4 `column` of the input. Attention over two pieces of the context is put together here: a dispatch in between would take longer.
+// Vec4 `column` of the input. Attention over two splits of the context is put together here: a
+// dispatch in between would take longer.
 fn input(column: u32) -> vec4<f32> {
-  if (PIECES == NEVER || column >= ATTENTION || now.splits != 2u) {
+  if (SPLITS_OFFSET == NEVER || column >= ATTENTION || now.splits != 2u) {
     return x[column];
   }
-  let first = PIECES + column / HEAD * 2u * (HEAD + 1u);
+  let first = SPLITS_OFFSET + column / HEAD * 2u * (HEAD + 1u);
   let second = first + HEAD + 1u;
   let a = x[first];
   let b = x[second];
@@ -122,7 +129,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var sums = vec4<f32>(0.0);
   for (var span = 0u; span < SPANS; span++) {
     let begin = span * SPAN;
-    // The weights of two rounds are on their way while the input is staged, later those of the next two while one is summed.
+    // The weights of two rounds are on their way while the input is staged, later those of the next
+    // two while one is summed.
     var w = loaded(below, row, min(begin + local, STRIPS - 1u));
     var w_2 = Loaded();
     if (seconds) {

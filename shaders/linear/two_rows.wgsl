@@ -1,4 +1,4 @@
-// An invocation of matvec.wgsl or matmul.wgsl is two neighbouring rows.
+// An invocation of matvec.wgsl or matmul.wgsl is two neighboring rows.
 override THREADS: u32 = 16u;
 
 struct TwoRows {

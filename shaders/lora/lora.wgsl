@@ -1,5 +1,6 @@
-// The adapters of a linear layer: y += B (A x) beside y = W x. Each projection that has any is a part; where several adapters change
-// the same one, their ranks stand beside each other. Layouts in Lora of ops/lora.
+// The adapters of a linear layer: y += B (A x) beside y = W x. Each projection that has any is a
+// part; where several adapters change the same one, their ranks stand beside each other. Layouts in
+// Lora of ops/lora.
 struct LoraPart {
   first_row: u32,  // of the output
   rows: u32,

@@ -1,6 +1,6 @@
 //: kernel, sums: step lora
-// t = A x: LANES invocations share a row of A, for one token or for four. In decode on a GPU with the norm of x on the way, and with
-// two pieces of attention put together, as in matvec_team.wgsl.
+// t = A x: LANES invocations share a row of A, for one token or for four. In decode on a GPU with
+// the norm of x on the way, and with two splits of attention put together, as in matvec_team.wgsl.
 // Grid: (row groups, tokens / 4).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> lora: Lora;
@@ -10,20 +10,21 @@
 @group(0) @binding(5) var<storage, read_write> t: array<f32>;         // [T, 4 rank]
 
 const NEVER: u32 = 0xffffffffu;
-override NORM_STRIP: u32 = NEVER;       // parts whose input begins at this strip of 32 are normalised
+override NORM_STRIP: u32 = NEVER;       // parts whose input begins at this strip of 32 are normalized
 override NORM_WIDTH: u32 = 1u;
 override NORM_EPS: f32 = 0.0;
-// Where attention's pieces begin in x, in vec4s; see mixer_step.wgsl. Vec4s of all heads, and of one.
-override PIECES: u32 = NEVER;
+// Where attention's splits begin in x, in vec4s; see mixer_step.wgsl. Vec4s of all heads, and of
+// one.
+override SPLITS_OFFSET: u32 = NEVER;
 override ATTENTION: u32 = 0u;
 override HEAD: u32 = 1u;
 
 // Vec4 `column` of the only token's input.
 fn input(column: u32) -> vec4<f32> {
-  if (PIECES == NEVER || column >= ATTENTION || now.splits != 2u) {
+  if (SPLITS_OFFSET == NEVER || column >= ATTENTION || now.splits != 2u) {
     return x[column];
   }
-  let first = PIECES + column / HEAD * 2u * (HEAD + 1u);
+  let first = SPLITS_OFFSET + column / HEAD * 2u * (HEAD + 1u);
   let second = first + HEAD + 1u;
   let one = x[first];
   let two = x[second];

@@ -1,6 +1,6 @@
 //: kernel: step lora
-// y += B t, or y = silu(gate + B_gate t) (up + B_up t): an invocation is a row, for one token or for four.
-// Grid: (row groups, tokens / 4).
+// y += B t, or y = silu(gate + B_gate t) (up + B_up t): an invocation is a row, for one token or
+// for four. Grid: (row groups, tokens / 4).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> lora: Lora;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;

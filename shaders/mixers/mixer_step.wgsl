@@ -1,21 +1,22 @@
 //: kernel, sums: step kv_append
-// The parallel hybrid for one token (decode), with what prepare.wgsl does for many. Attention heads and SSM heads are
-// workgroups of one dispatch; each makes what it needs of RoPE, convolution and softplus itself.
-// Workgroups 0 .. nh splits - 1: one query head over one piece of the context. The rest: THREADS / LANES rows of an SSM head.
-// Grid: (nh splits + n ceil(P / (THREADS / LANES)), 1).
+// The parallel hybrid for one token (decode), with what prepare.wgsl does for many. Attention heads
+// and SSM heads are workgroups of one dispatch; each makes what it needs of RoPE, convolution and
+// softplus itself.
+// Workgroups 0 .. nh splits - 1: one query head over one split of the context. The rest: THREADS /
+// LANES rows of an SSM head. Grid: (nh splits + n ceil(P / (THREADS / LANES)), 1).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> proj: array<f32>;                    // [ q | k | v | z | x | B | C | dt ]
 @group(0) @binding(2) var<uniform> turns: array<vec4<f32>, 64>;               // (cos, sin) of each pair of a head, two a vec4
 @group(0) @binding(3) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K], see prepare.wgsl
 @group(0) @binding(4) var<storage, read> mamba: array<f32>;                   // see prepare.wgsl
 @group(0) @binding(5) var<uniform> pages: array<vec4<u32>, 512>;              // see kv.wgsl
-@group(0) @binding(6) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [n, P, N / 4]
-@group(0) @binding(7) var<storage, read_write> mixed: array<f32>;             // [ attention | SSM ], then the pieces for merge.wgsl
+@group(0) @binding(6) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [H, P, N / 4]
+@group(0) @binding(7) var<storage, read_write> mixed: array<f32>;             // [ attention | SSM ], then the splits for merge.wgsl
 @group(0) @binding(8) var<storage, read> control: array<u32>;                 // [0]: 1 after an end token: keep the states
 @group(1) @binding(0) var<storage, read_write> kv: array<KvWord>;              // see kv.wgsl
 
 override SSM_OFFSET: u32;
-override PIECES: u32;     // where the pieces begin: [nh, splits, maximum total - - output (hd)]
+override SPLITS_OFFSET: u32;     // where the splits begin: [nh, splits, maximum total - - output (hd)]
 override Q_DIM: u32;      // nh hd
 override HEAD_DIM: u32;
 override Q_PER_KV: u32;   // nh / nkv
@@ -29,7 +30,8 @@ override G: u32;          // mamba_n_groups
 
 const LOWEST: f32 = -3.0e38;
 const BLOCK: u32 = PAGE;  // positions whose scores are in workgroup memory at a time
-// vec4s of a head, rounded up to whole rounds of the eight invocations that share a position; zeros in the end.
+// vec4s of a head, rounded up to whole rounds of the eight invocations that share a position; zeros
+// in the end.
 const QUADS: u32 = 64u;
 
 var<workgroup> query: array<vec4<f32>, QUADS>;
@@ -40,7 +42,8 @@ var<workgroup> tops: array<f32, BLOCK / 8u>;
 var<workgroup> parts: array<f32, BLOCK * 8u>;               // partial scores; B and C of an SSM head
 var<workgroup> sums: array<vec4<f32>, THREADS>;
 
-// Value i of the head at `at` in proj, with RoPE: the pair (i, i + hd / 2) turned by the token's angle.
+// Value i of the head at `at` in proj, with RoPE: the pair (i, i + hd / 2) turned by the token's
+// angle.
 fn rotated(at: u32, i: u32) -> f32 {
   let pairs = HEAD_DIM / 2u;
   let pair = i % pairs;
@@ -55,7 +58,8 @@ fn rotated_4(at: u32, i: u32) -> vec4<f32> {
   return vec4<f32>(rotated(at, i), rotated(at, i + 1u), rotated(at, i + 2u), rotated(at, i + 3u));
 }
 
-// Part j of the score of the key that begins at `key`: loads do not depend on each other, so that many are on their way at once.
+// Part j of the score of the key that begins at `key`: loads do not depend on each other, so that
+// many are on their way at once.
 fn score_part(key: u32, fresh: bool, j: u32) -> f32 {
   return dot(query[j], select(kv_4(key + min(j, HEAD_DIM / 4u - 1u)), fresh_key[j], fresh));
 }
@@ -72,8 +76,8 @@ fn score_at(key: u32, fresh: bool, lane: u32) -> f32 {
   return score;
 }
 
-// Row i of a block in output vec4 d, whose values begin at `first`; the last row again after the block's end. `fresh`: the row that
-// is this token's.
+// Row i of a block in output vec4 d, whose values begin at `first`; the last row again after the
+// block's end. `fresh`: the row that is this token's.
 fn value_at(first: u32, i: u32, block: u32, fresh: u32, d: u32) -> vec4<f32> {
   let inside = min(i, block - 1u);
   return select(kv_4(first + inside * (KV_DIM / 4u) + d), fresh_value[d], inside == fresh);
@@ -126,7 +130,8 @@ fn attention(head: u32, split: u32, index: u32) {
   if (index < QUADS) {
     fresh_key[index] = kv_rounded(key, key_scale);
     fresh_value[index] = kv_rounded(value, value_scale);
-    // The first query head of a group appends to the cache; the others have their own copy, so nobody waits.
+    // The first query head of a group appends to the cache; the others have their own copy, so
+    // nobody waits.
     if (split == 0u && head % Q_PER_KV == 0u && index < quads) {
       let at = row_of(page_of(now.position), now.position % PAGE) + kv_head * quads + i;
       kv_store(at, key, key_scale);
@@ -146,7 +151,8 @@ fn attention(head: u32, split: u32, index: u32) {
     let keys = row_of(page_of(base), 0u) + kv_head * quads;
     let values = keys + PAGE * row;
     let fresh = now.position - base;
-    // The first values are on their way while the scores are made: eight names and not an array, which would lie in memory.
+    // The first values are on their way while the scores are made: eight names and not an array,
+    // which would lie in memory.
     //: for i in 0..8
     let v_{i} = value_at(values, slice{+ i * slices}, block, fresh, d);
     //: end
@@ -215,15 +221,15 @@ fn attention(head: u32, split: u32, index: u32) {
   if (now.splits == 1u) {
     sum = sum / total;
   }
-  let piece = PIECES + (head * now.splits + split) * (HEAD_DIM + 4u);
-  let to_row = select(piece + 4u, head * HEAD_DIM, now.splits == 1u) + 4u * index;
+  let partial = SPLITS_OFFSET + (head * now.splits + split) * (HEAD_DIM + 4u);
+  let to_row = select(partial + 4u, head * HEAD_DIM, now.splits == 1u) + 4u * index;
   mixed[to_row] = sum.x;
   mixed[to_row + 1u] = sum.y;
   mixed[to_row + 2u] = sum.z;
   mixed[to_row + 3u] = sum.w;
   if (now.splits > 1u && index == 0u) {
-    mixed[piece] = maximum;
-    mixed[piece + 1u] = total;
+    mixed[partial] = maximum;
+    mixed[partial + 1u] = total;
   }
 }
 
@@ -258,7 +264,8 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
   // One workgroup of each group keeps the columns of B and C.
   let keeps = !halted && slice == 0u && head % (SSM_HEADS / G) == 0u;
   let state = channel * (N / 4u);
-  // A lane's share of the state is on its way while B and C are made: eight names and not an array, which would lie in memory.
+  // A lane's share of the state is on its way while B and C are made: eight names and not an array,
+  // which would lie in memory.
   let in_registers = (N / 4u + LANES - 1u) / LANES <= 8u;
   //: for i in 0..8
   var s_{i} = vec4<f32>(0.0);
@@ -307,11 +314,11 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-  let pieces = Q_DIM / HEAD_DIM * now.splits;
-  if (group.x < pieces) {
+  let attention_groups = Q_DIM / HEAD_DIM * now.splits;
+  if (group.x < attention_groups) {
     attention(group.x / now.splits, group.x % now.splits, index);
     return;
   }
   let slices = (P + THREADS / LANES - 1u) / (THREADS / LANES);
-  selective_scan((group.x - pieces) / slices, (group.x - pieces) % slices, index);
+  selective_scan((group.x - attention_groups) / slices, (group.x - attention_groups) % slices, index);
 }

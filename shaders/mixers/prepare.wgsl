@@ -1,10 +1,11 @@
 //: kernel: step kv_append
-// Between project_in and the mixers, element by element: RoPE on q and k, k and v appended to the cache, the causal
-// convolution with SiLU on x, B and C, softplus on dt. One invocation an element (a pair of q, four of k and v).
-// Grid: (ceil(elements / THREADS), T).
+// Between project_in and the mixers, element by element: RoPE on q and k, k and v appended to the
+// cache, the causal convolution with SiLU on x, B and C, softplus on dt. One invocation an element
+// (a pair of q, four of k and v). Grid: (ceil(elements / THREADS), T).
 //
 // proj row:  [ q | k | v | z | x | B | C | dt ]
-// ready row: [ q after RoPE | x, B, C after convolution and SiLU | delta (n) | exp(delta A) (n) | 1 after an end token ]
+// ready row:
+// [ q after RoPE | x, B, C after convolution and SiLU | delta (n) | exp(delta A) (n) | 1 after an end token ]
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> proj: array<f32>;              // [T, PROJ_STRIDE]
 @group(0) @binding(2) var<storage, read> rope: array<vec2<f32>>;        // [T, hd / 2]: cos, sin, made in f64 on the host
@@ -100,7 +101,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let column = Q_DIM + 2u * KV_DIM + D_SSM + i;
     var sum = mamba[CONV_DIM * D_CONV + i];
     for (var j = 0u; j < D_CONV; j++) {
-      // Tap j multiplies the column of D_CONV - 1 - j tokens ago: in this step, or in the state from before it.
+      // Tap j multiplies the column of D_CONV - 1 - j tokens ago: in this step, or in the state
+      // from before it.
       let source = t + j;
       var c = 0.0;
       if (source < D_CONV - 1u) {

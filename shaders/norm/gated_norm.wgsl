@@ -1,7 +1,8 @@
 //: kernel, sums
-// The Mamba mixer's gated RMSNorm where the model has one (mamba_rms_norm, norm_before_gate false): the gate y silu(z) is
-// already applied by the SSM heads; each of the G groups of WIDTH = d / G channels is normalised by itself, in place.
-// A workgroup is one token and one group: THREADS = LANES. Grid: (T, G).
+// The Mamba mixer's gated RMSNorm where the model has one (mamba_rms_norm, norm_before_gate false):
+// the gate y silu(z) is already applied by the SSM heads; each of the G groups of WIDTH = d / G
+// channels is normalized by itself, in place. A workgroup is one token and one group: THREADS =
+// LANES. Grid: (T, G).
 @group(0) @binding(0) var<storage, read> weight: array<f32>;           // [d]
 @group(0) @binding(1) var<storage, read_write> mixed: array<f32>;      // [T, STRIDE]; the SSM heads' output begins at OFFSET
 

@@ -1,7 +1,8 @@
 //: kernel, sums: step
-// y = weight x / sqrt(mean(x^2) + eps), in f32 (RMSNorm of HF's FalconH1; there is no "1 + weight").
-// A workgroup is one token: THREADS = LANES. Grid: (tokens, 1). For the final norm, only the tokens from now.first on are
-// read, and written from row 0 on.
+// y = weight x / sqrt(mean(x^2) + eps), in f32 (RMSNorm of HF's FalconH1; there is no "1 +
+// weight").
+// A workgroup is one token: THREADS = LANES. Grid: (tokens, 1). For the final norm, only the tokens
+// from now.first on are read, and written from row 0 on.
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> x: array<f32>;            // [T, STRIDE]
 @group(0) @binding(2) var<storage, read> weight: array<f32>;       // [WIDTH]

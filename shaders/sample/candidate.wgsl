@@ -1,4 +1,4 @@
-// What the kernels that draw the next token share.
+// What the kernels that sample the next token share.
 const NO_TOKEN: u32 = 0xffffffffu;
 
 // Tokens that end an answer (Ends in state.rs).
@@ -12,7 +12,7 @@ struct Ends {
 
 struct Candidate {
   logit: f32,
-  token: u32,   // NO_TOKEN: none that can be drawn, and no logit
+  token: u32,   // NO_TOKEN: none that can be sampled, and no logit
   wrong: u32,   // 1: a logit was no number
   unused: u32,
 }

@@ -1,15 +1,16 @@
 //: kernel: candidate
-// The likeliest token of each piece of the vocabulary, for sample.wgsl. Its logits are kept for the host, unless the step was
-// halted by an end token before it. A workgroup is a piece. Grid: (PIECES, 1).
+// The likeliest token of each slice of the vocabulary, for sample.wgsl. Its logits are kept for the
+// host, unless the step was halted by an end token before it. A workgroup is a slice. Grid:
+// (SLICES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;              // [V]
 @group(0) @binding(2) var<storage, read_write> kept: array<f32>;          // [V]: the logits of the last step that counted
 @group(0) @binding(3) var<storage, read> control: array<u32>;             // see sample.wgsl
-@group(0) @binding(4) var<storage, read_write> found: array<Candidate>;   // [PIECES]
-@group(0) @binding(5) var<storage, read_write> bins: array<u32>;          // [3, 1024], made zeros for weigh.wgsl
+@group(0) @binding(4) var<storage, read_write> found: array<Candidate>;   // [SLICES]
+@group(0) @binding(5) var<storage, read_write> bins: array<u32>;          // [3, 1024], made zeros for histogram.wgsl
 
 override THREADS: u32 = 256u;
-override PIECES: u32 = 64u;
+override SLICES: u32 = 64u;
 
 var<workgroup> best: array<Candidate, THREADS>;
 
@@ -17,7 +18,7 @@ var<workgroup> best: array<Candidate, THREADS>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let halted = control[0] != 0u;
   var mine = Candidate(0.0, NO_TOKEN, 0u, 0u);
-  for (var i = group.x * THREADS + index; i < ends.vocab_size; i += PIECES * THREADS) {
+  for (var i = group.x * THREADS + index; i < ends.vocab_size; i += SLICES * THREADS) {
     let logit = logits[i];
     if (!halted) {
       kept[i] = logit;
@@ -30,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       mine.wrong = 1u;  // a NaN or an infinity
     }
   }
-  for (var i = group.x * THREADS + index; i < 3072u; i += PIECES * THREADS) {
+  for (var i = group.x * THREADS + index; i < 3072u; i += SLICES * THREADS) {
     bins[i] = 0u;
   }
   best[index] = mine;

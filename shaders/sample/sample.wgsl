@@ -1,20 +1,21 @@
 //: kernel: candidate next_token
-// The likeliest token (greedy decoding) becomes the next step's input without leaving the GPU. After an end token, steps that are
-// already on their way leave states and control as they are. One workgroup, one invocation a candidate.
+// The likeliest token (greedy decoding) becomes the next step's input without leaving the GPU.
+// After an end token, steps that are already on their way leave states and control as they are. One
+// workgroup, one invocation a candidate.
 @group(0) @binding(0) var<uniform> ends: Ends;
-@group(0) @binding(1) var<storage, read> found: array<Candidate>;    // [PIECES], from candidates.wgsl
+@group(0) @binding(1) var<storage, read> found: array<Candidate>;    // [SLICES], from candidates.wgsl
 @group(0) @binding(2) var<storage, read_write> ids: array<u32>;      // [T]; [0] becomes the token
 @group(0) @binding(3) var<storage, read_write> control: array<u32>;  // [0]: 1 after an end token, [1]: the token, [2]: 1 after a NaN
 
-override PIECES: u32 = 64u;
+override SLICES: u32 = 64u;
 
-var<workgroup> best: array<Candidate, PIECES>;
+var<workgroup> best: array<Candidate, SLICES>;
 
-@compute @workgroup_size(PIECES)
+@compute @workgroup_size(SLICES)
 fn main(@builtin(local_invocation_index) index: u32) {
   let halted = control[0] != 0u;
   best[index] = found[index];
-  for (var reach = PIECES / 2u; reach > 0u; reach = reach / 2u) {
+  for (var reach = SLICES / 2u; reach > 0u; reach = reach / 2u) {
     workgroupBarrier();
     if (index < reach) {
       best[index] = better(best[index], best[index + reach]);

@@ -1,7 +1,7 @@
-// Running sums over the invocations of a workgroup, the own value included. Every invocation must call it; afterwards
-// sums[THREADS - 1] is the sum of all, until the next call.
+// Running sums over the invocations of a workgroup, the own value included. Every invocation must
+// call it; afterwards sums[THREADS - 1] is the sum of all, until the next call.
 override THREADS: u32 = 256u;
-override PIECES: u32 = 64u;
+override SLICES: u32 = 64u;
 
 var<workgroup> sums: array<vec3<u32>, THREADS>;
 

@@ -1,4 +1,5 @@
-// The columns before the convolution go to the ring, the last K of them. prepare.wgsl, which reads the old ones, has run already.
+// The columns before the convolution go to the ring, the last K of them. prepare.wgsl, which reads
+// the old ones, has run already.
 override PROJ_STRIDE: u32;
 override COLUMNS: u32;    // where x begins in a row of proj
 override D_CONV: u32;     // K

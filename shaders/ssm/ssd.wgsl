@@ -1,9 +1,11 @@
-// State-space duality (Mamba-2, Dao and Gu 2024, section 6): the tokens of a prompt in chunks of 64. Within a chunk the
-// recurrence is a masked product like attention's, between chunks it is a recurrence of whole states:
+// State-space duality (Mamba-2, Dao and Gu 2024, section 6): the tokens of a prompt in chunks of 64.
+// Within a chunk the recurrence is a masked product like attention's, between chunks it is a
+// recurrence of whole states:
 //   y_i = sum over j <= i in the chunk of (C_i . B_j) exp(a_i - a_j) delta_j x_j  +  exp(a_i) S C_i
 //   S' = exp(a_end) S + sum over j of exp(a_end - a_j) delta_j x_j B_j^T
-// a_i is the sum of delta A up to token i in the chunk, S the state before it. ssd_states makes what each chunk adds and C . B,
-// ssd_pass takes the states from chunk to chunk, ssd_output makes y. Here is what they share: products of tiles of 64 x 64.
+// a_i is the sum of delta A up to token i in the chunk, S the state before it. ssd_states makes
+// what each chunk adds and C . B, ssd_pass takes the states from chunk to chunk, ssd_output makes
+// y. Here is what they share: products of tiles of 64 x 64.
 override READY_STRIDE: u32;
 override Q_DIM: u32;      // nh hd
 override D_SSM: u32;
@@ -16,13 +18,13 @@ override G: u32;          // mamba_n_groups
 
 const CHUNK: u32 = 64u;
 const QUADS: u32 = 4u;    // vec4s of a row in a tile: 16 terms at a time
-const ROW: u32 = 5u;      // and from row to row: so neighbours' rows begin in different banks
+const ROW: u32 = 5u;      // and from row to row: so neighbors' rows begin in different banks
 
 var<workgroup> row_tile: array<vec4<f32>, 64u * ROW>;
 var<workgroup> column_tile: array<vec4<f32>, 64u * ROW>;
 
-// 4 x 4 results of each of the 256 invocations: rows r, r + 16, r + 32, r + 48 of columns c (a), c + 16 (b), c + 32, c + 48,
-// with r = index % 16 and c = index / 16.
+// 4 x 4 results of each of the 256 invocations: rows r, r + 16, r + 32, r + 48 of columns c (a), c +
+// 16 (b), c + 32, c + 48, with r = index % 16 and c = index / 16.
 struct Sums {
   a: vec4<f32>,
   b: vec4<f32>,
@@ -38,7 +40,8 @@ fn outer(c: vec4<f32>, r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32
   return fma(vec4<f32>(c.w), vec4<f32>(r0.w, r1.w, r2.w, r3.w), s);
 }
 
-// Vec4 `of_row % 4` of row `of_row / 4` of the product, and the same of a column, come from this invocation: 16 terms of all.
+// Vec4 `of_row % 4` of row `of_row / 4` of the product, and the same of a column, come from this
+// invocation: 16 terms of all.
 fn bring(of_row: u32, row: vec4<f32>, of_column: u32, column: vec4<f32>) {
   workgroupBarrier();
   row_tile[of_row / QUADS * ROW + of_row % QUADS] = row;
@@ -46,7 +49,8 @@ fn bring(of_row: u32, row: vec4<f32>, of_column: u32, column: vec4<f32>) {
   workgroupBarrier();
 }
 
-// Adds the products of the 16 terms. Loads for the next ones come before it, so that they are on their way meanwhile.
+// Adds the products of the 16 terms. Loads for the next ones come before it, so that they are on
+// their way meanwhile.
 fn multiplied(index: u32, before: Sums) -> Sums {
   var sums = before;
   let r = index % 16u * ROW;
@@ -64,7 +68,8 @@ fn multiplied(index: u32, before: Sums) -> Sums {
   return sums;
 }
 
-// The number that an invocation has where neighbours bring the same vec4 of neighbouring rows, instead of one row's.
+// The number that an invocation has where neighbors bring the same vec4 of neighboring rows,
+// instead of one row's.
 fn exchanged(index: u32) -> u32 {
   return 4u * (index % 64u) + index / 64u;
 }
@@ -107,12 +112,14 @@ fn delta_4(t: u32, head: u32) -> vec4<f32> {
   return vec4<f32>(delta_of(t, head), delta_of(t + 1u, head), delta_of(t + 2u, head), delta_of(t + 3u, head));
 }
 
-// x of a channel at tokens t to t + 3; zeros behind the last token and the last channel of the head.
+// x of a channel at tokens t to t + 3; zeros behind the last token and the last channel of the
+// head.
 fn x_4(t: u32, head: u32, p: u32) -> vec4<f32> {
   return across(t, Q_DIM + head * P + p, p < P);
 }
 
-// Value i of the rows of tokens t to t + 3; zeros behind the last token, and where there is no such value.
+// Value i of the rows of tokens t to t + 3; zeros behind the last token, and where there is no such
+// value.
 fn across(t: u32, i: u32, inside: bool) -> vec4<f32> {
   var values = vec4<f32>(0.0);
   if (inside) {

@@ -1,6 +1,7 @@
-// What ssd_states_cooperative and ssd_output_cooperative share. They compute what ssd_states and ssd_output do, see ssd.wgsl, with
-// cooperative matrices: factors are rounded to f16, products and sums are f32. Decays are at most one and stand in the factors. For
-// heads of whole tiles: P and N multiples of 64. All that lies in `ready` is read by fours.
+// What ssd_states_cooperative and ssd_output_cooperative share. They compute what ssd_states and
+// ssd_output do, see ssd.wgsl, with cooperative matrices: factors are rounded to f16, products and
+// sums are f32. Decays are at most one and stand in the factors. For heads of whole tiles: P and N
+// multiples of 64. All that lies in `ready` is read by fours.
 override READY_STRIDE: u32;
 override Q_DIM: u32;      // nh hd
 override D_SSM: u32;

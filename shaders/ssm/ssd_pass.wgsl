@@ -1,11 +1,11 @@
 //: kernel: step columns
-// From chunk to chunk: the state of each head before every chunk, and after the last; see ssd.wgsl. One invocation four states.
-// Grid: (ceil(n P N / 4 / 64), 1).
+// From chunk to chunk: the state of each head before every chunk, and after the last; see ssd.wgsl.
+// One invocation four states. Grid: (ceil(n P N / 4 / 64), 1).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> ready: array<f32>;                   // [T, READY_STRIDE], see prepare.wgsl
 @group(0) @binding(2) var<storage, read> decays: array<f32>;                  // [chunks, n, 64], see ssd_states.wgsl
-@group(0) @binding(3) var<storage, read_write> states: array<vec4<f32>>;      // [chunks, n, P, N / 4]: what a chunk adds; the state before it
-@group(0) @binding(4) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [n, P, N / 4]
+@group(0) @binding(3) var<storage, read_write> states: array<vec4<f32>>;      // [chunks, H, P, N / 4]: what a chunk adds; the state before it
+@group(0) @binding(4) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [H, P, N / 4]
 @group(0) @binding(5) var<storage, read> proj: array<f32>;                    // [T, PROJ_STRIDE], see prepare.wgsl
 @group(0) @binding(6) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K], see prepare.wgsl
 
@@ -33,7 +33,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let head = id.x / (P * (N / 4u));
   var state = ssm_state[id.x];
   let last = (now.tokens - 1u) / CHUNK;
-  // What the next two chunks add is on its way; of the last one several times, before it is overwritten.
+  // What the next two chunks add is on its way; of the last one several times, before it is
+  // overwritten.
   var added = states[id.x];
   var next = states[min(1u, last) * all + id.x];
   for (var chunk = 0u; chunk <= last; chunk++) {

@@ -1,11 +1,11 @@
 //: kernel: step ssd
-// What each chunk of a prompt adds to the state of each head, and C . B of its tokens; see ssd.wgsl.
-// Workgroups 0 .. n tiles - 1: a tile of 64 x 64 of a head's state. The rest: C . B of one group.
-// Grid: (n ceil(P / 64) ceil(N / 64) + G, ceil(T / 64)).
+// What each chunk of a prompt adds to the state of each head, and C . B of its tokens; see
+// ssd.wgsl. Workgroups 0 .. n tiles - 1: a tile of 64 x 64 of a head's state. The rest: C . B of
+// one group. Grid: (n ceil(P / 64) ceil(N / 64) + G, ceil(T / 64)).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> ready: array<f32>;               // [T, READY_STRIDE], see prepare.wgsl
 @group(0) @binding(2) var<storage, read> mamba: array<f32>;               // see prepare.wgsl
-@group(0) @binding(3) var<storage, read_write> states: array<f32>;        // [chunks, n, P, N]
+@group(0) @binding(3) var<storage, read_write> states: array<f32>;        // [chunks, H, P, N]
 @group(0) @binding(4) var<storage, read_write> products: array<f32>;      // [chunks, G, 64, 64]: C_i . B_j
 @group(0) @binding(5) var<storage, read_write> decays: array<f32>;        // [chunks, n, 64]: a
 
@@ -50,7 +50,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let first_p = 64u * (tile / n_tiles);
   let t = CHUNK * chunk;
   let a = mamba[CONV_DIM * (D_CONV + 1u) + SSM_HEADS + head];
-  // Running sums: each round adds what stands 1, 2, 4, ... further up, from one half of the array into the other.
+  // Running sums: each round adds what stands 1, 2, 4, ... further up, from one half of the array
+  // into the other.
   if (index < CHUNK) {
     sums_of_a[index] = delta_of(t + index, head) * a;
   }
@@ -68,7 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     decays[(chunk * SSM_HEADS + head) * CHUNK + index] = sums_of_a[half + index];
   }
   let end = sums_of_a[half + CHUNK - 1u];
-  // Neighbours bring neighbouring channels, and n, of the same four tokens.
+  // Neighbors bring neighboring channels, and n, of the same four tokens.
   let i = index % 64u;
   let place = exchanged(index);
   let b = Q_DIM + D_SSM + head / (SSM_HEADS / G) * N + first_n + i;

@@ -1,12 +1,13 @@
 //: kernel: cooperative step ssd_cooperative
-// What each chunk of a prompt adds to the state of each head, and C . B of its tokens, with cooperative matrices: ssd_states where
-// the device has them. Workgroups 0 .. n tiles - 1: a tile of 64 x 128 of a head's state, or of 64 x 64 where N is no multiple of 128; a
-// subgroup makes 16 channels and half of the columns from all 64 tokens. The rest: C . B of one group, 16 x 32 a subgroup.
-// Grid: (n P / 64 N / 128 + G, ceil(T / 64)), or N / 64.
+// What each chunk of a prompt adds to the state of each head, and C . B of its tokens, with
+// cooperative matrices: ssd_states where the device has them. Workgroups 0 .. n tiles - 1: a tile
+// of 64 x 128 of a head's state, or of 64 x 64 where N is no multiple of 128; a subgroup makes 16
+// channels and half of the columns from all 64 tokens. The rest: C . B of one group, 16 x 32 a
+// subgroup. Grid: (n P / 64 N / 128 + G, ceil(T / 64)), or N / 64.
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> ready: array<vec4<f32>>;         // [T, READY_STRIDE / 4], see prepare.wgsl
 @group(0) @binding(2) var<storage, read> mamba: array<f32>;               // see prepare.wgsl
-@group(0) @binding(3) var<storage, read_write> states: array<f32>;        // [chunks, n, P, N]
+@group(0) @binding(3) var<storage, read_write> states: array<f32>;        // [chunks, H, P, N]
 @group(0) @binding(4) var<storage, read_write> products: array<f32>;      // [chunks, G, 64, 64]: C_i . B_j
 @group(0) @binding(5) var<storage, read_write> decays: array<f32>;        // [chunks, n, 64]: a
 
@@ -72,7 +73,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let t = CHUNK * chunk;
   let warp = index / 32u;
   let lane = index % 32u;
-  // What it brings: four channels of tokens row, row + 16, ..., and four n of tokens warp, warp + 8, ...
+  // What it brings: four channels of tokens row, row + 16, ..., and four n of tokens warp, warp +
+  // 8, ...
   let row = index / 16u;
   let quad = index % 16u;
   let x = (head * P + first_p) / 4u + quad;

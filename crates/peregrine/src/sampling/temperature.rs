@@ -1,5 +1,5 @@
 //! Sampling a token at a temperature, in whole numbers: sums of them are the same in any order, so the host and the GPU
-//! (`shaders/sample/weigh.wgsl`, `gather.wgsl`, `draw.wgsl`) sample the same token, bit by bit.
+//! (`shaders/sample/histogram.wgsl`, `threshold.wgsl`, `multinomial.wgsl`) sample the same token, bit by bit.
 //!
 //! A token's *difference* is the largest logit minus its own, in f32: one rounded subtraction. Tokens are ordered by it, among
 //! equals by their ids. Its *weight* is 2^28 exp(-difference / temperature) in whole numbers: 16 bits of the power of two, which
@@ -13,7 +13,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{SamplingOptions, random};
 
-/// `SamplingParams` of `shaders/sample/drawing.wgsl`, same layout: what the weights of one token's candidates depend on.
+/// `SamplingParams` of `shaders/sample/weights.wgsl`, same layout: what the weights of one token's candidates depend on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct SamplingParams {

@@ -52,7 +52,7 @@ fn pieces(vocab: usize, threads: usize, pieces: usize, of: impl Fn(usize) -> Can
 }
 
 pub fn candidates(c: &Constants) -> Made {
-    let (threads, count) = (c.size("THREADS")?, c.size("PIECES")?);
+    let (threads, count) = (c.size("THREADS")?, c.size("SLICES")?);
     let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [ends, logits, kept, control, found, bins] = slots else { return };
         let vocab = ends.one::<Ends>().vocab_size as usize;
@@ -71,7 +71,7 @@ pub fn candidates(c: &Constants) -> Made {
 }
 
 pub fn masked_candidates(c: &Constants) -> Made {
-    let (threads, count) = (c.size("THREADS")?, c.size("PIECES")?);
+    let (threads, count) = (c.size("THREADS")?, c.size("SLICES")?);
     let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [ends, mask, kept, masked, control, found, bins] = slots else { return };
         let vocab = ends.one::<Ends>().vocab_size as usize;

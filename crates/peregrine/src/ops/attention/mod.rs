@@ -32,7 +32,7 @@ kernels! {
     cache read (now: uniform Step, ready: read f32, pages: uniform PageTable, mixed: write [f32; 4])
 
     /// One head: the pieces of a context that is cut into more than two.
-    Merge = MERGE { THREADS: u32, PIECES: u32, HEAD_DIM: u32 } (now: uniform Step, mixed: write f32)
+    Merge = MERGE { THREADS: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32 } (now: uniform Step, mixed: write f32)
 }
 
 impl AttentionTile<'_> {
@@ -114,7 +114,7 @@ impl Model {
         let (c, heads) = (&self.config, self.config.num_attention_heads);
         let kernel = Merge {
             THREADS: Merge::THREADS,
-            PIECES: self.strides.mixed,
+            SPLITS_OFFSET: self.strides.mixed,
             HEAD_DIM: c.head_dim,
             now: r.step(),
             mixed: &self.scratch.mixed,

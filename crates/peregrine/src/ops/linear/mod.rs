@@ -214,6 +214,6 @@ impl Recorder<'_> {
 impl Pieces {
     /// In a model whose rows of `mixed` have `first` floats before them.
     pub fn of(first: u32, c: &Config) -> Self {
-        Self { PIECES: first / 4, ATTENTION: c.q_dim() / 4, HEAD: c.head_dim / 4 }
+        Self { SPLITS_OFFSET: first / 4, ATTENTION: c.q_dim() / 4, HEAD: c.head_dim / 4 }
     }
 }

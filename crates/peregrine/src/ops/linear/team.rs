@@ -59,7 +59,7 @@ constants! {
     /// Where `shaders/mixers/mixer_step.wgsl` leaves the pieces of attention, in vec4s.
     Pieces {
         /// The first of them.
-        PIECES: u32,
+        SPLITS_OFFSET: u32,
         /// nh hd
         ATTENTION: u32,
         /// hd

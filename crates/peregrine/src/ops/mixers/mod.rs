@@ -66,7 +66,7 @@ kernels! {
     /// All mixers of one token: one attention head over a piece of the context, or rows of one SSM
     /// head.
     MixerStep = MIXER_STEP {
-        SSM_OFFSET: u32, PIECES: u32, HEAD_DIM: u32, Q_PER_KV: u32, D_CONV: u32;
+        SSM_OFFSET: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32, Q_PER_KV: u32, D_CONV: u32;
         sizes: KvSizes, widths: ReadySizes, state: StateSizes, shape: Shape,
     }
     cache write (
@@ -125,7 +125,7 @@ impl Model {
         let ssm = c.mamba_n_heads * c.mamba_d_head.div_ceil(shape.THREADS / shape.LANES);
         let kernel = MixerStep {
             SSM_OFFSET: self.strides.ssm,
-            PIECES: self.strides.mixed,
+            SPLITS_OFFSET: self.strides.mixed,
             HEAD_DIM: c.head_dim,
             Q_PER_KV: c.num_attention_heads / c.num_key_value_heads,
             D_CONV: c.mamba_d_conv,

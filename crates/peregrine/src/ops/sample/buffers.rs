@@ -34,21 +34,21 @@ pub struct SamplingBuffers {
     /// Input of the next step \[T\], u32: written by the host, or by
     /// `shaders/sample/next_token.wgsl` on the GPU.
     pub ids: wgpu::Buffer,
-    /// Halted, token, failed: see `shaders/sample/sample.wgsl` and `draw.wgsl`.
+    /// Halted, token, failed: see `shaders/sample/sample.wgsl` and `multinomial.wgsl`.
     pub control: wgpu::Buffer,
     /// \[V\]: the logits that the last token was sampled from.
     pub saved_logits: wgpu::Buffer,
-    /// \[64, 4\]: the likeliest token of each piece of the vocabulary, `Candidate` of
+    /// \[64, 4\]: the likeliest token of each slice of the vocabulary, `Candidate` of
     /// `shaders/sample/candidate.wgsl`.
     pub candidates: wgpu::Buffer,
     /// [`Ends`]: tokens that end an answer.
     pub ends: wgpu::Buffer,
     /// [`SamplingParams`]: how the next token is sampled at a temperature.
     pub params: wgpu::Buffer,
-    /// \[3, 1024\], u32: tokens, and their weight, by bins: see `shaders/sample/weigh.wgsl`.
+    /// \[3, 1024\], u32: tokens, and their weight, by bins: see `shaders/sample/histogram.wgsl`.
     pub bins: wgpu::Buffer,
-    /// \[66, 4\], u32: the same of the pieces of the vocabulary, see `shaders/sample/gather.wgsl`.
-    pub pieces: wgpu::Buffer,
+    /// \[66, 4\], u32: the same of the slices of the vocabulary, see `shaders/sample/threshold.wgsl`.
+    pub slices: wgpu::Buffer,
     /// \[V / 32\], u32: which tokens a constraint lets come next, bit t % 32 of word t / 32 is
     /// token t's.
     pub mask: wgpu::Buffer,
@@ -63,7 +63,7 @@ impl SamplingBuffers {
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) from the adapter's limits.
     pub fn new(gpu: &Gpu, vocab_size: u32, chunk: u32) -> Result<Self> {
-        let [ids, control, logits, candidates, bins, pieces, mask] = Self::storage_bytes(vocab_size, chunk);
+        let [ids, control, logits, candidates, bins, slices, mask] = Self::storage_bytes(vocab_size, chunk);
         Ok(Self {
             ids: gpu.storage("ids", ids)?,
             control: gpu.storage("control", control)?,
@@ -72,21 +72,21 @@ impl SamplingBuffers {
             ends: gpu.uniform("ends", bytemuck::bytes_of(&Ends::default())),
             params: gpu.uniform("sampling", bytemuck::bytes_of(&SamplingParams::default())),
             bins: gpu.storage("bins", bins)?,
-            pieces: gpu.storage("pieces", pieces)?,
+            slices: gpu.storage("slices", slices)?,
             mask: gpu.storage("mask", mask)?,
             masked_logits: gpu.storage("masked logits", logits)?,
         })
     }
 
     fn all(&self) -> [&wgpu::Buffer; 10] {
-        let Self { ids, control, saved_logits, candidates, ends, params, bins, pieces, mask, masked_logits } = self;
-        [ids, control, saved_logits, candidates, ends, params, bins, pieces, mask, masked_logits]
+        let Self { ids, control, saved_logits, candidates, ends, params, bins, slices, mask, masked_logits } = self;
+        [ids, control, saved_logits, candidates, ends, params, bins, slices, mask, masked_logits]
     }
 
-    /// ids, control, saved (and masked) logits, candidates, bins, pieces, mask
+    /// ids, control, saved (and masked) logits, candidates, bins, slices, mask
     fn storage_bytes(vocab_size: u32, chunk: u32) -> [u64; 7] {
-        let (pieces, logits, mask) = (u64::from(CANDIDATES), 4 * u64::from(vocab_size), mask_words(vocab_size));
-        [4 * u64::from(chunk), 16, logits, 16 * pieces, 4 * 3 * 1024, 16 * (pieces + 2), 4 * mask as u64]
+        let (slices, logits, mask) = (u64::from(CANDIDATES), 4 * u64::from(vocab_size), mask_words(vocab_size));
+        [4 * u64::from(chunk), 16, logits, 16 * slices, 4 * 3 * 1024, 16 * (slices + 2), 4 * mask as u64]
     }
 
     /// Bytes of all of them on the GPU.

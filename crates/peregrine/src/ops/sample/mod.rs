@@ -17,49 +17,49 @@ pub struct Candidate([u32; 4]);
 wgsl! {
     Candidate: "Candidate";
     Ends: "Ends";
-    SamplingParams: "Drawing";
+    SamplingParams: "SamplingParams";
 }
 
 kernels! {
-    /// The likeliest token of a piece of the vocabulary; keeps the logits.
-    Candidates = CANDIDATES { THREADS: u32, PIECES: u32 }
+    /// The likeliest token of a slice of the vocabulary; keeps the logits.
+    Candidates = CANDIDATES { THREADS: u32, SLICES: u32 }
     (
         ends: uniform Ends, logits: read f32, kept: write f32, control: read u32, found: write Candidate, bins: write u32,
     )
 
     /// The same of the tokens that a mask allows.
-    MaskedCandidates = MASKED_CANDIDATES { THREADS: u32, PIECES: u32 }
+    MaskedCandidates = MASKED_CANDIDATES { THREADS: u32, SLICES: u32 }
     (
         ends: uniform Ends, mask: read u32, kept: write f32, masked: write u32, control: read u32, found: write Candidate, bins: write u32,
     )
 
     /// The likeliest of all.
-    Sample = SAMPLE { PIECES: u32 } (ends: uniform Ends, found: read Candidate, ids: write u32, control: write u32)
+    Sample = SAMPLE { SLICES: u32 } (ends: uniform Ends, found: read Candidate, ids: write u32, control: write u32)
 
-    /// A piece of the vocabulary: tokens and their weights by distance from the likeliest.
-    Weigh = WEIGH { THREADS: u32, PIECES: u32 }
+    /// A slice of the vocabulary: tokens and their weights by distance from the likeliest.
+    Histogram = HISTOGRAM { THREADS: u32, SLICES: u32 }
     (
-        ends: uniform Ends, drawing: uniform SamplingParams, kept: read f32, control: read u32, found: read Candidate,
+        ends: uniform Ends, params: uniform SamplingParams, kept: read f32, control: read u32, found: read Candidate,
         bins: write crate::kernels::Atomic,
     )
 
-    /// The same piece: which bins top-k and top-p cut, the tokens in them, the weight of those
+    /// The same slice: which bins top-k and top-p cut, the tokens in them, the weight of those
     /// before.
-    Gather = GATHER { THREADS: u32, PIECES: u32 }
+    Threshold = THRESHOLD { THREADS: u32, SLICES: u32 }
     (
-        ends: uniform Ends, drawing: uniform SamplingParams, kept: read f32, control: read u32, found: read Candidate,
-        bins: read u32, pieces: write [u32; 4], list: write u32,
+        ends: uniform Ends, params: uniform SamplingParams, kept: read f32, control: read u32, found: read Candidate,
+        bins: read u32, slices: write [u32; 4], list: write u32,
     )
 
     /// All: the cuts exactly, and the walk to the random point.
-    Draw = DRAW { THREADS: u32, PIECES: u32 }
+    Multinomial = MULTINOMIAL { THREADS: u32, SLICES: u32 }
     (
-        ends: uniform Ends, drawing: uniform SamplingParams, kept: read f32, found: read Candidate, pieces: read [u32; 4],
+        ends: uniform Ends, params: uniform SamplingParams, kept: read f32, found: read Candidate, slices: read [u32; 4],
         list: read u32, ids: write u32, control: write u32,
     )
 }
 
-/// Invocations of a workgroup of [`Weigh`], [`Gather`] and [`Draw`].
+/// Invocations of a workgroup of [`Histogram`], [`Threshold`] and [`Multinomial`].
 const THREADS: u32 = 256;
 
 impl Model {
@@ -68,7 +68,7 @@ impl Model {
         let SamplingBuffers { ends, saved_logits: kept, control, candidates: found, bins, .. } = buffers;
         let logits = &self.scratch.logits;
         let (threads, all) = (r.target().candidates(), CANDIDATES);
-        let kernel = Candidates { THREADS: threads, PIECES: all, ends, logits, kept, control, found, bins };
+        let kernel = Candidates { THREADS: threads, SLICES: all, ends, logits, kept, control, found, bins };
         r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
         self.sample_candidates(r, buffers, kept);
     }
@@ -79,28 +79,28 @@ impl Model {
         let SamplingBuffers { ends, saved_logits: kept, mask, masked_logits: masked, .. } = buffers;
         let SamplingBuffers { control, candidates: found, bins, .. } = buffers;
         let (threads, all) = (r.target().candidates(), CANDIDATES);
-        let kernel = MaskedCandidates { THREADS: threads, PIECES: all, ends, mask, kept, masked, control, found, bins };
+        let kernel = MaskedCandidates { THREADS: threads, SLICES: all, ends, mask, kept, masked, control, found, bins };
         r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
         self.sample_candidates(&mut r, buffers, masked);
         Plan::new(&self.pipelines, r.finish())
     }
 
-    /// From the likeliest of each piece, and the logits that were `kept`, to the token.
+    /// From the likeliest of each slice, and the logits that were `kept`, to the token.
     fn sample_candidates(&self, r: &mut Recorder<'_>, buffers: &SamplingBuffers, kept: &wgpu::Buffer) {
-        let SamplingBuffers { ends, params: drawing, control, candidates: found, bins, pieces, ids, .. } = buffers;
+        let SamplingBuffers { ends, params, control, candidates: found, bins, slices, ids, .. } = buffers;
         let all = CANDIDATES;
-        let kernel = Sample { PIECES: all, ends, found, ids, control };
+        let kernel = Sample { SLICES: all, ends, found, ids, control };
         r.call(Op::Sample, &kernel, Greedy, |_| [1; 3]);
         if !self.samples_at_temperatures() {
             return;
         }
-        let kernel = Weigh { THREADS, PIECES: all, ends, drawing, kept, control, found, bins };
+        let kernel = Histogram { THREADS, SLICES: all, ends, params, kept, control, found, bins };
         r.call(Op::Sample, &kernel, Random, move |_| [all, 1, 1]);
         // The logits have been kept: their buffer has room for the list.
         let list = &self.scratch.logits;
-        let kernel = Gather { THREADS, PIECES: all, ends, drawing, kept, control, found, bins, pieces, list };
+        let kernel = Threshold { THREADS, SLICES: all, ends, params, kept, control, found, bins, slices, list };
         r.call(Op::Sample, &kernel, Random, move |_| [all, 1, 1]);
-        let kernel = Draw { THREADS, PIECES: all, ends, drawing, kept, found, pieces, list, ids, control };
+        let kernel = Multinomial { THREADS, SLICES: all, ends, params, kept, found, slices, list, ids, control };
         r.call(Op::Sample, &kernel, Random, |_| [1; 3]);
     }
 }

@@ -1,10 +1,11 @@
-// Drawing at a temperature, in whole numbers: the twin of crates/peregrine/src/sampling/drawing.rs, which says what a difference
-// and a weight are. Sums of whole numbers are the same in any order, so the host draws the same token.
-struct Drawing {
+// Sampling at a temperature, in whole numbers: the twin of
+// crates/peregrine/src/sampling/temperature.rs, which says what a difference and a weight are. Sums
+// of whole numbers are the same in any order, so the host samples the same token.
+struct SamplingParams {
   scale: f32,   // 65536 log2(e) / temperature
   top_k: u32,   // 0: off
   top_p: u32,   // in 1 / 2^32; 0: off
-  least: u32,   // smallest weight that may be drawn
+  least: u32,   // smallest weight that may be sampled
   random: u32,  // the point to walk to, in 1 / 2^32
   unused_0: u32,
   unused_1: u32,
@@ -13,7 +14,8 @@ struct Drawing {
 
 const NEVER: u32 = 0x7f800000u;
 
-// Differences fall into bins, 64 for each power of two from 2^-6 to 2^10, and the first and the last have what is beyond.
+// Differences fall into bins, 64 for each power of two from 2^-6 to 2^10, and the first and the
+// last have what is beyond.
 const BINS: u32 = 1024u;
 const BIN_SHIFT: u32 = 17u;
 const FIRST_BIN: u32 = 7744u;  // of 2^-6: its bits, shifted
@@ -56,7 +58,8 @@ fn weight(difference: u32, scale: f32) -> u32 {
   return (((power << 13u) >> (whole >> 16u)) + 1u) >> 1u;
 }
 
-// A sum over tokens: how many, and their weights' lower 14 bits and upper bits apart, so that no sum needs more than 32 bits.
+// A sum over tokens: how many, and their weights' lower 14 bits and upper bits apart, so that no
+// sum needs more than 32 bits.
 fn tally(weight: u32) -> vec3<u32> {
   return vec3<u32>(1u, weight & 0x3fffu, weight >> 14u);
 }
@@ -86,8 +89,8 @@ fn at_least(a: vec2<u32>, b: vec2<u32>) -> bool {
   return a.x > b.x || (a.x == b.x && a.y >= b.y);
 }
 
-// Whether the order of the tokens is cut behind the sum `b`, and not behind the sum `a` before it: at `count` tokens, or at the
-// weight `goal`, and always behind at least one.
+// Whether the order of the tokens is cut behind the sum `b`, and not behind the sum `a` before it:
+// at `count` tokens, or at the weight `goal`, and always behind at least one.
 fn is_cut(a: vec3<u32>, b: vec3<u32>, weighted: bool, count: u32, goal: vec2<u32>) -> bool {
   if (weighted) {
     return b.x > 0u && at_least(total(b), goal) && !(a.x > 0u && at_least(total(a), goal));
@@ -98,7 +101,7 @@ fn is_cut(a: vec3<u32>, b: vec3<u32>, weighted: bool, count: u32, goal: vec2<u32
 // The likeliest of all tokens.
 fn likeliest() -> Candidate {
   var best = found[0];
-  for (var i = 1u; i < PIECES; i++) {
+  for (var i = 1u; i < SLICES; i++) {
     best = better(best, found[i]);
   }
   return best;

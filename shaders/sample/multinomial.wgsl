@@ -1,13 +1,14 @@
-//: kernel: candidate drawing scan next_token
-// The token that is drawn at a temperature becomes the next step's input: as sample.wgsl does with the likeliest. The cuts of
-// top-k and top-p are found exactly among the tokens that gather.wgsl has listed, digit by digit of their differences and then of
-// their ids; the random point is walked to by pieces of the vocabulary, then inside of one. One workgroup.
+//: kernel: candidate weights scan next_token
+// The token that is sampled at a temperature becomes the next step's input: as sample.wgsl does
+// with the likeliest. The cuts of top-k and top-p are found exactly among the tokens that
+// threshold.wgsl has listed, digit by digit of their differences and then of their ids; the random
+// point is walked to by slices of the vocabulary, then inside of one. One workgroup.
 @group(0) @binding(0) var<uniform> ends: Ends;
-@group(0) @binding(1) var<uniform> drawing: Drawing;
+@group(0) @binding(1) var<uniform> params: SamplingParams;
 @group(0) @binding(2) var<storage, read> kept: array<f32>;             // [V]
-@group(0) @binding(3) var<storage, read> found: array<Candidate>;      // [PIECES]
-@group(0) @binding(4) var<storage, read> pieces: array<vec4<u32>>;     // [PIECES + 2], from gather.wgsl
-@group(0) @binding(5) var<storage, read> list: array<u32>;             // [V], from gather.wgsl
+@group(0) @binding(3) var<storage, read> found: array<Candidate>;      // [SLICES]
+@group(0) @binding(4) var<storage, read> slices: array<vec4<u32>>;     // [SLICES + 2], from threshold.wgsl
+@group(0) @binding(5) var<storage, read> list: array<u32>;             // [V], from threshold.wgsl
 @group(0) @binding(6) var<storage, read_write> ids: array<u32>;        // as in sample.wgsl
 @group(0) @binding(7) var<storage, read_write> control: array<u32>;    // as in sample.wgsl
 
@@ -20,7 +21,8 @@ struct Edge {
   sum: vec3<u32>,
 }
 
-// Where a pass over the list has found the cut: a digit, how many tokens have it, the sums before and with them.
+// Where a pass over the list has found the cut: a digit, how many tokens have it, the sums before
+// and with them.
 struct Hit {
   digit: u32,
   count: u32,
@@ -29,13 +31,13 @@ struct Hit {
 }
 
 struct Place {
-  piece: u32,
+  slice: u32,
   before: vec3<u32>,
 }
 
 var<workgroup> digits: array<atomic<u32>, 768>;        // [3, DIGITS]
-var<workgroup> lower: array<atomic<u32>, PIECES>;      // what may be drawn of each piece
-var<workgroup> upper: array<atomic<u32>, PIECES>;
+var<workgroup> lower: array<atomic<u32>, SLICES>;      // what may be sampled of each slice
+var<workgroup> upper: array<atomic<u32>, SLICES>;
 var<workgroup> hit: Hit;
 var<workgroup> place: Place;
 var<workgroup> halted: u32;
@@ -45,14 +47,15 @@ fn shift_of(width: u32) -> u32 {
   return max(32u - countLeadingZeros(width - 1u), 8u) - 8u;
 }
 
-// The cut at `count` tokens or at the weight `goal`. Every invocation must call it, with the same arguments but for `index`.
+// The cut at `count` tokens or at the weight `goal`. Every invocation must call it, with the same
+// arguments but for `index`.
 fn find_edge(best: f32, index: u32, weighted: bool, count: u32, goal: vec2<u32>) -> Edge {
-  let length = (ends.vocab_size + PIECES - 1u) / PIECES;
-  let teams = THREADS / PIECES;
+  let length = (ends.vocab_size + SLICES - 1u) / SLICES;
+  let teams = THREADS / SLICES;
   let start = (index / teams) * length;
-  let listed = pieces[index / teams].x;
-  let range = pieces[PIECES];
-  var before = vec3<u32>(range.z, range.w, pieces[PIECES + 1u].x);
+  let listed = slices[index / teams].x;
+  let range = slices[SLICES];
+  var before = vec3<u32>(range.z, range.w, slices[SLICES + 1u].x);
   var low = bin_start(range.x);
   var width = bin_start(range.y + 1u) - low;
   var by_token = false;
@@ -72,7 +75,7 @@ fn find_edge(best: f32, index: u32, weighted: bool, count: u32, goal: vec2<u32>)
       let away = difference(best, kept[token]);
       let at = select(away, token, by_token) - low;
       if (at < width && (!by_token || away == edge.difference)) {
-        let one = tally(weight(away, drawing.scale));
+        let one = tally(weight(away, params.scale));
         let digit = at >> shift;
         atomicAdd(&digits[digit], one.x);
         atomicAdd(&digits[DIGITS + digit], one.y);
@@ -122,12 +125,12 @@ fn digit_sum(i: u32) -> vec3<u32> {
   return vec3<u32>(atomicLoad(&digits[i]), atomicLoad(&digits[DIGITS + i]), atomicLoad(&digits[2u * DIGITS + i]));
 }
 
-// What a token weighs in the draw.
-fn drawn_weight(token: u32, best: f32, edge: Edge) -> u32 {
+// What a token weighs in the sample.
+fn sampled_weight(token: u32, best: f32, edge: Edge) -> u32 {
   let away = difference(best, kept[token]);
-  let w = weight(away, drawing.scale);
+  let w = weight(away, params.scale);
   let before = away < edge.difference || (away == edge.difference && token <= edge.token);
-  return select(0u, w, before && w >= drawing.least);
+  return select(0u, w, before && w >= params.least);
 }
 
 @compute @workgroup_size(THREADS)
@@ -147,46 +150,46 @@ fn main(@builtin(local_invocation_index) index: u32) {
     return;
   }
   let best = likely.logit;
-  var edge = Edge(NEVER, NO_TOKEN, vec3<u32>(0u, pieces[PIECES + 1u].yz));
-  if (drawing.top_k > 0u && drawing.top_k < ends.vocab_size) {
-    edge = find_edge(best, index, false, drawing.top_k, vec2<u32>());
+  var edge = Edge(NEVER, NO_TOKEN, vec3<u32>(0u, slices[SLICES + 1u].yz));
+  if (params.top_k > 0u && params.top_k < ends.vocab_size) {
+    edge = find_edge(best, index, false, params.top_k, vec2<u32>());
   }
-  if (drawing.top_p > 0u) {
-    edge = find_edge(best, index, true, 0u, part(drawing.top_p, total(edge.sum)));
+  if (params.top_p > 0u) {
+    edge = find_edge(best, index, true, 0u, part(params.top_p, total(edge.sum)));
   }
 
-  if (index < PIECES) {
-    atomicStore(&lower[index], pieces[index].y);
-    atomicStore(&upper[index], pieces[index].z);
+  if (index < SLICES) {
+    atomicStore(&lower[index], slices[index].y);
+    atomicStore(&upper[index], slices[index].z);
   }
   workgroupBarrier();
-  let length = (ends.vocab_size + PIECES - 1u) / PIECES;
-  let teams = THREADS / PIECES;
-  let piece = index / teams;
-  for (var i = index % teams; i < pieces[piece].x; i += teams) {
-    let one = tally(drawn_weight(list[piece * length + i], best, edge));
-    atomicAdd(&lower[piece], one.y);
-    atomicAdd(&upper[piece], one.z);
+  let length = (ends.vocab_size + SLICES - 1u) / SLICES;
+  let teams = THREADS / SLICES;
+  let slice = index / teams;
+  for (var i = index % teams; i < slices[slice].x; i += teams) {
+    let one = tally(sampled_weight(list[slice * length + i], best, edge));
+    atomicAdd(&lower[slice], one.y);
+    atomicAdd(&upper[slice], one.z);
   }
   workgroupBarrier();
   var mine = vec3<u32>();
-  if (index < PIECES) {
+  if (index < SLICES) {
     mine = vec3<u32>(0u, atomicLoad(&lower[index]), atomicLoad(&upper[index]));
   }
   var upto = scan(mine, index);
-  let point = part(drawing.random, total(sums[THREADS - 1u]));
+  let point = part(params.random, total(sums[THREADS - 1u]));
   if (!at_least(point, total(upto)) && at_least(point, total(upto - mine))) {
     place = Place(index, upto - mine);
   }
   let here = workgroupUniformLoad(&place);
 
-  // Neighbouring tokens to each invocation.
+  // Neighboring tokens to each invocation.
   let share = (length + THREADS - 1u) / THREADS;
-  let start = here.piece * length + index * share;
-  let end = min(min(start + share, (here.piece + 1u) * length), ends.vocab_size);
+  let start = here.slice * length + index * share;
+  let end = min(min(start + share, (here.slice + 1u) * length), ends.vocab_size);
   mine = vec3<u32>();
   for (var token = start; token < end; token++) {
-    mine += tally(drawn_weight(token, best, edge));
+    mine += tally(sampled_weight(token, best, edge));
   }
   upto = here.before + scan(mine, index);
   if (at_least(point, total(upto)) || !at_least(point, total(upto - mine))) {
@@ -194,7 +197,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
   }
   var reached = upto - mine;
   for (var token = start; token < end; token++) {
-    reached += tally(drawn_weight(token, best, edge));
+    reached += tally(sampled_weight(token, best, edge));
     if (!at_least(point, total(reached))) {
       store_token(token, false);
       return;

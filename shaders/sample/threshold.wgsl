@@ -1,16 +1,17 @@
-//: kernel: candidate drawing scan
-// Which bins top-k and top-p cut: tokens in bins before them are kept for certain, and their weights are added up for each piece
-// of the vocabulary; tokens in those bins are listed for draw.wgsl. Where both cut, top-p's share is one of what top-k keeps,
-// which is known only up to a bin: then the list begins with the first bin in which the cut can be, and ends with top-k's.
-// A workgroup is a piece, as in weigh.wgsl. Grid: (PIECES, 1).
+//: kernel: candidate weights scan
+// Which bins top-k and top-p cut: tokens in bins before them are kept for certain, and their
+// weights are added up for each slice of the vocabulary; tokens in those bins are listed for
+// multinomial.wgsl. Where both cut, top-p's share is one of what top-k keeps, which is known only
+// up to a bin: then the list begins with the first bin in which the cut can be, and ends with
+// top-k's. A workgroup is a slice, as in histogram.wgsl. Grid: (SLICES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;
-@group(0) @binding(1) var<uniform> drawing: Drawing;
+@group(0) @binding(1) var<uniform> params: SamplingParams;
 @group(0) @binding(2) var<storage, read> kept: array<f32>;              // [V]
 @group(0) @binding(3) var<storage, read> control: array<u32>;           // see sample.wgsl
-@group(0) @binding(4) var<storage, read> found: array<Candidate>;       // [PIECES]
-@group(0) @binding(5) var<storage, read> bins: array<u32>;              // [3, BINS], from weigh.wgsl
-@group(0) @binding(6) var<storage, read_write> pieces: array<vec4<u32>>;  // [PIECES + 2]: see below
-@group(0) @binding(7) var<storage, read_write> list: array<u32>;        // [V]: tokens, each piece's where the piece begins
+@group(0) @binding(4) var<storage, read> found: array<Candidate>;       // [SLICES]
+@group(0) @binding(5) var<storage, read> bins: array<u32>;              // [3, BINS], from histogram.wgsl
+@group(0) @binding(6) var<storage, read_write> slices: array<vec4<u32>>;  // [SLICES + 2]: see below
+@group(0) @binding(7) var<storage, read_write> list: array<u32>;        // [V]: tokens, each slice's where the slice begins
 
 // The bin of a cut and the sum of those before it.
 struct Cut {
@@ -57,17 +58,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let all = sums[THREADS - 1u];
 
   // Without a filter nothing is listed.
-  let by_count = drawing.top_k > 0u && drawing.top_k < ends.vocab_size;
+  let by_count = params.top_k > 0u && params.top_k < ends.vocab_size;
   var first = Cut(BINS, vec3<u32>());
   var last = 0u;
   var whole = all;
   if (by_count) {
-    first = find(before, index, false, drawing.top_k, vec2<u32>());
+    first = find(before, index, false, params.top_k, vec2<u32>());
     last = first.bin;
     whole = first.before;
   }
-  if (drawing.top_p > 0u) {
-    first = find(before, index, true, 0u, part(drawing.top_p, total(whole)));
+  if (params.top_p > 0u) {
+    first = find(before, index, true, 0u, part(params.top_p, total(whole)));
     last = max(last, first.bin);
   }
 
@@ -75,7 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     atomicStore(&listed, 0u);
   }
   workgroupBarrier();
-  let length = (ends.vocab_size + PIECES - 1u) / PIECES;
+  let length = (ends.vocab_size + SLICES - 1u) / SLICES;
   let start = group.x * length;
   let end = min(start + length, ends.vocab_size);
   var certain = vec3<u32>();
@@ -83,8 +84,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let away = difference(best.logit, kept[i]);
     let bin = bin_of(away);
     if (bin < first.bin) {
-      let w = weight(away, drawing.scale);
-      if (w >= drawing.least) {
+      let w = weight(away, params.scale);
+      if (w >= params.least) {
         certain += tally(w);
       }
     } else if (bin <= last) {
@@ -94,11 +95,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let sum = scan(certain, index);
   if (index == THREADS - 1u) {
     // Tokens listed, and the weight of those that are certain.
-    pieces[group.x] = vec4<u32>(atomicLoad(&listed), sum.y, sum.z, 0u);
+    slices[group.x] = vec4<u32>(atomicLoad(&listed), sum.y, sum.z, 0u);
     if (group.x == 0u) {
       // The bins of the list, and all that is before them; the weight of all.
-      pieces[PIECES] = vec4<u32>(first.bin, last, first.before.x, first.before.y);
-      pieces[PIECES + 1u] = vec4<u32>(first.before.z, all.y, all.z, 0u);
+      slices[SLICES] = vec4<u32>(first.bin, last, first.before.x, first.before.y);
+      slices[SLICES + 1u] = vec4<u32>(first.before.z, all.y, all.z, 0u);
     }
   }
 }
