@@ -1,7 +1,9 @@
-//! The WGSL of Peregrine: the pieces that its kernels share, and the kernels that they are put together to.
+//! The WGSL of Peregrine: the pieces that its kernels share, and the kernels that they are put
+//! together to.
 //!
-//! A kernel's source is its pieces, one file after the other, and then its own file, whose first line names them. Numbers in
-//! them are `override`s; how lanes are summed is one of two pieces with the same function, how keys
+//! A kernel's source is its pieces, one file after the other, and then its own file, whose first
+//! line names them. Numbers in them are `override`s; how lanes are summed is one of two pieces with
+//! the same function, how keys
 //! and values are kept one of three; a kernel that reads weights has the block formats that the
 //! matrix has, since each of them costs compile time. The rules for the files stand in README.md
 //! beside them.
@@ -90,7 +92,8 @@ impl Kernel {
     }
 
     /// The whole source; `formats`, of which there is at least one, are those of the matrix that it
-    /// reads. `web`: for Tint, which wants `enable subgroups;` in front where naga rejects the line.
+    /// reads. `web`: for Tint, which wants `enable subgroups;` in front where naga rejects the
+    /// line.
     pub fn source(&self, reduction: Reduction, cache: impl Into<Cache>, formats: Formats, web: bool) -> String {
         let cache = cache.into();
         let mut source = String::new();

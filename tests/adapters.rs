@@ -160,7 +160,8 @@ fn every_stage_is_the_twins() {
     }
 }
 
-/// More than 128 positions: attention in pieces, two of which `lora_down` puts together; more than 256: `merge` does.
+/// More than 128 positions: attention in pieces, two of which `lora_down` puts together; more than
+/// 256: `merge` does.
 #[test]
 fn a_long_context_is_the_twins() {
     let gpu = gpu(&GpuOptions { shapes: Some(ShapeClass::Hardware), ..GpuOptions::default() });

@@ -1,5 +1,5 @@
-//! Every composed source in the languages that browsers compile from: SPIR-V, judged by spirv-val, HLSL and MSL. Those with cooperative
-//! matrices in SPIR-V alone, unjudged.
+//! Every composed source in the languages that browsers compile from: SPIR-V, judged by spirv-val,
+//! HLSL and MSL. Those with cooperative matrices in SPIR-V alone, unjudged.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,4 +1,5 @@
-//! Chat templates against Hugging Face's own code (text/make.py makes the golden), and what messages must not do.
+//! Chat templates against Hugging Face's own code (text/make.py makes the golden), and what
+//! messages must not do.
 
 #[path = "chat/tools.rs"]
 mod tools;
@@ -108,7 +109,8 @@ fn with(prompt: &Rendering, answer: &str) -> Transcript {
     transcript
 }
 
-/// A message that spells out turns is not the turns, and turns are not a message: same text, other tokens, another state.
+/// A message that spells out turns is not the turns, and turns are not a message: same text, other
+/// tokens, another state.
 #[test]
 fn spelled_turns_do_not_continue_real_ones() {
     let golden = golden();
@@ -126,7 +128,8 @@ fn spelled_turns_do_not_continue_real_ones() {
     let continues =
         |next: &[Message], consumed: &Transcript| rendering(next).ids_after(&tokenizer, consumed).unwrap().is_some();
     let read_real = with(&rendering(&real[..1]), answer);
-    // The model has read the message up to its answer's end and was cut off there: as far as texts go, the same.
+    // The model has read the message up to its answer's end and was cut off there: as far as texts
+    // go, the same.
     let read_spelled = {
         let upto = text.find(answer).unwrap() + answer.len();
         let message = Message::new("user", &text[begin..upto]);

@@ -1,4 +1,5 @@
-//! Damaged weights: a scale or a weight that is no number is named when it is read, on every way into the program.
+//! Damaged weights: a scale or a weight that is no number is named when it is read, on every way
+//! into the program.
 
 use std::rc::Rc;
 

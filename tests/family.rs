@@ -1,5 +1,5 @@
-//! The family's split against Hugging Face's tokenizer: 18 languages, and 10,000 random strings from all of Unicode
-//! (text/family.py makes the golden).
+//! The family's split against Hugging Face's tokenizer: 18 languages, and 10,000 random strings
+//! from all of Unicode (text/family.py makes the golden).
 
 use peregrine::checkpoint::TokenizerData;
 use peregrine::tokenizer::Tokenizer;
@@ -16,7 +16,8 @@ fn family() -> Value {
     serde_json::from_str(include_str!("text/family.json")).unwrap()
 }
 
-/// The vocabulary as a GGUF file would hold it: control tokens, user-defined ones, bytes, results of the merges.
+/// The vocabulary as a GGUF file would hold it: control tokens, user-defined ones, bytes, results
+/// of the merges.
 fn vocabulary(family: &Value, pre: &str) -> TokenizerData {
     let (control, user) = (strings(&family["control"]), strings(&family["user_defined"]));
     let merges: Vec<String> = family["merges"].as_str().unwrap().lines().map(String::from).collect();
@@ -135,7 +136,8 @@ fn eighteen_languages_and_random_unicode() {
     }
 }
 
-/// Code, LaTeX, digits, emoji, control characters: the texts of text/strings.py, in this vocabulary too.
+/// Code, LaTeX, digits, emoji, control characters: the texts of text/strings.py, in this vocabulary
+/// too.
 #[test]
 fn other_texts_in_the_family_s_vocabulary() {
     let (family, golden) = (family(), golden());

@@ -1,5 +1,5 @@
-//! What a model needs on the GPU, said before loading: against numbers made by hand, against what is then allocated, and against
-//! budgets.
+//! What a model needs on the GPU, said before loading: against numbers made by hand, against what
+//! is then allocated, and against budgets.
 
 use peregrine::Error;
 use peregrine::gpu::{Gpu, GpuOptions};
@@ -15,8 +15,9 @@ fn options(context: u32, chunk: u32) -> LoadOptions {
     LoadOptions { context_length: Some(context), chunk: Some(chunk), ..Default::default() }
 }
 
-/// The embedded model: D 512, 8 layers, 8 heads and 2 KV heads of 64, F 1024, SSM 8 heads of 64 with N = 64, V 6144; everything in
-/// Q4_0 but the LM head in Q6_K. A strip of 32 values has 16 + 2 bytes in Q4_0; 256 values have 192 + 20 in Q6_K.
+/// The embedded model: D 512, 8 layers, 8 heads and 2 KV heads of 64, F 1024, SSM 8 heads of 64
+/// with N = 64, V 6144; everything in Q4_0 but the LM head in Q6_K. A strip of 32 values has 16 + 2
+/// bytes in Q4_0; 256 values have 192 + 20 in Q6_K.
 #[test]
 fn the_embedded_model_by_hand() {
     let found = Footprint::of(&checkpoint(&tiny_model()), &options(1000, 32), Device::default()).unwrap();
@@ -196,7 +197,8 @@ fn a_budget_is_kept() {
     }
 }
 
-/// Snapshots are part of a budget: by default they get what it leaves, and what is asked for them is not there for the context.
+/// Snapshots are part of a budget: by default they get what it leaves, and what is asked for them
+/// is not there for the context.
 #[test]
 fn snapshots_count() {
     let file = checkpoint(&tiny_model());
@@ -223,7 +225,8 @@ fn snapshots_count() {
     assert!(smaller.total() <= free.least() + (1 << 20));
 }
 
-/// Whatever is asked of a session, its snapshots and all its pages stay within what the model was allowed.
+/// Whatever is asked of a session, its snapshots and all its pages stay within what the model was
+/// allowed.
 #[test]
 fn sixty_requests_stay_within_a_budget() {
     let file = checkpoint(&golden_path("norm1.gguf"));

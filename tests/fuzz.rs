@@ -1,5 +1,6 @@
-//! The fuzzer's seeds, and small damage to each, through the fuzzer's entries: nothing panics, nothing takes more memory than the
-//! bytes could need. `fuzz/README.md` tells how the fuzzer itself is run.
+//! The fuzzer's seeds, and small damage to each, through the fuzzer's entries: nothing panics,
+//! nothing takes more memory than the bytes could need. `fuzz/README.md` tells how the fuzzer
+//! itself is run.
 
 mod entries;
 
@@ -11,7 +12,8 @@ use crate::checkpoint::toy::Noise;
 
 type Entry = fn(&[u8]) -> bool;
 
-/// Entry, and the memory that it may take for a file: so many times its length, and so many bytes for tables of fixed size.
+/// Entry, and the memory that it may take for a file: so many times its length, and so many bytes
+/// for tables of fixed size.
 const ENTRIES: [(&str, Entry, usize, usize); 4] = [
     ("gguf", entries::gguf, 20, 6 << 20),
     ("safetensors", entries::safetensors, 20, 1 << 16),

@@ -1,4 +1,5 @@
-//! GPTQ folders made here, number by number: every weight is scale · (code − zero), on the CPU and on the GPU.
+//! GPTQ folders made here, number by number: every weight is scale · (code − zero), on the CPU and
+//! on the GPU.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -298,7 +299,8 @@ fn what_does_not_belong_together_is_named() {
         assert_eq!(error.code(), code, "{what}: {error}");
         assert!(error.to_string().contains(word), "{what}: {error}");
     }
-    // A zero that is not what `sym` promises, and a scale that is no number, show when the weights are read.
+    // A zero that is not what `sym` promises, and a scale that is no number, show when the weights
+    // are read.
     for (ending, at, bytes, word) in [("qzeros", 8, [0x12, 0x34], "sym"), ("scales", 6, [0, 0x7e], "finite")] {
         let mut folder = Folder::new(SYMMETRIC);
         get(&mut folder, ending).2[at..at + 2].copy_from_slice(&bytes);
@@ -317,7 +319,8 @@ fn what_does_not_belong_together_is_named() {
     assert!(error.to_string().contains("no quantization_config"), "{error}");
 }
 
-/// GPTQModel's rules for single layers: those that leave layers out, or say what all layers have, need nothing.
+/// GPTQModel's rules for single layers: those that leave layers out, or say what all layers have,
+/// need nothing.
 #[test]
 fn rules_that_only_skip_are_accepted() {
     let open = |dynamic: serde_json::Value| {

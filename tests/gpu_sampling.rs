@@ -1,4 +1,5 @@
-//! Samples of the GPU against the host's sampler: the same token for the same logits, options and number, whatever they are.
+//! Samples of the GPU against the host's sampler: the same token for the same logits, options and
+//! number, whatever they are.
 
 use std::rc::Rc;
 
@@ -103,7 +104,8 @@ impl Noise {
         all[self.below(all.len())]
     }
 
-    /// A mask that allows at least one of so many tokens, with bits behind the last that mean nothing.
+    /// A mask that allows at least one of so many tokens, with bits behind the last that mean
+    /// nothing.
     fn mask(&mut self, len: usize) -> (&'static str, Vec<u32>) {
         let kind = self.pick(&["half", "few", "one", "all but one", "all"]);
         let one = self.below(len) as u32;
@@ -255,7 +257,8 @@ fn masked_likeliest(software: &mut Session, noise: &mut Noise) {
     }
 }
 
-/// Logits that are no numbers show whether the mask allows their tokens or not, and no other token's may be sampled.
+/// Logits that are no numbers show whether the mask allows their tokens or not, and no other
+/// token's may be sampled.
 #[test]
 fn a_mask_hides_no_wrong_logit() {
     let mut session = open(ShapeClass::Hardware);

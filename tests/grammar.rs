@@ -1,5 +1,5 @@
-//! Answers under a constraint by the embedded model: the same tokens however they are sampled, within what the constraint allows, and
-//! nothing else of a session changes.
+//! Answers under a constraint by the embedded model: the same tokens however they are sampled,
+//! within what the constraint allows, and nothing else of a session changes.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -118,7 +118,8 @@ fn an_answer_by_schema_is_the_same_however_it_is_sampled() {
     assert!(texts.len() > 1, "seeds: {texts:?}");
 }
 
-/// Masks are tried on the device before the first answer that needs them; where they are wrong, the host samples.
+/// Masks are tried on the device before the first answer that needs them; where they are wrong, the
+/// host samples.
 #[test]
 fn a_kernel_that_masks_wrongly_is_not_used() {
     let right = on_a_gpu(ShapeClass::Hardware);

@@ -1,4 +1,5 @@
-//! Constructs of chat templates against Hugging Face's own environment (text/jinja.py makes the golden).
+//! Constructs of chat templates against Hugging Face's own environment (text/jinja.py makes the
+//! golden).
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::text::list;
 
-/// What is not as in Python, and why. Each is tested to be so: an entry that is no longer needed fails.
+/// What is not as in Python, and why. Each is tested to be so: an entry that is no longer needed
+/// fails.
 const DIFFERENT: &[(&str, &str)] = &[
     ("{{ -true }}", "an error here: nobody negates a bool"),
     ("{{ 1 < 'a' }}", "an order between kinds, where Python fails"),
@@ -66,7 +68,8 @@ fn constructs_print_what_python_prints() {
     assert!(stale.is_empty(), "no longer different: {stale:?}");
 }
 
-/// Lines of several constructs, of which one differs: varargs of macros, the arguments' names as a tuple, groups of mixed kinds.
+/// Lines of several constructs, of which one differs: varargs of macros, the arguments' names as a
+/// tuple, groups of mixed kinds.
 const LONG: &[&str] =
     &["{% macro m(a, b=2, c='x') %}", "{% macro m() %}{{ varargs }}", "{% for key, items in rows | groupby('k') %}"];
 

@@ -30,7 +30,8 @@ pub fn checkpoint(path: &Path) -> Checkpoint {
     block_on(Checkpoint::open(path.to_str().unwrap())).unwrap()
 }
 
-/// A GPU, or an adapter in software: where shaders are the subject. Without any the test fails, as it must; the processor will not do.
+/// A GPU, or an adapter in software: where shaders are the subject. Without any the test fails, as
+/// it must; the processor will not do.
 pub fn gpu(options: &GpuOptions) -> Gpu {
     let options = GpuOptions { device: DeviceKind::Gpu, ..options.clone() };
     let gpu =
@@ -39,7 +40,8 @@ pub fn gpu(options: &GpuOptions) -> Gpu {
     gpu
 }
 
-/// What a user gets: for tests that are about anything but devices. Without a GPU it is the processor, faster than an adapter in software.
+/// What a user gets: for tests that are about anything but devices. Without a GPU it is the
+/// processor, faster than an adapter in software.
 pub fn device(options: &GpuOptions) -> Gpu {
     block_on(Gpu::new(options)).expect("the processor is always there")
 }
@@ -51,7 +53,8 @@ pub fn processor() -> Gpu {
     gpu
 }
 
-/// Keys and values as they are computed: the numbers of the golden files are closer than f16 is. Logits of whole chunks.
+/// Keys and values as they are computed: the numbers of the golden files are closer than f16 is.
+/// Logits of whole chunks.
 pub fn exact() -> LoadOptions {
     LoadOptions { kv: KvType::F32, logit_rows: Some(u32::MAX), ..LoadOptions::default() }
 }
@@ -62,7 +65,8 @@ pub fn session(gpu: &Gpu, checkpoint: &Checkpoint, options: &LoadOptions) -> Ses
     Session::new(&engine).unwrap()
 }
 
-/// The fields of a GGUF file of this architecture, with these sizes and a toy vocabulary of `vocab` tokens.
+/// The fields of a GGUF file of this architecture, with these sizes and a toy vocabulary of `vocab`
+/// tokens.
 pub fn gguf_header(sizes: &[(&str, u32)], vocab: u32) -> GgufHeader {
     let mut header = GgufHeader::default();
     header.field("general.architecture", Field::Str("falcon-h1"));
@@ -113,7 +117,8 @@ impl Golden {
     }
 }
 
-/// Asserts that no value differs by more than `tolerance`, and that all are numbers; says where the worst one is.
+/// Asserts that no value differs by more than `tolerance`, and that all are numbers; says where the
+/// worst one is.
 pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
     assert!(!expected.is_empty(), "{what}: nothing to compare");
@@ -169,8 +174,9 @@ pub fn assert_same(found: &[u32], expected: &[u32], what: &str) {
     }
 }
 
-/// Block formats that stand in one matrix of real files, beside each format alone: what our quantizer and llama.cpp's make of the
-/// fused matrices, also where rows are no multiple of 256; and as many as a matrix may have.
+/// Block formats that stand in one matrix of real files, beside each format alone: what our
+/// quantizer and llama.cpp's make of the fused matrices, also where rows are no multiple of 256;
+/// and as many as a matrix may have.
 pub const MIXES: &[&[&str]] = &[
     &["Q4_K", "Q6_K"],
     &["Q5_K", "Q6_K"],
@@ -215,7 +221,8 @@ impl Variant {
     }
 }
 
-/// Every source that differs from the others: of kernels with a matrix those of each format alone, of [`MIXES`], and of all formats.
+/// Every source that differs from the others: of kernels with a matrix those of each format alone,
+/// of [`MIXES`], and of all formats.
 pub fn variants() -> Vec<Variant> {
     let alone = FORMATS.iter().map(|spec| Formats::of([spec.name]));
     let mixed = MIXES.iter().map(|names| Formats::of(names.iter().copied()));

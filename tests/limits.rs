@@ -1,4 +1,5 @@
-//! What a large model meets: matrices over the binding limit, odd row counts, a bound on host memory.
+//! What a large model meets: matrices over the binding limit, odd row counts, a bound on host
+//! memory.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -27,7 +28,8 @@ struct Virtual {
 /// Small numbers as F32, F16 or Q8_0: no byte pattern here is an infinity or a NaN.
 fn byte(at: u64) -> u8 {
     let noise = at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-    // The upper byte of a half, of a float and, at times, of a block's scale: 0x04 to 0x27, either sign.
+    // The upper byte of a half, of a float and, at times, of a block's scale: 0x04 to 0x27, either
+    // sign.
     if at % 2 == 1 { (noise as u8 & 0x83) | 0x24 } else { noise as u8 }
 }
 
@@ -150,8 +152,8 @@ fn matrices_over_the_binding_limit_are_cut_into_slabs() {
     }
 }
 
-/// 65,537 rows do not divide by anything, and at F32 exceed the 128 MiB of a baseline binding: first, last and slab-border
-/// rows of embedding and LM head are right.
+/// 65,537 rows do not divide by anything, and at F32 exceed the 128 MiB of a baseline binding:
+/// first, last and slab-border rows of embedding and LM head are right.
 #[test]
 fn a_vocabulary_of_65537_at_baseline_limits() {
     let source = Rc::new(wide_vocabulary(65_537, Format::F32));
@@ -175,8 +177,8 @@ fn a_vocabulary_of_65537_at_baseline_limits() {
     assert_close("decode", session.logits(), &last, 1e-5 * magnitude);
 }
 
-/// The heap of the loading thread, over files of 72 and 215 MB. What wgpu holds for writes on their way is not in it: that is
-/// bounded by `QUEUED` in weights.rs, 16 MiB between two waits.
+/// The heap of the loading thread, over files of 72 and 215 MB. What wgpu holds for writes on their
+/// way is not in it: that is bounded by `QUEUED` in weights.rs, 16 MiB between two waits.
 #[test]
 fn host_memory_does_not_grow_with_the_file() {
     let mut peaks = Vec::new();
@@ -210,7 +212,8 @@ fn a_row_that_fits_no_binding_is_out_of_memory() {
     assert_eq!(error.code(), "out-of-memory");
 }
 
-/// More than any machine has. On the processor that is told before a weight is read, not by the system, which would end the program.
+/// More than any machine has. On the processor that is told before a weight is read, not by the
+/// system, which would end the program.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_model_larger_than_the_memory_is_refused_before_it_is_read() {

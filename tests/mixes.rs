@@ -1,4 +1,5 @@
-//! Every block format on the GPU, in every kernel that reads weights, four of them in one matrix: against the CPU twin.
+//! Every block format on the GPU, in every kernel that reads weights, four of them in one matrix:
+//! against the CPU twin.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -46,7 +47,8 @@ fn random(format: Format, bytes: usize, state: &mut u64) -> Vec<u8> {
     out
 }
 
-/// Two layers of width 256; the matrices take the formats of the table in turn, from the `first` on.
+/// Two layers of width 256; the matrices take the formats of the table in turn, from the `first`
+/// on.
 fn model(first: usize) -> (Checkpoint, HashSet<Format>) {
     const D: u64 = 256;
     const V: u64 = 96;
@@ -120,7 +122,8 @@ fn every_format_in_every_kernel() {
         (ShapeClass::Hardware, Reduction::Workgroup),
         (ShapeClass::Hardware, Reduction::Subgroup),
     ];
-    // From these starts, every format is the embedding's or the LM head's once, and beside others in the fused matrices.
+    // From these starts, every format is the embedding's or the LM head's once, and beside others
+    // in the fused matrices.
     let mut seen = HashSet::new();
     for (i, first) in [0, 4, 9].into_iter().enumerate() {
         let (file, used) = model(first);

@@ -1,4 +1,5 @@
-//! The model against Hugging Face's numbers: CPU twin and GPU, layer by layer, states and logits, every golden case.
+//! The model against Hugging Face's numbers: CPU twin and GPU, layer by layer, states and logits,
+//! every golden case.
 
 use std::rc::Rc;
 
@@ -140,8 +141,9 @@ fn the_processor_is_transformers_in_any_chunking() {
     }
 }
 
-/// Keys and values that are rounded: in f16, as they are unless somebody asks for f32, or in 8 bits. What that loses is told, and it is the
-/// rounding and nothing else: as much as the CPU twin loses that rounds the same. Logits have a standard deviation of 2 to 3.
+/// Keys and values that are rounded: in f16, as they are unless somebody asks for f32, or in 8
+/// bits. What that loses is told, and it is the rounding and nothing else: as much as the CPU twin
+/// loses that rounds the same. Logits have a standard deviation of 2 to 3.
 #[test]
 fn with_rounded_keys_and_values_nothing_is_lost_but_the_rounding() {
     let farthest = |found: &[f32], expected: &[f32]| {
@@ -193,8 +195,8 @@ fn with_rounded_keys_and_values_nothing_is_lost_but_the_rounding() {
     }
 }
 
-/// Every way a device may be driven: shapes of GPUs and of software adapters, sums by subgroups and through workgroup memory,
-/// and WebGPU's default limits without any optional feature.
+/// Every way a device may be driven: shapes of GPUs and of software adapters, sums by subgroups and
+/// through workgroup memory, and WebGPU's default limits without any optional feature.
 #[test]
 fn every_variant_is_transformers() {
     let variants = [
@@ -212,7 +214,8 @@ fn every_variant_is_transformers() {
     }
 }
 
-/// Logits of more tokens than a step has rows for, and of some of the tokens only: those that were asked for, in order.
+/// Logits of more tokens than a step has rows for, and of some of the tokens only: those that were
+/// asked for, in order.
 #[test]
 fn logits_of_any_tokens_in_any_number_of_rows() {
     let (file, golden) = open("norm1.gguf");
@@ -241,7 +244,8 @@ fn positions_near_the_end_of_the_context() {
     let position = golden.ids("position")[0];
     for gpu in [gpu(&GpuOptions::default()), processor()] {
         let mut session = session(&gpu, &file, &exact());
-        // Attention sees only what was read: the cache below is empty, so ask for the keys, which have the angle in them.
+        // Attention sees only what was read: the cache below is empty, so ask for the keys, which
+        // have the angle in them.
         session.start_at(position).unwrap();
         block_on(session.forward(&ids, 32, 1, &mut |_| {})).unwrap();
         let end = position + ids.len() as u32;
@@ -274,7 +278,8 @@ fn check_finds_no_difference_where_there_is_none() {
     }
 }
 
-/// Attention over several blocks of positions, the last of them short, and a cache that grows in between.
+/// Attention over several blocks of positions, the last of them short, and a cache that grows in
+/// between.
 #[test]
 fn a_long_context_is_the_twins() {
     use ShapeClass::{Hardware, Software};
@@ -297,7 +302,8 @@ fn a_long_context_is_the_twins() {
     }
 }
 
-/// Tiles that a small model does not fill: heads of 128 dimensions, a state of 128 x 256, and tokens that end within a chunk.
+/// Tiles that a small model does not fill: heads of 128 dimensions, a state of 128 x 256, and
+/// tokens that end within a chunk.
 #[test]
 fn the_published_shapes_are_the_twins() {
     let options = SynthOptions { layers: Some(1), ..SynthOptions::new(Size::B3, QuantType::Q4_0, 5) };
@@ -312,7 +318,8 @@ fn the_published_shapes_are_the_twins() {
     }
 }
 
-/// A file with one weight changed, against a GPU that was loaded from the file before: the stage that uses it is named first.
+/// A file with one weight changed, against a GPU that was loaded from the file before: the stage
+/// that uses it is named first.
 #[test]
 fn check_names_the_first_stage_that_differs() {
     let path = golden_path("norm1.gguf");

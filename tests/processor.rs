@@ -1,5 +1,6 @@
-//! The processor as a device of its own: sessions that begin on it and go on on a GPU, and the other way round; what it tells of itself.
-//! That it computes what transformers does stands in `model.rs`, `mixes.rs` and `adapters.rs`, beside the same of GPUs.
+//! The processor as a device of its own: sessions that begin on it and go on on a GPU, and the
+//! other way round; what it tells of itself. That it computes what transformers does stands in
+//! `model.rs`, `mixes.rs` and `adapters.rs`, beside the same of GPUs.
 
 use peregrine::Error;
 use peregrine::checkpoint::MemorySource;
@@ -120,7 +121,8 @@ fn it_says_what_it_is() {
     assert!(gpu.max_binding() >= (1 << 31) - 4);
 }
 
-/// A software adapter, which tests run on, is never preferred to the processor; whoever names an adapter, or how to drive it, gets that.
+/// A software adapter, which tests run on, is never preferred to the processor; whoever names an
+/// adapter, or how to drive it, gets that.
 #[test]
 fn by_itself_the_processor_is_taken_where_there_is_no_gpu() {
     let (auto, found) = (GpuOptions::default(), a_gpu());

@@ -46,8 +46,8 @@ fn expected(options: &SamplingOptions, logits: &[f32]) -> BTreeMap<u32, f64> {
     all.into_iter().map(|(id, p)| (id, p / total)).collect()
 }
 
-/// Chi-square against the expected probabilities, for each degree of freedom. With n samples from the right distribution
-/// it is 1 on average, with a standard deviation of sqrt(2 / freedom).
+/// Chi-square against the expected probabilities, for each degree of freedom. With n samples from
+/// the right distribution it is 1 on average, with a standard deviation of sqrt(2 / freedom).
 fn chi_square(samples: &[u32], expected: &BTreeMap<u32, f64>) -> std::result::Result<f64, String> {
     let mut counts: BTreeMap<u32, f64> = expected.keys().map(|id| (*id, 0.0)).collect();
     for id in samples {
@@ -88,7 +88,8 @@ fn the_first_samples_of_many_seeds_follow_the_probabilities() {
     let first: Vec<u32> =
         (0..20_000).map(|seed| sample(&SamplingOptions { seed, ..open() }, &LOGITS, &[]).unwrap()).collect();
     chi_square(&first, &expected(&open(), &LOGITS)).unwrap();
-    // Neighboring samples of one seed, and the same sample of neighboring seeds, are independent: pairs.
+    // Neighboring samples of one seed, and the same sample of neighboring seeds, are independent:
+    // pairs.
     let pair = |a: u32, b: u32| a * 8 + b;
     let probabilities = expected(&open(), &LOGITS);
     let pairs: BTreeMap<u32, f64> =
@@ -115,7 +116,8 @@ fn filters_keep_exactly_their_support() {
     assert_eq!(support(&SamplingOptions { top_k: 2, ..open() }), [2, 4].into());
     assert_eq!(support(&SamplingOptions { top_k: 8, ..open() }).len(), 8);
     assert_eq!(support(&SamplingOptions { top_k: 1000, ..open() }).len(), 8);
-    // Probabilities .41 .25 .15 .09: 0.65 is reached by the second, 0.66 only by the third; at least one stays.
+    // Probabilities .41 .25 .15 .09: 0.65 is reached by the second, 0.66 only by the third; at
+    // least one stays.
     assert_eq!(support(&SamplingOptions { top_p: 0.65, ..open() }), [2, 4].into());
     assert_eq!(support(&SamplingOptions { top_p: 0.66, ..open() }), [2, 4, 7].into());
     assert_eq!(support(&SamplingOptions { top_p: 1e-6, ..open() }), [2].into());
@@ -233,7 +235,8 @@ proptest! {
         let options = SamplingOptions { temperature, top_k, top_p, min_p, seed, ..open() };
         let allowed = expected(&options, &logits);
         for id in sample_many(&options, &logits, 20) {
-            // At the very edge the two ways of summing may differ by a rounding: then the token is a hair outside.
+            // At the very edge the two ways of summing may differ by a rounding: then the token is
+            // a hair outside.
             prop_assert!(allowed.contains_key(&id) || allowed.len() < logits.len() && near_edge(&options, &logits, id));
         }
     }

@@ -1,4 +1,5 @@
-//! Sessions as files: they go on bit by bit, and what is damaged or not meant for this model is refused by name.
+//! Sessions as files: they go on bit by bit, and what is damaged or not meant for this model is
+//! refused by name.
 
 use peregrine::Error;
 use peregrine::chat::Message;

@@ -1,4 +1,5 @@
-//! The self-check: what is right passes in every variant, every planted fault is found, and what it is found in is not used.
+//! The self-check: what is right passes in every variant, every planted fault is found, and what it
+//! is found in is not used.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -232,7 +233,8 @@ fn what_fails_is_not_used_and_that_is_remembered() {
     assert!(message.contains("GPU shapes, subgroup sums: embed: the device computes"), "{message}");
     assert!(message.contains("software shapes"), "{message}");
 
-    // The next time it is looked at again: what a driver did wrong a better one may do right, and a key need not tell them apart.
+    // The next time it is looked at again: what a driver did wrong a better one may do right, and a
+    // key need not tell them apart.
     assert!(outcomes.len() > 2 && outcomes.values().all(Option::is_some), "{outcomes:?}");
     for outcome in outcomes.values_mut() {
         *outcome = Some("some other time".into());

@@ -1,4 +1,5 @@
-//! Conversations with the embedded model: the right tokens, each read once, whatever interrupts them.
+//! Conversations with the embedded model: the right tokens, each read once, whatever interrupts
+//! them.
 
 mod overflow;
 mod places;
@@ -92,7 +93,8 @@ fn assert_golden(options: &GpuOptions, how: fn(u32) -> GenerateOptions, conversa
         if ends {
             expected.pop();
         }
-        // Where the golden answer was cut, one token less than its length is asked for after the last.
+        // Where the golden answer was cut, one token less than its length is asked for after the
+        // last.
         let most = expected.len() as u32 + u32::from(ends);
         session.reset();
         let answer = ask(&mut session, &messages_of(conversation), &how(most));
@@ -193,7 +195,8 @@ fn an_end_token_leaves_the_states_as_if_nothing_had_followed() {
         let mut ahead = open(&options, &LoadOptions::default());
         let answer = ask(&mut ahead, &user("Hello!"), &how);
         assert_eq!(answer.finish, Finish::Stop);
-        // The same answer again, with the tokens known: nothing is sampled, and nothing is run ahead.
+        // The same answer again, with the tokens known: nothing is sampled, and nothing is run
+        // ahead.
         let mut plain = beside(&ahead);
         let prompt = block_on(plain.chat(&user("Hello!"), &greedy(0), &mut |_| true)).unwrap();
         assert!(prompt.ids.is_empty());
@@ -292,7 +295,8 @@ fn a_stopped_answer_goes_on_as_if_it_had_not_been() {
     }
 }
 
-/// A GPU runs on the token that it has sampled while its text is told; the processor first tells it.
+/// A GPU runs on the token that it has sampled while its text is told; the processor first tells
+/// it.
 #[test]
 fn on_the_processor_a_token_is_reported_before_the_next_step() {
     let told = |options: &GpuOptions, how: GenerateOptions| {
@@ -344,7 +348,8 @@ fn prefill_can_be_stopped_inside_a_chunk_where_it_takes_long() {
         let whole = ask(&mut beside(&session), &user(FIRST), &options);
         assert_eq!(block_on(session.generate(&options, &mut |_| true)).unwrap().ids, whole.ids);
     }
-    // In the second turn, however far it had come: back to the border between the turns, and on from there.
+    // In the second turn, however far it had come: back to the border between the turns, and on
+    // from there.
     let (mut session, options) = (open(&software, &LoadOptions::default()), greedy(8));
     let whole = ask(&mut session, &user(FIRST), &options);
     let messages = then(user(FIRST), &whole, SECOND);
@@ -488,7 +493,8 @@ fn an_edited_turn_is_read_from_the_border_before_it_bit_by_bit() {
     assert_eq!((back.ids, back.cached_tokens), (second.ids, again.cached_tokens));
 }
 
-/// A message that spells out a conversation must not be given the states of that conversation, nor the other way round.
+/// A message that spells out a conversation must not be given the states of that conversation, nor
+/// the other way round.
 #[test]
 fn spelled_turns_are_not_taken_for_real_ones() {
     let mut session = fresh();
@@ -521,7 +527,8 @@ fn spelled_turns_are_not_taken_for_real_ones() {
     assert_eq!((&found.ids, found.cached_tokens <= answer.prompt_tokens + 24), (&expected.ids, true));
 }
 
-/// A control token that an answer went over has no text; the next turn must not be taken for a continuation without it.
+/// A control token that an answer went over has no text; the next turn must not be taken for a
+/// continuation without it.
 #[test]
 fn an_answer_with_control_tokens_in_it_is_read_again() {
     let mut session = fresh();

@@ -1,5 +1,6 @@
-//! The WGSL sources without a GPU: every kernel in every variant is valid, keeps the baseline's limits, and agrees with Rust
-//! about what lies where. And with one: a program that is wrong is reported, and not a silent zero.
+//! The WGSL sources without a GPU: every kernel in every variant is valid, keeps the baseline's
+//! limits, and agrees with Rust about what lies where. And with one: a program that is wrong is
+//! reported, and not a silent zero.
 
 #[path = "../shaders/expand.rs"]
 #[allow(dead_code, reason = "what only a build needs of it")]
@@ -64,7 +65,8 @@ fn source(name: &str) -> String {
 
 #[test]
 fn every_kernel_is_valid_in_every_variant() {
-    // 23 kernels without weights; of the 6 with them, one of which sums, each format, each mix, and all formats.
+    // 23 kernels without weights; of the 6 with them, one of which sums, each format, each mix, and
+    // all formats.
     assert_eq!(all().count(), 39 + 7 * (FORMATS.len() + MIXES.len() + 1));
     let names: HashSet<&str> = KERNELS.iter().map(|k| k.name).collect();
     assert_eq!(names.len(), KERNELS.len(), "a name twice");
@@ -84,7 +86,8 @@ fn only_the_formats_of_a_matrix_stand_in_its_source() {
                 assert_eq!(source.contains(&function), here.contains(&name.as_str()), "{}: {function}", variant.name());
             }
         }
-        // Nothing is asked where there is one, and each but the last is asked for in each of three functions.
+        // Nothing is asked where there is one, and each but the last is asked for in each of three
+        // functions.
         assert_eq!(source.matches("if (format == ").count(), 3 * (here.len() - 1), "{}", variant.name());
     }
 }
@@ -151,8 +154,9 @@ fn without_a_value(source: &str) -> Vec<String> {
     declared.filter(|rest| !rest.contains('=')).map(|rest| rest.trim().to_string()).collect()
 }
 
-/// In a loop such a variable begins each pass as zero, says WGSL; in the translations of Tint and of some versions of naga it keeps
-/// the value of the pass before. `var x = Type();` is the same everywhere.
+/// In a loop such a variable begins each pass as zero, says WGSL; in the translations of Tint and
+/// of some versions of naga it keeps the value of the pass before. `var x = Type();` is the same
+/// everywhere.
 #[test]
 fn every_local_variable_begins_with_a_value() {
     let with = "var<workgroup> a: array<u32, 4>; fn f() { for (var i = 0u; i < 4u; i++) { var x: f32; x = 1.0; } }";
@@ -163,7 +167,8 @@ fn every_local_variable_begins_with_a_value() {
     }
 }
 
-/// Bytes of workgroup memory and invocations of a kernel with these constants, where everything else is as large as it gets.
+/// Bytes of workgroup memory and invocations of a kernel with these constants, where everything
+/// else is as large as it gets.
 fn workgroup(module: &Module, info: &ModuleInfo, constants: &[(&str, f64)]) -> (u32, u32) {
     let constants = constants.iter().map(|(name, value)| ((*name).to_string(), *value)).collect();
     let (module, _) = naga::back::pipeline_constants::process_overrides(module, info, None, &constants).unwrap();

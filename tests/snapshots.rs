@@ -1,5 +1,6 @@
-//! Conversations as values: going back, forking, editing, saving give, bit by bit, the session that read the same tokens in the same
-//! steps; keys and values are shared; memory stays within its budget.
+//! Conversations as values: going back, forking, editing, saving give, bit by bit, the session that
+//! read the same tokens in the same steps; keys and values are shared; memory stays within its
+//! budget.
 
 use std::rc::Rc;
 
@@ -166,7 +167,8 @@ fn complete(session: &mut Session, ids: &[u32], max_tokens: u32) -> Generated {
     block_on(session.complete(ids, &greedy(max_tokens), &mut |_| true)).unwrap()
 }
 
-/// Requests that continue, edit and repeat each other at random, token by token: the session chooses its places by itself.
+/// Requests that continue, edit and repeat each other at random, token by token: the session
+/// chooses its places by itself.
 #[test]
 fn random_requests_are_answered_as_if_each_were_the_first() {
     let mut session = on_a_gpu("norm1.gguf", ShapeClass::Hardware, 1, KvType::F16);
@@ -273,7 +275,8 @@ fn states_of_another_kv_type_are_refused() {
     assert!(error.to_string().contains("f16") && error.to_string().contains("f32"), "{error}");
 }
 
-/// A long prompt has places inside, and when they are too many they are thinned out and not cut off.
+/// A long prompt has places inside, and when they are too many they are thinned out and not cut
+/// off.
 #[test]
 fn an_edit_inside_a_long_prompt_is_read_from_the_place_before_it() {
     let mut session = open("norm1.gguf", 64, KvType::F16);
@@ -304,7 +307,8 @@ fn an_edit_inside_a_long_prompt_is_read_from_the_place_before_it() {
     assert!((512..=1024).contains(&middle), "{middle}");
 }
 
-/// With room for no more than two places, leaving a line must not push out the place that is gone back to.
+/// With room for no more than two places, leaving a line must not push out the place that is gone
+/// back to.
 #[test]
 fn the_place_that_is_gone_back_to_stays() {
     let mut session = open("norm1.gguf", 64, KvType::F16);
@@ -326,7 +330,8 @@ fn the_place_that_is_gone_back_to_stays() {
     }
 }
 
-/// What the GPU has no more room for moves to the host, and from there it is gone back to all the same.
+/// What the GPU has no more room for moves to the host, and from there it is gone back to all the
+/// same.
 #[test]
 fn places_move_to_the_host_and_back() {
     let mut session = open("norm1.gguf", 64, KvType::F16);
@@ -384,7 +389,8 @@ fn going_back_can_be_given_up() {
     assert_eq!(found.ids, other.ids);
 }
 
-/// Turns of the soak. `PEREGRINE_SOAK=2000 cargo test --release -p peregrine-tests --test all -- turns_keep_memory_flat --nocapture`
+/// Turns of the soak.
+/// `PEREGRINE_SOAK=2000 cargo test --release -p peregrine-tests --test all -- turns_keep_memory_flat --nocapture`
 fn turns() -> usize {
     std::env::var("PEREGRINE_SOAK").ok().and_then(|turns| turns.parse().ok()).unwrap_or(200)
 }

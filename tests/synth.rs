@@ -1,4 +1,5 @@
-//! Random checkpoints: the shapes are the published ones, the bytes a function of the seed, the numbers like a model's.
+//! Random checkpoints: the shapes are the published ones, the bytes a function of the seed, the
+//! numbers like a model's.
 
 use std::rc::Rc;
 
@@ -95,7 +96,8 @@ fn the_seed_makes_the_bytes() {
     for tensor in first.tensors() {
         let found = values(&first, &tensor.name);
         assert!(found != values(&other, &tensor.name), "{}: another seed", tensor.name);
-        // What feeds the residual stream is smaller in a deeper model; nothing else knows the other tensors.
+        // What feeds the residual stream is smaller in a deeper model; nothing else knows the other
+        // tensors.
         if !["o_proj.weight", "out_proj.weight", "down_proj.weight"].iter().any(|end| tensor.name.ends_with(end)) {
             assert!(found == values(&deep, &tensor.name), "{}: another depth", tensor.name);
         }

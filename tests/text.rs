@@ -156,7 +156,8 @@ fn special_tokens() {
     assert!(matches!(tokenizer.decode(&[6144], false), Err(Error::TokenOutOfRange { token: 6144, vocab_size: 6144 })));
 }
 
-/// Building must not depend on the fillers: 261,120 tokens, most of them unused, with many control tokens.
+/// Building must not depend on the fillers: 261,120 tokens, most of them unused, with many control
+/// tokens.
 #[test]
 fn large_vocabularies_build_fast() {
     let golden = golden();
@@ -220,7 +221,8 @@ proptest! {
     }
 }
 
-/// The text before the stop text that is complete first (the longest of those that are complete there).
+/// The text before the stop text that is complete first (the longest of those that are complete
+/// there).
 fn before_stop(text: &str, stops: &[String]) -> String {
     let ends = (0..=text.len()).filter(|end| text.is_char_boundary(*end));
     let matches = |end: usize| stops.iter().filter(move |s| !s.is_empty() && text[..end].ends_with(s.as_str()));
@@ -229,7 +231,8 @@ fn before_stop(text: &str, stops: &[String]) -> String {
 }
 
 proptest! {
-    /// Wherever a text is cut into pieces, the scan gives what is before the first stop text, and never more on the way.
+    /// Wherever a text is cut into pieces, the scan gives what is before the first stop text, and
+    /// never more on the way.
     #[test]
     fn stop_texts_are_found_across_pieces(pieces in vec("[abé]{0,3}", 0..20), stops in vec("[abé]{0,4}", 0..4)) {
         let whole: String = pieces.concat();
@@ -245,7 +248,8 @@ proptest! {
     }
 }
 
-/// Control tokens have no text of their own, but end an answer where they are or complete a stop text.
+/// Control tokens have no text of their own, but end an answer where they are or complete a stop
+/// text.
 #[test]
 fn stop_texts_may_be_or_contain_control_tokens() {
     // Pieces, control tokens with a mark in front; what is given out; whether it stopped.

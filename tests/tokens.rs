@@ -1,4 +1,5 @@
-//! The files around `tokenizer.json` against Hugging Face's own code (text/tokens.py makes the golden), and what is refused of them.
+//! The files around `tokenizer.json` against Hugging Face's own code (text/tokens.py makes the
+//! golden), and what is refused of them.
 
 use std::path::Path;
 
@@ -117,7 +118,8 @@ fn expressions_that_mean_other_things_elsewhere_are_refused() {
     assert!(error.contains("regular expression") && error.contains('^'), "{error}");
 }
 
-/// A file that says that a token which ends a turn is no control token: a person could end his turn by typing it.
+/// A file that says that a token which ends a turn is no control token: a person could end his turn
+/// by typing it.
 #[test]
 fn what_ends_a_turn_is_a_control_token_whatever_its_entry_says() {
     let path = peregrine_tests::golden_path("hf-folder/tokenizer.json");
@@ -127,7 +129,8 @@ fn what_ends_a_turn_is_a_control_token_whatever_its_entry_says() {
     }
     let next = file["model"]["vocab"].as_object().unwrap().len() + file["added_tokens"].as_array().unwrap().len();
     for (text, config) in [
-        // By its name, by the id that config.json states, by what every model of the family means by it.
+        // By its name, by the id that config.json states, by what every model of the family means
+        // by it.
         ("<|stop|>", json!({"eos_token": "<|stop|>"})),
         ("<|tool|>", json!({"tool_token": "<|tool|>"})),
         ("<|im_end|>", json!({})),

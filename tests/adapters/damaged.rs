@@ -265,7 +265,8 @@ fn a_gguf_adapter_says_what_it_is() {
     has(&named("blk.0.attn_q.weight.lora_a"), &["blk.0.attn_q.weight.lora_b", "missing"]);
 }
 
-/// Bytes of each file changed at random, most of them in its header, and cuts: no panic, whatever is read.
+/// Bytes of each file changed at random, most of them in its header, and cuts: no panic, whatever
+/// is read.
 #[test]
 fn damage_does_no_harm() {
     let file = checkpoint(&golden_path("hf-folder"));

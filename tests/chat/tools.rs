@@ -1,5 +1,5 @@
-//! Conversations with tools, through templates like those of Falcon-H1: as they are, and with their faults mended
-//! (text/tools.py makes the golden).
+//! Conversations with tools, through templates like those of Falcon-H1: as they are, and with their
+//! faults mended (text/tools.py makes the golden).
 
 use peregrine::chat::{CallFormat, ChatTemplate, Message, Rendering};
 use peregrine::tokenizer::Tokenizer;
@@ -158,7 +158,8 @@ fn a_template_without_tools_gets_words_of_ours() {
     assert_eq!(text(&[Message::tools(Vec::new()), question.clone()]), text(&[question]));
 }
 
-/// A format that was asked for is the one that the model is told, and in which its calls come back, whatever its template has.
+/// A format that was asked for is the one that the model is told, and in which its calls come back,
+/// whatever its template has.
 #[test]
 fn a_format_that_was_asked_for_is_written() {
     let tokenizer = build(&small(&golden(), "falcon-h1"));
@@ -216,7 +217,8 @@ fn calls_that_come_back_continue_what_was_read() {
     }
 }
 
-/// Neither tools nor calls nor what tools answer can write control tokens, however they are spelled.
+/// Neither tools nor calls nor what tools answer can write control tokens, however they are
+/// spelled.
 #[test]
 fn tools_cannot_write_control_tokens() {
     let golden = golden();

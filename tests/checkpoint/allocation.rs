@@ -1,5 +1,5 @@
-//! Counts the memory that the current thread holds, so that a test can bound what a lying header makes a reader
-//! allocate.
+//! Counts the memory that the current thread holds, so that a test can bound what a lying header
+//! makes a reader allocate.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -19,7 +19,8 @@ fn count(change: isize) {
     });
 }
 
-// Only the system's allocator is called; `realloc` and `alloc_zeroed` come from the trait and call these two.
+// Only the system's allocator is called; `realloc` and `alloc_zeroed` come from the trait and call
+// these two.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -38,7 +39,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Runs `work`; its result, and the most bytes that this thread held at a time beyond what it held before.
+/// Runs `work`; its result, and the most bytes that this thread held at a time beyond what it held
+/// before.
 pub fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
     PEAK.set(before);

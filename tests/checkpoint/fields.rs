@@ -1,5 +1,5 @@
-//! Fields that change the computation are honored or refused; odd values of fields that nobody needs are neither; fields of a file
-//! survive its conversion; what is no model says so.
+//! Fields that change the computation are honored or refused; odd values of fields that nobody
+//! needs are neither; fields of a file survive its conversion; what is no model says so.
 
 use std::path::Path;
 

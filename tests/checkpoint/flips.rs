@@ -1,4 +1,5 @@
-//! Truncation everywhere, and random damage: always an error or a legal file, never a panic, never much memory.
+//! Truncation everywhere, and random damage: always an error or a legal file, never a panic, never
+//! much memory.
 
 use peregrine::Error;
 use proptest::prelude::*;
@@ -6,7 +7,8 @@ use proptest::prelude::*;
 use super::allocation::peak;
 use super::file::{File, open, refusal};
 
-/// More than any legal or damaged file of this size has needed, and far less than any count that lies.
+/// More than any legal or damaged file of this size has needed, and far less than any count that
+/// lies.
 fn bound(length: usize) -> usize {
     16 * length + (1 << 16)
 }
@@ -51,7 +53,8 @@ proptest! {
         let (result, held) = peak(|| open(bytes));
         prop_assert!(held < bound(length), "{held} bytes held for {length}");
         if let Ok(checkpoint) = result {
-            // What opens can be read to its end, though what lies elsewhere now need not be numbers.
+            // What opens can be read to its end, though what lies elsewhere now need not be
+            // numbers.
             for tensor in checkpoint.tensors() {
                 match pollster::block_on(checkpoint.read_rows_f32(tensor, 0, tensor.rows())) {
                     Ok(_) => {}

@@ -1,4 +1,5 @@
-//! Block formats against numbers from the field's own Python package, against each other, and against error bounds.
+//! Block formats against numbers from the field's own Python package, against each other, and
+//! against error bounds.
 
 use peregrine::format::{FORMATS, Format, FormatSpec, STRIP};
 
@@ -188,7 +189,8 @@ fn what_is_not_finite_is_seen() {
             spec.dequantize_blocks(&bytes, &mut values);
             let expected = values.chunks(spec.block as usize).position(|block| block.iter().any(|v| !v.is_finite()));
             let found = spec.first_not_finite(&bytes);
-            // An infinite scale that no value of the block uses is found as well: such a file is damaged.
+            // An infinite scale that no value of the block uses is found as well: such a file is
+            // damaged.
             assert!(found.is_some() || expected.is_none(), "{}: {expected:?}", spec.name);
             assert!(expected == found || found < expected.or(Some(3)) && !spec.halves.is_empty(), "{}", spec.name);
         }
@@ -211,8 +213,8 @@ fn the_table_is_consistent() {
     assert_eq!(Format::from_gguf_id(16), None);
 }
 
-/// Four blocks of bytes from one generator, dequantized by `gguf.quants.dequantize` of the Python package gguf 0.19;
-/// some values, and a hash of all bits. Scales are forced to be finite.
+/// Four blocks of bytes from one generator, dequantized by `gguf.quants.dequantize` of the Python
+/// package gguf 0.19; some values, and a hash of all bits. Scales are forced to be finite.
 #[test]
 fn values_are_those_of_the_python_package() {
     for (format, some, hash) in [
@@ -246,7 +248,8 @@ fn values_are_those_of_the_python_package() {
     }
 }
 
-/// 1024 normal values quantized by `gguf.quants.quantize` of the Python package gguf 0.19: a hash of the bytes.
+/// 1024 normal values quantized by `gguf.quants.quantize` of the Python package gguf 0.19: a hash
+/// of the bytes.
 #[test]
 fn bytes_are_those_of_the_python_package() {
     let mut noise = Noise(3);

@@ -1,5 +1,5 @@
-//! Every way in which a GGUF header can lie, one row each: what is changed, the error's code, and the words that its
-//! message must have.
+//! Every way in which a GGUF header can lie, one row each: what is changed, the error's code, and
+//! the words that its message must have.
 
 use super::allocation::peak;
 use super::file::{File, array, refusal};

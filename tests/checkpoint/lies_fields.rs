@@ -1,4 +1,5 @@
-//! Lies in the fields' values: sizes that contradict each other, other architectures, broken tokenizers.
+//! Lies in the fields' values: sizes that contradict each other, other architectures, broken
+//! tokenizers.
 
 use super::file::{array, text};
 use super::lies::{KEY, Lie};

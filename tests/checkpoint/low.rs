@@ -1,5 +1,5 @@
-//! The quantizers that search: against one that only looks at the least and the greatest value, against the field's own, and read
-//! by the field's own package.
+//! The quantizers that search: against one that only looks at the least and the greatest value,
+//! against the field's own, and read by the field's own package.
 
 use std::rc::Rc;
 
@@ -40,8 +40,8 @@ fn error(format: Format, values: &[f32]) -> f64 {
     mean_square(values, &back)
 }
 
-/// Mean square errors of ggml's quantizers (commit d99724f2, no importance matrix, decoded by the Python package gguf) on the same
-/// values: format, normal, heavy.
+/// Mean square errors of ggml's quantizers (commit d99724f2, no importance matrix, decoded by the
+/// Python package gguf) on the same values: format, normal, heavy.
 const GGML: [(Format, f64, f64); 7] = [
     (Format::Q2_K, 3.421129e-5, 1.425303e-4),
     (Format::Q3_K, 8.905226e-6, 4.269046e-5),
@@ -69,7 +69,8 @@ fn step(x: f32, unit: f32, top: f32) -> f32 {
     if unit == 0.0 { 0.0 } else { (x / unit).round().clamp(0.0, top) }
 }
 
-/// What 256 values become when every group's range sets its scale, stored as coarsely as the format does.
+/// What 256 values become when every group's range sets its scale, stored as coarsely as the format
+/// does.
 fn min_max(format: Format, values: &[f32]) -> Vec<f32> {
     let largest = |values: &[f32]| values.iter().fold(0.0f32, |most, v| most.max(v.abs()));
     let size = if matches!(format, Format::Q2_K | Format::Q3_K) { 16 } else { 32 };

@@ -128,7 +128,8 @@ impl Toy {
     }
 }
 
-/// A tokenizer of `VOCAB - 2` tokens: four special ones, letters, two merges, and a user-defined one.
+/// A tokenizer of `VOCAB - 2` tokens: four special ones, letters, two merges, and a user-defined
+/// one.
 fn tokenizer() -> Value {
     let mut vocab = serde_json::Map::new();
     for (id, text) in ["<pad>", "<s>", "</s>", "<|im_end|>"].into_iter().enumerate() {

@@ -1,5 +1,5 @@
-//! What the fuzzer calls, and the smoke test over its seeds: each entry takes bytes from outside as far as they lead, without a GPU,
-//! and says whether they were accepted. None may panic.
+//! What the fuzzer calls, and the smoke test over its seeds: each entry takes bytes from outside as
+//! far as they lead, without a GPU, and says whether they were accepted. None may panic.
 
 #![allow(dead_code)] // each target uses one of them
 

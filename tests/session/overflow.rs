@@ -83,7 +83,8 @@ fn an_answer_that_fills_the_context_goes_on_without_the_oldest_turns() {
         assert_eq!(answer.prompt_tokens as usize, all.len());
         assert!(all.len() + 76 > 151, "the context was full: {}", all.len());
         assert_eq!(answer.text, session.engine().tokenizer().decode(&answer.ids, true).unwrap());
-        // The states are those of the conversation without its oldest turns, and of the whole answer.
+        // The states are those of the conversation without its oldest turns, and of the whole
+        // answer.
         let before = 151 - all.len();
         assert_eq!(session.position() as usize, last.len() + 75);
         let read = [&last[..], &answer.ids[..before]].concat();

@@ -1,4 +1,5 @@
-// A small static server for the built page: right types, ranges (the model is read in pieces), and nothing outside its folder.
+// A small static server for the built page: right types, ranges (the model is read in pieces), and
+// nothing outside its folder.
 // Usage: node serve.mjs [--port N] [--host H]   The next free port is taken when N is in use.
 
 import { createReadStream } from "node:fs";
@@ -33,7 +34,10 @@ function fileOf(root, address) {
   return file.startsWith(normalize(root + sep)) ? file : undefined;
 }
 
-/** `bytes=a-b` of a file of `size` bytes: `[first, last]`, "bad", or undefined when there is none that we serve. */
+/**
+ * `bytes=a-b` of a file of `size` bytes: `[first, last]`, "bad", or undefined when there is none
+ * that we serve.
+ */
 export function rangeOf(header, size) {
   const match = /^bytes=(\d*)-(\d*)$/.exec(header ?? "");
   if (!match || (match[1] === "" && match[2] === "")) return undefined;
@@ -58,7 +62,8 @@ export function serveFolder(root) {
     const headers = {
       "Content-Type": TYPES[extname(file)] ?? "application/octet-stream",
       "Accept-Ranges": "bytes",
-      // Built files carry a hash of their content in their name; the others must be asked for again.
+      // Built files carry a hash of their content in their name; the others must be asked for
+      // again.
       "Cache-Control": /[\\/]assets[\\/]/.test(file) ? "public, max-age=31536000, immutable" : "no-cache",
       ETag: `"${found.size.toString(16)}-${Math.trunc(found.mtimeMs).toString(16)}"`,
       "X-Content-Type-Options": "nosniff",

@@ -32,8 +32,9 @@ const serviceWorker = {
 };
 
 /**
- * Servers besides those of the person's own machine that the page may ask: whoever deploys it names their origins, separated by spaces,
- * in PEREGRINE_SERVERS. Without them the page's policy lets no word leave the machine.
+ * Servers besides those of the person's own machine that the page may ask: whoever deploys it names
+ * their origins, separated by spaces, in PEREGRINE_SERVERS. Without them the page's policy lets no
+ * word leave the machine.
  */
 const allowServers = {
   name: "allow-servers",
@@ -52,12 +53,14 @@ const allowServers = {
 
 export default defineConfig({
   base: "./",
-  // The library's own build for browsers of today; what its package names first is ES5, 4 KB larger on the wire.
+  // The library's own build for browsers of today; what its package names first is ES5, 4 KB larger
+  // on the wire.
   resolve: { alias: { dexie: "dexie/dist/modern/dexie.mjs" } },
   plugins: [allowServers, serviceWorker],
   build: {
     target: "es2022",
-    // Everything is a file of its own origin: data: addresses would need a weaker Content-Security-Policy.
+    // Everything is a file of its own origin: data: addresses would need a weaker
+    // Content-Security-Policy.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 1000,

@@ -1,6 +1,7 @@
 /**
- * A worker that plays the engine: for tests of the page itself, which need answers of a known pace and no GPU. It speaks the same
- * messages as the real one; what the question says tells how it answers.
+ * A worker that plays the engine: for tests of the page itself, which need answers of a known pace
+ * and no GPU. It speaks the same messages as the real one; what the question says tells how it
+ * answers.
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -8,8 +9,11 @@ import type { Page } from "@playwright/test";
 import { sendBytes } from "./support.js";
 
 /**
- * Questions may say: [slow] a word every 40 ms, 4000 of them: it is stopped; [never] nothing until it is stopped; [once] the same, from the second time on; [fail] an error after some words;
- * [full] the context is too short; [told] what the instructions are; [say TEXT] exactly that; [stream TEXT] the same, some words at a time. Whatever else is asked is answered with its own words and a number.
+ * Questions may say: [slow] a word every 40 ms, 4000 of them: it is stopped; [never] nothing until
+ * it is stopped; [once] the same, from the second time on; [fail] an error after some words; [full]
+ * the context is too short; [told] what the instructions are; [say TEXT] exactly that;
+ * [stream TEXT] the same, some words at a time. Whatever else is asked is answered with its own
+ * words and a number.
  */
 const WORKER = `
   let serial = 0;
@@ -92,7 +96,10 @@ const WORKER = `
   });
 `;
 
-/** A fault: the worker is the playing one; `first` runs in it before. With `self.hold = true` nothing loads before {@link release}. */
+/**
+ * A fault: the worker is the playing one; `first` runs in it before. With `self.hold = true`
+ * nothing loads before {@link release}.
+ */
 export function fakeEngine(first = "") {
   return (request: IncomingMessage, response: ServerResponse): boolean =>
     /^\/assets\/worker-[\w-]+\.js$/.test(request.url ?? "") && sendBytes(request, response, "text/javascript", Buffer.from(`${first}\n${WORKER}`));
@@ -102,8 +109,8 @@ export function fakeEngine(first = "") {
 export const release = (page: Page) => page.evaluate(() => new BroadcastChannel("go").postMessage("go"));
 
 /**
- * The engine of {@link fakeEngine}, which reads: a token is a character, and each step of reading waits for {@link step}. It tells the rest
- * of the page's questions as the other does.
+ * The engine of {@link fakeEngine}, which reads: a token is a character, and each step of reading
+ * waits for {@link step}. It tells the rest of the page's questions as the other does.
  */
 export const READS = `
   let before = "";

@@ -1,5 +1,5 @@
-// Firefox, headless, with WebGPU, driven by WebDriver BiDi: Playwright wants a Firefox of its own build. Four commands of the protocol are all
-// that is needed, so there is no client library.
+// Firefox, headless, with WebGPU, driven by WebDriver BiDi: Playwright wants a Firefox of its own
+// build. Four commands of the protocol are all that is needed, so there is no client library.
 
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -32,7 +32,10 @@ function firefox() {
   return found;
 }
 
-/** Opens the page and gives what the expression comes to there, a promise's value, as JSON. `log` hears the page's console; `isPlain`: as people have it. */
+/**
+ * Opens the page and gives what the expression comes to there, a promise's value, as JSON. `log`
+ * hears the page's console; `isPlain`: as people have it.
+ */
 export async function inFirefox(address, expression, log = () => {}, isPlain = false) {
   const profile = await mkdtemp(join(tmpdir(), "peregrine-firefox-"));
   const lines = Object.entries({ ...PREFERENCES, ...(isPlain ? {} : WEBGPU) }).map(([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.stringify(value)});\n`);

@@ -70,7 +70,10 @@ export function splitGguf(file: Buffer): [Buffer, Buffer] {
   return [part(0, 0, half), part(1, half, tensorCount)];
 }
 
-/** A LoRA adapter of rank 2 for the embedded model, as a GGUF file: it changes one layer's query and another's MLP, with the same numbers every time. */
+/**
+ * A LoRA adapter of rank 2 for the embedded model, as a GGUF file: it changes one layer's query and
+ * another's MLP, with the same numbers every time.
+ */
 export function loraGguf(): Buffer {
   const field = (name: string, type: number, value: Buffer) => Buffer.concat([text(name), u32(type), value]);
   const alpha = Buffer.alloc(4);

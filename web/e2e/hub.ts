@@ -1,4 +1,7 @@
-/** A server of models with faults: the hub's layout, redirects, ETags, ranges; it counts what it sends. */
+/**
+ * A server of models with faults: the hub's layout, redirects, ETags, ranges; it counts what it
+ * sends.
+ */
 
 import { createHash } from "node:crypto";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
@@ -28,7 +31,10 @@ export interface Behavior {
   statedSize: number | undefined;
   /** Headers that other origins may read. */
   exposed: string;
-  /** Files of the repository `org/folder`, and of the address /folder/, by name; each has the ETag that its bytes have. */
+  /**
+   * Files of the repository `org/folder`, and of the address /folder/, by name; each has the ETag
+   * that its bytes have.
+   */
   folder: Map<string, Buffer>;
   /** Whether a file that is not in the folder is answered with a page, as servers of apps do. */
   pages: boolean;
@@ -50,7 +56,10 @@ export interface ModelServer extends Behavior {
 /** SHA-256 in hexadecimal. */
 export const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
-/** A server of one file, `model-Q4_0.gguf` of the repository `org/repo`; the same file is at /file.gguf. */
+/**
+ * A server of one file, `model-Q4_0.gguf` of the repository `org/repo`; the same file is at
+ * /file.gguf.
+ */
 export async function serveModel(bytes: Buffer): Promise<ModelServer> {
   const state: ModelServer = {
     bytes,

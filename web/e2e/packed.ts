@@ -1,4 +1,7 @@
-/** The package as it is published, in fresh apps: packed, installed from the tarball, built by each app's own bundler. */
+/**
+ * The package as it is published, in fresh apps: packed, installed from the tarball, built by each
+ * app's own bundler.
+ */
 
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
@@ -18,7 +21,8 @@ const isSource = (path: string) => !/[\\/](node_modules|dist|\.next)$/.test(path
 
 /** Runs a command quietly; its output is in the error, should it fail. */
 export function run(cwd: string, command: string, ...args: string[]): void {
-  // npm hands its own settings to what it starts: without them the apps' npm is one that a person starts.
+  // npm hands its own settings to what it starts: without them the apps' npm is one that a person
+  // starts.
   const settings = Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name));
   const env = { ...Object.fromEntries(settings), NEXT_TELEMETRY_DISABLED: "1", CI: "1", NO_COLOR: "1", FORCE_COLOR: undefined };
   try {
@@ -29,7 +33,10 @@ export function run(cwd: string, command: string, ...args: string[]): void {
   }
 }
 
-/** The packed package, and a folder outside the repository, so that no app finds the repository's packages. */
+/**
+ * The packed package, and a folder outside the repository, so that no app finds the repository's
+ * packages.
+ */
 export class Packed {
   readonly folder = mkdtempSync(join(tmpdir(), "peregrine-apps-"));
   readonly tarball: string;

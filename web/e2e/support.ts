@@ -1,4 +1,7 @@
-/** What the tests share: servers with faults, the golden answers, and the steps that a person takes on the page. */
+/**
+ * What the tests share: servers with faults, the golden answers, and the steps that a person takes
+ * on the page.
+ */
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -12,7 +15,10 @@ export const MODEL_FILE = path("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf"
 const SITE = path("../chat/dist");
 const WEB = path("..");
 
-/** A conversation of tests/golden/greedy.json and the greedy answer that transformers gives on the same weights. */
+/**
+ * A conversation of tests/golden/greedy.json and the greedy answer that transformers gives on the
+ * same weights.
+ */
 export interface Golden {
   name: string;
   messages: { role: "system" | "user" | "assistant"; content: string }[];
@@ -39,7 +45,10 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
 /** Serves the built page; `fault` may answer a request itself, by returning true. */
 export interface Site {
   start: (fault?: (request: IncomingMessage, response: ServerResponse) => boolean) => Promise<string>;
-  /** An empty page on which the npm package can be imported as plain modules from /package/dist/index.js; the model is at /model.gguf. */
+  /**
+   * An empty page on which the npm package can be imported as plain modules from
+   * /package/dist/index.js; the model is at /model.gguf.
+   */
   bare: (fault?: (request: IncomingMessage, response: ServerResponse) => boolean) => Promise<string>;
 }
 
@@ -110,7 +119,8 @@ export const test = base.extend<{ site: Site; strict: void }>({
       server.close();
     }
   },
-  // Every test: nothing may be asked of another origin, and nothing may break the Content-Security-Policy.
+  // Every test: nothing may be asked of another origin, and nothing may break the
+  // Content-Security-Policy.
   strict: [
     async ({ page }, use) => {
       const foreign: string[] = [];
@@ -140,7 +150,10 @@ export async function openReady(page: Page, address: string): Promise<void> {
   await waitReady(page);
 }
 
-/** The page computes on the GPU, also where that is one in software: for tests whose subject it is. A setting, as a person chooses it. */
+/**
+ * The page computes on the GPU, also where that is one in software: for tests whose subject it is.
+ * A setting, as a person chooses it.
+ */
 export const onGpu = (page: Page): Promise<unknown> =>
   page.addInitScript(() => localStorage.getItem("peregrine.settings") ?? localStorage.setItem("peregrine.settings", '{"device":"gpu"}'));
 

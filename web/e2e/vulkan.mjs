@@ -1,4 +1,5 @@
-// Environments in which Vulkan's loader finds a driver that computes on the CPU: what needs a GPU runs without one.
+// Environments in which Vulkan's loader finds a driver that computes on the CPU: what needs a GPU
+// runs without one.
 
 import { existsSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";

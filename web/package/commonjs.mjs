@@ -1,6 +1,7 @@
-// Makes dist/cjs: what `require("peregrine")` gets. Node 20.19 and newer can require ES modules, so each file there hands on the one
-// that `import` gets, and there is one copy of the package in an app. The types are those of dist once more, in a folder that says
-// CommonJS: TypeScript takes no ES module's types for what is required.
+// Makes dist/cjs: what `require("peregrine")` gets. Node 20.19 and newer can require ES modules, so
+// each file there hands on the one that `import` gets, and there is one copy of the package in an
+// app. The types are those of dist once more, in a folder that says CommonJS: TypeScript takes no
+// ES module's types for what is required.
 
 import { copyFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";

@@ -1,7 +1,8 @@
-// Speed in a real browser beside the same files natively, in one run: the first visit, answers, the second visit, states. Every visit is
-// a fresh browser; nothing comes from a network.
-// Usage: node bench-browser.mjs [FILE.gguf ...] [--sizes 0.5b,1.5b,1.5b-deep] [--repeat N] [--browser-args "..."] [--json]
-// CHROME=PATH says which Chromium. Without files, models of random weights and official shapes are made in target/bench, Q4_K_M.
+// Speed in a real browser beside the same files natively, in one run: the first visit, answers, the
+// second visit, states. Every visit is a fresh browser; nothing comes from a network.
+// Usage: node bench-browser.mjs [FILE.gguf ...] [--sizes 0.5b,1.5b,1.5b-deep] [--repeat N]
+// [--browser-args "..."] [--json] CHROME=PATH says which Chromium. Without files, models of random
+// weights and official shapes are made in target/bench, Q4_K_M.
 
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
@@ -58,7 +59,10 @@ const VULKAN = [
 ];
 const ARGS = ["--enable-unsafe-webgpu", "--ignore-gpu-blocklist", ...(process.platform === "linux" ? VULKAN : [])];
 
-/** What runs in the page. `load` gives the engine and what it took, from the beginning of the visit on. */
+/**
+ * What runs in the page. `load` gives the engine and what it took, from the beginning of the visit
+ * on.
+ */
 function inPage() {
   const ids = (count, seed) => Array.from({ length: count }, (_, i) => 1000 + ((i * 7919 + seed * 104729) % 20000));
   const timed = async (work) => {
@@ -76,7 +80,8 @@ function inPage() {
       if (progress.phase === "upload") marks.upload = performance.now();
       if (progress.phase === "check") marks.check = 1000 * (progress.seconds ?? 0);
     };
-    // Places to go back to would be moved out of the way by prompts that have nothing in common, as no person's have.
+    // Places to go back to would be moved out of the way by prompts that have nothing in common, as
+    // no person's have.
     engine = await createEngine({ model, onProgress, snapshotHostBytes: 0, contextLength: 8192 });
     const ready = performance.now();
     const [first] = await ask(128, 1, 1);

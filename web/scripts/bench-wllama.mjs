@@ -1,8 +1,11 @@
-// The processor in Chromium beside wllama, llama.cpp's build for browsers: the same file and prompts, one thread each, in one run and by
-// turns. Each visit is a browser of its own; medians are printed, and what a token must cost: the bytes of the weights over the speed with
-// which this machine copies memory.
-// Usage: node bench-wllama.mjs [FILE.gguf] [--repeat N] [--prompt-words N] [--gen-tokens N] [--json]
-// CHROME=PATH says which Chromium. wllama is installed from npm into target/bench/wllama, its current version; WLLAMA=VERSION another.
+// The processor in Chromium beside wllama, llama.cpp's build for browsers: the same file and
+// prompts, one thread each, in one run and by turns. Each visit is a browser of its own; medians
+// are printed, and what a token must cost: the bytes of the weights over the speed with which this
+// machine copies memory.
+// Usage: node bench-wllama.mjs [FILE.gguf] [--repeat N] [--prompt-words N] [--gen-tokens N]
+// [--json]
+// CHROME=PATH says which Chromium. wllama is installed from npm into target/bench/wllama, its
+// current version; WLLAMA=VERSION another.
 
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";

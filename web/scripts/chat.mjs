@@ -1,4 +1,5 @@
-// Serves the built chat page and says how to use it on this machine. Usage: node chat.mjs [--port N]
+// Serves the built chat page and says how to use it on this machine. Usage: node chat.mjs
+// [--port N]
 
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
@@ -9,7 +10,10 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 process.chdir(root);
 const MODEL = "models/tiny/peregrine-tiny-chat-Q4_0.gguf";
 
-/** Whether a real GPU is here, as the runtime sees it; the device files decide where the runtime cannot say. */
+/**
+ * Whether a real GPU is here, as the runtime sees it; the device files decide where the runtime
+ * cannot say.
+ */
 function hasGpu() {
   try {
     const text = execFileSync("target/release/peregrine", ["info", "--json"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
@@ -38,7 +42,8 @@ const lines = ["", `  Peregrine is at ${address}`, ""];
 if (gpu) {
   lines.push("  Open it in a browser with WebGPU: a current Chrome, Edge, Firefox or Safari.");
 } else {
-  // A profile of its own: a Chromium that is already open would not take the flags. Root has no sandbox.
+  // A profile of its own: a Chromium that is already open would not take the flags. Root has no
+  // sandbox.
   const sandbox = process.getuid?.() === 0 ? " --no-sandbox" : "";
   lines.push(
     "  This machine has no GPU that can be used. Two ways work here:",

@@ -1,6 +1,8 @@
-// Compares the speed of the working tree with that of another commit: native, the embedded model (or --model FILE), both programs in
-// turns on the same machine. Ratios only: machines differ, and so does one machine from minute to minute.
-// Usage: node compare.mjs COMMIT [--model FILE] [--rounds N]   Fails where the tree is slower by more than a tenth.
+// Compares the speed of the working tree with that of another commit: native, the embedded model
+// (or --model FILE), both programs in turns on the same machine. Ratios only: machines differ, and
+// so does one machine from minute to minute.
+// Usage: node compare.mjs COMMIT [--model FILE] [--rounds N] Fails where the tree is slower by more
+// than a tenth.
 
 import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
@@ -24,7 +26,8 @@ if (!existsSync(other)) {
   const tree = `${folder}/tree`;
   rmSync(tree, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  // A checkout of its own, but a common folder for what is built, so that only the first comparison builds everything.
+  // A checkout of its own, but a common folder for what is built, so that only the first comparison
+  // builds everything.
   run("git", ["worktree", "add", "--force", "--detach", tree, commit]);
   const built = fileURLToPath(new URL("../../target/compare/build", import.meta.url));
   run("cargo", ["build", "--release", "-p", "peregrine-cli"], { cwd: tree, env: { ...process.env, CARGO_TARGET_DIR: built } });

@@ -1,4 +1,5 @@
-// Whether Node is one that the tools take: `engines` of web/package.json says which. Ends with one line where it is not.
+// Whether Node is one that the tools take: `engines` of web/package.json says which. Ends with one
+// line where it is not.
 
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
@@ -8,7 +9,10 @@ const less = (a, b) => {
   return at >= 0 && a[at] < b[at];
 };
 
-/** Whether a version is in a range, as "^20.19.0 || >=22.12.0": all that is written in `engines` here and in those of the tools. */
+/**
+ * Whether a version is in a range, as "^20.19.0 || >=22.12.0": all that is written in `engines`
+ * here and in those of the tools.
+ */
 export function fits(version, range) {
   const found = version.split(".").map(Number);
   return range.split("||").some((part) => {

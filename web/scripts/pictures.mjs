@@ -1,6 +1,6 @@
 /**
- * Draws anew what is drawn of the page: its icons, or with `--page` the screenshots of the README, of the built page with the embedded
- * model. Needs the browser that tests need.
+ * Draws anew what is drawn of the page: its icons, or with `--page` the screenshots of the README,
+ * of the built page with the embedded model. Needs the browser that tests need.
  */
 
 import { execFileSync } from "node:child_process";
@@ -13,7 +13,10 @@ const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 const executablePath = execFileSync("sh", [path("browser.sh")], { encoding: "utf8" }).trim();
 const browser = await chromium.launch({ executablePath, args: ["--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] });
 
-/** The icon as it is, and for systems that cut their own shape out of it: then its ground fills all, and what matters is in the middle. */
+/**
+ * The icon as it is, and for systems that cut their own shape out of it: then its ground fills all,
+ * and what matters is in the middle.
+ */
 async function icons() {
   const svg = readFileSync(path("../chat/public/icon.svg"), "utf8");
   const whole = svg.replace(/ rx="8"/, "").replace(/(<path[^>]*\/>)/, '<g transform="translate(16 16) scale(.72) translate(-16 -16)">$1</g>');

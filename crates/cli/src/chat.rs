@@ -131,8 +131,8 @@ fn talk(conversation: &mut Conversation, input: &Input) -> Outcome {
     }
 }
 
-/// What Ctrl-C means: during an answer its end, otherwise the program's. Other signals end the program. All of them leave it the time
-/// to keep the conversation.
+/// What Ctrl-C means: during an answer its end, otherwise the program's. Other signals end the
+/// program. All of them leave it the time to keep the conversation.
 #[derive(Default)]
 struct Interrupt {
     answering: AtomicBool,
@@ -193,7 +193,8 @@ impl Conversation {
         self.messages = self.system.iter().cloned().collect();
     }
 
-    /// Goes on with a conversation from a file; the file of a prompt, as `prefill` makes it, has no turns yet.
+    /// Goes on with a conversation from a file; the file of a prompt, as `prefill` makes it, has no
+    /// turns yet.
     fn restore(&mut self, path: &Path) -> Outcome {
         let name = path.display().to_string();
         block_on(self.session.restore(&FileSource::open(path)?))?;

@@ -28,13 +28,15 @@ pub struct Args {
     /// Check every kernel variant that this device can run, not only the one it uses
     #[arg(long)]
     all_variants: bool,
-    /// Only the quick comparison that runs before the first answer on a device, and how long it takes
+    /// Only the quick comparison that runs before the first answer on a device, and how long it
+    /// takes
     #[arg(long)]
     quick: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
-    /// Whose results are compared: gpu (default), also one in software; cpu, the processor's own kernels; or auto, what would answer
+    /// Whose results are compared: gpu (default), also one in software; cpu, the processor's own
+    /// kernels; or auto, what would answer
     #[arg(long, value_name = "KIND", default_value = "gpu", hide_default_value = true)]
     device: DeviceKind,
     /// Part of the name of the GPU adapter to use (`peregrine info` lists them)
@@ -44,7 +46,8 @@ pub struct Args {
     lora: LoraArgs,
 }
 
-/// The ways a device can be driven, by name. The processor differs only in how it keeps keys and values.
+/// The ways a device can be driven, by name. The processor differs only in how it keeps keys and
+/// values.
 fn variants(args: &Args) -> Outcome<Vec<(&'static str, GpuOptions, KvType)>> {
     let options = GpuOptions { device: args.device, adapter: args.adapter.clone(), ..GpuOptions::default() };
     let is_processor = args.device != DeviceKind::Gpu && block_on(Gpu::new(&options))?.is_processor();

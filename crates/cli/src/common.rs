@@ -1,4 +1,5 @@
-//! What several commands share: opening a model, loading it on the GPU, sampling flags, lists of ids.
+//! What several commands share: opening a model, loading it on the GPU, sampling flags, lists of
+//! ids.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -31,7 +32,8 @@ pub struct GpuArgs {
     gpu: GpuOptions,
     #[command(flatten)]
     load: LoadOptions,
-    /// Multiply the logits by X, which a GGUF file of a model with tied embeddings cannot say itself
+    /// Multiply the logits by X, which a GGUF file of a model with tied embeddings cannot say
+    /// itself
     #[arg(long, value_name = "X", value_parser = finite)]
     logit_scale: Option<f32>,
     /// Beside the model.
@@ -95,7 +97,8 @@ impl GpuArgs {
         block_on(Gpu::new(&self.gpu)).map_err(without_gpu)
     }
 
-    /// The checkpoint on its device, with a progress bar on a terminal: driven in the best way that passes the self-check.
+    /// The checkpoint on its device, with a progress bar on a terminal: driven in the best way that
+    /// passes the self-check.
     pub fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
         self.load_with(&self.gpu, checkpoint, options)
     }
@@ -253,7 +256,8 @@ impl SamplingArgs {
     }
 }
 
-/// Opens a model: reads its header, no weights. A path on this disk comes before an id of the hub, whose files are fetched.
+/// Opens a model: reads its header, no weights. A path on this disk comes before an id of the hub,
+/// whose files are fetched.
 pub fn open(model: &str) -> Outcome<Checkpoint> {
     let id = HubId::parse(model).filter(|_| !Path::new(model).exists());
     let Some(id) = id else {

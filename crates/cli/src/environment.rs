@@ -1,5 +1,6 @@
-//! The environment as huggingface_hub reads it (`tests/hub/environment.json` has its own answers): where the hub and its cache are, and
-//! who asks. White space around values is no part of them, and an empty one is none.
+//! The environment as huggingface_hub reads it (`tests/hub/environment.json` has its own answers):
+//! where the hub and its cache are, and who asks. White space around values is no part of them, and
+//! an empty one is none.
 
 use std::path::PathBuf;
 use std::rc::Rc;

@@ -28,8 +28,8 @@ use crate::terminal::{self, line, note};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub; without MODEL, a small random model in every
-    /// block format and container
+    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub; without
+    /// MODEL, a small random model in every block format and container
     model: Option<String>,
     /// Without MODEL: only those with one of these words in their name, as in --only Q4_0,GPTQ
     #[arg(long, value_name = "WORDS", value_delimiter = ',', conflicts_with = "model")]
@@ -46,7 +46,8 @@ pub struct Args {
     /// The twin in f32, twice as fast
     #[arg(long)]
     single: bool,
-    /// Write the CPU's logits that were compared with: rows of V numbers, f64 little-endian (f32 with --single)
+    /// Write the CPU's logits that were compared with: rows of V numbers, f64 little-endian (f32
+    /// with --single)
     #[arg(long, value_name = "FILE", requires = "model")]
     exact: Option<PathBuf>,
     /// One JSON object

@@ -1,4 +1,5 @@
-//! `generate`: continues a text, without any chat template; freely, or by a schema, an expression or a grammar.
+//! `generate`: continues a text, without any chat template; freely, or by a schema, an expression
+//! or a grammar.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -22,10 +23,12 @@ pub struct Args {
     /// The text to continue; control tokens in it are recognized
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
-    /// The text from a file, UTF-8, as it is; - for standard input. An argument has at most 128 KiB on Linux, a file any length
+    /// The text from a file, UTF-8, as it is; - for standard input. An argument has at most 128 KiB
+    /// on Linux, a file any length
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<String>,
-    /// Token ids instead, taken as they are: integers separated by white space; - for standard input
+    /// Token ids instead, taken as they are: integers separated by white space; - for standard
+    /// input
     #[arg(long, value_name = "FILE")]
     ids: Option<String>,
     /// Most tokens to make

@@ -21,9 +21,11 @@ use crate::terminal::{self, line};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub; or a LoRA adapter: a PEFT folder or a GGUF file
+    /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub; or a LoRA
+    /// adapter: a PEFT folder or a GGUF file
     model: Option<String>,
-    /// Tokens of the conversation that the memory is told for; by default what the model was made for
+    /// Tokens of the conversation that the memory is told for; by default what the model was made
+    /// for
     #[arg(long, value_name = "N", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
     #[command(flatten)]

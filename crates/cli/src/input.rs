@@ -1,5 +1,5 @@
-//! What a person types into `chat`: lines from a terminal with editing and history, or from a pipe. They are read in a thread of their
-//! own, so that a signal is noticed while nobody types.
+//! What a person types into `chat`: lines from a terminal with editing and history, or from a pipe.
+//! They are read in a thread of their own, so that a signal is noticed while nobody types.
 
 use std::io::{BufRead, IsTerminal};
 use std::sync::mpsc::{Receiver, Sender, channel};

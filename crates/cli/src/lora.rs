@@ -14,7 +14,8 @@ use crate::terminal::note;
 /// Which adapters.
 #[derive(clap::Args, Clone, Default)]
 pub struct LoraArgs {
-    /// A LoRA adapter: a PEFT folder or a GGUF file, and how strongly it is to act (1); may be given several times
+    /// A LoRA adapter: a PEFT folder or a GGUF file, and how strongly it is to act (1); may be
+    /// given several times
     #[arg(long = "lora", value_name = "FILE[:SCALE]", value_parser = one)]
     all: Vec<Lora>,
 }

@@ -1,7 +1,8 @@
-//! `peregrine`: Falcon-H1 language models on the desktop's GPU. A thin shell: everything is done by the library.
+//! `peregrine`: Falcon-H1 language models on the desktop's GPU. A thin shell: everything is done by
+//! the library.
 //!
-//! Exit status: 0 done, 1 a run failed (device, memory, network, disk), 2 bad arguments or bad input. Errors are one
-//! line on stderr.
+//! Exit status: 0 done, 1 a run failed (device, memory, network, disk), 2 bad arguments or bad
+//! input. Errors are one line on stderr.
 
 mod bench;
 mod bench_state;
@@ -40,8 +41,8 @@ use crate::failure::{Failure, Outcome};
 
 /// Falcon-H1 language models on WebGPU.
 ///
-/// MODEL is a GGUF file, a Hugging Face folder, the http(s) address of a GGUF file, or an id on the Hugging Face hub: org/repo,
-/// org/repo:FILE, or org/repo:Q4_K_M.
+/// MODEL is a GGUF file, a Hugging Face folder, the http(s) address of a GGUF file, or an id on the
+/// Hugging Face hub: org/repo, org/repo:FILE, or org/repo:Q4_K_M.
 #[derive(Parser)]
 #[command(name = "peregrine", version, max_term_width = 100)]
 struct Cli {
@@ -105,7 +106,8 @@ fn run(command: Command) -> Outcome {
 
 /// The arguments, or what to say instead of running.
 fn parse() -> Result<Command, ExitCode> {
-    // A negative number is a value wherever there are values, if only to be told that it is out of range.
+    // A negative number is a value wherever there are values, if only to be told that it is out of
+    // range.
     let takes_numbers = |command: clap::Command| {
         command.mut_args(|arg| match arg.get_action().takes_values() {
             true => arg.allow_negative_numbers(true),

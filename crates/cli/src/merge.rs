@@ -12,7 +12,8 @@ use crate::quantize::{different, write};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The base model: GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub
+    /// The base model: GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the
+    /// hub
     base: String,
     /// LoRA adapters: PEFT folders or GGUF files, and how strongly each is to act (1)
     #[arg(value_name = "ADAPTER[:SCALE]", required = true, value_parser = one)]
@@ -20,7 +21,8 @@ pub struct Args {
     /// The GGUF file to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL, IQ4_XS, Q3_K_M or Q2_K
+    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL, IQ4_XS, Q3_K_M
+    /// or Q2_K
     #[arg(long = "type", value_name = "TYPE")]
     quant_type: String,
     /// The model's name in the file; by default the names of all of them

@@ -23,7 +23,8 @@ pub struct Args {
     /// A file with the text; - for standard input
     #[arg(long, value_name = "FILE")]
     text: String,
-    /// Tokens to read in one go; each has at least half as many before it, but for the text's beginning
+    /// Tokens to read in one go; each has at least half as many before it, but for the text's
+    /// beginning
     #[arg(long, value_name = "N", default_value_t = 512)]
     window: u32,
     /// Measure the model in these types too, quantized from MODEL: F16,Q4_0 or all

@@ -17,7 +17,8 @@ pub struct Args {
     input: String,
     /// The GGUF file to write
     output: PathBuf,
-    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL, IQ4_XS, Q3_K_M or Q2_K
+    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL, IQ4_XS, Q3_K_M
+    /// or Q2_K
     #[arg(long = "type", value_name = "TYPE")]
     quant_type: String,
     /// The model's name in the file

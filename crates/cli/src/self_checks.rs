@@ -1,4 +1,5 @@
-//! Outcomes of self-checks, kept between runs in the user's cache folder. Whatever goes wrong there costs only another check.
+//! Outcomes of self-checks, kept between runs in the user's cache folder. Whatever goes wrong there
+//! costs only another check.
 
 use std::path::PathBuf;
 

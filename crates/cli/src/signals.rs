@@ -1,4 +1,5 @@
-//! What ends the program from outside: Ctrl-C, `Ctrl-\`, `kill`, a closed terminal. Files that are not finished are taken away first.
+//! What ends the program from outside: Ctrl-C, `Ctrl-\`, `kill`, a closed terminal. Files that are
+//! not finished are taken away first.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -104,7 +105,8 @@ mod unix {
         });
     }
 
-    /// A bit for every signal that is ignored, where the system tells. Linux keeps ignored signals for who waits for them; others do not.
+    /// A bit for every signal that is ignored, where the system tells. Linux keeps ignored signals
+    /// for who waits for them; others do not.
     fn ignored() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -25,7 +25,8 @@ pub fn check(path: &Path) -> Outcome {
     PartFile::create(path).map(drop).map_err(Failure::from)
 }
 
-/// Writes a session's state. The file has its name only when it is complete; until then an older one keeps it.
+/// Writes a session's state. The file has its name only when it is complete; until then an older
+/// one keeps it.
 pub fn write(session: &mut Session, path: &Path) -> Outcome<SavedAs> {
     let whole = save(path, |sink| block_on(session.save(sink)));
     let lost = matches!(whole, Err(Error::DeviceLost { .. } | Error::Gpu { .. } | Error::OutOfMemory { .. }));

@@ -21,7 +21,8 @@ pub struct Args {
     /// Layers, where not the shape's own
     #[arg(long, value_name = "N")]
     layers: Option<u32>,
-    /// Another size than the shape's own, by its name in config.json, as hidden_size=96; may be given several times
+    /// Another size than the shape's own, by its name in config.json, as hidden_size=96; may be
+    /// given several times
     #[arg(long = "set", value_name = "FIELD=N", value_parser = size)]
     sizes: Vec<(String, u32)>,
     /// Every matrix in the type's own format, not in the usual mix

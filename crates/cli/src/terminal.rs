@@ -1,5 +1,6 @@
-//! Text from files, models and servers on its way to a terminal, where some characters are commands: they can hide, forge and
-//! color what stands there, and write to the clipboard. Everything goes through [`escaped`].
+//! Text from files, models and servers on its way to a terminal, where some characters are
+//! commands: they can hide, forge and color what stands there, and write to the clipboard.
+//! Everything goes through [`escaped`].
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -7,9 +8,11 @@ use std::io::{IsTerminal, Stdout, Write};
 
 use serde_json::Value;
 
-/// Whether a character does something to a terminal, or to the order of what is beside it, instead of standing there.
+/// Whether a character does something to a terminal, or to the order of what is beside it, instead
+/// of standing there.
 fn acts(c: char) -> bool {
-    // Controls of ASCII and of Latin-1; ends of lines and of paragraphs; embeddings, overrides and isolates of directions.
+    // Controls of ASCII and of Latin-1; ends of lines and of paragraphs; embeddings, overrides and
+    // isolates of directions.
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -50,7 +53,8 @@ pub fn json(value: &Value) -> String {
     if !text.contains(|c: char| acts(c) && c != '\n') {
         return text;
     }
-    // Such characters stand only inside strings, where JSON has a spelling for them; none is outside the basic plane.
+    // Such characters stand only inside strings, where JSON has a spelling for them; none is
+    // outside the basic plane.
     let spell = |c: char| match acts(c) && c != '\n' {
         true => format!("\\u{:04x}", u32::from(c)),
         false => c.to_string(),

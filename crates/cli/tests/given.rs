@@ -1,4 +1,5 @@
-//! What the program is given: values that begin with a hyphen, and texts that are too long for an argument.
+//! What the program is given: values that begin with a hyphen, and texts that are too long for an
+//! argument.
 
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
@@ -11,7 +12,8 @@ use serde_json::Value;
 
 use crate::common::{command, fails, model, text};
 
-/// What looks like an option is a value where a text belongs: the file that is missing is what is wrong.
+/// What looks like an option is a value where a text belongs: the file that is missing is what is
+/// wrong.
 #[test]
 fn values_may_begin_with_a_hyphen() {
     let generate = ["generate", "nowhere.gguf", "--prompt"];

@@ -1,4 +1,5 @@
-//! The commands that run a model, on what a user gets; where a GPU is the subject, on one, also in software.
+//! The commands that run a model, on what a user gets; where a GPU is the subject, on one, also in
+//! software.
 
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
@@ -320,7 +321,8 @@ fn bench_measures() {
         |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path}: {report}"));
     let of = |name: &str| number(&format!("/decode_milliseconds_percentiles/{name}"));
     assert!(0.0 < of("p50") && of("p50") <= of("p90") && of("p90") <= of("p99"));
-    // 8 layers of 640 x 4 and 512 x 64 values, read and written; 10 + 20 + 2 + 1 positions of 8 x 256 values in f16.
+    // 8 layers of 640 x 4 and 512 x 64 values, read and written; 10 + 20 + 2 + 1 positions of 8 x
+    // 256 values in f16.
     assert_eq!(number("/bytes_per_token/states"), 2.0 * 8.0 * 4.0 * (640.0 * 4.0 + 512.0 * 64.0));
     assert_eq!(number("/bytes_per_token/keys_and_values"), 33.0 * 8.0 * 256.0 * 2.0);
     assert!(number("/bytes_per_token/weights") < number("/memory/weights"));

@@ -96,7 +96,8 @@ fn a_cut_download_continues() {
     let blob = hub.home.path().join("hub/models--org--repo/blobs").join(etag("x-Q4_0.gguf", &tiny()));
     assert_eq!(std::fs::read(&blob).unwrap(), tiny());
 
-    // A complete file that did not get its name, one that is too long, and a server that sends everything again.
+    // A complete file that did not get its name, one that is too long, and a server that sends
+    // everything again.
     let part = blob.with_file_name(format!("{}.incomplete", etag("x-Q4_0.gguf", &tiny())));
     for (bytes, manner) in [
         (tiny(), Manner::Honest),

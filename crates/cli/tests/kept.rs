@@ -1,4 +1,5 @@
-//! A conversation is never lost: whatever ends `chat`, its state file has it. Real signals, pipes and terminals; any adapter will do.
+//! A conversation is never lost: whatever ends `chat`, its state file has it. Real signals, pipes
+//! and terminals; any adapter will do.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
@@ -260,7 +261,8 @@ struct Screen {
 impl Screen {
     /// With the end for the program.
     fn new() -> (Self, OwnedFd) {
-        // Not for the programs that other tests start: the terminal is closed when nobody has our end.
+        // Not for the programs that other tests start: the terminal is closed when nobody has our
+        // end.
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let master = posix_openpt(flags).unwrap();
         grantpt(&master).unwrap();
@@ -342,7 +344,8 @@ fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// At a temperature at which every token is as likely as any other, a model says a lot that a terminal would obey.
+/// At a temperature at which every token is as likely as any other, a model says a lot that a
+/// terminal would obey.
 #[test]
 fn an_answer_does_nothing_to_a_terminal() {
     let args = ["--prompt", "x", "--temperature", "100000", "--top-k", "0", "--seed", "4", "--ignore-end"];

@@ -223,7 +223,8 @@ fn a_client_that_goes_away_stops_its_answer_and_a_full_queue_says_so() {
 fn a_server_stops_and_says_so() {
     let mut server = Server::start(&["--context", "512", "--grace", "600"]);
     assert_eq!(server.post("/v1/chat/completions", &brief(json!({}))).status, 200);
-    // What goes on and what does not is tested where the answers are the test's: here the signal, and the status.
+    // What goes on and what does not is tested where the answers are the test's: here the signal,
+    // and the status.
     let mut idle = server.raw("POST /v1/completions HTTP/1.1\r\nHost: loc");
     server.until("connections", 2);
     server.signal(Signal::SIGTERM);

@@ -4,8 +4,8 @@ use half::f16;
 
 use super::quantize::{ROUNDS, code, half, inverse, weights};
 
-/// Scale and minimum (both >= 0) for which `scale · q - min`, q from 0 to `most`, is nearest to a group. Tried are
-/// inverse scales from `most + first` on, `steps` times 0.1 further.
+/// Scale and minimum (both >= 0) for which `scale · q - min`, q from 0 to `most`, is nearest to a
+/// group. Tried are inverse scales from `most + first` on, `steps` times 0.1 further.
 pub(crate) fn scale_min(group: &[f32], most: f32, first: f32, steps: u32) -> (f32, f32) {
     let low = group.iter().copied().fold(0.0, f32::min);
     let high = group.iter().copied().fold(f32::MIN, f32::max);
@@ -62,7 +62,8 @@ pub(crate) struct Affine {
     pub(crate) pairs: Vec<(u8, u8)>,
 }
 
-/// Halves, scales and minima (up to `top`) for codes up to `most` of 256 values in groups of `size`; `steps` as in [`scale_min`].
+/// Halves, scales and minima (up to `top`) for codes up to `most` of 256 values in groups of
+/// `size`; `steps` as in [`scale_min`].
 pub(crate) fn affine(values: &[f32], size: usize, most: f32, top: f32, steps: (f32, u32)) -> Affine {
     let weights = weights(values);
     let groups = || values.chunks_exact(size).zip(weights.chunks_exact(size));

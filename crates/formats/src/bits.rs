@@ -84,7 +84,8 @@ pub(crate) fn pairs_of(bytes: &[u8], shift: usize, words: &mut [u32]) {
     }
 }
 
-/// 32 four-bit codes to four words: byte i is value i in the low nibble, value i + 16 in the high one.
+/// 32 four-bit codes to four words: byte i is value i in the low nibble, value i + 16 in the high
+/// one.
 pub(crate) fn nibbles(code: impl Fn(usize) -> u8, strip: &mut [u32]) {
     for (w, word) in strip.iter_mut().enumerate() {
         *word = (0..4).fold(0, |acc, b| {
@@ -94,7 +95,8 @@ pub(crate) fn nibbles(code: impl Fn(usize) -> u8, strip: &mut [u32]) {
     }
 }
 
-/// As [`nibbles`], of 32 bytes with a code each from bit `shift` on: four at a time, since most of a large model passes here.
+/// As [`nibbles`], of 32 bytes with a code each from bit `shift` on: four at a time, since most of
+/// a large model passes here.
 pub(crate) fn nibbles_of(bytes: &[u8], shift: usize, strip: &mut [u32]) {
     let codes = |at: usize| word(&bytes[at..at + 4]) >> shift & 0x0f0f_0f0f;
     for (w, to) in strip.iter_mut().enumerate() {

@@ -1,14 +1,15 @@
 //! The block formats: how a weight matrix lies in a file, and how it lies on the GPU.
 //!
-//! One row of [`FORMATS`] is everything there is to know about a format on the CPU side. To add a format, add its file in
-//! `blocks` and its line below, and its WGSL in `shaders/formats`.
+//! One row of [`FORMATS`] is everything there is to know about a format on the CPU side. To add a
+//! format, add its file in `blocks` and its line below, and its WGSL in `shaders/formats`.
 //!
-//! In the file, a row of a matrix is a run of blocks of [`FormatSpec::block`] values. On the GPU, a row is a run of
-//! *strips* of 32 consecutive values, because blocks of 18, 34 or 210 bytes cannot be loaded as aligned words. Two
-//! planes make up a matrix:
+//! In the file, a row of a matrix is a run of blocks of [`FormatSpec::block`] values. On the GPU, a
+//! row is a run of *strips* of 32 consecutive values, because blocks of 18, 34 or 210 bytes cannot
+//! be loaded as aligned words. Two planes make up a matrix:
 //!
 //! - plane Q: [`FormatSpec::strip_words`] `u32` a strip, all strips in row-major order;
-//! - plane S (scales): [`FormatSpec::scale_halves`] 16-bit words for each unit of [`FormatSpec::unit_strips`] strips.
+//! - plane S (scales): [`FormatSpec::scale_halves`] 16-bit words for each unit of
+//!   [`FormatSpec::unit_strips`] strips.
 //!
 //! Repacking moves bits and changes no value: see `tests/checkpoint`.
 
@@ -49,8 +50,8 @@ pub struct FormatSpec {
     pub scale_halves: u32,
     /// Strips in a unit.
     pub unit_strips: u32,
-    /// One unit (`unit_strips` strips; for the float formats possibly less, at the end of a row) to its words of
-    /// plane Q and plane S. Prefer [`FormatSpec::repack_row`].
+    /// One unit (`unit_strips` strips; for the float formats possibly less, at the end of a row) to
+    /// its words of plane Q and plane S. Prefer [`FormatSpec::repack_row`].
     pub repack: fn(&[u8], &mut [u32], &mut [u16]),
     /// Values to one block. `None`: this runtime only reads the format.
     pub quantize: Option<Quantize>,
@@ -105,7 +106,8 @@ impl Format {
         FORMATS.iter().find(|spec| spec.gguf_id == id).map(|spec| spec.format)
     }
 
-    /// Bytes of a row of `cols` values in a file; `None` if the row is not a whole number of blocks, or too long.
+    /// Bytes of a row of `cols` values in a file; `None` if the row is not a whole number of
+    /// blocks, or too long.
     pub fn row_bytes(self, cols: u64) -> Option<u64> {
         let spec = self.spec();
         let block = u64::from(spec.block);

@@ -1,4 +1,5 @@
-//! What quantizers have in common. They give the bytes of the field's reference quantizer, or nearer ones.
+//! What quantizers have in common. They give the bytes of the field's reference quantizer, or
+//! nearer ones.
 //!
 //! Values are finite here: whoever quantizes a tensor checks that and can name the tensor.
 
@@ -37,7 +38,8 @@ pub(crate) const TINY: f32 = 1e-15;
 
 /// To the nearest integer, ties to even, inside `low..=high`.
 pub(crate) fn code(x: f32, low: f32, high: f32) -> f32 {
-    // In this sum the last bit of an f32 is worth 1; a call to a library's rounding would take most of the time here.
+    // In this sum the last bit of an f32 is worth 1; a call to a library's rounding would take most
+    // of the time here.
     const ROUND: f32 = 12_582_912.0;
     (x.clamp(low, high) + ROUND) - ROUND
 }

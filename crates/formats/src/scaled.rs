@@ -1,9 +1,10 @@
-//! Values to blocks of groups by a search over the stored numbers. Scales of 4 or 6 bits beside a half for 256 values are so coarse
-//! that rounding the best scale of each group loses much: groups first find their own scale; then scales and codes are chosen
-//! together as they will be stored, the halves are fitted to the codes by least squares, and whatever lowers the error stays.
+//! Values to blocks of groups by a search over the stored numbers. Scales of 4 or 6 bits beside a
+//! half for 256 values are so coarse that rounding the best scale of each group loses much: groups
+//! first find their own scale; then scales and codes are chosen together as they will be stored,
+//! the halves are fitted to the codes by least squares, and whatever lowers the error stays.
 //!
-//! Errors are weighted by `rms + |x|` of the block: large weights matter more. `tests/checkpoint/low.rs` compares the outcome with
-//! the field's quantizers.
+//! Errors are weighted by `rms + |x|` of the block: large weights matter more.
+//! `tests/checkpoint/low.rs` compares the outcome with the field's quantizers.
 
 use half::f16;
 
@@ -23,7 +24,8 @@ pub(crate) trait Levels {
 /// IQ4_NL and IQ4_XS: uneven steps.
 pub(crate) struct Uneven;
 
-/// The nearest code of x, at 2·(x + 128): half way between two steps is always a multiple of a half.
+/// The nearest code of x, at 2·(x + 128): half way between two steps is always a multiple of a
+/// half.
 pub(crate) static NEAREST: [u8; 512] = {
     let (mut table, mut at, mut code) = ([0; 512], 0, 0);
     while at < 512 {
@@ -60,14 +62,15 @@ pub(crate) fn error<L: Levels>(group: &[f32], weights: &[f32], scale: f32) -> f3
     group.iter().zip(weights).map(term).sum()
 }
 
-/// The scale of either sign under which codes come nearest to a group. Tried are scales that put the extreme value at, or a little
-/// beside, each end; each is then fitted to its codes.
+/// The scale of either sign under which codes come nearest to a group. Tried are scales that put
+/// the extreme value at, or a little beside, each end; each is then fitted to its codes.
 pub(crate) fn best_scale<L: Levels>(group: &[f32], weights: &[f32]) -> f32 {
     let extreme = extreme(group);
     if extreme.abs() < TINY {
         return 0.0;
     }
-    // With codes fixed, the best scale is (Σ w·x·l) / (Σ w·l²), and it removes (Σ w·x·l)² / (Σ w·l²) of the error.
+    // With codes fixed, the best scale is (Σ w·x·l) / (Σ w·l²), and it removes (Σ w·x·l)² / (Σ
+    // w·l²) of the error.
     let (mut best, mut scale) = (0.0, 0.0);
     for end in L::ENDS {
         for step in -6..=12 {

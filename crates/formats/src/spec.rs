@@ -3,7 +3,8 @@
 use super::{Format, FormatSpec, STRIP};
 
 impl FormatSpec {
-    /// Strips of a row of `cols` values. A last strip that is not full is padded with zeros (float formats only).
+    /// Strips of a row of `cols` values. A last strip that is not full is padded with zeros (float
+    /// formats only).
     pub fn row_strips(&self, cols: usize) -> usize {
         cols.div_ceil(STRIP)
     }
@@ -55,7 +56,8 @@ impl FormatSpec {
 
     /// Repacks one row of a matrix, as it lies in a file, to the GPU's two planes.
     ///
-    /// `row` is `Format::row_bytes(cols)` long, `strips` [`FormatSpec::row_words`], `meta` [`FormatSpec::row_halves`].
+    /// `row` is `Format::row_bytes(cols)` long, `strips` [`FormatSpec::row_words`], `meta`
+    /// [`FormatSpec::row_halves`].
     ///
     /// # Panics
     /// When the three lengths do not belong to one row.

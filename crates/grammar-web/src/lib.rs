@@ -1,5 +1,6 @@
-//! Grammars in a wasm module of their own, since few answers need them and they are half as large as the runtime. What crosses to the
-//! runtime's module are texts, ids and words of masks, through JavaScript.
+//! Grammars in a wasm module of their own, since few answers need them and they are half as large
+//! as the runtime. What crosses to the runtime's module are texts, ids and words of masks, through
+//! JavaScript.
 #![cfg(target_arch = "wasm32")]
 
 mod words;
@@ -41,8 +42,9 @@ pub struct WebGrammars {
 
 #[wasm_bindgen]
 impl WebGrammars {
-    /// `bytes`: those of all tokens, one after the other; `lengths`: how many each has; `controls`: ids of control tokens, whose bytes are
-    /// names; `ends`: ids that end an answer; `encode(text)`: its tokens, as the model learned to write it.
+    /// `bytes`: those of all tokens, one after the other; `lengths`: how many each has; `controls`:
+    /// ids of control tokens, whose bytes are names; `ends`: ids that end an answer;
+    /// `encode(text)`: its tokens, as the model learned to write it.
     #[wasm_bindgen(constructor)]
     pub fn new(bytes: Vec<u8>, lengths: &[u32], controls: &[u32], ends: Vec<u32>, encode: Function) -> Self {
         let words = mask_words(lengths.len() as u32);

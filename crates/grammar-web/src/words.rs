@@ -8,7 +8,8 @@ use peregrine_grammar::Words;
 use wasm_bindgen::prelude::*;
 
 thread_local! {
-    // llguidance wants what threads may share, and a function of JavaScript belongs to its own: here it is found again.
+    // llguidance wants what threads may share, and a function of JavaScript belongs to its own:
+    // here it is found again.
     static ENCODERS: RefCell<Vec<Option<Function>>> = const { RefCell::new(Vec::new()) };
 }
 

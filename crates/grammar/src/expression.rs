@@ -1,4 +1,5 @@
-//! How large a regular expression is once its repetitions are written out: what its automaton may cost.
+//! How large a regular expression is once its repetitions are written out: what its automaton may
+//! cost.
 
 use llguidance::regex_to_lark;
 use regex_syntax::hir::{Hir, HirKind};

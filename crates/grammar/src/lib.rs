@@ -1,6 +1,8 @@
-//! Answers by a grammar: JSON schemas, regular expressions, choices and Lark grammars, as constraints that a session of Peregrine
-//! obeys. llguidance does the parsing; what is here is the model's vocabulary in its form, the options that are decided once for all
-//! (docs/structured-output.md says them), limits for what comes from outside, and errors that name the place.
+//! Answers by a grammar: JSON schemas, regular expressions, choices and Lark grammars, as
+//! constraints that a session of Peregrine obeys. llguidance does the parsing; what is here is the
+//! model's vocabulary in its form, the options that are decided once for all
+//! (docs/structured-output.md says them), limits for what comes from outside, and errors that name
+//! the place.
 
 mod compiled;
 mod expression;
@@ -25,7 +27,8 @@ pub use self::vocabulary::Words;
 /// Grammars that are kept, since requests often come with the same.
 const KEPT: usize = 16;
 
-/// Does the work with a large stack: schemas refer to each other, and the depth of that is the depth of calls.
+/// Does the work with a large stack: schemas refer to each other, and the depth of that is the
+/// depth of calls.
 #[cfg(not(target_arch = "wasm32"))]
 fn with_stack(spec: &Spec, work: impl FnOnce() -> Result<Compiled> + Send) -> Result<Compiled> {
     const STACK: usize = 64 << 20;
@@ -42,8 +45,8 @@ fn with_stack(_spec: &Spec, work: impl FnOnce() -> Result<Compiled>) -> Result<C
     work()
 }
 
-/// Makes grammars for one model's vocabulary; any thread may. What all of them share takes up to a second or so to make and is made
-/// for the first of them.
+/// Makes grammars for one model's vocabulary; any thread may. What all of them share takes up to a
+/// second or so to make and is made for the first of them.
 pub struct Grammars {
     words: Arc<dyn Words>,
     factory: OnceLock<Result<ParserFactory, String>>,
@@ -51,7 +54,8 @@ pub struct Grammars {
 }
 
 impl Grammars {
-    /// For the model with this tokenizer: [`Engine::shared_tokenizer`](peregrine::session::Engine::shared_tokenizer).
+    /// For the model with this tokenizer:
+    /// [`Engine::shared_tokenizer`](peregrine::session::Engine::shared_tokenizer).
     pub fn new(words: impl Words + 'static) -> Self {
         Self { words: Arc::new(words), factory: OnceLock::new(), kept: Mutex::default() }
     }

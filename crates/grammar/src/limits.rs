@@ -35,7 +35,8 @@ const MOST_ALTERNATIVES: usize = 4096;
 /// Brackets inside brackets of a Lark grammar.
 const MOST_BRACKETS: usize = 100;
 
-/// What llguidance may spend. Each number is work or memory, so what is refused is so on every machine.
+/// What llguidance may spend. Each number is work or memory, so what is refused is so on every
+/// machine.
 pub fn parser() -> ParserLimits {
     ParserLimits {
         max_items_in_row: 2000,
@@ -194,7 +195,8 @@ fn count(name: &str, number: &serde_json::Number) -> std::result::Result<(), Str
     }
 }
 
-/// What a look at a Lark grammar from the left finds: a quote or a slash that never ends is an error later.
+/// What a look at a Lark grammar from the left finds: a quote or a slash that never ends is an
+/// error later.
 struct Seen {
     /// The deepest nesting of brackets outside of strings, expressions and comments.
     deepest: usize,
@@ -258,7 +260,8 @@ fn look(text: &str) -> Seen {
     seen
 }
 
-/// Where what begins with a quote or a slash ends: the index of the same without a backslash before it, or the end.
+/// Where what begins with a quote or a slash ends: the index of the same without a backslash before
+/// it, or the end.
 fn closing(text: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {

@@ -7,7 +7,8 @@ use serde_json::Value;
 /// Characters of a message.
 const LONGEST: usize = 300;
 
-/// The error for a grammar that cannot be used. Its place is the kind of grammar; who asked for it knows better names.
+/// The error for a grammar that cannot be used. Its place is the kind of grammar; who asked for it
+/// knows better names.
 pub fn error(spec: &Spec, message: &str) -> Error {
     let (place, at) = match spec {
         Spec::JsonObject => ("json_object", None),
@@ -59,7 +60,8 @@ fn explained(message: &str) -> String {
 /// Whether a field with this name and value is the one that is looked for.
 type IsIt = dyn Fn(&str, &Value) -> bool;
 
-/// The JSON pointer of what the message speaks of, where that can be found: a keyword or a format by name.
+/// The JSON pointer of what the message speaks of, where that can be found: a keyword or a format
+/// by name.
 fn pointer(schema: &Value, message: &str) -> Option<String> {
     let is_it: Box<IsIt> = if let Some((_, rest)) = message.split_once("Unimplemented keys: [\"") {
         let key = rest.split('"').next()?.to_string();

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::place;
 
-/// White space between two tokens of JSON: a space, or a line and its indentation. More would be a loop that a small model falls into.
+/// White space between two tokens of JSON: a space, or a line and its indentation. More would be a
+/// loop that a small model falls into.
 const WHITESPACE: &str = r"\x20|\x0A[\x20\x09]{0,7}";
 
 /// The grammar of llguidance.
@@ -25,7 +26,8 @@ pub fn grammar(spec: &Spec) -> Result<TopLevelGrammar> {
     })
 }
 
-/// The schema with what is decided once for all. `limits::check` has seen that it is an object or a boolean.
+/// The schema with what is decided once for all. `limits::check` has seen that it is an object or a
+/// boolean.
 fn with_options(schema: Value, strict: bool) -> Value {
     let mut fields = match schema {
         Value::Object(fields) => fields,

@@ -1,4 +1,5 @@
-//! A model's vocabulary as llguidance wants it: a trie of the bytes of all tokens, and the tokenizer itself for what is forced.
+//! A model's vocabulary as llguidance wants it: a trie of the bytes of all tokens, and the
+//! tokenizer itself for what is forced.
 
 use std::sync::Arc;
 
@@ -15,7 +16,8 @@ pub trait Words: Send + Sync {
     fn bytes(&self, id: u32) -> Vec<u8>;
     /// Whether it is a control token.
     fn is_control(&self, id: u32) -> bool;
-    /// The tokens of a text, none of them a control token, as the model learned to write it; `None` where that fails.
+    /// The tokens of a text, none of them a control token, as the model learned to write it; `None`
+    /// where that fails.
     fn encode(&self, text: &str) -> Option<Vec<u32>>;
 }
 
@@ -58,8 +60,8 @@ impl Vocabulary {
     }
 }
 
-/// The bytes of a token; none for one that has no text (rows of padding), so it never comes. A control token is no text either: only
-/// its name in a grammar means it.
+/// The bytes of a token; none for one that has no text (rows of padding), so it never comes. A
+/// control token is no text either: only its name in a grammar means it.
 fn word(words: &dyn Words, id: u32) -> Vec<u8> {
     match words.is_control(id) {
         true => [&[TokTrie::SPECIAL_TOKEN_MARKER], &words.bytes(id)[..]].concat(),
@@ -72,7 +74,8 @@ impl TokenizerEnv for Vocabulary {
         &self.trie
     }
 
-    /// As the model learned to write it; what the tokenizer cannot encode, token by token from the left.
+    /// As the model learned to write it; what the tokenizer cannot encode, token by token from the
+    /// left.
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
         self.trie.tokenize_with_greedy_fallback(bytes, |text| {
             self.words.encode(text).unwrap_or_else(|| self.trie.greedy_tokenize(text.as_bytes()))

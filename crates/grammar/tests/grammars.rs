@@ -1,4 +1,5 @@
-//! Grammars over the embedded model's vocabulary, without a model: what may come, what may not, and what is refused.
+//! Grammars over the embedded model's vocabulary, without a model: what may come, what may not, and
+//! what is refused.
 #![allow(clippy::unwrap_used)]
 
 #[path = "grammars/decisions.rs"]

@@ -1,4 +1,5 @@
-//! What is wrong with a request that only the model's vocabulary, template and context tell: without a GPU, and before anything is read.
+//! What is wrong with a request that only the model's vocabulary, template and context tell:
+//! without a GPU, and before anything is read.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use crate::error::{ApiError, Code};
 use crate::request::{ChatRequest, CompletionRequest, Prompt, Request, Truncation};
 use crate::tools::{Calls, calls};
 
-/// Checks requests away from the engine, in any thread: a request that has passed waits for nothing that would refuse it.
+/// Checks requests away from the engine, in any thread: a request that has passed waits for nothing
+/// that would refuse it.
 ///
 /// It has a tokenizer and a template of its own, since an engine's stay in the thread of the GPU.
 pub struct Admission {
@@ -70,11 +72,13 @@ impl Admission {
         self.context_length
     }
 
-    /// Whether the request can be answered, as far as its prompts, tokens and tools go. It takes as long as their texts take to tokenize.
+    /// Whether the request can be answered, as far as its prompts, tokens and tools go. It takes as
+    /// long as their texts take to tokenize.
     ///
     /// # Errors
-    /// 400: adapters that there are not, a format that cannot be used, tokens that there are not, a prompt that does not fit the context, a conversation for a model
-    /// that has no chat template or whose template refuses it, calls that cannot be enforced.
+    /// 400: adapters that there are not, a format that cannot be used, tokens that there are not, a
+    /// prompt that does not fit the context, a conversation for a model that has no chat template
+    /// or whose template refuses it, calls that cannot be enforced.
     pub fn check(&self, request: &Request) -> Result<(), ApiError> {
         let Self { tokenizer, template, vocab_size, context_length, compiler, adapters: offered } = self;
         let grammars = compiler.as_deref().map(|compiler| compiler as &dyn Compiler);
@@ -155,7 +159,8 @@ impl<'a> Rules<'a> {
         ids.and_then(|ids| self.fits(&ids)).map_err(|error| ApiError::of(&error, "messages"))
     }
 
-    /// The tokens of all prompts, each of which can be read; a text begins a document. `None`: it was cancelled between two of them.
+    /// The tokens of all prompts, each of which can be read; a text begins a document. `None`: it
+    /// was cancelled between two of them.
     pub fn prompts(
         &self,
         request: &CompletionRequest,
@@ -194,7 +199,8 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// The system's messages and the last turn: what stays of a conversation, however long it is. `None` where nothing can be left out.
+/// The system's messages and the last turn: what stays of a conversation, however long it is.
+/// `None` where nothing can be left out.
 fn last_turn(messages: &[Message]) -> Option<Vec<Message>> {
     let first = messages.iter().take_while(|message| message.role == "system").count();
     let last = messages.iter().rposition(|message| message.role == "user").filter(|last| *last > first)?;

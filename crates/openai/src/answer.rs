@@ -65,8 +65,8 @@ pub struct Done {
 }
 
 impl Done {
-    /// Whether the caller stopped it: what was written by then has been told, and the session can go on from there. A stream that was
-    /// stopped has no end, however much of it had been made.
+    /// Whether the caller stopped it: what was written by then has been told, and the session can
+    /// go on from there. A stream that was stopped has no end, however much of it had been made.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled
     }
@@ -77,13 +77,15 @@ impl Done {
     }
 }
 
-/// Answers a request. Several answers are made one after the other, with seeds that follow each other; they share what they read.
-/// `on_event` hears the chunks of a request that wants a stream; `false` stops, as `cancel` does. `compiler` makes grammars of what an
-/// answer must look like, calls of tools included; without one a request that asks for it is refused.
+/// Answers a request. Several answers are made one after the other, with seeds that follow each
+/// other; they share what they read. `on_event` hears the chunks of a request that wants a stream;
+/// `false` stops, as `cancel` does. `compiler` makes grammars of what an answer must look like,
+/// calls of tools included; without one a request that asks for it is refused.
 ///
 /// # Errors
-/// The engine's, as OpenAI's object. Before anything is read or told: a conversation or any of several prompts that does not fit, tokens
-/// that there are not. Chunks may have been told before others: those of the device.
+/// The engine's, as OpenAI's object. Before anything is read or told: a conversation or any of
+/// several prompts that does not fit, tokens that there are not. Chunks may have been told before
+/// others: those of the device.
 pub async fn answer(
     session: &mut Session,
     request: &Request,
@@ -112,7 +114,8 @@ pub async fn answer(
     }
 }
 
-/// Reads the prompt of a request and answers nothing: requests that begin in the same way go on from there.
+/// Reads the prompt of a request and answers nothing: requests that begin in the same way go on
+/// from there.
 ///
 /// # Errors
 /// As [`answer`].

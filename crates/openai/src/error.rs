@@ -1,10 +1,12 @@
-//! OpenAI's error object: `{"error": {"message", "type", "param", "code"}}`, and the HTTP status that goes with it.
+//! OpenAI's error object: `{"error": {"message", "type", "param", "code"}}`, and the HTTP status
+//! that goes with it.
 
 use peregrine::Error;
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
-/// What went wrong. It decides the HTTP status, OpenAI's type and code, and the code that the npm package's errors have.
+/// What went wrong. It decides the HTTP status, OpenAI's type and code, and the code that the npm
+/// package's errors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     /// The body is not JSON, or did not arrive whole.
@@ -82,7 +84,8 @@ impl Code {
 
     /// HTTP status, OpenAI's type, OpenAI's code, and the code in the npm package.
     ///
-    /// Clients repeat what has status 408, 409, 429 or 5xx: what will not pass the next time has another one.
+    /// Clients repeat what has status 408, 409, 429 or 5xx: what will not pass the next time has
+    /// another one.
     const fn row(self) -> (u16, &'static str, &'static str, &'static str) {
         const WRONG: &str = "invalid_request_error";
         match self {
@@ -166,7 +169,8 @@ impl ApiError {
             }
             // Logits that are no numbers are no option's fault.
             Error::Sampling { field, .. } if field == "logits" => (Code::Gpu, None),
-            // As far as it could be known, it was before. Which field it was made of the caller knows: `held_by`.
+            // As far as it could be known, it was before. Which field it was made of the caller
+            // knows: `held_by`.
             Error::Grammar { .. } => (Code::InvalidValue, None),
             Error::Sampling { field, .. } | Error::Argument { field, .. } => (Code::InvalidValue, Some(field.as_str())),
             Error::DeviceLost { .. } => (Code::DeviceLost, None),

@@ -1,14 +1,18 @@
-//! OpenAI's API over a session of Peregrine, without any transport: the page's worker and the program's server use the same code.
+//! OpenAI's API over a session of Peregrine, without any transport: the page's worker and the
+//! program's server use the same code.
 //!
 //! - [`adapters`]: LoRA beside the model.
 //! - [`admission`]: what can be said of a request before the GPU is needed.
-//! - [`request`]: what may be asked for, with OpenAI's names, defaults and ranges; every refusal names the field.
-//! - [`mod@answer`]: drives a [`Session`](peregrine::session::Session) for one request, and tells the answer whole or in chunks.
+//! - [`request`]: what may be asked for, with OpenAI's names, defaults and ranges; every refusal
+//!   names the field.
+//! - [`mod@answer`]: drives a [`Session`](peregrine::session::Session) for one request, and tells
+//!   the answer whole or in chunks.
 //! - [`response`]: what comes out, and its form as server-sent events.
 //! - [`tools`]: calls of tools in what a model writes.
 //! - [`error`]: OpenAI's error object and the HTTP status that goes with it.
 //!
-//! There is no clock here and nothing is random: the caller gives the time, the id and a seed ([`answer::Head`]).
+//! There is no clock here and nothing is random: the caller gives the time, the id and a seed
+//! ([`answer::Head`]).
 
 pub mod adapters;
 pub mod admission;

@@ -1,5 +1,5 @@
-//! Requests: OpenAI's names, defaults and ranges, and fields of our own. What this version does not do is refused by name; what
-//! changes no answer is let through, with a warning.
+//! Requests: OpenAI's names, defaults and ranges, and fields of our own. What this version does not
+//! do is refused by name; what changes no answer is let through, with a warning.
 
 mod calls;
 mod check;
@@ -51,8 +51,8 @@ pub struct ChatRequest {
     #[serde(skip_serializing_if = "is_true")]
     #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub parallel_tool_calls: bool,
-    /// Not OpenAI's: how calls are written between their tags, an object for each or one array of all. Default "auto": as the model's
-    /// template has it.
+    /// Not OpenAI's: how calls are written between their tags, an object for each or one array of
+    /// all. Default "auto": as the model's template has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::CallFormat>"))]
     pub tool_call_format: Option<CallFormat>,
@@ -64,9 +64,10 @@ pub struct ChatRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional = nullable))]
     pub max_tokens: Option<u32>,
-    /// As in OpenAI's Responses API: "auto" leaves out the oldest turns of a conversation that does not fit the context, but not the
-    /// system's, and `usage` says how many messages; an answer that fills the context then goes on, too. "disabled" (default) is an
-    /// error, and ends the answer.
+    /// As in OpenAI's Responses API: "auto" leaves out the oldest turns of a conversation that does
+    /// not fit the context, but not the system's, and `usage` says how many messages; an answer
+    /// that fills the context then goes on, too. "disabled" (default) is an error, and ends the
+    /// answer.
     #[cfg_attr(test, ts(optional = nullable, as = "Option<_>"))]
     pub truncation: Truncation,
     /// How likely each token was.
@@ -90,7 +91,8 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
-/// What to do with a conversation that does not fit the context: OpenAI's field of the Responses API.
+/// What to do with a conversation that does not fit the context: OpenAI's field of the Responses
+/// API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(ts_rs::TS))]

@@ -9,8 +9,8 @@ use serde::Serialize;
 pub use self::calls::{CalledFunction, ToolCall};
 pub use self::models::{Model, Models};
 
-/// Why an answer ended: by itself, with calls of tools or without, or because `max_tokens` or the context was used up. OpenAI's API has
-/// more.
+/// Why an answer ended: by itself, with calls of tools or without, or because `max_tokens` or the
+/// context was used up. OpenAI's API has more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -52,8 +52,8 @@ pub struct TokenLogprob {
     pub token: String,
     /// Natural logarithm of its probability, before temperature and penalties.
     pub logprob: f32,
-    /// UTF-8, or a part of a character. A control token has those of its name, which is no part of the answer; null is for the ids of a
-    /// padded vocabulary that no token has.
+    /// UTF-8, or a part of a character. A control token has those of its name, which is no part of
+    /// the answer; null is for the ids of a padded vocabulary that no token has.
     pub bytes: Option<Vec<u8>>,
 }
 

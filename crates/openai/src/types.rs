@@ -1,6 +1,6 @@
-//! The same types in TypeScript, for the npm package: its openai.ts is what is made here, and the test
-//! says when it is not. What a request may have in several forms is read by hand and kept in one; here
-//! are the forms that it may have.
+//! The same types in TypeScript, for the npm package: its openai.ts is what is made here, and the
+//! test says when it is not. What a request may have in several forms is read by hand and kept in
+//! one; here are the forms that it may have.
 
 use ts_rs::{Config, TS};
 
@@ -69,7 +69,8 @@ pub(crate) struct CalledFunction {
     arguments: String,
 }
 
-/// A piece of a call that is streamed: the first has all fields, those after it the index and more of the arguments.
+/// A piece of a call that is streamed: the first has all fields, those after it the index and more
+/// of the arguments.
 #[derive(TS)]
 #[expect(dead_code, reason = "a type alone")]
 pub(crate) struct ToolCallPiece {
@@ -126,7 +127,8 @@ pub(crate) struct ToolChoice(
     #[ts(type = "\"none\" | \"auto\" | \"required\" | { type: \"function\"; function: { name: string } }")] String,
 );
 
-/// How calls are written between their tags: as the model's template has it ("auto"), an object for each call, or one array of all.
+/// How calls are written between their tags: as the model's template has it ("auto"), an object for
+/// each call, or one array of all.
 #[derive(TS)]
 #[ts(rename = "ToolCallFormat")]
 #[expect(dead_code, reason = "a type alone")]
@@ -144,12 +146,14 @@ struct JsonSchemaFormat {
     /// JSON Schema, draft 2020-12.
     #[ts(type = "Record<string, unknown> | boolean")]
     schema: String,
-    /// Refuse a schema that cannot be enforced as a whole. Default false: what cannot is told in `warnings`.
+    /// Refuse a schema that cannot be enforced as a whole. Default false: what cannot is told in
+    /// `warnings`.
     #[ts(optional = nullable)]
     strict: Option<bool>,
 }
 
-/// What an answer must look like. The last three are not OpenAI's: a regular expression, one of several texts, a grammar in Lark's syntax.
+/// What an answer must look like. The last three are not OpenAI's: a regular expression, one of
+/// several texts, a grammar in Lark's syntax.
 #[derive(TS)]
 #[ts(rename = "ResponseFormat")]
 #[expect(dead_code, reason = "a type alone")]

@@ -106,7 +106,8 @@ impl<'a, S: Shape> Writer<'a, S> {
         self.emit(Update { text, calls, ids: vec![piece.token], logprobs, ..Update::default() }) && !self.is_full()
     }
 
-    /// The end of an answer, with the text that came after its last token. An end that nobody hears is none: the answer was cancelled.
+    /// The end of an answer, with the text that came after its last token. An end that nobody hears
+    /// is none: the answer was cancelled.
     pub fn end(&mut self, answer: Generated) -> Generated {
         let (mut text, mut calls) = self.sift(answer.text.get(self.told..).unwrap_or_default());
         // The last call that may be ends an answer.

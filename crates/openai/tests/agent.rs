@@ -1,4 +1,5 @@
-//! The example `tools`: its loop with a model that says what the test wants, and with the embedded one.
+//! The example `tools`: its loop with a model that says what the test wants, and with the embedded
+//! one.
 
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 

@@ -1,5 +1,5 @@
-//! Answers of the embedded model, on whatever adapter there is. One engine serves all tests: it has a thread of its own, since engines
-//! cannot move between threads.
+//! Answers of the embedded model, on whatever adapter there is. One engine serves all tests: it has
+//! a thread of its own, since engines cannot move between threads.
 
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 

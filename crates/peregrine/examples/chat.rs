@@ -1,4 +1,5 @@
-//! A conversation in the terminal: `cargo run --release -p peregrine --example chat -- MODEL`. An empty line ends it.
+//! A conversation in the terminal: `cargo run --release -p peregrine --example chat -- MODEL`. An
+//! empty line ends it.
 
 use std::io::{BufRead, Write};
 

@@ -1,7 +1,8 @@
-//! One beginning, several continuations: `cargo run --release -p peregrine --example fork -- MODEL`.
+//! One beginning, several continuations:
+//! `cargo run --release -p peregrine --example fork -- MODEL`.
 //!
-//! The beginning is read once. What it leaves behind, keys and values and the SSM states, is kept on the GPU as a snapshot; each question
-//! goes on from there.
+//! The beginning is read once. What it leaves behind, keys and values and the SSM states, is kept
+//! on the GPU as a snapshot; each question goes on from there.
 
 use peregrine::{Checkpoint, Engine, GenerateOptions, Gpu, GpuOptions, LoadOptions, SamplingOptions, Session};
 

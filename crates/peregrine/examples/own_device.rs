@@ -1,6 +1,8 @@
-//! A model on the wgpu device that an app has already: `cargo run --release -p peregrine --example own_device -- MODEL`.
+//! A model on the wgpu device that an app has already:
+//! `cargo run --release -p peregrine --example own_device -- MODEL`.
 //!
-//! The app squares a few numbers with a shader of its own before and after the model answers, on the same queue.
+//! The app squares a few numbers with a shader of its own before and after the model answers, on
+//! the same queue.
 
 use peregrine::{Checkpoint, Engine, GenerateOptions, Gpu, GpuOptions, LoadOptions, Message, Session};
 use wgpu::util::DeviceExt as _;

@@ -1,10 +1,12 @@
-//! Conversations to token ids, through the checkpoint's own Jinja template, as `apply_chat_template` does it.
+//! Conversations to token ids, through the checkpoint's own Jinja template, as
+//! `apply_chat_template` does it.
 //!
-//! **Who may write control tokens.** A template writes `<|im_start|>`, `<|im_end|>` and the like, and they must become
-//! control tokens; a message that contains the same characters must not, or its author could end his turn and speak
-//! as the assistant. Where no message contains such a text, the rendering is encoded as a whole, which is exactly what
-//! Hugging Face does. Where one does, the control texts in the messages are broken by a character that occurs nowhere
-//! else before the template sees them; what still matches in the rendering was written by the template. The broken
+//! **Who may write control tokens.** A template writes `<|im_start|>`, `<|im_end|>` and the like,
+//! and they must become control tokens; a message that contains the same characters must not, or
+//! its author could end his turn and speak as the assistant. Where no message contains such a text,
+//! the rendering is encoded as a whole, which is exactly what Hugging Face does. Where one does,
+//! the control texts in the messages are broken by a character that occurs nowhere else before the
+//! template sees them; what still matches in the rendering was written by the template. The broken
 //! pieces are mended and encoded with control tokens switched off.
 
 mod calls;
@@ -50,7 +52,8 @@ impl ChatTemplate {
     }
 
     /// With all special tokens that have a name
-    /// ([`Checkpoint::named_tokens`](crate::checkpoint::Checkpoint::named_tokens)), which a template may use too.
+    /// ([`Checkpoint::named_tokens`](crate::checkpoint::Checkpoint::named_tokens)), which a
+    /// template may use too.
     #[must_use]
     pub fn with_tokens(mut self, tokens: &[(String, String)]) -> Self {
         for (name, text) in tokens {
@@ -66,8 +69,8 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// The conversation as the model was trained to see it; with `add_generation_prompt` it ends where the
-    /// assistant's answer begins.
+    /// The conversation as the model was trained to see it; with `add_generation_prompt` it ends
+    /// where the assistant's answer begins.
     ///
     /// # Errors
     /// [`Error::Template`]: the template refused the messages, failed, or did not end.
@@ -75,8 +78,9 @@ impl ChatTemplate {
         self.render_values(&json!(messages), &Value::Null, add_generation_prompt)
     }
 
-    /// [`render`](Self::render) for messages with more fields (tool calls) and for `tools`, a list of JSON schemas or
-    /// null. As in transformers, a field that is null is not there, and reasoning goes by all of its names.
+    /// [`render`](Self::render) for messages with more fields (tool calls) and for `tools`, a list
+    /// of JSON schemas or null. As in transformers, a field that is null is not there, and
+    /// reasoning goes by all of its names.
     ///
     /// # Errors
     /// As [`render`](Self::render).
@@ -90,7 +94,8 @@ impl ChatTemplate {
         self.render_context(&Value::Object(context))
     }
 
-    /// The template as a program, over variables of any name. Conversations go through [`render_values`](Self::render_values).
+    /// The template as a program, over variables of any name. Conversations go through
+    /// [`render_values`](Self::render_values).
     ///
     /// # Errors
     /// As [`render`](Self::render).
@@ -113,7 +118,8 @@ impl ChatTemplate {
         self.habits[usize::from(tools)].get_or_init(|| Habits::of(self, tools))
     }
 
-    /// As [`render`](Self::render), but nothing is lost that the template would lose: see docs/tools.md.
+    /// As [`render`](Self::render), but nothing is lost that the template would lose: see
+    /// docs/tools.md.
     fn write(&self, messages: &[Message], generation: bool) -> Result<String> {
         let has_more = |message: &Message| !message.fields.is_empty() || message.role == "tool";
         let later = messages.iter().skip(1).any(|message| message.role == "system");
@@ -127,7 +133,8 @@ impl ChatTemplate {
         self.render_values(&json!(turns), &tools, generation)
     }
 
-    /// The conversation with the generation prompt, ready to be tokenized: texts of control tokens in the messages stay text.
+    /// The conversation with the generation prompt, ready to be tokenized: texts of control tokens
+    /// in the messages stay text.
     ///
     /// # Errors
     /// [`Error::Template`].
@@ -135,7 +142,8 @@ impl ChatTemplate {
         self.rendering_of(tokenizer, messages, true)
     }
 
-    /// The same without the generation prompt: what all conversations share that begin with these messages.
+    /// The same without the generation prompt: what all conversations share that begin with these
+    /// messages.
     ///
     /// # Errors
     /// [`Error::Template`].
@@ -167,8 +175,8 @@ impl ChatTemplate {
         };
         let broken: Vec<Message> = messages.iter().map(broken).collect();
         let rendering = self.write(&broken, generation)?;
-        // A template that deletes characters may put a control token together from what is left of a message. Where none can begin
-        // in a message there must be as many.
+        // A template that deletes characters may put a control token together from what is left of
+        // a message. Where none can begin in a message there must be as many.
         let apart = broken.iter().map(|message| message.map(&|text| break_firsts(text, &firsts, mark)));
         let apart: Vec<Message> = apart.collect();
         let apart = cut(&self.write(&apart, generation)?, controls, mark);
@@ -182,7 +190,8 @@ impl ChatTemplate {
     }
 }
 
-/// A rendering of broken messages in segments: the control tokens that still match, and what is between them without marks.
+/// A rendering of broken messages in segments: the control tokens that still match, and what is
+/// between them without marks.
 fn cut(mut rest: &str, controls: &[&str], mark: char) -> Vec<Segment> {
     let mut segments = Vec::new();
     while !rest.is_empty() {
@@ -197,7 +206,8 @@ fn cut(mut rest: &str, controls: &[&str], mark: char) -> Vec<Segment> {
     segments
 }
 
-/// Messages without their null fields, and with reasoning under every name that templates read it by.
+/// Messages without their null fields, and with reasoning under every name that templates read it
+/// by.
 fn normalized(messages: &Value) -> Value {
     let Some(messages) = messages.as_array() else {
         return messages.clone();
@@ -221,7 +231,8 @@ fn normalized(messages: &Value) -> Value {
     Value::Array(messages.iter().map(one).collect())
 }
 
-/// Whether a text contains a control token, or could complete one together with its neighbors in the rendering.
+/// Whether a text contains a control token, or could complete one together with its neighbors in
+/// the rendering.
 fn has_control(text: &str, controls: &[&str]) -> bool {
     controls.iter().any(|c| text.contains(c) || ends_with_begin_of(text, c) || begins_with_end_of(text, c))
 }
@@ -236,7 +247,8 @@ fn begins_with_end_of(text: &str, control: &str) -> bool {
     control.char_indices().rev().skip(1).any(|(at, _)| at > 0 && text.starts_with(&control[at..]))
 }
 
-/// Puts the mark behind the first character of every control token in the text, and at an end that could complete one.
+/// Puts the mark behind the first character of every control token in the text, and at an end that
+/// could complete one.
 fn break_controls(text: &str, controls: &[&str], mark: char) -> String {
     let mut marked = String::with_capacity(text.len());
     if controls.iter().any(|c| begins_with_end_of(text, c)) {

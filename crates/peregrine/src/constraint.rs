@@ -1,8 +1,10 @@
 //! What an answer must look like: which tokens may come next.
 //!
-//! The runtime knows three traits and no grammar. A [`Compiler`] makes a [`Grammar`] of what somebody has asked for, a [`Spec`]; each
-//! answer begins a [`Constraint`] of its own, which is told every token and says which may follow. What crosses the border are words
-//! and ids, synchronously: natively a call of the `peregrine-grammar` crate, in a browser one into another wasm module.
+//! The runtime knows three traits and no grammar. A [`Compiler`] makes a [`Grammar`] of what
+//! somebody has asked for, a [`Spec`]; each answer begins a [`Constraint`] of its own, which is
+//! told every token and says which may follow. What crosses the border are words and ids,
+//! synchronously: natively a call of the `peregrine-grammar` crate, in a browser one into another
+//! wasm module.
 
 use std::rc::Rc;
 
@@ -35,7 +37,8 @@ pub enum Spec {
 /// Makes grammars for the vocabulary of one model.
 pub trait Compiler {
     /// # Errors
-    /// [`Error::Grammar`](crate::Error::Grammar) for what cannot be used, with the place in it; the work is bounded.
+    /// [`Error::Grammar`](crate::Error::Grammar) for what cannot be used, with the place in it; the
+    /// work is bounded.
     fn compile(&self, spec: &Spec) -> Result<Rc<dyn Grammar>>;
 }
 
@@ -53,14 +56,16 @@ pub trait Grammar {
     }
 }
 
-/// How far one answer has come. The session calls [`Constraint::forced`] before every token, [`Constraint::mask`] where nothing is
-/// forced, and [`Constraint::accept`] with what came.
+/// How far one answer has come. The session calls [`Constraint::forced`] before every token,
+/// [`Constraint::mask`] where nothing is forced, and [`Constraint::accept`] with what came.
 pub trait Constraint {
-    /// Sets bit `t % 32` of word `t / 32` for every token `t` that may come next. `mask` has [`mask_words`] words, all of them 0.
-    /// Tokens that end the answer are none of its business: the session sets those, where [`Constraint::may_end`].
+    /// Sets bit `t % 32` of word `t / 32` for every token `t` that may come next. `mask` has
+    /// [`mask_words`] words, all of them 0. Tokens that end the answer are none of its business:
+    /// the session sets those, where [`Constraint::may_end`].
     ///
     /// # Errors
-    /// [`Error::Grammar`](crate::Error::Grammar) where the work for this token would exceed its limits.
+    /// [`Error::Grammar`](crate::Error::Grammar) where the work for this token would exceed its
+    /// limits.
     fn mask(&mut self, mask: &mut [u32]) -> Result<()>;
 
     /// The answer goes on with this token.
@@ -69,7 +74,8 @@ pub trait Constraint {
     /// [`Error::Grammar`](crate::Error::Grammar) for a token that may not come.
     fn accept(&mut self, token: u32) -> Result<()>;
 
-    /// Tokens that must come next, in this order; none where there is a choice. They are not accepted yet.
+    /// Tokens that must come next, in this order; none where there is a choice. They are not
+    /// accepted yet.
     ///
     /// # Errors
     /// As [`Constraint::mask`].

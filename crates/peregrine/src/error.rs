@@ -1,4 +1,5 @@
-//! The one error type. Every variant names the thing that is wrong, what was expected and what was found.
+//! The one error type. Every variant names the thing that is wrong, what was expected and what was
+//! found.
 
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -139,7 +140,8 @@ pub enum Error {
         /// Value.
         found: String,
     },
-    /// A grammar (a JSON schema, a regular expression) that cannot be used, or that an answer could not be made by.
+    /// A grammar (a JSON schema, a regular expression) that cannot be used, or that an answer could
+    /// not be made by.
     #[error("{place}: {detail}")]
     Grammar {
         /// Which grammar, and where in it: `response_format`, a file, a path into a schema.
@@ -169,7 +171,8 @@ pub enum Error {
         /// What it said.
         detail: String,
     },
-    /// The model's logits hold something that is no number. Everything that the session had read is forgotten.
+    /// The model's logits hold something that is no number. Everything that the session had read is
+    /// forgotten.
     #[error(
         "wrong results: the logit of token {token} is {found}; first wrong: {stage}; `peregrine check` compares every stage"
     )]
@@ -193,7 +196,8 @@ pub enum Error {
         /// What the driver said.
         detail: String,
     },
-    /// An allocation failed, exceeds the adapter's limits or, on the processor, the memory that there is.
+    /// An allocation failed, exceeds the adapter's limits or, on the processor, the memory that
+    /// there is.
     #[error(
         "out of memory: {what}{}{}",
         bytes.map(|bytes| format!(" needs {bytes} bytes")).unwrap_or_default(),

@@ -1,5 +1,5 @@
-//! The device: adapter, limits, buffers, errors, and in `gpu/reading.rs` read-back and waiting. With the byte sources, the only module
-//! that knows whether it runs natively or in a browser.
+//! The device: adapter, limits, buffers, errors, and in `gpu/reading.rs` read-back and waiting.
+//! With the byte sources, the only module that knows whether it runs natively or in a browser.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -55,8 +55,8 @@ impl Drop for Inner {
 #[derive(Clone)]
 pub struct Gpu(Rc<Inner>);
 
-/// A way to devices. In a browser it is the `navigator.gpu` of the moment in which it was made; natively drivers are loaded when an
-/// adapter is first asked for, which the processor never needs.
+/// A way to devices. In a browser it is the `navigator.gpu` of the moment in which it was made;
+/// natively drivers are loaded when an adapter is first asked for, which the processor never needs.
 pub struct Access(Option<OnceCell<wgpu::Instance>>);
 
 impl Access {
@@ -105,12 +105,13 @@ fn is_software(info: &wgpu::AdapterInfo) -> bool {
 }
 
 impl Gpu {
-    /// Opens what the options ask for: by default the fastest adapter, or the processor where there is none that computes itself.
-    /// [`Gpu::is_processor`] says which it is, and [`Gpu::why`] the reason.
+    /// Opens what the options ask for: by default the fastest adapter, or the processor where there
+    /// is none that computes itself. [`Gpu::is_processor`] says which it is, and [`Gpu::why`] the
+    /// reason.
     ///
     /// # Errors
-    /// [`Error::NoGpu`] when a GPU is asked for and there is none, none of that name, or it refuses the device; [`Error::Argument`]
-    /// for the processor with options that are about GPUs.
+    /// [`Error::NoGpu`] when a GPU is asked for and there is none, none of that name, or it refuses
+    /// the device; [`Error::Argument`] for the processor with options that are about GPUs.
     pub async fn new(options: &GpuOptions) -> Result<Self> {
         Self::open(&Access::new(), options).await
     }
@@ -143,8 +144,9 @@ impl Gpu {
             // NVIDIA's drivers name 2^32 - 1 or so; a binding of exactly 2 GiB fails there.
             limits.max_storage_buffer_binding_size = offered.max_storage_buffer_binding_size.min((1 << 31) - 4);
             limits.max_buffer_size = offered.max_buffer_size;
-            // Rows of up to 96 strips in one round of `matvec_team`; larger workgroups were slower. Not on Metal, nor in a browser, which
-            // may stand on it: there what a pipeline may have depends on its registers, and only the default is sure.
+            // Rows of up to 96 strips in one round of `matvec_team`; larger workgroups were slower.
+            // Not on Metal, nor in a browser, which may stand on it: there what a pipeline may have
+            // depends on its registers, and only the default is sure.
             if matches!(info.backend, wgpu::Backend::Vulkan | wgpu::Backend::Dx12) {
                 limits.max_compute_invocations_per_workgroup = offered.max_compute_invocations_per_workgroup.min(384);
                 limits.max_compute_workgroup_size_x = offered.max_compute_workgroup_size_x.min(384);
@@ -212,12 +214,15 @@ impl Gpu {
         Err(Error::NoGpu { detail: "this build has no CPU device; it needs the cargo feature `cpu`".into() })
     }
 
-    /// A device of an app's own, which goes on to use it: the model's buffers and dispatches are on the same queue as the app's, and an
-    /// app can bind what the runtime has made. Options about which adapter to take say nothing here.
+    /// A device of an app's own, which goes on to use it: the model's buffers and dispatches are on
+    /// the same queue as the app's, and an app can bind what the runtime has made. Options about
+    /// which adapter to take say nothing here.
     ///
-    /// Ask for the adapter's limits for storage buffers and buffers when making the device, else only small models fit; with the
-    /// features `SUBGROUP`, and `TIMESTAMP_QUERY` for profiles, where the adapter has them. The device's handlers of errors and of its
-    /// loss become the runtime's: an error that the app makes on this device is told by the next call of the engine.
+    /// Ask for the adapter's limits for storage buffers and buffers when making the device, else
+    /// only small models fit; with the features `SUBGROUP`, and `TIMESTAMP_QUERY` for profiles,
+    /// where the adapter has them. The device's handlers of errors and of its loss become the
+    /// runtime's: an error that the app makes on this device is told by the next call of the
+    /// engine.
     ///
     /// # Errors
     /// [`Error::NoGpu`] where the device lacks what the options ask for.
@@ -347,7 +352,8 @@ impl Gpu {
         self.0.processor
     }
 
-    /// Why it is the processor, where nobody asked for that: no GPU was found, or none that is right.
+    /// Why it is the processor, where nobody asked for that: no GPU was found, or none that is
+    /// right.
     pub fn why(&self) -> Option<&str> {
         self.0.why.as_deref()
     }
@@ -396,7 +402,8 @@ impl Gpu {
         bytes.max(16).next_multiple_of(16)
     }
 
-    /// Bytes that the driver has given out for buffers, where it says so (natively, Vulkan and DirectX).
+    /// Bytes that the driver has given out for buffers, where it says so (natively, Vulkan and
+    /// DirectX).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn allocated_bytes(&self) -> Option<u64> {
         Some(self.0.device.generate_allocator_report()?.total_allocated_bytes)
@@ -410,7 +417,8 @@ impl Gpu {
     /// A storage buffer of `bytes` bytes (rounded up to 16), zero at first.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] when it exceeds the adapter's limits; a failed allocation shows at the next [`Gpu::check`].
+    /// [`Error::OutOfMemory`] when it exceeds the adapter's limits; a failed allocation shows at
+    /// the next [`Gpu::check`].
     #[doc(hidden)]
     pub fn storage(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
         let size = Self::storage_bytes(bytes);
@@ -510,7 +518,8 @@ pub(crate) fn translate(error: wgpu::Error) -> Error {
     }
 }
 
-/// A moment, to measure spans with: the system's clock natively, the page's in a browser, where std has none.
+/// A moment, to measure spans with: the system's clock natively, the page's in a browser, where std
+/// has none.
 #[derive(Clone, Copy, Debug)]
 pub struct Instant(web_time::Instant);
 

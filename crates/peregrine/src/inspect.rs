@@ -1,6 +1,8 @@
-//! A step looked at from inside: run stage by stage, what each stage writes read back, and compared.
+//! A step looked at from inside: run stage by stage, what each stage writes read back, and
+//! compared.
 //!
-//! The self-check of the runtime and the workbench's `check` both look this way; neither reads a buffer by itself.
+//! The self-check of the runtime and the workbench's `check` both look this way; neither reads a
+//! buffer by itself.
 
 mod comparison;
 mod neighbors;

@@ -148,7 +148,8 @@ fn source_of((kernel, reduction, constants): &Key) -> Source {
 /// Block formats as sources have them.
 ///
 /// # Panics
-/// Never: every row of [`FORMATS`](crate::format::FORMATS) has its file, as `tests/shaders.rs` sees.
+/// Never: every row of [`FORMATS`](crate::format::FORMATS) has its file, as `tests/shaders.rs`
+/// sees.
 pub(crate) fn source_formats(formats: impl IntoIterator<Item = Format>) -> Formats {
     Formats::of(formats.into_iter().map(|format| format.spec().name)).expect("a file for every format")
 }

@@ -1,7 +1,9 @@
 //! Falcon-H1 inference on WebGPU: the runtime, the same natively and on wasm.
 //!
-//! Falcon-H1 (TII, 2025) puts two mixers side by side in every layer: attention heads and Mamba-2 state-space heads read the
-//! same normalized input, and their outputs are added; a SwiGLU MLP follows. This crate reads a checkpoint, streams it to the
+//! Falcon-H1 (TII, 2025) puts two mixers side by side in every layer: attention heads and Mamba-2
+//! state-space heads read the
+//! same normalized input, and their outputs are added; a SwiGLU MLP follows. This crate reads a
+//! checkpoint, streams it to the
 //! GPU, and runs it.
 //!
 //! ```no_run
@@ -25,8 +27,9 @@
 //!
 //! # Features
 //!
-//! Both are on by default and mean something natively only: `http` ([`Checkpoint::open`] takes addresses) and `hub` (what ids on the
-//! Hugging Face hub mean). `internals` opens what this repository's own workbench and tests look at; no version promises any of it.
+//! Both are on by default and mean something natively only: `http` ([`Checkpoint::open`] takes
+//! addresses) and `hub` (what ids on the Hugging Face hub mean). `internals` opens what this
+//! repository's own workbench and tests look at; no version promises any of it.
 //!
 //! # Glossary
 //!
@@ -52,9 +55,10 @@
 //! | self-check | the pipelines that a model will use, compared with the CPU before the first answer |
 //! | reference | the same model on the CPU, written to be right and to be read; each kernel has a twin there |
 //!
-//! **Stopping** has one meaning, whichever way it is asked for: `on_piece` that returns `false`, after that piece, and
-//! [`GenerateOptions::cancel`] that returns `true`, between two steps. The answer ends with [`Finish::Cancelled`](session::Finish); all
-//! that was read and sampled until then stays read, and the next request goes on from there.
+//! **Stopping** has one meaning, whichever way it is asked for: `on_piece` that returns `false`,
+//! after that piece, and [`GenerateOptions::cancel`] that returns `true`, between two steps. The
+//! answer ends with [`Finish::Cancelled`](session::Finish); all that was read and sampled until
+//! then stays read, and the next request goes on from there.
 //!
 //! # The map
 //!
@@ -76,16 +80,21 @@
 //! # Five ideas
 //!
 //! 1. The model is one page, `Model::record`; `reference::model` has the same lines.
-//! 2. The parallel hybrid is parallel in the code: for a token, attention heads and SSM heads are workgroups of one dispatch
-//!    (`mixer_step`); prompts go through them in tiles and chunks (`attention_tile`, `ssd_output`).
-//! 3. A plan is recorded once and replayed for every token: pipelines and bind groups are ready-made.
-//! 4. Bytes go from the source to the GPU in pieces: no complete checkpoint ever lies in host memory.
+//! 2. The parallel hybrid is parallel in the code: for a token, attention heads and SSM heads are
+//!    workgroups of one dispatch (`mixer_step`); prompts go through them in tiles and chunks
+//!    (`attention_tile`, `ssd_output`).
+//! 3. A plan is recorded once and replayed for every token: pipelines and bind groups are
+//!    ready-made.
+//! 4. Bytes go from the source to the GPU in pieces: no complete checkpoint ever lies in host
+//!    memory.
 //! 5. What a conversation leaves behind is a value apart from the weights: `state::State`.
 //!
 //! # Letters
 //!
-//! T tokens, D hidden size, H heads, P SSM head dim, N SSM state size, G groups, F feed-forward width, V vocabulary; d = H P, the
-//! width of the SSM branch; K taps of its convolution; hd, nh, nkv: attention's head dim, heads, key and value heads.
+//! T tokens, D hidden size, H heads, P SSM head dim, N SSM state size, G groups, F feed-forward
+//! width, V vocabulary; d = H P, the
+//! width of the SSM branch; K taps of its convolution; hd, nh, nkv: attention's head dim, heads,
+//! key and value heads.
 
 // Without them, some of what only the workbench and the tests call is called by nobody.
 #![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports))]
@@ -107,8 +116,8 @@ pub mod selfcheck;
 pub mod session;
 pub mod tokenizer;
 
-/// What this repository's workbench and tests look at, where the feature `internals` opens it. Its files lie beside this one, and
-/// everybody here names its modules as if they stood at the root.
+/// What this repository's workbench and tests look at, where the feature `internals` opens it. Its
+/// files lie beside this one, and everybody here names its modules as if they stood at the root.
 #[path = "."]
 mod internals {
     pub mod inspect;

@@ -1,8 +1,10 @@
-//! The model on one page: [`Model::record`] is Falcon-H1's forward pass, one line a dispatch, in order.
+//! The model on one page: [`Model::record`] is Falcon-H1's forward pass, one line a dispatch, in
+//! order.
 //!
-//! The CPU twin, `reference::model`, has the same lines. What each kernel does with its buffers stands in the head of
-//! its WGSL file. For many tokens, and on software adapters, every line is a dispatch. For one token on a GPU the norms are part
-//! of the linear layers that follow, and `prepare` of the mixers: five dispatches a layer, of the same page.
+//! The CPU twin, `reference::model`, has the same lines. What each kernel does with its buffers
+//! stands in the head of its WGSL file. For many tokens, and on software adapters, every line is a
+//! dispatch. For one token on a GPU the norms are part of the linear layers that follow, and
+//! `prepare` of the mixers: five dispatches a layer, of the same page.
 
 pub mod footprint;
 mod load;
@@ -73,8 +75,8 @@ pub struct Layer {
     pub mlp_out: Matrix,
 }
 
-/// Activations of one step, for up to [`Model::chunk`] tokens. Rows that a matrix reads are padded to whole strips of 32 with
-/// zeros that nothing ever overwrites.
+/// Activations of one step, for up to [`Model::chunk`] tokens. Rows that a matrix reads are padded
+/// to whole strips of 32 with zeros that nothing ever overwrites.
 #[doc(hidden)]
 pub struct Scratch {
     /// cos, sin \[T, hd / 2\]
@@ -89,7 +91,8 @@ pub struct Scratch {
     pub proj: wgpu::Buffer,
     /// \[T, q | x | B | C | delta | exp(delta A) | halted\]
     pub ready: wgpu::Buffer,
-    /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see `shaders/attention/merge.wgsl`
+    /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see
+    /// `shaders/attention/merge.wgsl`
     pub mixed: wgpu::Buffer,
     /// What prompts need for the SSM heads on a GPU.
     pub ssd: Option<Ssd>,
@@ -99,7 +102,8 @@ pub struct Scratch {
     pub logits: wgpu::Buffer,
 }
 
-/// What `shaders/ssm/ssd.wgsl` keeps of each chunk of [`crate::ops::ssm::CHUNK`] tokens. Software adapters go token by token and need none of it.
+/// What `shaders/ssm/ssd.wgsl` keeps of each chunk of [`crate::ops::ssm::CHUNK`] tokens. Software
+/// adapters go token by token and need none of it.
 #[doc(hidden)]
 pub struct Ssd {
     /// \[chunks, H, P, N\]: what the chunk adds to the state, then the state before it.
@@ -172,7 +176,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// The forward pass, with adapters beside the linear layers of its layers where there are any. D hidden, F feed-forward, V vocabulary, H SSM heads, P, N, G their sizes, T tokens.
+    /// The forward pass, with adapters beside the linear layers of its layers where there are any.
+    /// D hidden, F feed-forward, V vocabulary, H SSM heads, P, N, G their sizes, T tokens.
     #[doc(hidden)]
     pub fn record(&self, state: &State, next: &SamplingBuffers, many: bool, adapted: Option<&Adapted>) -> Vec<Call> {
         use Op::{FinalNorm, InputNorm, LmHead, MlpIn, MlpNorm, MlpOut, ProjectIn, ProjectOut};
@@ -248,7 +253,8 @@ impl Model {
         &self.target
     }
 
-    /// Whether the GPU samples at a temperature, too: not where the CPU computes, which reads the logits for nothing.
+    /// Whether the GPU samples at a temperature, too: not where the CPU computes, which reads the
+    /// logits for nothing.
     pub fn samples_at_temperatures(&self) -> bool {
         self.target.samples_at_temperatures() && self.config.vocab_size <= MOST_TOKENS
     }
@@ -297,7 +303,8 @@ impl Model {
         [&self.embed_tokens, &self.lm_head].into_iter().chain(matrices).map(|m| m.slabs.len()).collect()
     }
 
-    /// What tells this model from others: 32 hexadecimal digits of an SHA-256 over its configuration and a sample of its weights.
+    /// What tells this model from others: 32 hexadecimal digits of an SHA-256 over its
+    /// configuration and a sample of its weights.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }

@@ -33,30 +33,35 @@ pub struct LoadOptions {
     #[serde(skip)]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub chunk: Option<u32>,
-    /// Most rows of logits that a step makes, at most a chunk; `None`: 8. For whoever looks at all of them.
+    /// Most rows of logits that a step makes, at most a chunk; `None`: 8. For whoever looks at all
+    /// of them.
     #[serde(skip)]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub logit_rows: Option<u32>,
-    /// How keys and values are kept: f16 (default), f32 as they were computed, in twice the memory, or q8 in little more than half.
+    /// How keys and values are kept: f16 (default), f32 as they were computed, in twice the memory,
+    /// or q8 in little more than half.
     #[serde(rename = "kvType")]
     #[cfg_attr(test, ts(as = "Option<KvType>", optional, inline))]
     #[cfg_attr(feature = "clap", arg(long, value_name = "TYPE", default_value = "f16", hide_default_value = true))]
     pub kv: KvType,
-    /// Bytes on the GPU that each conversation may spend on places to go back to when it is edited; 0 keeps none. Default: 256 MiB,
-    /// or what a memory budget leaves; 64 MiB where a browser says that the device has at most 4 GB of memory.
+    /// Bytes on the GPU that each conversation may spend on places to go back to when it is edited;
+    /// 0 keeps none. Default: 256 MiB, or what a memory budget leaves; 64 MiB where a browser says
+    /// that the device has at most 4 GB of memory.
     #[serde(rename = "snapshotBytes", deserialize_with = "bytes")]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub snapshot_budget: Option<u64>,
-    /// Bytes of other memory for those places that the GPU has no more room for. Default: 1 GiB; in a browser 256 MiB where it says that
-    /// the device has at least 8 GB of memory, else 0.
+    /// Bytes of other memory for those places that the GPU has no more room for. Default: 1 GiB; in
+    /// a browser 256 MiB where it says that the device has at least 8 GB of memory, else 0.
     #[serde(rename = "snapshotHostBytes", deserialize_with = "bytes")]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub snapshot_host_budget: Option<u64>,
-    /// Bytes that the model and one conversation may take on the GPU; a context that nobody asked for gets what the model leaves.
+    /// Bytes that the model and one conversation may take on the GPU; a context that nobody asked
+    /// for gets what the model leaves.
     ///
-    /// Its snapshots are included: they get what is left, unless it is said how many. What all need is known before the first weight is
-    /// read: a context that was asked for and does not fit is an error that says what would. WebGPU does not tell how much memory a GPU
-    /// has: who runs the model decides.
+    /// Its snapshots are included: they get what is left, unless it is said how many. What all need
+    /// is known before the first weight is read: a context that was asked for and does not fit is
+    /// an error that says what would. WebGPU does not tell how much memory a GPU has: who runs the
+    /// model decides.
     #[serde(deserialize_with = "budget")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "BYTES", value_parser = flags::bytes))]
     pub memory_budget: Option<u64>,
@@ -68,7 +73,8 @@ pub struct LoadOptions {
 #[cfg_attr(test, derive(ts_rs::TS), ts(rename = "GpuPreferences", optional_fields))]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct GpuOptions {
-    /// What computes: auto (default), a GPU if there is one and the processor otherwise; gpu, also one in software; or cpu.
+    /// What computes: auto (default), a GPU if there is one and the processor otherwise; gpu, also
+    /// one in software; or cpu.
     #[cfg_attr(test, ts(skip))]
     #[cfg_attr(feature = "clap", arg(long, value_name = "KIND", default_value = "auto", hide_default_value = true))]
     pub device: DeviceKind,
@@ -96,15 +102,18 @@ pub struct GpuOptions {
     pub shapes: Option<ShapeClass>,
     /// Read prompts with cooperative matrices (tensor cores): faster, factors are rounded to f16.
     ///
-    /// Natively, where the adapter has them for tiles of 16 x 16 x 16: browsers do not offer them. Sums stay f32.
+    /// Natively, where the adapter has them for tiles of 16 x 16 x 16: browsers do not offer them.
+    /// Sums stay f32.
     #[serde(skip)]
     #[cfg_attr(feature = "clap", arg(long))]
     pub cooperative: bool,
-    /// Browser: the page has added the feature `subgroups` to the device (wgpu's web backend does not ask for it).
+    /// Browser: the page has added the feature `subgroups` to the device (wgpu's web backend does
+    /// not ask for it).
     #[cfg_attr(test, ts(skip))]
     #[cfg_attr(feature = "clap", arg(skip = true))]
     pub subgroups: bool,
-    /// Browser: whether the adapter computes on the CPU, and what it is called; wgpu does not always see either.
+    /// Browser: whether the adapter computes on the CPU, and what it is called; wgpu does not
+    /// always see either.
     #[cfg_attr(test, ts(skip))]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub software: Option<bool>,
@@ -112,7 +121,8 @@ pub struct GpuOptions {
     #[cfg_attr(test, ts(skip))]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub name: Option<String>,
-    /// What a self-check on this device holds for; `None`: the adapter's and driver's own words, which browsers do not tell.
+    /// What a self-check on this device holds for; `None`: the adapter's and driver's own words,
+    /// which browsers do not tell.
     #[cfg_attr(test, ts(skip))]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub identity: Option<String>,
@@ -121,7 +131,8 @@ pub struct GpuOptions {
     #[serde(skip)]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub alter: Option<Alter>,
-    /// Bind at most so many bytes at once, though the adapter could bind more: tests cut small matrices into slabs with it.
+    /// Bind at most so many bytes at once, though the adapter could bind more: tests cut small
+    /// matrices into slabs with it.
     #[serde(skip)]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub max_binding: Option<u64>,

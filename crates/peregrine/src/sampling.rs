@@ -1,6 +1,7 @@
 //! From logits to the next token.
 //!
-//! The order is Hugging Face's: biases and penalties, temperature, top-k, top-p, min-p, each on what the one before left.
+//! The order is Hugging Face's: biases and penalties, temperature, top-k, top-p, min-p, each on
+//! what the one before left.
 
 mod temperature;
 
@@ -32,7 +33,8 @@ pub struct SamplingOptions {
     pub repetition_window: u32,
     /// Taken off the logit of every token that the answer has already (OpenAI's). 0: off.
     pub presence_penalty: f32,
-    /// Taken off a token's logit once for each time that the answer has it already (OpenAI's). 0: off.
+    /// Taken off a token's logit once for each time that the answer has it already (OpenAI's). 0:
+    /// off.
     pub frequency_penalty: f32,
     /// Added to the logits of these tokens; minus infinity forbids one.
     pub logit_bias: Vec<(u32, f32)>,
@@ -159,18 +161,19 @@ impl Sampler {
         *self.written.entry(token).or_insert(0) += 1;
     }
 
-    /// Samples from `logits` `[V]`. `history` are the tokens so far, oldest first; only the repetition penalty looks at
-    /// them. Among equals the lowest id wins.
+    /// Samples from `logits` `[V]`. `history` are the tokens so far, oldest first; only the
+    /// repetition penalty looks at them. Among equals the lowest id wins.
     ///
     /// # Errors
-    /// [`Error::Sampling`] if a logit is NaN or plus infinity, if there is none, or if all are minus infinity;
-    /// [`Error::TokenOutOfRange`] for a token of the history or of the biases that has no logit.
+    /// [`Error::Sampling`] if a logit is NaN or plus infinity, if there is none, or if all are
+    /// minus infinity; [`Error::TokenOutOfRange`] for a token of the history or of the biases that
+    /// has no logit.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<u32> {
         self.sample_masked(logits, history, None)
     }
 
-    /// The same of the tokens that a [mask](crate::constraint::Constraint::mask) allows. Logits that are no numbers are errors whether
-    /// the mask allows their tokens or not.
+    /// The same of the tokens that a [mask](crate::constraint::Constraint::mask) allows. Logits
+    /// that are no numbers are errors whether the mask allows their tokens or not.
     ///
     /// # Errors
     /// As [`Sampler::sample`]; [`Error::Grammar`] where mask and biases together allow no token.
@@ -250,8 +253,8 @@ impl Sampler {
     }
 }
 
-/// Sample number `n` of `seed`: 32 bits. SplitMix64 (Steele, Lea and Flood, 2014): a counter, well mixed; the seed is mixed first,
-/// so that neighboring seeds are not shifted copies of each other.
+/// Sample number `n` of `seed`: 32 bits. SplitMix64 (Steele, Lea and Flood, 2014): a counter, well
+/// mixed; the seed is mixed first, so that neighboring seeds are not shifted copies of each other.
 fn random(seed: u64, n: u64) -> u32 {
     (mix(mix(seed.wrapping_add(GOLDEN_GAMMA)).wrapping_add(GOLDEN_GAMMA.wrapping_mul(n.wrapping_add(1)))) >> 32) as u32
 }
@@ -289,8 +292,8 @@ pub fn forbid(logits: &mut [f32], mask: &[u32]) {
     (0u32..).zip(logits).filter(|(id, _)| !allows(mask, *id)).for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
 }
 
-/// Log-probabilities of `token` and of the `top` likeliest tokens under `logits` \[V\], before any bias, penalty or temperature.
-/// Tokens whose logit is minus infinity are not among the likeliest.
+/// Log-probabilities of `token` and of the `top` likeliest tokens under `logits` \[V\], before any
+/// bias, penalty or temperature. Tokens whose logit is minus infinity are not among the likeliest.
 pub fn logprobs(logits: &[f32], token: u32, top: u32) -> Logprobs {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|logit| f64::from(logit - max).exp()).sum();

@@ -1,10 +1,12 @@
-//! The self-check: before a model answers on a device for the first time, the very pipelines that it will use are run on a small
-//! input and compared with the CPU. What computes wrong results is not used: the next way to drive the device is tried.
+//! The self-check: before a model answers on a device for the first time, the very pipelines that
+//! it will use are run on a small input and compared with the CPU. What computes wrong results is
+//! not used: the next way to drive the device is tried.
 //!
-//! The workbench's `check` compares everything and takes as long as that takes; this looks at samples: of each layout of layers one, of each
-//! matrix some rows, of the SSM heads some, every stage from the GPU's own input to it. The other layers are left out of that.
-//! Then all layers: a prompt read at once must give the logits of the same prompt read with its last tokens one by one, which other
-//! kernels do. And samples on the GPU must be those of the host.
+//! The workbench's `check` compares everything and takes as long as that takes; this looks at
+//! samples: of each layout of layers one, of each matrix some rows, of the SSM heads some, every
+//! stage from the GPU's own input to it. The other layers are left out of that. Then all layers: a
+//! prompt read at once must give the logits of the same prompt read with its last tokens one by
+//! one, which other kernels do. And samples on the GPU must be those of the host.
 
 mod samples;
 mod stages;
@@ -27,8 +29,9 @@ use crate::sampling::SamplingOptions;
 use crate::session::{Engine, Session, spread_logits};
 use crate::state::KvType;
 
-/// What is known of ways to drive a device: by key, `None` where results are right, else what was wrong first. Keep it between runs, so
-/// that each way is looked at once; a key holds the version, the shaders, the adapter and its driver, the way, and the model's layout.
+/// What is known of ways to drive a device: by key, `None` where results are right, else what was
+/// wrong first. Keep it between runs, so that each way is looked at once; a key holds the version,
+/// the shaders, the adapter and its driver, the way, and the model's layout.
 pub type Outcomes = BTreeMap<String, Option<String>>;
 
 /// One way to drive the device, and how it did.
@@ -42,7 +45,8 @@ pub struct Verdict {
     pub failed: Option<String>,
     /// Results were compared, now or before, and are wrong.
     pub is_wrong: bool,
-    /// Seconds that the check took; `None` where the outcome was known before, or nothing could be compared.
+    /// Seconds that the check took; `None` where the outcome was known before, or nothing could be
+    /// compared.
     pub seconds: Option<f64>,
 }
 
@@ -54,10 +58,11 @@ pub struct Checked {
     pub verdicts: Vec<Verdict>,
 }
 
-/// Opens a device and loads a model in the best way that passes the self-check: the one that the options ask for or that suits the
-/// device, then without cooperative matrices, with sums through workgroup memory, within the baseline's limits, and with the other
-/// class of kernel shapes. `outcomes` are those of earlier runs, and hold those of this one afterwards. `on_verdict` hears of each
-/// way as it is judged.
+/// Opens a device and loads a model in the best way that passes the self-check: the one that the
+/// options ask for or that suits the device, then without cooperative matrices, with sums through
+/// workgroup memory, within the baseline's limits, and with the other class of kernel shapes.
+/// `outcomes` are those of earlier runs, and hold those of this one afterwards. `on_verdict` hears
+/// of each way as it is judged.
 ///
 /// # Errors
 /// [`Error::SelfCheck`] where nothing passes; what [`Gpu::open`] and [`Engine::load`] say.
@@ -78,7 +83,8 @@ pub async fn load(
         if let Some(engine) = engine {
             return Ok(Checked { engine, verdicts });
         }
-        // Where no way is left, what failed some other time is looked at once more: of a driver's version a browser says nothing.
+        // Where no way is left, what failed some other time is looked at once more: of a driver's
+        // version a browser says nothing.
         let known: Vec<&Verdict> = verdicts.iter().filter(|v| v.is_wrong && v.seconds.is_none()).collect();
         if again || known.is_empty() {
             let words = |v: &Verdict| format!("{}: {}", v.variant, v.failed.as_deref().unwrap_or("?"));
@@ -144,7 +150,8 @@ impl Loading<'_> {
                 (verdict.failed, verdict.is_wrong) = (Some(reason), true);
             } else {
                 loads += 1;
-                // The processor's kernels are as they were built and tested: no driver has compiled them.
+                // The processor's kernels are as they were built and tested: no driver has compiled
+                // them.
                 match self.judge(&gpu, known.is_none() && !gpu.is_processor(), &mut verdict).await {
                     Ok(engine) => tried.engine = verdict.failed.is_none().then_some(engine),
                     Err(error) if is_of_the_way(&error, loads == 1) => {
@@ -175,8 +182,9 @@ impl Loading<'_> {
         Gpu::processor(way, Some(format!("{why}{}", detail.unwrap_or_default())))
     }
 
-    /// Loads the model and, where its outcome is `unknown`, looks at it. What that reads of the checkpoint is kept while it is loaded:
-    /// it is some megabytes, and to fetch it again, piece by piece, takes a browser longer than all the rest.
+    /// Loads the model and, where its outcome is `unknown`, looks at it. What that reads of the
+    /// checkpoint is kept while it is loaded: it is some megabytes, and to fetch it again, piece by
+    /// piece, takes a browser longer than all the rest.
     async fn judge(&mut self, gpu: &Gpu, unknown: bool, verdict: &mut Verdict) -> Result<Rc<Engine>> {
         let checkpoint = self.checkpoint;
         checkpoint.forget();
@@ -205,9 +213,9 @@ impl Drop for Forgets<'_> {
     }
 }
 
-/// Whether another way may do what this one could not: a driver that refuses one kernel, or falls over it, may take another. It may
-/// also take it next time, so this is not kept. Where the first model that is loaded takes too much memory, that is what the caller
-/// should hear.
+/// Whether another way may do what this one could not: a driver that refuses one kernel, or falls
+/// over it, may take another. It may also take it next time, so this is not kept. Where the first
+/// model that is loaded takes too much memory, that is what the caller should hear.
 fn is_of_the_way(error: &Error, first: bool) -> bool {
     match error {
         Error::Gpu { .. } | Error::DeviceLost { .. } => true,
@@ -219,8 +227,8 @@ fn is_of_the_way(error: &Error, first: bool) -> bool {
 /// To be raised when the self-check finds more than before, or when what runs the kernels changes.
 const CHECK: u32 = 2;
 
-/// What an outcome is kept under. Pipelines follow from their sources, the device, the way it is driven, and the sizes and formats of
-/// the model.
+/// What an outcome is kept under. Pipelines follow from their sources, the device, the way it is
+/// driven, and the sizes and formats of the model.
 fn key(gpu: &Gpu, way: &GpuOptions, checkpoint: &Checkpoint, load: &LoadOptions) -> String {
     let mut layout = Sha256::new();
     layout.update(CHECK.to_le_bytes());
@@ -240,7 +248,8 @@ fn key(gpu: &Gpu, way: &GpuOptions, checkpoint: &Checkpoint, load: &LoadOptions)
     format!("{} | {} | {} | {layout}", env!("CARGO_PKG_VERSION"), gpu.identity(), variants::in_words(gpu, way))
 }
 
-/// Compares the pipelines of a loaded model with the CPU; the first thing that is wrong, in words, or `None`.
+/// Compares the pipelines of a loaded model with the CPU; the first thing that is wrong, in words,
+/// or `None`.
 ///
 /// # Errors
 /// What the checkpoint or the device say.
@@ -254,15 +263,16 @@ pub async fn self_check(engine: &Rc<Engine>, checkpoint: &Checkpoint) -> Result<
     Ok(outcome)
 }
 
-/// Tokens that all layers read, at once and one by one. Few: a tile costs as much as all of decode, however full it is, and full ones are
-/// looked at in some layers.
+/// Tokens that all layers read, at once and one by one. Few: a tile costs as much as all of decode,
+/// however full it is, and full ones are looked at in some layers.
 const FEW: usize = 3;
 
 /// Tokens of all steps together are no more than this.
 const MOST_IDS: u32 = 70;
 
-/// Tokens of each step. First a prompt: on a GPU more than a tile and more than a chunk of the SSM heads, where the CPU computes more than
-/// the eight tokens that its kernels take at a time. Then two tokens, which find states that are not zero, then some one by one.
+/// Tokens of each step. First a prompt: on a GPU more than a tile and more than a chunk of the SSM
+/// heads, where the CPU computes more than the eight tokens that its kernels take at a time. Then
+/// two tokens, which find states that are not zero, then some one by one.
 fn steps(session: &Session) -> Vec<u32> {
     let model = session.engine().model();
     let whole: &[u32] = if model.target().is_software() { &[9, 2, 1] } else { &[67, 2, 1] };
@@ -286,7 +296,8 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     let mut rest = ids.as_slice();
     let parts: Vec<&[u32]> = steps.iter().filter_map(|tokens| rest.split_off(..*tokens as usize)).collect();
 
-    // Far enough into the context that decode puts more than two pieces of it together, and attention goes on over many blocks.
+    // Far enough into the context that decode puts more than two pieces of it together, and
+    // attention goes on over many blocks.
     let context = session.engine().model().context_length();
     let start = if context >= 260 { 260u32.saturating_sub(total) } else { 0 };
     session.start_at(start)?;
@@ -295,7 +306,8 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     for part in &parts {
         submitted.push(stages.submit(session, part).await?);
     }
-    // All of it is on its way before anything is waited for: the device goes on while the CPU compares.
+    // All of it is on its way before anything is waited for: the device goes on while the CPU
+    // compares.
     let few = ids.len().min(FEW).min(session.engine().model().chunk() as usize);
     let all = AllLayers::submit(session, &ids[..few])?;
     // Of a trained model's size.

@@ -1,4 +1,5 @@
-//! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of text come out.
+//! A conversation with a model: prefill in chunks, decode, sampling, stopping; tokens and pieces of
+//! text come out.
 
 mod adapters;
 mod answer;
@@ -126,13 +127,15 @@ pub struct Session {
     frequencies: Vec<f64>,
     /// Everything read or about to be.
     ids: Vec<u32>,
-    /// How many at the end of `ids` the model has not run yet: the newest sampled token, or a prompt that was interrupted.
+    /// How many at the end of `ids` the model has not run yet: the newest sampled token, or a
+    /// prompt that was interrupted.
     pending: usize,
     /// What `ids` stand for, where they came from a chat and nothing in them is without a text.
     consumed: Option<Transcript>,
     /// Steps that run on a token that is not in `ids` yet: 1 while an answer is sampled on the GPU.
     ahead: u32,
-    /// A step is under way whose dispatches are not all submitted: the states are between two tokens.
+    /// A step is under way whose dispatches are not all submitted: the states are between two
+    /// tokens.
     halfway: bool,
     /// Logits after the last token that was run.
     logits: Vec<f32>,
@@ -145,7 +148,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that has read nothing, with the adapters that the engine says ([`Engine::use_adapters`]).
+    /// A session that has read nothing, with the adapters that the engine says
+    /// ([`Engine::use_adapters`]).
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -206,7 +210,8 @@ impl Session {
         if many { &self.prefill } else { &self.decode }
     }
 
-    /// What [`Session::set_note`] was given, or what was saved with the session that this one was restored from.
+    /// What [`Session::set_note`] was given, or what was saved with the session that this one was
+    /// restored from.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
@@ -241,7 +246,8 @@ impl Session {
         self.prefix_cache.leave();
     }
 
-    /// Starts at another position, as if that many tokens had been read and forgotten: for tests of high positions.
+    /// Starts at another position, as if that many tokens had been read and forgotten: for tests of
+    /// high positions.
     ///
     /// # Errors
     /// [`Error::ContextFull`].
@@ -255,7 +261,8 @@ impl Session {
     /// Reads tokens; the logits after the last are then in [`Session::logits`].
     ///
     /// # Errors
-    /// [`Error::TokenOutOfRange`] and [`Error::ContextFull`] before anything is read; what the device says.
+    /// [`Error::TokenOutOfRange`] and [`Error::ContextFull`] before anything is read; what the
+    /// device says.
     pub async fn prefill(&mut self, ids: &[u32]) -> Result<()> {
         self.settle();
         self.admit(ids)?;
@@ -264,11 +271,12 @@ impl Session {
         self.catch_up(None).await.map(|_| ())
     }
 
-    /// Reads tokens and gives the logits after each of the last `last` of them, in order, a row \[V\] at a time.
-    /// `chunk`: tokens a step, 1 for decode.
+    /// Reads tokens and gives the logits after each of the last `last` of them, in order, a row
+    /// \[V\] at a time. `chunk`: tokens a step, 1 for decode.
     ///
     /// # Errors
-    /// As [`Session::prefill`]; [`Error::Argument`] for a chunk of 0 or more than the model was loaded for.
+    /// As [`Session::prefill`]; [`Error::Argument`] for a chunk of 0 or more than the model was
+    /// loaded for.
     pub async fn forward(&mut self, ids: &[u32], chunk: u32, last: u32, on_row: &mut dyn FnMut(&[f32])) -> Result<()> {
         if chunk == 0 || chunk > self.engine.model.chunk() {
             return Err(Error::Argument {
@@ -305,10 +313,12 @@ impl Session {
         Ok(())
     }
 
-    /// Goes on from the tokens read so far. `on_piece` is told every token as it comes; `false` stops.
+    /// Goes on from the tokens read so far. `on_piece` is told every token as it comes; `false`
+    /// stops.
     ///
     /// # Errors
-    /// [`Error::Sampling`], [`Error::Argument`] when nothing has been read yet, what the device says.
+    /// [`Error::Sampling`], [`Error::Argument`] when nothing has been read yet, what the device
+    /// says.
     pub async fn generate(
         &mut self,
         options: &GenerateOptions,
@@ -342,8 +352,8 @@ impl Session {
     }
 }
 
-/// cos and sin \[T, hd / 2, 2\] of the positions from `position` on; angles in f64, since at base 1e11 the fastest pair's angle is
-/// the position itself, and f32 has no fraction left at 262,143.
+/// cos and sin \[T, hd / 2, 2\] of the positions from `position` on; angles in f64, since at base
+/// 1e11 the fastest pair's angle is the position itself, and f32 has no fraction left at 262,143.
 #[doc(hidden)]
 pub fn rope_table(frequencies: &[f64], position: u32, tokens: u32) -> Vec<f32> {
     (position..position + tokens)

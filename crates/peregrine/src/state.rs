@@ -1,5 +1,5 @@
-//! What a conversation leaves behind in the model: position, KV cache, convolution and SSM states. A value of its own, apart
-//! from the weights, so that several conversations can share a model.
+//! What a conversation leaves behind in the model: position, KV cache, convolution and SSM states.
+//! A value of its own, apart from the weights, so that several conversations can share a model.
 
 mod kv_type;
 mod pages;
@@ -17,8 +17,8 @@ pub(crate) use pages::{Page, Pages};
 
 /// The recurrent states of one layer.
 pub struct LayerState {
-    /// \[conv_dim, K\]: columns before the convolution, a ring: that of position p at p % K. A step writes its own slot and reads
-    /// the others, so its workgroups need not wait for each other.
+    /// \[conv_dim, K\]: columns before the convolution, a ring: that of position p at p % K. A step
+    /// writes its own slot and reads the others, so its workgroups need not wait for each other.
     pub conv: wgpu::Buffer,
     /// \[H, P, N\], f32.
     pub ssm: wgpu::Buffer,
@@ -36,17 +36,20 @@ pub struct State {
     pub(crate) pages: Pages,
 }
 
-/// Most pieces that the context is cut into in decode: `MOST_SPLITS` of `shaders/attention/merge.wgsl`.
+/// Most pieces that the context is cut into in decode: `MOST_SPLITS` of
+/// `shaders/attention/merge.wgsl`.
 const MAX_SPLITS: u32 = 128;
 
-/// Pieces for a context of so many positions, each at least a block of `shaders/mixers/mixer_step.wgsl`. Two are put together by the
-/// linear layer that reads them, more by a dispatch of their own.
+/// Pieces for a context of so many positions, each at least a block of
+/// `shaders/mixers/mixer_step.wgsl`. Two are put together by the linear layer that reads them, more
+/// by a dispatch of their own.
 pub fn splits(positions: u32) -> u32 {
     positions.div_ceil(PAGE).clamp(1, MAX_SPLITS)
 }
 
 impl State {
-    /// The state before the first token. `context_length` is cut to what one binding of the adapter holds.
+    /// The state before the first token. `context_length` is cut to what one binding of the adapter
+    /// holds.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] from the adapter's limits.
@@ -81,7 +84,8 @@ impl State {
         self.pages.reserve(self.position, needed as u32)
     }
 
-    /// Keys and values of a layer at positions \[`from`, `to`), as they are kept: \[to - from, nkv, hd\] each.
+    /// Keys and values of a layer at positions
+    /// \[`from`, `to`), as they are kept: \[to - from, nkv, hd\] each.
     ///
     /// # Errors
     /// What the device says.
@@ -92,12 +96,14 @@ impl State {
         Ok([keys, values].map(|bytes| arena.kv().decode(&bytes, arena.head_dim())))
     }
 
-    /// Asks for what [`State::keys_and_values`] reads, before what follows overwrites it: bytes as they are kept.
+    /// Asks for what [`State::keys_and_values`] reads, before what follows overwrites it: bytes as
+    /// they are kept.
     pub(crate) fn copy_keys_and_values(&self, gpu: &Gpu, layer: usize, to: u32) -> [Reading; 2] {
         [false, true].map(|values| gpu.reading_of(&self.rows(layer, values, 0, to)))
     }
 
-    /// Where the keys (or the values) of positions \[`from`, `to`) of a layer lie, page by page: buffer, first byte, bytes.
+    /// Where the keys (or the values) of positions \[`from`, `to`) of a layer lie, page by page:
+    /// buffer, first byte, bytes.
     pub(crate) fn rows(&self, layer: usize, values: bool, from: u32, to: u32) -> Vec<(wgpu::Buffer, u64, u64)> {
         let arena = self.pages.arena();
         let pages = (from / PAGE..to.div_ceil(PAGE)).filter(|_| from < to);
@@ -123,7 +129,8 @@ impl State {
         self.position = 0;
     }
 
-    /// The last K - 1 columns before a layer's convolution at position `end`, oldest first: \[conv_dim, K - 1\].
+    /// The last K - 1 columns before a layer's convolution at position `end`, oldest first:
+    /// \[conv_dim, K - 1\].
     ///
     /// # Errors
     /// What the device says.
@@ -132,7 +139,8 @@ impl State {
         Ok(columns(&ring, config.mamba_d_conv, end))
     }
 
-    /// Asks for what [`State::conv_columns`] reads, before what follows overwrites it: see [`columns`].
+    /// Asks for what [`State::conv_columns`] reads, before what follows overwrites it: see
+    /// [`columns`].
     pub(crate) fn copy_convolution(&self, gpu: &Gpu, config: &Config, layer: usize) -> Reading {
         let bytes = 4 * u64::from(config.conv_dim() * config.mamba_d_conv);
         gpu.reading_of(&[(self.layers[layer].conv.clone(), 0, bytes)])
@@ -161,7 +169,8 @@ pub(crate) fn columns(ring: &[f32], k: u32, end: u32) -> Vec<f32> {
 }
 
 impl Drop for State {
-    /// A browser gives the memory of a buffer back when the collector has found it, which may be never: it knows nothing of a GPU's.
+    /// A browser gives the memory of a buffer back when the collector has found it, which may be
+    /// never: it knows nothing of a GPU's.
     fn drop(&mut self) {
         self.layers.iter().flat_map(|layer| [&layer.conv, &layer.ssm]).for_each(wgpu::Buffer::destroy);
     }

@@ -2,9 +2,10 @@
 
 use crate::tokenizer::Tokenizer;
 
-/// Turns a stream of token ids into pieces of text. A token of a byte-level vocabulary can end in the middle of a
-/// character; those bytes wait for the next token. All pieces and [`finish`](Self::finish) together are exactly
-/// [`Tokenizer::decode`] of all ids with special tokens skipped.
+/// Turns a stream of token ids into pieces of text. A token of a byte-level vocabulary can end in
+/// the middle of a character; those bytes wait for the next token. All pieces and
+/// [`finish`](Self::finish) together are exactly [`Tokenizer::decode`] of all ids with special
+/// tokens skipped.
 #[derive(Debug)]
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
@@ -18,7 +19,8 @@ impl<'a> TextStream<'a> {
         Self { tokenizer, waiting: Vec::new() }
     }
 
-    /// The text that this token completes, often nothing. Control tokens and ids without a token have no text.
+    /// The text that this token completes, often nothing. Control tokens and ids without a token
+    /// have no text.
     pub fn push(&mut self, id: u32) -> String {
         if !self.tokenizer.is_special(id) {
             self.waiting.extend_from_slice(self.tokenizer.bytes_of(id).unwrap_or_default());
@@ -53,8 +55,9 @@ impl<'a> TextStream<'a> {
     }
 }
 
-/// Ends a text before the stop text that is complete first, wherever the borders of its pieces are. What may be the beginning of a stop
-/// text is held back until it is known. Control tokens have no place in the text, but a stop text may be or contain one.
+/// Ends a text before the stop text that is complete first, wherever the borders of its pieces are.
+/// What may be the beginning of a stop text is held back until it is known. Control tokens have no
+/// place in the text, but a stop text may be or contain one.
 #[derive(Debug)]
 pub struct StopScan<'a> {
     stops: &'a [String],

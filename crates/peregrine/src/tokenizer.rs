@@ -1,9 +1,10 @@
 //! Text to token ids and back: byte-level BPE, from GGUF metadata or from `tokenizer.json`.
 //!
-//! The merging is done by the `tokenizers` crate (the one behind Hugging Face's), so ids are equal to those of
-//! `AutoTokenizer`. What is ours is around it: both containers are brought to the same `Parts`, everything in them is
-//! checked before the crate sees it (it panics on some broken vocabularies), and text can be encoded with control
-//! tokens switched off ([`Tokenizer::encode_plain`]), so that a user who types `<|im_end|>` does not end his turn.
+//! The merging is done by the `tokenizers` crate (the one behind Hugging Face's), so ids are equal
+//! to those of `AutoTokenizer`. What is ours is around it: both containers are brought to the same
+//! `Parts`, everything in them is checked before the crate sees it (it panics on some broken
+//! vocabularies), and text can be encoded with control tokens switched off
+//! ([`Tokenizer::encode_plain`]), so that a user who types `<|im_end|>` does not end his turn.
 
 mod added;
 #[cfg(not(target_arch = "wasm32"))]
@@ -57,9 +58,9 @@ impl Tokenizer {
     /// Builds the tokenizer of a checkpoint whose embedding has `vocab_size` rows (V).
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] for a vocabulary that contradicts itself (two tokens with one id or one text, a merge of
-    /// unknown tokens, more tokens than V, a special id outside); [`Error::Unsupported`] for another kind of
-    /// tokenizer or an unknown pre-tokenizer, by name.
+    /// [`Error::Tokenizer`] for a vocabulary that contradicts itself (two tokens with one id or one
+    /// text, a merge of unknown tokens, more tokens than V, a special id outside);
+    /// [`Error::Unsupported`] for another kind of tokenizer or an unknown pre-tokenizer, by name.
     pub fn new(data: &TokenizerData, vocab_size: u32) -> Result<Self> {
         let parts = Parts::from_data(data)?;
         let (bos, eos, pad, add_bos) = match data {
@@ -127,9 +128,10 @@ impl Tokenizer {
         })
     }
 
-    /// Token ids of `text`. The texts of control tokens in it become those tokens: use this for text that the program
-    /// wrote, [`encode_plain`](Self::encode_plain) for text from outside. With `add_bos` the beginning-of-text token
-    /// is put in front, unless the text begins with it already or the tokenizer has none.
+    /// Token ids of `text`. The texts of control tokens in it become those tokens: use this for
+    /// text that the program wrote, [`encode_plain`](Self::encode_plain) for text from outside.
+    /// With `add_bos` the beginning-of-text token is put in front, unless the text begins with it
+    /// already or the tokenizer has none.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] where the text needs a byte that the vocabulary lacks.
@@ -143,8 +145,9 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// Token ids of `text`, none of them a control token: `<|im_end|>` in it is spelled out like any other text.
-    /// User-defined tokens (such as code indentation) are still recognized, as they are ordinary text to the model.
+    /// Token ids of `text`, none of them a control token: `<|im_end|>` in it is spelled out like
+    /// any other text. User-defined tokens (such as code indentation) are still recognized, as they
+    /// are ordinary text to the model.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -181,8 +184,9 @@ impl Tokenizer {
         failure.map_or(Ok(ids), |error| Err(failed(error)))
     }
 
-    /// BPE of one pre-token. Plain text must not reach a control token through the vocabulary either (a control token
-    /// whose name is a single word would be found there): such a piece is spelled byte by byte.
+    /// BPE of one pre-token. Plain text must not reach a control token through the vocabulary
+    /// either (a control token whose name is a single word would be found there): such a piece is
+    /// spelled byte by byte.
     fn tokenize(&self, piece: &str, control: bool) -> tokenizers::Result<Vec<Token>> {
         let tokens = self.bpe.tokenize(piece)?;
         if control || !tokens.iter().any(|token| self.is_special(token.id)) {
@@ -196,7 +200,8 @@ impl Tokenizer {
         Ok(spelled)
     }
 
-    /// Text of token ids; bytes that are not UTF-8 become U+FFFD. With `skip_special` control tokens have no text.
+    /// Text of token ids; bytes that are not UTF-8 become U+FFFD. With `skip_special` control
+    /// tokens have no text.
     ///
     /// # Errors
     /// [`Error::TokenOutOfRange`].
@@ -213,8 +218,8 @@ impl Tokenizer {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The bytes that a token stands for, which need not be whole characters; `None` for an id that has no token
-    /// (embeddings are often padded with unused rows).
+    /// The bytes that a token stands for, which need not be whole characters; `None` for an id that
+    /// has no token (embeddings are often padded with unused rows).
     pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
         self.bytes_of(id).map(<[u8]>::to_vec)
     }
@@ -242,8 +247,8 @@ impl Tokenizer {
         self.special.iter().map(|(id, text)| (*id, text.as_str()))
     }
 
-    /// The texts that look like control tokens, that a chat template writes, and that are ordinary tokens here: a sentence for each
-    /// that says what it costs.
+    /// The texts that look like control tokens, that a chat template writes, and that are ordinary
+    /// tokens here: a sentence for each that says what it costs.
     pub fn warnings(&self, template: &str) -> Vec<String> {
         let looks = |text: &str| text.len() > 2 && text.starts_with('<') && text.ends_with('>');
         let ids = 0..self.vocab_size;
@@ -284,7 +289,8 @@ impl Tokenizer {
         self.add_bos
     }
 
-    /// Whether generation stops at this token: every end token of the file, and the usual ones by name.
+    /// Whether generation stops at this token: every end token of the file, and the usual ones by
+    /// name.
     pub fn is_end(&self, id: u32) -> bool {
         self.end.binary_search(&id).is_ok()
     }
@@ -323,7 +329,8 @@ fn token_bytes(parts: &Parts, vocab_size: u32) -> Result<(Vec<u8>, Vec<u32>)> {
         if let Some((text, raw)) = text {
             decoded.clear();
             decoded.extend(text.chars().map_while(parts::char_to_byte));
-            // A token that is not written in the byte alphabet (a filler such as "[PAD 7]") stands for itself.
+            // A token that is not written in the byte alphabet (a filler such as "[PAD 7]") stands
+            // for itself.
             let mapped = !raw && decoded.len() == text.chars().count();
             bytes.extend_from_slice(if mapped { &decoded } else { text.as_bytes() });
         }

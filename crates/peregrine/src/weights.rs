@@ -1,8 +1,9 @@
 //! Weights on the GPU: matrices in parts, streamed from the checkpoint piece by piece.
 //!
-//! A [`Matrix`] fuses several tensors of the checkpoint into one dispatch. Row parts stand one below the other (W_in holds q, k,
-//! v, z, x, B, C, dt), column parts beside each other (W_o | W_out); an output row is the sum over all parts that cover it, so
-//! one rule serves both. Every part keeps its own block format and its own scale, which is the muP multiplier where the
+//! A [`Matrix`] fuses several tensors of the checkpoint into one dispatch. Row parts stand one
+//! below the other (W_in holds q, k, v, z, x, B, C, dt), column parts beside each other (W_o |
+//! W_out); an output row is the sum over all parts that cover it, so one rule serves both. Every
+//! part keeps its own block format and its own scale, which is the muP multiplier where the
 //! checkpoint has it outside the weights: stored values are never rounded again.
 //!
 //! A matrix larger than the adapter's largest binding is cut by rows into slabs, one dispatch each.
@@ -139,13 +140,15 @@ pub struct Matrix {
     pub slabs: Vec<Slab>,
 }
 
-/// Rounds up to whole strips of 32: the stride of every activation that a matrix reads. The padding stays zero.
+/// Rounds up to whole strips of 32: the stride of every activation that a matrix reads. The padding
+/// stays zero.
 pub fn padded(width: u32) -> u32 {
     width.next_multiple_of(32)
 }
 
 impl Matrix {
-    /// Room for the parts, and the tables of where each lies: all that a plan is recorded with. [`Matrix::fill`] streams the weights.
+    /// Room for the parts, and the tables of where each lies: all that a plan is recorded with.
+    /// [`Matrix::fill`] streams the weights.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when one row alone exceeds the largest binding.
@@ -191,7 +194,8 @@ impl Matrix {
         Ok(())
     }
 
-    /// The same weights under another scale and other strides: the LM head of a model with tied embeddings.
+    /// The same weights under another scale and other strides: the LM head of a model with tied
+    /// embeddings.
     pub fn tied(&self, gpu: &Gpu, scale: f32, strides: (u32, u32)) -> Self {
         let mut matrix = self.clone();
         for slab in &mut matrix.slabs {
@@ -205,7 +209,8 @@ impl Matrix {
         matrix
     }
 
-    /// Gate and up of a SwiGLU matrix as two sums, the rows of up after the `rows` of gate: the same weights, other tables.
+    /// Gate and up of a SwiGLU matrix as two sums, the rows of up after the `rows` of gate: the
+    /// same weights, other tables.
     pub(crate) fn apart(&self, gpu: &Gpu, rows: u32) -> Self {
         let table = |slab: &Slab, sums: &[usize], first_row, count| {
             let mut table =
@@ -231,7 +236,8 @@ impl Matrix {
         Self { rows: 2 * rows, slabs, ..self.clone() }
     }
 
-    /// Whether no `group` rows from a multiple of `group` on belong to different parts, so that a workgroup can share them.
+    /// Whether no `group` rows from a multiple of `group` on belong to different parts, so that a
+    /// workgroup can share them.
     pub fn in_groups_of(&self, group: u32) -> bool {
         self.slabs.iter().all(|slab| slab.table.in_groups_of(group))
     }

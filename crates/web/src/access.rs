@@ -3,7 +3,8 @@
 use peregrine::gpu::Access;
 use wasm_bindgen::prelude::*;
 
-/// A way to devices: by the `navigator.gpu` of the moment in which it is made, which happens without a pause.
+/// A way to devices: by the `navigator.gpu` of the moment in which it is made, which happens
+/// without a pause.
 #[wasm_bindgen]
 pub struct WebAccess(Access);
 

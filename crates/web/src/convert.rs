@@ -1,4 +1,5 @@
-//! What crosses the border: plain objects in both directions, errors as `Error` objects with a `code`.
+//! What crosses the border: plain objects in both directions, errors as `Error` objects with a
+//! `code`.
 
 use peregrine::options::{GpuOptions, LoadOptions};
 use peregrine::selfcheck::Outcomes;

@@ -33,7 +33,8 @@ extern "C" {
     fn is_finished(this: &JsConstraint) -> std::result::Result<bool, JsValue>;
 }
 
-/// The error that was thrown: one of a grammar has a `place`, and so has what stands for a fault of the module.
+/// The error that was thrown: one of a grammar has a `place`, and so has what stands for a fault of
+/// the module.
 fn failed(thrown: &JsValue) -> Error {
     let text = |name: &str| Reflect::get(thrown, &name.into()).ok().and_then(|value| value.as_string());
     let place = text("place").unwrap_or_else(|| "the module of grammars".into());

@@ -1,5 +1,5 @@
-//! The browser's door to the runtime: a thin shell that a worker drives through wasm-bindgen. Everything asynchronous is a
-//! promise, every failure an `Error` with a `code`.
+//! The browser's door to the runtime: a thin shell that a worker drives through wasm-bindgen.
+//! Everything asynchronous is a promise, every failure an `Error` with a `code`.
 #![cfg(target_arch = "wasm32")]
 
 mod access;
@@ -65,8 +65,9 @@ fn formats(checkpoint: &Checkpoint) -> String {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads a model onto the device that `access` and the options lead to, from GGUF files or those of a Hugging Face folder:
-    /// `files` are objects `{ name, size, read(offset, length) }`, in order; `report` hears the progress.
+    /// Loads a model onto the device that `access` and the options lead to, from GGUF files or
+    /// those of a Hugging Face folder: `files` are objects `{ name, size, read(offset, length) }`,
+    /// in order; `report` hears the progress.
     pub async fn load(
         access: WebAccess,
         files: Array,
@@ -133,8 +134,9 @@ impl WebEngine {
         Ok(Self { engine, info })
     }
 
-    /// Compares every dispatch and every state with the CPU while `tokens` tokens are read, half of them at once and the rest one by one.
-    /// `files` are those of the model; `report` hears how many comparisons there were after each; `lora`: adapters beside the model.
+    /// Compares every dispatch and every state with the CPU while `tokens` tokens are read, half of
+    /// them at once and the rest one by one. `files` are those of the model; `report` hears how
+    /// many comparisons there were after each; `lora`: adapters beside the model.
     pub async fn check(&self, files: Array, tokens: u32, report: Function, lora: JsValue) -> Result<JsValue, JsValue> {
         let checkpoint = Checkpoint::open_files(sources_of(&files)?).await.map_err(to_js_error)?;
         let mut session = adapters::session(&self.engine, lora).await?;
@@ -190,9 +192,10 @@ impl WebEngine {
         self.engine.tokenizer().decode(ids, false).map_err(to_js_error)
     }
 
-    /// Logits after each of the last `last` of `ids`, one row after the other, from a session of its own. The last `one_by_one` tokens are
-    /// read one by one, as in an answer, those before them in chunks of `chunk`; with 0 of as many as the model takes.
-    /// `lora`: adapters beside the model.
+    /// Logits after each of the last `last` of `ids`, one row after the other, from a session of
+    /// its own. The last `one_by_one` tokens are read one by one, as in an answer, those before
+    /// them in chunks of `chunk`; with 0 of as many as the model takes. `lora`: adapters beside the
+    /// model.
     pub async fn logits(
         &self,
         ids: Vec<u32>,
@@ -218,7 +221,8 @@ impl WebEngine {
         Ok(rows)
     }
 
-    /// Where a step's time goes: of one token, or of `tokens` at once, with these adapters. An error where the device has no clock.
+    /// Where a step's time goes: of one token, or of `tokens` at once, with these adapters. An
+    /// error where the device has no clock.
     pub async fn profile(&self, tokens: u32, lora: JsValue) -> Result<JsValue, JsValue> {
         let mut session = adapters::session(&self.engine, lora).await?;
         let tokens = tokens.clamp(1, self.engine.model().chunk());
@@ -237,8 +241,10 @@ pub struct WebSession {
 
 #[wasm_bindgen]
 impl WebSession {
-    /// Answers a request; what of it was read before is not read again. `head`: `{ id, created, model, seed }`. `on_event(text)` hears
-    /// the events of a stream as JSON; `is_cancelled()` is asked between steps; `grammars` are there where the request needs them. Gives `{ whole, usage, cancelled }`.
+    /// Answers a request; what of it was read before is not read again. `head`:
+    /// `{ id, created, model, seed }`. `on_event(text)` hears
+    /// the events of a stream as JSON; `is_cancelled()` is asked between steps; `grammars` are
+    /// there where the request needs them. Gives `{ whole, usage, cancelled }`.
     pub async fn respond(
         &self,
         request: &WebRequest,
@@ -267,8 +273,8 @@ impl WebSession {
         Ok(())
     }
 
-    /// Becomes the conversation that was saved: `{ name, size, read(offset, length) }`, with the adapters `lora`, which must be those it
-    /// was made with. After an error it has read nothing.
+    /// Becomes the conversation that was saved: `{ name, size, read(offset, length) }`, with the
+    /// adapters `lora`, which must be those it was made with. After an error it has read nothing.
     pub async fn restore(&self, file: JsValue, lora: JsValue) -> Result<(), JsValue> {
         let source = JsSource::new(&file)?;
         let mut session = self.take()?;

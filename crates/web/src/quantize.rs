@@ -10,7 +10,8 @@ use wasm_bindgen::prelude::*;
 use crate::convert::{Progress, to_js, to_js_error};
 use crate::sources_of;
 
-/// Hands bytes on to JavaScript, which may keep them for later: it waits in the next read of the input until they are written.
+/// Hands bytes on to JavaScript, which may keep them for later: it waits in the next read of the
+/// input until they are written.
 struct Sink<'a>(&'a Function);
 
 impl Write for Sink<'_> {
@@ -31,9 +32,10 @@ pub fn quantize_types() -> Vec<String> {
     QuantType::ALL.iter().map(|ty| ty.name().to_string()).collect()
 }
 
-/// Quantizes a model to a GGUF file: as `peregrine quantize` does, byte for byte. `files` are objects
-/// `{ name, size, read(offset, length) }`, as for `WebEngine.load`; `sink(bytes)` gets the file, piece by piece; `report` hears the
-/// progress.
+/// Quantizes a model to a GGUF file: as `peregrine quantize` does, byte for byte. `files` are
+/// objects
+/// `{ name, size, read(offset, length) }`, as for `WebEngine.load`; `sink(bytes)` gets the file,
+/// piece by piece; `report` hears the progress.
 #[wasm_bindgen(js_name = quantize)]
 pub async fn quantize_files(files: Array, target: String, sink: Function, report: Function) -> Result<(), JsValue> {
     let target: QuantType = target.parse().map_err(to_js_error)?;

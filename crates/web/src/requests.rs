@@ -1,4 +1,5 @@
-//! Requests of OpenAI's API: texts in, texts out, as over HTTP. What they mean is the `peregrine-openai` crate's business.
+//! Requests of OpenAI's API: texts in, texts out, as over HTTP. What they mean is the
+//! `peregrine-openai` crate's business.
 
 use std::rc::Rc;
 
@@ -24,7 +25,8 @@ pub struct WebRequest {
 
 #[wasm_bindgen]
 impl WebRequest {
-    /// `kind`: "chat" or "completion"; `body`: JSON, as it is posted; `adapters`: those that there are. An error names the field.
+    /// `kind`: "chat" or "completion"; `body`: JSON, as it is posted; `adapters`: those that there
+    /// are. An error names the field.
     #[wasm_bindgen(constructor)]
     pub fn new(kind: &str, body: &str, only_read: bool, adapters: Vec<String>) -> Result<WebRequest, JsValue> {
         let parse = if kind == "chat" { Request::chat } else { Request::completion };
@@ -87,8 +89,8 @@ impl From<JsValue> for Failed {
     }
 }
 
-/// Answers a request: `on_event(text)` hears each event of a stream as JSON, `is_cancelled()` is asked between steps, `grammars`
-/// make what an answer must look like.
+/// Answers a request: `on_event(text)` hears each event of a stream as JSON, `is_cancelled()` is
+/// asked between steps, `grammars` make what an answer must look like.
 pub async fn respond(
     session: &mut Session,
     request: &WebRequest,

@@ -1,4 +1,5 @@
-//! A [`Source`] whose bytes JavaScript brings: HTTP ranges, files and blobs are all the same from here.
+//! A [`Source`] whose bytes JavaScript brings: HTTP ranges, files and blobs are all the same from
+//! here.
 
 use js_sys::{Function, Promise, Uint8Array};
 use peregrine::Error;

@@ -1,7 +1,9 @@
-//! How exact the GPU's logits are: against the CPU twin in f64, which computes with the same dequantized weights.
+//! How exact the GPU's logits are: against the CPU twin in f64, which computes with the same
+//! dequantized weights.
 //!
-//! What a block format loses against the weights that it was made from is not in these numbers; a perplexity shows that. Here is only
-//! what this runtime adds: rounding of f32, and every mistake that it might make.
+//! What a block format loses against the weights that it was made from is not in these numbers; a
+//! perplexity shows that. Here is only what this runtime adds: rounding of f32, and every mistake
+//! that it might make.
 
 use peregrine::adapter::Chosen;
 use peregrine::checkpoint::Checkpoint;
@@ -10,10 +12,12 @@ use peregrine::reference::{Real, model};
 use peregrine::session::Session;
 use peregrine::{Error, Result};
 
-/// The largest difference of a logit that is rounding, as a share of the logits' standard deviation: 2e-3 where that is 2.
+/// The largest difference of a logit that is rounding, as a share of the logits' standard
+/// deviation: 2e-3 where that is 2.
 pub const TOLERANCE: f64 = 1e-3;
 
-/// The same where keys and values are kept in f16, whose own rounding is larger: beyond it, something else is wrong.
+/// The same where keys and values are kept in f16, whose own rounding is larger: beyond it,
+/// something else is wrong.
 pub const TOLERANCE_F16: f64 = 1e-2;
 
 /// The same for keys and values in blocks of 8 bits.
@@ -82,7 +86,8 @@ impl Difference {
         }
     }
 
-    /// Whether the largest difference is rounding, and the logits are such that this means something.
+    /// Whether the largest difference is rounding, and the logits are such that this means
+    /// something.
     pub fn is_exact(&self) -> bool {
         self.is_within(TOLERANCE)
     }
@@ -135,7 +140,8 @@ impl Fidelity {
     }
 }
 
-/// The CPU twin's logits in `T` for the rows that `options` compares, with adapters. `on_layer` hears how many layers are done, from 0 on.
+/// The CPU twin's logits in `T` for the rows that `options` compares, with adapters. `on_layer`
+/// hears how many layers are done, from 0 on.
 ///
 /// # Errors
 /// [`Error::Argument`] for no tokens; what the checkpoint says.
@@ -158,7 +164,8 @@ pub async fn exact<T: Real>(
     model::logits(checkpoint, adapters, &ids, last + decode_tokens, on_layer).await
 }
 
-/// Compares the session's logits with those of [`exact`] for the same options. The session is reset first.
+/// Compares the session's logits with those of [`exact`] for the same options. The session is reset
+/// first.
 ///
 /// # Errors
 /// What the device says. A difference is no error: it is in the result.

@@ -22,8 +22,9 @@ pub fn discard_unfinished() {
     }
 }
 
-/// A file that takes its name, in place of the one that had it, only when everything is on the disk. Until then it lies beside
-/// it under a name of its own. What is no regular file, such as a pipe or a terminal, is written as it is.
+/// A file that takes its name, in place of the one that had it, only when everything is on the
+/// disk. Until then it lies beside it under a name of its own. What is no regular file, such as a
+/// pipe or a terminal, is written as it is.
 pub struct PartFile {
     name: String,
     /// Where the file belongs.
@@ -77,8 +78,8 @@ impl PartFile {
         &mut self.out
     }
 
-    /// Gives the file its name if it is `written`; takes it away otherwise. A failed write to "the output" is told with the
-    /// file's name.
+    /// Gives the file its name if it is `written`; takes it away otherwise. A failed write to "the
+    /// output" is told with the file's name.
     ///
     /// # Errors
     /// Those of `written`; [`Error::Io`]

@@ -26,12 +26,13 @@ fn surprise(logits: &[f32], token: u32) -> f64 {
     logits.get(token as usize).map_or(f64::INFINITY, |v| total.ln() - f64::from(v - largest))
 }
 
-/// The perplexity of `ids`. At most `window` tokens are read in one go; each further window begins half a window earlier, so that all
-/// its tokens have at least that much before them. `progress` hears how many tokens are done.
+/// The perplexity of `ids`. At most `window` tokens are read in one go; each further window begins
+/// half a window earlier, so that all its tokens have at least that much before them. `progress`
+/// hears how many tokens are done.
 ///
 /// # Errors
-/// [`Error::Argument`] for fewer than two tokens, or a window below 2 or above the context; [`Error::Sampling`] where a logit is not a
-/// number; what the device says.
+/// [`Error::Argument`] for fewer than two tokens, or a window below 2 or above the context;
+/// [`Error::Sampling`] where a logit is not a number; what the device says.
 pub async fn perplexity(
     session: &mut Session,
     ids: &[u32],

@@ -1,8 +1,9 @@
 //! Where a step's time goes: the GPU's own clock around each stage of the page.
 //!
-//! A stage is timed with the dispatches of all layers one after the other in one pass. Each writes what the next one of its kind
-//! writes too, so they wait for each other as they do in a token, and the time of one includes what a barrier costs. The sum
-//! over the stages is therefore close to the time of the whole step, which is measured as well.
+//! A stage is timed with the dispatches of all layers one after the other in one pass. Each writes
+//! what the next one of its kind writes too, so they wait for each other as they do in a token, and
+//! the time of one includes what a barrier costs. The sum over the stages is therefore close to the
+//! time of the whole step, which is measured as well.
 
 use peregrine::gpu::Reduction;
 use peregrine::inspect::Runner;
@@ -27,8 +28,8 @@ pub struct StageTime {
     pub weight_bytes: u64,
 }
 
-/// Runs a step of `tokens` tokens at the session's position stage by stage, `repeat` times, and gives each stage's median. The
-/// session is reset afterwards: its states have become meaningless.
+/// Runs a step of `tokens` tokens at the session's position stage by stage, `repeat` times, and
+/// gives each stage's median. The session is reset afterwards: its states have become meaningless.
 ///
 /// # Errors
 /// [`Error::Unsupported`] on a device without timestamps; what the device says.

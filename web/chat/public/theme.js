@@ -1,4 +1,5 @@
-// Before the first paint, so that a chosen theme does not flash. A file of its own: inline scripts need a weaker policy.
+// Before the first paint, so that a chosen theme does not flash. A file of its own: inline scripts
+// need a weaker policy.
 try {
   const theme = JSON.parse(localStorage.getItem("peregrine.settings") ?? "{}").theme;
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;

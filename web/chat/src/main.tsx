@@ -1,4 +1,7 @@
-/** The page: loads a model, and lets a person talk with it. It uses only the public API of the package `peregrine`. */
+/**
+ * The page: loads a model, and lets a person talk with it. It uses only the public API of the
+ * package `peregrine`.
+ */
 
 import { effect } from "@preact/signals";
 import { render } from "preact";

@@ -1,7 +1,8 @@
 /**
- * Keeps the page itself for visits without a network. The build puts a list of its files here; their names carry hashes of what
- * is in them, and a version is used as a whole or not at all: a new one waits until every tab of the old one is closed.
- * Conversations and models are not its business.
+ * Keeps the page itself for visits without a network. The build puts a list of its files here;
+ * their names carry hashes of what is in them, and a version is used as a whole or not at all: a
+ * new one waits until every tab of the old one is closed. Conversations and models are not its
+ * business.
  */
 
 import { PrecacheController } from "workbox-precaching";
@@ -28,7 +29,10 @@ self.addEventListener("message", ({ data }) => {
   if (data === "take over") self.skipWaiting();
 });
 
-/** What another app has shared waits here until the page takes it; its name begins otherwise than those of versions. */
+/**
+ * What another app has shared waits here until the page takes it; its name begins otherwise than
+ * those of versions.
+ */
 const SHARED = "shared-peregrine";
 
 /** Puts what was shared where the page finds it, and opens the page. */
@@ -61,7 +65,8 @@ self.addEventListener("fetch", (event) => {
   if (request.method !== "GET" || url.origin !== location.origin) return;
   const address = url.origin + url.pathname;
   if (kept.getCacheKeyForURL(address)) return event.respondWith(kept.strategy.handle({ event, request: new Request(address, { headers: request.headers }) }));
-  // What the page needs only now and then is kept once it was used; its name says which version it is.
+  // What the page needs only now and then is kept once it was used; its name says which version it
+  // is.
   if (url.pathname.includes("/assets/")) event.respondWith(keptOnceUsed(event, address));
 });
 

@@ -1,4 +1,7 @@
-/** Every language says everything, in its own words, with the same values filled in and the plural forms that it has. */
+/**
+ * Every language says everything, in its own words, with the same values filled in and the plural
+ * forms that it has.
+ */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";

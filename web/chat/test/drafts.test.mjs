@@ -1,4 +1,7 @@
-/** What waits to be sent: drafts and documents, in tabs that share them and browsers that keep nothing. */
+/**
+ * What waits to be sent: drafts and documents, in tabs that share them and browsers that keep
+ * nothing.
+ */
 
 import assert from "node:assert/strict";
 import { after, afterEach, describe, test } from "node:test";

@@ -1,4 +1,6 @@
-/** What the page says that official checkpoints need is what the engine computes from such a header. */
+/**
+ * What the page says that official checkpoints need is what the engine computes from such a header.
+ */
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

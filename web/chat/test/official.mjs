@@ -1,6 +1,6 @@
 /**
- * Headers of the official checkpoints, as files without weights: metadata and the list of tensors, after which nothing but a hole
- * follows. What a model needs is known from its header alone.
+ * Headers of the official checkpoints, as files without weights: metadata and the list of tensors,
+ * after which nothing but a hole follows. What a model needs is known from its header alone.
  */
 
 import { openSync, writeSync, ftruncateSync, closeSync } from "node:fs";
@@ -10,7 +10,10 @@ const Q8_0 = { code: 8, block: 32, bytes: 34 };
 const Q4_K = { code: 12, block: 256, bytes: 144 };
 const Q6_K = { code: 14, block: 256, bytes: 210 };
 
-/** V, D, L, heads, KV heads, head width, F, SSM heads, their width, groups, state, context; whether it has gated norms, and one matrix for embedding and head. */
+/**
+ * V, D, L, heads, KV heads, head width, F, SSM heads, their width, groups, state, context; whether
+ * it has gated norms, and one matrix for embedding and head.
+ */
 export const SHAPES = {
   "Tiny-90M": { shape: [32768, 512, 24, 8, 2, 64, 768, 24, 32, 1, 64, 262144], gated: false, tied: true, mix: "Q8_0" },
   "0.5B": { shape: [32784, 1024, 36, 8, 2, 64, 2048, 24, 64, 1, 128, 16384], gated: false, tied: false, mix: "Q4_K_M" },
@@ -59,7 +62,10 @@ const f32 = (value) => Buffer.from(Float32Array.of(value).buffer);
 const string = (value) => Buffer.concat([u64(Buffer.byteLength(value)), Buffer.from(value)]);
 const aligned = (n) => Math.ceil(n / 32) * 32;
 
-/** Writes the header of an official checkpoint, and as many zeros behind it as it has bytes of tensors, which take no room. Returns the bytes of the tensors. */
+/**
+ * Writes the header of an official checkpoint, and as many zeros behind it as it has bytes of
+ * tensors, which take no room. Returns the bytes of the tensors.
+ */
 export function writeOfficial(path, name) {
   const official = SHAPES[name];
   const [V, D, L, heads, kvHeads, width, F, n, p, G, N, context] = official.shape;

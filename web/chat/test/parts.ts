@@ -1,4 +1,7 @@
-/** What the page consists of, for tests: one graph of modules each time that it is loaded, as a tab has. */
+/**
+ * What the page consists of, for tests: one graph of modules each time that it is loaded, as a tab
+ * has.
+ */
 
 export { PeregrineError } from "peregrine";
 export * as local from "../src/app/local.js";

@@ -1,4 +1,7 @@
-/** A long document is read step by step before it is answered: told, stopped, gone on with, and not read again. */
+/**
+ * A long document is read step by step before it is answered: told, stopped, gone on with, and not
+ * read again.
+ */
 
 import assert from "node:assert/strict";
 import { after, afterEach, test } from "node:test";
@@ -9,7 +12,10 @@ afterEach(closeTabs);
 
 const LONG = "heron ".repeat(3000);
 
-/** Makes a tab's engine one that reads: a token is a character, and a step waits where `wait` says so. */
+/**
+ * Makes a tab's engine one that reads: a token is a character, and a step waits where `wait` says
+ * so.
+ */
 function reads(tab, { asIs = true } = {}) {
   const { toy } = tab;
   const steps = [];
@@ -118,7 +124,10 @@ test("a model that writes conversations in another way reads with the answer", a
   assert.deepEqual(steps, []);
 });
 
-/** A reading that waits at this step, as one does whose page is about to go; every step takes so many seconds of a played clock. */
+/**
+ * A reading that waits at this step, as one does whose page is about to go; every step takes so
+ * many seconds of a played clock.
+ */
 async function interrupted(browser, at, seconds) {
   const tab = await browser.tab();
   tab.talk.begin();

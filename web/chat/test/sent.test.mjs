@@ -1,4 +1,7 @@
-/** Documents of questions that were asked: what of them is read can be chosen anew, and nothing that was said is lost. */
+/**
+ * Documents of questions that were asked: what of them is read can be chosen anew, and nothing that
+ * was said is lost.
+ */
 
 import assert from "node:assert/strict";
 import { after, afterEach, test } from "node:test";

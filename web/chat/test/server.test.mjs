@@ -1,4 +1,7 @@
-/** A server that answers in place of the device: what may be asked, and that every answer says whose it is. */
+/**
+ * A server that answers in place of the device: what may be asked, and that every answer says whose
+ * it is.
+ */
 
 import assert from "node:assert/strict";
 import { after, afterEach, test } from "node:test";

@@ -1,4 +1,5 @@
-// What a visitor waits for before the page is there: its document, and what that asks for, and what those modules import at once.
+// What a visitor waits for before the page is there: its document, and what that asks for, and what
+// those modules import at once.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";

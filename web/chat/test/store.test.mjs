@@ -1,4 +1,7 @@
-/** The store of conversations: the move from version 1, merging of files, and random actions in two tabs that lose nothing. */
+/**
+ * The store of conversations: the move from version 1, merging of files, and random actions in two
+ * tabs that lose nothing.
+ */
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";

@@ -1,4 +1,6 @@
-/** Tabs of the page without anything that is drawn, and an engine that answers when a test says so. */
+/**
+ * Tabs of the page without anything that is drawn, and an engine that answers when a test says so.
+ */
 
 import { signal } from "@preact/signals";
 import Dexie from "dexie";
@@ -44,7 +46,10 @@ export async function until(state, what = "it never came") {
   throw new Error(what);
 }
 
-/** Answers "yes" at once; a question with [held] when `release` is called, or with nothing where it is stopped before. */
+/**
+ * Answers "yes" at once; a question with [held] when `release` is called, or with nothing where it
+ * is stopped before.
+ */
 export function engine() {
   const asked = [];
   const held = [];

@@ -1,4 +1,7 @@
-/** What people do while something is going on: nothing that they have written or were answered is lost, and it stands where it belongs. */
+/**
+ * What people do while something is going on: nothing that they have written or were answered is
+ * lost, and it stands where it belongs.
+ */
 
 import assert from "node:assert/strict";
 import { after, afterEach, describe, test } from "node:test";

@@ -1,4 +1,7 @@
-/** Dictating and reading aloud: only where the browser does it on this device, and never in any other way. */
+/**
+ * Dictating and reading aloud: only where the browser does it on this device, and never in any
+ * other way.
+ */
 
 import assert from "node:assert/strict";
 import { after, afterEach, describe, test } from "node:test";

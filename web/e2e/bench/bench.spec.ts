@@ -1,4 +1,7 @@
-/** How fast the embedded model runs in this browser, on the package's own clock: printed, never asserted. */
+/**
+ * How fast the embedded model runs in this browser, on the package's own clock: printed, never
+ * asserted.
+ */
 
 import type * as Peregrine from "peregrine";
 import { test } from "../support.js";

@@ -1,5 +1,6 @@
-// The package in Deno, which has a WebGPU and workers of its own. Usage: deno run -A answer.mjs MODEL.gguf QUESTION
-// Prints JSON: the answers of an engine in a worker, of one without, and of one that read the file by its address; and the device.
+// The package in Deno, which has a WebGPU and workers of its own. Usage: deno run -A answer.mjs
+// MODEL.gguf QUESTION Prints JSON: the answers of an engine in a worker, of one without, and of one
+// that read the file by its address; and the device.
 
 import { createEngine } from "peregrine";
 

@@ -1,7 +1,11 @@
-// What the shaders count on from a compiler of WGSL and from the driver behind it: small programs whose results are known. Where one
-// differs, the kernels that use it may be wrong, and the name says what to look for.
+// What the shaders count on from a compiler of WGSL and from the driver behind it: small programs
+// whose results are known. Where one differs, the kernels that use it may be wrong, and the name
+// says what to look for.
 
-/** Each: WGSL in front, the body of `main`, and what `y` (u32) is then; numbers with a fraction are compared as f32, to 1e-6 of them. */
+/**
+ * Each: WGSL in front, the body of `main`, and what `y` (u32) is then; numbers with a fraction are
+ * compared as f32, to 1e-6 of them.
+ */
 const PROGRAMS = {
   "a function's variables begin at zero on each call": {
     before: "fn kept(i: u32) -> u32 { var w: u32; if (i != 2u) { w = i + 10u; } return w; }",

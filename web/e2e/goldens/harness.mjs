@@ -1,4 +1,5 @@
-// Reads models in every way and compares with what is expected, in whatever has WebGPU: Node, Deno, a page. `world` says where that is:
+// Reads models in every way and compares with what is expected, in whatever has WebGPU: Node, Deno,
+// a page. `world` says where that is:
 //   createEngine   the package's
 //   options        for createEngine, beside the model and the mode
 //   read(path)     bytes of a file of the repository, as an ArrayBuffer
@@ -37,7 +38,10 @@ async function golden(world, name) {
   };
 }
 
-/** A model of which the native program has computed the logits of the last tokens, with keys and values in f32. */
+/**
+ * A model of which the native program has computed the logits of the last tokens, with keys and
+ * values in f32.
+ */
 async function native(world, { name, model, ids, logits, steps }) {
   return { name, model: await world.read(model), ids, steps, logits: npy(await world.read(logits)), tolerance: () => EXACT };
 }
@@ -79,7 +83,8 @@ async function compare(world, expected, mode, check) {
         if (argmax(found.subarray(at, at + vocab)) !== argmax(values.subarray(at, at + vocab))) differences.argmax = Infinity;
       }
     };
-    // As many rows of logits as one step makes: with more of them the prompt would be read in smaller pieces.
+    // As many rows of logits as one step makes: with more of them the prompt would be read in
+    // smaller pieces.
     await logitsOf("whole", { last: end.length / vocab }, end);
     await logitsOf("chunks", { last, chunk: 7 }, logits);
     const steps = expected.steps ?? last;
@@ -134,7 +139,10 @@ export function told(row) {
   return `${row.right ? "right" : "WRONG"} ${row.name} (${row.mode}): ${what}; tolerance ${number(row.tolerance)}; ${row.seconds.toFixed(1)} s`;
 }
 
-/** Models by modes: the largest difference of each, as a table in Markdown. A wrong one has a mark; "-" was not read. */
+/**
+ * Models by modes: the largest difference of each, as a table in Markdown. A wrong one has a mark;
+ * "-" was not read.
+ */
 export function table(rows) {
   const names = [...new Set(rows.map((row) => row.name))];
   const modes = [...PROCESSOR, ...MODES].map(nameOf).filter((mode) => rows.some((row) => row.mode === mode));
@@ -147,7 +155,10 @@ export function table(rows) {
   return [line(["", ...names]), line(["---", ...names.map(() => "---")]), ...modes.map((mode) => line([mode, ...names.map((name) => cell(mode, name))]))].join("\n");
 }
 
-/** What is said at the end: the table, then one line. Throws where a value is not right, or nothing was compared. */
+/**
+ * What is said at the end: the table, then one line. Throws where a value is not right, or nothing
+ * was compared.
+ */
 export function verdict(rows) {
   const wrong = rows.filter((row) => !row.right);
   const text = `${table(rows)}\n${rows.length - wrong.length} of ${rows.length} right on ${rows[0]?.device ?? "no device"}`;

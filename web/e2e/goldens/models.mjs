@@ -1,4 +1,5 @@
-// Models with random weights, made and read by the native program: layers of the official shapes, and shapes that nobody would publish.
+// Models with random weights, made and read by the native program: layers of the official shapes,
+// and shapes that nobody would publish.
 
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -13,7 +14,10 @@ const FOLDER = "target/e2e-models";
 /** Rows of logits that are compared: one step makes so many. */
 const LAST = 8;
 
-/** One layer of each official shape. Their vocabularies are cut: the head's rows are as long as they are, but fewer. */
+/**
+ * One layer of each official shape. Their vocabularies are cut: the head's rows are as long as they
+ * are, but fewer.
+ */
 export const OFFICIAL = [
   { size: "tiny-90m", type: "Q8_0" },
   { size: "0.5b", type: "Q4_K_M" },

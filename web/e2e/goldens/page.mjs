@@ -10,7 +10,10 @@ const read = async (path) => {
   return response.arrayBuffer();
 };
 
-/** Runs the small programs and reads all of the plan in this page, each model in a worker of its own. */
+/**
+ * Runs the small programs and reads all of the plan in this page, each model in a worker of its
+ * own.
+ */
 export async function runHere(plan) {
   const compiler = await differences(navigator.gpu);
   const rows = await run({ createEngine, options: {}, read, log: (line) => console.log(line) }, plan);

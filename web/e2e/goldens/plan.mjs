@@ -2,9 +2,14 @@
 
 export const GOLDENS = ["norm1", "norm2", "gate2", "tied", "wide", "odd", "row80", "quant"];
 
-/** With f32, as in tests/model.rs: logits have a standard deviation of 2 to 3, states go to about 10. */
+/**
+ * With f32, as in tests/model.rs: logits have a standard deviation of 2 to 3, states go to about 10.
+ */
 export const EXACT = 2e-4;
-/** Rounded keys and values may lose so many times what the CPU twin loses that rounds the same (tests/golden/rounding.json). */
+/**
+ * Rounded keys and values may lose so many times what the CPU twin loses that rounds the same
+ * (tests/golden/rounding.json).
+ */
 export const ROUNDED = 1.5;
 
 /** Every way that a device may be driven, times every kind of keys and values. */
@@ -26,9 +31,10 @@ export function everything(reductions) {
 export const onProcessor = () => GOLDENS.flatMap((golden) => PROCESSOR.map((mode) => ({ golden, mode })));
 
 /**
- * Where a model takes seconds to load, as on Dawn with SwiftShader: every golden in f32 with the shapes of GPUs and with those of software,
- * sums one way and the other by turns; and some with rounded keys and values, so that every mode has a golden here or in Deno. Where a dispatch
- * is slow, `check`, which makes hundreds, looks at one golden for each way of summing.
+ * Where a model takes seconds to load, as on Dawn with SwiftShader: every golden in f32 with the
+ * shapes of GPUs and with those of software, sums one way and the other by turns; and some with
+ * rounded keys and values, so that every mode has a golden here or in Deno. Where a dispatch is
+ * slow, `check`, which makes hundreds, looks at one golden for each way of summing.
  */
 export function chosen() {
   return GOLDENS.flatMap((golden, i) => {

@@ -11,7 +11,9 @@ import { withLavapipe, withSwiftShader } from "../vulkan.mjs";
 
 const SCRIPT = fileURLToPath(new URL("script.mjs", import.meta.url));
 
-/** What a program prints; its progress is passed on. Rejects with what it printed where it fails. */
+/**
+ * What a program prints; its progress is passed on. Rejects with what it printed where it fails.
+ */
 async function outputOf(program, args, env, plan) {
   const folder = await mkdtemp(join(tmpdir(), "peregrine-goldens-"));
   try {
@@ -32,7 +34,10 @@ async function outputOf(program, args, env, plan) {
   }
 }
 
-/** In Node. Dawn takes any Vulkan driver; where there is no GPU, Chromium brings one that computes on the CPU. */
+/**
+ * In Node. Dawn takes any Vulkan driver; where there is no GPU, Chromium brings one that computes
+ * on the CPU.
+ */
 export function node(browser, plan) {
   return outputOf(process.execPath, [], withSwiftShader(browser), plan);
 }

@@ -1,6 +1,7 @@
-// The goldens in Node, on Dawn's WebGPU (the npm package `webgpu`), or in Deno on its own. Usage: script.mjs PLAN.json
-// PLAN.json: { plan: [{ golden or native, mode }], plant: [from, to], isBare }; `plant` changes a text of the wasm module, to see that a fault
-// is found; `isBare`: there is no WebGPU.
+// The goldens in Node, on Dawn's WebGPU (the npm package `webgpu`), or in Deno on its own. Usage:
+// script.mjs PLAN.json
+// PLAN.json: { plan: [{ golden or native, mode }], plant: [from, to], isBare }; `plant` changes a
+// text of the wasm module, to see that a fault is found; `isBare`: there is no WebGPU.
 
 import { readFile } from "node:fs/promises";
 import process from "node:process";

@@ -18,8 +18,8 @@ export function npy(buffer) {
 }
 
 /**
- * Keys, values, convolution and SSM states, layer by layer, of a state saved with keys and values in f32, under the names of
- * tests/golden/README.md. `session/saved.rs` says how they lie.
+ * Keys, values, convolution and SSM states, layer by layer, of a state saved with keys and values
+ * in f32, under the names of tests/golden/README.md. `session/saved.rs` says how they lie.
  */
 export function savedState(buffer, config) {
   const view = new DataView(buffer);

@@ -1,5 +1,7 @@
-// The package in Node: the GPU comes from the npm package `webgpu` (Dawn), the engine runs here, without a worker.
-// Usage: node answer.mjs MODEL.gguf QUESTION [TOKENS]   Prints JSON: the answer, the device, how fast it was.
+// The package in Node: the GPU comes from the npm package `webgpu` (Dawn), the engine runs here,
+// without a worker.
+// Usage: node answer.mjs MODEL.gguf QUESTION [TOKENS] Prints JSON: the answer, the device, how fast
+// it was.
 
 import { openAsBlob } from "node:fs";
 import { readFile } from "node:fs/promises";

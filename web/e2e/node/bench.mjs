@@ -1,6 +1,8 @@
-// Speed of a GGUF file in Node on Dawn: the WebGPU of Chrome without a browser, to compare with `peregrine bench`, whose names these are.
-// Usage: node bench.mjs MODEL.gguf [--prompt-tokens 128] [--gen-tokens 64] [--context 0] [--repeat 3] [--temperature 0]
-// Prints JSON. Finds the packages `peregrine` and `webgpu` as Node does: in a node_modules beside it or above.
+// Speed of a GGUF file in Node on Dawn: the WebGPU of Chrome without a browser, to compare with
+// `peregrine bench`, whose names these are.
+// Usage: node bench.mjs MODEL.gguf [--prompt-tokens 128] [--gen-tokens 64] [--context 0]
+// [--repeat 3] [--temperature 0] Prints JSON. Finds the packages `peregrine` and `webgpu` as Node
+// does: in a node_modules beside it or above.
 
 import { openAsBlob } from "node:fs";
 import { readFile } from "node:fs/promises";

@@ -1,6 +1,7 @@
-// Folders of safetensors in Node, on Dawn: those of tests/golden, cut into shards, in GPTQ, damaged, quantized while they are loaded.
-// Usage: node folder.mjs GOLDEN QUANTIZED   Prints JSON: what the test looks at. QUANTIZED: a folder with what `peregrine quantize` has made:
-// hf-folder-TYPE.gguf and quant-TYPE.gguf.
+// Folders of safetensors in Node, on Dawn: those of tests/golden, cut into shards, in GPTQ,
+// damaged, quantized while they are loaded.
+// Usage: node folder.mjs GOLDEN QUANTIZED Prints JSON: what the test looks at. QUANTIZED: a folder
+// with what `peregrine quantize` has made: hf-folder-TYPE.gguf and quant-TYPE.gguf.
 
 import { openAsBlob, readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";

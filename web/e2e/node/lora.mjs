@@ -1,4 +1,5 @@
-// Adapters in Node, on Dawn: the base and the adapters of tests/golden, against what transformers with PEFT computed.
+// Adapters in Node, on Dawn: the base and the adapters of tests/golden, against what transformers
+// with PEFT computed.
 // Usage: node lora.mjs GOLDEN   Prints JSON: what the test looks at.
 
 import { openAsBlob, readFileSync } from "node:fs";

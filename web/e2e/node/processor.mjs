@@ -1,4 +1,5 @@
-// The processor in Node: the golden conversations without any WebGPU, then with Dawn's states that go from one device to the other.
+// The processor in Node: the golden conversations without any WebGPU, then with Dawn's states that
+// go from one device to the other.
 // Usage: node processor.mjs MODEL.gguf GREEDY.json GOLDEN.gguf   Prints JSON.
 
 import { openAsBlob, readFileSync } from "node:fs";

@@ -1,4 +1,6 @@
-/** A page without a GPU, and `peregrine serve` behind it: an app of one's own, and the chat page. */
+/**
+ * A page without a GPU, and `peregrine serve` behind it: an app of one's own, and the chat page.
+ */
 
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";

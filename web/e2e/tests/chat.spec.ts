@@ -23,7 +23,8 @@ test("ask, get the exact answer; reload, ask again", async ({ page, site }) => {
 });
 
 test("a conversation of several turns gives the exact last answer", async ({ page, site }) => {
-  // The golden conversation has answers of its own in it; here the model's own take their place, so only questions are ours.
+  // The golden conversation has answers of its own in it; here the model's own take their place, so
+  // only questions are ours.
   await openReady(page, await site.start());
   await beGreedy(page);
   const greeting = golden("greeting");

@@ -71,7 +71,10 @@ function call<F extends keyof Client>(client: string, name: F, ...args: Paramete
 /** How what the clients have sent since the last call was answered. */
 const sent = () => page.evaluate(() => (globalThis as Window).sent.splice(0));
 
-/** The engine is free: a request is answered, though the answer before it would have gone on for many minutes. */
+/**
+ * The engine is free: a request is answered, though the answer before it would have gone on for
+ * many minutes.
+ */
 async function expectFree(client: string): Promise<void> {
   const { text } = await call(client, "whole", golden("capital").messages);
   expect(text).toBe(golden("capital").answer);

@@ -1,4 +1,7 @@
-/** Documents after they were sent, and what comes from other apps or from a microphone: as a person does it. */
+/**
+ * Documents after they were sent, and what comes from other apps or from a microphone: as a person
+ * does it.
+ */
 
 import type { Page } from "@playwright/test";
 import { fakeEngine, READS, step } from "../fake.js";

@@ -1,4 +1,7 @@
-/** Downloads against a server with faults: each ends in the right model or in the right error, and nothing is sent twice. */
+/**
+ * Downloads against a server with faults: each ends in the right model or in the right error, and
+ * nothing is sent twice.
+ */
 
 import { readFileSync } from "node:fs";
 import type * as Peregrine from "peregrine";

@@ -1,4 +1,7 @@
-/** The engine's API beyond the plain answer: OpenAI's fields, workers of all kinds, a lost device, many engines. */
+/**
+ * The engine's API beyond the plain answer: OpenAI's fields, workers of all kinds, a lost device,
+ * many engines.
+ */
 
 import { readFileSync } from "node:fs";
 import type * as Peregrine from "peregrine";

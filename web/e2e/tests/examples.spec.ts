@@ -42,7 +42,8 @@ for (const [name, title] of [["openai", "OpenAI's client"], ["langchain", "LangC
     await box.press("Enter");
     await expectAnswered();
     const first = await messages.nth(1).textContent();
-    // It takes some seconds to tell one. Whether there is a word of it when it is stopped is left open.
+    // It takes some seconds to tell one. Whether there is a word of it when it is stopped is left
+    // open.
     await box.fill("Tell me a long story about the sea.");
     await box.press("Enter");
     await stop.click();
@@ -66,7 +67,8 @@ test("tools: called as the grammar makes the model do it, answered, stopped; by 
   await expect(page.getByRole("heading")).toHaveText("Tools on Peregrine");
   const [box, send, stop] = [page.getByLabel("Question"), page.getByRole("button", { name: "Send" }), page.getByRole("button", { name: "Stop" })];
   await expect(send).toBeEnabled({ timeout: 120_000 });
-  // What the embedded model writes is nothing to go by; but it is a call of that tool, and the loop comes to an end.
+  // What the embedded model writes is nothing to go by; but it is a call of that tool, and the loop
+  // comes to an end.
   await page.getByLabel("Tools:").selectOption("calculator");
   await box.fill("What is 17 times 3?");
   await box.press("Enter");

@@ -14,7 +14,10 @@ function patched(offset: number, bytes: Buffer): Buffer {
   return copy;
 }
 
-/** Where the type field of a tensor's entry in the table is: after name, number of dimensions, and dimensions. */
+/**
+ * Where the type field of a tensor's entry in the table is: after name, number of dimensions, and
+ * dimensions.
+ */
 function typeField(tensor: string): number {
   const at = model.indexOf(tensor);
   expect(at).toBeGreaterThan(0);

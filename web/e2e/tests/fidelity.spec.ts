@@ -1,4 +1,7 @@
-/** Logits in Chromium against the CPU in f64: the table of docs/fidelity.md, for GGUF. `FIDELITY=all` takes every format. */
+/**
+ * Logits in Chromium against the CPU in f64: the table of docs/fidelity.md, for GGUF.
+ * `FIDELITY=all` takes every format.
+ */
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -13,7 +16,10 @@ const ALL = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q5_1", "Q5_0
 const formats = process.env["FIDELITY"] === "all" ? ALL : ["Q4_0", "Q6_K"];
 const PROMPT = 64, LAST = 16, DECODE = 16;
 
-/** The largest difference as a share of the standard deviation that is rounding, by how keys and values are kept: as in the crate. */
+/**
+ * The largest difference as a share of the standard deviation that is rounding, by how keys and
+ * values are kept: as in the crate.
+ */
 const TOLERANCE = { f32: 1e-3, f16: 1e-2, q8: 1e-1 };
 type KvType = keyof typeof TOLERANCE;
 type Shapes = "software" | "hardware";

@@ -1,4 +1,7 @@
-/** Folders of safetensors in Chromium: transformers' logits, from a picker and from a server; quantized once and kept; a heap that stays small. */
+/**
+ * Folders of safetensors in Chromium: transformers' logits, from a picker and from a server;
+ * quantized once and kept; a heap that stays small.
+ */
 
 import { execFile } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -159,7 +162,10 @@ test("a picked folder is quantized once, and what was stopped leaves nothing tha
   expect((await read(page, "stored:hf-folder:Q4_K_M")).logits).toEqual(first.logits);
 });
 
-/** A folder of 300 MB, and nearly all of it two matrices: zeros, since what they mean is not looked at. */
+/**
+ * A folder of 300 MB, and nearly all of it two matrices: zeros, since what they mean is not looked
+ * at.
+ */
 function large(): Map<string, Buffer> {
   const [hidden, intermediate] = [1024, 49_152];
   const config = { ...(JSON.parse(readFileSync(`${FOLDER}/config.json`, "utf8")) as object), hidden_size: hidden, intermediate_size: intermediate, num_hidden_layers: 1 };

@@ -1,6 +1,7 @@
 /**
- * What transformers computes (tests/golden), and what the native program computes of larger and of odd shapes, in every kind of browser: Tint
- * on SwiftShader in Node and in Chromium, naga on lavapipe in Firefox and in Deno. GOLDENS=all reads every golden in every mode in Node, too;
+ * What transformers computes (tests/golden), and what the native program computes of larger and of
+ * odd shapes, in every kind of browser: Tint on SwiftShader in Node and in Chromium, naga on
+ * lavapipe in Firefox and in Deno. GOLDENS=all reads every golden in every mode in Node, too;
  * SHAPES=100:200 tries the odd shapes of those seeds.
  */
 
@@ -94,7 +95,8 @@ test("odd shapes, in Node and in Deno", async ({}, info) => {
 
 test("a fault in one shader is found", async () => {
   const plan = ["norm1", "wide"].map((golden) => hardware(golden, "workgroup"));
-  // What was wrong once: naga and Tint do not set a variable without an initializer to zero again each time a loop comes by.
+  // What was wrong once: naga and Tint do not set a variable without an initializer to zero again
+  // each time a loop comes by.
   const plant = ["var w = Strip();", "var w: Strip;"];
   await expect(deno({ plan, plant })).rejects.toThrow(/WRONG norm1/);
 });

@@ -1,4 +1,7 @@
-/** The module of grammars in a browser: done without where it cannot be had, and begun anew after what it cannot bear. */
+/**
+ * The module of grammars in a browser: done without where it cannot be had, and begun anew after
+ * what it cannot bear.
+ */
 
 import { readFileSync } from "node:fs";
 import type * as Peregrine from "peregrine";

@@ -1,4 +1,7 @@
-/** Nobody's work is lost: every way in which it once was. With an engine that is played, so that the moments are known. */
+/**
+ * Nobody's work is lost: every way in which it once was. With an engine that is played, so that the
+ * moments are known.
+ */
 
 import { readFileSync } from "node:fs";
 import type { Page } from "@playwright/test";
@@ -371,7 +374,8 @@ test("random actions in two tabs of the page lose nothing", async ({ page, site,
       const text = `question ${step}${below(2) ? " [slow]" : ""}`;
       await messageBox(tab).fill(text);
       await messageBox(tab).press("Enter");
-      // Refused while an answer comes: then it stays in the box. Else it is kept before anything else happens.
+      // Refused while an answer comes: then it stays in the box. Else it is kept before anything
+      // else happens.
       const stands = async () => (await questions(tab).allInnerTexts()).includes(text);
       const refused = (await messageBox(tab).inputValue()) === text;
       if (!refused) await expect.poll(stands).toBe(true);

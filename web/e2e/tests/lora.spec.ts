@@ -1,4 +1,7 @@
-/** LoRA adapters in the package's own workers: over a loss of the device, and between pages that share a model. */
+/**
+ * LoRA adapters in the package's own workers: over a loss of the device, and between pages that
+ * share a model.
+ */
 
 import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";

@@ -1,4 +1,7 @@
-/** Models: what they need before they are downloaded, a first visit, and downloads that are paused. With an engine that is played. */
+/**
+ * Models: what they need before they are downloaded, a first visit, and downloads that are paused.
+ * With an engine that is played.
+ */
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";

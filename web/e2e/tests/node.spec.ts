@@ -1,4 +1,6 @@
-/** The package in Node, on Dawn's WebGPU: the browser's without a browser; and in Deno, on its own. */
+/**
+ * The package in Node, on Dawn's WebGPU: the browser's without a browser; and in Deno, on its own.
+ */
 
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -31,7 +33,10 @@ const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.u
 const capital = golden("capital");
 const question = capital.messages[0]!.content;
 
-/** What a script prints. Dawn takes any Vulkan driver; where there is no GPU, Chromium brings one that computes on the CPU. */
+/**
+ * What a script prints. Dawn takes any Vulkan driver; where there is no GPU, Chromium brings one
+ * that computes on the CPU.
+ */
 async function run(browser: string, script: string, ...args: string[]): Promise<string> {
   const [program, ...before] = script.includes("deno") ? [path("../../node_modules/.bin/deno"), "run", "--allow-all"] : ["node"];
   return (await promisify(execFile)(program!, [...before, script, ...args], { env: withSwiftShader(browser), timeout: 200_000 })).stdout;

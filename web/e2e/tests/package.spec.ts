@@ -136,7 +136,8 @@ test("the next message costs only its own tokens; streaming, stopping and going 
   const one = seen.first.usage!;
   const two = seen.second.usage!;
   expect(one.prompt_tokens_details.cached_tokens).toBe(0);
-  // The prompt, the answer, and maybe its end token: at most the last token of the answer is still to be read.
+  // The prompt, the answer, and maybe its end token: at most the last token of the answer is still
+  // to be read.
   expect(two.prompt_tokens_details.cached_tokens).toBeGreaterThanOrEqual(one.total_tokens - 1);
   expect(seen.second.text).toContain("Paris");
   expect(seen.partial.length).toBeGreaterThan(0);

@@ -1,4 +1,7 @@
-/** Pipelines are made all at once while the weights are on their way, and what goes wrong with one is told. */
+/**
+ * Pipelines are made all at once while the weights are on their way, and what goes wrong with one
+ * is told.
+ */
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -19,7 +22,10 @@ interface Seen {
   error?: { code: string; message: string };
 }
 
-/** Loads the golden model on the page itself, where `change` has happened to the browser's functions. */
+/**
+ * Loads the golden model on the page itself, where `change` has happened to the browser's
+ * functions.
+ */
 async function load(page: Page, site: Site, change = ""): Promise<Seen> {
   await page.goto(
     await site.bare((request, response) => request.url === "/golden.gguf" && sendBytes(request, response, "application/octet-stream", MODEL)),

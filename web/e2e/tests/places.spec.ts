@@ -1,4 +1,7 @@
-/** The package in places that are not a plain page: beside the app's own GPU work, from a CDN, in frames, in workers of all kinds. */
+/**
+ * The package in places that are not a plain page: beside the app's own GPU work, from a CDN, in
+ * frames, in workers of all kinds.
+ */
 
 import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";

@@ -1,4 +1,7 @@
-/** The processor as a device: in Node without WebGPU, in Chromium and Firefox as they are where there is none. */
+/**
+ * The processor as a device: in Node without WebGPU, in Chromium and Firefox as they are where
+ * there is none.
+ */
 
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";

@@ -1,4 +1,7 @@
-/** Every snippet of the package's README, as it stands there; only the gigabyte model is replaced by the embedded one. */
+/**
+ * Every snippet of the package's README, as it stands there; only the gigabyte model is replaced by
+ * the embedded one.
+ */
 
 import { readFileSync } from "node:fs";
 import { loraGguf } from "../gguf.js";
@@ -28,7 +31,8 @@ snippets.forEach((snippet, i) => {
     const failed: Error[] = [];
     page.on("pageerror", (error) => failed.push(error));
     await page.goto(address);
-    // The snippets have no types of their own, so they run as they are; that their types fit is a test of the package.
+    // The snippets have no types of their own, so they run as they are; that their types fit is a
+    // test of the package.
     const script = `${code}\nglobalThis.finished = true;`;
     await page.evaluate((text) => {
       const element = document.createElement("script");

@@ -1,4 +1,7 @@
-/** Results that are wrong never reach anybody: the comparison with the CPU before the first answer, and the one that can be asked for. */
+/**
+ * Results that are wrong never reach anybody: the comparison with the CPU before the first answer,
+ * and the one that can be asked for.
+ */
 
 import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -112,7 +115,8 @@ test("what is right passes, and is not looked at again", async ({ page, site }) 
   right = first.logits!;
 });
 
-// What browsers' compilers made of a variable without a value: rows before a border kept the weights of the strip before.
+// What browsers' compilers made of a variable without a value: rows before a border kept the
+// weights of the strip before.
 const strip = { kernel: "matmul_tile", from: "var w = Strip();", to: "", also: ["for (var p = 0u; p < parts; p++) {", "var w = Strip(); for (var p = 0u; p < parts; p++) {"] as [string, string] };
 
 test("a kernel that computes wrong results is not used, and the app hears of it", async ({ page, site }) => {

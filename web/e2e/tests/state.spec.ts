@@ -1,4 +1,7 @@
-/** Conversations as values: random edits, repetitions, saves and restores give, number for number, what the first time gave. */
+/**
+ * Conversations as values: random edits, repetitions, saves and restores give, number for number,
+ * what the first time gave.
+ */
 
 import type * as Peregrine from "peregrine";
 import { expect, test } from "../support.js";
@@ -15,7 +18,10 @@ test("edits, repetitions and restored states give the same logits as the first t
     globalThis.peregrine = await import(url);
     globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", cache: false });
     const user = (content: string): Peregrine.ChatMessage => ({ role: "user", content });
-    /** Tokens and the exact log-probabilities of the likeliest of each, and how much had been read before. */
+    /**
+     * Tokens and the exact log-probabilities of the likeliest of each, and how much had been read
+     * before.
+     */
     const ask = async (messages: Peregrine.ChatMessage[]) => {
       const params = { messages, temperature: 0, max_tokens: 5, logprobs: true, top_logprobs: 4, return_token_ids: true };
       const reply = (await engine.chat.completions.create(params)) as Peregrine.ChatCompletion;
@@ -41,7 +47,8 @@ test("edits, repetitions and restored states give the same logits as the first t
     for (let step = 0; step < 14; step++) {
       const place = places[below(places.length)]!;
       const q = below(questions.length);
-      // From the file; or as an edit of the turn that was asked last, which the engine finds its own way back from.
+      // From the file; or as an edit of the turn that was asked last, which the engine finds its
+      // own way back from.
       const edits = at === place && below(3) > 0;
       if (edits) counts.edited++;
       else {

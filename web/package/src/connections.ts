@@ -1,6 +1,6 @@
 /**
- * The workers that an engine may run in. Beside worker.ts, whose address stands below: where a bundler leaves that as it is, the script is
- * looked for beside the app's.
+ * The workers that an engine may run in. Beside worker.ts, whose address stands below: where a
+ * bundler leaves that as it is, the script is looked for beside the app's.
  */
 
 import { makeError } from "./errors.js";
@@ -10,9 +10,10 @@ import { sharedBy, type LoadRequest, type Port, type ToWorker } from "./protocol
 import { startWorker } from "./page/start.js";
 
 /**
- * Where the engine runs: in a worker of its own (default); in a SharedWorker, so that the tabs of an app share one copy of a
- * model on the GPU; in a worker that the app made from `peregrine/worker`; or right here, which is the default where there are
- * no workers (Node, shared and service workers).
+ * Where the engine runs: in a worker of its own (default); in a SharedWorker, so that the tabs of
+ * an app share one copy of a model on the GPU; in a worker that the app made from
+ * `peregrine/worker`; or right here, which is the default where there are no workers (Node, shared
+ * and service workers).
  */
 export type WorkerChoice = "dedicated" | "shared" | "here" | Worker;
 
@@ -21,7 +22,10 @@ export function dedicated(): Connection {
   return connectionTo(startWorker("Worker", () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "peregrine" })));
 }
 
-/** A worker for the work that is done before there is an engine, or this thread where there are no workers. */
+/**
+ * A worker for the work that is done before there is an engine, or this thread where there are no
+ * workers.
+ */
 export const anyConnection = (): Connection | Promise<Connection> => (typeof Worker === "undefined" ? here() : dedicated());
 
 function connectionTo(worker: Worker): Connection {
@@ -58,7 +62,8 @@ function appsOwn(worker: Worker): Connection {
 export function checkShared(request: LoadRequest): void {
   if (typeof SharedWorker === "undefined") throw makeError("not-supported", 'worker: "shared": there is no SharedWorker here');
   if (request.source.kind === "blobs") throw makeError("not-supported", 'worker: "shared" needs a model by its address or hub id');
-  // A SharedWorker is a process of its own, into which no compiled module is taken: the message would never arrive.
+  // A SharedWorker is a process of its own, into which no compiled module is taken: the message
+  // would never arrive.
   const module = isModule(request.wasm) ? "wasmUrl" : isModule(request.grammarWasm) ? "grammarUrl" : undefined;
   if (module) {
     throw makeError("not-supported", `${module}: a WebAssembly.Module cannot go to worker: "shared"; give its address or bytes`);
@@ -91,7 +96,10 @@ async function shared(request: LoadRequest): Promise<Connection> {
   };
 }
 
-/** One end of a connection within one thread. Unlike a MessageChannel it clones nothing: in Node, files as Blobs cannot be cloned. */
+/**
+ * One end of a connection within one thread. Unlike a MessageChannel it clones nothing: in Node,
+ * files as Blobs cannot be cloned.
+ */
 class End implements Port {
   other: End | undefined;
   readonly #listeners: ((event: MessageEvent) => void)[] = [];

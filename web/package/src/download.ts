@@ -1,5 +1,6 @@
 /**
- * Models in the browser's store, without an engine: for a page that gets one ready ahead, or lists and deletes what is kept.
+ * Models in the browser's store, without an engine: for a page that gets one ready ahead, or lists
+ * and deletes what is kept.
  */
 
 export { downloadModel } from "./page/create.js";

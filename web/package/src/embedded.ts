@@ -1,6 +1,7 @@
 /**
- * The small model that comes with the package, for trying things out: `import "peregrine/embedded"`, then
- * `createEngine({ model: "embedded" })`. An app that does not import this does not carry its 18.6 MB.
+ * The small model that comes with the package, for trying things out:
+ * `import "peregrine/embedded"`, then `createEngine({ model: "embedded" })`. An app that does not
+ * import this does not carry its 18.6 MB.
  */
 
 import { setEmbedded } from "./page/model.js";

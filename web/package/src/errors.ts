@@ -1,6 +1,7 @@
 /**
- * Errors. Each has a stable `code` for programs, a `message` that says what happened, and an `advice` that says what a
- * person can do about it. The classes group the codes by what an app would do.
+ * Errors. Each has a stable `code` for programs, a `message` that says what happened, and an
+ * `advice` that says what a person can do about it. The classes group the codes by what an app
+ * would do.
  */
 
 /** Every error that this package throws on purpose. */
@@ -36,7 +37,10 @@ export interface ApiFields {
   code: string;
 }
 
-/** The place where the code runs lacks something that the engine needs, or forbids it: workers, or WebAssembly. */
+/**
+ * The place where the code runs lacks something that the engine needs, or forbids it: workers, or
+ * WebAssembly.
+ */
 export class EnvironmentError extends PeregrineError {
   override name = "EnvironmentError";
 }
@@ -49,11 +53,17 @@ export class NoGpuError extends PeregrineError {
 export class ServerError extends PeregrineError {
   override name = "ServerError";
 }
-/** The device went away (driver reset, sleep, another page crashed the GPU process). Create a new engine. */
+/**
+ * The device went away (driver reset, sleep, another page crashed the GPU process). Create a new
+ * engine.
+ */
 export class DeviceLostError extends PeregrineError {
   override name = "DeviceLostError";
 }
-/** The GPU has not enough memory for the model or the context, or the app allows less than they need. */
+/**
+ * The GPU has not enough memory for the model or the context, or the app allows less than they
+ * need.
+ */
 export class OutOfMemoryError extends PeregrineError {
   override name = "OutOfMemoryError";
   /** Where `memoryBudget` was too small: by how much, and what would fit. */
@@ -66,7 +76,10 @@ export class OutOfMemoryError extends PeregrineError {
 }
 /** What a model needs on the GPU, and what it was allowed. */
 export interface MemoryFit {
-  /** Bytes for weights, activations, and states and caches of a conversation of `contextLength` tokens. */
+  /**
+   * Bytes for weights, activations, and states and caches of a conversation of `contextLength`
+   * tokens.
+   */
   needed: number;
   /** Bytes that were allowed. */
   budget: number;
@@ -90,7 +103,9 @@ export class DownloadError extends PeregrineError {
 export class StorageError extends PeregrineError {
   override name = "StorageError";
 }
-/** The request is wrong, or asks for something that is not supported; the message names the field. */
+/**
+ * The request is wrong, or asks for something that is not supported; the message names the field.
+ */
 export class RequestError extends PeregrineError {
   override name = "RequestError";
 }
@@ -199,7 +214,9 @@ export interface WireError {
   api?: ApiFields;
 }
 
-/** The error of the right class for a code; a code this version does not know becomes `internal`. */
+/**
+ * The error of the right class for a code; a code this version does not know becomes `internal`.
+ */
 export function makeError(code: string, message: string, options?: ErrorOptions & { fit?: MemoryFit; api?: ApiFields }): PeregrineError {
   const known: ErrorCode = Object.hasOwn(ADVICE, code) ? (code as ErrorCode) : "internal";
   return new (CLASSES[known] ?? PeregrineError)(known, message, options);

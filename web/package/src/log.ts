@@ -1,4 +1,7 @@
-/** What the engine says about itself, in the way of OpenAI's library: the options `logLevel` and `logger`. */
+/**
+ * What the engine says about itself, in the way of OpenAI's library: the options `logLevel` and
+ * `logger`.
+ */
 
 /** How much is told: "off", or this and what is graver. */
 export type LogLevel = "off" | "error" | "warn" | "info" | "debug";

@@ -1,4 +1,7 @@
-/** What the page and the worker say to each other. Every message is plain data; the worker never starts a conversation. */
+/**
+ * What the page and the worker say to each other. Every message is plain data; the worker never
+ * starts a conversation.
+ */
 
 import type { WireError } from "./errors.js";
 import type { GpuPreferences, LoadOptions } from "./load-options.js";
@@ -29,8 +32,9 @@ export interface RemoteFile {
 }
 
 /**
- * Where the worker reads the model from. Several files are the parts of one model, in order, or those of a folder, whose name is in front of
- * theirs. The model of the kind "folder" is its address.
+ * Where the worker reads the model from. Several files are the parts of one model, in order, or
+ * those of a folder, whose name is in front of theirs. The model of the kind "folder" is its
+ * address.
  */
 export type SourceSpec =
   | { kind: "blobs"; files: { name: string; blob: Blob }[] }
@@ -70,15 +74,24 @@ export interface LoadRequest {
   logLevel?: LogLevel;
 }
 
-/** Whether a GPU is asked for by name, or how to drive it is said: then nothing else will do. A power preference only says which. */
+/**
+ * Whether a GPU is asked for by name, or how to drive it is said: then nothing else will do. A
+ * power preference only says which.
+ */
 export const namesGpu = ({ device, gpu }: Pick<LoadRequest, "device" | "gpu">): boolean => device === "gpu" || Object.keys(gpu).some((name) => name !== "powerPreference");
 
-/** What must be equal for two pages to have one engine: all that is asked for but where the modules are and what a page is told. */
+/**
+ * What must be equal for two pages to have one engine: all that is asked for but where the modules
+ * are and what a page is told.
+ */
 export function sharedBy({ wasm: _wasm, grammarWasm: _grammarWasm, onPage: _onPage, logLevel: _logLevel, ...shared }: LoadRequest): string {
   return JSON.stringify(shared, (_, value: unknown) => (Object.prototype.toString.call(value) === "[object Object]" ? Object.fromEntries(Object.entries(value as object).sort()) : value));
 }
 
-/** Progress of loading. The phases overlap: bytes go on to the GPU and are verified while others still arrive. */
+/**
+ * Progress of loading. The phases overlap: bytes go on to the GPU and are verified while others
+ * still arrive.
+ */
 export type Progress =
   | {
       phase: "download";
@@ -96,7 +109,10 @@ export type Progress =
   | { phase: "upload"; /** bytes on the GPU */ loaded: number; /** bytes in all */ total: number }
   | { phase: "compile"; /** GPU programs ready */ done: number; total: number }
   | {
-      /** One way to drive the GPU has been compared with the CPU, as happens before the first answer on a device. */
+      /**
+       * One way to drive the GPU has been compared with the CPU, as happens before the first answer
+       * on a device.
+       */
       phase: "check";
       /** As "GPU shapes, subgroup sums". */
       variant: string;
@@ -139,7 +155,10 @@ export interface EngineInfo {
     reduction: "workgroup" | "subgroup";
     /** Kernels made for GPUs, or for adapters that compute on the CPU. */
     shapes: "software" | "hardware";
-    /** Tokens a second of an answer that a CPU will come to, by the time that the first layer took when the model had been loaded. */
+    /**
+     * Tokens a second of an answer that a CPU will come to, by the time that the first layer took
+     * when the model had been loaded.
+     */
     tokensPerSecond?: number;
     /** Why these were chosen, and what the comparison with the CPU said before the first answer. */
     why: { kind: string; reduction: string; shapes: string; selfCheck: string };
@@ -147,20 +166,32 @@ export interface EngineInfo {
   memory: {
     /** Bytes of weights on the device. */
     weights: number;
-    /** Bytes on the device in all, once a conversation of `contextLength` tokens and its snapshots are full. */
+    /**
+     * Bytes on the device in all, once a conversation of `contextLength` tokens and its snapshots
+     * are full.
+     */
     needed: number;
     /** Most of these that snapshots take: places of the conversation to go back to. */
     snapshots: number;
-    /** Most bytes of the browser's own memory that snapshots take for which the GPU has no more room. */
+    /**
+     * Most bytes of the browser's own memory that snapshots take for which the GPU has no more
+     * room.
+     */
     snapshotsHost: number;
-    /** Bytes of the wasm heap after loading; it never shrinks, so this is its largest size. What lies on the CPU is part of it. */
+    /**
+     * Bytes of the wasm heap after loading; it never shrinks, so this is its largest size. What
+     * lies on the CPU is part of it.
+     */
     wasm: number;
   };
   /** Whether the model's bytes are kept on this device, and why not. */
   storage: {
     kept: boolean;
     why: string;
-    /** Of a model that was quantized here and is kept: its `id` among the stored ones, by which it loads without its source. */
+    /**
+     * Of a model that was quantized here and is kept: its `id` among the stored ones, by which it
+     * loads without its source.
+     */
     id?: string;
   };
   /** Adapters that requests may ask for. */
@@ -248,7 +279,10 @@ export interface Calls {
   load: { request: LoadRequest; result: EngineInfo; event: Progress };
   /** Downloads only; a SharedWorker cannot write files. */
   fetch: { request: Pick<LoadRequest, "source" | "quantizeTo" | "wasm">; result: EngineInfo["storage"]; event: Progress };
-  /** An event is a chunk of a stream as JSON; the first one is empty: nothing is wrong with the request. */
+  /**
+   * An event is a chunk of a stream as JSON; the first one is empty: nothing is wrong with the
+   * request.
+   */
   respond: { request: ApiRequest; result: ApiResult; event: string };
   /** `GET /v1/models`, as JSON. */
   models: { request: null; result: string; event: never };
@@ -272,8 +306,8 @@ export interface Calls {
 export type CallName = keyof Calls;
 
 /**
- * Page to worker. `abort` stops the call of that id: an answer at its next token. `hello` names a lock that the page holds as
- * long as it lives: a SharedWorker learns so that a tab was closed.
+ * Page to worker. `abort` stops the call of that id: an answer at its next token. `hello` names a
+ * lock that the page holds as long as it lives: a SharedWorker learns so that a tab was closed.
  */
 export type ToWorker =
   | { [C in CallName]: { type: "call"; id: number; call: C; request: Calls[C]["request"] } }[CallName]
@@ -281,14 +315,14 @@ export type ToWorker =
   | { type: "hello"; lock: string };
 
 /**
- * What happens to the device. `lost`: the model is loaded again when it is next needed; `reloaded`: it has been. `adapters`: one has come, or
- * has gone.
+ * What happens to the device. `lost`: the model is loaded again when it is next needed; `reloaded`:
+ * it has been. `adapters`: one has come, or has gone.
  */
 export type News = { type: "lost"; error: WireError } | { type: "reloaded"; info: EngineInfo } | { type: "adapters"; adapters: LoraInfo[] };
 
 /**
- * Worker to page. `hello` is the answer to the first call: the worker is there. `broken`: the engine cannot go on (lost device, GPU
- * error, crash); every open call fails with it.
+ * Worker to page. `hello` is the answer to the first call: the worker is there. `broken`: the
+ * engine cannot go on (lost device, GPU error, crash); every open call fails with it.
  */
 export type FromWorker =
   | { type: "hello" }
@@ -299,7 +333,10 @@ export type FromWorker =
   | News
   | { type: "broken"; error: WireError };
 
-/** One side of the line between page and worker: a Worker, a MessagePort, or a worker's global scope. */
+/**
+ * One side of the line between page and worker: a Worker, a MessagePort, or a worker's global
+ * scope.
+ */
 export interface Port {
   postMessage(message: unknown): void;
   addEventListener(type: "message", listener: (event: MessageEvent) => void): void;

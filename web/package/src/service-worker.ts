@@ -1,6 +1,7 @@
 /**
- * The package for service workers, such as the backgrounds of extensions: they may import nothing once they run, so the engine is
- * linked in from the beginning. It runs in the service worker itself.
+ * The package for service workers, such as the backgrounds of extensions: they may import nothing
+ * once they run, so the engine is linked in from the beginning. It runs in the service worker
+ * itself.
  */
 
 import { setServer } from "./connections.js";

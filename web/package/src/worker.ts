@@ -1,4 +1,7 @@
-/** What runs in the worker, be it one page's own or shared by several. Elsewhere (Node, a page) it does nothing. */
+/**
+ * What runs in the worker, be it one page's own or shared by several. Elsewhere (Node, a page) it
+ * does nothing.
+ */
 
 import type { Port } from "./protocol.js";
 import { Server } from "./worker/server.js";

@@ -7,7 +7,10 @@ import { answer } from "../../examples/tools/src/agent.js";
 const messages = [{ role: "user", content: "Well?" }];
 const call = (index, id, name, args) => ({ index, id, type: "function", function: { name, arguments: args } });
 
-/** Each answer is a list of deltas and why it ended; the last one comes again and again. `asked` are the requests. */
+/**
+ * Each answer is a list of deltas and why it ended; the last one comes again and again. `asked` are
+ * the requests.
+ */
 function scripted(...answers) {
   const asked = [];
   const create = async (params, options) => {

@@ -15,7 +15,9 @@ const messages = [{ role: "user", content: "x" }];
 const text = async (engine) => (await engine.chat.completions.create({ messages })).choices[0].message.content;
 const quiet = { error() {}, warn() {}, info() {}, debug() {} };
 
-/** Runs with a GPU of which nothing is asked but an adapter, and with what `load` makes of a model. */
+/**
+ * Runs with a GPU of which nothing is asked but an adapter, and with what `load` makes of a model.
+ */
 async function having({ adapter = {}, load }, use) {
   const [own, real] = [Object.getOwnPropertyDescriptor(globalThis, "navigator"), WebEngine.load];
   const gpu = { requestAdapter: async () => ({ info: adapter, features: new Set(), limits: {} }) };
@@ -38,7 +40,10 @@ class FakeEngine {
   }
 }
 
-/** What becomes of an engine with that server behind it: where it is, and what it asked and was told. */
+/**
+ * What becomes of an engine with that server behind it: where it is, and what it asked and was
+ * told.
+ */
 async function made(server, options = {}) {
   const told = [];
   const engine = await createEngine({ model, logger: quiet, onWhere: (info) => void told.push(info), server, ...options }).catch((error) => error);

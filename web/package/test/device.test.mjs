@@ -29,7 +29,9 @@ class Adapter {
   }
 }
 
-/** Puts a `navigator.gpu` there while `use` runs, whose adapters are `answers`, one after the other. */
+/**
+ * Puts a `navigator.gpu` there while `use` runs, whose adapters are `answers`, one after the other.
+ */
 async function having(answers, use) {
   const own = Object.getOwnPropertyDescriptor(globalThis, "navigator");
   const gpu = { requests: 0, requestAdapter: async () => (gpu.requests++, answers.length > 1 ? answers.shift() : answers[0]) };

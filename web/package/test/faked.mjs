@@ -1,4 +1,7 @@
-/** An engine without a GPU: what the worker does around the runtime, with a session that the test makes. */
+/**
+ * An engine without a GPU: what the worker does around the runtime, with a session that the test
+ * makes.
+ */
 
 import "fake-indexeddb/auto";
 import { createEngine } from "../dist/index.js";
@@ -9,7 +12,10 @@ const quiet = { error() {}, warn() {}, info() {}, debug() {} };
 /** A token for each byte; the first one ends an answer. */
 const bytes = Uint8Array.from({ length: 256 }, (_, byte) => byte);
 
-/** `respond` is what its sessions do with a request: `{ request, head, tell, isCancelled, grammars }`. */
+/**
+ * `respond` is what its sessions do with a request:
+ * `{ request, head, tell, isCancelled, grammars }`.
+ */
 export class FakeEngine {
   /** How often it was asked for its vocabulary. */
   vocabularies = 0;

@@ -23,8 +23,9 @@ export const streams = (events, end = (response) => response.end("data: [DONE]\n
 export const cut = (response) => response.write(": \n\n", () => setImmediate(() => response.destroy()));
 
 /**
- * Answers each POST with the next of `answers`, the last one again and again. `posts` are the bodies that came, `waits` what was waited
- * for between attempts: not at all here. `models` answers GET in the same way, or, undefined, as a server does.
+ * Answers each POST with the next of `answers`, the last one again and again. `posts` are the
+ * bodies that came, `waits` what was waited for between attempts: not at all here. `models` answers
+ * GET in the same way, or, undefined, as a server does.
  */
 export async function faulty(t, answers, { owner = "peregrine", apiKey = KEY, query = "", models = [undefined] } = {}) {
   const [posts, heads, waits, lines] = [[], [], [], []];

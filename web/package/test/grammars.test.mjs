@@ -1,4 +1,7 @@
-/** The module of grammars: fetched before a request takes its place, done without where that may be, begun anew when it has failed. */
+/**
+ * The module of grammars: fetched before a request takes its place, done without where that may be,
+ * begun anew when it has failed.
+ */
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -17,7 +20,10 @@ const ask = (engine, params, options) => engine.chat.completions.create({ messag
 
 /** What a grammar is made of, as it crosses. */
 const object = JSON.stringify({ json_schema: { schema: { type: "object", properties: { a: { enum: ["x", "y"] } }, required: ["a"], additionalProperties: false }, strict: true } });
-/** Each rule is a call inside of the one before: more of them than the stack has room for, and as many as there may be. */
+/**
+ * Each rule is a call inside of the one before: more of them than the stack has room for, and as
+ * many as there may be.
+ */
 const deep = JSON.stringify({ lark: `start: a0\n${Array.from({ length: 4090 }, (_, i) => `a${i}: a${i + 1}`).join("\n")}\na4090: "x"` });
 
 /** Writes what must come, and the last of what may, as far as `most` tokens. */
@@ -34,7 +40,10 @@ function written(constraint, most = 100) {
 }
 const answered = (grammars) => written(grammars.compile(object).begin());
 
-/** Serves the module as the test says: each request is answered when `answer` is called, with a status or the file. */
+/**
+ * Serves the module as the test says: each request is answered when `answer` is called, with a
+ * status or the file.
+ */
 async function serving(t) {
   const file = await readFile(new URL("../wasm/grammar_bg.wasm", import.meta.url));
   const waiting = [];

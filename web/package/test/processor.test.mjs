@@ -1,4 +1,7 @@
-/** When the processor computes instead of a GPU, and what is said of it: around a runtime that the test plays. */
+/**
+ * When the processor computes instead of a GPU, and what is said of it: around a runtime that the
+ * test plays.
+ */
 
 import "fake-indexeddb/auto";
 import assert from "node:assert/strict";
@@ -28,7 +31,10 @@ class Engine extends FakeEngine {
 const GPU = { vendor: "acme" };
 const SOFTWARE = { description: "SwiftShader Device" };
 
-/** Runs with adapters that say this of themselves (null: no adapter, undefined: no WebGPU), and what `load` makes of the wanted device. */
+/**
+ * Runs with adapters that say this of themselves (null: no adapter, undefined: no WebGPU), and what
+ * `load` makes of the wanted device.
+ */
 async function having({ adapter, load }, use) {
   const [own, real] = [Object.getOwnPropertyDescriptor(globalThis, "navigator"), WebEngine.load];
   const gpu = { requestAdapter: async () => adapter && { info: adapter, features: new Set(), limits: {} } };

@@ -12,7 +12,10 @@ const readme = readFileSync(join(folder, "README.md"), "utf8");
 const source = (name) => readFileSync(join(folder, "src", name), "utf8");
 const snippets = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code);
 
-/** The compiler's complaints about files in a folder of the package, where `peregrine` means the package itself. */
+/**
+ * The compiler's complaints about files in a folder of the package, where `peregrine` means the
+ * package itself.
+ */
 async function complaints(sources) {
   const temporary = await mkdtemp(join(folder, "readme-"));
   try {

@@ -8,7 +8,9 @@ import { WebEngine } from "../wasm/peregrine.js";
 
 const model = new Blob(["no model"]);
 
-/** Runs with a GPU of which nothing is asked but an adapter, and with an engine that `load` makes. */
+/**
+ * Runs with a GPU of which nothing is asked but an adapter, and with an engine that `load` makes.
+ */
 async function having(load, use) {
   const [own, real] = [Object.getOwnPropertyDescriptor(globalThis, "navigator"), WebEngine.load];
   const gpu = { requestAdapter: async () => ({ info: {}, features: new Set(), limits: {} }) };
@@ -193,7 +195,8 @@ test("what a self-check found is kept where nothing passes, too; the page is not
     assert.deepEqual(seen[0], { phase: "check", variant: "one", failed: "wrong", seconds: 1 });
     await assert.rejects(load(), { code: "self-check" });
   });
-  // Two engines that load at the same time do not forget what the other has found; more than any device has begins anew.
+  // Two engines that load at the same time do not forget what the other has found; more than any
+  // device has begins anew.
   await Promise.all([keepOutcomes({ d: null }), keepOutcomes({ e: "wrong" })]);
   assert.deepEqual(await readOutcomes(), { a: "wrong", c: null, d: null, e: "wrong" });
   await keepOutcomes(Object.fromEntries(Array.from({ length: 497 }, (_, i) => [`x${i}`, null])));

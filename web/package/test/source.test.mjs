@@ -7,7 +7,10 @@ import { blobSource, openSources } from "../dist/download/source.js";
 const MIB = 1 << 20;
 const file = new Uint8Array(7 * MIB + 123).map((_, i) => (i * 31 + (i >> 8)) & 255);
 
-/** Serves `file` with ranges; `fault(request, response, n)` may answer the n-th request itself by returning true. */
+/**
+ * Serves `file` with ranges; `fault(request, response, n)` may answer the n-th request itself by
+ * returning true.
+ */
 async function serving(fault, use) {
   const requests = [];
   const server = createServer((request, response) => {

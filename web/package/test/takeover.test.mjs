@@ -1,4 +1,7 @@
-/** The server takes over from a device that still works: what waits for the device goes along, what it has begun to tell is told to its end. */
+/**
+ * The server takes over from a device that still works: what waits for the device goes along, what
+ * it has begun to tell is told to its end.
+ */
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -10,7 +13,10 @@ const messages = [{ role: "user", content: "x" }];
 const ask = (engine, params, options) => engine.chat.completions.create({ messages, ...params }, options);
 const text = async (engine, options) => (await ask(engine, {}, options)).choices[0].message.content;
 
-/** Runs `use` with an engine whose first answer finds no room; `rest` makes the others. `agree` lets the server take over. */
+/**
+ * Runs `use` with an engine whose first answer finds no room; `rest` makes the others. `agree` lets
+ * the server take over.
+ */
 async function crowded(t, rest, use) {
   const { baseURL, posts } = await faulty(t, [says(200, whole)]);
   let isFirst = true;

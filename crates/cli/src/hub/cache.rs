@@ -1,6 +1,7 @@
-//! The cache of downloads that all of Hugging Face's tools share, laid out as huggingface_hub does (`tests/hub/layout.json`):
-//! `models--ORG--REPO/blobs/ETAG` are contents, `snapshots/COMMIT/NAME` lead to them, `refs/main` says which commit was the last.
-//! Whoever adds something holds a lock; whoever finds everything writes nothing, so that a cache may be read-only.
+//! The cache of downloads that all of Hugging Face's tools share, laid out as huggingface_hub does
+//! (`tests/hub/layout.json`): `models--ORG--REPO/blobs/ETAG` are contents, `snapshots/COMMIT/NAME`
+//! lead to them, `refs/main` says which commit was the last. Whoever adds something holds a lock;
+//! whoever finds everything writes nothing, so that a cache may be read-only.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -39,7 +40,8 @@ impl Repository {
         self.root().join("snapshots").join(commit)
     }
 
-    /// Puts a file into a snapshot. Where its content is not there yet, `download` adds it to what an earlier try has left.
+    /// Puts a file into a snapshot. Where its content is not there yet, `download` adds it to what
+    /// an earlier try has left.
     pub fn add(
         &self,
         commit: &str,
@@ -88,7 +90,8 @@ impl Repository {
         loop {
             let file = open()?;
             match file.lock() {
-                // Some systems of files have none; contents are compared with their names at the end.
+                // Some systems of files have none; contents are compared with their names at the
+                // end.
                 Err(error) if error.kind() != ErrorKind::Unsupported => return Err(writing(&path)(error)),
                 _ => {}
             }
@@ -99,7 +102,8 @@ impl Repository {
         }
     }
 
-    /// Puts a blob under its name in a snapshot, by a link where there are links, so that commits share it.
+    /// Puts a blob under its name in a snapshot, by a link where there are links, so that commits
+    /// share it.
     fn link(&self, blob: &Path, place: &Path, name: &str, new: bool) -> Outcome {
         // Of an earlier try, to a blob that is gone.
         let _ = std::fs::remove_file(place);

@@ -1,5 +1,5 @@
-//! Models from the Hugging Face hub: an id becomes files on this disk, in the cache that all of Hugging Face's tools share; an address of
-//! the hub is read with the token that is for it.
+//! Models from the Hugging Face hub: an id becomes files on this disk, in the cache that all of
+//! Hugging Face's tools share; an address of the hub is read with the token that is for it.
 
 mod cache;
 mod transfer;
@@ -17,7 +17,8 @@ use self::transfer::Hub;
 use crate::environment::Environment;
 use crate::failure::{Failure, Outcome};
 
-/// A file or folder on this disk, to be opened as a model, with the model's files fetched where they were not there yet.
+/// A file or folder on this disk, to be opened as a model, with the model's files fetched where
+/// they were not there yet.
 pub fn fetch(id: &HubId) -> Outcome<PathBuf> {
     let environment = Environment::here()?;
     let cache = environment.cache.clone();

@@ -1,5 +1,5 @@
-//! What the hub is asked, and how a file comes from it. Transfers continue after a cut, and a file gets its name only when it has its
-//! length and is what its ETag says.
+//! What the hub is asked, and how a file comes from it. Transfers continue after a cut, and a file
+//! gets its name only when it has its length and is what its ETag says.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -70,7 +70,8 @@ impl Hub<'_> {
     /// Asks for a file's first byte.
     fn about(&self, name: &str, commit: &str) -> Outcome<About> {
         let asked = format!("{}/{}/resolve/main/{}", self.environment.endpoint, self.repo, escaped(name));
-        // The hub's own answer is the one that names a commit: a mirror may send on to it, and it to where large files are.
+        // The hub's own answer is the one that names a commit: a mirror may send on to it, and it
+        // to where large files are.
         let (mut found, mut first) = (None, None);
         let mut note = |answer: &Answer| {
             let header = |name: &str| answer.header(name).map(String::from);
@@ -170,8 +171,9 @@ impl Hub<'_> {
     }
 }
 
-/// The digest of a file whose ETag is one, where it is another. The hub names large files by SHA-256, and the others as git does: SHA-1 of
-/// "blob LENGTH", a zero and the bytes. Other servers name files as they like; then there is nothing to compare.
+/// The digest of a file whose ETag is one, where it is another. The hub names large files by
+/// SHA-256, and the others as git does: SHA-1 of "blob LENGTH", a zero and the bytes. Other servers
+/// name files as they like; then there is nothing to compare.
 fn other_digest(file: &mut File, about: &About) -> std::io::Result<Option<String>> {
     let hex = about.etag.bytes().all(|b| b.is_ascii_hexdigit());
     let found = match about.etag.len() {

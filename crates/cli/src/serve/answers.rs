@@ -67,7 +67,8 @@ async fn read(shared: &Shared, body: Body, parse: Parse) -> Result<(Request, Own
     let body::Read { bytes, memory } =
         body::read(body, body::most(shared.admission.context_length()), &shared.memory).await?;
     let shared = shared.clone();
-    // Megabytes of it would keep all other connections waiting; two threads do it, so that what it makes is bounded, too.
+    // Megabytes of it would keep all other connections waiting; two threads do it, so that what it
+    // makes is bounded, too.
     let checking = tokio::task::spawn_blocking(move || {
         let body = peregrine_openai::request::json(&bytes)?;
         drop(bytes);
@@ -93,7 +94,8 @@ async fn queued(shared: &Shared, request: Request, client: ClientConnection, mem
         return refused(&error);
     }
     if stream {
-        // What fails before the first word has a status of its own; but nobody is left without a sign of life.
+        // What fails before the first word has a status of its own; but nobody is left without a
+        // sign of life.
         return match timeout(SIGN_OF_LIFE, heard.recv()).await {
             Ok(Some(Reply::Failed(error))) => failed(&error),
             Ok(Some(first)) => events(Piece::Reply(first), heard),

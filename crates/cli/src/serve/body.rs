@@ -10,10 +10,12 @@ use peregrine_openai::{ApiError, Code};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Bytes for a token of the context: several times what a text has, since a conversation may be longer than what is read of it.
+/// Bytes for a token of the context: several times what a text has, since a conversation may be
+/// longer than what is read of it.
 const PER_TOKEN: usize = 32;
 
-/// Most bytes, whatever the context. What JSON makes of them in memory is about sixteen times as much at worst, for two at a time.
+/// Most bytes, whatever the context. What JSON makes of them in memory is about sixteen times as
+/// much at worst, for two at a time.
 const MOST: usize = 8 << 20;
 
 /// At least so many.
@@ -22,7 +24,8 @@ const LEAST: usize = 1 << 20;
 /// Of all requests that are read or wait.
 const MEMORY: usize = 64 << 20;
 
-/// What is thrown away of a body that is refused, so that a client that is still sending gets to read the answer.
+/// What is thrown away of a body that is refused, so that a client that is still sending gets to
+/// read the answer.
 const DISCARDED: usize = 32 << 20;
 
 /// For a whole body.

@@ -1,4 +1,5 @@
-//! What is known of a connection: by its own task, by the requests that came over it, and by the GPU's thread.
+//! What is known of a connection: by its own task, by the requests that came over it, and by the
+//! GPU's thread.
 
 use std::pin::Pin;
 use std::sync::Arc;

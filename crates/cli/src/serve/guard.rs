@@ -15,7 +15,8 @@ use super::http::{Shared, failed};
 /// Where a page stands to what it asks, as browsers tell it.
 const FETCH_SITE: &str = "sec-fetch-site";
 
-/// The key that clients must give; as a digest, so that a comparison tells nothing of its length either.
+/// The key that clients must give; as a digest, so that a comparison tells nothing of its length
+/// either.
 pub struct Key([u8; 32]);
 
 impl Key {
@@ -87,7 +88,8 @@ impl Origins {
         }
     }
 
-    /// A page can send a request without being allowed to read the answer; it would still cost the GPU's time.
+    /// A page can send a request without being allowed to read the answer; it would still cost the
+    /// GPU's time.
     fn admit(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let refused = |pages: &str, origin: &str| {
             let message = format!("pages of {pages} may not ask: start the server with --allowed-origins {origin}");

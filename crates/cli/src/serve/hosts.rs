@@ -1,5 +1,5 @@
-//! By which names a server without a key may be asked. A page whose own name is made to lead to this machine is of no other origin for
-//! its browser: only the name in its requests gives it away.
+//! By which names a server without a key may be asked. A page whose own name is made to lead to
+//! this machine is of no other origin for its browser: only the name in its requests gives it away.
 
 use axum::http::HeaderMap;
 use axum::http::Uri;

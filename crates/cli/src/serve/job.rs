@@ -6,7 +6,8 @@ use tokio::sync::mpsc::Sender;
 
 use super::connection::ClientConnection;
 
-/// What the GPU's thread tells a connection. Where the channel ends without an end of the answer, the answer was broken off.
+/// What the GPU's thread tells a connection. Where the channel ends without an end of the answer,
+/// the answer was broken off.
 pub enum Reply {
     /// A server-sent event.
     Event(String),

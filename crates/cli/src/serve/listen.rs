@@ -1,4 +1,5 @@
-//! Connections: so many at a time, each with limits on what a request's head and a write may take; closed one by one at the end.
+//! Connections: so many at a time, each with limits on what a request's head and a write may take;
+//! closed one by one at the end.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use super::metrics::Connection;
 /// Connections at a time; others wait until one is closed.
 pub const MOST: u32 = 512;
 
-/// Most requests that may wait: each has a connection, and some are left for `/health` and for saying no.
+/// Most requests that may wait: each has a connection, and some are left for `/health` and for
+/// saying no.
 pub const MOST_WAITING: u32 = MOST - 32;
 
 /// For the head of a request, and until the next one.
@@ -36,7 +38,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_secs(60);
 const TRIED_EVERY: Duration = Duration::from_secs(15);
 
-/// Serves until it is to stop, and closes what is open. `answered`: the last answer has been told. `grace`: what that may still take.
+/// Serves until it is to stop, and closes what is open. `answered`: the last answer has been told.
+/// `grace`: what that may still take.
 pub async fn serve(
     listener: TcpListener,
     router: Router,

@@ -66,7 +66,8 @@ impl Metrics {
         self.answer("cancelled");
     }
 
-    /// A request has been answered, or stopped. What was read and written by then is counted either way.
+    /// A request has been answered, or stopped. What was read and written by then is counted either
+    /// way.
     pub fn answered(&self, done: &Done) {
         for finish in &done.finishes {
             self.answer(finish.map_or("cancelled", |finish| finish.name()));

@@ -1,8 +1,9 @@
 //! `serve`: OpenAI's API over HTTP.
 //!
-//! This thread owns the GPU and answers one request after the other ([`worker`]); another one has all connections ([`listen`],
-//! [`http`]) and checks what they ask ([`answers`]). Between them are a bounded queue of requests ([`queue`]) and, for each answer, a
-//! bounded channel of chunks ([`tell`], [`events`]).
+//! This thread owns the GPU and answers one request after the other ([`worker`]); another one has
+//! all connections ([`listen`], [`http`]) and checks what they ask ([`answers`]). Between them are
+//! a bounded queue of requests ([`queue`]) and, for each answer, a bounded channel of chunks
+//! ([`tell`], [`events`]).
 
 mod answers;
 mod body;
@@ -133,7 +134,8 @@ pub fn run(args: &Args) -> Outcome {
         wait: FIRST_WAIT,
         losses: 0,
     };
-    // No timer is made and no connection taken before `block_on`. Two threads read what is asked: it takes memory.
+    // No timer is made and no connection taken before `block_on`. Two threads read what is asked:
+    // it takes memory.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(2).build().map_err(listening)?;
     let grace = Duration::from_secs(args.grace.into());

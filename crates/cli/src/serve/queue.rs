@@ -1,4 +1,5 @@
-//! Requests on their way to the one thread that owns the GPU: so many may wait, and those whose client has gone do not.
+//! Requests on their way to the one thread that owns the GPU: so many may wait, and those whose
+//! client has gone do not.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -174,7 +175,8 @@ impl Drop for Running {
     }
 }
 
-/// When all that is there now will be answered: the rest of the one that is being made, and those that wait.
+/// When all that is there now will be answered: the rest of the one that is being made, and those
+/// that wait.
 fn seconds(pace: f64, elapsed: Option<f64>, waiting: usize) -> u64 {
     let rest = elapsed.map_or(0.0, |elapsed| (pace - elapsed).max(0.0));
     (rest + waiting as f64 * pace).ceil().clamp(1.0, 60.0) as u64
@@ -248,7 +250,8 @@ mod tests {
 
     #[test]
     fn the_time_to_wait_is_what_is_left() {
-        // Nothing known yet; half of an answer; one that takes longer than others do; three more that wait.
+        // Nothing known yet; half of an answer; one that takes longer than others do; three more
+        // that wait.
         assert_eq!([seconds(0.0, Some(5.0), 3), seconds(10.0, Some(5.5), 0)], [1, 5]);
         assert_eq!([seconds(10.0, Some(25.0), 0), seconds(10.0, Some(4.0), 3)], [1, 36]);
         assert_eq!([seconds(10.0, None, 1), seconds(10.0, Some(0.0), 400)], [10, 60]);

@@ -1,4 +1,5 @@
-//! From the GPU's thread to a connection: what is told waits for a client that reads slowly, but not for ever.
+//! From the GPU's thread to a connection: what is told waits for a client that reads slowly, but
+//! not for ever.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -41,7 +42,8 @@ impl ReplySender {
         self.given_up.get() || self.to.is_closed() || self.queue.is_aborted()
     }
 
-    /// `false`: the client has gone, or has cost all others too much time; its connection is cut then.
+    /// `false`: the client has gone, or has cost all others too much time; its connection is cut
+    /// then.
     pub fn send(&self, mut told: Reply) -> bool {
         if self.given_up.get() {
             return false;

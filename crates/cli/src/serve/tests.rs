@@ -1,4 +1,5 @@
-//! Connections without a GPU: a test plays its thread, so that it decides what has happened by when.
+//! Connections without a GPU: a test plays its thread, so that it decides what has happened by
+//! when.
 
 mod clients;
 mod limits;

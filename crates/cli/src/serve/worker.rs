@@ -1,6 +1,8 @@
-//! The one thread that owns the GPU: it answers what comes from the queue, one request after the other, with one session.
+//! The one thread that owns the GPU: it answers what comes from the queue, one request after the
+//! other, with one session.
 //!
-//! One session is enough for many conversations: it keeps places of each to go back to, and reads only what is new.
+//! One session is enough for many conversations: it keeps places of each to go back to, and reads
+//! only what is new.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -21,16 +23,19 @@ use super::sender::{PAUSES, ReplySender};
 use crate::failure::{Failure, Outcome};
 use crate::terminal::note;
 
-/// After a loss: before the model is loaded again while nobody asks, and the longest time between two tries.
+/// After a loss: before the model is loaded again while nobody asks, and the longest time between
+/// two tries.
 pub const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// GPUs that are lost one after the other, with no answer between them, before the processor is asked instead.
+/// GPUs that are lost one after the other, with no answer between them, before the processor is
+/// asked instead.
 pub const MOST_LOSSES: u32 = 2;
 
 /// What makes engines and sessions: at the start, and again when the GPU was lost.
 pub trait Loads {
-    /// `losses`: of so many GPUs in a row none has answered before it was lost. From [`MOST_LOSSES`] on the processor may be asked.
+    /// `losses`: of so many GPUs in a row none has answered before it was lost. From
+    /// [`MOST_LOSSES`] on the processor may be asked.
     fn engine(&self, losses: u32) -> Outcome<Rc<Engine>>;
     fn session(&self, engine: &Rc<Engine>) -> peregrine::Result<Session>;
     /// The adapters that requests may ask for.
@@ -72,7 +77,8 @@ impl<L: Loads> Worker<L> {
         }
     }
 
-    /// Answers a request. What others see of it (counts, a free place) is so before its client hears the last word.
+    /// Answers a request. What others see of it (counts, a free place) is so before its client
+    /// hears the last word.
     fn serve(&mut self, job: &Job, running: Running) {
         let sender = Rc::new(ReplySender::new(job, self.queue.clone(), PAUSES));
         // A fault in one answer ends that answer.

@@ -13,8 +13,8 @@ pub fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf")
 }
 
-/// A program that begins where nothing of a person's own is read or written: neither what is kept of devices, nor the hub's cache or
-/// tokens. Ids of the hub have tests of their own, with a hub.
+/// A program that begins where nothing of a person's own is read or written: neither what is kept
+/// of devices, nor the hub's cache or tokens. Ids of the hub have tests of their own, with a hub.
 pub fn isolated(mut command: Command) -> Command {
     let hub = |name: &str| ["HF_", "HUGGING", "TRANSFORMERS_"].iter().any(|start| name.starts_with(start));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(hub)) {
@@ -41,8 +41,8 @@ pub fn program() -> Command {
     isolated(Command::new(PROGRAM))
 }
 
-/// The built program after some lines of a shell. Whoever runs the tests may ignore signals, and what is ignored is inherited: so each is
-/// as it is by default.
+/// The built program after some lines of a shell. Whoever runs the tests may ignore signals, and
+/// what is ignored is inherited: so each is as it is by default.
 pub fn program_after(script: &str) -> Command {
     let mut command = Command::new("env");
     command.arg("--default-signal=HUP,INT,QUIT,TERM,PIPE");
@@ -71,7 +71,8 @@ pub fn ok(args: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// Checks that a failure is told as it should be: the status, and one line that contains `expected`.
+/// Checks that a failure is told as it should be: the status, and one line that contains
+/// `expected`.
 pub fn told(output: &Output, status: Status, expected: &str) -> Result<(), String> {
     let stderr = text(&output.stderr);
     if output.status.code() != status {

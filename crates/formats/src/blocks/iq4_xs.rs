@@ -20,8 +20,8 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     quantize: Some(quantize),
 };
 
-/// half d, 2 bytes with the high pairs of the scales, 4 bytes with their low nibbles, 128 bytes of nibbles.
-/// d·(scale - 32)·IQ4_VALUES\[q\].
+/// half d, 2 bytes with the high pairs of the scales, 4 bytes with their low nibbles, 128 bytes of
+/// nibbles. d·(scale - 32)·IQ4_VALUES\[q\].
 fn dequantize(block: &[u8], values: &mut [f32]) {
     let d = half_at(block, 0);
     let high = u16::from_le_bytes([block[2], block[3]]);

@@ -21,7 +21,8 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     quantize: Some(quantize),
 };
 
-/// 16 bytes of scales (low nibble) and minima (high), 64 bytes of pairs, half d, half dmin. d·scale·q - dmin·min.
+/// 16 bytes of scales (low nibble) and minima (high), 64 bytes of pairs, half d, half dmin.
+/// d·scale·q - dmin·min.
 fn dequantize(block: &[u8], values: &mut [f32]) {
     let (d, dmin) = (half_at(block, 80), half_at(block, 82));
     for (j, group) in values.chunks_exact_mut(16).enumerate() {

@@ -31,7 +31,8 @@ fn dequantize(block: &[u8], values: &mut [f32]) {
     }
 }
 
-/// The extreme value becomes code 0, which stands for -8: the range is used to its end on the side that needs it.
+/// The extreme value becomes code 0, which stands for -8: the range is used to its end on the side
+/// that needs it.
 fn quantize(values: &[f32], block: &mut [u8]) {
     let d = extreme(values) / -8.0;
     let id = inverse(d);

@@ -20,8 +20,8 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     quantize: Some(quantize),
 };
 
-/// half d, half dmin, 12 scale bytes, 128 bytes of nibbles: 32 bytes hold group 2p (low) and 2p + 1 (high).
-/// d·scale·q - dmin·min.
+/// half d, half dmin, 12 scale bytes, 128 bytes of nibbles: 32 bytes hold group 2p (low) and 2p + 1
+/// (high). d·scale·q - dmin·min.
 fn dequantize(block: &[u8], values: &mut [f32]) {
     let (d, dmin) = (half_at(block, 0), half_at(block, 2));
     let (sc, qs) = (&block[4..16], &block[16..144]);

@@ -20,7 +20,8 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     quantize: Some(quantize),
 };
 
-/// As Q4_K, with 32 bytes of fifth bits after the scales: bit j of byte l is that of value l of group j.
+/// As Q4_K, with 32 bytes of fifth bits after the scales: bit j of byte l is that of value l of
+/// group j.
 fn dequantize(block: &[u8], values: &mut [f32]) {
     let (d, dmin) = (half_at(block, 0), half_at(block, 2));
     for (j, group) in values.chunks_exact_mut(32).enumerate() {
@@ -39,7 +40,8 @@ fn q5_k_code(block: &[u8], i: usize) -> u8 {
     nibble | (block[16 + l] >> j & 1) << 4
 }
 
-/// Q5_K: 8 strips of nibbles like Q4_0's; meta: d, dmin, the 12 scale bytes, then a word of fifth bits for each strip.
+/// Q5_K: 8 strips of nibbles like Q4_0's; meta: d, dmin, the 12 scale bytes, then a word of fifth
+/// bits for each strip.
 fn repack(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
     halves(&block[..16], meta);
     for (j, strip) in strips.chunks_exact_mut(4).enumerate() {

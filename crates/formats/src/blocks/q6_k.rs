@@ -41,14 +41,15 @@ fn q6_k_code(block: &[u8], i: usize) -> u8 {
     low | high << 4
 }
 
-/// The scale for which `scale · round(x / scale)`, with codes -32 to 31, is nearest to a group of 16 values, errors
-/// weighted by x². The sign of the scale is free: the extreme value becomes -32.
+/// The scale for which `scale · round(x / scale)`, with codes -32 to 31, is nearest to a group of
+/// 16 values, errors weighted by x². The sign of the scale is free: the extreme value becomes -32.
 fn q6_scale(group: &[f32]) -> f32 {
     let extreme = extreme(group);
     if extreme.abs() < TINY {
         return 0.0;
     }
-    // With codes fixed, the best scale is (Σ w·x·q) / (Σ w·q²), and it removes (Σ w·x·q)² / (Σ w·q²) of the error.
+    // With codes fixed, the best scale is (Σ w·x·q) / (Σ w·q²), and it removes (Σ w·x·q)² / (Σ
+    // w·q²) of the error.
     let (mut best, mut scale) = (0.0, 0.0);
     for step in [0.0, -9.0, -8.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
     {
@@ -68,14 +69,15 @@ fn q6_scale(group: &[f32]) -> f32 {
     scale
 }
 
-/// Q6_K: for each two strips, 4 words of low nibbles of the one and of the other, then 2 words of high pairs of each: all of it
-/// loads as aligned vec4s. Meta: 16 scale bytes, d, 0.
+/// Q6_K: for each two strips, 4 words of low nibbles of the one and of the other, then 2 words of
+/// high pairs of each: all of it loads as aligned vec4s. Meta: 16 scale bytes, d, 0.
 fn repack(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
     halves(&block[192..210], meta);
     meta[9] = 0;
     for (j, two) in strips.chunks_exact_mut(12).enumerate() {
         for k in 0..2 {
-            // Strips 0 to 3 of a half of the block share bytes: two of them nibbles, all of them pairs.
+            // Strips 0 to 3 of a half of the block share bytes: two of them nibbles, all of them
+            // pairs.
             let (half, strip) = (j / 2, 2 * (j % 2) + k);
             let (low, high) = (&block[64 * half + 32 * (strip % 2)..], &block[128 + 32 * half..]);
             nibbles_of(low, 4 * (strip / 2), &mut two[4 * k..4 * k + 4]);
@@ -84,7 +86,8 @@ fn repack(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
     }
 }
 
-/// 16 group scales by search, stored in 8 bits relative to the largest; then codes for the scales as stored.
+/// 16 group scales by search, stored in 8 bits relative to the largest; then codes for the scales
+/// as stored.
 fn quantize(values: &[f32], block: &mut [u8]) {
     block.fill(0);
     let mut scales = [0.0f32; 16];

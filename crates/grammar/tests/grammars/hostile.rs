@@ -1,5 +1,6 @@
-//! Schemas and grammars that are broken, recursive, huge, or made to cost much: a typed error or a grammar, within bounds that are
-//! counted in work and not in time; and answers by those that compile go on or fail, but do not hang.
+//! Schemas and grammars that are broken, recursive, huge, or made to cost much: a typed error or a
+//! grammar, within bounds that are counted in work and not in time; and answers by those that
+//! compile go on or fail, but do not hang.
 
 use peregrine::Error;
 use peregrine::constraint::{Compiler, Spec};

@@ -1,5 +1,6 @@
-//! Documents by schemas as public APIs have them, and by generated ones: random walks under the mask, judged by another
-//! implementation of JSON Schema; and documents that validate, made without the grammar.
+//! Documents by schemas as public APIs have them, and by generated ones: random walks under the
+//! mask, judged by another implementation of JSON Schema; and documents that validate, made without
+//! the grammar.
 
 use std::thread;
 
@@ -18,7 +19,8 @@ const WALKS: usize = 24;
 /// Documents of each generated schema that are looked for.
 const DOCUMENTS: usize = 20;
 
-/// Schemas of the kind that tools, extraction and public APIs use, each with a document that validates.
+/// Schemas of the kind that tools, extraction and public APIs use, each with a document that
+/// validates.
 fn typical() -> Vec<(Value, Value)> {
     let all: Vec<Value> = serde_json::from_str(include_str!("typical.json")).unwrap();
     all.iter().map(|one| (one["schema"].clone(), one["document"].clone())).collect()
@@ -54,8 +56,9 @@ fn sum(cases: u64, one: impl Fn(u64) -> usize + Sync) -> usize {
     })
 }
 
-/// What the grammar lets come and the oracle does not: it knows neither leap years and leap seconds nor how long the part of an address
-/// before the `@`, or a host's name, may be. Both are told in docs.
+/// What the grammar lets come and the oracle does not: it knows neither leap years and leap seconds
+/// nor how long the part of an address before the `@`, or a host's name, may be. Both are told in
+/// docs.
 fn is_excepted(schema: &Value, text: &str) -> bool {
     let schema = schema.to_string();
     let has_names = ["\"email\"", "\"hostname\"", "\"uri\""].iter().any(|format| schema.contains(format));
@@ -140,7 +143,8 @@ fn documents_that_validate_are_reached() {
     assert_eq!(reached, SCHEMAS as usize * DOCUMENTS);
 }
 
-/// The oracle is one: a document with a wrong value, an additional field or a missing one is not taken by either.
+/// The oracle is one: a document with a wrong value, an additional field or a missing one is not
+/// taken by either.
 #[test]
 fn documents_that_do_not_validate_are_not_reached() {
     for (schema, document) in typical() {

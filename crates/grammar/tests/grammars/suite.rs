@@ -1,4 +1,5 @@
-//! The JSON-Schema-Test-Suite, draft 2020-12 (its license lies beside it): what each of its schemas lets come. A case may only improve.
+//! The JSON-Schema-Test-Suite, draft 2020-12 (its license lies beside it): what each of its schemas
+//! lets come. A case may only improve.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -36,7 +36,8 @@ pub fn mask(constraint: &mut dyn Constraint) -> Vec<u32> {
     mask
 }
 
-/// Whether the constraint takes this text, and may end after it; token by token as the tokenizer cuts it.
+/// Whether the constraint takes this text, and may end after it; token by token as the tokenizer
+/// cuts it.
 pub fn takes(spec: &Spec, text: &str) -> bool {
     takes_of(&*grammars().compile(spec).unwrap_or_else(|error| panic!("{error}")), text)
 }
@@ -114,8 +115,8 @@ fn one_of(mask: &[u32], kind: &[u32], noise: &mut Noise) -> Option<u32> {
     None
 }
 
-/// A text that the constraint lets come: random tokens, and rather those that end something the longer it is. `None` where it does not
-/// come to an end.
+/// A text that the constraint lets come: random tokens, and rather those that end something the
+/// longer it is. `None` where it does not come to an end.
 pub fn walk(grammar: &dyn Grammar, noise: &mut Noise) -> Option<String> {
     let (tokenizer, kinds) = (tokenizer(), kinds());
     let mut constraint = grammar.begin().unwrap();

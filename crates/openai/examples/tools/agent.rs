@@ -1,4 +1,5 @@
-//! The loop: ask, make the calls that the answer has, say what came of them, and ask again, until there is a text.
+//! The loop: ask, make the calls that the answer has, say what came of them, and ask again, until
+//! there is a text.
 
 use serde_json::{Value, json};
 
@@ -53,8 +54,9 @@ pub enum Step<'a> {
     Result(&'a str),
 }
 
-/// Answers the last of the `messages` and adds what comes of it, the answer at the end. `ask` sends a chat completion and gives the
-/// response; `choice` is the first round's `tool_choice`, later ones are the model's own; after `rounds` of them it must answer.
+/// Answers the last of the `messages` and adds what comes of it, the answer at the end. `ask` sends
+/// a chat completion and gives the response; `choice` is the first round's `tool_choice`, later
+/// ones are the model's own; after `rounds` of them it must answer.
 ///
 /// # Errors
 /// Those of `ask`, and for a call that was cut off.

@@ -1,10 +1,12 @@
-//! An agent in the terminal: a model that may call a calculator, a clock, and a search in notes, until it answers.
+//! An agent in the terminal: a model that may call a calculator, a clock, and a search in notes,
+//! until it answers.
 //!
 //! ```sh
 //! cargo run --release --example tools -- MODEL "How much is 17 times 3?" [TOOL_CHOICE]
 //! ```
 //!
-//! MODEL is a GGUF file, a Hugging Face folder, or an address. TOOL_CHOICE is `auto` (the default), `required`, or the name of a tool.
+//! MODEL is a GGUF file, a Hugging Face folder, or an address. TOOL_CHOICE is `auto` (the default),
+//! `required`, or the name of a tool.
 
 mod agent;
 mod model;

@@ -38,7 +38,8 @@ fn id<'a>(path: &str, value: Option<&'a Value>) -> Result<&'a str, ApiError> {
     }
 }
 
-/// The calls of the last assistant's message: every one is answered, once, before anybody else speaks.
+/// The calls of the last assistant's message: every one is answered, once, before anybody else
+/// speaks.
 #[derive(Default)]
 pub struct Open {
     path: String,

@@ -8,7 +8,8 @@ use crate::error::{ApiError, Code};
 /// Warnings that one response may carry.
 pub const MOST_WARNINGS: usize = 32;
 
-/// Letters of a field's name that are looked at for what was meant, and characters of a value that are shown.
+/// Letters of a field's name that are looked at for what was meant, and characters of a value that
+/// are shown.
 const SHOWN: usize = 80;
 
 /// The value for a message, cut where it is long.
@@ -121,7 +122,8 @@ impl<'a> Body<'a> {
         Ok(body)
     }
 
-    /// A field that is there, with its path. Null stands for nothing, as everywhere in OpenAI's API.
+    /// A field that is there, with its path. Null stands for nothing, as everywhere in OpenAI's
+    /// API.
     pub fn get(&self, name: &'static str) -> Option<(&'static str, &'a Value)> {
         self.fields.get(name).filter(|value| !value.is_null()).map(|value| (name, value))
     }

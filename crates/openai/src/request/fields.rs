@@ -10,7 +10,8 @@ pub struct Fields {
     known: &'static [&'static [&'static str]],
     /// They change no answer: let through, with a warning.
     ignored: &'static [&'static str],
-    /// They would change the answer, and this version does not know how: refused, unless the value asks for nothing.
+    /// They would change the answer, and this version does not know how: refused, unless the value
+    /// asks for nothing.
     refused: &'static [&'static str],
 }
 
@@ -102,8 +103,8 @@ pub const STREAM_OPTIONS: Fields = Fields {
 /// An item of `lora`.
 pub const LORA: Fields = Fields { of: "an adapter", known: &[&["id", "scale"]], ignored: &[], refused: &[] };
 
-/// What an answer has, of this engine or of others, it may be sent back with. Who speaks beside the role, and what was thought before:
-/// templates get neither.
+/// What an answer has, of this engine or of others, it may be sent back with. Who speaks beside the
+/// role, and what was thought before: templates get neither.
 const SENT_BACK: &[&str] =
     &["name", "reasoning", "reasoning_content", "annotations", "cache_control", "prompt_cache_breakpoint"];
 

@@ -22,7 +22,8 @@ const MOST_STOPS: usize = 4;
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(rename = "GenerationParams"))]
 pub struct Generation {
-    /// An adapter's name answers with it. Any other name changes nothing, and is told in `warnings`.
+    /// An adapter's name answers with it. Any other name changes nothing, and is told in
+    /// `warnings`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional))]
     pub model: Option<String>,

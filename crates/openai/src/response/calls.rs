@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::tools::CallNews;
 
-/// A call of a tool, or a piece of one that is streamed: the first has all fields, those after it the index and more of the arguments.
+/// A call of a tool, or a piece of one that is streamed: the first has all fields, those after it
+/// the index and more of the arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ToolCall {
     /// Of streamed ones: which of the answer's calls, from 0.

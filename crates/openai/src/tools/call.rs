@@ -1,4 +1,5 @@
-//! The object of one call: `{"name": …, "arguments": {…}}` in any order, and what models make of it.
+//! The object of one call: `{"name": …, "arguments": {…}}` in any order, and what models make of
+//! it.
 
 use super::json::{Reader, Step};
 
@@ -93,7 +94,8 @@ impl CallReader {
         }
     }
 
-    /// The text has ended: whether all there is left to write are brackets, which are then taken for written.
+    /// The text has ended: whether all there is left to write are brackets, which are then taken
+    /// for written.
     pub fn close(&mut self) -> bool {
         match &mut self.state {
             State::Arguments(reader) => {

@@ -1,7 +1,7 @@
 //! Calls that are enforced: between the tags stands what a grammar says.
 //!
-//! A grammar knows the JSON of a call. What is around it is written here: free text until a tag, the tags themselves, and how often
-//! there may be a call.
+//! A grammar knows the JSON of a call. What is around it is written here: free text until a tag,
+//! the tags themselves, and how often there may be a call.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -164,8 +164,8 @@ impl Running {
     }
 }
 
-/// The tokens that end a tag of which so much is there, and go on with more than white space: they would be half inside of what must be
-/// held.
+/// The tokens that end a tag of which so much is there, and go on with more than white space: they
+/// would be half inside of what must be held.
 fn astride(tokenizer: &Tokenizer, (tag, begun): (&str, usize), tokens: u32) -> Vec<u32> {
     let rest = &tag.as_bytes()[begun..];
     let is_astride = |token: &u32| {

@@ -13,7 +13,8 @@ use crate::request::{ChatRequest, Request, Tool, ToolChoice};
 
 /// What calls must be, and what of that is not enforced.
 pub(crate) struct Calls {
-    /// None where the tools cannot be held together, and nothing must be called: then calls are what the model makes of them.
+    /// None where the tools cannot be held together, and nothing must be called: then calls are
+    /// what the model makes of them.
     pub grammar: Option<Rc<dyn Grammar>>,
     pub warnings: Vec<String>,
 }
@@ -21,7 +22,8 @@ pub(crate) struct Calls {
 /// Of a request that may call tools; none without `grammars`, where nothing must be called.
 ///
 /// # Errors
-/// 400: a call that cannot be enforced here; a strict tool's schema that cannot be, by itself or beside the others.
+/// 400: a call that cannot be enforced here; a strict tool's schema that cannot be, by itself or
+/// beside the others.
 pub(crate) fn calls(
     request: &ChatRequest,
     format: CallFormat,
@@ -92,8 +94,8 @@ impl ChatRequest {
 }
 
 impl Request {
-    /// Whether it is refused where there are no grammars: for a format, a call that must be, a strict tool. Other calls are then what
-    /// the model makes of them.
+    /// Whether it is refused where there are no grammars: for a format, a call that must be, a
+    /// strict tool. Other calls are then what the model makes of them.
     pub fn insists_on_grammars(&self) -> bool {
         let insists = |chat: &ChatRequest| chat.may_call() && (chat.must_call() || chat.tools.iter().any(is_strict));
         matches!(self, Self::Chat(chat) if insists(chat)) || self.generation().response_format.is_some()

@@ -1,6 +1,7 @@
 //! JSON as models write it, a character at a time: out comes JSON as it should be.
 //!
-//! Strings in single quotes, line ends inside of strings, `True`, `None`, and a comma after the last item are mended.
+//! Strings in single quotes, line ends inside of strings, `True`, `None`, and a comma after the
+//! last item are mended.
 
 /// What a character was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

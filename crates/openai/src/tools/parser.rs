@@ -24,12 +24,13 @@ enum State {
     Over,
 }
 
-/// Finds calls in text that comes in pieces. What is no call comes out as it was, and where it was; how the text is cut changes nothing.
+/// Finds calls in text that comes in pieces. What is no call comes out as it was, and where it was;
+/// how the text is cut changes nothing.
 #[derive(Debug)]
 pub struct Parser {
     state: State,
-    /// What was read and neither told nor dropped: white space, a tag that may have begun; behind a tag everything since it, or since
-    /// the last call.
+    /// What was read and neither told nor dropped: white space, a tag that may have begun; behind a
+    /// tag everything since it, or since the last call.
     held: String,
     /// Letters of a tag that may have begun, at the end of `held`.
     tag: usize,
@@ -47,7 +48,8 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// `most`: so many calls, of which the last ends the answer. `thinks`: the answer begins inside of a thought.
+    /// `most`: so many calls, of which the last ends the answer. `thinks`: the answer begins inside
+    /// of a thought.
     pub fn new(most: usize, thinks: bool) -> Self {
         Self {
             state: if thinks { State::Thought(0) } else { State::Text },
@@ -63,7 +65,8 @@ impl Parser {
         }
     }
 
-    /// For an answer that is text of some format where it begins with no call: what looks like one inside of that is a part of it.
+    /// For an answer that is text of some format where it begins with no call: what looks like one
+    /// inside of that is a part of it.
     #[must_use]
     pub fn at_the_beginning(self) -> Self {
         Self { first: true, ..self }
@@ -89,7 +92,8 @@ impl Parser {
         matches!(self.state, State::Between) && self.here == 0 && self.held.trim_end().ends_with(CALL_TAGS.0)
     }
 
-    /// The tag that may have begun, and how many letters of it there are: the one that opens a call, or in a thought the one that ends it.
+    /// The tag that may have begun, and how many letters of it there are: the one that opens a
+    /// call, or in a thought the one that ends it.
     pub(super) fn tag(&self) -> (&'static str, usize) {
         match &self.state {
             State::Text => (CALL_TAGS.0, self.tag),
@@ -104,7 +108,8 @@ impl Parser {
         std::mem::take(&mut self.news)
     }
 
-    /// The text has ended. `whole`: not because it grew too long, so that brackets which are missing were forgotten.
+    /// The text has ended. `whole`: not because it grew too long, so that brackets which are
+    /// missing were forgotten.
     pub fn finish(&mut self, whole: bool) -> News {
         match std::mem::replace(&mut self.state, State::Over) {
             // Behind a call white space is nothing.

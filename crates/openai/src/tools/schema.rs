@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use crate::request::Tool;
 
-/// The schema of a call of one of these tools, or of the array of calls: the name first, so that the arguments can be told while they
-/// are written. `one`: an array has one.
+/// The schema of a call of one of these tools, or of the array of calls: the name first, so that
+/// the arguments can be told while they are written. `one`: an array has one.
 ///
 /// Arguments that a tool does not have are not written where its schema lists those that it has.
 pub fn call_schema(tools: &[&Tool], format: CallFormat, one: bool) -> Value {

@@ -1,4 +1,5 @@
-//! What a token, an end or a whole looks like, of a conversation's answer and of a plain completion.
+//! What a token, an end or a whole looks like, of a conversation's answer and of a plain
+//! completion.
 
 use peregrine::chat::{CALL_TAGS, ChatTemplate};
 use peregrine::session::Piece;

@@ -1,4 +1,5 @@
-//! Answers with a `response_format`: what it asks for, the same tokens whole and in chunks, and errors that name the place.
+//! Answers with a `response_format`: what it asks for, the same tokens whole and in chunks, and
+//! errors that name the place.
 
 use std::rc::Rc;
 

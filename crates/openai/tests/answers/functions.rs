@@ -1,5 +1,6 @@
-//! Questions of the Berkeley Function Calling Leaderboard: what answers them is a call of a function that there is, with arguments that
-//! its schema validates. Which function would be right is the model's, and the embedded one knows none.
+//! Questions of the Berkeley Function Calling Leaderboard: what answers them is a call of a
+//! function that there is, with arguments that its schema validates. Which function would be right
+//! is the model's, and the embedded one knows none.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ const CONTEXT: u32 = 4096;
 const LONGEST: u32 = 192;
 const LONGEST_OF_ALL: u32 = 512;
 
-/// Questions that are answered where a software adapter computes: the shortest. `QUESTIONS=5` answers every fifth of all.
+/// Questions that are answered where a software adapter computes: the shortest. `QUESTIONS=5`
+/// answers every fifth of all.
 const SHORTEST: usize = 6;
 
 fn checkpoint() -> Checkpoint {

@@ -88,7 +88,8 @@ fn nothing_is_told_after_what_nobody_heard() {
             let request = fields(kind);
             let (all, done) = streamed(session, &request, usize::MAX, None);
             assert!(!done.unwrap().is_cancelled());
-            // Two tokens and an end of each answer, the counts, and where there are roles, their chunk.
+            // Two tokens and an end of each answer, the counts, and where there are roles, their
+            // chunk.
             assert_eq!(all.len(), if kind == "chat" { 9 } else { 7 });
             for most in 1..=all.len() {
                 let (chunks, done) = streamed(session, &request, most, None);

@@ -43,7 +43,8 @@ fn the_model_is_told_of_tools_and_of_what_came_of_them() {
     });
 }
 
-/// Counts, likelihoods, stop texts and several answers are as without tools: what is told is what the tokens say.
+/// Counts, likelihoods, stop texts and several answers are as without tools: what is told is what
+/// the tokens say.
 #[test]
 fn an_answer_without_a_call_is_one_as_before() {
     with_session(|session| {
@@ -102,7 +103,8 @@ fn switch() -> Value {
     json!({ "type": "function", "function": { "name": "on", "parameters": parameters } })
 }
 
-/// Whatever the model would like: there is a call, it is one of the tool that was asked for, and its arguments are right.
+/// Whatever the model would like: there is a call, it is one of the tool that was asked for, and
+/// its arguments are right.
 #[test]
 fn calls_that_must_be_are() {
     with_session(|session| {

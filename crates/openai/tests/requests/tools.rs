@@ -179,7 +179,8 @@ fn calls_and_what_came_of_them_are_read() {
     assert_eq!(request.messages[3].fields["tool_call_id"], "a");
     assert_eq!(request.messages[3].fields["name"], "now");
     assert_eq!(ChatRequest::parse(&serde_json::to_value(&request).unwrap()).unwrap(), request);
-    // Clients send the index of pieces back, and the name of a tool; an id may come again in another turn.
+    // Clients send the index of pieces back, and the name of a tool; an id may come again in
+    // another turn.
     let mut indexed = call("a");
     indexed["index"] = json!(0);
     let called = json!({ "role": "assistant", "tool_calls": [indexed] });

@@ -18,8 +18,8 @@ pub(super) const TENSORS: &str = "adapter_model.safetensors";
 const MAX_JSON: u64 = 16 << 20;
 
 impl Adapter {
-    /// Reads an adapter for a model: the files of a folder of PEFT, among others, or one GGUF file. The last part of a file's name says
-    /// what it is. `name` is what the adapter is called.
+    /// Reads an adapter for a model: the files of a folder of PEFT, among others, or one GGUF file.
+    /// The last part of a file's name says what it is. `name` is what the adapter is called.
     ///
     /// # Errors
     /// As [`Adapter::open`].

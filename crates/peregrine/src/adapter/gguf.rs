@@ -1,5 +1,6 @@
-//! GGUF adapters, as llama.cpp's converter writes them: NAME.lora_a \[rank, in\], NAME.lora_b \[out, rank\], and one alpha for all.
-//! The converter multiplies muP's multipliers into B, as it does with the weights of a model.
+//! GGUF adapters, as llama.cpp's converter writes them: NAME.lora_a \[rank, in\], NAME.lora_b
+//! \[out, rank\], and one alpha for all. The converter multiplies muP's multipliers into B, as it
+//! does with the weights of a model.
 
 use std::rc::Rc;
 

@@ -1,5 +1,6 @@
-//! The multipliers of published models, by their sizes. A GGUF file has them in its weights and does not say them; an adapter of PEFT
-//! was trained beside weights without them. Only models whose published configuration has been seen are here.
+//! The multipliers of published models, by their sizes. A GGUF file has them in its weights and
+//! does not say them; an adapter of PEFT was trained beside weights without them. Only models whose
+//! published configuration has been seen are here.
 
 use crate::config::Config;
 

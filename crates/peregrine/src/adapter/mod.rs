@@ -1,9 +1,11 @@
-//! LoRA adapters: small matrices beside the large ones, y = W x + scale B (A x), read from PEFT's folders and from GGUF files.
+//! LoRA adapters: small matrices beside the large ones, y = W x + scale B (A x), read from PEFT's
+//! folders and from GGUF files.
 //!
-//! [`Adapter`] holds what both become: for each projection of each layer A \[rank, in\] and B \[out, rank\] in f32, with all that is
-//! constant multiplied into B: alpha / rank, and the muP multipliers where the file has them outside (PEFT), since what B makes is added
-//! to the finished row. A GGUF adapter has them in B already, as a GGUF model has them in its weights. So one adapter runs beside any
-//! base: GGUF, safetensors, GPTQ.
+//! [`Adapter`] holds what both become: for each projection of each layer A \[rank, in\] and B
+//! \[out, rank\] in f32, with all that is constant multiplied into B: alpha / rank, and the muP
+//! multipliers where the file has them outside (PEFT), since what B makes is added to the finished
+//! row. A GGUF adapter has them in B already, as a GGUF model has them in its weights. So one
+//! adapter runs beside any base: GGUF, safetensors, GPTQ.
 
 mod delta;
 mod files;
@@ -103,7 +105,8 @@ impl Adapter {
         &self.deltas
     }
 
-    /// In how many layers it changes each projection, in the order of the page, by [`Projection::name`].
+    /// In how many layers it changes each projection, in the order of the page, by
+    /// [`Projection::name`].
     pub fn targets(&self) -> Vec<(&'static str, usize)> {
         let count = |projection| self.deltas.iter().filter(|delta| delta.projection == projection).count();
         let all = Projection::ALL.map(|projection| (projection.name(), count(projection)));

@@ -14,7 +14,8 @@ impl Adapter {
     /// Opens an adapter for a model: a folder of PEFT, either of its files, or a GGUF file.
     ///
     /// # Errors
-    /// Whatever is wrong with it, by file and field or tensor; what it has that cannot be run, by name.
+    /// Whatever is wrong with it, by file and field or tensor; what it has that cannot be run, by
+    /// name.
     pub async fn open(path: &Path, base: &Base<'_>) -> Result<Self> {
         if let Some(folder) = folder_of(path) {
             return peft::read(open_folder(folder).await?, base).await;

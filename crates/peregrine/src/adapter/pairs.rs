@@ -69,8 +69,8 @@ impl<'a> Pairs<'a> {
         self.found.contains_key(&place)
     }
 
-    /// Reads all of them. `factor`: what goes into B, with the multipliers of `config` where there is one. `other`: the name of a
-    /// tensor's other half.
+    /// Reads all of them. `factor`: what goes into B, with the multipliers of `config` where there
+    /// is one. `other`: the name of a tensor's other half.
     pub async fn read(
         &self,
         factor: &dyn Fn(u32, Projection, u32) -> Result<Factor>,

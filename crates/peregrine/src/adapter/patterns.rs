@@ -34,7 +34,8 @@ pub(super) fn whole(file: &str, field: &str, pattern: &str) -> Result<Box<Patter
     regex(file, field, pattern, &format!("^(?:{pattern})$"))
 }
 
-/// One of a pattern's keys (`rank_pattern`, `alpha_pattern`), which must match the end of a path from a dot on.
+/// One of a pattern's keys (`rank_pattern`, `alpha_pattern`), which must match the end of a path
+/// from a dot on.
 pub(super) fn end(file: &str, field: &str, pattern: &str) -> Result<Box<Pattern>> {
     regex(file, field, pattern, &format!(r"^(?:.*\.)?(?:{pattern})$"))
 }

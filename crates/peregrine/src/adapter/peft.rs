@@ -1,10 +1,12 @@
 //! PEFT's folders: `adapter_config.json` beside `adapter_model.safetensors`.
 //!
-//! What its matrices compute is inside of the base model's multipliers, so B is multiplied by those of its projection. A safetensors base
-//! has them in its configuration. A GGUF base has them in its weights and nowhere else: then they come from a `config.json` of the base
-//! model that lies in the adapter's folder, or from the table of published models ([`super::known`]).
+//! What its matrices compute is inside of the base model's multipliers, so B is multiplied by those
+//! of its projection. A safetensors base has them in its configuration. A GGUF base has them in its
+//! weights and nowhere else: then they come from a `config.json` of the base model that lies in the
+//! adapter's folder, or from the table of published models ([`super::known`]).
 //!
-//! `fan_in_fan_out` changes nothing: it is for layers that Falcon-H1 does not have, and PEFT itself takes it back for linear ones.
+//! `fan_in_fan_out` changes nothing: it is for layers that Falcon-H1 does not have, and PEFT itself
+//! takes it back for linear ones.
 
 use std::rc::Rc;
 
@@ -109,7 +111,8 @@ fn place(file: &str, stored: &str) -> Result<Place> {
     if name.contains("embed_tokens") || name.starts_with("lm_head") {
         return refused("a change of the embedding or the LM head");
     }
-    // `.lora_A.weight`, and with the adapter's name in between where it was not saved by PEFT itself.
+    // `.lora_A.weight`, and with the adapter's name in between where it was not saved by PEFT
+    // itself.
     let halves = [(".lora_A.", false), (".lora_B.", true)];
     let half = halves.iter().find_map(|(mark, is_b)| {
         let (module, rest) = name.split_once(mark)?;
@@ -130,7 +133,8 @@ fn place(file: &str, stored: &str) -> Result<Place> {
     }
 }
 
-/// PEFT once let people choose the convolution, and never trained it, since its fused kernels pass it by: then B is zero.
+/// PEFT once let people choose the convolution, and never trained it, since its fused kernels pass
+/// it by: then B is zero.
 async fn untrained(source: &dyn Source, convolutions: &[(bool, TensorInfo)]) -> Result<String> {
     for (_, tensor) in convolutions.iter().filter(|(is_b, _)| *is_b) {
         if floats(source, tensor).await?.iter().any(|value| *value != 0.0) {

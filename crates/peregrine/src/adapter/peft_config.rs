@@ -21,7 +21,8 @@ pub(super) struct PeftConfig {
     pub layers: Option<Vec<u32>>,
 }
 
-/// Fields that would change what the adapter computes: refused unless they ask for nothing. And what they ask for.
+/// Fields that would change what the adapter computes: refused unless they ask for nothing. And
+/// what they ask for.
 const REFUSED: &[(&str, &str)] = &[
     ("use_dora", "DoRA, which scales rows by their lengths"),
     ("modules_to_save", "whole modules beside the low ranks"),
@@ -38,7 +39,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("monteclora_config", "MonteCLoRA"),
 ];
 
-/// Ways to begin that change the base model's weights, too: such an adapter is nothing without them.
+/// Ways to begin that change the base model's weights, too: such an adapter is nothing without
+/// them.
 const CHANGES_BASE: &[&str] = &["pissa", "olora", "loftq", "corda", "lora_ga"];
 
 impl PeftConfig {

@@ -77,7 +77,8 @@ impl Registry {
         &self.entries
     }
 
-    /// A choice in an order of its own, so that the same choice is always the same sum: without those whose scale is 0.
+    /// A choice in an order of its own, so that the same choice is always the same sum: without
+    /// those whose scale is 0.
     pub fn choose(&self, wanted: &[(AdapterId, f32)]) -> Result<Vec<Chosen>> {
         let wrong =
             |expected: &str, found: String| Error::Argument { field: "lora".into(), expected: expected.into(), found };

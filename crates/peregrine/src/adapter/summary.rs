@@ -33,7 +33,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether a path on this disk is an adapter: a folder of PEFT, either of its files, or a GGUF file that says so.
+    /// Whether a path on this disk is an adapter: a folder of PEFT, either of its files, or a GGUF
+    /// file that says so.
     pub async fn is_adapter(path: &Path) -> bool {
         if let Some(folder) = folder_of(path) {
             // Whole models may have an adapter beside them.

@@ -1,8 +1,9 @@
-//! What a chat template makes of tools, found out by giving it small conversations; and conversations changed so that nothing of them
-//! is lost.
+//! What a chat template makes of tools, found out by giving it small conversations; and
+//! conversations changed so that nothing of them is lost.
 //!
-//! Templates of Falcon-H1 have faults: with tools the system's turn is never closed, calls of earlier turns are not written, the
-//! answers of tools have no frame, and system messages after the first are left out. What a template does right is left to it.
+//! Templates of Falcon-H1 have faults: with tools the system's turn is never closed, calls of
+//! earlier turns are not written, the answers of tools have no frame, and system messages after the
+//! first are left out. What a template does right is left to it.
 
 use serde_json::{Value, json};
 
@@ -24,7 +25,8 @@ const ROLE: &str = "peregrine-role";
 enum ToolPrompt {
     /// The template.
     Template,
-    /// The template, in a system turn that it does not close: its words are taken for the system's message.
+    /// The template, in a system turn that it does not close: its words are taken for the system's
+    /// message.
     Unclosed(Frame),
     /// The template does not know tools: words of ours.
     Ours,
@@ -162,7 +164,8 @@ impl Frame {
     fn text(&self, told: &str) -> Option<String> {
         let (told, _) = told.rsplit_once(QUESTION)?;
         let text = told.strip_prefix(&self.before)?;
-        // As much of what is between them as there is, from the beginning of a control token or a line end on.
+        // As much of what is between them as there is, from the beginning of a control token or a
+        // line end on.
         let begins = self.between.match_indices(['<', '\n']).map(|(at, _)| &self.between[at..]);
         let between = begins.filter(|rest| text.ends_with(rest)).max_by_key(|rest| rest.len());
         Some(text[..text.len() - between.map_or(0, str::len)].into())
@@ -177,7 +180,8 @@ fn format_of(told: &str) -> CallFormat {
     }
 }
 
-/// With what tools have answered as turns of the user, in tags: those that follow each other in one turn.
+/// With what tools have answered as turns of the user, in tags: those that follow each other in one
+/// turn.
 fn framed(messages: &[Message]) -> Vec<Message> {
     let mut framed: Vec<Message> = Vec::with_capacity(messages.len());
     let mut open = false;

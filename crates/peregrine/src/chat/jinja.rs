@@ -1,7 +1,9 @@
-//! Jinja as Hugging Face sets it up for chat templates, bounded: templates are programs from strangers.
+//! Jinja as Hugging Face sets it up for chat templates, bounded: templates are programs from
+//! strangers.
 //!
-//! minijinja reads and runs them. What it prints, names or formats differently from Jinja under Python is brought in line here,
-//! against `tests/text/jinja.json`; what is missing is refused by its name.
+//! minijinja reads and runs them. What it prints, names or formats differently from Jinja under
+//! Python is brought in line here, against `tests/text/jinja.json`; what is missing is refused by
+//! its name.
 
 mod arguments;
 mod braces;
@@ -26,8 +28,9 @@ use minijinja::{AutoEscape, Environment, Error as JinjaError, ErrorKind, Output,
 
 use crate::{Error, Result};
 
-/// Work a rendering may do: about as many instructions, or 64 bytes of data each. A conversation of a thousand turns
-/// takes a hundredth of it; a template that loops for ever ends with an error within a second.
+/// Work a rendering may do: about as many instructions, or 64 bytes of data each. A conversation of
+/// a thousand turns takes a hundredth of it; a template that loops for ever ends with an error
+/// within a second.
 const FUEL: u64 = 4_000_000;
 /// Nesting; a macro in a macro counts for about ten.
 const DEPTH: usize = 250;

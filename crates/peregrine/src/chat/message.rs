@@ -12,8 +12,8 @@ pub struct Message {
     pub role: String,
     /// What is said.
     pub content: String,
-    /// What else templates read, by the names that they read it by: `tool_calls` of an assistant, as in OpenAI's API; `tool_call_id` of
-    /// what a tool has answered.
+    /// What else templates read, by the names that they read it by: `tool_calls` of an assistant,
+    /// as in OpenAI's API; `tool_call_id` of what a tool has answered.
     #[serde(flatten)]
     pub fields: Map<String, Value>,
 }
@@ -30,8 +30,8 @@ impl Message {
         Self { role: role.into(), content: content.into(), fields: Map::new() }
     }
 
-    /// The tools that the assistant may call, as OpenAI's API lists them: the first message of a conversation that has any. It is no
-    /// turn; templates get its tools as theirs.
+    /// The tools that the assistant may call, as OpenAI's API lists them: the first message of a
+    /// conversation that has any. It is no turn; templates get its tools as theirs.
     pub fn tools(tools: Vec<Value>) -> Self {
         Self::new("system", "").with(TOOLS, Value::Array(tools))
     }
@@ -64,8 +64,8 @@ impl Message {
         self.fields.get(CALLS).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// With the arguments of its calls as templates want them: OpenAI's are text that holds JSON, and templates go through mappings.
-    /// Text that holds no object stays text.
+    /// With the arguments of its calls as templates want them: OpenAI's are text that holds JSON,
+    /// and templates go through mappings. Text that holds no object stays text.
     pub(super) fn decoded(&self) -> Self {
         let mut decoded = self.clone();
         let calls = decoded.fields.get_mut(CALLS).and_then(Value::as_array_mut);

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::tokenizer::Tokenizer;
 
-/// What a model has read and written of a conversation: its text, and which of its characters are control tokens.
+/// What a model has read and written of a conversation: its text, and which of its characters are
+/// control tokens.
 ///
-/// The text alone would not do: a message may spell out what looks like the end of its turn and the beginning of another, and
-/// must never be taken for the turns that it imitates.
+/// The text alone would not do: a message may spell out what looks like the end of its turn and the
+/// beginning of another, and must never be taken for the turns that it imitates.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Transcript {
@@ -28,15 +29,16 @@ impl Transcript {
         self.text.push_str(answer);
     }
 
-    /// Whether this one begins with all of `earlier`, the same characters being control tokens in both.
+    /// Whether this one begins with all of `earlier`, the same characters being control tokens in
+    /// both.
     pub fn continues(&self, earlier: &Self) -> bool {
         let before = self.controls.partition_point(|(first, _)| *first < earlier.text.len());
         self.text.starts_with(&earlier.text) && self.controls[..before] == earlier.controls
     }
 }
 
-/// A piece of a rendering. Pieces that touch are one text to BPE only inside a segment; segments meet at control
-/// tokens, which BPE never crosses.
+/// A piece of a rendering. Pieces that touch are one text to BPE only inside a segment; segments
+/// meet at control tokens, which BPE never crosses.
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
     pub text: String,
@@ -66,13 +68,14 @@ impl Rendering {
         Self { segments, transcript }
     }
 
-    /// All of it; with the answer appended ([`Transcript::push`]) it is what the next turn continues.
+    /// All of it; with the answer appended ([`Transcript::push`]) it is what the next turn
+    /// continues.
     pub fn transcript(&self) -> &Transcript {
         &self.transcript
     }
 
-    /// Its token ids. The beginning-of-text token comes from the template; if it writes none and the tokenizer wants one, it is
-    /// added. It is never doubled.
+    /// Its token ids. The beginning-of-text token comes from the template; if it writes none and
+    /// the tokenizer wants one, it is added. It is never doubled.
     ///
     /// # Errors
     /// [`Error::Tokenizer`](crate::Error::Tokenizer).
@@ -80,9 +83,9 @@ impl Rendering {
         encode(tokenizer, &self.segments, tokenizer.add_bos())
     }
 
-    /// Token ids of what comes after `consumed`, where it continues that. The rest usually begins with a control token, where the
-    /// cut changes nothing; elsewhere the ids may differ from those of the whole rendering, as the ids that a model writes itself
-    /// do.
+    /// Token ids of what comes after `consumed`, where it continues that. The rest usually begins
+    /// with a control token, where the cut changes nothing; elsewhere the ids may differ from those
+    /// of the whole rendering, as the ids that a model writes itself do.
     ///
     /// # Errors
     /// [`Error::Tokenizer`](crate::Error::Tokenizer).
@@ -102,7 +105,8 @@ pub(super) fn firsts(controls: &[&str]) -> Vec<char> {
     firsts
 }
 
-/// The leftmost control token, the longest of those that begin there: where, and its length. None of `controls` is empty.
+/// The leftmost control token, the longest of those that begin there: where, and its length. None
+/// of `controls` is empty.
 pub(super) fn next_control(text: &str, controls: &[&str]) -> Option<(usize, usize)> {
     text.match_indices(&firsts(controls)[..]).find_map(|(at, _)| {
         let here = controls.iter().filter(|control| text[at..].starts_with(**control));
@@ -110,7 +114,8 @@ pub(super) fn next_control(text: &str, controls: &[&str]) -> Option<(usize, usiz
     })
 }
 
-/// What comes after the first `offset` bytes; `None` if a character or a control token would be cut in two.
+/// What comes after the first `offset` bytes; `None` if a character or a control token would be cut
+/// in two.
 fn after(segments: &[Segment], mut offset: usize) -> Option<Vec<Segment>> {
     let mut rest = Vec::new();
     for segment in segments {

@@ -1,4 +1,5 @@
-//! A Hugging Face folder: safetensors (one file or shards), `config.json`, and the tokenizer's files.
+//! A Hugging Face folder: safetensors (one file or shards), `config.json`, and the tokenizer's
+//! files.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -15,7 +16,8 @@ use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
 
-/// The longest of the files beside the weights that is read: a tokenizer of 261,120 tokens has some 20 MB.
+/// The longest of the files beside the weights that is read: a tokenizer of 261,120 tokens has some
+/// 20 MB.
 const MAX_FILE: u64 = if cfg!(target_arch = "wasm32") { 64 << 20 } else { 1 << 30 };
 
 /// Opens a file of a folder, if it is there.
@@ -44,8 +46,8 @@ impl<'a> Folder<'a> {
         Self { path: path.display().to_string(), name, find: Box::new(find) }
     }
 
-    /// The folder that these files are in, whose names are their paths: that with the `config.json` of the fewest parts. None
-    /// where there is no `config.json`.
+    /// The folder that these files are in, whose names are their paths: that with the `config.json`
+    /// of the fewest parts. None where there is no `config.json`.
     pub fn of(files: &'a [Rc<dyn Source>]) -> Option<Self> {
         let folders = files.iter().filter_map(|file| file.name().strip_suffix(CONFIG));
         let path = folders
@@ -170,7 +172,8 @@ pub(super) async fn open(folder: &Folder<'_>) -> Result<Checkpoint> {
         missing = missing.or(lost.map(|tensor| (source.name().to_string(), tensor.clone())));
         sources.push(source);
     }
-    // What is in another file has been told; this is in none, as where a file is one of another model.
+    // What is in another file has been told; this is in none, as where a file is one of another
+    // model.
     if let Some((name, tensor)) = missing {
         return Err(Error::MissingTensor { name, tensor });
     }

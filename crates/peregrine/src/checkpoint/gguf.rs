@@ -1,11 +1,14 @@
-//! GGUF, versions 2 and 3: the header, the metadata, the tensor table. Nothing here believes the file.
+//! GGUF, versions 2 and 3: the header, the metadata, the tensor table. Nothing here believes the
+//! file.
 //!
-//! Layout, little-endian: "GGUF", u32 version, u64 tensors, u64 fields; the fields (string key, u32 type, value); the
-//! tensors (string name, u32 dimensions, u64 each, u32 block type, u64 offset); padding; the data. A string is a u64
-//! length and its bytes; an array is a u32 type, a u64 count, its items.
+//! Layout, little-endian: "GGUF", u32 version, u64 tensors, u64 fields; the fields (string key, u32
+//! type, value); the tensors (string name, u32 dimensions, u64 each, u32 block type, u64 offset);
+//! padding; the data. A string is a u64 length and its bytes; an array is a u32 type, a u64 count,
+//! its items.
 //!
-//! The header has no length of its own, so it is read in growing pieces: [`read_header`] parses what it has, and
-//! where that is too little it reads on, but never past the end that the source itself reports.
+//! The header has no length of its own, so it is read in growing pieces: [`read_header`] parses
+//! what it has, and where that is too little it reads on, but never past the end that the source
+//! itself reports.
 
 use std::collections::HashSet;
 
@@ -54,7 +57,8 @@ pub struct Header {
 /// Reads and checks the header of `source`.
 ///
 /// # Errors
-/// [`Error::NotGguf`], [`Error::Truncated`], [`Error::Malformed`], [`Error::Unsupported`], or the source's.
+/// [`Error::NotGguf`], [`Error::Truncated`], [`Error::Malformed`], [`Error::Unsupported`], or the
+/// source's.
 pub async fn read_header(source: &dyn Source) -> Result<Header> {
     let mut bytes = Vec::new();
     let mut want = FIRST_READ.min(source.len());
@@ -69,7 +73,8 @@ pub async fn read_header(source: &dyn Source) -> Result<Header> {
                 if end > MAX_HEADER {
                     return Err(malformed(source.name(), "the header", "at most 256 MiB", end));
                 }
-                // `end` lies inside the file, else it would have been Wrong, and past what is here: this ends.
+                // `end` lies inside the file, else it would have been Wrong, and past what is here:
+                // this ends.
                 want = end.max(want * 2).min(MAX_HEADER).min(source.len());
             }
         }

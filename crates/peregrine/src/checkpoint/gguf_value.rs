@@ -24,7 +24,8 @@ pub enum Value {
     Bools(Vec<bool>),
     /// An array of strings.
     Strings(Vec<String>),
-    /// What the format does not allow, or this runtime has no use for: a string that is not UTF-8, an array of arrays.
+    /// What the format does not allow, or this runtime has no use for: a string that is not UTF-8,
+    /// an array of arrays.
     Odd {
         /// As a person may see it.
         shown: String,
@@ -129,8 +130,8 @@ impl Metadata {
     /// An integer from 0 to 2^32 - 1 of any integer type; `None` if the field is missing.
     ///
     /// # Errors
-    /// As all the accessors: [`Error::Malformed`] for another type or range, [`Error::MissingField`] where it is
-    /// required.
+    /// As all the accessors: [`Error::Malformed`] for another type or range,
+    /// [`Error::MissingField`] where it is required.
     pub fn u32_opt(&self, key: &str) -> Result<Option<u32>> {
         let Some(value) = self.get(key) else {
             return Ok(None);
@@ -202,7 +203,8 @@ impl Metadata {
     }
 }
 
-/// GGUF's name of a block type, also of those that we do not run, so that a message can say more than a number.
+/// GGUF's name of a block type, also of those that we do not run, so that a message can say more
+/// than a number.
 pub(super) fn type_name(id: u32) -> Option<&'static str> {
     const NAMES: &[(u32, &str)] = &[
         (0, "F32"),

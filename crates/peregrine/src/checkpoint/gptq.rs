@@ -1,5 +1,6 @@
-//! GPTQ checkpoints: a linear layer W \[out, in\] is stored as integers that lie along the input, W\[o, i\] = scale\[g, o\] · (code\[i, o\] −
-//! zero\[g, o\]), where g is the group of input i. In the file, with b bits (4 or 8) and 32 / b codes to an i32, from the low bits up:
+//! GPTQ checkpoints: a linear layer W \[out, in\] is stored as integers that lie along the input,
+//! W\[o, i\] = scale\[g, o\] · (code\[i, o\] − zero\[g, o\]), where g is the group of input i. In
+//! the file, with b bits (4 or 8) and 32 / b codes to an i32, from the low bits up:
 //!
 //! | tensor | shape | |
 //! |---|---|---|
@@ -8,10 +9,11 @@
 //! | scales | \[groups, out\] | halves |
 //! | g_idx | \[in\] | group of each input; may be missing where it is i / group_size |
 //!
-//! These values are also those of a block format, exactly: with zero 8 Q4_0's, with other zeros Q5_0's (a code less its zero has 5
-//! bits), with 8 bits and zero 128 Q8_0's. So such a layer is offered as a tensor of that format, from a [`Source`] that packs its
-//! rows when they are asked for. What no block can hold becomes F32, still exactly: inputs in another order (`desc_act`), groups
-//! that are not whole blocks, other zeros of 8 bits, scales that are no halves.
+//! These values are also those of a block format, exactly: with zero 8 Q4_0's, with other zeros
+//! Q5_0's (a code less its zero has 5 bits), with 8 bits and zero 128 Q8_0's. So such a layer is
+//! offered as a tensor of that format, from a [`Source`] that packs its rows when they are asked
+//! for. What no block can hold becomes F32, still exactly: inputs in another order (`desc_act`),
+//! groups that are not whole blocks, other zeros of 8 bits, scales that are no halves.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -68,7 +70,8 @@ impl Scheme {
             Some("gptq_v2") => false,
             Some(_) => return Err(unsupported("checkpoint_format", "gptq or gptq_v2")),
         };
-        // Rules that leave layers as they are need nothing: such layers have plain weights. Others must say what all say.
+        // Rules that leave layers as they are need nothing: such layers have plain weights. Others
+        // must say what all say.
         for (rule, overrides) in config.get("dynamic").and_then(Value::as_object).into_iter().flatten() {
             let same = |(key, value): (&String, &Value)| config.get(key) == Some(value);
             if !rule.starts_with("-:") && !overrides.as_object().is_none_or(|overrides| overrides.iter().all(same)) {
@@ -112,7 +115,8 @@ struct Loaded {
     scales: Vec<u8>,
 }
 
-/// The layer that was read last, which is read in many pieces: memory for one, however many there are.
+/// The layer that was read last, which is read in many pieces: memory for one, however many there
+/// are.
 type Latest = Rc<RefCell<Option<(String, Rc<Loaded>)>>>;
 
 /// One linear layer as a tensor of a block format, or of F32.
@@ -134,7 +138,8 @@ struct Linear {
     latest: Latest,
 }
 
-/// Replaces the GPTQ layers among `ints` and `floats` by tensors that [`super::Checkpoint`] can read: with sources of their own.
+/// Replaces the GPTQ layers among `ints` and `floats` by tensors that [`super::Checkpoint`] can
+/// read: with sources of their own.
 pub(super) async fn assemble(
     scheme: Scheme,
     floats: &mut Vec<Found>,

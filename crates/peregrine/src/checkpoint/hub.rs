@@ -1,5 +1,6 @@
-//! Ids on the Hugging Face hub: what `org/repo`, `org/repo:FILE` and `org/repo:Q4_K_M` mean, and which files of a repository
-//! they stand for. No network here: who has the list of a repository's files asks [`HubId::choose`].
+//! Ids on the Hugging Face hub: what `org/repo`, `org/repo:FILE` and `org/repo:Q4_K_M` mean, and
+//! which files of a repository they stand for. No network here: who has the list of a repository's
+//! files asks [`HubId::choose`].
 
 use super::split;
 use crate::{Error, Result};
@@ -15,7 +16,8 @@ const LISTED: usize = 30;
 pub struct HubId {
     /// `org/repo`
     pub repo: String,
-    /// What follows the colon: a file of the repository, or a part of a GGUF file's name, such as `Q4_K_M`.
+    /// What follows the colon: a file of the repository, or a part of a GGUF file's name, such as
+    /// `Q4_K_M`.
     pub file: Option<String>,
 }
 
@@ -24,7 +26,8 @@ pub struct HubId {
 pub enum HubFiles {
     /// A GGUF file, or all parts of a split one in order.
     Gguf(Vec<String>),
-    /// A folder with safetensors: these files, whole. Where there is an index, it names the weights' files.
+    /// A folder with safetensors: these files, whole. Where there is an index, it names the
+    /// weights' files.
     Folder {
         /// Configuration, tokenizer, template; and `model.safetensors` unless there is an index.
         files: Vec<String>,
@@ -51,7 +54,8 @@ const BESIDE: [&str; 9] = [
 ];
 
 impl HubId {
-    /// `org/repo`, with `:FILE` or without; `None` when the hub does not allow such a name, or it is clearly a file's.
+    /// `org/repo`, with `:FILE` or without; `None` when the hub does not allow such a name, or it
+    /// is clearly a file's.
     pub fn parse(model: &str) -> Option<Self> {
         let (id, file) = model.split_once(':').map_or((model, None), |(id, file)| (id, Some(file)));
         let (org, repo) = id.split_once('/')?;
@@ -67,8 +71,8 @@ impl HubId {
     /// Which of a repository's files the id means.
     ///
     /// # Errors
-    /// [`Error::Argument`] when there is no such file or more than one, with a list of those there are; [`Error::Malformed`] for
-    /// a name that reaches outside the repository.
+    /// [`Error::Argument`] when there is no such file or more than one, with a list of those there
+    /// are; [`Error::Malformed`] for a name that reaches outside the repository.
     pub fn choose(&self, listed: &[String]) -> Result<HubFiles> {
         let has = |name: &str| listed.iter().any(|file| file == name);
         let Some(wanted) = &self.file else {
@@ -98,7 +102,8 @@ impl HubId {
         Ok(HubFiles::Folder { files, index })
     }
 
-    /// The one GGUF file whose name has this type. `Q4_K` is not `Q4_K_M` where both are there, nor `F16` `BF16`.
+    /// The one GGUF file whose name has this type. `Q4_K` is not `Q4_K_M` where both are there, nor
+    /// `F16` `BF16`.
     fn gguf(&self, wanted: &str, listed: &[String]) -> Result<HubFiles> {
         let lower = wanted.to_lowercase();
         // Parts of a split file count as one.
@@ -122,7 +127,8 @@ impl HubId {
 
     /// A GGUF file with all its parts.
     fn whole(&self, name: &str, listed: &[String]) -> Result<HubFiles> {
-        // What others of the repository's files are called is nobody's business: they are not fetched.
+        // What others of the repository's files are called is nobody's business: they are not
+        // fetched.
         if !is_inside(name) {
             return Err(Error::Malformed {
                 name: self.repo.clone(),

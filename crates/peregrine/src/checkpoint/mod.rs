@@ -1,8 +1,10 @@
-//! A checkpoint: configuration, tokenizer data and a directory of tensors, read from a GGUF file or from a Hugging
-//! Face folder. Opening reads headers only; weights are read in pieces by whoever wants them.
+//! A checkpoint: configuration, tokenizer data and a directory of tensors, read from a GGUF file or
+//! from a Hugging Face folder. Opening reads headers only; weights are read in pieces by whoever
+//! wants them.
 //!
-//! Every tensor that the architecture needs is known to be there, in its shape and inside the file, once a
-//! [`Checkpoint`] exists. Nothing that a header says is believed before it is checked against the file's length.
+//! Every tensor that the architecture needs is known to be there, in its shape and inside the file,
+//! once a [`Checkpoint`] exists. Nothing that a header says is believed before it is checked
+//! against the file's length.
 
 pub(crate) mod folder;
 pub mod gguf;
@@ -46,8 +48,9 @@ pub enum Container {
 /// Where one tensor lies.
 #[derive(Clone, Debug)]
 pub struct TensorInfo {
-    /// Hugging Face's name, the same for both containers. One exception: a GGUF file holds A = -exp(A_log), so there
-    /// the name ends in `mamba.A`, not `mamba.A_log`; [`Checkpoint::mamba_a`] reads either.
+    /// Hugging Face's name, the same for both containers. One exception: a GGUF file holds A = -exp(A_log),
+    /// so there the name ends in `mamba.A`, not `mamba.A_log`; [`Checkpoint::mamba_a`] reads
+    /// either.
     pub name: String,
     /// Name in the file.
     pub stored_name: String,
@@ -93,11 +96,13 @@ pub struct Checkpoint {
     pub tokenizer: TokenizerData,
     /// Jinja source, where there is one.
     pub chat_template: Option<String>,
-    /// Texts of the special tokens that have a name, as a chat template calls them: `bos_token`, `pad_token`.
+    /// Texts of the special tokens that have a name, as a chat template calls them: `bos_token`,
+    /// `pad_token`.
     pub named_tokens: Vec<(String, String)>,
     /// Fields to show to a person: key and value; arrays only by their count.
     pub metadata: Vec<(String, String)>,
-    /// A GGUF file's fields as they are there, but for the vocabulary: for a file that is made from this one.
+    /// A GGUF file's fields as they are there, but for the vocabulary: for a file that is made from
+    /// this one.
     pub(crate) kept: Vec<(String, Vec<u8>)>,
     file: String,
     sources: Vec<Rc<dyn Source>>,
@@ -149,7 +154,8 @@ impl Checkpoint {
     /// Opens a model in several GGUF files, given in order: see [`split`].
     ///
     /// # Errors
-    /// As [`Checkpoint::open_gguf`], and [`Error::Malformed`] when the files do not belong together.
+    /// As [`Checkpoint::open_gguf`], and [`Error::Malformed`] when the files do not belong
+    /// together.
     pub async fn open_gguf_parts(sources: Vec<Rc<dyn Source>>) -> Result<Self> {
         let (mut header, found) = split::read(&sources).await?;
         let file = header.metadata.file().to_string();
@@ -195,9 +201,10 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Opens a Hugging Face folder: `config.json`, `model.safetensors` or its shards, `tokenizer.json`, and where
-    /// they are there `generation_config.json`, `tokenizer_config.json`, `chat_template.jinja`. Layers of GPTQ (4 and 8 bits) appear
-    /// as tensors of a block format with the same values.
+    /// Opens a Hugging Face folder: `config.json`, `model.safetensors` or its shards,
+    /// `tokenizer.json`, and where
+    /// they are there `generation_config.json`, `tokenizer_config.json`, `chat_template.jinja`.
+    /// Layers of GPTQ (4 and 8 bits) appear as tensors of a block format with the same values.
     ///
     /// # Errors
     /// Whatever is wrong with one of them, by file and field.
@@ -206,8 +213,9 @@ impl Checkpoint {
         folder::open(&folder::Folder::at(path)).await
     }
 
-    /// Opens a model from its files, in whatever way their bytes are had: a Hugging Face folder, where one of them is a `config.json`,
-    /// else GGUF files in order. Names are paths: of a folder's files with its name in front, with `/` between.
+    /// Opens a model from its files, in whatever way their bytes are had: a Hugging Face folder,
+    /// where one of them is a `config.json`, else GGUF files in order. Names are paths: of a
+    /// folder's files with its name in front, with `/` between.
     ///
     /// # Errors
     /// As [`Checkpoint::open_folder`] and [`Checkpoint::open_gguf_parts`].
@@ -218,12 +226,12 @@ impl Checkpoint {
         Self::open_gguf_parts(files).await
     }
 
-    /// Opens what the user names: a GGUF file, a folder, or an http(s) address of a GGUF file. Of a model in several files, any of
-    /// them.
+    /// Opens what the user names: a GGUF file, a folder, or an http(s) address of a GGUF file. Of a
+    /// model in several files, any of them.
     ///
     /// # Errors
-    /// As [`Checkpoint::open_gguf`] and [`Checkpoint::open_folder`]; [`Error::Unsupported`] for a hub id, and for an address where the
-    /// crate was built without its feature `http`.
+    /// As [`Checkpoint::open_gguf`] and [`Checkpoint::open_folder`]; [`Error::Unsupported`] for a
+    /// hub id, and for an address where the crate was built without its feature `http`.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn open(model: &str) -> Result<Self> {
         let parts = split::names(model).unwrap_or_else(|| vec![model.into()]);
@@ -269,7 +277,8 @@ impl Checkpoint {
     fn fill(&mut self, found: Vec<Found>) -> Result<()> {
         let gguf = self.container == Container::Gguf;
         let stored = |e: &Expected| if gguf { e.gguf.clone() } else { e.hf.clone() };
-        // With fewer tensors than layers something is missing, and a table of all layers would be memory for a lie.
+        // With fewer tensors than layers something is missing, and a table of all layers would be
+        // memory for a lie.
         let layers = u32::try_from(found.len() + 1).unwrap_or(u32::MAX);
         let all =
             expected(&Config { num_hidden_layers: self.config.num_hidden_layers.min(layers), ..self.config.clone() });
@@ -308,8 +317,8 @@ impl Checkpoint {
                 offset: tensor.offset,
                 bytes: tensor.bytes,
             };
-            // A vector stored as [n, 1] has rows of one value, which only a float format can have; as [n] the rows
-            // are whole blocks again or the length differs.
+            // A vector stored as [n, 1] has rows of one value, which only a float format can have;
+            // as [n] the rows are whole blocks again or the length differs.
             let size = info.row_bytes().checked_mul(info.rows());
             if size != Some(info.bytes) {
                 return Err(Error::Malformed {
@@ -331,8 +340,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Extra tensors that change nothing: tables of rotary frequencies (θ says the same), and the copy of a tied
-    /// embedding.
+    /// Extra tensors that change nothing: tables of rotary frequencies (θ says the same), and the
+    /// copy of a tied embedding.
     fn is_harmless(&self, stored: &str) -> bool {
         stored == "rope_freqs.weight"
             || stored.ends_with(".inv_freq")
@@ -388,8 +397,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Keeps rows of a tensor when they are read the next time, so that reading them again costs nothing. A tensor that the model
-    /// does not have has none.
+    /// Keeps rows of a tensor when they are read the next time, so that reading them again costs
+    /// nothing. A tensor that the model does not have has none.
     pub(crate) fn remember(&self, hf_name: &str, rows: std::ops::Range<u64>) {
         if let Some(tensor) = self.get(hf_name) {
             let end = rows.end.min(tensor.rows()) * tensor.row_bytes();
@@ -422,7 +431,8 @@ impl Checkpoint {
         self.read_rows_f32(tensor, 0, tensor.rows()).await
     }
 
-    /// [`Error::Malformed`] where a weight among `bytes`, which begin at a row of the tensor, is NaN or infinite.
+    /// [`Error::Malformed`] where a weight among `bytes`, which begin at a row of the tensor, is
+    /// NaN or infinite.
     pub(crate) fn check_finite(&self, tensor: &TensorInfo, first_row: u64, bytes: &[u8]) -> Result<()> {
         let spec = tensor.format.spec();
         let Some(block) = spec.first_not_finite(bytes) else {
@@ -440,11 +450,13 @@ impl Checkpoint {
     /// Rows `first_row..first_row + rows` of a tensor in f32, row-major.
     ///
     /// # Errors
-    /// [`Error::Truncated`] past the last row; [`Error::Malformed`] for NaN and infinities; the source's.
+    /// [`Error::Truncated`] past the last row; [`Error::Malformed`] for NaN and infinities; the
+    /// source's.
     pub async fn read_rows_f32(&self, tensor: &TensorInfo, first_row: u64, rows: u64) -> Result<Vec<f32>> {
         let what = format!("rows of {}", tensor.stored_name);
         source::check_range(&self.file, &what, first_row, rows, tensor.rows())?;
-        // The tensor lies inside its file, so these products are at most a small multiple of the file's length.
+        // The tensor lies inside its file, so these products are at most a small multiple of the
+        // file's length.
         let row_bytes = tensor.row_bytes();
         let size = |n: u64| {
             usize::try_from(n).ok().filter(|&n| n < isize::MAX as usize / 4).ok_or_else(|| Error::OutOfMemory {

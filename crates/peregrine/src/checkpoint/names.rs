@@ -47,8 +47,8 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Whether a shape in a file, slowest dimension first, is this tensor's. Dimensions of 1 do not count, and a
-    /// vector may be cut in equal groups, as GGUF does with the SSM norm.
+    /// Whether a shape in a file, slowest dimension first, is this tensor's. Dimensions of 1 do not
+    /// count, and a vector may be cut in equal groups, as GGUF does with the SSM norm.
     pub fn accepts(&self, found: &[u64]) -> bool {
         let squeeze = |dims: &[u64]| dims.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
         let grouped = self.gguf_dims.iter().any(|dims| dims.iter().rev().eq(found));
@@ -111,7 +111,8 @@ pub fn expected(config: &Config) -> Vec<Expected> {
     all
 }
 
-/// The multipliers of a row of a tensor, to be applied one after the other in f32, as the field's converter does.
+/// The multipliers of a row of a tensor, to be applied one after the other in f32, as the field's
+/// converter does.
 pub fn multipliers(config: &Config, bake: Bake, row: u64) -> [f32; 2] {
     match bake {
         Bake::Embedding => [config.embedding_multiplier, 1.0],
@@ -135,7 +136,8 @@ pub fn multipliers(config: &Config, bake: Bake, row: u64) -> [f32; 2] {
     }
 }
 
-/// A = -exp(A_log), rounded once: the same bits wherever it is computed, which the exponential functions of systems in f32 are not.
+/// A = -exp(A_log), rounded once: the same bits wherever it is computed, which the exponential
+/// functions of systems in f32 are not.
 pub fn a_of_log(log: f32) -> f32 {
     -f64::from(log).exp() as f32
 }

@@ -1,4 +1,5 @@
-//! Pieces of tensors that will be wanted a second time: kept as they come by, so that nobody has to fetch them again.
+//! Pieces of tensors that will be wanted a second time: kept as they come by, so that nobody has to
+//! fetch them again.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,7 +16,8 @@ struct Piece {
 pub(super) struct Remembered(RefCell<HashMap<String, Vec<Piece>>>);
 
 impl Remembered {
-    /// Keeps this range of a tensor's bytes when it is read the next time, from its beginning to its end.
+    /// Keeps this range of a tensor's bytes when it is read the next time, from its beginning to
+    /// its end.
     pub fn want(&self, tensor: &str, range: Range<u64>) {
         self.0.borrow_mut().entry(tensor.into()).or_default().push(Piece { range, bytes: Vec::new() });
     }

@@ -12,8 +12,9 @@ use super::{Found, TensorInfo};
 use crate::format::Format;
 use crate::{Error, Result};
 
-/// The longest header that the safetensors format allows; in a browser's 32 bits less, where its JSON takes many times its length. Of
-/// the largest model of the family all tensors are listed in 200 kB.
+/// The longest header that the safetensors format allows; in a browser's 32 bits less, where its
+/// JSON takes many times its length. Of the largest model of the family all tensors are listed in
+/// 200 kB.
 const MAX_HEADER: u64 = if cfg!(target_arch = "wasm32") { 8 << 20 } else { 100_000_000 };
 
 pub(super) fn malformed(name: &str, field: &str, expected: impl ToString, found: impl ToString) -> Error {
@@ -152,7 +153,8 @@ pub(super) async fn read_header(source: &dyn Source, index: usize) -> Result<Lis
     Ok(Listed { floats, ints })
 }
 
-/// Tables that older versions of transformers saved, and that no version reads: they follow from the configuration.
+/// Tables that older versions of transformers saved, and that no version reads: they follow from
+/// the configuration.
 pub(super) fn is_buffer(tensor: &str) -> bool {
     let last = tensor.rsplit('.').next().unwrap_or_default();
     ["position_ids", "inv_freq", "original_inv_freq", "cos_cached", "sin_cached", "masked_bias"].contains(&last)

@@ -5,12 +5,14 @@ use std::pin::Pin;
 
 use crate::{Error, Result};
 
-/// A boxed future that need not be `Send`: the same type natively and on wasm, where nothing is `Send`.
+/// A boxed future that need not be `Send`: the same type natively and on wasm, where nothing is
+/// `Send`.
 pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// A random-access run of bytes of known length.
 ///
-/// The browser's sources (an HTTP range, a `File`, OPFS) are truly asynchronous; the native ones are ready at once.
+/// The browser's sources (an HTTP range, a `File`, OPFS) are truly asynchronous; the native ones
+/// are ready at once.
 pub trait Source {
     /// The name for messages: a path or an address.
     fn name(&self) -> &str;
@@ -26,7 +28,8 @@ pub trait Source {
     /// Reads exactly `buf.len()` bytes that begin at byte `offset`.
     ///
     /// # Errors
-    /// [`Error::Truncated`] when the source ends before; [`Error::Io`] or [`Error::Http`] when reading fails.
+    /// [`Error::Truncated`] when the source ends before; [`Error::Io`] or [`Error::Http`] when
+    /// reading fails.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> LocalFuture<'a, Result<()>>;
 }
 
@@ -38,7 +41,8 @@ pub(crate) fn check_range(name: &str, what: &str, offset: u64, needed: u64, avai
     }
 }
 
-/// Bytes that are asked for at a time of what is read whole: a browser holds each answer twice for a moment.
+/// Bytes that are asked for at a time of what is read whole: a browser holds each answer twice for
+/// a moment.
 const PIECE: usize = 4 << 20;
 
 /// All of these bytes, which somebody has found to be few enough for memory.
@@ -156,7 +160,8 @@ mod native {
     }
 }
 
-/// Refuses what often stands where a file should be: a Git LFS pointer, a page of HTML. `bytes` are its first.
+/// Refuses what often stands where a file should be: a Git LFS pointer, a page of HTML. `bytes` are
+/// its first.
 pub(super) fn refuse_stand_in(name: &str, bytes: &[u8], expected: &str) -> Result<()> {
     let found = if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
         "a Git LFS pointer: the weights are elsewhere, and `git lfs pull` fetches them"

@@ -1,5 +1,6 @@
-//! Models in several GGUF files, as llama.cpp's `gguf-split` cuts them: `NAME-00001-of-00003.gguf` and so on. Every file has a
-//! header and a tensor table of its own; the metadata of the model is in the first.
+//! Models in several GGUF files, as llama.cpp's `gguf-split` cuts them: `NAME-00001-of-00003.gguf`
+//! and so on. Every file has a header and a tensor table of its own; the metadata of the model is
+//! in the first.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -9,8 +10,8 @@ use super::gguf::{Header, read_header};
 use super::source::Source;
 use crate::{Error, Result};
 
-/// The names of all files of a split model, in order, from the name of any of them; `None` for other names. What follows a `?` in
-/// an address stays.
+/// The names of all files of a split model, in order, from the name of any of them; `None` for
+/// other names. What follows a `?` in an address stays.
 pub fn names(name: &str) -> Option<Vec<String>> {
     let (path, query) = name.split_at(name.find('?').unwrap_or(name.len()));
     let stem = path.strip_suffix(".gguf")?;
@@ -28,8 +29,8 @@ pub fn names(name: &str) -> Option<Vec<String>> {
 /// Reads the headers of all files: the first one's, with the tensors of all.
 ///
 /// # Errors
-/// As [`read_header`]; [`Error::Malformed`] when a file is not the part that its place says, or tensors are missing or occur twice;
-/// [`Error::Unsupported`] for one part alone.
+/// As [`read_header`]; [`Error::Malformed`] when a file is not the part that its place says, or
+/// tensors are missing or occur twice; [`Error::Unsupported`] for one part alone.
 pub(super) async fn read(sources: &[Rc<dyn Source>]) -> Result<(Header, Vec<Found>)> {
     let mut first = None;
     let mut tensors: Vec<Found> = Vec::new();

@@ -3,8 +3,8 @@
 use super::gguf_value::Metadata;
 use crate::{Error, Result};
 
-/// The values of `tokenizer.ggml.pre` that this runtime can split text for. The `llama` and `falcon` ones are the
-/// same splitting.
+/// The values of `tokenizer.ggml.pre` that this runtime can split text for. The `llama` and
+/// `falcon` ones are the same splitting.
 pub const PRE_TOKENIZERS: &[&str] = &["falcon-h1", "falcon3", "llama3", "llama-v3", "llama-bpe", "smollm", "gpt-2"];
 
 /// Vocabulary, merges, special tokens.

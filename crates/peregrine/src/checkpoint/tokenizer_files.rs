@@ -1,5 +1,6 @@
-//! The tokenizer of a Hugging Face folder: `tokenizer.json`, and what `tokenizer_config.json`, `special_tokens_map.json` and
-//! `added_tokens.json` add to it, in the order in which transformers reads them.
+//! The tokenizer of a Hugging Face folder: `tokenizer.json`, and what `tokenizer_config.json`,
+//! `special_tokens_map.json` and `added_tokens.json` add to it, in the order in which transformers
+//! reads them.
 
 use serde_json::{Map, Value, json};
 
@@ -42,7 +43,8 @@ fn entry(token: &Value, id: Option<u64>, special: Option<bool>) -> Option<Value>
         "rstrip": flag("rstrip"), "normalized": normalized, "special": special}))
 }
 
-/// Everything about the tokenizer in `folder`; the two values are those of `config.json` and `generation_config.json`.
+/// Everything about the tokenizer in `folder`; the two values are those of `config.json` and
+/// `generation_config.json`.
 pub(super) async fn open(folder: &Folder<'_>, config: &Value, generation: &Value) -> Result<TokenizerFiles> {
     let mut bytes = read_text(&*folder.open("tokenizer.json")?).await?;
     let name = folder.path_of("tokenizer.json");
@@ -154,7 +156,8 @@ fn named(settings: &Value) -> Vec<(String, Value)> {
     named
 }
 
-/// Special tokens without a name: `extra_special_tokens`, or `additional_special_tokens`, its old name.
+/// Special tokens without a name: `extra_special_tokens`, or `additional_special_tokens`, its old
+/// name.
 fn extra(settings: &Value) -> Vec<Value> {
     let list = |field: &str| settings.get(field).and_then(Value::as_array).filter(|list| !list.is_empty());
     let named = settings.get("extra_special_tokens").and_then(Value::as_object).is_some_and(|map| !map.is_empty());
@@ -162,7 +165,8 @@ fn extra(settings: &Value) -> Vec<Value> {
     list("extra_special_tokens").or_else(old).cloned().unwrap_or_default()
 }
 
-/// Puts into `added_tokens` what is not there yet; whether there was something. New tokens get the next ids.
+/// Puts into `added_tokens` what is not there yet; whether there was something. New tokens get the
+/// next ids.
 fn merge(
     name: &str,
     config_name: &str,
@@ -268,8 +272,9 @@ fn begins_with_special(processor: Option<&Value>) -> bool {
     first.is_some_and(|first| first.get("SpecialToken").is_some())
 }
 
-/// The template named "default" among `additional_chat_templates`, `chat_template.jinja`, that of `tokenizer_config.json` (of
-/// several the default), or that of `chat_template.json`, where processors kept it.
+/// The template named "default" among `additional_chat_templates`, `chat_template.jinja`, that of
+/// `tokenizer_config.json` (of several the default), or that of `chat_template.json`, where
+/// processors kept it.
 async fn chat_template(folder: &Folder<'_>, tokenizer_config: &Value) -> Result<Option<String>> {
     for file in ["additional_chat_templates/default.jinja", "chat_template.jinja"] {
         if let Some(bytes) = folder.read(file).await? {

@@ -184,7 +184,8 @@ fn refuse(fields: &Fields<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A number that may be infinite: Python writes `Infinity`, which `lenient` has made a string, or an object.
+/// A number that may be infinite: Python writes `Infinity`, which `lenient` has made a string, or
+/// an object.
 fn number(value: &Value) -> Option<f64> {
     match value {
         Value::String(text) if text == "Infinity" => Some(f64::INFINITY),
@@ -226,7 +227,8 @@ fn plain_rope(fields: &Fields<'_>, field: &str, value: &Value) -> Result<()> {
     }
 }
 
-/// Parses JSON as Python writes it: `Infinity`, `-Infinity` and `NaN`, which are not JSON, become strings.
+/// Parses JSON as Python writes it: `Infinity`, `-Infinity` and `NaN`, which are not JSON, become
+/// strings.
 ///
 /// # Errors
 /// [`Error::Malformed`] with the line of the fault.

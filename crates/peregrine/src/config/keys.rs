@@ -1,5 +1,6 @@
-//! Every field that GGUF has for an architecture, and what this runtime does with it: honored, wanted at the one value that changes
-//! nothing, or without any effect here and why. Fields of the architecture that are not in the list are refused.
+//! Every field that GGUF has for an architecture, and what this runtime does with it: honored,
+//! wanted at the one value that changes nothing, or without any effect here and why. Fields of the
+//! architecture that are not in the list are refused.
 
 use super::{ARCHITECTURE, unsupported};
 use crate::Result;

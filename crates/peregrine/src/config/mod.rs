@@ -1,7 +1,8 @@
-//! The model's numbers, from GGUF metadata or from `config.json`, under the names that Hugging Face gives them.
+//! The model's numbers, from GGUF metadata or from `config.json`, under the names that Hugging Face
+//! gives them.
 //!
-//! Nothing has a default that could be wrong in silence: a field that shapes the model must be there, and a field
-//! with a value that this runtime would ignore is an error that names it.
+//! Nothing has a default that could be wrong in silence: a field that shapes the model must be
+//! there, and a field with a value that this runtime would ignore is an error that names it.
 
 pub(crate) mod json;
 mod keys;
@@ -13,7 +14,8 @@ use crate::{Error, Result};
 /// GGUF's name of the architecture; its keys begin with it.
 pub const ARCHITECTURE: &str = "falcon-h1";
 
-/// Sizes, switches and multipliers of one model. In a GGUF file all multipliers are 1: they are in the weights.
+/// Sizes, switches and multipliers of one model. In a GGUF file all multipliers are 1: they are in
+/// the weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// V: rows of the embedding, whatever a field says.
@@ -54,9 +56,10 @@ pub struct Config {
     pub max_position_embeddings: u32,
     /// Scales the embedding.
     pub embedding_multiplier: f32,
-    /// Scales the logits. A GGUF file has it in the LM head's weights, so it is 1 there. Where embeddings are tied, a GGUF file has
-    /// only the embedding's own multiplier, and logits are too large or too small by a factor that the file does not know:
-    /// whoever does sets it here before loading. It changes no greedy answer.
+    /// Scales the logits. A GGUF file has it in the LM head's weights, so it is 1 there. Where
+    /// embeddings are tied, a GGUF file has only the embedding's own multiplier, and logits are too
+    /// large or too small by a factor that the file does not know: whoever does sets it here before
+    /// loading. It changes no greedy answer.
     pub lm_head_multiplier: f32,
     /// Scales the keys.
     pub key_multiplier: f32,
@@ -95,19 +98,20 @@ impl Config {
         self.num_key_value_heads * self.head_dim
     }
 
-    /// From `config.json`, already parsed; `name` is the file's, for messages. Where `tie_word_embeddings` is
-    /// missing it is false here: whoever knows the tensors decides.
+    /// From `config.json`, already parsed; `name` is the file's, for messages. Where
+    /// `tie_word_embeddings` is missing it is false here: whoever knows the tensors decides.
     ///
     /// # Errors
-    /// [`Error::MissingField`], [`Error::Malformed`], [`Error::Unsupported`], each with the field's name.
+    /// [`Error::MissingField`], [`Error::Malformed`], [`Error::Unsupported`], each with the field's
+    /// name.
     pub fn from_json(name: &str, value: &serde_json::Value) -> Result<Self> {
         let config = json::parse(name, value)?;
         config.validate(name, Names::Json)?;
         Ok(config)
     }
 
-    /// From GGUF metadata and what only the tensors tell: the rows of the embedding, whether there is an LM head,
-    /// whether there is an SSM norm.
+    /// From GGUF metadata and what only the tensors tell: the rows of the embedding, whether there
+    /// is an LM head, whether there is an SSM norm.
     ///
     /// # Errors
     /// As [`Config::from_json`].
@@ -264,7 +268,8 @@ fn refuse(metadata: &Metadata) -> Result<()> {
     if architecture != ARCHITECTURE {
         return Err(unsupported(file, "general.architecture", ARCHITECTURE, architecture));
     }
-    // Files from before mid-2025 hold weights without multipliers, and the multipliers as run-time keys.
+    // Files from before mid-2025 hold weights without multipliers, and the multipliers as run-time
+    // keys.
     let early = |key: &str| {
         let Some(key) = key.strip_prefix(ARCHITECTURE) else {
             return false;

@@ -1,12 +1,14 @@
-//! How much memory there is to be had. Linux gives out more than it has, and then ends whoever uses it: so a buffer that cannot be filled
-//! has to be refused before it is. Elsewhere the system refuses by itself.
+//! How much memory there is to be had. Linux gives out more than it has, and then ends whoever uses
+//! it: so a buffer that cannot be filled has to be refused before it is. Elsewhere the system
+//! refuses by itself.
 
 use std::path::{Component, Path, PathBuf};
 
 /// A file's text, or nothing.
 type Read<'a> = &'a dyn Fn(&Path) -> Option<String>;
 
-/// Bytes that can still be used, where the system says so: the machine's, and what limits of control groups leave.
+/// Bytes that can still be used, where the system says so: the machine's, and what limits of
+/// control groups leave.
 pub fn available() -> Option<u64> {
     if cfg!(target_os = "linux") { least(&|path| std::fs::read_to_string(path).ok()) } else { None }
 }
@@ -18,8 +20,9 @@ fn least(read: Read<'_>) -> Option<u64> {
     machine.into_iter().chain(groups.lines().flat_map(|line| of_group(line, read))).min()
 }
 
-/// What the limits of a line of `/proc/self/cgroup` leave: `0::/a/b`, or with the first version `4:memory:/a/b`. Each folder above has a
-/// limit of its own; in a container the path may be the host's, and the limit stands at the top.
+/// What the limits of a line of `/proc/self/cgroup` leave: `0::/a/b`, or with the first version
+/// `4:memory:/a/b`. Each folder above has a limit of its own; in a container the path may be the
+/// host's, and the limit stands at the top.
 fn of_group(line: &str, read: Read<'_>) -> Vec<u64> {
     let mut parts = line.splitn(3, ':');
     let (Some(_), Some(controllers), Some(group)) = (parts.next(), parts.next(), parts.next()) else {

@@ -1,5 +1,5 @@
-//! wgpu's interface to the processor: devices, queues, pipelines; [`commands`] has what is recorded and run, [`unused`] what the runtime
-//! never asks for.
+//! wgpu's interface to the processor: devices, queues, pipelines; [`commands`] has what is recorded
+//! and run, [`unused`] what the runtime never asks for.
 
 mod commands;
 mod faults;

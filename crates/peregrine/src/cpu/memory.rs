@@ -186,7 +186,8 @@ impl wgpu::custom::BufferInterface for Buffer {
         &self,
         range: std::ops::Range<wgpu::BufferAddress>,
     ) -> Result<wgpu::custom::DispatchBufferMappedRange, wgpu::MapRangeError> {
-        // wgpu has compared the range with the buffer. One that was destroyed has nothing left to show.
+        // wgpu has compared the range with the buffer. One that was destroyed has nothing left to
+        // show.
         let bytes = range.end - range.start;
         let mapped = Mapped::new(self, range).unwrap_or_else(|| Mapped {
             buffer: Self::empty(),

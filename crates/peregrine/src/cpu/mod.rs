@@ -1,10 +1,13 @@
-//! The processor as a device of its own: [`wgpu`]'s interface over host memory, where a dispatch calls a Rust function.
+//! The processor as a device of its own: [`wgpu`]'s interface over host memory, where a dispatch
+//! calls a Rust function.
 //!
-//! The runtime is the same as on a GPU: the page of the model, plans, states, snapshots, sampling. [`open`] gives an ordinary
-//! [`wgpu::Device`] and its queue, whose buffers lie in host memory ([`memory`]), whose shader modules are the names of kernels, and whose
-//! pipelines are the functions of [`kernels`] with their override constants bound. Work is done when it is submitted: natively by all
-//! cores, in a browser by the thread that submits it, with WebAssembly's SIMD128. Weights stay in the strips that GPUs have, and
-//! activations and sums are f32, so results are as a GPU's.
+//! The runtime is the same as on a GPU: the page of the model, plans, states, snapshots, sampling.
+//! [`open`] gives an ordinary [`wgpu::Device`] and its queue, whose buffers lie in host memory
+//! ([`memory`]), whose shader modules are the names of kernels, and whose pipelines are the
+//! functions of [`kernels`] with their override constants bound. Work is done when it is submitted:
+//! natively by all cores, in a browser by the thread that submits it, with WebAssembly's SIMD128.
+//! Weights stay in the strips that GPUs have, and activations and sums are f32, so results are as a
+//! GPU's.
 
 #![allow(clippy::extra_unused_type_parameters, reason = "bodies for all instructions have the same parameters")]
 #![allow(clippy::needless_range_loop, reason = "loops over lanes of several vectors")]

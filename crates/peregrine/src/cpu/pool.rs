@@ -1,5 +1,6 @@
-//! Who computes: natively the threads of all cores, in a browser the one thread that there is. Kernels share their work out with
-//! rayon's iterators, or with what has their names and goes through everything in order.
+//! Who computes: natively the threads of all cores, in a browser the one thread that there is.
+//! Kernels share their work out with rayon's iterators, or with what has their names and goes
+//! through everything in order.
 
 #[cfg(target_arch = "wasm32")]
 mod alone;

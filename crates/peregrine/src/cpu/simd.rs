@@ -1,6 +1,7 @@
-//! Wide code: a body written for vectors of `L` floats, with or without fused multiply-add, is compiled for each set
-//! of instructions, and the best that this processor has is called. What compilers do not find by themselves, weights from blocks, is
-//! in [`Isa`] by hand.
+//! Wide code: a body written for vectors of `L` floats, with or without fused multiply-add, is
+//! compiled for each set
+//! of instructions, and the best that this processor has is called. What compilers do not find by
+//! themselves, weights from blocks, is in [`Isa`] by hand.
 
 // Plain code is for processors of which nothing is known.
 #[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), allow(dead_code))]
@@ -83,8 +84,9 @@ pub fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `wide!(fn NAME[GENERICS](ARGS) -> RESULT = BODY)`: a function that calls `BODY::<GENERICS, I, L, FMA>` as it was compiled for the best
-/// instructions `I` there are; `L` floats at a time. The body and all it calls must be `#[inline(always)]`.
+/// `wide!(fn NAME[GENERICS](ARGS) -> RESULT = BODY)`: a function that calls
+/// `BODY::<GENERICS, I, L, FMA>` as it was compiled for the best instructions `I` there are; `L`
+/// floats at a time. The body and all it calls must be `#[inline(always)]`.
 macro_rules! wide {
     (
         $(#[$meta:meta])*

@@ -1,17 +1,19 @@
-//! Cooperative matrices: whether an adapter has those that the kernels of `shaders/*/*_cooperative.wgsl` are written for.
+//! Cooperative matrices: whether an adapter has those that the kernels of
+//! `shaders/*/*_cooperative.wgsl` are written for.
 
 use crate::error::{Error, Result};
 
 /// What the device must be asked for.
 pub const FEATURES: wgpu::Features =
     wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
-/// Workgroup memory of the largest one, `attention_cooperative`: a tile, the scores, the shares and eight words. (`matmul_cooperative`
-/// has two tiles and the sums: 36,864 bytes.)
+/// Workgroup memory of the largest one, `attention_cooperative`: a tile, the scores, the shares and
+/// eight words. (`matmul_cooperative` has two tiles and the sums: 36,864 bytes.)
 pub const COOPERATIVE_WORKGROUP_BYTES: u32 = 64 * 34 * 8 + 64 * 18 * 16 + 64 * 18 * 8 + 8 * 4;
 /// The kernels count on subgroups of this size.
 const SUBGROUP: u32 = 32;
 
-/// Whether the adapter multiplies tiles of 16 x 16 x 16 in f16 into f32, in subgroups of 32, with enough workgroup memory.
+/// Whether the adapter multiplies tiles of 16 x 16 x 16 in f16 into f32, in subgroups of 32, with
+/// enough workgroup memory.
 ///
 /// # Errors
 /// [`Error::NoGpu`] that says what is missing.
@@ -48,7 +50,7 @@ pub fn demand(adapter: &wgpu::Adapter) -> Result<()> {
 /// Leave to ask for a feature that wgpu calls experimental.
 #[expect(unsafe_code, reason = "wgpu wants to hear that we know")]
 pub fn experimental() -> wgpu::ExperimentalFeatures {
-    // SAFETY: the kernels that use the feature are our own, compared with the CPU twin by `peregrine check --cooperative`;
-    // the mode is off unless it is asked for.
+    // SAFETY: the kernels that use the feature are our own, compared with the CPU twin by
+    // `peregrine check --cooperative`; the mode is off unless it is asked for.
     unsafe { wgpu::ExperimentalFeatures::enabled() }
 }

@@ -1,5 +1,5 @@
-//! In a browser the processor computes on the thread that hears messages, so whoever waits for it lets them in from time to time: a
-//! call that stops an answer, the next piece of a download.
+//! In a browser the processor computes on the thread that hears messages, so whoever waits for it
+//! lets them in from time to time: a call that stops an answer, the next piece of a download.
 
 use std::cell::Cell;
 
@@ -14,7 +14,8 @@ const PATIENCE: f64 = 0.04;
 
 #[wasm_bindgen]
 extern "C" {
-    /// A task of its own, unlike a promise, and at once, unlike a timer. Workers, pages and Node have it.
+    /// A task of its own, unlike a promise, and at once, unlike a timer. Workers, pages and Node
+    /// have it.
     type MessageChannel;
     #[wasm_bindgen(constructor)]
     fn new() -> MessageChannel;

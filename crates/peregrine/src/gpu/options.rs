@@ -17,7 +17,8 @@ impl GpuOptions {
         self.adapter.is_some() || self.baseline || self.cooperative || self.reduction.is_some() || self.shapes.is_some()
     }
 
-    /// Whether the processor will do where no GPU does: nothing here names one, and this build has kernels for the processor.
+    /// Whether the processor will do where no GPU does: nothing here names one, and this build has
+    /// kernels for the processor.
     pub fn takes_processor(&self) -> bool {
         self.device == DeviceKind::Auto && !self.is_about_gpus() && cfg!(feature = "cpu")
     }
@@ -31,8 +32,9 @@ pub enum DeviceKind {
     Gpu,
     /// The processor, by kernels of its own.
     Cpu,
-    /// A GPU, where there is one that computes itself; the processor otherwise, which is faster than any adapter in software. Whoever
-    /// says which adapter, or how to drive it, gets that or an error.
+    /// A GPU, where there is one that computes itself; the processor otherwise, which is faster
+    /// than any adapter in software. Whoever says which adapter, or how to drive it, gets that or
+    /// an error.
     #[default]
     Auto,
 }

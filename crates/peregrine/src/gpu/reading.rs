@@ -34,7 +34,8 @@ impl Gpu {
         self.arrive_once(self.submit_reading(encoder, staging)).await
     }
 
-    /// Reads pieces of buffers (buffer, first byte, bytes; multiples of 4) one after the other, after all work queued so far.
+    /// Reads pieces of buffers (buffer, first byte, bytes; multiples of 4) one after the other,
+    /// after all work queued so far.
     ///
     /// # Errors
     /// As [`Gpu::read`].
@@ -58,7 +59,8 @@ impl Gpu {
         self.submit_reading(encoder, staging)
     }
 
-    /// Seconds that one pass takes on the GPU, by its own clock; `None` where the device has no timestamps.
+    /// Seconds that one pass takes on the GPU, by its own clock; `None` where the device has no
+    /// timestamps.
     ///
     /// # Errors
     /// As [`Gpu::read`].
@@ -136,7 +138,8 @@ impl Gpu {
         Ok((values, staging))
     }
 
-    /// The content of a read-back whose buffer is not wanted again: in a browser it would lie there until the collector comes.
+    /// The content of a read-back whose buffer is not wanted again: in a browser it would lie there
+    /// until the collector comes.
     pub(crate) async fn arrive_once<T: bytemuck::Pod>(&self, reading: Reading) -> Result<Vec<T>> {
         let (values, staging) = self.arrive(reading).await?;
         staging.destroy();
@@ -194,7 +197,8 @@ impl Gpu {
         self.passed(self.fence()).await
     }
 
-    /// Natively somebody must turn the crank until that submission is done; a browser does by itself, unless the processor computes.
+    /// Natively somebody must turn the crank until that submission is done; a browser does by
+    /// itself, unless the processor computes.
     async fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
         #[cfg(target_arch = "wasm32")]
         if self.0.processor {

@@ -3,9 +3,10 @@
 use super::{TOLERANCE, TOLERANCE_F16};
 use crate::state::KvType;
 
-/// What the twin keeps of a row of keys or values. Rounded, two values that differ a little can become neighbors, which is no error but
-/// would look like one and go on through attention: then it is the GPU's. A little is rounding in f32, or with cooperative matrices
-/// what factors in f16 do to a product: a share of the row's largest value.
+/// What the twin keeps of a row of keys or values. Rounded, two values that differ a little can
+/// become neighbors, which is no error but would look like one and go on through attention: then it
+/// is the GPU's. A little is rounding in f32, or with cooperative matrices what factors in f16 do
+/// to a product: a share of the row's largest value.
 pub fn round_like_the_gpu(kv: KvType, head_dim: u32, cooperative: bool, found: Option<&[f32]>, row: &mut [f32]) {
     let exact = row.to_vec();
     kv.keep(row, head_dim);
@@ -43,7 +44,8 @@ mod tests {
 
     #[test]
     fn a_neighbor_is_the_gpus_only_as_far_as_products_may_differ() {
-        // Rounded in f32, 31.51 is 32; with factors in f16 it may have been 31.49, too, but not 30 or 33.
+        // Rounded in f32, 31.51 is 32; with factors in f16 it may have been 31.49, too, but not 30
+        // or 33.
         assert_eq!([31.0, 32.0].map(|found| kept_beside(found, true)), [31.0, 32.0]);
         assert_eq!([31.0, 32.0].map(|found| kept_beside(found, false)), [32.0, 32.0]);
         assert_eq!([30.0, 33.0, 34.0].map(|found| kept_beside(found, true)), [32.0, 32.0, 32.0]);

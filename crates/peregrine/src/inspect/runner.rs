@@ -48,7 +48,8 @@ impl<'a> Runner<'a> {
         self.session
     }
 
-    /// Leaves out all layers before this one that have not been run: it gets what the last one has left.
+    /// Leaves out all layers before this one that have not been run: it gets what the last one has
+    /// left.
     pub fn skip_to(&mut self, layer: Option<u32>) {
         let rest = &self.plan().dispatches()[self.next..];
         let before = |of: Option<u32>| of.is_some_and(|of| layer.is_none_or(|layer| of < layer));
@@ -70,7 +71,8 @@ impl<'a> Runner<'a> {
         let output = self.written(stage)?;
         let model = self.session.engine().model();
         if !output.adds {
-            // Sections that touch are one write, and so are rows without a gap: in a browser each takes its time.
+            // Sections that touch are one write, and so are rows without a gap: in a browser each
+            // takes its time.
             let mut runs: Vec<(u64, u64)> = Vec::new();
             for row in 0..output.rows {
                 for section in &output.sections {

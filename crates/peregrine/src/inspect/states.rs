@@ -29,8 +29,8 @@ pub struct CopiedStates {
 }
 
 impl Runner<'_> {
-    /// Copies what a layer has left behind after this step, before what follows overwrites it; of the SSM heads only some, where
-    /// `heads` names them.
+    /// Copies what a layer has left behind after this step, before what follows overwrites it; of
+    /// the SSM heads only some, where `heads` names them.
     pub fn copied_states(&self, layer: u32, heads: Option<&[u32]>) -> CopiedStates {
         let (model, state) = (self.session().engine().model(), self.session().state());
         let (gpu, c, layer) = (model.gpu(), model.config(), layer as usize);

@@ -108,7 +108,8 @@ impl Making {
         let start = Instant::now();
         #[cfg(target_arch = "wasm32")]
         let seconds = self.asked.collect(pipelines, &self.wanted, &mut tell).await?;
-        // What is there is found. What is not is made now, and the device says what is wrong with it.
+        // What is there is found. What is not is made now, and the device says what is wrong with
+        // it.
         for (done, (kernel, reduction, constants)) in (1..).zip(&self.wanted) {
             pipelines.get(kernel, *reduction, &values(constants));
             pipelines.finish().await?;

@@ -285,7 +285,8 @@ macro_rules! kernel {
 }
 pub(crate) use kernel;
 
-/// The kernels of a module, each as [`kernel`] takes it, and `signatures`: what is declared of them.
+/// The kernels of a module, each as [`kernel`] takes it, and `signatures`: what is declared of
+/// them.
 macro_rules! kernels {
     ($(
         $(#[$meta:meta])*

@@ -1,7 +1,8 @@
 //! What a model needs on the GPU, known from its header alone, and whether that fits.
 //!
-//! Counted is everything that stays: weights as they will lie there, activations, one conversation's states and caches, and what it may
-//! spend on snapshots. On top of it come, for a moment, writes on their way while loading (at most 16 MiB) and read-backs of logits.
+//! Counted is everything that stays: weights as they will lie there, activations, one
+//! conversation's states and caches, and what it may spend on snapshots. On top of it come, for a
+//! moment, writes on their way while loading (at most 16 MiB) and read-backs of logits.
 
 use super::recipe::Recipe;
 use super::{LoadOptions, Strides};
@@ -39,7 +40,8 @@ pub struct Device {
     pub most_bytes: Option<u64>,
 }
 
-/// What the module itself needs of its memory in a browser: the tokenizer, requests, pieces of weights on their way.
+/// What the module itself needs of its memory in a browser: the tokenizer, requests, pieces of
+/// weights on their way.
 const OWN_BYTES: u64 = 64 << 20;
 
 impl Default for Device {
@@ -78,17 +80,19 @@ pub struct Footprint {
     pub states: u64,
     /// Keys and values of `context_length` tokens, in whole pages.
     pub kv_cache: u64,
-    /// The smaller arena that is still there while the largest one is filled from it: it grows by doubling.
+    /// The smaller arena that is still there while the largest one is filled from it: it grows by
+    /// doubling.
     pub kv_growth: u64,
-    /// Most bytes of snapshots: as many as the options say; where they say nothing, no more than a budget leaves.
+    /// Most bytes of snapshots: as many as the options say; where they say nothing, no more than a
+    /// budget leaves.
     pub snapshots: u64,
     /// Tokens of the conversation.
     pub context_length: u32,
 }
 
 impl Footprint {
-    /// For the context that the options ask for, at most what the model was made for and the device can bind. The budget of the
-    /// options is not looked at: see [`Footprint::fit`].
+    /// For the context that the options ask for, at most what the model was made for and the device
+    /// can bind. The budget of the options is not looked at: see [`Footprint::fit`].
     ///
     /// # Errors
     /// [`Error::MissingTensor`]; [`Error::OutOfMemory`] when a single row exceeds a binding.
@@ -96,7 +100,8 @@ impl Footprint {
         Estimate::new(checkpoint, options, device).map(|e| e.at(e.most))
     }
 
-    /// The footprint within the options' budget, and what the device has. A context that was not asked for is made as small as it must be.
+    /// The footprint within the options' budget, and what the device has. A context that was not
+    /// asked for is made as small as it must be.
     ///
     /// # Errors
     /// [`Error::DoesNotFit`], with the largest context that does; and as [`Footprint::of`].
@@ -119,7 +124,8 @@ impl Footprint {
         }
     }
 
-    /// The largest context that fits into `budget` bytes, at most the one asked for; `None` when not even one token does.
+    /// The largest context that fits into `budget` bytes, at most the one asked for; `None` when
+    /// not even one token does.
     ///
     /// # Errors
     /// As [`Footprint::of`].
@@ -208,7 +214,8 @@ impl ScratchBytes {
     }
 }
 
-/// Tokens of the longest conversation: what was asked for, what the model was made for, what a binding holds.
+/// Tokens of the longest conversation: what was asked for, what the model was made for, what a
+/// binding holds.
 fn longest(c: &Config, options: &LoadOptions, device: Device) -> u32 {
     options.context_length.unwrap_or(u32::MAX).min(c.max_position_embeddings).min(state::longest(
         c,
@@ -294,8 +301,8 @@ fn weight_bytes(checkpoint: &Checkpoint, device: Device) -> Result<u64> {
 }
 
 impl Footprint {
-    /// Whether the model and the beginning of a conversation fit into so many bytes, if it is known how many there are. Keys and values
-    /// come as they are needed.
+    /// Whether the model and the beginning of a conversation fit into so many bytes, if it is known
+    /// how many there are. Keys and values come as they are needed.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] where they do not.

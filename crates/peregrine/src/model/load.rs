@@ -1,4 +1,5 @@
-//! From a checkpoint to a model on the GPU: which tensors make which matrix, under which multipliers.
+//! From a checkpoint to a model on the GPU: which tensors make which matrix, under which
+//! multipliers.
 
 use super::footprint::{Device, Footprint, ScratchBytes};
 use super::recipe::Recipe;
@@ -23,8 +24,9 @@ impl Model {
     /// Streams a checkpoint to the GPU and makes the pipelines.
     ///
     /// # Errors
-    /// [`Error::DoesNotFit`] for more than the options' budget; [`Error::OutOfMemory`] on the processor for more than the machine has
-    /// left, before a weight is read; what the checkpoint or the device say; nothing stays allocated.
+    /// [`Error::DoesNotFit`] for more than the options' budget; [`Error::OutOfMemory`] on the
+    /// processor for more than the machine has left, before a weight is read; what the checkpoint
+    /// or the device say; nothing stays allocated.
     pub async fn load(
         gpu: &Gpu,
         checkpoint: &Checkpoint,
@@ -79,8 +81,8 @@ impl Model {
         Ok(model)
     }
 
-    /// The dispatches that a model would be run with, those for one token and then those for many, without reading its weights: to
-    /// compare what is recorded with what was recorded once.
+    /// The dispatches that a model would be run with, those for one token and then those for many,
+    /// without reading its weights: to compare what is recorded with what was recorded once.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -97,7 +99,8 @@ impl Model {
         Ok([false, true].map(|many| model.record(&state, &next, many, None)))
     }
 
-    /// What a plan reads and writes of a conversation, as small as it gets: for plans that are recorded only to make their pipelines.
+    /// What a plan reads and writes of a conversation, as small as it gets: for plans that are
+    /// recorded only to make their pipelines.
     pub(crate) fn shortest(&self) -> Result<(State, SamplingBuffers)> {
         let state = State::new(&self.gpu, &self.config, 1, &self.kv)?;
         Ok((state, SamplingBuffers::new(&self.gpu, self.config.vocab_size, self.chunk)?))
@@ -255,7 +258,8 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// conv1d.weight \[conv_dim, K\] | conv1d.bias \[conv_dim\] | dt_bias \[n\] | A \[n\] | D \[n\]: a layer's small SSM parameters.
+/// conv1d.weight \[conv_dim, K\] | conv1d.bias \[conv_dim\] | dt_bias \[n\] | A \[n\] | D \[n\]: a
+/// layer's small SSM parameters.
 ///
 /// # Errors
 /// What the checkpoint says.

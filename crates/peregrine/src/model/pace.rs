@@ -1,7 +1,9 @@
-//! How fast a device reads prompts: whether a step must be submitted in parts, so that it can be stopped.
+//! How fast a device reads prompts: whether a step must be submitted in parts, so that it can be
+//! stopped.
 //!
-//! Only whole steps of many tokens teach it. The clock and the answers of a browser are as coarse as 100 ms, so a small piece of work
-//! says nothing of a large one, and every part that is waited for costs that long.
+//! Only whole steps of many tokens teach it. The clock and the answers of a browser are as coarse
+//! as 100 ms, so a small piece of work says nothing of a large one, and every part that is waited
+//! for costs that long.
 
 use std::cell::Cell;
 
@@ -10,7 +12,8 @@ use crate::ops::target::Target;
 /// A step that takes no longer than this is submitted whole, seconds.
 const PATIENCE: f64 = 0.5;
 
-/// The same where it is computed on the thread that hears of its end, and of all else: the processor in a browser.
+/// The same where it is computed on the thread that hears of its end, and of all else: the
+/// processor in a browser.
 const PATIENCE_HERE: f64 = 0.1;
 
 /// The part of that which a part of a step takes that takes longer.
@@ -37,7 +40,8 @@ impl Pace {
         Self { found: Cell::new(None), is_software, patience: PATIENCE }
     }
 
-    /// Dispatches to submit at once, of a step of so many tokens with so many dispatches. A GPU gets all of the first step.
+    /// Dispatches to submit at once, of a step of so many tokens with so many dispatches. A GPU
+    /// gets all of the first step.
     pub fn part(&self, tokens: u32, dispatches: usize) -> usize {
         match self.found.get().map(|seconds| seconds * self.blocks(tokens)) {
             Some(seconds) if seconds <= self.patience => dispatches,
@@ -47,15 +51,16 @@ impl Pace {
         }
     }
 
-    /// A whole step of so many tokens took so long. One of a single block says nothing: a tick of a coarse clock would count for each
-    /// block of a long one.
+    /// A whole step of so many tokens took so long. One of a single block says nothing: a tick of a
+    /// coarse clock would count for each block of a long one.
     pub fn learn(&self, seconds: f64, tokens: u32) {
         if self.blocks(tokens) > 1.0 {
             self.found.set(Some(seconds / self.blocks(tokens)));
         }
     }
 
-    /// Kernels compute this many tokens at a time, and a block that is not full takes as long as one that is.
+    /// Kernels compute this many tokens at a time, and a block that is not full takes as long as
+    /// one that is.
     fn blocks(&self, tokens: u32) -> f64 {
         f64::from(tokens.div_ceil(if self.is_software { 8 } else { 64 }))
     }
@@ -65,8 +70,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Reads steps of so many tokens on a device that takes so long for each of 500 dispatches, where an answer comes after a multiple
-    /// of `clock` seconds; how many parts each had.
+    /// Reads steps of so many tokens on a device that takes so long for each of 500 dispatches,
+    /// where an answer comes after a multiple of `clock` seconds; how many parts each had.
     fn read(pace: &Pace, steps: &[u32], seconds: f64, clock: f64) -> Vec<usize> {
         let dispatches = 500;
         let mut parts = Vec::new();

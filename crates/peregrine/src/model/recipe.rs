@@ -1,5 +1,5 @@
-//! Names, shapes and multipliers of the tensors: how a checkpoint becomes the matrices of the page. What is uploaded, and what
-//! [`super::footprint`] counts, are these same lists.
+//! Names, shapes and multipliers of the tensors: how a checkpoint becomes the matrices of the page.
+//! What is uploaded, and what [`super::footprint`] counts, are these same lists.
 
 use super::Strides;
 use crate::checkpoint::Checkpoint;
@@ -85,7 +85,8 @@ impl<'a> Recipe<'a> {
         })
     }
 
-    /// The sections z, x, B, C, dt of in_proj, each with its multiplier; neighbors with the same one are one part.
+    /// The sections z, x, B, C, dt of in_proj, each with its multiplier; neighbors with the same
+    /// one are one part.
     fn in_proj(&self, tensor: &str, first_row: u32) -> Result<Vec<PartSpec<'a>>> {
         let c = self.config();
         let state = c.mamba_n_groups * c.mamba_d_state;

@@ -1,7 +1,8 @@
 //! Whose turn it is: sessions of one model compute in the same scratch memory.
 //!
-//! A step is mostly submitted at once, and the device keeps the order. One that goes to the device in parts is waited for in between,
-//! and so is one that `check` looks at: no other session's step may begin there.
+//! A step is mostly submitted at once, and the device keeps the order. One that goes to the device
+//! in parts is waited for in between, and so is one that `check` looks at: no other session's step
+//! may begin there.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

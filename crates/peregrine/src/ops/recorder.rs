@@ -19,7 +19,8 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// Nothing yet. `step` is the uniform buffer of [`Step`], `control` that of [`SamplingBuffers`](super::sample::SamplingBuffers).
+    /// Nothing yet. `step` is the uniform buffer of [`Step`], `control` that of
+    /// [`SamplingBuffers`](super::sample::SamplingBuffers).
     pub fn new(target: Target, step: &'a wgpu::Buffer, control: &'a wgpu::Buffer) -> Self {
         Self { target, step, control, layer: None, adapted: None, calls: Vec::new() }
     }

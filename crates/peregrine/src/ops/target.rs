@@ -124,8 +124,8 @@ impl Target {
         !self.is_software()
     }
 
-    /// So many tokens are read as quickly one after the other as at once. On a GPU a few at once take
-    /// as long as a whole tile of them: on an H200 as long as some twenty, one by one.
+    /// So many tokens are read as quickly one after the other as at once. On a GPU a few at once
+    /// take as long as a whole tile of them: on an H200 as long as some twenty, one by one.
     pub fn most_one_by_one(&self) -> usize {
         if self.is_software() { 1 } else { 8 }
     }

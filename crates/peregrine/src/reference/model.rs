@@ -31,7 +31,8 @@ pub struct Layer {
     adapters: (u32, Vec<Chosen>),
 }
 
-/// What a layer computes on the way for T tokens, named as the stages of the GPU's plan. Each is \[T, what stands at it\].
+/// What a layer computes on the way for T tokens, named as the stages of the GPU's plan. Each is
+/// \[T, what stands at it\].
 #[derive(Clone, Debug, Default)]
 pub struct Trace<T = f32> {
     /// RMSNorm of the layer's input \[D\]
@@ -136,8 +137,8 @@ impl Layer {
         y
     }
 
-    /// The layer's lines of the page, for tokens from `position` on with residual stream `h` \[T, D\]. `keep`: how the cache keeps keys
-    /// and values.
+    /// The layer's lines of the page, for tokens from `position` on with residual stream `h`
+    /// \[T, D\]. `keep`: how the cache keeps keys and values.
     pub fn forward<T: Real>(
         &self,
         c: &Config,
@@ -244,7 +245,8 @@ pub struct Model<T = f32> {
 
 /// What a token leaves on its way through the model.
 pub struct Forward<T = f32> {
-    /// Input of each layer, then the output of the last, then that after the final norm: \[L + 2\]\[D\]
+    /// Input of each layer, then the output of the last, then that after the final norm:
+    /// \[L + 2\]\[D\]
     pub hidden: Vec<Vec<T>>,
     /// \[V\]
     pub logits: Vec<T>,
@@ -327,7 +329,8 @@ pub async fn embeddings<T: Real>(checkpoint: &Checkpoint, ids: &[u32]) -> Result
     Ok(rows.iter().flat_map(|row| kernels::embed::<T>(row, c.embedding_multiplier)).collect())
 }
 
-/// The LM head's logits \[T, V\] for `x` \[T, D\], some rows of the matrix at a time: it can be the largest of all.
+/// The LM head's logits \[T, V\] for `x` \[T, D\], some rows of the matrix at a time: it can be the
+/// largest of all.
 ///
 /// # Errors
 /// What the checkpoint says.
@@ -350,8 +353,8 @@ pub async fn lm_head<T: Real>(checkpoint: &Checkpoint, x: &[T]) -> Result<Vec<T>
     Ok(logits)
 }
 
-/// The logits after each of the last `last` of `ids` with adapters, one row \[V\] each, with one layer's weights in memory at a time. `on_layer`
-/// hears how many layers are done.
+/// The logits after each of the last `last` of `ids` with adapters, one row \[V\] each, with one
+/// layer's weights in memory at a time. `on_layer` hears how many layers are done.
 ///
 /// # Errors
 /// [`Error::TokenOutOfRange`]; what the checkpoint says.

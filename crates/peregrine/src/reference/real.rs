@@ -58,7 +58,8 @@ real!(f64);
 /// Multiplications below which threads cost more than they save.
 const SMALL: usize = 1 << 21;
 
-/// `work` on each item, on all cores where there are threads; results in the order of the items. `cost`: multiplications in all.
+/// `work` on each item, on all cores where there are threads; results in the order of the items.
+/// `cost`: multiplications in all.
 pub(crate) fn each<I: Send, O: Send>(items: Vec<I>, cost: usize, work: impl Fn(I) -> O + Sync) -> Vec<O> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
     if cores < 2 || cost < SMALL {

@@ -1,10 +1,13 @@
-//! Sampling a token at a temperature, in whole numbers: sums of them are the same in any order, so the host and the GPU
-//! (`shaders/sample/histogram.wgsl`, `threshold.wgsl`, `multinomial.wgsl`) sample the same token, bit by bit.
+//! Sampling a token at a temperature, in whole numbers: sums of them are the same in any order, so
+//! the host and the GPU (`shaders/sample/histogram.wgsl`, `threshold.wgsl`, `multinomial.wgsl`)
+//! sample the same token, bit by bit.
 //!
-//! A token's *difference* is the largest logit minus its own, in f32: one rounded subtraction. Tokens are ordered by it, among
-//! equals by their ids. Its *weight* is 2^28 exp(-difference / temperature) in whole numbers: 16 bits of the power of two, which
-//! is 6e-5 of it at worst, and nothing below 2^-29 of the likeliest. top-k and top-p keep a beginning of the order, min-p
-//! what weighs enough. A random share of the weight that is left is then walked to in the order of the ids.
+//! A token's *difference* is the largest logit minus its own, in f32: one rounded subtraction.
+//! Tokens are ordered by it, among equals by their ids. Its *weight* is 2^28 exp(-difference /
+//! temperature) in whole numbers: 16 bits of the power of two, which is 6e-5 of it at worst, and
+//! nothing below 2^-29 of the likeliest. top-k and top-p keep a beginning of the order, min-p what
+//! weighs enough. A random share of the weight that is left is then walked to in the order of the
+//! ids.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,7 +16,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{SamplingOptions, random};
 
-/// `SamplingParams` of `shaders/sample/weights.wgsl`, same layout: what the weights of one token's candidates depend on.
+/// `SamplingParams` of `shaders/sample/weights.wgsl`, same layout: what the weights of one token's
+/// candidates depend on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct SamplingParams {
@@ -55,7 +59,8 @@ impl SamplingParams {
         }
     }
 
-    /// The token that is sampled from `logits` \[V\], none of which is above `best`, which is finite and one of them.
+    /// The token that is sampled from `logits` \[V\], none of which is above `best`, which is
+    /// finite and one of them.
     pub(super) fn sample(&self, logits: &[f32], best: f32, keys: &mut Vec<u64>) -> u32 {
         keys.clear();
         let key = |id: u32, logit: f32| u64::from(difference(best, logit)) << 32 | u64::from(id);
@@ -111,8 +116,8 @@ impl SamplingParams {
     }
 }
 
-/// The bits of best - logit: at least 0, so that they are ordered as the numbers are. Numbers below 2^-126 count as 0, since a
-/// GPU may take them so.
+/// The bits of best - logit: at least 0, so that they are ordered as the numbers are. Numbers below
+/// 2^-126 count as 0, since a GPU may take them so.
 fn difference(best: f32, logit: f32) -> u32 {
     if !logit.is_finite() {
         return NEVER;

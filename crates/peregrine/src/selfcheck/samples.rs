@@ -1,4 +1,5 @@
-//! Which rows, tokens and heads stand for all: the first and the last of everything that has borders, and some between.
+//! Which rows, tokens and heads stand for all: the first and the last of everything that has
+//! borders, and some between.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,7 +11,8 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::reference::kernels::{self, Mamba};
 
-/// Rows of a matrix: a few at each border of its sections, which begin at `borders`, and a few inside.
+/// Rows of a matrix: a few at each border of its sections, which begin at `borders`, and a few
+/// inside.
 pub(super) fn rows(rows: u32, borders: &[u32]) -> Vec<Range<u32>> {
     const FEW: u32 = 4;
     let inside = rows / 7 * 3;
@@ -34,7 +36,8 @@ pub(super) fn in_proj_ends(c: &Config) -> [u32; 5] {
     })
 }
 
-/// The matrices of a layer, by what follows its number in their names, and the rows of each that are looked at.
+/// The matrices of a layer, by what follows its number in their names, and the rows of each that
+/// are looked at.
 pub(super) fn of_layer(c: &Config) -> Vec<(&'static str, Vec<Range<u32>>)> {
     let ends = in_proj_ends(c);
     vec![
@@ -69,8 +72,9 @@ pub(super) fn of_head(c: &Config) -> [(&'static str, Vec<Range<u32>>); 2] {
     [(name, rows(c.vocab_size, &[])), ("model.final_layernorm.weight", std::iter::once(0..1).collect())]
 }
 
-/// Tokens of a step: those at the borders of what kernels take at a time, one of each that an invocation takes (eight that follow each
-/// other where the CPU computes, every sixteenth on a GPU), and the last.
+/// Tokens of a step: those at the borders of what kernels take at a time, one of each that an
+/// invocation takes (eight that follow each other where the CPU computes, every sixteenth on a
+/// GPU), and the last.
 pub(super) fn tokens(count: u32) -> Vec<u32> {
     let places = (0..9).chain([20, 32, 37, 50, 64]).filter(|token| token + 1 < count);
     places.chain([count - 1]).collect()
@@ -90,13 +94,15 @@ pub(super) struct Products {
 /// Numbers of rows, and the rows.
 type Rows = (Vec<u32>, Vec<f32>);
 
-/// Weights that have been read, by tensor: each step asks for the same rows, and over a network a read takes its time.
+/// Weights that have been read, by tensor: each step asks for the same rows, and over a network a
+/// read takes its time.
 pub(super) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     rows: HashMap<String, Rows>,
 }
 
-/// Has the checkpoint keep all that the self-check will read of these layers and for these tokens, as the model is loaded.
+/// Has the checkpoint keep all that the self-check will read of these layers and for these tokens,
+/// as the model is loaded.
 pub(super) fn remember(checkpoint: &Checkpoint, layers: &[u32], ids: &[u32]) {
     let c = &checkpoint.config;
     let rows = |tensor: &str, ranges: &[Range<u32>]| {

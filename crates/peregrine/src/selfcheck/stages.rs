@@ -19,8 +19,8 @@ use crate::plan::Step;
 use crate::reference::kernels::{self, LayerState, Mamba};
 use crate::session::{Engine, Session};
 
-/// A difference up to this share of the largest value is a device's own arithmetic. Sums in another order are 5e-5 at most, and what
-/// is wrong is wrong by far more.
+/// A difference up to this share of the largest value is a device's own arithmetic. Sums in another
+/// order are 5e-5 at most, and what is wrong is wrong by far more.
 const TOLERANCE: f32 = 3e-4;
 
 /// Layers that are looked at: one of each layout, and no more of them.
@@ -35,7 +35,8 @@ pub(super) struct Stages<'a> {
     layers: BTreeMap<u32, Looked>,
 }
 
-/// A step that has been submitted as a whole, and what it will have written: the device goes on while the CPU compares.
+/// A step that has been submitted as a whole, and what it will have written: the device goes on
+/// while the CPU compares.
 pub(super) struct Submitted {
     step: Step,
     ids: Vec<u32>,
@@ -53,8 +54,8 @@ struct Ran {
     layer: u32,
     /// What its stages have written, in order.
     copied: Vec<Copied>,
-    /// Where everything about it is compared, and not only its matrices: in the first layer of another layout they alone are computed
-    /// otherwise.
+    /// Where everything about it is compared, and not only its matrices: in the first layer of
+    /// another layout they alone are computed otherwise.
     left: Option<CopiedStates>,
 }
 
@@ -148,7 +149,8 @@ impl<'a> Stages<'a> {
         Ok(Self { engine: engine.clone(), checkpoint, weights, layers: layers.into_iter().zip(looked).collect() })
     }
 
-    /// Reads `ids` in one step, with the layers that are looked at and no others; waits for nothing of it.
+    /// Reads `ids` in one step, with the layers that are looked at and no others; waits for nothing
+    /// of it.
     pub async fn submit(&self, session: &mut Session, ids: &[u32]) -> Result<Submitted> {
         let mut runner = Runner::begin(session, ids).await?;
         let step = *runner.step();
@@ -171,8 +173,9 @@ impl<'a> Stages<'a> {
         Ok(Submitted { step, ids: ids.to_vec(), embedded, layers, hidden, normed, logits })
     }
 
-    /// Runs all stages of a layer, one after the other, and copies what they write and, of a `whole` layer, the states that it leaves: of
-    /// some tokens alone, but for what every later token depends on.
+    /// Runs all stages of a layer, one after the other, and copies what they write and, of a
+    /// `whole` layer, the states that it leaves: of some tokens alone, but for what every later
+    /// token depends on.
     fn run(&self, runner: &mut Runner<'_>, layer: u32, looked: &Looked, whole: bool) -> Result<Ran> {
         let tokens = samples::tokens(runner.step().tokens);
         let mut copied = vec![runner.copied_of(Op::Embed, &tokens)?];
@@ -302,7 +305,8 @@ impl Layer<'_> {
         Ok(())
     }
 
-    /// What lies between the linear layers, as it is: the attention heads' output and the SSM heads' after the norm, of some tokens.
+    /// What lies between the linear layers, as it is: the attention heads' output and the SSM
+    /// heads' after the norm, of some tokens.
     fn mixed(&mut self, looked: &Looked) -> Result<(Vec<f32>, Vec<f32>)> {
         let c = self.config;
         let (attention, ssm) = match self.maybe(Op::Mixer) {
@@ -318,7 +322,8 @@ impl Layer<'_> {
         Ok((attention, normed))
     }
 
-    /// Some rows of each matrix that `project_in` puts together: `u` [tokens, D], `proj` [tokens, q k v z x B C dt].
+    /// Some rows of each matrix that `project_in` puts together: `u` [tokens, D], `proj`
+    /// [tokens, q k v z x B C dt].
     fn project_in(&mut self, u: &[f32], proj: &[f32]) -> Result<()> {
         let c = self.config;
         let (q, kv, a) = (c.q_dim(), c.kv_dim(), c.attention_in_multiplier);
@@ -339,7 +344,8 @@ impl Layer<'_> {
         Ok(())
     }
 
-    /// What lies between the linear layers, compared. Returns of some tokens what [`Layer::mixed`] does.
+    /// What lies between the linear layers, compared. Returns of some tokens what [`Layer::mixed`]
+    /// does.
     fn mixers(&mut self, looked: &mut Looked, proj: &[f32], left: &LayerStates) -> Result<(Vec<f32>, Vec<f32>)> {
         let c = self.config;
         let step = self.step;

@@ -2,7 +2,8 @@
 
 use crate::gpu::{DeviceKind, Gpu, GpuOptions, Reduction, ShapeClass};
 
-/// What is tried, in order. `gpu` is the device as `options` opens it, which says what was chosen for it.
+/// What is tried, in order. `gpu` is the device as `options` opens it, which says what was chosen
+/// for it.
 pub(super) fn variants(options: &GpuOptions, gpu: &Gpu) -> Vec<GpuOptions> {
     let mut ways = vec![options.clone()];
     if gpu.is_processor() {

@@ -1,7 +1,8 @@
 //! Adapters of an engine, and which of them a session uses.
 //!
-//! What has been read with some adapters is of no use with others: a session that changes them begins anew, and its snapshots, forks and
-//! files know which made them. Going back to a choice goes back to its snapshots, too.
+//! What has been read with some adapters is of no use with others: a session that changes them
+//! begins anew, and its snapshots, forks and files know which made them. Going back to a choice
+//! goes back to its snapshots, too.
 
 use std::rc::Rc;
 
@@ -16,7 +17,8 @@ impl Engine {
         Base { config: self.config(), container: self.container }
     }
 
-    /// Takes an adapter that was opened for [`Engine::base`], under a name that no other of its adapters has.
+    /// Takes an adapter that was opened for [`Engine::base`], under a name that no other of its
+    /// adapters has.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) for a name that is taken.
@@ -34,7 +36,8 @@ impl Engine {
         self.adapters.borrow().by_name(name)
     }
 
-    /// Forgets an adapter; whether there was one. Sessions that use it go on with it until they choose anew.
+    /// Forgets an adapter; whether there was one. Sessions that use it go on with it until they
+    /// choose anew.
     pub fn remove_adapter(&self, id: AdapterId) -> bool {
         self.adapters.borrow_mut().remove(id)
     }
@@ -46,7 +49,8 @@ impl Engine {
     pub async fn use_adapters(&self, wanted: &[(AdapterId, f32)]) -> Result<()> {
         let (model, adapted) = (&self.model, self.adapted(wanted)?);
         if let Some(adapted) = &adapted {
-            // What is wrong with their pipelines is heard here, and not lost in a session's first answer.
+            // What is wrong with their pipelines is heard here, and not lost in a session's first
+            // answer.
             let (state, next) = model.shortest()?;
             for many in [false, true] {
                 model.plan(&state, &next, many, Some(adapted));
@@ -78,12 +82,14 @@ impl Engine {
 }
 
 impl Session {
-    /// Uses these adapters from now on, each with its scale, and no others. Where that is another choice than before, the session has read
-    /// nothing; what it had read it keeps among its snapshots, and finds again when it has the same adapters.
+    /// Uses these adapters from now on, each with its scale, and no others. Where that is another
+    /// choice than before, the session has read nothing; what it had read it keeps among its
+    /// snapshots, and finds again when it has the same adapters.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) for an adapter that the engine does not have or that is named twice, and a scale that is
-    /// no number; [`Error::OutOfMemory`](crate::Error::OutOfMemory). Then nothing has changed.
+    /// [`Error::Argument`](crate::Error::Argument) for an adapter that the engine does not have or
+    /// that is named twice, and a scale that is no number;
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory). Then nothing has changed.
     pub async fn set_adapters(&mut self, wanted: &[(AdapterId, f32)]) -> Result<()> {
         let engine = self.engine.clone();
         let adapted = engine.adapted(wanted)?;

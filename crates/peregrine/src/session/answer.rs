@@ -11,9 +11,10 @@ pub enum Overflow {
     /// [`Error::ContextFull`](crate::Error::ContextFull) before anything is read.
     #[default]
     Error,
-    /// The oldest turns are left out, but not the system's: as many as leave a quarter of the context for what comes, and no more
-    /// while the conversation goes on and fits. The states are those of the conversation without them: what remains is read again
-    /// from the nearest snapshot. An answer that fills the context does the same in its middle, and goes on.
+    /// The oldest turns are left out, but not the system's: as many as leave a quarter of the
+    /// context for what comes, and no more while the conversation goes on and fits. The states are
+    /// those of the conversation without them: what remains is read again from the nearest
+    /// snapshot. An answer that fills the context does the same in its middle, and goes on.
     DropOldest,
 }
 
@@ -26,15 +27,18 @@ pub struct GenerateOptions {
     pub sampling: SamplingOptions,
     /// Texts that end the answer, which is told without them.
     pub stop: Vec<String>,
-    /// Tell how likely each token was, and so many of the likeliest (see [`crate::sampling::logprobs`]).
+    /// Tell how likely each token was, and so many of the likeliest (see
+    /// [`crate::sampling::logprobs`]).
     pub logprobs: Option<u32>,
-    /// Go on after an end token (benchmarks). Under a grammar no end token comes as long as another one may, and the answer ends where
-    /// nothing can follow.
+    /// Go on after an end token (benchmarks). Under a grammar no end token comes as long as another
+    /// one may, and the answer ends where nothing can follow.
     pub ignore_end: bool,
-    /// What the answer must look like. It ends by itself where nothing can follow, and else with an end token where it is complete; one
-    /// that `max_tokens`, a full context or a stop text cuts short is not.
+    /// What the answer must look like. It ends by itself where nothing can follow, and else with an
+    /// end token where it is complete; one that `max_tokens`, a full context or a stop text cuts
+    /// short is not.
     pub grammar: Option<Rc<dyn Grammar>>,
-    /// What [`Session::chat`](super::Session::chat) does with a conversation that does not fit the context.
+    /// What [`Session::chat`](super::Session::chat) does with a conversation that does not fit the
+    /// context.
     pub overflow: Overflow,
     /// Asked between steps; `true` stops. What was read stays read.
     pub cancel: Option<Rc<dyn Fn() -> bool>>,
@@ -69,7 +73,8 @@ pub struct Piece {
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// The model said so, with an end token; a stop text came; or nothing can follow under the grammar.
+    /// The model said so, with an end token; a stop text came; or nothing can follow under the
+    /// grammar.
     Stop,
     /// `max_tokens` were made.
     Length,

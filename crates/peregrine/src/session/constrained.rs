@@ -1,8 +1,9 @@
 //! An answer under a constraint: masks before tokens, and tokens that need no sampling.
 //!
-//! The mask of a token can only be made when the one before it is known. The step that reads a token is queued as soon as its sample is,
-//! without knowing it; the mask of the next one is made while that step runs, and then its sample is submitted. Tokens that must come are
-//! not sampled at all: they are read with the next step.
+//! The mask of a token can only be made when the one before it is known. The step that reads a
+//! token is queued as soon as its sample is, without knowing it; the mask of the next one is made
+//! while that step runs, and then its sample is submitted. Tokens that must come are not sampled at
+//! all: they are read with the next step.
 
 use std::collections::VecDeque;
 
@@ -51,8 +52,8 @@ impl Constrained {
         Ok(self.forced.pop_front())
     }
 
-    /// Which tokens may come next. End tokens may where the constraint is fulfilled. Where they are to be ignored they may only if
-    /// nothing else may come.
+    /// Which tokens may come next. End tokens may where the constraint is fulfilled. Where they are
+    /// to be ignored they may only if nothing else may come.
     pub fn mask(&mut self) -> Result<&[u32]> {
         let Self { constraint, mask, ends, vocab_size, .. } = self;
         mask.fill(0);
@@ -87,14 +88,16 @@ impl Constrained {
         self.forced.is_empty() && self.constraint.is_finished()
     }
 
-    /// Whether the answer ends with this token, though end tokens are to be ignored: nothing else may come.
+    /// Whether the answer ends with this token, though end tokens are to be ignored: nothing else
+    /// may come.
     pub fn must_end(&self, token: u32) -> bool {
         self.ends.contains(&token) && allows(&self.mask, token)
     }
 }
 
 impl Session {
-    /// Makes what samples under a mask, unless it is there: before a step, since none may be waited for between a step and its sample.
+    /// Makes what samples under a mask, unless it is there: before a step, since none may be waited
+    /// for between a step and its sample.
     pub(super) async fn prepare_masked(&mut self) -> Result<()> {
         if self.masked.is_none() {
             let model = &self.engine.model;
@@ -105,8 +108,8 @@ impl Session {
         Ok(())
     }
 
-    /// The next token under a constraint, or `None` when cancelled. The step that reads it is queued before it is known here, and runs
-    /// while the mask of the token after it is made.
+    /// The next token under a constraint, or `None` when cancelled. The step that reads it is
+    /// queued before it is known here, and runs while the mask of the token after it is made.
     pub(super) async fn next_masked(
         &mut self,
         sampling: &mut AnswerSampling,
@@ -145,7 +148,8 @@ impl Session {
         self.sampled_token(sampling, reading).await.map(Some)
     }
 
-    /// Queues what is pending, so that the logits of its last token wait for their mask. Returns false when cancelled.
+    /// Queues what is pending, so that the logits of its last token wait for their mask. Returns
+    /// false when cancelled.
     async fn read_pending(&mut self, sampling: &mut AnswerSampling, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
         (sampling.waiting, sampling.sampled) = (false, false);
         let chunk = self.engine.model.chunk() as usize;

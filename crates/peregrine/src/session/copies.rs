@@ -1,7 +1,8 @@
 //! Copies of recurrent states, on the GPU or in the host's memory.
 //!
-//! A copy on the host is a buffer that the host may map: with a GPU of its own such buffers lie in the host's memory, and moving a copy
-//! there is a command like any other, which nobody waits for. Where GPU and host share their memory it is the same memory.
+//! A copy on the host is a buffer that the host may map: with a GPU of its own such buffers lie in
+//! the host's memory, and moving a copy there is a command like any other, which nobody waits for.
+//! Where GPU and host share their memory it is the same memory.
 
 use std::rc::Rc;
 
@@ -20,8 +21,8 @@ pub(super) struct Copies {
     on_host: bool,
 }
 
-/// Gives its memory back when it goes: in a browser a buffer that is only dropped lies there until the collector comes, which knows
-/// nothing of the GPU's memory.
+/// Gives its memory back when it goes: in a browser a buffer that is only dropped lies there until
+/// the collector comes, which knows nothing of the GPU's memory.
 struct Buffers(Vec<wgpu::Buffer>);
 
 impl Drop for Buffers {
@@ -92,7 +93,8 @@ impl Copies {
         Readable { copies: self }
     }
 
-    /// Makes them readable, if they are on the host: they are as long as the result lives. Until then nothing has changed.
+    /// Makes them readable, if they are on the host: they are as long as the result lives. Until
+    /// then nothing has changed.
     ///
     /// # Errors
     /// As [`Gpu::read`].

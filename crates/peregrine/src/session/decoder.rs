@@ -1,14 +1,16 @@
 //! Steps of a session: what is queued on the GPU, and how the next token comes back.
 //!
-//! Answers are sampled on the GPU, the likeliest token or at a temperature: the token is the next step's input without leaving it,
-//! and the host queues that step before it has read the token. Only an end token must not be read by the model, and
-//! `shaders/sample/next_token.wgsl` sees to that: it halts what is queued, which then leaves the states as they are, bit by bit. A sample
+//! Answers are sampled on the GPU, the likeliest token or at a temperature: the token is the next
+//! step's input without leaving it, and the host queues that step before it has read the token.
+//! Only an end token must not be read by the model, and `shaders/sample/next_token.wgsl` sees to
+//! that: it halts what is queued, which then leaves the states as they are, bit by bit. A sample
 //! depends on the seed and its number alone, so one that is taken back leaves nothing behind.
 //!
-//! Penalties, biases and log-probabilities look at every logit with what the answer has so far: such answers are sampled on the
-//! host, which reads the logits of every token back; so are all at a temperature where the CPU computes, to which a read-back
-//! costs nothing. Both sample the same tokens. On the processor all are: a step that is queued there is done before anything else,
-//! and whoever waits for a token would wait for the step after it, too.
+//! Penalties, biases and log-probabilities look at every logit with what the answer has so far:
+//! such answers are sampled on the host, which reads the logits of every token back; so are all at
+//! a temperature where the CPU computes, to which a read-back costs nothing. Both sample the same
+//! tokens. On the processor all are: a step that is queued there is done before anything else, and
+//! whoever waits for a token would wait for the step after it, too.
 
 use super::constrained::Constrained;
 use super::{GenerateOptions, Session, rope_table};
@@ -73,7 +75,8 @@ impl AnswerSampling {
 }
 
 impl Session {
-    /// Runs the tokens that are pending. Returns false when cancelled between chunks, or in one that takes long.
+    /// Runs the tokens that are pending. Returns false when cancelled between chunks, or in one
+    /// that takes long.
     pub(super) async fn catch_up(&mut self, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
         self.run(cancel, 0).await
     }
@@ -138,7 +141,8 @@ impl Session {
         Ok(AnswerSampling { sampler, by, reading: None, spare: None, sampled: false, waiting: false, constrained })
     }
 
-    /// The next token, or `None` when cancelled. `more`: another one will be wanted unless this one ends the answer.
+    /// The next token, or `None` when cancelled. `more`: another one will be wanted unless this one
+    /// ends the answer.
     pub(super) async fn next_token(
         &mut self,
         sampling: &mut AnswerSampling,
@@ -151,7 +155,8 @@ impl Session {
                 return Ok(None);
             }
             if self.logits.is_empty() && self.state.position > 0 {
-                // An answer was abandoned while the GPU sampled it: what comes next is known once its text has been read again.
+                // An answer was abandoned while the GPU sampled it: what comes next is known once
+                // its text has been read again.
                 self.read_again();
                 if !self.catch_up(cancel).await? {
                     return Ok(None);
@@ -225,7 +230,8 @@ impl Session {
         self.ahead = 0;
     }
 
-    /// The token that was sampled is not to be read: the step that was queued for it has been halted.
+    /// The token that was sampled is not to be read: the step that was queued for it has been
+    /// halted.
     pub(super) fn take_back(&mut self) {
         if self.ahead > 0 {
             self.state.position -= self.ahead;
@@ -244,8 +250,8 @@ impl Session {
         Ok(())
     }
 
-    /// Where an answer was abandoned (its future dropped) with a step under way, the states have read a token that nobody knows, or
-    /// parts of some: everything is to be read again.
+    /// Where an answer was abandoned (its future dropped) with a step under way, the states have
+    /// read a token that nobody knows, or parts of some: everything is to be read again.
     pub(super) fn settle(&mut self) {
         if self.ahead > 0 || self.halfway {
             self.read_again();
@@ -265,8 +271,8 @@ impl Session {
         model.gpu.read(&self.next.saved_logits, 0, model.config.vocab_size.into()).await
     }
 
-    /// Queues what is left of a step, from that dispatch on, whose last token's successor is sampled on the GPU, and a read-back of that
-    /// token.
+    /// Queues what is left of a step, from that dispatch on, whose last token's successor is
+    /// sampled on the GPU, and a read-back of that token.
     fn submit_and_sample(&mut self, sampling: &mut AnswerSampling, step: &Step, first: usize) -> Reading {
         // They stay on the GPU: those that are here are of an earlier place.
         self.logits.clear();
@@ -302,14 +308,16 @@ impl Session {
         Ok(())
     }
 
-    /// Waits until no other session of the model is in the middle of a step, and keeps others from beginning one.
+    /// Waits until no other session of the model is in the middle of a step, and keeps others from
+    /// beginning one.
     pub(crate) async fn turn(&self) -> Turn {
         let turns = &self.engine.model.turns;
         turns.free().await;
         turns.take()
     }
 
-    /// Makes room and writes what the dispatches of a step read. `check` runs them one by one in between.
+    /// Makes room and writes what the dispatches of a step read. `check` runs them one by one in
+    /// between.
     pub(crate) fn begin_step(&mut self, ids: &[u32], rows: u32) -> Result<Step> {
         self.begin(ids.len() as u32, Some(ids), rows)
     }

@@ -36,7 +36,8 @@ pub(crate) struct GpuSamples<'a> {
 }
 
 impl GpuSamples<'_> {
-    /// The first that is not the host's. Where the host finds nothing to sample, nothing is compared.
+    /// The first that is not the host's. Where the host finds nothing to sample, nothing is
+    /// compared.
     pub(crate) async fn first_mismatch(self, session: &Session) -> Result<Option<SampleMismatch>> {
         for (options, readings) in self.of {
             let is_greedy = options.is_greedy();
@@ -58,8 +59,9 @@ impl GpuSamples<'_> {
 }
 
 impl Session {
-    /// Queues samples from `logits` under a mask or without one: the likeliest token and, where the GPU samples at temperatures, some
-    /// with `options`. Whoever has a mask has prepared the plan with masks.
+    /// Queues samples from `logits` under a mask or without one: the likeliest token and, where the
+    /// GPU samples at temperatures, some with `options`. Whoever has a mask has prepared the plan
+    /// with masks.
     pub(crate) fn submit_samples<'a>(
         &self,
         logits: &'a [f32],
@@ -88,13 +90,15 @@ impl Session {
         samples.first_mismatch(self).await
     }
 
-    /// Sample number `n` by the GPU from `logits`, at most \[V\] of them; biases and penalties are not for the GPU and left out.
-    /// Where there is a `mask`, only from the tokens that it allows ([`mask_words`](crate::constraint::mask_words) of the logits).
-    /// The session's states stay as they are, its logits on the GPU do not.
+    /// Sample number `n` by the GPU from `logits`, at most \[V\] of them; biases and penalties are
+    /// not for the GPU and left out. Where there is a `mask`, only from the tokens that it allows
+    /// ([`mask_words`](crate::constraint::mask_words) of the logits). The session's states stay as
+    /// they are, its logits on the GPU do not.
     ///
     /// # Errors
-    /// [`Error::Sampling`] for options out of range, and where the GPU finds a logit that is no number; [`Error::Argument`] for
-    /// more logits than tokens; [`Error::Unsupported`] where the host samples; what the device says.
+    /// [`Error::Sampling`] for options out of range, and where the GPU finds a logit that is no
+    /// number; [`Error::Argument`] for more logits than tokens; [`Error::Unsupported`] where the
+    /// host samples; what the device says.
     #[doc(hidden)]
     pub async fn sample_on_gpu(
         &mut self,
@@ -112,7 +116,8 @@ impl Session {
         self.arrived_sample(reading).await
     }
 
-    /// Queues a sample as [`Session::sample_on_gpu`] makes it. Whoever has a mask has prepared the plan with masks.
+    /// Queues a sample as [`Session::sample_on_gpu`] makes it. Whoever has a mask has prepared the
+    /// plan with masks.
     pub(crate) fn submit_sample(
         &self,
         logits: &[f32],

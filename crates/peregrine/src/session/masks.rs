@@ -1,5 +1,5 @@
-//! Whether samples under a mask are right on this device. The self-check of a model does not try them, since most of its users never
-//! do: they are tried before the first answer that needs them.
+//! Whether samples under a mask are right on this device. The self-check of a model does not try
+//! them, since most of its users never do: they are tried before the first answer that needs them.
 
 use super::Session;
 use super::gpu_sampling::spread_logits;
@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::sampling::SamplingOptions;
 
 impl Session {
-    /// Compares samples of the GPU under masks with the host's, once for an engine. Where they differ the host samples.
+    /// Compares samples of the GPU under masks with the host's, once for an engine. Where they
+    /// differ the host samples.
     pub(super) async fn masks_are_right(&mut self) -> Result<bool> {
         if let Some(known) = self.engine.masks.get() {
             return Ok(known);

@@ -4,8 +4,9 @@ use super::Session;
 use crate::error::{Error, Result};
 
 impl Session {
-    /// Looks at the logits of the last token, as the model gave them: before biases, penalties and masks. Where one is NaN or
-    /// infinite, everything that was read is forgotten, snapshots too, since what they hold may be as wrong.
+    /// Looks at the logits of the last token, as the model gave them: before biases, penalties and
+    /// masks. Where one is NaN or infinite, everything that was read is forgotten, snapshots too,
+    /// since what they hold may be as wrong.
     ///
     /// # Errors
     /// [`Error::NotFinite`], with the first stage that is wrong as far as the states tell.
@@ -19,7 +20,8 @@ impl Session {
         Err(Error::NotFinite { stage, token: token as u32, found })
     }
 
-    /// The first place of the model, layer by layer, whose state holds something that is no number; else what comes after the layers.
+    /// The first place of the model, layer by layer, whose state holds something that is no number;
+    /// else what comes after the layers.
     async fn first_not_finite(&self) -> Result<String> {
         let engine = self.engine.clone();
         let (model, state) = (&engine.model, &self.state);

@@ -19,7 +19,8 @@ fn needs(fitting: &Fitting) -> u64 {
     fitting.whole.len() as u64 + 1
 }
 
-/// Where a conversation can begin, apart from its start: messages after the system's that would be left out, for each turn but the first.
+/// Where a conversation can begin, apart from its start: messages after the system's that would be
+/// left out, for each turn but the first.
 fn turns(messages: &[Message]) -> Vec<usize> {
     let first = messages.iter().take_while(|message| message.role == "system").count();
     (first + 1..messages.len()).filter(|i| messages[*i].role == "user").map(|i| i - first).collect()
@@ -29,7 +30,8 @@ impl Session {
     /// The conversation, without its oldest turns where that was asked and is needed.
     ///
     /// # Errors
-    /// [`Error::ContextFull`](crate::Error::ContextFull) where even the last turn is too long, or nothing may be left out.
+    /// [`Error::ContextFull`](crate::Error::ContextFull) where even the last turn is too long, or
+    /// nothing may be left out.
     pub(super) fn fitting(
         &mut self,
         template: &ChatTemplate,
@@ -49,7 +51,8 @@ impl Session {
             return Ok(all);
         }
         let turns = turns(messages);
-        // The turns that were left out before, where that is still enough: the conversation goes on.
+        // The turns that were left out before, where that is still enough: the conversation goes
+        // on.
         if turns.contains(&self.dropped)
             && let Some(consumed) = &self.consumed
         {
@@ -69,9 +72,10 @@ impl Session {
         Ok(part)
     }
 
-    /// In the middle of an answer that has filled the context: leaves out more turns, and is then about to read what remains of the
-    /// conversation, with the answer so far. Returns how many messages are left out now; `None`, and nothing has changed, where the
-    /// last turn and its answer alone do not leave a quarter of the context.
+    /// In the middle of an answer that has filled the context: leaves out more turns, and is then
+    /// about to read what remains of the conversation, with the answer so far. Returns how many
+    /// messages are left out now; `None`, and nothing has changed, where the last turn and its
+    /// answer alone do not leave a quarter of the context.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory); what the template says.
@@ -85,7 +89,8 @@ impl Session {
             return Ok(None);
         };
         let whole = [&part.whole, answer].concat();
-        // The place that is left has read a part of the answer, which the transcript does not have yet.
+        // The place that is left has read a part of the answer, which the transcript does not have
+        // yet.
         self.consumed = None;
         let rest = self.go_back(|s| tokens_after(&whole, &s.ids, s.pending, &s.logits)).await?;
         self.push(rest.as_deref().unwrap_or(&whole));
@@ -94,7 +99,8 @@ impl Session {
         Ok(Some(part.dropped))
     }
 
-    /// Without as few of the oldest turns, but at least one, as leave a quarter of the context beside `more` tokens.
+    /// Without as few of the oldest turns, but at least one, as leave a quarter of the context
+    /// beside `more` tokens.
     fn leaving_a_quarter(&self, template: &ChatTemplate, messages: &[Message], more: u64) -> Result<Option<Fitting>> {
         let (turns, context) = (turns(messages), u64::from(self.state.context_length));
         let mut found = None;

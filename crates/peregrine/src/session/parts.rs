@@ -1,4 +1,5 @@
-//! The dispatches of a step on their way to the device: all at once, or, where that takes long, in parts that can be stopped.
+//! The dispatches of a step on their way to the device: all at once, or, where that takes long, in
+//! parts that can be stopped.
 
 use std::ops::Range;
 
@@ -8,8 +9,9 @@ use crate::gpu::Instant;
 use crate::plan::{self, Step};
 
 impl Session {
-    /// Where a step of many tokens takes long and may be cancelled, its dispatches go to the device a few at a time, and all but the last
-    /// few are waited for. From which on they are still to be submitted; `None` when it was cancelled: then the step has not been.
+    /// Where a step of many tokens takes long and may be cancelled, its dispatches go to the device
+    /// a few at a time, and all but the last few are waited for. From which on they are still to be
+    /// submitted; `None` when it was cancelled: then the step has not been.
     pub(super) async fn submit_parts(
         &mut self,
         step: &Step,

@@ -8,7 +8,8 @@ use crate::gpu::Gpu;
 use crate::model::Model;
 use crate::state::State;
 
-/// Bytes in the host's memory that a session spends on snapshots unless told otherwise: in a browser the app says how many.
+/// Bytes in the host's memory that a session spends on snapshots unless told otherwise: in a
+/// browser the app says how many.
 const DEFAULT_HOST_BUDGET: u64 = if cfg!(target_arch = "wasm32") { 0 } else { 1 << 30 };
 
 /// A snapshot that a session keeps by itself.
@@ -25,8 +26,9 @@ pub(super) struct CacheEntry {
 
 /// The snapshots of one session, in the order in which they were taken.
 ///
-/// When there are too many, the one goes whose tokens since its parent are the fewest, and those of long ago sooner: each counts from
-/// the clock of its last use, and the clock is at what went last ("greedy dual"). So a long prompt is thinned out evenly.
+/// When there are too many, the one goes whose tokens since its parent are the fewest, and those of
+/// long ago sooner: each counts from the clock of its last use, and the clock is at what went last
+/// ("greedy dual"). So a long prompt is thinned out evenly.
 pub(super) struct PrefixCache {
     pub entries: Vec<CacheEntry>,
     pub budget: u64,
@@ -88,11 +90,13 @@ impl PrefixCache {
         self.copies(false) + self.pages(state)
     }
 
-    /// Makes room for `more` bytes on the GPU. Whether there is room, and copies there that nobody needs any more.
+    /// Makes room for `more` bytes on the GPU. Whether there is room, and copies there that nobody
+    /// needs any more.
     pub fn shrink(&mut self, gpu: &Gpu, state: &State, more: u64) -> (bool, Option<Copies>) {
         let mut spare = None;
         while self.bytes(state) + more > self.budget {
-            // Pages lie on the GPU wherever the copies are, so long branches are forgotten and not moved.
+            // Pages lie on the GPU wherever the copies are, so long branches are forgotten and not
+            // moved.
             let freed = match self.pages(state) > self.budget / 2 {
                 true => self.forget(|_| true),
                 false => self.move_out(gpu),
@@ -106,8 +110,8 @@ impl PrefixCache {
         (true, spare)
     }
 
-    /// Of those that `of` takes, the one that is worth least, and what: never the place that is about to be gone back to, and where there
-    /// is none the newest only as the last.
+    /// Of those that `of` takes, the one that is worth least, and what: never the place that is
+    /// about to be gone back to, and where there is none the newest only as the last.
     fn least(&self, of: impl Fn(&Copies) -> bool) -> Option<(u64, usize)> {
         let worth = |entry: &CacheEntry| {
             let position = u64::from(entry.snapshot.position());
@@ -124,8 +128,9 @@ impl PrefixCache {
         others.into_iter().min()
     }
 
-    /// Moves the one on the GPU that is worth least to the host, if there is room or can be made, and else forgets it. Places inside a
-    /// prompt are always forgotten: while it is read there is no time for a move, and the next one comes soon.
+    /// Moves the one on the GPU that is worth least to the host, if there is room or can be made,
+    /// and else forgets it. Places inside a prompt are always forgotten: while it is read there is
+    /// no time for a move, and the next one comes soon.
     fn move_out(&mut self, gpu: &Gpu) -> Option<Copies> {
         let (worth, at) = self.least(|copies| !copies.on_host())?;
         let (id, bytes) = (self.entries[at].id, self.entries[at].snapshot.bytes());

@@ -1,4 +1,5 @@
-//! Requests: a conversation or a text comes in, as much of it as has not been read is read, and an answer comes out.
+//! Requests: a conversation or a text comes in, as much of it as has not been read is read, and an
+//! answer comes out.
 
 use super::overflow::Fitting;
 use super::{Engine, Finish, GenerateOptions, Generated, Overflow, Piece, Session, check_range};
@@ -10,12 +11,13 @@ use crate::text::{StopScan, TextStream};
 use crate::tokenizer::Tokenizer;
 
 impl Session {
-    /// Answers a conversation. Where its rendering continues what this session has read and written, or what it had at one of its
-    /// snapshots (a border between turns, the end of a long prompt), only the rest is read; otherwise everything is.
+    /// Answers a conversation. Where its rendering continues what this session has read and
+    /// written, or what it had at one of its snapshots (a border between turns, the end of a long
+    /// prompt), only the rest is read; otherwise everything is.
     ///
     /// # Errors
-    /// [`Error::Template`], [`Error::Tokenizer`], and as [`Session::generate`]. A conversation that does not fit the context is
-    /// refused before anything is read.
+    /// [`Error::Template`], [`Error::Tokenizer`], and as [`Session::generate`]. A conversation that
+    /// does not fit the context is refused before anything is read.
     pub async fn chat(
         &mut self,
         messages: &[Message],
@@ -33,11 +35,12 @@ impl Session {
         Ok(Generated { dropped_messages: answer.dropped_messages.max(dropped as u32), ..answer })
     }
 
-    /// Answers a text given as tokens \[T\]. Where they continue what this session has read and written, only the rest is read;
-    /// otherwise everything is.
+    /// Answers a text given as tokens \[T\]. Where they continue what this session has read and
+    /// written, only the rest is read; otherwise everything is.
     ///
     /// # Errors
-    /// As [`Session::generate`]; [`Error::TokenOutOfRange`] and [`Error::ContextFull`] before anything is read.
+    /// As [`Session::generate`]; [`Error::TokenOutOfRange`] and [`Error::ContextFull`] before
+    /// anything is read.
     pub async fn complete(
         &mut self,
         ids: &[u32],
@@ -50,8 +53,9 @@ impl Session {
         self.answer(options, None, cached, ids.len() as u32, on_piece).await
     }
 
-    /// Reads the beginning of conversations and answers nothing: requests that begin with these messages go on from there. Returns an
-    /// answer without tokens. `cancel` as in [`GenerateOptions`].
+    /// Reads the beginning of conversations and answers nothing: requests that begin with these
+    /// messages go on from there. Returns an answer without tokens. `cancel` as in
+    /// [`GenerateOptions`].
     ///
     /// # Errors
     /// As [`Session::chat`].
@@ -86,7 +90,8 @@ impl Session {
         })
     }
 
-    /// Goes to where the least of a conversation is to be read, which is pending then. Returns how many of its tokens had been read.
+    /// Goes to where the least of a conversation is to be read, which is pending then. Returns how
+    /// many of its tokens had been read.
     async fn begin_chat(&mut self, rendering: &Rendering, whole: &[u32]) -> Result<u32> {
         let engine = self.engine.clone();
         check_range(whole, engine.config())?;
@@ -148,7 +153,8 @@ impl Session {
         let mut answer = Generated::new(Finish::Length, prompt_tokens, cached_tokens);
         // All text that the session has read, with a stop text and what came with its last token.
         let mut written = String::new();
-        // What the text before it was. It is put back with the answer: one that is given up half-way leaves none.
+        // What the text before it was. It is put back with the answer: one that is given up
+        // half-way leaves none.
         let mut consumed = None;
         let start = Instant::now();
         let mut first = start;
@@ -253,14 +259,15 @@ fn template_of(engine: &Engine) -> Result<&ChatTemplate> {
     })
 }
 
-/// What is to be read of `whole` after `read`; `None` where that is no beginning of it, or nothing would tell the next token.
+/// What is to be read of `whole` after `read`; `None` where that is no beginning of it, or nothing
+/// would tell the next token.
 pub(super) fn tokens_after(whole: &[u32], read: &[u32], pending: usize, logits: &[f32]) -> Option<Vec<u32>> {
     let rest = whole.strip_prefix(read)?;
     (!rest.is_empty() || pending > 0 || !logits.is_empty()).then(|| rest.to_vec())
 }
 
-/// The same for a conversation, with the tokens `whole`: where a place's text is continued, or its tokens are. A model's own tokens
-/// are often others than those that its text would be given.
+/// The same for a conversation, with the tokens `whole`: where a place's text is continued, or its
+/// tokens are. A model's own tokens are often others than those that its text would be given.
 fn rest_of(
     tokenizer: &Tokenizer,
     rendering: &Rendering,

@@ -1,9 +1,13 @@
-//! A session as a file: what it has read, and all states, so that it goes on elsewhere without reading anything again.
+//! A session as a file: what it has read, and all states, so that it goes on elsewhere without
+//! reading anything again.
 //!
-//! Layout, little-endian: `PGSTATE\0`; version, u32; bytes of the header, u32; the header, JSON ([`Header`]); then layer by layer:
-//! keys \[position, nkv, hd\] and values, f16, f32 or blocks of 8 bits as the header says ([`KvType`](crate::state::KvType)), the ring of the convolution \[conv_dim, K\] and the SSM
-//! state \[H, P, N\], f32; the logits \[V\], f32, where nothing is pending; and the SHA-256 of everything before it. All lengths follow from the header and the model's configuration,
-//! and are checked before anything is read.
+//! Layout, little-endian: `PGSTATE\0`; version, u32; bytes of the header, u32; the header, JSON
+//! ([`Header`]); then layer by layer:
+//! keys \[position, nkv, hd\] and values, f16, f32 or blocks of 8 bits as the header says
+//! ([`KvType`](crate::state::KvType)), the ring of the convolution \[conv_dim, K\] and the SSM
+//! state \[H, P, N\], f32; the logits \[V\], f32, where nothing is pending; and the SHA-256 of
+//! everything before it. All lengths follow from the header and the model's configuration, and are
+//! checked before anything is read.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -76,7 +80,8 @@ impl SavedAdapter {
 }
 
 impl Session {
-    /// Where the states lie on the GPU, in the file's order: buffer, first byte, bytes; no piece is larger than [`PIECE`].
+    /// Where the states lie on the GPU, in the file's order: buffer, first byte, bytes; no piece is
+    /// larger than [`PIECE`].
     fn places(&self, position: u32) -> Vec<(wgpu::Buffer, u64, u64)> {
         let whole = |buffer: &wgpu::Buffer| (buffer.clone(), 0, buffer.size());
         let of = |(i, layer): (usize, &LayerState)| {
@@ -123,8 +128,8 @@ impl Session {
         sink(&digest.finalize())
     }
 
-    /// Writes a session that has read nothing, with this one's [note](Session::note). It needs no device: what a lost one has read is
-    /// lost, what was said need not be.
+    /// Writes a session that has read nothing, with this one's [note](Session::note). It needs no
+    /// device: what a lost one has read is lost, what was said need not be.
     ///
     /// # Errors
     /// The sink's.
@@ -158,12 +163,13 @@ impl Session {
         }
     }
 
-    /// Becomes the session that was saved, on this or another device. What it was is lost, also when the file turns out to be
-    /// damaged: then it has read nothing.
+    /// Becomes the session that was saved, on this or another device. What it was is lost, also
+    /// when the file turns out to be damaged: then it has read nothing.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for what is no saved session or a damaged one, [`Error::Unsupported`] for another version or another
-    /// model, [`Error::Truncated`], [`Error::ContextFull`]; what the device says.
+    /// [`Error::Malformed`] for what is no saved session or a damaged one, [`Error::Unsupported`]
+    /// for another version or another model, [`Error::Truncated`], [`Error::ContextFull`]; what the
+    /// device says.
     pub async fn restore(&mut self, source: &dyn Source) -> Result<()> {
         self.reset();
         let read = self.read_saved(source).await;

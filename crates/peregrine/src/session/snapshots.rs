@@ -1,13 +1,15 @@
 //! Places of a conversation that a session can go back to.
 //!
-//! A recurrent state cannot be cut back to an earlier position, so a session keeps copies of it: at the border before each turn,
-//! after a prompt that was long to read and at regular distances inside it, and where it leaves a line for another one. An edited or
-//! repeated request is then read from the nearest of them on. Keys and values are not copied but shared
-//! ([`Arena`](crate::state::Arena)). What a snapshot costs is the recurrent state, 4 bytes for each of
+//! A recurrent state cannot be cut back to an earlier position, so a session keeps copies of it: at
+//! the border before each turn, after a prompt that was long to read and at regular distances
+//! inside it, and where it leaves a line for another one. An edited or repeated request is then
+//! read from the nearest of them on. Keys and values are not copied but shared
+//! ([`Arena`](crate::state::Arena)). What a snapshot costs is the recurrent state, 4 bytes for each
+//! of
 //! layers x (d_ssm x d_state + conv_dim x d_conv) values, and the pages that only it still needs.
 //!
-//! The copies lie on the GPU; when its budget is full, those that are worth least move to the host's memory, which has a budget of its
-//! own, and from there they are forgotten.
+//! The copies lie on the GPU; when its budget is full, those that are worth least move to the
+//! host's memory, which has a budget of its own, and from there they are forgotten.
 
 use std::rc::Rc;
 
@@ -26,8 +28,9 @@ const LONG_PROMPT: usize = 64;
 /// Tokens between the snapshots inside a longer one.
 const DISTANCE: u32 = 512;
 
-/// A place of a conversation: what had been read there, and the states. A session of the same engine can go to it. Cheap in
-/// memory for keys and values, which are shared; the recurrent states are a copy.
+/// A place of a conversation: what had been read there, and the states. A session of the same
+/// engine can go to it. Cheap in memory for keys and values, which are shared; the recurrent states
+/// are a copy.
 #[derive(Clone)]
 pub struct Snapshot {
     engine: Rc<Engine>,
@@ -37,7 +40,8 @@ pub struct Snapshot {
     pub(super) ids: Vec<u32>,
     pub(super) pending: usize,
     pub(super) consumed: Option<Transcript>,
-    /// Empty where they will not be looked at: something is pending, or the place is inside a prompt.
+    /// Empty where they will not be looked at: something is pending, or the place is inside a
+    /// prompt.
     pub(super) logits: Vec<f32>,
     pub(super) pages: Vec<Page>,
     pub(super) copies: Copies,
@@ -56,16 +60,18 @@ impl Snapshot {
 }
 
 impl Session {
-    /// Sets how many bytes of GPU memory snapshots may take; 0 keeps none. Before, it is what the model was
-    /// loaded with ([`LoadOptions::snapshot_budget`](crate::model::LoadOptions::snapshot_budget)). Of a model with a budget for
-    /// all of it, they get no more than what that leaves.
+    /// Sets how many bytes of GPU memory snapshots may take; 0 keeps none. Before, it is what the
+    /// model was
+    /// loaded with ([`LoadOptions::snapshot_budget`](crate::model::LoadOptions::snapshot_budget)).
+    /// Of a model with a budget for all of it, they get no more than what that leaves.
     pub fn set_snapshot_budget(&mut self, bytes: u64) {
         self.prefix_cache.budget = bytes.min(self.engine.model.snapshot_limit);
         self.keep_budget();
     }
 
-    /// Sets how many bytes of the host's memory snapshots may take that the GPU has no more room for; 0 keeps none there. Before, it is
-    /// what the model was loaded with ([`LoadOptions::snapshot_host_budget`](crate::model::LoadOptions::snapshot_host_budget)).
+    /// Sets how many bytes of the host's memory snapshots may take that the GPU has no more room
+    /// for; 0 keeps none there. Before, it is what the model was loaded with
+    /// ([`LoadOptions::snapshot_host_budget`](crate::model::LoadOptions::snapshot_host_budget)).
     pub fn set_snapshot_host_budget(&mut self, bytes: u64) {
         self.prefix_cache.host_budget = bytes;
         while self.prefix_cache.copies(true) > bytes && self.prefix_cache.forget(Copies::on_host).is_some() {}
@@ -78,7 +84,8 @@ impl Session {
         self.prefix_cache.shrink(self.engine.model.gpu(), &self.state, 0);
     }
 
-    /// How many there are, and their bytes on the GPU: copies of recurrent states, and pages that nothing else needs.
+    /// How many there are, and their bytes on the GPU: copies of recurrent states, and pages that
+    /// nothing else needs.
     pub fn snapshots(&self) -> (usize, u64) {
         (self.prefix_cache.entries.len(), self.prefix_cache.bytes(&self.state))
     }
@@ -89,8 +96,9 @@ impl Session {
         (there.count(), self.prefix_cache.copies(true))
     }
 
-    /// The place where the session is, to go back to with [`Session::go_to`]. The session keeps places by itself, too, for
-    /// [`Session::chat`] and [`Session::complete`]; this one is the caller's, and outside the budget.
+    /// The place where the session is, to go back to with [`Session::go_to`]. The session keeps
+    /// places by itself, too, for [`Session::chat`] and [`Session::complete`]; this one is the
+    /// caller's, and outside the budget.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -116,7 +124,8 @@ impl Session {
         })
     }
 
-    /// Goes to a place of this or of another session of the same engine that uses the same adapters.
+    /// Goes to a place of this or of another session of the same engine that uses the same
+    /// adapters.
     ///
     /// # Errors
     /// [`Error::Argument`] for a place of another engine, or of other adapters.
@@ -153,7 +162,8 @@ impl Session {
         Ok(())
     }
 
-    /// A step was stopped in its middle: back to the nearest place before it that is kept. What has been read since is to be read again.
+    /// A step was stopped in its middle: back to the nearest place before it that is kept. What has
+    /// been read since is to be read again.
     pub(super) async fn undo_step(&mut self) -> Result<()> {
         let (here, ids) = (self.state.position, &self.ids);
         let is_before = |place: &Snapshot| {
@@ -227,8 +237,8 @@ impl Session {
         self.keep(false)
     }
 
-    /// After the prompt has been pushed: reads it (but maybe its last token) and keeps that place, if the prompt is long. False
-    /// when cancelled.
+    /// After the prompt has been pushed: reads it (but maybe its last token) and keeps that place,
+    /// if the prompt is long. False when cancelled.
     pub(super) async fn keep_prompt(&mut self, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
         if self.pending < LONG_PROMPT || self.prefix_cache.budget < self.state.recurrent_bytes() {
             return Ok(true);
@@ -240,7 +250,8 @@ impl Session {
         Ok(true)
     }
 
-    /// After a step of a prompt that began at `before`: keeps the place, if it is far enough from the last.
+    /// After a step of a prompt that began at `before`: keeps the place, if it is far enough from
+    /// the last.
     pub(super) fn keep_distance(&mut self, before: u32) -> Result<()> {
         match self.pending >= LONG_PROMPT && before / DISTANCE < self.state.position / DISTANCE {
             true => self.keep(true),
@@ -248,9 +259,9 @@ impl Session {
         }
     }
 
-    /// Leaves the line that the session is on for the place from which the least is to be read: `rest` says what would be, given a
-    /// snapshot, or `None` where it is another conversation's. Without any the session has read nothing. The place that it
-    /// leaves is kept.
+    /// Leaves the line that the session is on for the place from which the least is to be read:
+    /// `rest` says what would be, given a snapshot, or `None` where it is another conversation's.
+    /// Without any the session has read nothing. The place that it leaves is kept.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -293,8 +304,9 @@ impl Session {
         }
     }
 
-    /// A second session that has read what this one has; from here on each goes its own way. Costs a copy of the recurrent states on
-    /// the GPU; weights, keys and values are shared. Snapshots stay with the first.
+    /// A second session that has read what this one has; from here on each goes its own way. Costs
+    /// a copy of the recurrent states on the GPU; weights, keys and values are shared. Snapshots
+    /// stay with the first.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].

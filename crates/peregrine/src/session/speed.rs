@@ -8,12 +8,13 @@ use crate::gpu::Instant;
 use crate::ops::Op;
 use crate::plan;
 
-/// Seconds of a look, and how many there are: a browser makes a module's code fast only once it has run for some time.
+/// Seconds of a look, and how many there are: a browser makes a module's code fast only once it has
+/// run for some time.
 const LOOK: f64 = 0.01;
 const LOOKS: u32 = 5;
 
-/// Tokens a second of an answer, by the time that the first layer takes: a token's time is that of the weights which it reads. For the
-/// processor, which has computed when a submission returns.
+/// Tokens a second of an answer, by the time that the first layer takes: a token's time is that of
+/// the weights which it reads. For the processor, which has computed when a submission returns.
 ///
 /// # Errors
 /// What the device says.

@@ -17,8 +17,8 @@ pub enum KvType {
     F16,
     /// 4 bytes a value, as they were computed.
     F32,
-    /// 9 bits a value where a head has a multiple of 32 of them: blocks of up to 32 neighbors of a head, a byte each and one
-    /// scale in f32, which is a 127th of the block's largest magnitude.
+    /// 9 bits a value where a head has a multiple of 32 of them: blocks of up to 32 neighbors of a
+    /// head, a byte each and one scale in f32, which is a 127th of the block's largest magnitude.
     Q8,
 }
 
@@ -54,7 +54,8 @@ impl KvType {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::F16, Self::F32, Self::Q8];
 
-    /// Values of a head that share a scale in [`KvType::Q8`]: the largest power of two in `head_dim` (a multiple of 4), at most 32.
+    /// Values of a head that share a scale in [`KvType::Q8`]: the largest power of two in
+    /// `head_dim` (a multiple of 4), at most 32.
     pub fn block(head_dim: u32) -> u32 {
         1 << head_dim.trailing_zeros().min(5)
     }

@@ -1,12 +1,16 @@
-//! The KV cache: pages of [`PAGE`] positions in one arena a model, shared by all its sessions and snapshots.
+//! The KV cache: pages of [`PAGE`] positions in one arena a model, shared by all its sessions and
+//! snapshots.
 //!
-//! A page is a slot of the arena, the same in every layer's buffer, so a sequence is a list of slots, which the kernels read from a
-//! small uniform buffer (`shaders/kv/kv.wgsl`). Rows are only ever appended. Whoever holds a page at row r may append to it where nobody
-//! has gone beyond r yet, or where nobody else holds it; otherwise the rows before r are first copied to a page of its own. So a
-//! snapshot, a fork or a way back costs no copy of keys and values, and a branch at most a part of one page.
+//! A page is a slot of the arena, the same in every layer's buffer, so a sequence is a list of
+//! slots, which the kernels read from a small uniform buffer (`shaders/kv/kv.wgsl`). Rows are only
+//! ever appended. Whoever holds a page at row r may append to it where nobody has gone beyond r
+//! yet, or where nobody else holds it; otherwise the rows before r are first copied to a page of
+//! its own. So a snapshot, a fork or a way back costs no copy of keys and values, and a branch at
+//! most a part of one page.
 //!
-//! WebGPU has neither pointers nor sparse buffers: an arena that is full moves to one twice as large, copied on the device, buffer by
-//! buffer. Recorded plans stay as they are: the arena's buffers have a bind group of their own, which belongs to the arena.
+//! WebGPU has neither pointers nor sparse buffers: an arena that is full moves to one twice as
+//! large, copied on the device, buffer by buffer. Recorded plans stay as they are: the arena's
+//! buffers have a bind group of their own, which belongs to the arena.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -33,7 +37,8 @@ crate::kernels::wgsl! {
 /// Pages of a fresh arena.
 const FIRST_PAGES: u32 = 2;
 
-/// Pages of an arena that has `before` and needs `needed`; up to `context` pages, which one full sequence needs, it doubles.
+/// Pages of an arena that has `before` and needs `needed`; up to `context` pages, which one full
+/// sequence needs, it doubles.
 fn larger(before: u32, needed: u32, context: u32) -> u32 {
     let twice = needed.max(FIRST_PAGES).checked_next_power_of_two().unwrap_or(needed);
     match needed <= context {
@@ -43,7 +48,8 @@ fn larger(before: u32, needed: u32, context: u32) -> u32 {
     }
 }
 
-/// Pages of an arena for a full sequence of `context_length`, and of the one before it, from which it is filled.
+/// Pages of an arena for a full sequence of `context_length`, and of the one before it, from which
+/// it is filled.
 pub(super) fn full(context_length: u32) -> (u32, u32) {
     let pages = context_length.div_ceil(PAGE);
     let before = pages.saturating_sub(1).checked_ilog2().map_or(0, |log| 1 << log);
@@ -59,7 +65,8 @@ pub struct Arena {
     head_dim: u32,
     /// Pages of one full sequence.
     context_pages: u32,
-    /// There are no more pages than the sequences may need: what only snapshots hold goes when there is no room.
+    /// There are no more pages than the sequences may need: what only snapshots hold goes when
+    /// there is no room.
     bounded: bool,
     buffers: RefCell<Vec<wgpu::Buffer>>,
     capacity: Cell<u32>,
@@ -273,7 +280,8 @@ impl Pages {
         }
     }
 
-    /// Makes the rows of positions \[`from`, `to`) this sequence's to write. Returns whether it has other pages than before.
+    /// Makes the rows of positions \[`from`, `to`) this sequence's to write. Returns whether it has
+    /// other pages than before.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`]; nothing has changed then.

@@ -10,7 +10,8 @@ use crate::Result;
 
 /// Finds the leftmost token, and of those the longest, as the `tokenizers` crate does.
 pub(super) struct Added {
-    /// The tokens that are taken from the text as it is, and after them those that would be taken from normalized text.
+    /// The tokens that are taken from the text as it is, and after them those that would be taken
+    /// from normalized text.
     passes: Vec<DoubleArrayAhoCorasick<u32>>,
 }
 

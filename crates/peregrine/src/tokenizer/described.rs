@@ -1,4 +1,5 @@
-//! Words and added tokens as a `tokenizer.json` describes them, in whatever way the `tokenizers` crate knows.
+//! Words and added tokens as a `tokenizer.json` describes them, in whatever way the `tokenizers`
+//! crate knows.
 
 use serde_json::Value;
 use tokenizers::models::bpe::BPE;

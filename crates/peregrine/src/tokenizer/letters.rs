@@ -1,5 +1,6 @@
-//! Which characters are letters (Unicode's categories Lu, Ll, Lt, Lm and Lo), and which are numbers (Nd, Nl and No). The standard library
-//! knows only Alphabetic, which is more than letters, and numbers of a version of Unicode that changes with the compiler's.
+//! Which characters are letters (Unicode's categories Lu, Ll, Lt, Lm and Lo), and which are numbers
+//! (Nd, Nl and No). The standard library knows only Alphabetic, which is more than letters, and
+//! numbers of a version of Unicode that changes with the compiler's.
 
 use std::sync::LazyLock;
 
@@ -29,7 +30,8 @@ fn is_inside(edges: &[u32], c: char) -> bool {
     edges.partition_point(|edge| *edge <= u32::from(c)) & 1 == 1
 }
 
-/// From U+0000 on: how many characters are no letters, how many then are, and so on. Of Unicode 16, as `regex-syntax` 0.8 has it.
+/// From U+0000 on: how many characters are no letters, how many then are, and so on. Of Unicode 16,
+/// as `regex-syntax` 0.8 has it.
 #[rustfmt::skip]
 const LETTERS: [u16; 1354] = [
     65, 26, 6, 26, 47, 1, 10, 1, 4, 1, 5, 23, 1, 31, 1, 458, 4, 12, 14, 5, 7, 1, 1, 1, 129, 5, 1, 2, 2, 4, 1, 1, 6, 1,

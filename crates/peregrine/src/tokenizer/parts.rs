@@ -1,4 +1,5 @@
-//! What a byte-level BPE tokenizer consists of, read from GGUF metadata or from `tokenizer.json` and checked.
+//! What a byte-level BPE tokenizer consists of, read from GGUF metadata or from `tokenizer.json`
+//! and checked.
 
 use std::collections::{HashMap, HashSet};
 
@@ -62,7 +63,8 @@ impl Parts {
         for (at, text) in tokens.iter().enumerate() {
             let id = u32::try_from(at).map_err(|_| broken("more than 2^32 tokens".into()))?;
             let kind = types.get(at).copied().unwrap_or(1);
-            // Control and user-defined tokens are cut out of the text; fillers are never looked for.
+            // Control and user-defined tokens are cut out of the text; fillers are never looked
+            // for.
             let special = matches!(kind, CONTROL | UNKNOWN)
                 || super::END_TOKENS.contains(&text.as_str())
                 || (kind == USER_DEFINED && is_control(text, id, stated));
@@ -146,7 +148,8 @@ impl Parts {
         Ok(Self { tokens, merges, ignore_merges: model["ignore_merges"] == true, added, cutting })
     }
 
-    /// Ids and texts are unique and inside the vocabulary, and every merge is of known tokens into a known token.
+    /// Ids and texts are unique and inside the vocabulary, and every merge is of known tokens into
+    /// a known token.
     pub fn check(&self, vocab_size: u32) -> Result<()> {
         let mut texts: HashMap<&str, u32> = HashMap::with_capacity(self.tokens.len());
         let mut ids = vec![false; vocab_size as usize];
@@ -193,12 +196,14 @@ fn stated(bos: Option<u32>, eos: &[u32], pad: Option<u32>) -> Vec<u32> {
     bos.into_iter().chain(eos.iter().copied()).chain(pad).collect()
 }
 
-/// Whether an added token is a control token whatever its entry says: a person who types its text would end his turn.
+/// Whether an added token is a control token whatever its entry says: a person who types its text
+/// would end his turn.
 fn is_control(text: &str, id: u32, stated: &[u32]) -> bool {
     super::END_TOKENS.contains(&text) || stated.contains(&id)
 }
 
-/// The pre-tokenizer of a GGUF file by the name that it has there, and whether whole words skip merging.
+/// The pre-tokenizer of a GGUF file by the name that it has there, and whether whole words skip
+/// merging.
 fn named_words(pre: &str) -> Result<(Words, bool)> {
     match pre {
         "falcon-h1" | "falcon3" | "llama-bpe" | "llama3" | "llama-v3" => Ok((Words::Llama3, true)),
@@ -245,7 +250,8 @@ pub(super) fn unsupported(field: &str, expected: &str, found: &Value) -> Error {
     Error::Unsupported { name: "tokenizer".into(), field: field.into(), expected: expected.into(), found }
 }
 
-/// The byte alphabet (GPT-2): printable Latin-1 characters stand for themselves, the other bytes for U+0100 and up.
+/// The byte alphabet (GPT-2): printable Latin-1 characters stand for themselves, the other bytes
+/// for U+0100 and up.
 pub fn byte_to_char(byte: u8) -> char {
     match byte {
         0..=0x20 => char::from_u32(0x100 + u32::from(byte)),

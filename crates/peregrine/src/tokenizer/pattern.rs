@@ -1,5 +1,6 @@
-//! Regular expressions of `tokenizer.json`. They are written for Oniguruma (with Ruby's syntax), as the `tokenizers` library is built
-//! elsewhere; here another engine reads them. What means the same to both is let through, the rest is refused by its own text.
+//! Regular expressions of `tokenizer.json`. They are written for Oniguruma (with Ruby's syntax), as
+//! the `tokenizers` library is built elsewhere; here another engine reads them. What means the same
+//! to both is let through, the rest is refused by its own text.
 
 use serde_json::Value;
 
@@ -87,7 +88,8 @@ fn check(pattern: &str) -> Result<(), String> {
             Some(letter) => letters.push(letter),
             None => letters.clear(),
         }
-        // One character may stand for two of these when case does not matter: Oniguruma knows, others do not.
+        // One character may stand for two of these when case does not matter: Oniguruma knows,
+        // others do not.
         if let Some(pair) = ["ss", "ff", "fi", "fl", "st"].into_iter().find(|pair| letters.ends_with(pair)) {
             return Err(format!("(?i:{pair})"));
         }

@@ -1,5 +1,6 @@
-//! How text is cut into words before BPE, for the three ways that models of this family use. By hand, since an engine for regular
-//! expressions with Unicode's tables is a fifth of what a browser downloads; the tests hold it against that engine.
+//! How text is cut into words before BPE, for the three ways that models of this family use. By
+//! hand, since an engine for regular expressions with Unicode's tables is a fifth of what a browser
+//! downloads; the tests hold it against that engine.
 
 use serde_json::Value;
 
@@ -15,7 +16,8 @@ pub(crate) enum Words {
     Llama3,
     /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
     Gpt2,
-    /// First each number alone, as the standard library has them, then what is between them as [`Words::Gpt2`].
+    /// First each number alone, as the standard library has them, then what is between them as
+    /// [`Words::Gpt2`].
     DigitsThenGpt2,
 }
 

@@ -47,7 +47,8 @@ pub struct GpuMatrix {
     pub part: [GpuPart; MAX_PARTS],
 }
 
-/// The names of a part as override constants of `shaders/linear/matvec_team.wgsl`: first_row, quants, scales, kind, scale.
+/// The names of a part as override constants of `shaders/linear/matvec_team.wgsl`: first_row,
+/// quants, scales, kind, scale.
 #[rustfmt::skip]
 pub(crate) const PART_CONSTANTS: &[[&str; 5]; MAX_PARTS] = &[
     ["ROW_0", "QUANTS_0", "SCALES_0", "KIND_0", "SCALE_0"],

@@ -1,5 +1,6 @@
-//! Weights on their way to the GPU: read piece by piece, looked at and laid out by several threads, written while the next piece is
-//! laid out. No more than some pieces are on the host at a time, whatever the file's size.
+//! Weights on their way to the GPU: read piece by piece, looked at and laid out by several threads,
+//! written while the next piece is laid out. No more than some pieces are on the host at a time,
+//! whatever the file's size.
 
 use super::table::GpuPart;
 use super::{PartSpec, SAMPLED_ROWS};
@@ -21,9 +22,11 @@ pub struct LoadTimes {
     pub pipelines: f64,
 }
 
-/// Bytes of the file read and laid out at a time. In a browser there is one thread, and less memory.
+/// Bytes of the file read and laid out at a time. In a browser there is one thread, and less
+/// memory.
 const PIECE: u64 = if cfg!(target_arch = "wasm32") { 2 << 20 } else { 4 << 20 };
-/// Bytes queued between two marks; we wait for the mark before the last. With the pieces, the bound on host memory.
+/// Bytes queued between two marks; we wait for the mark before the last. With the pieces, the bound
+/// on host memory.
 const QUEUED: u64 = 8 << 20;
 /// Rows of a piece that are worth a thread, bytes.
 const SHARE: usize = 128 << 10;
@@ -91,7 +94,8 @@ impl<'a> Uploads<'a> {
         }
     }
 
-    /// A sample of all weights, the same on every device: a sum, so that the order in which slabs are read does not matter.
+    /// A sample of all weights, the same on every device: a sum, so that the order in which slabs
+    /// are read does not matter.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
@@ -176,8 +180,8 @@ impl<'a> Uploads<'a> {
     }
 }
 
-/// Lays out `raw`, rows from `first` on of the part's tensor, in `threads` threads; `meanwhile` runs on this one. Gives what the rows add
-/// to the fingerprint.
+/// Lays out `raw`, rows from `first` on of the part's tensor, in `threads` threads; `meanwhile`
+/// runs on this one. Gives what the rows add to the fingerprint.
 fn lay_out(
     checkpoint: &Checkpoint,
     part: &PartSpec<'_>,

@@ -24,7 +24,8 @@ pub enum Field<'a> {
     I32s(&'a [i32]),
 }
 
-/// Collects a header; [`GgufHeader::bytes`] is its bytes, [`GgufHeader::offsets`] where the tensors go.
+/// Collects a header; [`GgufHeader::bytes`] is its bytes, [`GgufHeader::offsets`] where the tensors
+/// go.
 #[derive(Default)]
 pub struct GgufHeader {
     keys: HashSet<String>,
@@ -71,7 +72,8 @@ impl GgufHeader {
         }
     }
 
-    /// Appends a field of another file, type and value in that file's bytes; a key that is there already stays as it is.
+    /// Appends a field of another file, type and value in that file's bytes; a key that is there
+    /// already stays as it is.
     pub(crate) fn raw(&mut self, key: &str, bytes: &[u8]) {
         if self.keys.insert(key.into()) {
             put_str(&mut self.fields, key);
@@ -79,8 +81,8 @@ impl GgufHeader {
         }
     }
 
-    /// Appends a tensor; `dims` has the fastest dimension first. Returns its length in bytes, `None` if its rows are
-    /// not whole blocks or it is too large to exist.
+    /// Appends a tensor; `dims` has the fastest dimension first. Returns its length in bytes,
+    /// `None` if its rows are not whole blocks or it is too large to exist.
     pub fn tensor(&mut self, name: &str, dims: &[u64], format: Format) -> Option<u64> {
         let row = format.row_bytes(*dims.first()?)?;
         let bytes = dims[1..].iter().try_fold(row, |bytes, &d| bytes.checked_mul(d))?;

@@ -7,7 +7,8 @@ use serde_json::Value;
 use peregrine::checkpoint::TokenizerData;
 use peregrine::{Error, Result};
 
-/// How Llama 3 splits text, as its `tokenizer.json` says it; GGUF's `falcon-h1` splits the same way.
+/// How Llama 3 splits text, as its `tokenizer.json` says it; GGUF's `falcon-h1` splits the same
+/// way.
 pub(crate) const LLAMA3_SPLIT: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| \
                             ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
@@ -29,10 +30,12 @@ fn unsupported(field: &str, expected: &str, found: impl ToString) -> Error {
     }
 }
 
-/// The tokenizer as GGUF's fields, for `vocab_size` rows of embedding; what is GGUF's already stays as it is.
+/// The tokenizer as GGUF's fields, for `vocab_size` rows of embedding; what is GGUF's already stays
+/// as it is.
 ///
 /// # Errors
-/// [`Error::Unsupported`] where GGUF has no words for what `tokenizer.json` does; [`Error::Malformed`].
+/// [`Error::Unsupported`] where GGUF has no words for what `tokenizer.json` does;
+/// [`Error::Malformed`].
 pub(crate) fn to_gguf(data: &TokenizerData, vocab_size: u32) -> Result<TokenizerData> {
     let TokenizerData::Json { bytes, bos, eos, pad, add_bos } = data else {
         return Ok(data.clone());
@@ -140,7 +143,8 @@ fn pre_tokenizer(value: &Value) -> Result<&'static str> {
     }
 }
 
-/// Token texts and types by id. Ids without a token become `[PADid]`, of type unused, as the field's converter does.
+/// Token texts and types by id. Ids without a token become `[PADid]`, of type unused, as the
+/// field's converter does.
 fn vocabulary(root: &Value, vocab_size: u32) -> Result<(Vec<String>, Vec<i32>)> {
     let size = vocab_size as usize;
     let mut tokens: Vec<Option<(String, i32)>> = vec![None; size];

@@ -78,7 +78,8 @@ fn tokenizer_fields(header: &mut GgufHeader, about: &Description<'_>) -> Result<
         header.field("tokenizer.ggml.tokens", Field::Strs(tokens));
         header.field("tokenizer.ggml.token_type", Field::I32s(token_types));
         header.field("tokenizer.ggml.merges", Field::Strs(merges));
-        // GGUF has three names for tokens that end an answer; a fourth could only be found by its text.
+        // GGUF has three names for tokens that end an answer; a fourth could only be found by its
+        // text.
         let ends = ["eos", "eot", "eom"].into_iter().zip(eos.iter().copied());
         let ids = bos.map(|id| ("bos", id)).into_iter().chain(ends).chain(pad.map(|id| ("padding", id)));
         for (kind, id) in ids {

@@ -1,8 +1,10 @@
-//! Conversion to GGUF: from a Hugging Face folder, with every multiplier put into the weights, or from another GGUF
-//! file. The files are those of llama.cpp's converter and quantizer: same names, same choice of formats, same fields.
+//! Conversion to GGUF: from a Hugging Face folder, with every multiplier put into the weights, or
+//! from another GGUF file. The files are those of llama.cpp's converter and quantizer: same names,
+//! same choice of formats, same fields.
 //!
-//! One difference, where the field's files are wrong: of a model whose embedding is also its LM head, both matrices
-//! are written when their multipliers differ. A single matrix cannot carry both, and logits would be off by a factor.
+//! One difference, where the field's files are wrong: of a model whose embedding is also its LM
+//! head, both matrices are written when their multipliers differ. A single matrix cannot carry
+//! both, and logits would be off by a factor.
 
 pub(crate) mod fields;
 mod types;
@@ -54,8 +56,8 @@ struct Job<'a> {
 /// Writes `input` as a GGUF file. `progress` gets the bytes of tensors written, and of all.
 ///
 /// # Errors
-/// The input's; [`Error::Io`] of `out`; [`Error::Unsupported`] for a tokenizer that GGUF cannot express;
-/// [`Error::Malformed`] for a weight that is not finite or too large for the format.
+/// The input's; [`Error::Io`] of `out`; [`Error::Unsupported`] for a tokenizer that GGUF cannot
+/// express; [`Error::Malformed`] for a weight that is not finite or too large for the format.
 pub async fn quantize(
     input: &Checkpoint,
     out: &mut dyn Write,
@@ -65,7 +67,8 @@ pub async fn quantize(
     merge(input, &[], out, options, progress).await
 }
 
-/// The same with adapters added to the weights, each times its scale: W + scale B A, in f32 before it is rounded to the new format.
+/// The same with adapters added to the weights, each times its scale: W + scale B A, in f32 before
+/// it is rounded to the new format.
 ///
 /// # Errors
 /// As [`quantize`].
@@ -237,7 +240,8 @@ fn add(delta: &Delta, scale: f32, first: usize, cols: usize, values: &mut [f32])
     }
 }
 
-/// As [`FormatSpec::quantize_blocks`], on all cores where there are threads: the search for scales takes longer than any disk.
+/// As [`FormatSpec::quantize_blocks`], on all cores where there are threads: the search for scales
+/// takes longer than any disk.
 fn quantize_rows(spec: &FormatSpec, values: &[f32], bytes: &mut [u8]) -> bool {
     #[cfg(target_arch = "wasm32")]
     let threads = 1;

@@ -7,7 +7,8 @@ use peregrine::config::Config;
 use peregrine::format::Format;
 use peregrine::{Error, Result};
 
-/// What a file is quantized to. The names are those of llama.cpp; matrices get the format, small tensors stay F32.
+/// What a file is quantized to. The names are those of llama.cpp; matrices get the format, small
+/// tensors stay F32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(non_camel_case_types)]
 pub enum QuantType {
@@ -33,9 +34,11 @@ pub enum QuantType {
     Q5_K_M,
     /// Matrices in Q6_K.
     Q6_K,
-    /// Matrices in Q2_K; down and attention's output in Q3_K, V in Q4_K or Q3_K, the LM head in Q6_K.
+    /// Matrices in Q2_K; down and attention's output in Q3_K, V in Q4_K or Q3_K, the LM head in
+    /// Q6_K.
     Q2_K,
-    /// Matrices in Q3_K; attention's output in Q4_K, V and down in Q4_K or Q5_K, the LM head in Q6_K.
+    /// Matrices in Q3_K; attention's output in Q4_K, V and down in Q4_K or Q5_K, the LM head in
+    /// Q6_K.
     Q3_K_M,
     /// Matrices in IQ4_NL; V, and down in the first layers, in Q5_K, the LM head in Q6_K.
     IQ4_NL,

@@ -1,4 +1,5 @@
-//! The same random models as Hugging Face folders, for tests of that container: small shapes only, as a whole model is in memory.
+//! The same random models as Hugging Face folders, for tests of that container: small shapes only,
+//! as a whole model is in memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,9 +36,9 @@ const GROUP: usize = 64;
 /// Shape, type, bytes.
 type Stored = (Vec<usize>, Dtype, Vec<u8>);
 
-/// Writes a random model as a folder: `config.json` with the multipliers of Falcon-H1-0.5B, `tokenizer.json`, `generation_config.json`,
-/// `chat_template.jinja`, and `options.files` files of tensors. The folder must be there. `options.target` and `options.pure` do not
-/// count.
+/// Writes a random model as a folder: `config.json` with the multipliers of Falcon-H1-0.5B,
+/// `tokenizer.json`, `generation_config.json`, `chat_template.jinja`, and `options.files` files of
+/// tensors. The folder must be there. `options.target` and `options.pure` do not count.
 ///
 /// # Errors
 /// As [`super::synth`]; [`Error::Io`] by file.
@@ -122,7 +123,8 @@ fn tensors(options: &SynthOptions, config: &Config, store: Store) -> BTreeMap<St
     tensors
 }
 
-/// One layer rounded to integers: `qweight`, `qzeros` (less one, as GPTQ's first version has them), `scales`, `g_idx`.
+/// One layer rounded to integers: `qweight`, `qzeros` (less one, as GPTQ's first version has them),
+/// `scales`, `g_idx`.
 fn gptq(
     tensors: &mut BTreeMap<String, Stored>,
     tensor: &Expected,

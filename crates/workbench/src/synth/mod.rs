@@ -1,10 +1,13 @@
-//! Random checkpoints of the official shapes, as GGUF files: to measure and to test where no weights are at hand.
+//! Random checkpoints of the official shapes, as GGUF files: to measure and to test where no
+//! weights are at hand.
 //!
-//! Such a model speaks noise, but its numbers are like a trained model's: logits with a standard deviation of 2, a
-//! residual stream near 1 at any depth, SSM states that decay. The formats are those that [`crate::quantize`] chooses.
+//! Such a model speaks noise, but its numbers are like a trained model's: logits with a standard
+//! deviation of 2, a residual stream near 1 at any depth, SSM states that decay. The formats are
+//! those that [`crate::quantize`] chooses.
 //!
-//! What a row is sampled to be depends on the seed, its tensor's name and its place, not on what was sampled before.
-//! Quantizing every weight of a large model would take many minutes, so a row is put together from ready blocks.
+//! What a row is sampled to be depends on the seed, its tensor's name and its place, not on what
+//! was sampled before. Quantizing every weight of a large model would take many minutes, so a row
+//! is put together from ready blocks.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
@@ -154,11 +157,12 @@ fn total(files: &[(GgufHeader, Vec<Job>)]) -> u64 {
     files.iter().flat_map(|(_, jobs)| jobs).map(|(.., bytes)| bytes).sum()
 }
 
-/// Writes a random model as a GGUF file: always the same bytes for the same options. `progress` gets the bytes of
-/// tensors written, and of all. Memory is bounded, whatever the size.
+/// Writes a random model as a GGUF file: always the same bytes for the same options. `progress`
+/// gets the bytes of tensors written, and of all. Memory is bounded, whatever the size.
 ///
 /// # Errors
-/// [`Error::Argument`] for a wrong number of layers or files, and for sizes that do not go together; [`Error::Io`] of `out`.
+/// [`Error::Argument`] for a wrong number of layers or files, and for sizes that do not go
+/// together; [`Error::Io`] of `out`.
 pub fn synth(out: &mut dyn Write, options: &SynthOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
     let config = options.config()?;
     let files = plan(options, &config)?;
@@ -173,8 +177,9 @@ pub fn synth(out: &mut dyn Write, options: &SynthOptions, progress: &mut dyn FnM
     })
 }
 
-/// As [`synth`], to a file. It gets its name only when it is complete. Several files are called as [`peregrine::checkpoint::split::names`]
-/// says: `path` without its ending, `-00001-of-00003.gguf` and so on. The result is the name of the first.
+/// As [`synth`], to a file. It gets its name only when it is complete. Several files are called as
+/// [`peregrine::checkpoint::split::names`] says: `path` without its ending, `-00001-of-00003.gguf`
+/// and so on. The result is the name of the first.
 ///
 /// # Errors
 /// As [`synth`].

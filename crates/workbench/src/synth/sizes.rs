@@ -23,7 +23,8 @@ pub enum Size {
     B7,
     /// Falcon-H1-34B, the only one with two groups.
     B34,
-    /// Not published, and not among [`Size::ALL`]: four small layers with everything that the others have between them.
+    /// Not published, and not among [`Size::ALL`]: four small layers with everything that the
+    /// others have between them.
     Toy,
 }
 
@@ -91,11 +92,13 @@ impl Size {
         }
     }
 
-    /// The configuration with other sizes, each by its name in `config.json`; the inner width of the SSM follows from its heads.
-    /// For `mamba_rms_norm` and `tie_word_embeddings` 0 is no and 1 is yes.
+    /// The configuration with other sizes, each by its name in `config.json`; the inner width of
+    /// the SSM follows from its heads. For `mamba_rms_norm` and `tie_word_embeddings` 0 is no and 1
+    /// is yes.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a name that is none, [`Error::Malformed`] for sizes that do not go together.
+    /// [`Error::Argument`] for a name that is none, [`Error::Malformed`] for sizes that do not go
+    /// together.
     pub fn with(self, sizes: &[(String, u32)]) -> Result<Config> {
         let mut config = self.config();
         for (name, value) in sizes {

@@ -1,4 +1,5 @@
-//! A tokenizer for random models: it can encode and decode any text, and knows the tokens of ChatML.
+//! A tokenizer for random models: it can encode and decode any text, and knows the tokens of
+//! ChatML.
 
 use peregrine::checkpoint::TokenizerData;
 use peregrine::tokenizer::byte_to_char;
@@ -24,8 +25,8 @@ pub(super) fn least() -> u32 {
     (CONTROL.len() + 256 + MERGES.len()) as u32
 }
 
-/// Control tokens, the 256 bytes, the results of the merges; then unused tokens up to `vocab_size`, named as the
-/// field's converter names them.
+/// Control tokens, the 256 bytes, the results of the merges; then unused tokens up to `vocab_size`,
+/// named as the field's converter names them.
 pub(super) fn tokenizer(vocab_size: u32) -> TokenizerData {
     let mut tokens: Vec<String> = CONTROL.map(String::from).into();
     let mut token_types = vec![3; tokens.len()];

@@ -7,17 +7,20 @@ use peregrine::config::Config;
 use peregrine::format::Format;
 use peregrine::sampling::{GOLDEN_GAMMA, mix};
 
-/// Values in a unit of a pool: whole blocks in every format. The rows of every official shape are whole units; others may end within one.
+/// Values in a unit of a pool: whole blocks in every format. The rows of every official shape are
+/// whole units; others may end within one.
 const UNIT: usize = 256;
-/// A pool has two to this power units. Sums over a row then behave as if all weights were sampled one by one.
+/// A pool has two to this power units. Sums over a row then behave as if all weights were sampled
+/// one by one.
 const POOL_BITS: u32 = 11;
 
 /// Standard deviation of the logits, about that of a trained model.
 const LOGITS: f32 = 2.0;
-/// Standard deviation of dt before its bias: small, so that the bias sets the range of the time steps.
+/// Standard deviation of dt before its bias: small, so that the bias sets the range of the time
+/// steps.
 const DT: f32 = 0.5;
-/// Standard deviation of B and C before the convolution: what comes back out of the SSM state is then as large as what
-/// skips it.
+/// Standard deviation of B and C before the convolution: what comes back out of the SSM state is
+/// then as large as what skips it.
 const BC: f32 = 2.0;
 
 /// Numbers that depend on seed, name and place only: SplitMix64 from a start that mixes the three.
@@ -43,7 +46,8 @@ impl Noise {
         low + (high - low) * share
     }
 
-    /// Standard deviation 1, at most 3.5 from zero: the sum of four uniform numbers, which every machine rounds alike.
+    /// Standard deviation 1, at most 3.5 from zero: the sum of four uniform numbers, which every
+    /// machine rounds alike.
     fn normal(&mut self) -> f32 {
         let bits = self.bits();
         let sum: u64 = [0, 16, 32, 48].into_iter().map(|shift| (bits >> shift) & 0xffff).sum();
@@ -78,7 +82,8 @@ impl<'a> Weights<'a> {
             let unit = (noise.bits() >> (64 - POOL_BITS)) as usize;
             out.extend_from_slice(&pool[unit * bytes..(unit + 1) * bytes]);
         }
-        // Shapes of the caller's own may end within a unit; the plan has seen that they are whole blocks.
+        // Shapes of the caller's own may end within a unit; the plan has seen that they are whole
+        // blocks.
         let rest = cols % UNIT / spec.block as usize * spec.bytes as usize;
         if rest > 0 {
             let unit = (noise.bits() >> (64 - POOL_BITS)) as usize;
@@ -86,7 +91,8 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// The units of one format and standard deviation. There are about ten pools a file, of at most 2 MiB.
+    /// The units of one format and standard deviation. There are about ten pools a file, of at most
+    /// 2 MiB.
     fn pool(&mut self, format: Format, deviation: f32) -> &[u8] {
         let seed = self.seed;
         self.pools.entry((format, deviation.to_bits())).or_insert_with(|| {
@@ -104,14 +110,16 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// The standard deviation of a row of a matrix. Inputs are normalized, so 1/√inputs gives outputs of about 1. Each of a
-/// layer's three branches adds 1/(3 layers) to the variance of the residual stream, which so stays near 1 at any depth.
+/// The standard deviation of a row of a matrix. Inputs are normalized, so 1/√inputs gives outputs
+/// of about 1. Each of a layer's three branches adds 1/(3 layers) to the variance of the residual
+/// stream, which so stays near 1 at any depth.
 fn deviation(tensor: &Expected, config: &Config, row: u64) -> f32 {
     let inputs = tensor.shape.last().copied().unwrap_or(1) as f32;
     let unit = 1.0 / inputs.sqrt();
     let (bc, dt) = (2 * config.mamba_d_ssm, config.in_proj_rows() - config.mamba_n_heads);
     match tensor.bake {
-        // As LM head; beside what the layers add, the embedding is small then, or every token would predict itself.
+        // As LM head; beside what the layers add, the embedding is small then, or every token would
+        // predict itself.
         Bake::Embedding if config.tie_word_embeddings => LOGITS * unit,
         Bake::Embedding => 1.0,
         Bake::LmHead => LOGITS * unit,
@@ -131,7 +139,8 @@ fn small(tensor: &Expected, noise: &mut Noise) -> f32 {
         // exp(A_log) is uniform in 1..16, as Mamba-2 begins its training.
         -noise.uniform(1.0, 16.0)
     } else if is("mamba.dt_bias") {
-        // Time steps spread evenly over their orders of magnitude, 0.001 to 0.1; the bias is softplus⁻¹ of them.
+        // Time steps spread evenly over their orders of magnitude, 0.001 to 0.1; the bias is
+        // softplus⁻¹ of them.
         let step = 1e-3 * 100f64.powf(noise.uniform(0.0, 1.0));
         step.exp_m1().ln()
     } else if is("conv1d.weight") {

@@ -1,4 +1,7 @@
-/** LoRA adapters that a person gives. Loaded with the first file that may be one, or the dialog for models. */
+/**
+ * LoRA adapters that a person gives. Loaded with the first file that may be one, or the dialog for
+ * models.
+ */
 
 import { signal } from "@preact/signals";
 import { t } from "../i18n/index.js";

@@ -22,7 +22,10 @@ export const joinedTexts = (parts: readonly string[]): string => [...new Set(par
 /** What this part of an address says is waiting: another app has shared it. */
 export const sharedId = (search: string): string | null => new URLSearchParams(search).get("shared");
 
-/** What the address brings along: a link, or an app that shared with an earlier version of this page, says it so. */
+/**
+ * What the address brings along: a link, or an app that shared with an earlier version of this
+ * page, says it so.
+ */
 export function sharedText(search: string): string {
   const params = new URLSearchParams(search);
   return joinedTexts(["title", "text", "url"].map((name) => params.get(name) ?? ""));

@@ -45,7 +45,10 @@ export class App {
   /** Once it is loaded, where the browser has anything of the kind. */
   readonly voice = signal<{ dictation: Dictation; aloud: Aloud; languageOf: (text: string, page: string) => string } | undefined>(undefined);
 
-  /** A model is loaded, saved chats are imported; whatever else comes goes along with the next question, and never takes the place of a model. */
+  /**
+   * A model is loaded, saved chats are imported; whatever else comes goes along with the next
+   * question, and never takes the place of a model.
+   */
   async take(files: readonly File[]): Promise<void> {
     if (await this.#takeAdapter(files)) return;
     if (isFolder(files)) return void this.models.load({ kind: "folder", files });
@@ -65,7 +68,10 @@ export class App {
     if (!(await this.#takeAdapter([file]))) await this.models.load({ kind: "file", file });
   }
 
-  /** A folder that was chosen as a model: it may be an adapter's; and of what is neither the engine says why. */
+  /**
+   * A folder that was chosen as a model: it may be an adapter's; and of what is neither the engine
+   * says why.
+   */
   async openFolder(files: readonly File[]): Promise<void> {
     if (!(await this.#takeAdapter(files))) await this.models.load({ kind: "folder", files });
   }
@@ -98,7 +104,10 @@ export class App {
     this.voice.value = { dictation: new Dictation(language), aloud: new Aloud(), languageOf };
   }
 
-  /** What another app has shared waits beside the box of a new chat; whatever it is, it takes the place of nothing. */
+  /**
+   * What another app has shared waits beside the box of a new chat; whatever it is, it takes the
+   * place of nothing.
+   */
   async #takeShared(id: string): Promise<void> {
     const found = await import("./shared.js").then(({ takeShared }) => takeShared(id), () => undefined);
     if (!found) return tell(t("app.notShared"));
@@ -141,7 +150,9 @@ export class App {
     });
   }
 
-  /** Changes what is kept; where the browser does not let it, the page says so. Whether it was done. */
+  /**
+   * Changes what is kept; where the browser does not let it, the page says so. Whether it was done.
+   */
   readonly change = async (act: (store: Store) => Promise<unknown>): Promise<boolean> => {
     try {
       await act(await this.store);
@@ -152,7 +163,10 @@ export class App {
     }
   };
 
-  /** Looks whether what is on the page is still kept; while a browser clears its data, the database cannot be opened for a moment. */
+  /**
+   * Looks whether what is on the page is still kept; while a browser clears its data, the database
+   * cannot be opened for a moment.
+   */
   async #check(tries: number): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 200));
     try {

@@ -9,7 +9,8 @@ export class Bar {
   #quantizing = false;
 
   after(progress: Progress): number {
-    // A download takes longest, so the bar follows it; what is on the disk is there at once, then preparing the GPU takes longest.
+    // A download takes longest, so the bar follows it; what is on the disk is there at once, then
+    // preparing the GPU takes longest.
     let now = 0;
     if (progress.phase === "download") {
       this.#arriving ||= progress.rate > 0 && progress.loaded < progress.total && progress.total > 50e6;

@@ -1,4 +1,7 @@
-/** What of a document goes along with a question: all of it where it fits the context, else the passages that matter. */
+/**
+ * What of a document goes along with a question: all of it where it fits the context, else the
+ * passages that matter.
+ */
 
 import type { ReadonlySignal } from "@preact/signals";
 import { number, t } from "../i18n/index.js";

@@ -1,4 +1,6 @@
-/** Documents that go along with the next question: read here, kept until they are sent or removed. */
+/**
+ * Documents that go along with the next question: read here, kept until they are sent or removed.
+ */
 
 import { batch, computed, effect, signal, type ReadonlySignal } from "@preact/signals";
 import { t, type Key } from "../i18n/index.js";
@@ -28,7 +30,10 @@ export interface Pending {
 
 const keyOf = (chat: string | null) => chat ?? "new";
 
-/** Documents that wait beside the message box, chat by chat: one that is still read when its chat is left goes on there. */
+/**
+ * Documents that wait beside the message box, chat by chat: one that is still read when its chat is
+ * left goes on there.
+ */
 export class Documents {
   /** Those of the chat on the page. */
   readonly pending: ReadonlySignal<readonly Pending[]>;
@@ -53,7 +58,9 @@ export class Documents {
     this.#all.value = new Map(this.#all.peek()).set(chat, change(this.#all.peek().get(chat) ?? []));
   }
 
-  /** The chat beside whose box a document stands: one that begins while it is read takes it along. */
+  /**
+   * The chat beside whose box a document stands: one that begins while it is read takes it along.
+   */
   #chatOf(id: string): string | undefined {
     return [...this.#all.peek()].find(([, all]) => all.some((one) => one.id === id))?.[0];
   }
@@ -72,7 +79,10 @@ export class Documents {
     this.#change(chat, (all) => [...kept, ...all.filter(({ id, stored }) => !stored && !there.has(id))]);
   }
 
-  /** Changes what is kept of a chat; other tabs may do so too. False: what does not fit the disk is there as long as the page is. */
+  /**
+   * Changes what is kept of a chat; other tabs may do so too. False: what does not fit the disk is
+   * there as long as the page is.
+   */
   async #keep(chat: string, change: (documents: DraftDocument[]) => DraftDocument[]): Promise<boolean> {
     try {
       const db = await this.#db;
@@ -122,7 +132,10 @@ export class Documents {
     await this.#keep(chat, (documents) => documents.map((one) => (one.id === id ? changed(one) : one)));
   }
 
-  /** What is beside the box of one chat, apart from some, stands beside that of another: of a new one that has begun, or of one that has not. */
+  /**
+   * What is beside the box of one chat, apart from some, stands beside that of another: of a new
+   * one that has begun, or of one that has not.
+   */
   move(from: string | null, to: string | null, apart: readonly string[] = []): Promise<void> {
     const [source, target] = [keyOf(from), keyOf(to)];
     const goes = ({ id }: { id: string }) => !apart.includes(id);
@@ -144,7 +157,10 @@ export class Documents {
     }));
   }
 
-  /** The same for what the browser keeps. Those that were kept. @throws what the database throws; then all is as it was */
+  /**
+   * The same for what the browser keeps. Those that were kept. @throws what the database throws;
+   * then all is as it was
+   */
   async #moveKept(source: string, target: string, ids: ReadonlySet<string>): Promise<string[]> {
     const { drafts } = await this.#db;
     return drafts.db.transaction("rw", drafts, async () => {
@@ -194,7 +210,10 @@ export class Documents {
     };
   }
 
-  /** What goes along with a question: documents as a whole where they fit the context, else the passages that matter. */
+  /**
+   * What goes along with a question: documents as a whole where they fit the context, else the
+   * passages that matter.
+   */
   async attachments(question: string): Promise<Attachment[]> {
     const ready = this.pending.value.flatMap(({ kept }) => (kept ? [kept] : []));
     const chosen: Attachment[] = [];

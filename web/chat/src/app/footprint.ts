@@ -1,4 +1,6 @@
-/** What a model needs on the GPU when a conversation begins, and when it is as long as it may be. */
+/**
+ * What a model needs on the GPU when a conversation begins, and when it is as long as it may be.
+ */
 
 import { memoryNeeded, type ModelShape } from "peregrine";
 

@@ -1,4 +1,7 @@
-/** Small things: drafts, and what was open last. Written at once, so that a reload loses nothing; and by each tab for itself too. */
+/**
+ * Small things: drafts, and what was open last. Written at once, so that a reload loses nothing;
+ * and by each tab for itself too.
+ */
 
 import { signal } from "@preact/signals";
 
@@ -37,13 +40,17 @@ const nameOf = (chat: string | null) => `${DRAFT}${chat ?? "new"}`;
 /** Told when a draft was changed by anything but the box that it stands in. */
 export const redrawn = signal(0);
 
-/** What a person has written in a chat and not sent: in this tab, else in the one that wrote last. */
+/**
+ * What a person has written in a chat and not sent: in this tab, else in the one that wrote last.
+ */
 export function draftOf(chat: string | null): string {
   const name = nameOf(chat);
   return drafts.get(name) ?? get(name, "session") ?? get(name) ?? "";
 }
 
-/** Keeps it. Tabs that write in the same place, as in two new chats, do not take each other's away. */
+/**
+ * Keeps it. Tabs that write in the same place, as in two new chats, do not take each other's away.
+ */
 export function keepDraft(chat: string | null, text: string): void {
   const name = nameOf(chat);
   const before = draftOf(chat);

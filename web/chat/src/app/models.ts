@@ -141,7 +141,10 @@ export class Models {
     if (!this.#asked || !isKept(this.#asked)) this.leaveServer();
   }
 
-  /** The server is another one now, or none: it answers no more, and nobody is asked about it. Back to the device. */
+  /**
+   * The server is another one now, or none: it answers no more, and nobody is asked about it. Back
+   * to the device.
+   */
   leaveServer(): void {
     this.consent.value?.answer(false);
     const { value: engine } = this.engine;
@@ -218,7 +221,10 @@ export class Models {
     }
   }
 
-  /** The server behind a model, of which the person is asked first; or the one that was chosen itself. */
+  /**
+   * The server behind a model, of which the person is asked first; or the one that was chosen
+   * itself.
+   */
   #behind(choice: Choice, mine: AbortController): Pick<EngineOptions, "server" | "onWhere"> {
     const server = keptServer();
     if (!server) {

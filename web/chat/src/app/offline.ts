@@ -1,4 +1,7 @@
-/** The service worker keeps the page for visits without a network; a newer version is offered, never forced. */
+/**
+ * The service worker keeps the page for visits without a network; a newer version is offered, never
+ * forced.
+ */
 
 import { t } from "../i18n/index.js";
 import { tell } from "./notices.js";

@@ -1,4 +1,7 @@
-/** The chat that is open: its address, its tree as every tab changes it, and the branch that one reads. */
+/**
+ * The chat that is open: its address, its tree as every tab changes it, and the branch that one
+ * reads.
+ */
 
 import { batch, computed, signal } from "@preact/signals";
 import type { Subscription } from "dexie";
@@ -126,7 +129,10 @@ export abstract class OpenChat {
     });
   }
 
-  /** What the store says about the chat; `must`: it was asked for by its address, or is the one that was open last. */
+  /**
+   * What the store says about the chat; `must`: it was asked for by its address, or is the one that
+   * was open last.
+   */
   async #came(id: string, found: Conversation | undefined, must?: "told" | "silent"): Promise<void> {
     const store = await this.store;
     if (this.chat.value !== id) return;
@@ -168,7 +174,10 @@ export abstract class OpenChat {
     tell(text, more);
   }
 
-  /** The chat is not in the database any more: deleted for good in another tab, or cleared by the browser. */
+  /**
+   * The chat is not in the database any more: deleted for good in another tab, or cleared by the
+   * browser.
+   */
   async #lost(known: Conversation): Promise<void> {
     const store = await this.store;
     // It may have been left meanwhile.
@@ -189,7 +198,10 @@ export abstract class OpenChat {
     if (this.chat.value === id) await this.#follow(id);
   }
 
-  /** Waits for the end of an answer that another tab writes: if that tab is closed, what is there of it can be gone on with. */
+  /**
+   * Waits for the end of an answer that another tab writes: if that tab is closed, what is there of
+   * it can be gone on with.
+   */
   async #watch(id: string): Promise<void> {
     if (this.#watched.has(id)) return;
     this.#watched.add(id);

@@ -1,4 +1,7 @@
-/** A download that is paused, or was interrupted when the page was closed: what is here of it is kept, and it goes on from there. */
+/**
+ * A download that is paused, or was interrupted when the page was closed: what is here of it is
+ * kept, and it goes on from there.
+ */
 
 import { listModels } from "peregrine";
 

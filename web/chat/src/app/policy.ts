@@ -1,4 +1,7 @@
-/** What the page's own policy lets it reach: it stands in the document, so that nothing else can be meant. */
+/**
+ * What the page's own policy lets it reach: it stands in the document, so that nothing else can be
+ * meant.
+ */
 
 /** Whether one source of a Content-Security-Policy is that address's. */
 function isSource(source: string, url: URL): boolean {

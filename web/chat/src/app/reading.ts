@@ -1,4 +1,7 @@
-/** Long texts are read before they are answered: step by step, so that the page can tell how far it is, and a stop loses nothing. */
+/**
+ * Long texts are read before they are answered: step by step, so that the page can tell how far it
+ * is, and a stop loses nothing.
+ */
 
 import type { ChatMessage, Engine } from "peregrine";
 import { chatml, loraOf } from "./request.js";
@@ -39,7 +42,10 @@ export interface ReadSoFar extends Format {
 
 /** What is known of what the engine has read of a conversation. */
 export interface Known {
-  /** The messages before an answer, how many tokens they were to the engine, and how many the answer had. */
+  /**
+   * The messages before an answer, how many tokens they were to the engine, and how many the answer
+   * had.
+   */
   answered: { messages: readonly ChatMessage[]; prompt: number; tokens: number } | undefined;
   /** Whether the engine still has that. */
   here: boolean;
@@ -64,8 +70,8 @@ export interface OnTheWay {
 const BEGIN = "<|im_start|>assistant\n";
 
 /**
- * How the engine's model writes conversations, if it is the way that {@link chatml} does: by how many tokens an earlier request had, or,
- * where there was none, a very short conversation.
+ * How the engine's model writes conversations, if it is the way that {@link chatml} does: by how
+ * many tokens an earlier request had, or, where there was none, a very short conversation.
  */
 async function formatOf(engine: Engine, { answered, stopped }: Known, signal: AbortSignal): Promise<Format | undefined> {
   if (stopped) return { addBos: stopped.addBos };
@@ -79,7 +85,10 @@ async function formatOf(engine: Engine, { answered, stopped }: Known, signal: Ab
   return undefined;
 }
 
-/** How many of a conversation's tokens each of its beginnings is, whatever follows; the longest first. */
+/**
+ * How many of a conversation's tokens each of its beginnings is, whatever follows; the longest
+ * first.
+ */
 async function endsOf(engine: Engine, beginnings: readonly string[], ids: readonly number[], format: Format): Promise<number[]> {
   const ends: number[] = [];
   for (const text of beginnings) {
@@ -98,8 +107,8 @@ export class Reader {
   at: ReadSoFar | undefined;
 
   /**
-   * Reads a conversation that is about to be answered, if there is much of it that is new. What the engine writes in another way is read
-   * with the answer.
+   * Reads a conversation that is about to be answered, if there is much of it that is new. What the
+   * engine writes in another way is read with the answer.
    */
   async read(engine: Engine, messages: readonly ChatMessage[], known: Known, signal: AbortSignal, way: OnTheWay): Promise<void> {
     // Fewer characters than that are never so many tokens.

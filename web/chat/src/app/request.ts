@@ -93,7 +93,10 @@ function withoutOldest(messages: readonly ChatMessage[]): ChatMessage[] | undefi
   return first === undefined || next === undefined ? undefined : [...messages.slice(0, first), ...messages.slice(next)];
 }
 
-/** Not every server leaves the oldest messages out: it is asked with fewer and fewer of them until they fit. */
+/**
+ * Not every server leaves the oldest messages out: it is asked with fewer and fewer of them until
+ * they fit.
+ */
 function dropping(whole: Stream, all: readonly ChatMessage[], ask: (messages: ChatMessage[]) => Promise<Stream>): Stream {
   let stream = whole;
   let messages = all;
@@ -129,7 +132,10 @@ function dropping(whole: Stream, all: readonly ChatMessage[], ask: (messages: Ch
 /** A conversation in the format in which Falcon-H1 models read it. */
 export const chatml = (messages: readonly ChatMessage[]) => messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join("");
 
-/** The beginnings of a conversation that end with its first documents, as far as those are read as a whole: other conversations may begin so. */
+/**
+ * The beginnings of a conversation that end with its first documents, as far as those are read as a
+ * whole: other conversations may begin so.
+ */
 export function beginningsOf(branch: readonly Message[], messages: readonly ChatMessage[]): string[] {
   const [first] = branch;
   const at = messages.length - branch.length;
@@ -140,8 +146,9 @@ export function beginningsOf(branch: readonly Message[], messages: readonly Chat
 }
 
 /**
- * Asks for more of an answer that was cut. The model goes on behind its last word where its format is the known one, which is checked
- * against what the engine itself makes of the conversation; else it is asked in words.
+ * Asks for more of an answer that was cut. The model goes on behind its last word where its format
+ * is the known one, which is checked against what the engine itself makes of the conversation; else
+ * it is asked in words.
  */
 export async function continueAnswer(engine: Answerer, messages: ChatMessage[], begun: string, settings: Settings, signal: AbortSignal): Promise<Stream> {
   const { prompt_tokens: expected } = isDevice(engine) ? await engine.prefill(messages, { signal, ...loraOf(engine) }) : { prompt_tokens: -1 };

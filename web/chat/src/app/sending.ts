@@ -1,4 +1,7 @@
-/** Sends what was written, with the documents beside it. Until it is kept it is a draft, so nothing that goes wrong loses it. */
+/**
+ * Sends what was written, with the documents beside it. Until it is kept it is a draft, so nothing
+ * that goes wrong loses it.
+ */
 
 import { t } from "../i18n/index.js";
 import { newId } from "../store/types.js";
@@ -30,7 +33,10 @@ export class Sender {
     return this.#going.get(chat) === draft ? "" : draft;
   }
 
-  /** Sends a text in the chat on the page. The box is empty meanwhile, and what is written there stays. */
+  /**
+   * Sends a text in the chat on the page. The box is empty meanwhile, and what is written there
+   * stays.
+   */
   async send(text: string): Promise<void> {
     if (this.busy) return;
     const from = this.#talk.chat.value;
@@ -43,7 +49,8 @@ export class Sender {
       // Who opens another chat meanwhile has sent it all the same: here.
       if (from === null) {
         this.#begin(to, text);
-        // What has been attached meanwhile is that chat's too; what goes along with the question is not there any more once it is kept.
+        // What has been attached meanwhile is that chat's too; what goes along with the question is
+        // not there any more once it is kept.
         void this.#documents.move(from, to, attachments.map(({ id }) => id));
       }
       at = to;
@@ -59,7 +66,10 @@ export class Sender {
     }
   }
 
-  /** Sends a text that the person has not written, in a chat of its own: what stands in the box stays, and so do the documents beside it. */
+  /**
+   * Sends a text that the person has not written, in a chat of its own: what stands in the box
+   * stays, and so do the documents beside it.
+   */
   async suggest(text: string): Promise<void> {
     if (this.busy) return;
     const to = newId();
@@ -85,7 +95,10 @@ export class Sender {
     if (this.#talk.chat.value === null) this.#talk.open(id, "replace");
   }
 
-  /** The question stands in the box again, before what was written after it; that of a chat that has not begun in the box of a new one. */
+  /**
+   * The question stands in the box again, before what was written after it; that of a chat that has
+   * not begun in the box of a new one.
+   */
   #bringBack(from: string | null, at: string | null, text: string): void {
     if (from === at) return putDraft(from, joined(text, draftOf(from)));
     const next = draftOf(at);

@@ -1,4 +1,7 @@
-/** Documents of questions that were asked: what of them is read can be chosen anew. That is a version of the question; the one before stays. */
+/**
+ * Documents of questions that were asked: what of them is read can be chosen anew. That is a
+ * version of the question; the one before stays.
+ */
 
 import { t } from "../i18n/index.js";
 import type { Database } from "../store/database.js";
@@ -43,7 +46,10 @@ export class Sent {
     return source && { id, document: source.document, tokens: whole ?? 0, ...(mode === "passages" && { mode }) };
   }
 
-  /** Asks a question anew with all of a document, or with the passages that matter. @throws what the store throws */
+  /**
+   * Asks a question anew with all of a document, or with the passages that matter. @throws what the
+   * store throws
+   */
   async choose(id: string, attachment: string, mode: Mode): Promise<void> {
     const message = this.#talk.tree.value.get(id);
     const old = message?.attachments?.find((one) => one.id === attachment);
@@ -59,7 +65,10 @@ export class Sent {
     });
   }
 
-  /** Asks an edited question; passages are those that matter for what is asked now. @throws what the store throws */
+  /**
+   * Asks an edited question; passages are those that matter for what is asked now. @throws what the
+   * store throws
+   */
   async edit(id: string, content: string): Promise<void> {
     const message = this.#talk.tree.value.get(id);
     if (!message || this.#going.has(id)) return;

@@ -12,7 +12,9 @@ export interface Settings extends Sampling {
   whenFull: "stop" | "drop";
   /** Tokens that a conversation may have; null: what the model was made for. */
   contextLength: number | null;
-  /** Gigabytes that a model and its conversation may take on the GPU; null: as many as they need. */
+  /**
+   * Gigabytes that a model and its conversation may take on the GPU; null: as many as they need.
+   */
   memoryLimit: number | null;
   /** How keys and values are kept. */
   kvType: "f16" | "q8";

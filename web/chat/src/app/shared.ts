@@ -1,4 +1,6 @@
-/** What another app has shared with the page: the service worker keeps it until the page takes it. */
+/**
+ * What another app has shared with the page: the service worker keeps it until the page takes it.
+ */
 
 import { joinedTexts } from "./address.js";
 

@@ -1,4 +1,7 @@
-/** What was read is not read again: conversations after a reload, and when another one was open in between; documents in any of them. */
+/**
+ * What was read is not read again: conversations after a reload, and when another one was open in
+ * between; documents in any of them.
+ */
 
 import type { Engine } from "peregrine";
 import type { Database } from "../store/database.js";
@@ -6,7 +9,10 @@ import type { ReadSoFar } from "./reading.js";
 import { loraOf } from "./request.js";
 import { forgetState, keepDocuments, keepState, stateOf, useDocuments } from "../store/states.js";
 
-/** Bytes up to which a state is written after each answer. Larger ones are written when the conversation pauses: the next request would wait. */
+/**
+ * Bytes up to which a state is written after each answer. Larger ones are written when the
+ * conversation pauses: the next request would wait.
+ */
 const LARGE = 64e6;
 
 /** Milliseconds without a request that are a pause. */
@@ -20,7 +26,10 @@ export interface Brought {
   read: ReadSoFar | undefined;
 }
 
-/** What documents that conversations begin with are known by: the model, its adapters, and what it reads to their end. */
+/**
+ * What documents that conversations begin with are known by: the model, its adapters, and what it
+ * reads to their end.
+ */
 async function keyOf({ info: { model, adapters = [] } }: Engine, ids: readonly number[]): Promise<string> {
   const { name, parameters, bytes, formats } = model;
   const beside = adapters.flatMap(({ id, bytes }) => [id, bytes]);
@@ -35,7 +44,9 @@ const adaptersOf = (engine: Engine) => JSON.stringify(loraOf(engine));
 /** Brings to an engine what it had read of a conversation, and keeps it afterwards. */
 export class States {
   readonly #db: Promise<Database>;
-  /** Which conversation the engine has read last, and how large its state was when it was written. */
+  /**
+   * Which conversation the engine has read last, and how large its state was when it was written.
+   */
   #inside: { engine: Engine; id: string; adapters: string; size: number; read: ReadSoFar | undefined } | undefined;
   /** A state that is still to be written. */
   #waiting: { timer: ReturnType<typeof setTimeout>; write: () => Promise<void> } | undefined;
@@ -61,7 +72,8 @@ export class States {
     try {
       await engine.restoreState(kept.state, loraOf(engine));
     } catch {
-      // The state of another model, or a damaged one, is of no use: then the conversation is read again.
+      // The state of another model, or a damaged one, is of no use: then the conversation is read
+      // again.
       inside.read = undefined;
       await forgetState(db, id);
       return { here: false, read: undefined };
@@ -69,7 +81,10 @@ export class States {
     return { here: true, read: inside.read };
   }
 
-  /** Brings what had been read of documents, in any chat: of the first of these beginnings that is kept. How many tokens that is. */
+  /**
+   * Brings what had been read of documents, in any chat: of the first of these beginnings that is
+   * kept. How many tokens that is.
+   */
   async recall(engine: Engine, chat: string, beginnings: readonly (readonly number[])[]): Promise<number> {
     const db = await this.#db;
     for (const ids of beginnings) {
@@ -88,7 +103,10 @@ export class States {
     return 0;
   }
 
-  /** Keeps what the engine has just read: documents that a chat begins with, for other chats that begin so. */
+  /**
+   * Keeps what the engine has just read: documents that a chat begins with, for other chats that
+   * begin so.
+   */
   async remember(engine: Engine, chat: string, ids: readonly number[]): Promise<void> {
     try {
       const state = await engine.saveState();

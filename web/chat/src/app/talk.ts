@@ -64,8 +64,9 @@ export class Talk extends OpenChat {
   }
 
   /**
-   * Asks a question at the end of a chat's branch; done when it is kept. It is answered where the chat is still open then. False: another
-   * one is on its way there, and nothing was asked. @throws what the store throws; then nothing was asked either
+   * Asks a question at the end of a chat's branch; done when it is kept. It is answered where the
+   * chat is still open then. False: another one is on its way there, and nothing was asked. @throws
+   * what the store throws; then nothing was asked either
    */
   ask(chat: string, content: string, attachments: Attachment[] = []): Promise<boolean> {
     return this.#say(chat, (_, branch) => branch, content, attachments);
@@ -103,7 +104,10 @@ export class Talk extends OpenChat {
     return place(tree, tree.branch(null, found?.chat.head ?? null));
   }
 
-  /** An edited question: a version beside the old one. False where it was not asked. @throws what the store throws */
+  /**
+   * An edited question: a version beside the old one. False where it was not asked. @throws what
+   * the store throws
+   */
   async edit(id: string, content: string, attachments = this.tree.value.get(id)?.attachments ?? []): Promise<boolean> {
     const old = this.tree.value.get(id);
     if (!old || !(await this.#say(old.chat, (tree) => tree.upTo(old.parent), content, attachments))) return false;

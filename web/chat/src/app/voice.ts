@@ -1,4 +1,7 @@
-/** Speech, where the browser recognizes and speaks it on this device. Where only a service would, there is none. */
+/**
+ * Speech, where the browser recognizes and speaks it on this device. Where only a service would,
+ * there is none.
+ */
 
 import { effect, signal, type ReadonlySignal } from "@preact/signals";
 import { t } from "../i18n/index.js";
@@ -31,7 +34,10 @@ const inFull = (code: string): string => navigator.languages?.find((one) => one.
 
 /** Writes what a person says. */
 export class Dictation {
-  /** Whether the page's language can be dictated here; `downloadable`: after a download by the browser. */
+  /**
+   * Whether the page's language can be dictated here; `downloadable`: after a download by the
+   * browser.
+   */
   readonly state = signal<"none" | "downloadable" | "ready">("none");
   readonly listening = signal(false);
   readonly #language: ReadonlySignal<string>;
@@ -109,7 +115,10 @@ export class Dictation {
   }
 }
 
-/** Scripts that say which language a text is in, as far as a voice needs to know; Latin says nothing. */
+/**
+ * Scripts that say which language a text is in, as far as a voice needs to know; Latin says
+ * nothing.
+ */
 const SCRIPTS: readonly (readonly [RegExp, string])[] = [
   [/[\u0679\u0688\u0691\u06ba\u06be\u06c1\u06d2]/u, "ur"],
   [/\p{Script=Arabic}/u, "ar"],
@@ -120,7 +129,10 @@ const SCRIPTS: readonly (readonly [RegExp, string])[] = [
   [/\p{Script=Han}/u, "zh"],
 ];
 
-/** The language of a text: by its letters, else the page's, or English where that is written in other letters. */
+/**
+ * The language of a text: by its letters, else the page's, or English where that is written in
+ * other letters.
+ */
 export function languageOf(text: string, page: string): string {
   const letters = [...text.slice(0, 2000)].filter((letter) => /\p{L}/u.test(letter));
   const latin = letters.filter((letter) => /\p{Script=Latin}/u.test(letter)).length;

@@ -1,4 +1,6 @@
-/** The answer that this tab writes: from the engine to the page, and to the store while it comes. */
+/**
+ * The answer that this tab writes: from the engine to the page, and to the store while it comes.
+ */
 
 import { signal, type Signal } from "@preact/signals";
 import type { ChatMessage, Engine } from "peregrine";
@@ -94,7 +96,8 @@ export async function write(means: Means, engine: Answerer, writing: Writing): P
   const { store, locks } = means;
   const { row, task } = writing;
   await locks.hold(writing.id);
-  // What the store does not take now it may take at the end; if not, it is told then, and the answer is there.
+  // What the store does not take now it may take at the end; if not, it is told then, and the
+  // answer is there.
   const began = await begin(means, writing).catch(() => true);
   const keep = new Keeper(means, writing);
   let outcome: Outcome;
@@ -184,14 +187,20 @@ function mark(engine: Answerer, row: Signal<Message>): void {
   if (server !== undefined) row.value = { ...row.value, server, model: engine.info.model.name };
 }
 
-/** Whether a question is the one that has been read for, or a version of it that begins in the same way. */
+/**
+ * Whether a question is the one that has been read for, or a version of it that begins in the same
+ * way.
+ */
 function isSame(question: Message, id: string | undefined, known: Conversation | undefined): boolean {
   if (id === question.id) return true;
   const other = known?.messages.find((message) => message.id === id);
   return other !== undefined && other.parent === question.parent && JSON.stringify(other.attachments) === JSON.stringify(question.attachments);
 }
 
-/** Reads what is new and long before the answer, and tells how far that is; where it is stopped, what has been read is kept. */
+/**
+ * Reads what is new and long before the answer, and tells how far that is; where it is stopped,
+ * what has been read is kept.
+ */
 async function readFirst(means: Means, engine: Engine, writing: Writing, messages: ChatMessage[], { here, read }: Brought, reader: Reader): Promise<void> {
   const { task, signal } = writing;
   const { store, states } = means;

@@ -32,7 +32,9 @@ export function wantedLanguage(chosen: string | null, asked: readonly string[] =
   return known.find((code) => code in LANGUAGES) ?? "en";
 }
 
-/** Shows the page in a language, once its catalog is there; without a network the one before stays. */
+/**
+ * Shows the page in a language, once its catalog is there; without a network the one before stays.
+ */
 export async function speak(code: string): Promise<void> {
   if (code !== "en" && !i18next.hasResourceBundle(code, "translation")) {
     const catalog = await CATALOGS[`./${code}.json`]?.().catch(() => undefined);

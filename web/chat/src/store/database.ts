@@ -1,4 +1,7 @@
-/** The database: IndexedDB through Dexie, whose live queries tell every tab what another one has changed. */
+/**
+ * The database: IndexedDB through Dexie, whose live queries tell every tab what another one has
+ * changed.
+ */
 
 import Dexie, { type EntityTable, type Transaction } from "dexie";
 import { newId, type Chat, type Draft, type Gone, type KeptState, type Message, type Role, type Source } from "./types.js";
@@ -18,7 +21,10 @@ interface FirstChat {
   messages: { role: Role; content: string; facts?: string }[];
 }
 
-/** A list of messages as a tree of one branch. A system message that comes first is the chat's instructions. */
+/**
+ * A list of messages as a tree of one branch. A system message that comes first is the chat's
+ * instructions.
+ */
 export function treeOfList(chat: string, created: number, list: FirstChat["messages"]): { messages: Message[]; instructions?: string } {
   const [first] = list;
   const instructions = first?.role === "system" ? first.content : undefined;

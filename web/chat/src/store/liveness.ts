@@ -1,10 +1,16 @@
-/** Which answers are being written: the tab that writes holds a lock, which the browser frees however the tab ends. */
+/**
+ * Which answers are being written: the tab that writes holds a lock, which the browser frees
+ * however the tab ends.
+ */
 
 import type { Liveness } from "./store.js";
 
 const nameOf = (answer: string) => `peregrine.answer.${answer}`;
 
-/** Through Web Locks. Where a browser has none, or gives none, only this tab's own answers are known. */
+/**
+ * Through Web Locks. Where a browser has none, or gives none, only this tab's own answers are
+ * known.
+ */
 export class Locks implements Liveness {
   readonly #mine = new Map<string, () => void>();
 

@@ -17,7 +17,10 @@ export interface ImportReport {
   unchanged: number;
 }
 
-/** The messages of `file` that `here` lacks, with parents that `here` has or that come before them. `taken` are ids of other chats. */
+/**
+ * The messages of `file` that `here` lacks, with parents that `here` has or that come before them.
+ * `taken` are ids of other chats.
+ */
 export function missingFrom(here: Conversation, file: Imported, taken: ReadonlySet<string>): Message[] {
   const tree = new Tree(here.messages);
   const coming = new Tree(file.messages);
@@ -60,8 +63,9 @@ export function missingFrom(here: Conversation, file: Imported, taken: ReadonlyS
 }
 
 /**
- * The documents of a chat's questions: those that the file has and this browser has not are kept. What is known of a document that is
- * nowhere goes from the new messages, since nothing of it can be chosen anew.
+ * The documents of a chat's questions: those that the file has and this browser has not are kept.
+ * What is known of a document that is nowhere goes from the new messages, since nothing of it can
+ * be chosen anew.
  */
 async function mergeSources(db: Database, chat: string, { messages: told, sources }: Imported, added: readonly Message[]): Promise<void> {
   const coming = new Map(sources.map((source) => [source.id, source]));

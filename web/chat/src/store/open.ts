@@ -1,4 +1,7 @@
-/** Opens the database. Where the browser keeps nothing (private windows), the page works with one in memory, and says so. */
+/**
+ * Opens the database. Where the browser keeps nothing (private windows), the page works with one in
+ * memory, and says so.
+ */
 
 import Dexie from "dexie";
 import { Database, type Place } from "./database.js";
@@ -9,7 +12,10 @@ export interface Opened {
   kept: boolean;
 }
 
-/** Opens it; `onBlocked` is called while a tab with an older version of this page holds the database. */
+/**
+ * Opens it; `onBlocked` is called while a tab with an older version of this page holds the
+ * database.
+ */
 export async function openDatabase(onBlocked: () => void): Promise<Opened> {
   const db = new Database();
   db.on("blocked", onBlocked);

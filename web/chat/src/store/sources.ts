@@ -4,7 +4,10 @@ import type { Database } from "./database.js";
 import { withRoom } from "./states.js";
 import type { DraftDocument, Source } from "./types.js";
 
-/** Keeps documents of a chat. Where there is no room for them, what of them is read cannot be chosen anew. */
+/**
+ * Keeps documents of a chat. Where there is no room for them, what of them is read cannot be chosen
+ * anew.
+ */
 export async function keepSources(db: Database, chat: string, documents: readonly DraftDocument[]): Promise<void> {
   if (documents.length === 0) return;
   const keep = async () => {

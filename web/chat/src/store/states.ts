@@ -1,9 +1,15 @@
-/** What the engine had read of conversations, and of documents that they begin with, kept so that it is not read again. */
+/**
+ * What the engine had read of conversations, and of documents that they begin with, kept so that it
+ * is not read again.
+ */
 
 import type { Database } from "./database.js";
 import type { KeptState } from "./types.js";
 
-/** States are large: only those of the conversations that were used last are kept, and so many of documents. */
+/**
+ * States are large: only those of the conversations that were used last are kept, and so many of
+ * documents.
+ */
 const MOST_STATES = 5;
 /** And at most so many bytes of them all, but always the last. */
 const MOST_BYTES = 1e9;
@@ -41,7 +47,10 @@ export function useDocuments(db: Database, id: string, chat: string): Promise<vo
   });
 }
 
-/** What had been read of documents goes with the last chat that they were read in; within a transaction. */
+/**
+ * What had been read of documents goes with the last chat that they were read in; within a
+ * transaction.
+ */
 export async function leaveDocuments(db: Database, chats: readonly string[]): Promise<void> {
   const left = new Set(chats);
   for (const kept of await db.states.filter(({ chats }) => chats?.some((chat) => left.has(chat)) ?? false).toArray()) {
@@ -65,7 +74,10 @@ async function makeRoom(db: Database): Promise<void> {
   await db.states.bulkDelete(goes.map(({ id }) => id));
 }
 
-/** Writes something. On a full disk, what the engine had read of conversations goes first: that can be read again. @throws what the database throws */
+/**
+ * Writes something. On a full disk, what the engine had read of conversations goes first: that can
+ * be read again. @throws what the database throws
+ */
 export async function withRoom<T>(db: Database, write: () => Promise<T>): Promise<T> {
   try {
     return await write();

@@ -1,6 +1,6 @@
 /**
- * The one store of conversations. Every operation is one transaction that touches only what it is about, so tabs cannot overwrite each
- * other; nothing is removed but what a person deletes.
+ * The one store of conversations. Every operation is one transaction that touches only what it is
+ * about, so tabs cannot overwrite each other; nothing is removed but what a person deletes.
  */
 
 import { liveQuery, type Observable } from "dexie";
@@ -101,7 +101,10 @@ export class Store {
     await this.db.messages.bulkAdd(messages.filter((_, i) => !here[i]));
   }
 
-  /** Adds a message at the end of a branch; `known` is what the page shows, for the case that the browser has lost it. */
+  /**
+   * Adds a message at the end of a branch; `known` is what the page shows, for the case that the
+   * browser has lost it.
+   */
   #append(message: Message, title: string, known?: Conversation, instructions?: string): Promise<Message> {
     return this.#write(async () => {
       const chat = await this.db.chats.get(message.chat);
@@ -134,7 +137,10 @@ export class Store {
     return this.#append({ id, chat, parent, role: "assistant", content: "", created: this.#now(), ending: "writing", model }, "", known);
   }
 
-  /** Begins to go on with an answer. False where it is not any more what the page has: another tab has gone on with it. */
+  /**
+   * Begins to go on with an answer. False where it is not any more what the page has: another tab
+   * has gone on with it.
+   */
   resume(answer: Message, content: string, known?: Conversation): Promise<boolean> {
     return this.#write(async () => {
       const here = await this.db.messages.get(answer.id);
@@ -151,8 +157,8 @@ export class Store {
   }
 
   /**
-   * Keeps an answer as it ended. Where not a word came there is nothing to keep: then the branch goes back to the version that was read
-   * before.
+   * Keeps an answer as it ended. Where not a word came there is nothing to keep: then the branch
+   * goes back to the version that was read before.
    */
   async endAnswer(answer: Message, ending: Ending | undefined, before: string | null, known?: Conversation): Promise<void> {
     const { ending: _ending, ...rest } = answer;

@@ -52,7 +52,10 @@ export class Tree {
     return path;
   }
 
-  /** The last message of a branch that goes on from here: toward `prefer` where that lies below, else by the newest. */
+  /**
+   * The last message of a branch that goes on from here: toward `prefer` where that lies below,
+   * else by the newest.
+   */
   leafBelow(id: string | null, prefer: string | null = null): string | null {
     const wanted = new Set(this.upTo(prefer).map((message) => message.id));
     let at = id;

@@ -1,4 +1,7 @@
-/** What is kept of conversations. A chat is a tree: every answer and every edited question is a branch of its own. */
+/**
+ * What is kept of conversations. A chat is a tree: every answer and every edited question is a
+ * branch of its own.
+ */
 
 import type { ReadDocument } from "../documents/types.js";
 
@@ -28,7 +31,9 @@ export interface Facts {
   facts?: string;
 }
 
-/** A document that a question brings along: its text stands in the question that the model reads. */
+/**
+ * A document that a question brings along: its text stands in the question that the model reads.
+ */
 export interface Attachment {
   id: string;
   name: string;
@@ -40,7 +45,10 @@ export interface Attachment {
   tokens?: number;
   /** What of the document this is: all, or passages, and of which pages. */
   part?: string;
-  /** Tokens of the whole document, where that is kept as a {@link Source}: then one can choose anew what of it is read. */
+  /**
+   * Tokens of the whole document, where that is kept as a {@link Source}: then one can choose anew
+   * what of it is read.
+   */
   whole?: number;
 }
 
@@ -65,7 +73,10 @@ export interface Message extends Facts {
   /** Missing where an answer came to its own end, and for questions. */
   ending?: Ending;
   attachments?: Attachment[];
-  /** Of a question whose reading has begun and not ended: tokens that are to be read, and whether a person stopped it. */
+  /**
+   * Of a question whose reading has begun and not ended: tokens that are to be read, and whether a
+   * person stopped it.
+   */
   reading?: { total: number; stopped?: true };
 }
 
@@ -102,12 +113,18 @@ export interface Chat {
   deleted?: number;
 }
 
-/** What the engine had read of a conversation, or of documents that conversations begin with: with it they go on without being read again. */
+/**
+ * What the engine had read of a conversation, or of documents that conversations begin with: with
+ * it they go on without being read again.
+ */
 export interface KeptState {
   /** The chat's; of documents, what they are known by. */
   id: string;
   state: Blob;
-  /** Where a reading was stopped: tokens that it had read, whether one stands before them that begins a document, and for which question. */
+  /**
+   * Where a reading was stopped: tokens that it had read, whether one stands before them that
+   * begins a document, and for which question.
+   */
   read?: { tokens: number; addBos: boolean; question?: string };
   /** Of documents: the chats that they were read in; it goes with the last of them. */
   chats?: string[];
@@ -115,7 +132,9 @@ export interface KeptState {
   updated: number;
 }
 
-/** A chat that was deleted for good: so other tabs do not take it for one that the browser has lost. */
+/**
+ * A chat that was deleted for good: so other tabs do not take it for one that the browser has lost.
+ */
 export interface Gone {
   id: string;
   at: number;

@@ -14,7 +14,10 @@ import { focusPage } from "./parts.js";
 import { Status } from "./status.js";
 import { Unanswered } from "./unanswered.js";
 
-/** What a first visit is told where a real GPU is: the demo is a demo, and this is a model for that GPU. */
+/**
+ * What a first visit is told where a real GPU is: the demo is a demo, and this is a model for that
+ * GPU.
+ */
 function Recommended() {
   const app = useApp();
   const info = app.models.where.value;

@@ -1,4 +1,7 @@
-/** Parts of the page that are not needed to read and write: they come when the page has nothing else to do, or when they are first used. */
+/**
+ * Parts of the page that are not needed to read and write: they come when the page has nothing else
+ * to do, or when they are first used.
+ */
 
 import { signal } from "@preact/signals";
 import type { ComponentType } from "preact";
@@ -10,7 +13,10 @@ const parts: (() => Promise<void>)[] = [];
 /** A part that is loaded later. */
 export type Later<P> = ComponentType<P> & { load: () => Promise<void> };
 
-/** Until the part is here nothing stands in its place; where it cannot be had that is told, and tried again when it is used again. */
+/**
+ * Until the part is here nothing stands in its place; where it cannot be had that is told, and
+ * tried again when it is used again.
+ */
 export function later<P extends object>(get: () => Promise<ComponentType<P>>): Later<P> {
   const part = signal<ComponentType<P> | undefined>(undefined);
   const failed = signal(false);

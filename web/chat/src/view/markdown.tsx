@@ -15,7 +15,10 @@ function copyButton({ text }: CodeBlock): HTMLElement {
   return button;
 }
 
-/** Markdown as it is read; `live` while it still comes: then it is drawn at most once a frame, however fast that is. */
+/**
+ * Markdown as it is read; `live` while it still comes: then it is drawn at most once a frame,
+ * however fast that is.
+ */
 export function Markdown({ text, live }: { text: string; live: boolean }) {
   const body = useRef<HTMLDivElement>(null);
   const frame = useRef(0);

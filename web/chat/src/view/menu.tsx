@@ -1,4 +1,7 @@
-/** An open menu. The keys are a library's, @primer/behaviors: arrows, Home and End go round, and one line at a time can be tabbed to. */
+/**
+ * An open menu. The keys are a library's, @primer/behaviors: arrows, Home and End go round, and one
+ * line at a time can be tabbed to.
+ */
 
 import { FocusKeys, focusZone } from "@primer/behaviors";
 import type { RefObject } from "preact";
@@ -40,7 +43,9 @@ export function OpenMenu({ label, items, button, close }: OpenMenuProps) {
     if (list.current?.matches(":popover-open")) list.current.hidePopover();
     close(focus);
   };
-  /** What the library has not: Escape, Tab, and letters, which go to the next line that begins so. */
+  /**
+   * What the library has not: Escape, Tab, and letters, which go to the next line that begins so.
+   */
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === "Tab") return end(true);
     const all = linesOf(event.currentTarget as HTMLElement);

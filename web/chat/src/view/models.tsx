@@ -1,4 +1,6 @@
-/** The dialog for models: which one runs, which others there are, and what is kept on this device. */
+/**
+ * The dialog for models: which one runs, which others there are, and what is kept on this device.
+ */
 
 import { useSignal } from "@preact/signals";
 import { deleteModel, exportModel, listModels, persist, storageEstimate, type EngineInfo, type StoredModel } from "peregrine";

@@ -12,7 +12,10 @@ import { bytes, number, t } from "../i18n/index.js";
 /** What is needed when a conversation begins, and when it is as long as it may be. */
 export const needWords = ({ first, full, tokens }: Need): string => t("models.needs", { first: bytes(first), full: bytes(full), tokens: number(tokens) });
 
-/** Whether it fits what the person allows; nothing where there is no limit: of a GPU's memory browsers say nothing. */
+/**
+ * Whether it fits what the person allows; nothing where there is no limit: of a GPU's memory
+ * browsers say nothing.
+ */
 export function verdictOf(shape: ModelShape | undefined, { first, full }: Need, { memoryLimit, kvType }: Settings): string {
   if (memoryLimit === null) return "";
   const limit = memoryLimit * 1e9;
@@ -22,7 +25,9 @@ export function verdictOf(shape: ModelShape | undefined, { first, full }: Need, 
   return t("models.fitsUpTo", { tokens: number(longestContext(shape, limit, kvType)) });
 }
 
-/** Reads a file's header before the file, and tells what it says: at once, or when it is asked for. */
+/**
+ * Reads a file's header before the file, and tells what it says: at once, or when it is asked for.
+ */
 export function HeaderCheck({ model, begin }: { model: string; begin: boolean }) {
   const { settings } = useApp();
   const busy = useSignal(false);

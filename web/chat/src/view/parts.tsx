@@ -9,10 +9,16 @@ import { useApp, type DialogName } from "../app/app.js";
 import { Icon } from "./icons.js";
 import { later } from "./later.js";
 
-/** Whether an input method composes a character: then Enter chooses it. Safari ends that before it tells of the key. */
+/**
+ * Whether an input method composes a character: then Enter chooses it. Safari ends that before it
+ * tells of the key.
+ */
 export const composes = (event: KeyboardEvent): boolean => event.isComposing || event.keyCode === 229;
 
-/** A dialog over the page; Escape and a click beside it close it, and the focus goes back to where it was. */
+/**
+ * A dialog over the page; Escape and a click beside it close it, and the focus goes back to where
+ * it was.
+ */
 export function Dialog({ name, title, close, children }: { name: DialogName; title: string; close: string; children: ComponentChildren }) {
   const { dialog } = useApp();
   const element = useRef<HTMLDialogElement>(null);
@@ -112,7 +118,10 @@ export function CopyButton({ label, text }: { label: string; text: () => string 
   );
 }
 
-/** Where the focus goes when what had it is gone: to the message box, but on phones not, where a keyboard would jump up. */
+/**
+ * Where the focus goes when what had it is gone: to the message box, but on phones not, where a
+ * keyboard would jump up.
+ */
 export function focusPage(): void {
   const touch = matchMedia("(hover: none)").matches;
   document.getElementById(touch ? "scroller" : "prompt")?.focus();

@@ -8,7 +8,9 @@ import type { Message } from "../store/types.js";
 import { useLive } from "./live.js";
 import { focusPage } from "./parts.js";
 
-/** How far a long conversation is read before it is answered; in this tab only, where it happens. */
+/**
+ * How far a long conversation is read before it is answered; in this tab only, where it happens.
+ */
 function ReadingBar({ reading: { done, total, left } }: { reading: Reading }) {
   const words = t("talk.reading", { done: number(done), total: number(total) });
   return (

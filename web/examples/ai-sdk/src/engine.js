@@ -3,7 +3,10 @@
 import { createEngine } from "peregrine";
 import "peregrine/embedded";
 
-/** What `?model=` says: a hub id, the address of a GGUF file, or the small model that comes with the package. */
+/**
+ * What `?model=` says: a hub id, the address of a GGUF file, or the small model that comes with the
+ * package.
+ */
 export const chosen = new URLSearchParams(location.search).get("model") || "embedded";
 
 /** Loads a model, and says how far it is. */

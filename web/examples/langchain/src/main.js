@@ -1,4 +1,5 @@
-// LangChain.js on the engine of this page: a prompt, a model and a parser, put together as anywhere else.
+// LangChain.js on the engine of this page: a prompt, a model and a parser, put together as anywhere
+// else.
 
 import { StringOutputParser } from "@langchain/core/output_parsers";
 import { ChatPromptTemplate, MessagesPlaceholder } from "@langchain/core/prompts";

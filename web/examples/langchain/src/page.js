@@ -16,8 +16,8 @@ function show(role, text) {
 }
 
 /**
- * Runs the page. `connect(engine)` gives `answer(messages, signal, write)`, which hands `write` the answer's pieces, and
- * throws what the client throws.
+ * Runs the page. `connect(engine)` gives `answer(messages, signal, write)`, which hands `write` the
+ * answer's pieces, and throws what the client throws.
  */
 export function run(connect) {
   let answer;

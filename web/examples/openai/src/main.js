@@ -1,4 +1,5 @@
-// The client of OpenAI's own library, on the engine of this page: one line differs from an app that talks to a server.
+// The client of OpenAI's own library, on the engine of this page: one line differs from an app that
+// talks to a server.
 
 import OpenAI from "openai";
 import { run } from "./page.js";

@@ -1,4 +1,5 @@
-// The loop: ask, make the calls that the answer has, say what came of them, and ask again, until there is a text.
+// The loop: ask, make the calls that the answer has, say what came of them, and ask again, until
+// there is a text.
 
 /** One call: what comes of it is a text for the model, also where it fails. */
 async function made(tools, { name, arguments: written }, signal) {
@@ -39,10 +40,12 @@ async function asked(create, params, signal, onText) {
 }
 
 /**
- * Answers the last message, and returns the messages that came of it, the answer being the last. `create`: that of
- * `engine.chat.completions`; `tools`: each has `name`, `description`, `parameters` (a JSON schema), `wrong(given)`, which says what is wrong
- * with arguments, and `run(given, signal)`. `choice` is the first round's `tool_choice`; later ones are the model's own, and after `rounds`
- * of them it must answer. `on` hears: `text(soFar)`, `call({ id, name, arguments })`, `result(id, text)`.
+ * Answers the last message, and returns the messages that came of it, the answer being the last.
+ * `create`: that of `engine.chat.completions`; `tools`: each has `name`, `description`,
+ * `parameters` (a JSON schema), `wrong(given)`, which says what is wrong with arguments, and
+ * `run(given, signal)`. `choice` is the first round's `tool_choice`; later ones are the model's
+ * own, and after `rounds` of them it must answer. `on` hears: `text(soFar)`,
+ * `call({ id, name, arguments })`, `result(id, text)`.
  */
 export async function answer(create, tools, messages, { choice = "auto", rounds = 4, signal, on, ...params }) {
   const described = tools.map(({ name, description, parameters }) => ({ type: "function", function: { name, description, parameters } }));

@@ -1,4 +1,5 @@
-// The page around the loop of agent.js: what is asked, what is called, what came of it, what is answered.
+// The page around the loop of agent.js: what is asked, what is called, what came of it, what is
+// answered.
 
 import { answer } from "./agent.js";
 import { chosen, load } from "./engine.js";

@@ -4,7 +4,10 @@ import { Validator } from "@cfworker/json-schema";
 import { Parser } from "expr-eval-fork";
 import MiniSearch from "minisearch";
 
-/** A tool that looks at its arguments: what a model writes is no more to be trusted than what a stranger sends. */
+/**
+ * A tool that looks at its arguments: what a model writes is no more to be trusted than what a
+ * stranger sends.
+ */
 function tool(name, description, properties, required, run) {
   const parameters = { type: "object", properties, required, additionalProperties: false };
   const validator = new Validator(parameters, "2020-12");

@@ -6,13 +6,19 @@ import type { RemoteFile } from "../protocol.js";
 import { append, canWrite, Entry, idOf, lock, PART, partLength, partName, seal, type Access, type Manifest } from "./store.js";
 import { Stored, type Options, type StoredSource } from "./stored.js";
 
-/** Whether a kept copy is the file that is asked for, as far as that is known without asking a server. */
+/**
+ * Whether a kept copy is the file that is asked for, as far as that is known without asking a
+ * server.
+ */
 function isSame(manifest: Manifest, file: RemoteFile): boolean {
   if (file.size !== undefined && file.size !== manifest.size) return false;
   return file.sha256 === undefined || manifest.sha256 === file.sha256;
 }
 
-/** Whether the server still has the file that is kept. Where it cannot be asked, the copy is the newest there is. */
+/**
+ * Whether the server still has the file that is kept. Where it cannot be asked, the copy is the
+ * newest there is.
+ */
 async function isCurrent(manifest: Manifest, file: RemoteFile): Promise<boolean> {
   if (!isSame(manifest, file)) return false;
   // The hub's addresses name a state of the repository.
@@ -56,7 +62,10 @@ export async function openStored(model: string, file: RemoteFile, options: Optio
   return download(id, model, file, stale, options);
 }
 
-/** Waits for the right to read or to write; while another tab downloads the same file, its progress is shown. */
+/**
+ * Waits for the right to read or to write; while another tab downloads the same file, its progress
+ * is shown.
+ */
 async function lockShowing(id: string, mode: LockMode, options: Options): Promise<() => void> {
   const watch = setInterval(async () => {
     const entry = await Entry.find(id).catch(() => undefined);
@@ -88,7 +97,8 @@ async function download(id: string, model: string, file: RemoteFile, stale: Mani
         options.onLoaded(begun.size, begun.size, begun.size);
         return new Stored(entry, file, begun, options, release);
       }
-      // In a place until its answer has been read: answers that wait would take the connections from those that are being read.
+      // In a place until its answer has been read: answers that wait would take the connections
+      // from those that are being read.
       const leave = await options.slots.enter(true);
       const stored = await begin(entry, model, file, begun, options, release).catch((error: unknown) => {
         leave();
@@ -112,7 +122,10 @@ function manifestOf(model: string, { key, name, url, sha256, of }: RemoteFile, s
   return { version: 1, model, key, name, url, size, etag, sha256: sha256 ?? null, ...(of !== undefined && { of }) };
 }
 
-/** The first answer says how long the file is and whether it is the one that was begun; nothing if it is another. */
+/**
+ * The first answer says how long the file is and whether it is the one that was begun; nothing if
+ * it is another.
+ */
 async function begin(
   entry: Entry,
   model: string,
@@ -130,7 +143,8 @@ async function begin(
   const to = Math.min(((part ?? 0) + 1) * PART, begun?.size ?? file.size ?? Infinity);
   const init: RequestInit = { headers: { Range: `bytes=${from}-${to - 1}` }, cache: "no-store" };
   const response = await patientFetch(file.url, init, undefined, 416).catch((error: unknown) => {
-    // Browsers ask for ranges uncompressed, and reject the answer of a server that compresses all the same.
+    // Browsers ask for ranges uncompressed, and reject the answer of a server that compresses all
+    // the same.
     if (mayPassLater(error) && !begun) return patientFetch(file.url, { cache: "no-store" });
     throw error;
   });
@@ -145,7 +159,8 @@ async function begin(
     throw makeError("http", `${file.url}: ${problemOf(response)}`);
   }
   if (size === undefined) {
-    // A server that another origin may not ask how long the file is (Content-Range): then all of it, in one go.
+    // A server that another origin may not ask how long the file is (Content-Range): then all of
+    // it, in one go.
     await response.body?.cancel();
     return whole(entry, model, file, await patientFetch(file.url, { cache: "no-store" }), options, release);
   }
@@ -179,7 +194,8 @@ async function whole(
 ): Promise<Stored> {
   await entry.clear();
   if (!response.body) throw makeError("http", `${file.url}: the answer is empty`);
-  // The length of a compressed answer is not that of the file; and of another origin's one may not see whether it is compressed.
+  // The length of a compressed answer is not that of the file; and of another origin's one may not
+  // see whether it is compressed.
   const length = response.headers.has("Content-Encoding") ? 0 : Number(response.headers.get("Content-Length") ?? 0);
   const stated = response.type === "cors" ? 0 : length;
   let size = 0;

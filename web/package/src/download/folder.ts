@@ -23,7 +23,10 @@ export const BESIDE: readonly string[] = [
 /** Whether a model's files are those of a folder. */
 export const isFolder = (names: readonly string[]): boolean => names.includes(CONFIG) && (names.includes(WEIGHTS) || names.includes(INDEX));
 
-/** The files of weights that an index names; undefined for what is no index, which the engine then says by its field. */
+/**
+ * The files of weights that an index names; undefined for what is no index, which the engine then
+ * says by its field.
+ */
 export function shardsOf(index: string): string[] | undefined {
   try {
     const { weight_map: map } = JSON.parse(index) as { weight_map?: unknown };

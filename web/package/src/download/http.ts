@@ -1,4 +1,7 @@
-/** Requests with the patience that train tunnels need, and files that are read through them without being kept. */
+/**
+ * Requests with the patience that train tunnels need, and files that are read through them without
+ * being kept.
+ */
 
 import { makeError, PeregrineError } from "../errors.js";
 import type { OnLoaded } from "./meter.js";
@@ -10,8 +13,9 @@ import { blobSource, truncated, type ByteSource } from "./source.js";
 export const problemOf = (response: Response): string => `the server answered ${response.status} ${response.statusText}`.trimEnd();
 
 /**
- * Fetches; what may pass (network failures, 429, 5xx) is tried again, a little later each time. Only an error that might have
- * passed has a `cause`. Of the answers that are not the file, those that `accepts` names are returned too.
+ * Fetches; what may pass (network failures, 429, 5xx) is tried again, a little later each time.
+ * Only an error that might have passed has a `cause`. Of the answers that are not the file, those
+ * that `accepts` names are returned too.
  */
 export async function patientFetch(url: string, init: RequestInit, signal?: AbortSignal, ...accepts: number[]): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
@@ -36,18 +40,27 @@ export async function patientFetch(url: string, init: RequestInit, signal?: Abor
 /** Whether asking again later may help: no network, or a server in trouble. */
 export const mayPassLater = (error: unknown): boolean => error instanceof PeregrineError && error.code === "http" && error.cause !== undefined;
 
-/** Length of the whole file, from the answer to a request for a part of it; undefined where the server does not say (or CORS hides it). */
+/**
+ * Length of the whole file, from the answer to a request for a part of it; undefined where the
+ * server does not say (or CORS hides it).
+ */
 export function wholeLength(response: Response): number | undefined {
   const stated = /\/(\d+)$/.exec(response.headers.get("Content-Range") ?? "")?.[1];
   return stated === undefined ? undefined : Number(stated);
 }
 
-/** One request brings this many bytes; a few of them are in flight or kept, so that memory stays small for any model. */
+/**
+ * One request brings this many bytes; a few of them are in flight or kept, so that memory stays
+ * small for any model.
+ */
 const PART = 2 << 20;
 const AHEAD = 2;
 const KEPT = 6;
 
-/** Opens an address without keeping its bytes. A server that ignores ranges sends everything at once: then the browser keeps it as a Blob. */
+/**
+ * Opens an address without keeping its bytes. A server that ignores ranges sends everything at
+ * once: then the browser keeps it as a Blob.
+ */
 export async function openHttp(file: RemoteFile, onLoaded: OnLoaded): Promise<ByteSource> {
   const { url, name } = file;
   const rangeOf = (part: number, size: number): RequestInit => ({
@@ -59,7 +72,8 @@ export async function openHttp(file: RemoteFile, onLoaded: OnLoaded): Promise<By
 
   const size = wholeLength(first) ?? file.size;
   if (size === undefined) {
-    // A server that another origin may not ask how long the file is (Content-Range): then all of it, in one go.
+    // A server that another origin may not ask how long the file is (Content-Range): then all of
+    // it, in one go.
     await first.body?.cancel();
     return wholeBody(await patientFetch(url, { cache: "no-cache" }), name, onLoaded);
   }
@@ -80,7 +94,8 @@ export async function openHttp(file: RemoteFile, onLoaded: OnLoaded): Promise<By
     return bytes;
   };
 
-  // A connection may break within a part, and a cache may give back less than was asked for: then the server is asked once more.
+  // A connection may break within a part, and a cache may give back less than was asked for: then
+  // the server is asked once more.
   const request = async (part: number, answer?: Response): Promise<Uint8Array<ArrayBuffer>> => {
     try {
       return await take(answer ?? (await patientFetch(url, rangeOf(part, size))), part);

@@ -1,6 +1,7 @@
 /**
  * Models by their names on the Hugging Face hub, or on a server that speaks its layout:
- * `GET /api/models/ORG/REPO/revision/main?blobs=true` lists the files, `/ORG/REPO/resolve/COMMIT/FILE` are their bytes.
+ * `GET /api/models/ORG/REPO/revision/main?blobs=true` lists the files,
+ * `/ORG/REPO/resolve/COMMIT/FILE` are their bytes.
  */
 
 import { makeError } from "../errors.js";
@@ -47,7 +48,10 @@ interface Listing {
   siblings?: { rfilename?: unknown; size?: unknown; blobId?: unknown; lfs?: { sha256?: unknown } }[];
 }
 
-/** Asks the hub which files a model's name means: GGUF files, or a folder of safetensors where there are none, or one of its files is named. */
+/**
+ * Asks the hub which files a model's name means: GGUF files, or a folder of safetensors where there
+ * are none, or one of its files is named.
+ */
 export async function resolveHub(model: string, base: string, signal?: AbortSignal): Promise<RemoteFile[]> {
   const { repo, wanted, names, file } = await list(model, base, signal);
   const isGguf = names.some((name) => /\.gguf$/i.test(name));

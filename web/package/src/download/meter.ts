@@ -10,7 +10,10 @@ type Download = Extract<Progress, { phase: "download" }>;
 /** The rate is that of so many milliseconds. */
 const WINDOW = 3000;
 
-/** Adds up the downloads of several files, and reports at most every `EVERY` milliseconds, and at the end. */
+/**
+ * Adds up the downloads of several files, and reports at most every `EVERY` milliseconds, and at
+ * the end.
+ */
 const EVERY = 50;
 
 /** A meter over some files. */

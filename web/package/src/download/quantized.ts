@@ -8,7 +8,10 @@ import { canWrite, digest, Entry, hex, idOf, lock, MADE, whyNotStored, type Mani
 import { Slots, Stored, type NewHasher } from "./stored.js";
 import { Writer } from "./writer.js";
 
-/** Quantizes a model's files; `sink` takes the bytes of the GGUF file and may write them before the next read. */
+/**
+ * Quantizes a model's files; `sink` takes the bytes of the GGUF file and may write them before the
+ * next read.
+ */
 export type Quantize = (sources: Sources, sink: { take(bytes: Uint8Array): void; flush(): Promise<void> }) => Promise<void>;
 
 /** Where a model comes from that is not made here. */
@@ -25,7 +28,10 @@ async function factsOf({ key, url, size, sha256, version }: RemoteFile): Promise
   return [key, response.status === 206 ? wholeLength(response) : undefined, response.headers.get("ETag")];
 }
 
-/** What the source of a quantized model is: the same text for the same bytes; undefined where nobody can say. */
+/**
+ * What the source of a quantized model is: the same text for the same bytes; undefined where nobody
+ * can say.
+ */
 async function identityOf(spec: Source): Promise<string | undefined> {
   if (spec.kind === "blobs") {
     const facts = spec.files.map(({ name, blob }) => (blob instanceof File ? [name, blob.size, blob.lastModified] : undefined));
@@ -92,7 +98,10 @@ class Memory {
   }
 }
 
-/** Opens a model quantized to a type: as it is kept, where its source is still the same, else it is made anew. */
+/**
+ * Opens a model quantized to a type: as it is kept, where its source is still the same, else it is
+ * made anew.
+ */
 export async function openQuantized(
   spec: SourceSpec,
   type: string,

@@ -5,7 +5,9 @@ import { abortError } from "../errors.js";
 /** How often a server is asked in all. */
 export const ATTEMPTS = 5;
 
-/** A server may ask for so many milliseconds; what is longer is for the app, or a person, to decide. */
+/**
+ * A server may ask for so many milliseconds; what is longer is for the app, or a person, to decide.
+ */
 const LONGEST = 30_000;
 
 /** Whether the same request may be answered later. */
@@ -20,8 +22,9 @@ function asked(response: Response | undefined, now: number): number {
 }
 
 /**
- * Milliseconds to wait before attempt number `attempt`, 1 being the second: three times as long each time, and by chance up to half of
- * that more, so that many clients of a server that was in trouble do not come back in the same moment. A server may ask for longer.
+ * Milliseconds to wait before attempt number `attempt`, 1 being the second: three times as long
+ * each time, and by chance up to half of that more, so that many clients of a server that was in
+ * trouble do not come back in the same moment. A server may ask for longer.
  */
 export function delay(attempt: number, response?: Response, chance: number = Math.random(), now: number = Date.now()): number {
   const own = 200 * 3 ** (attempt - 1);

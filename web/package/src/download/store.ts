@@ -1,10 +1,11 @@
 /**
- * Models that are kept in the browser's private file system (OPFS), for this origin. A file is kept in parts of {@link PART}
- * bytes, each a file of its own that only grows: its length says how far it has come, so there is no journal that could be wrong
- * after a tab was closed. A part that is whole has the SHA-256 of its bytes behind them; each reading checks it.
+ * Models that are kept in the browser's private file system (OPFS), for this origin. A file is kept
+ * in parts of {@link PART} bytes, each a file of its own that only grows: its length says how far
+ * it has come, so there is no journal that could be wrong after a tab was closed. A part that is
+ * whole has the SHA-256 of its bytes behind them; each reading checks it.
  *
- * `peregrine/ID/manifest.json`: whose bytes these are. `peregrine/ID/000000`, …: the parts. `peregrine/ID/verified`: all bytes were
- * here once, and were right.
+ * `peregrine/ID/manifest.json`: whose bytes these are. `peregrine/ID/000000`, …: the parts.
+ * `peregrine/ID/verified`: all bytes were here once, and were right.
  */
 
 import { makeError } from "../errors.js";
@@ -42,7 +43,10 @@ export interface Manifest {
   of?: number;
 }
 
-/** A file that is open for writing (dedicated workers only; the compiler knows it in no other setting). */
+/**
+ * A file that is open for writing (dedicated workers only; the compiler knows it in no other
+ * setting).
+ */
 export interface Access {
   read(bytes: Uint8Array, at: { at: number }): number;
   write(bytes: Uint8Array, at: { at: number }): number;
@@ -92,7 +96,10 @@ export function lock(id: string, mode: LockMode): Promise<() => void> {
   });
 }
 
-/** Whether any number of readers may have a file open in this process; without that a file is for one alone, and is read in another process. */
+/**
+ * Whether any number of readers may have a file open in this process; without that a file is for
+ * one alone, and is read in another process.
+ */
 const readsHere = (): boolean => {
   const { FileSystemSyncAccessHandle: here } = globalThis as { FileSystemSyncAccessHandle?: { prototype: object } };
   return canWrite() && here !== undefined && "mode" in here.prototype;
@@ -300,7 +307,10 @@ export const partLength = (part: number, size: number): number => Math.max(0, Ma
 export interface StoredModel {
   /** For {@link deleteModel}. */
   id: string;
-  /** What `createEngine` takes: a hub id or an address; of a model that was quantized here a name of its own. */
+  /**
+   * What `createEngine` takes: a hub id or an address; of a model that was quantized here a name of
+   * its own.
+   */
   model: string;
   /** Name of its (first) file, or of its folder. */
   name: string;
@@ -330,7 +340,10 @@ async function kept(model?: string): Promise<Kept[]> {
   return found.sort((a, b) => (a.manifest.name < b.manifest.name ? -1 : 1));
 }
 
-/** The models that are kept for this origin, the one that was used last first. Parts of a model that is still arriving count. */
+/**
+ * The models that are kept for this origin, the one that was used last first. Parts of a model that
+ * is still arriving count.
+ */
 export async function listModels(): Promise<StoredModel[]> {
   const models = new Map<string, StoredModel>();
   for (const { entry, manifest } of await kept()) {
@@ -369,8 +382,9 @@ export async function deleteModel(id: string): Promise<void> {
 }
 
 /**
- * The files of a model that is completely here: of one that was quantized here its GGUF file, of a folder all of its files, under their names.
- * Their bytes stay on the disk until they are read; once the model is deleted they cannot be.
+ * The files of a model that is completely here: of one that was quantized here its GGUF file, of a
+ * folder all of its files, under their names. Their bytes stay on the disk until they are read;
+ * once the model is deleted they cannot be.
  * @throws RequestError for a model that is not here, or not whole
  */
 export async function exportModel(id: string): Promise<File[]> {
@@ -385,7 +399,10 @@ export async function exportModel(id: string): Promise<File[]> {
   return files;
 }
 
-/** What this origin has stored, and may store, in bytes; `persisted`: the browser will not delete it by itself. */
+/**
+ * What this origin has stored, and may store, in bytes; `persisted`: the browser will not delete it
+ * by itself.
+ */
 export async function storageEstimate(): Promise<{ usage: number; quota: number; persisted: boolean }> {
   try {
     const storage = globalThis.navigator?.storage;
@@ -398,8 +415,9 @@ export async function storageEstimate(): Promise<{ usage: number; quota: number;
 }
 
 /**
- * Asks the browser not to delete by itself what this origin has stored. Call it on a page, best after a click. Firefox asks the person,
- * who may never answer: after `timeout` milliseconds (10,000 unless said otherwise) it is what holds by then.
+ * Asks the browser not to delete by itself what this origin has stored. Call it on a page, best
+ * after a click. Firefox asks the person, who may never answer: after `timeout` milliseconds
+ * (10,000 unless said otherwise) it is what holds by then.
  */
 export async function persist({ timeout = 10_000 }: { timeout?: number } = {}): Promise<boolean> {
   const storage = globalThis.navigator?.storage;

@@ -12,9 +12,15 @@ export type NewHasher = () => { update(bytes: Uint8Array): void; finish(): strin
 
 /** Requests in flight at the same time, over all files of a model. */
 const PARALLEL = 4;
-/** Parts that are read before they are asked for, so that their checksums are made beside what is done with those before. */
+/**
+ * Parts that are read before they are asked for, so that their checksums are made beside what is
+ * done with those before.
+ */
 const AHEAD = 2;
-/** Parts in memory: of a layer, whose matrices are not read in the order of the file, and of what is read ahead. */
+/**
+ * Parts in memory: of a layer, whose matrices are not read in the order of the file, and of what is
+ * read ahead.
+ */
 const KEPT = AHEAD + 4;
 
 /** Lets a few tasks run at a time, in the order in which they come. */
@@ -88,7 +94,10 @@ export class Stored implements StoredSource {
   /** Why the download ended. */
   #failure: unknown;
 
-  /** `lengths`: what is here of a download that goes on, with `first` as the answer that has come; without them all of it is. */
+  /**
+   * `lengths`: what is here of a download that goes on, with `first` as the answer that has come;
+   * without them all of it is.
+   */
   constructor(
     entry: Entry,
     file: RemoteFile,
@@ -140,7 +149,8 @@ export class Stored implements StoredSource {
 
   #arrive(part: number, fetched = this.#options.slots.run(() => this.#fetch(part))): Promise<void> {
     const arrived = fetched.catch((error: unknown) => {
-      // One part that cannot be had is the end of the file; the others only say that they were stopped.
+      // One part that cannot be had is the end of the file; the others only say that they were
+      // stopped.
       this.#failure ??= error;
       this.#stop.abort();
       throw this.#failure;
@@ -214,7 +224,10 @@ export class Stored implements StoredSource {
     throw makeError("http", `${url}: asked for bytes from ${from}, ${response.status === 206 ? `got those from ${begin}` : problemOf(response)}`);
   }
 
-  /** What is kept is of no use; parts that are open for writing stay, but no manifest says whose they are. */
+  /**
+   * What is kept is of no use; parts that are open for writing stay, but no manifest says whose
+   * they are.
+   */
   async #forget(why: PeregrineError): Promise<unknown> {
     // Known before the others are stopped, who would tell of that otherwise.
     this.#failure ??= why;
@@ -242,7 +255,8 @@ export class Stored implements StoredSource {
       const seal = stored.subarray(expected);
       const made = stored.length === expected + DIGEST ? await digest(bytes) : undefined;
       if (made?.every((byte, i) => byte === seal[i])) return bytes;
-      // The disk, or somebody, has changed it: the part is fetched once more, unless the file was made here.
+      // The disk, or somebody, has changed it: the part is fetched once more, unless the file was
+      // made here.
       const problem = `${this.name}: part ${part} of the stored copy is damaged`;
       if (!canWrite() || attempt === 3 || this.#file.url === "") {
         await this.#entry.doubt().catch(() => {});

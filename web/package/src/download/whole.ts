@@ -16,7 +16,10 @@ async function hashOf(blob: Blob, newHasher: NewHasher): Promise<string> {
   return hasher.finish();
 }
 
-/** Downloads a file; where its length and checksum are known it has them. A connection that breaks is tried again. */
+/**
+ * Downloads a file; where its length and checksum are known it has them. A connection that breaks
+ * is tried again.
+ */
 export async function fetchWhole(file: RemoteFile, newHasher: NewHasher): Promise<ByteSource> {
   const { url, name } = file;
   for (let attempt = 1; ; attempt++) {

@@ -16,7 +16,10 @@ export class Writer {
     this.#manifest = manifest;
   }
 
-  /** Begins anew. The size is not known yet: until the end, what the manifest says makes the file one that is not whole. */
+  /**
+   * Begins anew. The size is not known yet: until the end, what the manifest says makes the file
+   * one that is not whole.
+   */
   static async begin(entry: Entry, manifest: Manifest): Promise<Writer> {
     await entry.clear();
     await entry.setManifest(manifest);

@@ -6,7 +6,10 @@ type Fields = Record<string, unknown>;
 const isObject = (value: unknown): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value);
 const number = (value: unknown): number | undefined => (typeof value === "number" && Number.isFinite(value) ? value : undefined);
 
-/** When it was asked, and when the first and the last piece of the answer came: milliseconds of one clock. */
+/**
+ * When it was asked, and when the first and the last piece of the answer came: milliseconds of one
+ * clock.
+ */
 export interface Times {
   asked: number;
   first: number;
@@ -14,8 +17,9 @@ export interface Times {
 }
 
 /**
- * Counts as OpenAI has them, and how long the parts took: as the server says (llama.cpp and `peregrine serve`), else as it looks from
- * here, where waiting in the server's queue is part of reading.
+ * Counts as OpenAI has them, and how long the parts took: as the server says (llama.cpp and
+ * `peregrine serve`), else as it looks from here, where waiting in the server's queue is part of
+ * reading.
  */
 export function usageOf(given: unknown, timings: unknown, times: Times): Usage | undefined {
   if (!isObject(given)) return undefined;

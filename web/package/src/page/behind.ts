@@ -8,9 +8,9 @@ import { isMixed, MIXED } from "./reach.js";
 import { Remote } from "./remote.js";
 
 /**
- * Why a server may answer: `no-device`, there is no WebGPU, no GPU for it, none that computes right results, no WebAssembly, no worker, or
- * the device is lost for good; `too-big`, the model does not fit the GPU's memory or the `memoryBudget`; `too-slow`, the only
- * adapter computes on the CPU.
+ * Why a server may answer: `no-device`, there is no WebGPU, no GPU for it, none that computes right
+ * results, no WebAssembly, no worker, or the device is lost for good; `too-big`, the model does not
+ * fit the GPU's memory or the `memoryBudget`; `too-slow`, the only adapter computes on the CPU.
  */
 export type ServerReason = "no-device" | "too-big" | "too-slow";
 
@@ -18,11 +18,17 @@ export type ServerReason = "no-device" | "too-big" | "too-slow";
 export interface ServerOptions {
   /** The address of its API: `https://server.example/v1`. */
   baseURL: string | URL;
-  /** Sent as `Authorization: Bearer …`, and told nowhere else. Whoever opens the page can read a key in it: make it worth little. */
+  /**
+   * Sent as `Authorization: Bearer …`, and told nowhere else. Whoever opens the page can read a key
+   * in it: make it worth little.
+   */
   apiKey?: string;
   /** What the server calls its model; it takes the place of a request's `model`. */
   model: string;
-  /** When it answers. Default `["no-device", "too-big"]`. With `"always"` no device is looked for, and no model loaded. */
+  /**
+   * When it answers. Default `["no-device", "too-big"]`. With `"always"` no device is looked for,
+   * and no model loaded.
+   */
   when?: "always" | readonly ServerReason[];
 }
 
@@ -42,8 +48,8 @@ export interface ServerInfo {
 }
 
 /**
- * The option `onWhere`. Of a server it hears before anything is sent there: `false`, or a promise of it, or of nothing good, keeps the engine
- * from going there.
+ * The option `onWhere`. Of a server it hears before anything is sent there: `false`, or a promise
+ * of it, or of nothing good, keeps the engine from going there.
  */
 export type OnWhere = (info: EngineInfo | ServerInfo) => void | boolean | Promise<void | boolean>;
 
@@ -94,7 +100,10 @@ export class Behind {
     return when === "always" ? [] : when;
   }
 
-  /** Why the server answers after this error; undefined where it does not. `isBroken`: the engine was there, and is no more. */
+  /**
+   * Why the server answers after this error; undefined where it does not. `isBroken`: the engine
+   * was there, and is no more.
+   */
   reasonOf({ code }: PeregrineError, isBroken = false): ServerReason | undefined {
     const reason = code === "out-of-memory" ? "too-big" : code === "too-slow" ? "too-slow" : NO_DEVICE.includes(code) || (isBroken && code !== "disposed") ? "no-device" : undefined;
     return reason !== undefined && this.#when.includes(reason) ? reason : undefined;

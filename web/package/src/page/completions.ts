@@ -72,7 +72,9 @@ export class Completions {
     return events.result?.usage as Usage;
   }
 
-  /** Goes on with a text. What of it the engine has read in the request before is not read again. */
+  /**
+   * Goes on with a text. What of it the engine has read in the request before is not read again.
+   */
   create(params: CompletionParams & { stream: true }, options?: CallOptions): Promise<CompletionStream>;
   create(params: CompletionParams & { stream?: false | null }, options?: CallOptions): Promise<Completion>;
   create(params: CompletionParams, options?: CallOptions): Promise<CompletionStream | Completion>;

@@ -18,8 +18,9 @@ export interface DownloadOptions extends SourceOptions {
   /** A hub id, an address, files, a folder, bytes, or `"embedded"`. */
   model: ModelSource;
   /**
-   * Quantize the model to this type first, in the worker: a folder of 3 GB then runs in 2 GB. The result is kept as a GGUF file among the other
-   * models, so that the next visit finds it there as long as the source is the same. Its `id` of {@link listModels} loads it without the source.
+   * Quantize the model to this type first, in the worker: a folder of 3 GB then runs in 2 GB. The
+   * result is kept as a GGUF file among the other models, so that the next visit finds it there as
+   * long as the source is the same. Its `id` of {@link listModels} loads it without the source.
    */
   quantizeTo?: QuantizeType;
   /** Called while the model loads. */
@@ -36,29 +37,39 @@ export interface DownloadOptions extends SourceOptions {
 
 /** What {@link createEngine} takes. */
 export interface EngineOptions extends DownloadOptions, LoadOptions {
-  /** grammar_bg.wasm or its address, for apps that serve it themselves: it is loaded when it is first needed, for answers by a schema or with tools. */
+  /**
+   * grammar_bg.wasm or its address, for apps that serve it themselves: it is loaded when it is
+   * first needed, for answers by a schema or with tools.
+   */
   grammarUrl?: string | URL | BufferSource | WebAssembly.Module;
   /**
-   * What computes. "auto" (default): a GPU, or the processor where there is none, only one in software, none that computes right results,
-   * or it is lost for good; whoever says in `gpu` more than `powerPreference` gets a GPU or an error. "gpu", also one in software; "cpu".
+   * What computes. "auto" (default): a GPU, or the processor where there is none, only one in
+   * software, none that computes right results, or it is lost for good; whoever says in `gpu` more
+   * than `powerPreference` gets a GPU or an error. "gpu", also one in software; "cpu".
    */
   device?: DeviceKind;
   /** What may be used of the GPU; chosen by adapter when left out. */
   gpu?: GpuPreferences;
-  /** Where the engine runs. Default: a worker of its own; where there are no workers (Node, shared and service workers), right here. */
+  /**
+   * Where the engine runs. Default: a worker of its own; where there are no workers (Node, shared
+   * and service workers), right here.
+   */
   worker?: WorkerChoice;
-  /** What happens to a request while another is answered: it waits (default), or fails with `busy`. */
+  /**
+   * What happens to a request while another is answered: it waits (default), or fails with `busy`.
+   */
   whenBusy?: "queue" | "refuse";
   /**
-   * Called once if the engine breaks for good (GPU error, a device that is lost again and again) and no `server` takes over: it must be
-   * created again.
+   * Called once if the engine breaks for good (GPU error, a device that is lost again and again)
+   * and no `server` takes over: it must be created again.
    */
   onBroken?: (error: PeregrineError) => void;
   /** A server that answers where no device can. */
   server?: ServerOptions;
   /**
-   * Told where answers come from: when the engine is made, and when a server takes over, always before anything is sent there; its
-   * `false`, or a promise of it, keeps the engine from going there. The engine waits for the promise: it may ask the person.
+   * Told where answers come from: when the engine is made, and when a server takes over, always
+   * before anything is sent there; its `false`, or a promise of it, keeps the engine from going
+   * there. The engine waits for the promise: it may ask the person.
    */
   onWhere?: OnWhere;
 }
@@ -81,8 +92,9 @@ async function stoppable<T>(client: WorkerClient, signal: AbortSignal | undefine
 }
 
 /**
- * Downloads a model into the browser's store without loading it: for an app that gets it ready ahead. What is there already is
- * not sent again; an interrupted download goes on where it was. Tells whether it is kept, and why not.
+ * Downloads a model into the browser's store without loading it: for an app that gets it ready
+ * ahead. What is there already is not sent again; an interrupted download goes on where it was.
+ * Tells whether it is kept, and why not.
  * @throws DownloadError, StorageError, AbortError, TimeoutError, RequestError, EnvironmentError
  */
 export async function downloadModel(options: DownloadOptions): Promise<EngineInfo["storage"]> {
@@ -101,7 +113,8 @@ export async function downloadModel(options: DownloadOptions): Promise<EngineInf
 }
 
 /**
- * Loads a model onto the GPU, or the processor ({@link EngineOptions.device}), or, where that cannot be and there is the option `server`, makes an engine that asks the server.
+ * Loads a model onto the GPU, or the processor ({@link EngineOptions.device}), or, where that
+ * cannot be and there is the option `server`, makes an engine that asks the server.
  * @throws NoGpuError, DownloadError, StorageError, ModelFileError, OutOfMemoryError, GpuError, AbortError, TimeoutError, RequestError,
  * EnvironmentError
  */

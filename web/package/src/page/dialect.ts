@@ -1,4 +1,7 @@
-/** How servers differ from this engine in what they are asked: names of fields, and what they do where nothing is said. */
+/**
+ * How servers differ from this engine in what they are asked: names of fields, and what they do
+ * where nothing is said.
+ */
 
 import { makeError, type ApiFields, type PeregrineError } from "../errors.js";
 import type { ApiRequest } from "../protocol.js";
@@ -54,8 +57,9 @@ const LACKS: Record<Program, readonly (keyof typeof OWN)[]> = {
 const TITLES: Record<Program, string> = { peregrine: "peregrine serve", vllm: "vLLM", llamacpp: "llama.cpp's server", other: "a server that is not known" };
 
 /**
- * What to send to a server so that it does what the engine would have done. OpenAI's defaults are written out where the program has
- * others (llama.cpp), or takes the model's (vLLM). What a program is known not to have is refused by name.
+ * What to send to a server so that it does what the engine would have done. OpenAI's defaults are
+ * written out where the program has others (llama.cpp), or takes the model's (vLLM). What a program
+ * is known not to have is refused by name.
  */
 export function askedOf({ kind, body: given }: Pick<ApiRequest, "kind" | "body">, program: Program, model: string): Asked {
   const body = parsed(given);
@@ -84,7 +88,10 @@ export function needsToKnow(request: Pick<ApiRequest, "kind" | "body">): boolean
   }
 }
 
-/** Whether a request's prompt is token ids: those of the device's model, which mean other words to a server's. */
+/**
+ * Whether a request's prompt is token ids: those of the device's model, which mean other words to a
+ * server's.
+ */
 export function isOfIds(request: Pick<ApiRequest, "kind" | "body">): boolean {
   const { prompt } = parsed(request.body);
   return Array.isArray(prompt) && typeof prompt[0] !== "string" && prompt.length > 0;
@@ -109,7 +116,9 @@ function adaptFormat(body: Record<string, unknown>, program: Exclude<Program, "p
   delete body["response_format"];
 }
 
-/** llama.cpp takes a choice by name for "auto", and one call at a time unless it is told otherwise. */
+/**
+ * llama.cpp takes a choice by name for "auto", and one call at a time unless it is told otherwise.
+ */
 function adaptTools(body: Record<string, unknown>, program: Exclude<Program, "peregrine">): void {
   const { tools, tool_choice: choice } = body;
   if (program !== "llamacpp" || !Array.isArray(tools) || tools.length === 0) return;

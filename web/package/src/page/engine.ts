@@ -13,7 +13,10 @@ import type { CheckReport, EngineInfo, ProfileStage } from "../protocol.js";
 import { Requests } from "./requests.js";
 import type { Router } from "./router.js";
 
-/** A model on the GPU; with the option `server` also one behind it: `Engine<EngineInfo | ServerInfo>`. */
+/**
+ * A model on the GPU; with the option `server` also one behind it:
+ * `Engine<EngineInfo | ServerInfo>`.
+ */
 export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implements AsyncDisposable {
   /** Chat completions in OpenAI's shape. */
   readonly chat: { readonly completions: ChatCompletions };
@@ -24,8 +27,9 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   /** LoRA adapters beside the model. */
   readonly lora: LoraAdapters;
   /**
-   * A `fetch` for clients of OpenAI's API (`new OpenAI({ baseURL, apiKey, fetch: engine.fetch })`): whatever the address before
-   * `/chat/completions`, `/completions` or `/models`, this engine answers, and nothing leaves the device unless `info.where` is "server".
+   * A `fetch` for clients of OpenAI's API (`new OpenAI({ baseURL, apiKey, fetch: engine.fetch })`):
+   * whatever the address before `/chat/completions`, `/completions` or `/models`, this engine
+   * answers, and nothing leaves the device unless `info.where` is "server".
    */
   readonly fetch: (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
   readonly #router: Router;
@@ -43,21 +47,25 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
     this.lora = new LoraAdapters(router);
   }
 
-  /** What is loaded, and where it runs: `info.where` is "device", or "server" for an engine with one behind it. */
+  /**
+   * What is loaded, and where it runs: `info.where` is "device", or "server" for an engine with one
+   * behind it.
+   */
   get info(): Info {
     return this.#router.info as Info;
   }
 
   /**
-   * Tells what happens to the engine: `"device-lost"`, `"reloaded"` after that, and `"where"` when a server takes over. What is returned
-   * ends it.
+   * Tells what happens to the engine: `"device-lost"`, `"reloaded"` after that, and `"where"` when
+   * a server takes over. What is returned ends it.
    */
   on<E extends keyof EngineEvents>(event: E, listener: (payload: EngineEvents[E]) => void): () => void {
     return this.#listeners.add(event, listener);
   }
 
   /**
-   * Where a step's time goes on the GPU: of one token, or of `tokens` that are read at once; with adapters beside the model where `lora` names them.
+   * Where a step's time goes on the GPU: of one token, or of `tokens` that are read at once; with
+   * adapters beside the model where `lora` names them.
    * @throws PeregrineError `unsupported` where the device has no timestamps.
    */
   async profile(options: { tokens?: number; lora?: Loras } = {}): Promise<ProfileStage[]> {
@@ -67,9 +75,11 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   }
 
   /**
-   * The model's raw output, for comparison with other implementations: the logits after each of the last `last` of the given tokens, one row of
-   * `info.model.vocabSize` numbers after the other. Tokens are read in chunks of `chunk` (default: as many as the model takes at once), the last
-   * `oneByOne` of them one by one as in an answer. The open conversation is not touched. `lora`: adapters beside the model.
+   * The model's raw output, for comparison with other implementations: the logits after each of the
+   * last `last` of the given tokens, one row of `info.model.vocabSize` numbers after the other.
+   * Tokens are read in chunks of `chunk` (default: as many as the model takes at once), the last
+   * `oneByOne` of them one by one as in an answer. The open conversation is not touched. `lora`:
+   * adapters beside the model.
    */
   async logits(ids: readonly number[], options: { last?: number; oneByOne?: number; chunk?: number; lora?: Loras } = {}): Promise<Float32Array> {
     checkIds(ids, "ids");
@@ -79,9 +89,10 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   }
 
   /**
-   * Compares every stage of the model and every state on this device with a computation on the CPU, while `tokens` tokens are read: half
-   * of them at once, the rest one by one. Takes from seconds to minutes, by the model's size; `onProgress` hears the number of
-   * comparisons. A difference is not an error: the report names the first stage that differs. `lora`: adapters beside the model.
+   * Compares every stage of the model and every state on this device with a computation on the CPU,
+   * while `tokens` tokens are read: half of them at once, the rest one by one. Takes from seconds
+   * to minutes, by the model's size; `onProgress` hears the number of comparisons. A difference is
+   * not an error: the report names the first stage that differs. `lora`: adapters beside the model.
    */
   async check(options: { tokens?: number; onProgress?: (comparisons: number) => void; lora?: Loras } = {}): Promise<CheckReport> {
     CHECK(options, "");
@@ -90,8 +101,9 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   }
 
   /**
-   * Reads the beginning of conversations (a system message, or earlier turns), a text, or token ids, and answers nothing: requests that
-   * begin so cost only the rest. With {@link saveState} it becomes a file that is shipped with an app.
+   * Reads the beginning of conversations (a system message, or earlier turns), a text, or token
+   * ids, and answers nothing: requests that begin so cost only the rest. With {@link saveState} it
+   * becomes a file that is shipped with an app.
    * @throws as `chat.completions.create`
    */
   prefill(prompt: string | readonly number[] | readonly ChatMessage[], options: PrefillOptions = {}): Promise<Usage> {
@@ -99,16 +111,17 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   }
 
   /**
-   * The state of the conversation (or text) that the engine has read and written last, as a file: for the same model it goes on from
-   * there on any device, without reading anything again. Keep it as you like; it holds the conversation's text.
+   * The state of the conversation (or text) that the engine has read and written last, as a file:
+   * for the same model it goes on from there on any device, without reading anything again. Keep it
+   * as you like; it holds the conversation's text.
    */
   saveState(): Promise<Blob> {
     return this.#router.call("save", null).result;
   }
 
   /**
-   * Goes on from a saved state: the next request that continues it costs only what is new. `lora`: the adapters that it was made with, where
-   * there were any, under whatever ids they have now.
+   * Goes on from a saved state: the next request that continues it costs only what is new. `lora`:
+   * the adapters that it was made with, where there were any, under whatever ids they have now.
    * @throws ModelFileError for what is damaged, of another model or other adapters, or no saved state; then nothing has been read.
    */
   async restoreState(state: Blob, options: { lora?: Loras } = {}): Promise<void> {
@@ -117,7 +130,10 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
     await this.#router.call("restore", { state, lora: options.lora ?? [] }).result;
   }
 
-  /** Frees the GPU's memory and ends the worker; open requests fail with `disposed`. Harmless when done twice. */
+  /**
+   * Frees the GPU's memory and ends the worker; open requests fail with `disposed`. Harmless when
+   * done twice.
+   */
   dispose(): Promise<void> {
     return this.#router.close();
   }

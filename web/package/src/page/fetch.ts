@@ -1,4 +1,7 @@
-/** `engine.fetch`: OpenAI's API over HTTP, without HTTP. What a client library sends goes to the engine. */
+/**
+ * `engine.fetch`: OpenAI's API over HTTP, without HTTP. What a client library sends goes to the
+ * engine.
+ */
 
 import { PeregrineError, ServerError, type ApiFields } from "../errors.js";
 import { exhausted } from "./remote.js";

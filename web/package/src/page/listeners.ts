@@ -8,7 +8,10 @@ import type { ServerInfo } from "./behind.js";
 
 /** What {@link Engine.on} tells, by the event's name. */
 export interface EngineEvents {
-  /** The device was lost (driver reset, sleep). What comes next is `reloaded`, or `where`, or `onBroken`. */
+  /**
+   * The device was lost (driver reset, sleep). What comes next is `reloaded`, or `where`, or
+   * `onBroken`.
+   */
   "device-lost": { error: DeviceLostError };
   /** The model has been loaded onto a new device; `info` is `engine.info` from now on. */
   reloaded: { info: EngineInfo };

@@ -7,9 +7,10 @@ import { wrong } from "./options.js";
 import type { AdapterSpec, RemoteFile } from "../protocol.js";
 
 /**
- * A LoRA adapter: a folder of PEFT (`adapter_config.json` and `adapter_model.safetensors`, and the base model's `config.json` where a GGUF model
- * of no published size needs it) as files, a picked folder, a list of addresses or a name on the hub (`org/repo`); or a GGUF adapter as a file, bytes,
- * an address or `org/repo:FILE.gguf`.
+ * A LoRA adapter: a folder of PEFT (`adapter_config.json` and `adapter_model.safetensors`, and the
+ * base model's `config.json` where a GGUF model of no published size needs it) as files, a picked
+ * folder, a list of addresses or a name on the hub (`org/repo`); or a GGUF adapter as a file,
+ * bytes, an address or `org/repo:FILE.gguf`.
  */
 export type LoraSource = string | URL | Blob | ArrayBuffer | ArrayBufferView | readonly File[] | readonly (string | URL)[] | FileList | FileSystemDirectoryHandle;
 
@@ -33,7 +34,9 @@ export interface Found {
 const lastOf = (path: string): string => path.split("/").filter(Boolean).at(-1) ?? "";
 const stem = (name: string): string => name.replace(/\.\w+$/, "") || "adapter";
 
-/** The adapter's files among those of a folder: training leaves older ones in folders of their own. */
+/**
+ * The adapter's files among those of a folder: training leaves older ones in folders of their own.
+ */
 function ofFiles(all: Named[], folder: string | undefined): Found {
   const depth = ({ path }: Named) => path.split("/").length;
   const [config] = all.filter(({ name }) => name === CONFIG).sort((a, b) => depth(a) - depth(b));

@@ -20,7 +20,10 @@ type Reading = (source: LoraSource, hub: string | URL) => Promise<Found>;
 
 let linked: Reading | undefined;
 
-/** Links the reading of sources in, where nothing can be imported later: `peregrine/service-worker` does it. @internal */
+/**
+ * Links the reading of sources in, where nothing can be imported later: `peregrine/service-worker`
+ * does it. @internal
+ */
 export function setLoraSource(reading: Reading): void {
   linked = reading;
 }
@@ -43,7 +46,8 @@ export class LoraAdapters {
   }
 
   /**
-   * Loads an adapter beside the model. It does nothing until a request asks for it: by `lora: [{ id, scale }]`, or by its id as `model`.
+   * Loads an adapter beside the model. It does nothing until a request asks for it: by
+   * `lora: [{ id, scale }]`, or by its id as `model`.
    * @throws ModelFileError for what is damaged, of another model, or of a kind that cannot be run, by file and field; RequestError for an id that is
    * taken; DownloadError
    */

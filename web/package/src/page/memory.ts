@@ -31,7 +31,10 @@ const ROWS: Record<KvType, (width: number) => number> = {
   q8: (width) => (width / BLOCK) * (BLOCK + 4),
 };
 
-/** Bytes on the GPU with a conversation of so many tokens, snapshots not counted: what `memoryBudget` is compared with. */
+/**
+ * Bytes on the GPU with a conversation of so many tokens, snapshots not counted: what
+ * `memoryBudget` is compared with.
+ */
 export function memoryNeeded({ base, layers, width }: ModelShape, tokens: number, kvType: KvType = "f16"): number {
   const pages = Math.ceil(tokens / PAGE);
   // It grows by doubling, and what was there lies beside it while it does.
@@ -62,11 +65,14 @@ export interface ModelNeeds {
   full: number;
 }
 
-/** What {@link readNeeds} takes: the model, how it is had, and the options that decide about memory. */
+/**
+ * What {@link readNeeds} takes: the model, how it is had, and the options that decide about memory.
+ */
 export type NeedsOptions = Pick<EngineOptions, "model" | "hub" | "contextLength" | "kvType" | "signal" | "wasmUrl" | "logLevel" | "logger">;
 
 /**
- * What a model needs, by its header: no more than the first bytes of its file are read, and nothing is kept.
+ * What a model needs, by its header: no more than the first bytes of its file are read, and nothing
+ * is kept.
  * @throws as `createEngine`
  */
 export async function readNeeds(options: NeedsOptions): Promise<ModelNeeds> {

@@ -7,10 +7,11 @@ import { isHubId, partsOf } from "../download/hub.js";
 import type { RemoteFile, SourceSpec } from "../protocol.js";
 
 /**
- * A model: its name on the hub (`org/repo`, `org/repo:FILE`, `org/repo:Q4_K_M`), the address of a GGUF file, or of a folder of safetensors
- * (`https://…/folder/`), files the user chose (all parts of one model, or those of such a folder), a folder with them, bytes, the answer to a
- * request, or `"embedded"`: the small model of `import "peregrine/embedded"`. A repository with GGUF files means one of these, unless its
- * `model.safetensors` or the index of them is named.
+ * A model: its name on the hub (`org/repo`, `org/repo:FILE`, `org/repo:Q4_K_M`), the address of a
+ * GGUF file, or of a folder of safetensors (`https://…/folder/`), files the user chose (all parts
+ * of one model, or those of such a folder), a folder with them, bytes, the answer to a request, or
+ * `"embedded"`: the small model of `import "peregrine/embedded"`. A repository with GGUF files
+ * means one of these, unless its `model.safetensors` or the index of them is named.
  */
 export type ModelSource = string | URL | Blob | readonly File[] | FileList | ArrayBuffer | ArrayBufferView | Response | FileSystemDirectoryHandle;
 
@@ -67,7 +68,10 @@ interface Given {
   blob: Blob;
 }
 
-/** Whether an address means a folder of safetensors: one that ends with a slash, or with one of its files. */
+/**
+ * Whether an address means a folder of safetensors: one that ends with a slash, or with one of its
+ * files.
+ */
 const isOfFolder = (url: URL): boolean => [CONFIG, INDEX, WEIGHTS, ""].includes(url.pathname.split("/").pop()!);
 
 function byAddress(url: URL, options: SourceOptions, cache: boolean): SourceSpec {
@@ -100,7 +104,10 @@ async function byFiles(given: Given[], folder?: string): Promise<SourceSpec> {
   return { kind: "blobs", files: files.map(({ name, blob }) => ({ name, blob })) };
 }
 
-/** The files of a folder of safetensors among those that a person gave; `folder` is what it is called where their paths do not say it. */
+/**
+ * The files of a folder of safetensors among those that a person gave; `folder` is what it is
+ * called where their paths do not say it.
+ */
 async function byFolder(given: Given[], folder?: string): Promise<SourceSpec> {
   const needs = "a folder of safetensors needs config.json, tokenizer.json and its model.safetensors, or the files that model.safetensors.index.json names";
   const depth = ({ path }: Given) => path.split("/").length;
@@ -169,7 +176,8 @@ export async function sourceOf(model: ModelSource, options: SourceOptions): Prom
   if (model === "embedded") {
     if (!embedded) throw makeError("argument", 'model: "embedded" is there after `import "peregrine/embedded"`');
     // The app serves it itself; what is small and served from near is not kept twice.
-    // Next's bundler turns `new URL(…, import.meta.url)` into a URL that is an address without an origin.
+    // Next's bundler turns `new URL(…, import.meta.url)` into a URL that is an address without an
+    // origin.
     const source = byAddress(addressOf(embedded, "model"), {}, options.cache ?? false);
     return { ...source, why: "the embedded model comes with the app" } as SourceSpec;
   }

@@ -1,4 +1,7 @@
-/** Checks what an app gives: every field by its name, nested ones too; a name that is not known is refused, with the one that is near. */
+/**
+ * Checks what an app gives: every field by its name, nested ones too; a name that is not known is
+ * refused, with the one that is near.
+ */
 
 import { makeError, type PeregrineError } from "../errors.js";
 import { GPU_OPTIONS, LOAD_OPTIONS, type Kind } from "../load-options.js";

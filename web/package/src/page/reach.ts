@@ -1,4 +1,7 @@
-/** Why a server cannot be reached, as far as a page can find out: browsers tell scripts nothing but that it failed. */
+/**
+ * Why a server cannot be reached, as far as a page can find out: browsers tell scripts nothing but
+ * that it failed.
+ */
 
 import { makeError, type PeregrineError } from "../errors.js";
 import type { Told } from "./refusals.js";
@@ -24,8 +27,8 @@ function reasonOf(thrown: unknown): string {
 }
 
 /**
- * What to say of a request that failed without an answer. Asking again is of no use where it is final. `wasRead`: this page has read an
- * answer of that server before, so it may.
+ * What to say of a request that failed without an answer. Asking again is of no use where it is
+ * final. `wasRead`: this page has read an answer of that server before, so it may.
  */
 export async function diagnose(url: URL, told: Told, cause: unknown, signal: AbortSignal, wasRead: boolean): Promise<{ error: PeregrineError; isFinal: boolean }> {
   const unreachable = (why: string) =>

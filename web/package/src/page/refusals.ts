@@ -17,7 +17,10 @@ export interface Told {
 const TYPES: Record<number, string> = { 401: "authentication_error", 403: "permission_error", 429: "rate_limit_error" };
 const typeOf = (status: number) => TYPES[status] ?? (status >= 500 ? "server_error" : "invalid_request_error");
 
-/** The same code that the engine has for the same fault; what is not the request's fault is the server's. */
+/**
+ * The same code that the engine has for the same fault; what is not the request's fault is the
+ * server's.
+ */
 function codeOf(status: number, type: string, code: string, message: string): ErrorCode {
   // OpenAI's and our own word, llama.cpp's, and vLLM's.
   if (code === "context_length_exceeded" || type === "exceed_context_size_error" || /maximum context length/i.test(message)) return "context-full";
@@ -35,7 +38,10 @@ const NAMES: Partial<Record<ErrorCode, string>> = {
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
 const text = (value: unknown): string => (typeof value === "string" ? value : "");
 
-/** OpenAI's error object, as servers write it: whole, without its frame (vLLM once), only a text, or FastAPI's `detail`. */
+/**
+ * OpenAI's error object, as servers write it: whole, without its frame (vLLM once), only a text, or
+ * FastAPI's `detail`.
+ */
 export function refusalOf(said: unknown, status: number, told: Told): PeregrineError {
   const framed = isObject(said) && "error" in said ? said["error"] : said;
   const fields = isObject(framed) ? framed : {};

@@ -1,4 +1,7 @@
-/** An OpenAI-compatible server, asked as a worker is: the same calls, the same events, the same errors. */
+/**
+ * An OpenAI-compatible server, asked as a worker is: the same calls, the same events, the same
+ * errors.
+ */
 
 import { Pieces, usageOf, wholeOf } from "./answers.js";
 import { askedOf, needsToKnow, programOf, type Asked, type Program } from "./dialect.js";
@@ -48,7 +51,10 @@ class MayPass extends Error {
 /** Errors of requests that were made again and again: doing it once more is not for the client. */
 export const exhausted = new WeakSet<Error>();
 
-/** Milliseconds after which a server that does not say which program it is counts as one that is not known. */
+/**
+ * Milliseconds after which a server that does not say which program it is counts as one that is not
+ * known.
+ */
 const INTRODUCTION = 5000;
 
 /** The server's side of an engine. */
@@ -108,7 +114,10 @@ export class Remote implements Backend {
     return makeError("not-supported", `${what}: this engine's answers come from a server (${this.address}), which has no such thing; ${instead}`);
   }
 
-  /** Does it once more while that may help; the work says so, and only as long as nothing of an answer has been told. */
+  /**
+   * Does it once more while that may help; the work says so, and only as long as nothing of an
+   * answer has been told.
+   */
   async #patiently<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -177,8 +186,8 @@ export class Remote implements Backend {
   }
 
   /**
-   * Which program it is; undefined where it does not say now: then the request that follows tells what is wrong, unless it `needs` to
-   * know first.
+   * Which program it is; undefined where it does not say now: then the request that follows tells
+   * what is wrong, unless it `needs` to know first.
    */
   async #introduced(needs: boolean, signal: AbortSignal): Promise<Program | undefined> {
     const stop = new AbortController();

@@ -1,4 +1,7 @@
-/** Where an engine's calls go: to the device, and, when that is gone and the app agrees, to the server behind it. */
+/**
+ * Where an engine's calls go: to the device, and, when that is gone and the app agrees, to the
+ * server behind it.
+ */
 
 import type { Behind, ServerInfo, ServerReason } from "./behind.js";
 import { isOfIds } from "./dialect.js";
@@ -63,7 +66,10 @@ export class Router implements Backend {
     const hear = (event: Calls[C]["event"]) => ((open.hasBegun ||= event !== ""), onEvent?.(event));
     let pending = backend.call(call, request, hear);
     const open: Open = { isAsked: isAnswer || call === "models", hasBegun: false, abort: () => pending.abort(), ended: Promise.resolve() };
-    /** Whether the server shall do it instead: what it says does not go on where the device has stopped, so half an answer stays one. */
+    /**
+     * Whether the server shall do it instead: what it says does not go on where the device has
+     * stopped, so half an answer stays one.
+     */
     const isOurs = () => isAnswer && isOfIds(request as Calls["respond"]["request"]);
     const moves = async () => open.isAsked && !open.hasBegun && !isAborted && (await this.#moving) === true && !isOurs();
     const again = () => {
@@ -76,7 +82,8 @@ export class Router implements Backend {
       // The takeover has stopped it.
       async (result) => ((result as { cancelled?: unknown } | null)?.cancelled === true && (await moves()) ? again() : result),
       async (error: PeregrineError) => {
-        // A model that loads may still have no room for a conversation. What else has none (logits, a state) says so, and no more.
+        // A model that loads may still have no room for a conversation. What else has none (logits,
+        // a state) says so, and no more.
         if (error.code === "out-of-memory" && isAnswer) this.broke(error, false);
         if (await moves()) return again();
         throw this.#end.signal.aborted ? makeError("disposed", "the engine has been disposed") : error;
@@ -105,7 +112,10 @@ export class Router implements Backend {
     if (info.where === "device") this.#route = { backend, info: { ...info, adapters } };
   }
 
-  /** The device cannot answer: the server takes over where it is allowed to. `isBroken`: nothing more comes of the device. */
+  /**
+   * The device cannot answer: the server takes over where it is allowed to. `isBroken`: nothing
+   * more comes of the device.
+   */
   broke(error: PeregrineError, isBroken = true): void {
     if (isBroken) this.#broken ??= error;
     if (this.#moving || this.#end.signal.aborted) return;
@@ -118,7 +128,8 @@ export class Router implements Backend {
     const there = await this.#options.behind?.takeOver(reason, error, this.#end.signal);
     if (this.#end.signal.aborted) return false;
     if (!there) {
-      // The device may have broken while the app was asked; else it answers on, and the app may be asked once more.
+      // The device may have broken while the app was asked; else it answers on, and the app may be
+      // asked once more.
       if (this.#broken) this.#options.onBroken?.(this.#broken);
       else this.#moving = undefined;
       return false;
@@ -130,7 +141,10 @@ export class Router implements Backend {
     return true;
   }
 
-  /** Ends the device: what waits for it goes to the server, what it has begun to tell is told to its end. */
+  /**
+   * Ends the device: what waits for it goes to the server, what it has begun to tell is told to its
+   * end.
+   */
   async #leave(backend: Backend): Promise<void> {
     const open = [...this.#open];
     for (const { isAsked, hasBegun, abort } of open) if (isAsked && !hasBegun) abort();

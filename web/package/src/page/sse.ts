@@ -1,12 +1,15 @@
 /**
- * Server-sent events, as far as OpenAI's API uses them: what `data:` lines say. Not a library's: the package has no dependencies, so
- * that it can be served as it lies, without a bundler.
+ * Server-sent events, as far as OpenAI's API uses them: what `data:` lines say. Not a library's:
+ * the package has no dependencies, so that it can be served as it lies, without a bundler.
  */
 
 /** Characters that one line may have; nobody who answers sends more. */
 const LONGEST = 1 << 22;
 
-/** The data of one event after the other. What follows the last blank line is told, too. Leaving the loop cuts the connection. */
+/**
+ * The data of one event after the other. What follows the last blank line is told, too. Leaving the
+ * loop cuts the connection.
+ */
 export async function* eventsOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string, void, undefined> {
   let data: string[] = [];
   for await (const line of linesOf(body)) {

@@ -1,8 +1,9 @@
 /**
- * Starts workers where the page may not simply name the script's address: the package comes from another origin (a CDN), the
- * page is in a sandboxed frame, or Trusted Types want to see the address. Bundlers find workers by the words
- * `new Worker(new URL(…, import.meta.url))`, so these must stay as they are: what they make is given to a stand-in for the
- * constructor, which is there for that moment only.
+ * Starts workers where the page may not simply name the script's address: the package comes from
+ * another origin (a CDN), the page is in a sandboxed frame, or Trusted Types want to see the
+ * address. Bundlers find workers by the words `new Worker(new URL(…, import.meta.url))`, so these
+ * must stay as they are: what they make is given to a stand-in for the constructor, which is there
+ * for that moment only.
  */
 
 import { makeError } from "../errors.js";
@@ -48,7 +49,10 @@ function standIn(kind: Kind, real: Constructor): Constructor {
   } as unknown as Constructor;
 }
 
-/** Calls `make`, which makes a worker of that kind, and once more in another way where the page may not. */
+/**
+ * Calls `make`, which makes a worker of that kind, and once more in another way where the page may
+ * not.
+ */
 export function startWorker<W>(kind: Kind, make: () => W): W {
   const real = (globalThis as unknown as Record<Kind, Constructor | undefined>)[kind];
   if (!real) throw makeError("no-worker", `worker: there is no ${kind} here`);

@@ -26,8 +26,8 @@ export class Events {
   #result: ApiResult | undefined;
 
   /**
-   * To stop and keep what was written, abort the signal and listen on: what the engine had written by then is told before the
-   * AbortError.
+   * To stop and keep what was written, abort the signal and listen on: what the engine had written
+   * by then is told before the AbortError.
    */
   constructor(start: Start, signal?: AbortSignal) {
     if (signal?.aborted) throw abortError(signal);
@@ -63,7 +63,10 @@ export class Events {
     return this.#result;
   }
 
-  /** The next event; undefined after the last. What has come before an error is told before the error. */
+  /**
+   * The next event; undefined after the last. What has come before an error is told before the
+   * error.
+   */
   async next(): Promise<string | undefined> {
     for (;;) {
       const event = this.#queue.shift();
@@ -84,8 +87,9 @@ export class Events {
   #stop(signal?: AbortSignal): void {
     this.#reason ??= abortError(signal);
     this.#pending.abort();
-    // What is written already is still told, so that the caller knows as much of the answer as the engine, and the next
-    // request can go on from there. Before the first event there is nothing to wait for.
+    // What is written already is still told, so that the caller knows as much of the answer as the
+    // engine, and the next request can go on from there. Before the first event there is nothing to
+    // wait for.
     if (!this.#begun) this.#end(this.#reason);
   }
 
@@ -106,8 +110,9 @@ export class Events {
 }
 
 /**
- * Chunks of the answers to one request; can be iterated once. Leaving the loop stops the GPU. To stop and keep what was written,
- * abort the signal and read on: the loop tells what the engine had written by then, and throws an AbortError.
+ * Chunks of the answers to one request; can be iterated once. Leaving the loop stops the GPU. To
+ * stop and keep what was written, abort the signal and read on: the loop tells what the engine had
+ * written by then, and throws an AbortError.
  */
 export class AnswerStream<C> implements AsyncIterable<C> {
   readonly #events: Events;

@@ -27,9 +27,14 @@ export interface Backend {
 /** How to talk with a worker, and how to end it. */
 export interface Connection {
   port: Port;
-  /** Says so when the worker's script could not be loaded (then there is no detail), or threw where nothing catches. */
+  /**
+   * Says so when the worker's script could not be loaded (then there is no detail), or threw where
+   * nothing catches.
+   */
   onFailure(listener: (detail: string | undefined) => void): void;
-  /** Milliseconds after which a worker that has not said a word is taken for one that never will. */
+  /**
+   * Milliseconds after which a worker that has not said a word is taken for one that never will.
+   */
   patience?: number;
   /** Ends the worker, or only the connection where others share it. */
   end(): void;

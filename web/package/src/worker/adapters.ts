@@ -7,7 +7,10 @@ import type { NewHasher } from "../download/stored.js";
 import { fetchWhole } from "../download/whole.js";
 import type { AdapterSpec, LoraInfo } from "../protocol.js";
 
-/** The files of an adapter. Beside a model they are small: all of each is had before the first byte is read. */
+/**
+ * The files of an adapter. Beside a model they are small: all of each is had before the first byte
+ * is read.
+ */
 export async function openAdapter(spec: AdapterSpec, newHasher: NewHasher): Promise<ByteSource[]> {
   if (spec.kind === "blobs") return spec.files.map(({ blob, name }) => blobSource(blob, name));
   const files = spec.kind === "urls" ? spec.files : await resolveAdapter(spec.model, spec.base);

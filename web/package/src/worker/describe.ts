@@ -59,8 +59,9 @@ export function describe(engine: WebEngine, place: Place, request: LoadRequest, 
 }
 
 /**
- * What was asked for, or what fits the device as far as the browser tells (whole gigabytes, at most 8; Firefox and Safari nothing).
- * Where the app has a budget, snapshots get what that leaves, and nothing beside the GPU.
+ * What was asked for, or what fits the device as far as the browser tells (whole gigabytes, at most
+ * 8; Firefox and Safari nothing). Where the app has a budget, snapshots get what that leaves, and
+ * nothing beside the GPU.
  */
 export function snapshotBudgets({ snapshotBytes, snapshotHostBytes, memoryBudget }: LoadOptions, kind: Place["kind"] = "gpu"): Pick<LoadOptions, "snapshotBytes" | "snapshotHostBytes"> {
   // Nor has the CPU other memory than its own.

@@ -1,7 +1,8 @@
 /**
- * The worker's view of the GPU: what the adapter is, the raw device (the wasm module does not give it out), and what happens to
- * it. The wasm module's GPU library takes no device from outside, and asks `navigator.gpu` for an adapter: so it is shown one
- * that leads to ours, for the moment in which it looks, and nothing else in the realm is touched.
+ * The worker's view of the GPU: what the adapter is, the raw device (the wasm module does not give
+ * it out), and what happens to it. The wasm module's GPU library takes no device from outside, and
+ * asks `navigator.gpu` for an adapter: so it is shown one that leads to ours, for the moment in
+ * which it looks, and nothing else in the realm is touched.
  */
 
 import { makeError, type PeregrineError } from "../errors.js";
@@ -39,7 +40,10 @@ function whyNone(onPage: boolean): string {
   return onPage ? 'this browser has it on pages, but not in workers; worker: "here" runs the engine on the page' : "this browser has none, or it is turned off";
 }
 
-/** Milliseconds after which an adapter is asked for again: the process that has the GPU may just be starting, or starting anew. */
+/**
+ * Milliseconds after which an adapter is asked for again: the process that has the GPU may just be
+ * starting, or starting anew.
+ */
 const WAITS = [100, 300, 900, 1800];
 /** The same where there is another device. */
 const FEW_WAITS = WAITS.slice(0, 2);
@@ -85,8 +89,8 @@ export class GpuWay {
   }
 
   /**
-   * Finds the adapter that the engine will use. `onPage`: the page that wants the engine has WebGPU itself. `onError` hears of the
-   * devices that are made of it. `isPatient`: nothing else will do.
+   * Finds the adapter that the engine will use. `onPage`: the page that wants the engine has WebGPU
+   * itself. `onError` hears of the devices that are made of it. `isPatient`: nothing else will do.
    * @throws NoGpuError that says what is missing
    */
   static async find(preferences: GpuPreferences, onPage: boolean, onError: (error: PeregrineError) => void, log: Log, isPatient = true): Promise<GpuWay> {
@@ -103,7 +107,8 @@ export class GpuWay {
   within<T>(make: () => T): T {
     const gpu = { requestAdapter: () => this.#stand() };
     const undo = [shadow(navigator, "gpu", gpu) ?? shadow(globalThis, "navigator", { gpu })];
-    // The wasm module's GPU library asks only pages and workers for a GPU; in Node neither is there.
+    // The wasm module's GPU library asks only pages and workers for a GPU; in Node neither is
+    // there.
     if (!("Window" in globalThis) && !("WorkerGlobalScope" in globalThis)) undo.push(shadow(globalThis, "WorkerGlobalScope", class {}));
     try {
       return make();
@@ -141,7 +146,8 @@ export class GpuWay {
   #watch(device: GPUDevice): void {
     this.#current = device;
     const tell = (error: PeregrineError) => void (this.#current === device && this.#onError(error));
-    // Errors that no scope catches leave buffers as they were: the answers after them would be wrong without a word.
+    // Errors that no scope catches leave buffers as they were: the answers after them would be
+    // wrong without a word.
     device.addEventListener("uncapturederror", ({ error }) => {
       const memory = error.constructor.name === "GPUOutOfMemoryError";
       tell(makeError(memory ? "out-of-memory" : "gpu", memory ? `out of GPU memory: ${error.message}` : `GPU error: ${error.message}`));
@@ -150,7 +156,10 @@ export class GpuWay {
   }
 }
 
-/** Puts a value before a property; the result takes it away again. Nothing where the object allows no such thing. */
+/**
+ * Puts a value before a property; the result takes it away again. Nothing where the object allows
+ * no such thing.
+ */
 function shadow(object: object, name: string, value: unknown): (() => void) | undefined {
   const own = Object.getOwnPropertyDescriptor(object, name);
   if (!Reflect.defineProperty(object, name, { value, configurable: true, enumerable: own?.enumerable ?? false })) return undefined;

@@ -1,4 +1,6 @@
-/** Answers by a schema or a grammar: their wasm module, and what is made with it for one request. */
+/**
+ * Answers by a schema or a grammar: their wasm module, and what is made with it for one request.
+ */
 
 import { __wbg_reset_state as beginAnew, WebGrammars } from "../../wasm/grammar.js";
 import type { WebEngine } from "../../wasm/peregrine.js";
@@ -11,10 +13,15 @@ let age = 0;
 /** It has failed, and was not begun anew yet. */
 let isBroken = false;
 
-/** So often one request may take the module down: the second time tells which of several tools does it. */
+/**
+ * So often one request may take the module down: the second time tells which of several tools does
+ * it.
+ */
 const MOST_FAULTS = 2;
 
-/** What is thrown to the runtime: `place` says that it is an error of a grammar, not of the engine. */
+/**
+ * What is thrown to the runtime: `place` says that it is an error of a grammar, not of the engine.
+ */
 const wrong = (message: string): Error => Object.assign(new Error(message), { place: "the module of grammars" });
 
 /** The compiled module is still there; its memory is a new one. */
@@ -47,7 +54,10 @@ interface Constraint {
   isFinished(): boolean;
 }
 
-/** Makes the grammars of one request, for the runtime to use while it answers. The module must have been loaded. */
+/**
+ * Makes the grammars of one request, for the runtime to use while it answers. The module must have
+ * been loaded.
+ */
 export class Grammars {
   readonly #engine: WebEngine;
   /** What is in the module's memory, and since which age. */

@@ -1,4 +1,7 @@
-/** Outcomes of self-checks on this device, kept in IndexedDB, which every kind of worker has. Where that fails, the next load checks again. */
+/**
+ * Outcomes of self-checks on this device, kept in IndexedDB, which every kind of worker has. Where
+ * that fails, the next load checks again.
+ */
 
 /** By what was checked: `null` where results are right, else what was wrong. */
 export type Outcomes = Record<string, string | null>;
@@ -14,7 +17,10 @@ export async function readOutcomes(): Promise<Outcomes> {
   return (await inStore("readonly", known)) ?? {};
 }
 
-/** Keeps what was found beside what is known, also by another engine that has loaded at the same time. */
+/**
+ * Keeps what was found beside what is known, also by another engine that has loaded at the same
+ * time.
+ */
 export async function keepOutcomes(found: Outcomes): Promise<void> {
   if (Object.keys(found).length === 0) return;
   await inStore("readwrite", async (store) => {
@@ -25,7 +31,10 @@ export async function keepOutcomes(found: Outcomes): Promise<void> {
 
 const known = async (store: IDBObjectStore): Promise<Outcomes> => ((await settled(store.get(KEY))) as Outcomes | undefined) ?? {};
 
-/** What `work` gives, once it is on the disk; undefined where there is no database, or it is blocked. */
+/**
+ * What `work` gives, once it is on the disk; undefined where there is no database, or it is
+ * blocked.
+ */
 async function inStore<T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) => Promise<T>): Promise<T | undefined> {
   try {
     const opening = globalThis.indexedDB.open(DATABASE, 1);

@@ -15,8 +15,9 @@ export const takesProcessor = (request: LoadRequest): boolean => request.device 
 export const isOfGpu = ({ code }: PeregrineError): boolean => ["no-webgpu", "no-gpu", "gpu", "device-lost", "self-check"].includes(code);
 
 /**
- * Finds the device: a GPU; else, where that will do, the processor, which is faster than any adapter in software. `onError` hears of the
- * GPU's devices. `isPatient`: there was an adapter a moment ago.
+ * Finds the device: a GPU; else, where that will do, the processor, which is faster than any
+ * adapter in software. `onError` hears of the GPU's devices. `isPatient`: there was an adapter a
+ * moment ago.
  * @throws NoGpuError that says what is missing
  */
 export async function findPlace(request: LoadRequest, onError: (error: PeregrineError) => void, log: Log, isPatient: boolean): Promise<Place> {

@@ -1,4 +1,7 @@
-/** The worker's side: owns the wasm module and the device, and answers the calls of one page, or of all that share it. */
+/**
+ * The worker's side: owns the wasm module and the device, and answers the calls of one page, or of
+ * all that share it.
+ */
 
 import { Hasher, quantize, WebAccess, WebEngine, WebRequest, type WebSession } from "../../wasm/peregrine.js";
 import { Adapters, openAdapter } from "./adapters.js";
@@ -37,7 +40,8 @@ interface Loaded {
 function preferencesOf(place: Place, request: LoadRequest): object {
   if (place.kind === "cpu") return { device: "cpu" };
   const { facts } = place.way;
-  // Of which driver it is a browser says nothing: what was right may be wrong with the next version of the browser.
+  // Of which driver it is a browser says nothing: what was right may be wrong with the next version
+  // of the browser.
   const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
   return { ...request.gpu, ...facts, identity, device: takesProcessor(request) ? "auto" : "gpu" };
 }
@@ -64,7 +68,10 @@ export class Server {
   #broken: PeregrineError | undefined;
   /** The device is gone; the next answer loads the model again. */
   #lost: PeregrineError | undefined;
-  /** What went wrong with the device while the model was being loaded: if not the next way to drive it, the next load may do. */
+  /**
+   * What went wrong with the device while the model was being loaded: if not the next way to drive
+   * it, the next load may do.
+   */
   #early: PeregrineError | undefined;
   /** A device was lost, and no answer has been completed since. */
   #recovered = false;
@@ -188,7 +195,10 @@ export class Server {
     }
   }
 
-  /** Loads the model onto the GPU; onto the processor where there is none, or where it fails and nobody has named it. */
+  /**
+   * Loads the model onto the GPU; onto the processor where there is none, or where it fails and
+   * nobody has named it.
+   */
   async #open(request: LoadRequest): Promise<Loaded> {
     const place: Place =
       this.#leftGpu === undefined
@@ -219,7 +229,8 @@ export class Server {
         // Without a time it was known, or is not to be kept.
         if (told.seconds !== undefined) found[key] = told.failed ?? null;
         if (told.failed !== undefined) {
-          // The device on which something was wrong is given up next; that it is lost then is no news.
+          // The device on which something was wrong is given up next; that it is lost then is no
+          // news.
           gpu?.forget();
           this.#early = undefined;
           this.#log("warn", `${told.variant} ${isWrong ? "computes wrong results" : "could not be used"}: ${told.failed}`);
@@ -238,8 +249,8 @@ export class Server {
       try {
         engine = await this.#throughSources(sources, undefined, (files) => WebEngine.load(gpu ? gpu.within(() => new WebAccess()) : WebAccess.withoutGpus(), files, options, report));
       } catch (error) {
-        // What is wrong with the device is the cause of what the runtime says; but not of what is wrong with a file, after which the
-        // runtime lets its device go.
+        // What is wrong with the device is the cause of what the runtime says; but not of what is
+        // wrong with a file, after which the runtime lets its device go.
         throw isOfFile(error) ? error : (this.#early ?? error);
       } finally {
         // Also where a later way fails in another manner: what has been found is known.
@@ -267,7 +278,10 @@ export class Server {
     });
   }
 
-  /** Throws when the last page has gone, then nobody would free what is made; or the one that this is done for. */
+  /**
+   * Throws when the last page has gone, then nobody would free what is made; or the one that this
+   * is done for.
+   */
   #checkWanted(client?: Client): void {
     if (this.#disposing || (client && !this.#clients.has(client))) throw makeError("disposed", "the engine has been disposed");
   }
@@ -323,7 +337,10 @@ export class Server {
     }
   }
 
-  /** Loads the module of grammars, before the request takes its place in the queue: nobody else waits for it. What can be answered without is. */
+  /**
+   * Loads the module of grammars, before the request takes its place in the queue: nobody else
+   * waits for it. What can be answered without is.
+   */
   async #hasGrammars(request: WebRequest): Promise<boolean> {
     const loading = beginGrammar(this.#request?.grammarWasm).then(() => (this.#noGrammars = undefined));
     if (request.insistsOnGrammars) return loading.then(() => true);
@@ -347,7 +364,8 @@ export class Server {
         client.session ??= engine.session();
         let at = 0;
         const tell = (event: string) => {
-          // After a loss of the device the answer is made again; what was told must come out the same.
+          // After a loss of the device the answer is made again; what was told must come out the
+          // same.
           if (at === told.length) {
             told.push(event);
             report(event);
@@ -387,7 +405,8 @@ export class Server {
     let parts: Blob[] = [];
     await client.session.save((piece: Uint8Array<ArrayBuffer>) => {
       pieces.push(piece);
-      // The browser may move Blobs to the disk; a large state does not lie in the worker's memory as a whole.
+      // The browser may move Blobs to the disk; a large state does not lie in the worker's memory
+      // as a whole.
       if (pieces.length >= 16) parts = [...parts, new Blob(pieces.splice(0))];
     });
     return new Blob([...parts, ...pieces], { type: "application/octet-stream" });
@@ -416,7 +435,9 @@ export class Server {
     return null;
   }
 
-  /** Whether the device is gone; the browser says so a little later than the first call that fails. */
+  /**
+   * Whether the device is gone; the browser says so a little later than the first call that fails.
+   */
   async #wasLost(error: unknown): Promise<PeregrineError | undefined> {
     const code = (error as { code?: unknown }).code;
     if (code !== "device-lost" && code !== "gpu") return this.#lost;
@@ -424,7 +445,10 @@ export class Server {
     return this.#lost ?? (code === "device-lost" ? (error as PeregrineError) : undefined);
   }
 
-  /** Loads the model once more; from the store, where it is kept. Conversations are read again when they go on. */
+  /**
+   * Loads the model once more; from the store, where it is kept. Conversations are read again when
+   * they go on.
+   */
   async #recover(lost: PeregrineError): Promise<void> {
     const request = this.#request;
     // Again, and nothing was answered in between: the GPU is lost for good.
@@ -458,7 +482,8 @@ export class Server {
   }
 
   #onDeviceError(error: PeregrineError): void {
-    // A device that is destroyed on purpose is lost, too. The first report is the cause of the others.
+    // A device that is destroyed on purpose is lost, too. The first report is the cause of the
+    // others.
     if (this.#disposing || this.#broken || this.#lost) return;
     if (!this.#engine) this.#early ??= error;
     else if (error.code === "device-lost") {
@@ -501,7 +526,10 @@ export class Server {
     setTimeout(this.#onIdle, 0);
   }
 
-  /** The runtime's errors have no room for what went wrong in a source, so what it threw is thrown again. `before`: what each read waits for. */
+  /**
+   * The runtime's errors have no room for what went wrong in a source, so what it threw is thrown
+   * again. `before`: what each read waits for.
+   */
   async #throughSources<T>(sources: Sources, client: Client | undefined, load: (files: unknown[]) => Promise<T>, before?: () => Promise<void>): Promise<T> {
     let thrown: unknown;
     const files = sources.files.map((source) => ({

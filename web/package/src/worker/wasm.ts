@@ -64,7 +64,10 @@ function explained(thrown: unknown, wasm: Wasm, { file, option, title }: Module<
   return makeError("engine-file", `${where}: the ${title} could not be loaded: ${message}`, { cause: thrown });
 }
 
-/** A module has stopped, or the stack was too small for it: what is in its memory is not to be relied on. */
+/**
+ * A module has stopped, or the stack was too small for it: what is in its memory is not to be
+ * relied on.
+ */
 export function isTrap(thrown: unknown): boolean {
   if (typeof WebAssembly !== "undefined" && thrown instanceof WebAssembly.RuntimeError) return true;
   // V8's and WebKit's words, and Firefox's.

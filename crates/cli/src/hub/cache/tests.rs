@@ -53,7 +53,8 @@ fn it_is_laid_out_as_huggingface_hub_does() {
     }
 }
 
-/// Every layout that huggingface_hub leaves is found again, also one with contents that repositories share.
+/// Every layout that huggingface_hub leaves is found again, also one with contents that
+/// repositories share.
 #[test]
 fn what_huggingface_hub_has_fetched_is_found() {
     let golden: Value = serde_json::from_str(include_str!("../../../tests/hub/layout.json")).unwrap();
@@ -93,7 +94,8 @@ fn what_huggingface_hub_has_fetched_is_found() {
     }
 }
 
-/// Without links a content that is there is copied. A copy that broke off would be taken for the file for ever.
+/// Without links a content that is there is copied. A copy that broke off would be taken for the
+/// file for ever.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_copy_that_breaks_off_is_not_there() {

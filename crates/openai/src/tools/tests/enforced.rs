@@ -1,4 +1,5 @@
-//! Answers sampled at random from what is allowed: their calls are right, and everything else is free.
+//! Answers sampled at random from what is allowed: their calls are right, and everything else is
+//! free.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -63,7 +64,8 @@ impl Model {
         self.tokenizer.decode(ids, true).unwrap()
     }
 
-    /// Up to so many tokens, sampled by `sample` where there is a choice; whether the answer has ended.
+    /// Up to so many tokens, sampled by `sample` where there is a choice; whether the answer has
+    /// ended.
     fn walk(
         &self,
         constraint: &mut dyn Constraint,

@@ -99,7 +99,8 @@ fn python(value: &Value) -> String {
     }
 }
 
-/// One to four calls, in tags of their own or in an array, with text before them and behind, and perhaps without the last tag.
+/// One to four calls, in tags of their own or in an array, with text before them and behind, and
+/// perhaps without the last tag.
 pub fn calls_of() -> impl Strategy<Value = Made> {
     let call = ("[a-zA-Z0-9_-]{1,12}", objects(json_values()), styles());
     let space = || prop_oneof![Just(""), Just("\n"), Just(" "), Just("\n\n  ")];

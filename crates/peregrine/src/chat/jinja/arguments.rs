@@ -118,8 +118,8 @@ pub fn wrong(detail: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, detail.into())
 }
 
-/// Counts a text of so many bytes as work before it is made: as the engine counts, 64 of them are a step. What could grow beyond
-/// all memory runs out of steps first.
+/// Counts a text of so many bytes as work before it is made: as the engine counts, 64 of them are a
+/// step. What could grow beyond all memory runs out of steps first.
 ///
 /// # Errors
 /// [`ErrorKind::OutOfFuel`].

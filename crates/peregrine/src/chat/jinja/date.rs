@@ -1,4 +1,5 @@
-//! `strftime_now`: the local time, in all of strftime's words as Python has them on Linux in the C locale.
+//! `strftime_now`: the local time, in all of strftime's words as Python has them on Linux in the C
+//! locale.
 
 /// A moment of a clock on the wall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
-//! Python's methods of dictionaries, lists and numbers that a template may call; those of strings are in `strings`.
-//! Methods that change a value do not exist here: Hugging Face's sandbox refuses them too.
+//! Python's methods of dictionaries, lists and numbers that a template may call; those of strings
+//! are in `strings`. Methods that change a value do not exist here: Hugging Face's sandbox refuses
+//! them too.
 
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, State, Value};

@@ -1,4 +1,5 @@
-//! Objects that Python has and minijinja has not: views of dictionaries, ranges, `cycler`, `joiner`.
+//! Objects that Python has and minijinja has not: views of dictionaries, ranges, `cycler`,
+//! `joiner`.
 
 use std::fmt;
 use std::sync::Arc;

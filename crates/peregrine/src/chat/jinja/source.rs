@@ -1,10 +1,13 @@
-//! A template's text before minijinja reads it: what Jinja takes and minijinja does not is put into words that it does.
+//! A template's text before minijinja reads it: what Jinja takes and minijinja does not is put into
+//! words that it does.
 //!
 //! - Line ends of every kind are `\n`, also inside strings, as Jinja's lexer makes them.
-//! - `{% generation %}`, which marks the assistant's part for training, is a scope without a name: `{% with %}`.
-//! - `a % b` formats where `a` is a string, and `a ~ b` joins what Python's `str` makes of both: minijinja lets nobody redefine
-//!   operators, so they become calls of filters. Only the operands' borders are looked for; whatever is not understood stays as it is,
-//!   and is minijinja's to refuse.
+//! - `{% generation %}`, which marks the assistant's part for training, is a scope without a name:
+//!   `{% with %}`.
+//! - `a % b` formats where `a` is a string, and `a ~ b` joins what Python's `str` makes of both:
+//!   minijinja lets nobody redefine operators, so they become calls of filters. Only the operands'
+//!   borders are looked for; whatever is not understood stays as it is, and is minijinja's to
+//!   refuse.
 
 use super::lexer::{Kind, Token, tokens};
 

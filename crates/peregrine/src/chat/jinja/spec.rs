@@ -111,7 +111,8 @@ impl Spec {
     fn grouped(&self, mut digits: String, separator: char, every: usize, taken: usize) -> String {
         if self.fill == Some('0') && self.align == Some('=') {
             let wanted = self.width.saturating_sub(taken);
-            // Every so many characters from the end there is a separator; one that would come first gets a digit before it.
+            // Every so many characters from the end there is a separator; one that would come first
+            // gets a digit before it.
             let (separators, rest) = (wanted / (every + 1), wanted % (every + 1));
             let least = wanted - separators + usize::from(wanted > 0 && rest == 0);
             let zeros = least.saturating_sub(digits.len());
@@ -153,7 +154,8 @@ impl Spec {
     }
 }
 
-/// Digits of a number that is not negative. `dot` is what `format` without a type asks for: at least one digit after the point.
+/// Digits of a number that is not negative. `dot` is what `format` without a type asks for: at
+/// least one digit after the point.
 pub fn float_digits(value: f64, kind: char, precision: Option<usize>, alternate: bool, dot: bool) -> String {
     if value.is_nan() {
         return "nan".into();

@@ -222,7 +222,8 @@ pub fn replaced(state: &State<'_, '_>, text: &str, old: &str, new: &str, most: u
     Ok(text.replacen(old, new, most))
 }
 
-/// The part between the arguments `start` and `end`, and how many characters are before it; `None` where `start` is past the end.
+/// The part between the arguments `start` and `end`, and how many characters are before it; `None`
+/// where `start` is past the end.
 fn part<'a>(text: &'a str, args: &Arguments<'_>) -> Result<Option<(usize, &'a str)>, Error> {
     if args.some(1).is_none() && args.some(2).is_none() {
         return Ok(Some((0, text)));

@@ -21,7 +21,8 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// Without comments and tags, and with single spaces. Named entities beyond the usual five stay as they are.
+/// Without comments and tags, and with single spaces. Named entities beyond the usual five stay as
+/// they are.
 pub fn striptags(text: &str) -> String {
     let mut text = text.to_string();
     for (open, close) in [("<!--", "-->"), ("<", ">")] {

@@ -7,10 +7,12 @@ use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 use super::Variables;
 use crate::{Error, Result};
 
-/// In the order in which they count. The first two are OpenSSL's, the others those of Python's requests and of curl.
+/// In the order in which they count. The first two are OpenSSL's, the others those of Python's
+/// requests and of curl.
 const NAMED: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
 
-/// The certificates in the file or folder that a variable names; without one those of the system, and where it has none, Mozilla's.
+/// The certificates in the file or folder that a variable names; without one those of the system,
+/// and where it has none, Mozilla's.
 ///
 /// # Errors
 /// [`Error::Argument`] when a named file cannot be read or has no certificate.

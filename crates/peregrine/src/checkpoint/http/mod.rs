@@ -1,5 +1,6 @@
-//! HTTP, natively: redirects are followed here, so that a token goes to the hosts that it is for and to no other; the
-//! environment says which proxy and which authorities there are, as it does to other programs.
+//! HTTP, natively: redirects are followed here, so that a token goes to the hosts that it is for
+//! and to no other; the environment says which proxy and which authorities there are, as it does to
+//! other programs.
 
 mod address;
 mod authorities;
@@ -127,7 +128,8 @@ impl HttpClient {
         self.options.token.as_ref().is_some_and(|token| origin(url).is_some_and(|own| token.origins.contains(&own)))
     }
 
-    /// Asks for a file, or for the bytes `first..=last` of it, and follows redirects. `seen` is shown every answer.
+    /// Asks for a file, or for the bytes `first..=last` of it, and follows redirects. `seen` is
+    /// shown every answer.
     ///
     /// # Errors
     /// [`Error::Http`] when there is no answer; answers of any status are none.

@@ -1,4 +1,5 @@
-//! Which proxy an address goes through: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, except for `NO_PROXY`; names in small letters come first.
+//! Which proxy an address goes through: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, except for
+//! `NO_PROXY`; names in small letters come first.
 
 use std::net::IpAddr;
 
@@ -54,7 +55,8 @@ impl Proxies {
     }
 }
 
-/// Whether an entry of `NO_PROXY` means a host: `*`, a name and all below it, `.name` only what is below, an address, a network.
+/// Whether an entry of `NO_PROXY` means a host: `*`, a name and all below it, `.name` only what is
+/// below, an address, a network.
 fn matches(entry: &str, scheme: &str, host: &str, port: u16) -> bool {
     let (wanted, entry) = entry.split_once("://").map_or((None, entry), |(scheme, rest)| (Some(scheme), rest));
     if wanted.is_some_and(|wanted| wanted != scheme && wanted != "all") {

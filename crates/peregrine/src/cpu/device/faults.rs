@@ -1,4 +1,5 @@
-//! What goes wrong on a device, and who hears of it: the innermost scope of the thread that waits for this kind, or the handler.
+//! What goes wrong on a device, and who hears of it: the innermost scope of the thread that waits
+//! for this kind, or the handler.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

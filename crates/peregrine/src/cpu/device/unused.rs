@@ -1,4 +1,5 @@
-//! The device's part of wgpu's interface: what the runtime uses is in [`super::Device`], the rest says that it is not there.
+//! The device's part of wgpu's interface: what the runtime uses is in [`super::Device`], the rest
+//! says that it is not there.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};

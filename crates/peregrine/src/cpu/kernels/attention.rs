@@ -1,5 +1,5 @@
-//! Attention heads over the pages of keys and values, a page at a time: what is kept becomes f32 once for all heads and tokens that read
-//! it.
+//! Attention heads over the pages of keys and values, a page at a time: what is kept becomes f32
+//! once for all heads and tokens that read it.
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
-//! Block formats as the kernels read them: strips of 32 codes, each strip, or each half of it, with a factor and an offset. A weight is
-//! `factor code + offset`; a product applies both to sums. Factors are made for eight strips at a time. The strips are the GPU's:
-//! `shaders/formats` says how they lie.
+//! Block formats as the kernels read them: strips of 32 codes, each strip, or each half of it, with
+//! a factor and an offset. A weight is `factor code + offset`; a product applies both to sums.
+//! Factors are made for eight strips at a time. The strips are the GPU's: `shaders/formats` says
+//! how they lie.
 
 mod of_256;
 mod of_32;

@@ -1,5 +1,6 @@
-//! Linear layers, straight from blocks: a token's product row by row ([`one`]), many tokens' by tiles of rows whose weights are decoded
-//! once for all of them ([`many`]). Rows are shared out over the cores.
+//! Linear layers, straight from blocks: a token's product row by row ([`one`]), many tokens' by
+//! tiles of rows whose weights are decoded once for all of them ([`many`]). Rows are shared out
+//! over the cores.
 
 mod many;
 mod one;
@@ -114,15 +115,16 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// The rows that a part shares with `[first, first + count)` of the output: the first of them there, the first in the part, and how
-    /// many.
+    /// The rows that a part shares with `[first, first + count)` of the output: the first of them
+    /// there, the first in the part, and how many.
     fn shared(part: &GpuPart, first: usize, count: usize) -> Option<(usize, usize, usize)> {
         let (from, to) = (part.first_row as usize, (part.first_row + part.rows) as usize);
         let (begin, end) = (from.max(first), to.min(first + count));
         (begin < end).then(|| (begin - first, begin - from, end - begin))
     }
 
-    /// Rows that a thread takes at a time: enough pieces that all threads end together, none of them small.
+    /// Rows that a thread takes at a time: enough pieces that all threads end together, none of
+    /// them small.
     fn share(&self, least: usize, most: usize) -> usize {
         let rows = self.matrix.rows as usize;
         (rows / (6 * pool::threads())).clamp(least, most).next_multiple_of(many::ROWS)

@@ -1,4 +1,5 @@
-//! Adapters beside linear layers: t = A x, then y += B t, or the SwiGLU of two sums with what is added to both.
+//! Adapters beside linear layers: t = A x, then y += B t, or the SwiGLU of two sums with what is
+//! added to both.
 
 use crate::cpu::pool::prelude::*;
 

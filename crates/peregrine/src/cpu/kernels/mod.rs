@@ -1,5 +1,6 @@
-//! The kernels that the processor has: one function for each that a plan for it is recorded with. What each does with its buffers stands
-//! in the head of its WGSL file; bindings and constants are the typed ones of [`crate::ops`].
+//! The kernels that the processor has: one function for each that a plan for it is recorded with.
+//! What each does with its buffers stands in the head of its WGSL file; bindings and constants are
+//! the typed ones of [`crate::ops`].
 
 mod attention;
 mod elements;
@@ -45,7 +46,8 @@ impl Constants {
     }
 }
 
-/// What a kernel does with its buffers, in the order of their bindings, the cache of keys and values last; and its workgroups.
+/// What a kernel does with its buffers, in the order of their bindings, the cache of keys and
+/// values last; and its workgroups.
 type Run = Box<dyn Fn(&mut [Slot<'_>], [u32; 3]) + Send + Sync>;
 
 /// A kernel with its constants.

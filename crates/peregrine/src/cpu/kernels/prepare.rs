@@ -1,4 +1,5 @@
-//! What lies between `project_in` and the mixers: RoPE, keys and values into the cache, convolution with SiLU, softplus and decay.
+//! What lies between `project_in` and the mixers: RoPE, keys and values into the cache, convolution
+//! with SiLU, softplus and decay.
 
 use crate::cpu::pool::prelude::*;
 

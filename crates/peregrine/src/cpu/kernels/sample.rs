@@ -1,5 +1,5 @@
-//! The likeliest token, of all or of those that a mask allows; it becomes the next step's input. At a temperature the host samples, which
-//! reads the logits for nothing here.
+//! The likeliest token, of all or of those that a mask allows; it becomes the next step's input. At
+//! a temperature the host samples, which reads the logits for nothing here.
 
 use crate::cpu::pool::prelude::*;
 
@@ -103,7 +103,8 @@ pub fn sample() -> Made {
         if control[0] != 0 {
             return;
         }
-        // No finite logit at all is as wrong as a NaN. The id must stay inside the vocabulary whatever happens.
+        // No finite logit at all is as wrong as a NaN. The id must stay inside the vocabulary
+        // whatever happens.
         let failed = best.wrong != 0 || best.token == NO_TOKEN;
         let token = if failed { 0 } else { best.token };
         let is_end = failed || ends.id[..ends.count as usize].contains(&token);

@@ -1,4 +1,5 @@
-//! SSM heads (Mamba-2), token by token, a head a task: S = exp(delta A) S + delta x Bᵀ; y = S C + D x; y silu(z).
+//! SSM heads (Mamba-2), token by token, a head a task: S = exp(delta A) S + delta x Bᵀ; y = S C + D
+//! x; y silu(z).
 
 use crate::cpu::pool::prelude::*;
 
@@ -79,7 +80,8 @@ pub fn selective_scan(c: &Constants) -> Made {
     Ok((SelectiveScan::signature(), Box::new(run)))
 }
 
-/// The last columns before the convolution go to the ring. `prepare`, which reads the old ones, has run already.
+/// The last columns before the convolution go to the ring. `prepare`, which reads the old ones, has
+/// run already.
 fn keep_columns(now: &Step, s: Sizes, proj: &[f32], ring: &mut [f32]) {
     let tokens = now.tokens as usize;
     for t in tokens.saturating_sub(s.taps)..tokens {

@@ -1,4 +1,5 @@
-//! The threads that compute: as many as the machine has cores, or as `RAYON_NUM_THREADS` says, shared by all devices of the process.
+//! The threads that compute: as many as the machine has cores, or as `RAYON_NUM_THREADS` says,
+//! shared by all devices of the process.
 
 use std::sync::LazyLock;
 
@@ -10,7 +11,8 @@ static POOL: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     ThreadPoolBuilder::new().num_threads(threads()).thread_name(name).build().ok()
 });
 
-/// Asked once: what is shared out by it stays the same, and the system looks into several files for it. The variable is rayon's own.
+/// Asked once: what is shared out by it stays the same, and the system looks into several files for
+/// it. The variable is rayon's own.
 static THREADS: LazyLock<usize> = LazyLock::new(|| {
     let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))

@@ -1,12 +1,13 @@
-//! Weights from blocks, and their products, 32 at a time: what each set of instructions does in its own way.
+//! Weights from blocks, and their products, 32 at a time: what each set of instructions does in its
+//! own way.
 
 use super::{fma, half};
 
 /// Weights of a strip.
 const STRIP: usize = 32;
 
-/// A set of instructions. Whoever calls these has found that the processor has them, and all is inlined into a function that is compiled
-/// for them.
+/// A set of instructions. Whoever calls these has found that the processor has them, and all is
+/// inlined into a function that is compiled for them.
 pub trait Isa {
     /// 32 bytes.
     type Bytes: Copy;

@@ -1,7 +1,9 @@
-//! The same with WebAssembly's SIMD128: 4 floats at a time, products and sums rounded one after the other.
+//! The same with WebAssembly's SIMD128: 4 floats at a time, products and sums rounded one after the
+//! other.
 
 #![expect(unsafe_code, reason = "loads and stores")]
-// SAFETY of every `unsafe` here: loads and stores are inside of the arrays that are borrowed; wasm has no alignment to keep.
+// SAFETY of every `unsafe` here: loads and stores are inside of the arrays that are borrowed; wasm
+// has no alignment to keep.
 
 use std::arch::wasm32::*;
 

@@ -1,8 +1,8 @@
 //! The same with AVX2 and AVX-512, and what both do in the same way.
 
 #![expect(unsafe_code, reason = "intrinsics")]
-// SAFETY of every `unsafe` here: the instructions are there, since only functions call these that `level` has allowed; loads and stores
-// are inside of the arrays that are borrowed.
+// SAFETY of every `unsafe` here: the instructions are there, since only functions call these that
+// `level` has allowed; loads and stores are inside of the arrays that are borrowed.
 
 mod avx2;
 mod avx512;

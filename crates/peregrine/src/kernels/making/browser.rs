@@ -1,6 +1,6 @@
 //! In a browser: `createComputePipelineAsync` for all at once, which the browser answers from
-//! threads of its own. wgpu knows only `createComputePipeline`, and the browser would make one after
-//! the other for it while everything else waits: so it is given those that are there.
+//! threads of its own. wgpu knows only `createComputePipeline`, and the browser would make one
+//! after the other for it while everything else waits: so it is given those that are there.
 
 use std::rc::Rc;
 
@@ -81,7 +81,8 @@ impl Asked {
         tell: &mut dyn FnMut(u32),
     ) -> Result<f64> {
         let device = pipelines.gpu.device();
-        // wgpu wants to see a module where it asks for a pipeline. The one that it gets has its own.
+        // wgpu wants to see a module where it asks for a pipeline. The one that it gets has its
+        // own.
         let empty = wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl("".into()) };
         let empty = device.create_shader_module(empty);
         let mut done = 0;

@@ -171,7 +171,8 @@ impl Linear<'_> {
 }
 
 impl Recorder<'_> {
-    /// y = W x, y += W x or y = silu(W_gate x) (W_up x): a dispatch for each slab of W; and what adapters add to it.
+    /// y = W x, y += W x or y = silu(W_gate x) (W_up x): a dispatch for each slab of W; and what
+    /// adapters add to it.
     pub fn linear(&mut self, op: Op, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
         let Some(site) = self.site(op) else {
             return self.product(op, matrix, input, output);

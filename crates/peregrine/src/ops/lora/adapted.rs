@@ -48,7 +48,8 @@ struct Place {
     cols: u32,
 }
 
-/// The projections of a linear layer, where they lie, and floats in a row of its input and output, and rows of the output.
+/// The projections of a linear layer, where they lie, and floats in a row of its input and output,
+/// and rows of the output.
 fn places(op: Op, c: &Config, s: &Strides) -> (Vec<Place>, [u32; 3]) {
     let place = |projection, first_row, x, rows, cols| Place { projection, first_row, x, rows, cols };
     let (d, q, kv, f) = (c.hidden_size, c.q_dim(), c.kv_dim(), c.intermediate_size);
@@ -111,7 +112,8 @@ impl Adapted {
 }
 
 impl Drop for Adapted {
-    /// A browser gives the memory of a buffer back when the collector has found it, which may be never: it knows nothing of a GPU's.
+    /// A browser gives the memory of a buffer back when the collector has found it, which may be
+    /// never: it knows nothing of a GPU's.
     fn drop(&mut self) {
         let sites = self.sites.iter().flatten().flatten();
         sites.flat_map(|site| [&site.a, &site.b]).chain([&self.t, &self.gate_up]).for_each(wgpu::Buffer::destroy);
@@ -154,7 +156,8 @@ fn site(model: &Model, chosen: &[Chosen], layer: u32, op: Op) -> Result<Option<S
     }))
 }
 
-/// Lays out what adapters add to one projection: their ranks beside each other, rows padded to whole vec4s with zeros.
+/// Lays out what adapters add to one projection: their ranks beside each other, rows padded to
+/// whole vec4s with zeros.
 fn part(
     these: &[&Chosen],
     layer: u32,

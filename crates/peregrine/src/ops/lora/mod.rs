@@ -1,5 +1,6 @@
-//! Adapters beside linear layers: t = A x, then y += B t, two small dispatches for all projections of a layer and all adapters that
-//! change them. Where the layer makes the SwiGLU of two sums, it stores both, and the second dispatch makes it.
+//! Adapters beside linear layers: t = A x, then y += B t, two small dispatches for all projections
+//! of a layer and all adapters that change them. Where the layer makes the SwiGLU of two sums, it
+//! stores both, and the second dispatch makes it.
 
 mod adapted;
 pub mod reference;
@@ -13,7 +14,8 @@ use super::{Op, Recorder};
 use crate::kernels::{kernels, wgsl};
 use crate::plan::Step;
 
-/// Most projections of a layer that read the same input or add to the same output: q, k, v and in_proj.
+/// Most projections of a layer that read the same input or add to the same output: q, k, v and
+/// in_proj.
 pub const MAX_PARTS: usize = 4;
 
 /// `LoraPart` of `shaders/lora/lora.wgsl`, same layout: what adapters add to one projection.

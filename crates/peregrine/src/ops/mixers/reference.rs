@@ -99,9 +99,9 @@ impl Sections {
 pub type Keep<'a, T> = dyn Fn(bool, usize, &mut [T]) + 'a;
 
 /// RoPE, KV append, convolution with SiLU, softplus and decay, for tokens from `position` on.
-/// `proj` \[T, q | k | v | z | x | B | C | dt\]. Result \[T, q | x | B | C | delta | exp(delta A)\].
-/// The convolution's columns move on here; on the GPU that is the mixer's part. `keep`: how the cache
-/// keeps keys and values.
+/// `proj` \[T, q | k | v | z | x | B | C | dt\]. Result
+/// \[T, q | x | B | C | delta | exp(delta A)\]. The convolution's columns move on here; on the GPU
+/// that is the mixer's part. `keep`: how the cache keeps keys and values.
 pub fn prepare<T: Real>(
     c: &Config,
     mamba: &Mamba,

@@ -47,7 +47,8 @@ pub struct SamplingBuffers {
     pub params: wgpu::Buffer,
     /// \[3, 1024\], u32: tokens, and their weight, by bins: see `shaders/sample/histogram.wgsl`.
     pub bins: wgpu::Buffer,
-    /// \[66, 4\], u32: the same of the slices of the vocabulary, see `shaders/sample/threshold.wgsl`.
+    /// \[66, 4\], u32: the same of the slices of the vocabulary, see
+    /// `shaders/sample/threshold.wgsl`.
     pub slices: wgpu::Buffer,
     /// \[V / 32\], u32: which tokens a constraint lets come next, bit t % 32 of word t / 32 is
     /// token t's.

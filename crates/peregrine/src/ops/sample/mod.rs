@@ -73,7 +73,8 @@ impl Model {
         self.sample_candidates(r, buffers, kept);
     }
 
-    /// The next token of those that a mask allows: a plan of its own, for after a step, while which the mask is made.
+    /// The next token of those that a mask allows: a plan of its own, for after a step, while which
+    /// the mask is made.
     pub(crate) fn masked_sample(&self, buffers: &SamplingBuffers) -> Plan {
         let mut r = Recorder::new(self.target.tokens(false), &self.step, &buffers.control);
         let SamplingBuffers { ends, saved_logits: kept, mask, masked_logits: masked, .. } = buffers;

@@ -28,7 +28,8 @@ fn queries(tokens: usize) -> Vec<f32> {
     (0..tokens * READY).map(|i| 3.0 * number(i + 5)).collect()
 }
 
-/// Two heads over one of keys and values, in pages that lie in another order; what was never kept is no number.
+/// Two heads over one of keys and values, in pages that lie in another order; what was never kept
+/// is no number.
 fn attended(kv: KvType, pieces: usize, position: usize, tokens: usize) -> Vec<f32> {
     let cache = Cache { kv, kv_dim: WIDTH, block: if kv == KvType::Q8 { WIDTH } else { 1 } };
     let mixed = HEADS * WIDTH + 1;

@@ -43,7 +43,8 @@ impl Blocks for Q3K {
     fn scales<I: Isa>(halves: &[u16]) -> Scales {
         let d = half(halves[6]);
         let [a, b, c] = [word(halves), word(&halves[2..]), word(&halves[4..])];
-        // Four factors at a time: nibbles of one of two words, and a pair of bits each of the third.
+        // Four factors at a time: nibbles of one of two words, and a pair of bits each of the
+        // third.
         let low = [a, b, a >> 4, b >> 4].map(|word| word & 0x0f0f_0f0f);
         let mut scales = Scales::NONE;
         for i in 0..16 {
@@ -61,7 +62,8 @@ impl Blocks for Q3K {
     }
 }
 
-/// d s and -dmin m of the strips of a block of Q4_K or Q5_K, which begins with d, dmin and twelve bytes.
+/// d s and -dmin m of the strips of a block of Q4_K or Q5_K, which begins with d, dmin and twelve
+/// bytes.
 #[inline(always)]
 fn factors_and_leasts<I: Isa>(halves: &[u16]) -> Scales {
     let Some(head) = halves.first_chunk::<8>() else { return Scales::NONE };

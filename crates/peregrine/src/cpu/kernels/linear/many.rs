@@ -1,5 +1,5 @@
-//! Many tokens: a few rows are decoded into a panel that stays in the nearest cache, which then meets all tokens, a tile of rows and
-//! tokens at a time whose sums stay in registers.
+//! Many tokens: a few rows are decoded into a panel that stays in the nearest cache, which then
+//! meets all tokens, a tile of rows and tokens at a time whose sums stay in registers.
 
 use super::Rows;
 use crate::cpu::kernels::formats::{Blocks, GROUP, Row, STRIP, by_format};
@@ -29,7 +29,8 @@ pub(super) fn products_body<B: Blocks, I: Isa + Wide<L>, const L: usize, const F
     tokens: usize,
     to: &mut [f32],
 ) {
-    // The sums of a tile, and what they are made of, have as many registers as the instructions know.
+    // The sums of a tile, and what they are made of, have as many registers as the instructions
+    // know.
     match L {
         16 => panels::<B, I, L, FMA, ROWS>(rows, x, stride, tokens, to),
         _ => panels::<B, I, L, FMA, { ROWS / 2 }>(rows, x, stride, tokens, to),

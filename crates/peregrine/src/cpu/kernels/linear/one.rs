@@ -1,5 +1,5 @@
-//! One token: codes meet the input as they are decoded, factors the sums of a strip, and offsets the sums of the input, which are made
-//! once for all rows.
+//! One token: codes meet the input as they are decoded, factors the sums of a strip, and offsets
+//! the sums of the input, which are made once for all rows.
 
 use super::Rows;
 use crate::cpu::kernels::formats::{Blocks, GROUP, Row, STRIP, by_format};

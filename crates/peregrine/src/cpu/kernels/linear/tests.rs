@@ -1,4 +1,5 @@
-//! Every format with every set of instructions that this processor has: goldens only see the best one.
+//! Every format with every set of instructions that this processor has: goldens only see the best
+//! one.
 
 use super::{Rows, many, one};
 use crate::cpu::kernels::formats::{Blocks, STRIP, by_format};

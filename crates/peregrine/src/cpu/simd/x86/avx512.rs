@@ -12,7 +12,8 @@ const COUNTED: [f32; 16] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10
 /// The same of the two low bits alone.
 const PAIRED: [f32; 16] = [0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0];
 
-/// Entries by the nibbles of four words, low ones first: a permutation looks at the low four bits of a lane alone.
+/// Entries by the nibbles of four words, low ones first: a permutation looks at the low four bits
+/// of a lane alone.
 #[inline(always)]
 fn entries(words: &[u32; 4], table: __m512) -> [__m512; 2] {
     unsafe {
