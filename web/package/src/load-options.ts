@@ -7,24 +7,30 @@ export type Kind = readonly string[] | "boolean" | { min: number; whole: boolean
 export interface LoadOptions {
   /** Most tokens of a conversation. Default: what the model was made for, or what fits. */
   contextLength?: number;
-  /** How keys and values are kept: f16 (default), f32 as they were computed, in twice the memory, or q8 in little more than half. */
+  /**
+   * How keys and values are kept: f16 (default), f32 as they were computed, in twice the memory,
+   * or q8 in little more than half.
+   */
   kvType?: "f16" | "f32" | "q8";
   /**
-   * Bytes on the GPU that each conversation may spend on places to go back to when it is edited; 0 keeps none. Default: 256 MiB,
-   * or what a memory budget leaves; 64 MiB where a browser says that the device has at most 4 GB of memory.
+   * Bytes on the GPU that each conversation may spend on places to go back to when it is edited;
+   * 0 keeps none. Default: 256 MiB, or what a memory budget leaves; 64 MiB where a browser says
+   * that the device has at most 4 GB of memory.
    */
   snapshotBytes?: number;
   /**
-   * Bytes of other memory for those places that the GPU has no more room for. Default: 1 GiB; in a browser 256 MiB where it says that
-   * the device has at least 8 GB of memory, else 0.
+   * Bytes of other memory for those places that the GPU has no more room for. Default: 1 GiB; in
+   * a browser 256 MiB where it says that the device has at least 8 GB of memory, else 0.
    */
   snapshotHostBytes?: number;
   /**
-   * Bytes that the model and one conversation may take on the GPU; a context that nobody asked for gets what the model leaves.
+   * Bytes that the model and one conversation may take on the GPU; a context that nobody asked
+   * for gets what the model leaves.
    *
-   * Its snapshots are included: they get what is left, unless it is said how many. What all need is known before the first weight is
-   * read: a context that was asked for and does not fit is an error that says what would. WebGPU does not tell how much memory a GPU
-   * has: who runs the model decides.
+   * Its snapshots are included: they get what is left, unless it is said how many. What all need
+   * is known before the first weight is read: a context that was asked for and does not fit is
+   * an error that says what would. WebGPU does not tell how much memory a GPU has: who runs the
+   * model decides.
    */
   memoryBudget?: number;
 }

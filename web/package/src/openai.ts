@@ -29,7 +29,8 @@ export interface ToolCall {
   function: CalledFunction;
 }
 
-/** A piece of a call that is streamed: the first has all fields, those after it the index and more of the arguments. */
+/** A piece of a call that is streamed: the first has all fields, those after it the index and more
+ * of the arguments. */
 export interface ToolCallPiece {
   /** Which of the answer's calls, from 0. */
   index: number;
@@ -79,7 +80,8 @@ export type Tools = readonly Tool[];
 /** Whether the model may call a tool ("auto"), must ("required"), must call this one, or must not. */
 export type ToolChoice = "none" | "auto" | "required" | { type: "function"; function: { name: string } };
 
-/** How calls are written between their tags: as the model's template has it ("auto"), an object for each call, or one array of all. */
+/** How calls are written between their tags: as the model's template has it ("auto"), an object for
+ * each call, or one array of all. */
 export type ToolCallFormat = "auto" | "object" | "array";
 
 /** A schema of an answer. */
@@ -90,11 +92,13 @@ export interface JsonSchemaFormat {
   description?: string;
   /** JSON Schema, draft 2020-12. */
   schema: Record<string, unknown> | boolean;
-  /** Refuse a schema that cannot be enforced as a whole. Default false: what cannot is told in `warnings`. */
+  /** Refuse a schema that cannot be enforced as a whole. Default false: what cannot is told in
+   * `warnings`. */
   strict?: boolean | null;
 }
 
-/** What an answer must look like. The last three are not OpenAI's: a regular expression, one of several texts, a grammar in Lark's syntax. */
+/** What an answer must look like. The last three are not OpenAI's: a regular expression, one of
+ * several texts, a grammar in Lark's syntax. */
 export type ResponseFormat = { type: "text" } | { type: "json_object" } | { type: "json_schema"; json_schema: JsonSchemaFormat } | { type: "regex"; regex: string } | { type: "choice"; choice: readonly string[] } | { type: "grammar"; grammar: string };
 
 /** One text, or several. */
@@ -122,7 +126,8 @@ export interface StreamOptions {
 
 /** Fields of both kinds of request. */
 export interface GenerationParams {
-  /** An adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
+  /** An adapter's name answers with it. Any other name changes nothing, and is told in
+   * `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
   stream?: boolean | null;
@@ -160,7 +165,8 @@ export interface GenerationParams {
   return_token_ids?: boolean | null;
 }
 
-/** What to do with a conversation that does not fit the context: OpenAI's field of the Responses API. */
+/** What to do with a conversation that does not fit the context: OpenAI's field of the Responses
+ * API. */
 export type Truncation = "auto" | "disabled";
 
 /** Body of `POST /v1/chat/completions`, and of `engine.chat.completions.create`. */
@@ -173,22 +179,24 @@ export interface ChatCompletionParams {
   tool_choice?: ToolChoice | null;
   /** Several calls in one answer. Default true. */
   parallel_tool_calls?: boolean | null;
-  /** Not OpenAI's: how calls are written between their tags, an object for each or one array of all. Default "auto": as the model's
-   * template has it. */
+  /** Not OpenAI's: how calls are written between their tags, an object for each or one array of
+   * all. Default "auto": as the model's template has it. */
   tool_call_format?: ToolCallFormat | null;
   /** At most this many new tokens; as many as fit when left out. */
   max_completion_tokens?: number | null;
   /** The older name of `max_completion_tokens`, which is obeyed where both are there. */
   max_tokens?: number | null;
-  /** As in OpenAI's Responses API: "auto" leaves out the oldest turns of a conversation that does not fit the context, but not the
-   * system's, and `usage` says how many messages; an answer that fills the context then goes on, too. "disabled" (default) is an
-   * error, and ends the answer. */
+  /** As in OpenAI's Responses API: "auto" leaves out the oldest turns of a conversation that does
+   * not fit the context, but not the system's, and `usage` says how many messages; an answer
+   * that fills the context then goes on, too. "disabled" (default) is an error, and ends the
+   * answer. */
   truncation?: Truncation | null;
   /** How likely each token was. */
   logprobs?: boolean | null;
   /** 0 to 20: so many of the likeliest tokens with each token; needs `logprobs`. */
   top_logprobs?: number | null;
-  /** An adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
+  /** An adapter's name answers with it. Any other name changes nothing, and is told in
+   * `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
   stream?: boolean | null;
@@ -232,7 +240,8 @@ export interface CompletionParams {
   prompt: string | readonly number[] | readonly string[] | readonly (readonly number[])[];
   /** At most this many new tokens. Default 16. */
   max_tokens?: number | null;
-  /** An adapter's name answers with it. Any other name changes nothing, and is told in `warnings`. */
+  /** An adapter's name answers with it. Any other name changes nothing, and is told in
+   * `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
   stream?: boolean | null;
@@ -270,8 +279,8 @@ export interface CompletionParams {
   return_token_ids?: boolean | null;
 }
 
-/** Why an answer ended: by itself, with calls of tools or without, or because `max_tokens` or the context was used up. OpenAI's API has
- * more. */
+/** Why an answer ended: by itself, with calls of tools or without, or because `max_tokens` or the
+ * context was used up. OpenAI's API has more. */
 export type FinishReason = "stop" | "length" | "tool_calls";
 
 /** What the prompt cost. */
@@ -312,8 +321,8 @@ export interface TokenLogprob {
   token: string;
   /** Natural logarithm of its probability, before temperature and penalties. */
   logprob: number;
-  /** UTF-8, or a part of a character. A control token has those of its name, which is no part of the answer; null is for the ids of a
-   * padded vocabulary that no token has. */
+  /** UTF-8, or a part of a character. A control token has those of its name, which is no part of
+   * the answer; null is for the ids of a padded vocabulary that no token has. */
   bytes: Array<number> | null;
 }
 
@@ -325,8 +334,8 @@ export interface ContentLogprob {
   token: string;
   /** Natural logarithm of its probability, before temperature and penalties. */
   logprob: number;
-  /** UTF-8, or a part of a character. A control token has those of its name, which is no part of the answer; null is for the ids of a
-   * padded vocabulary that no token has. */
+  /** UTF-8, or a part of a character. A control token has those of its name, which is no part of
+   * the answer; null is for the ids of a padded vocabulary that no token has. */
   bytes: Array<number> | null;
 }
 
