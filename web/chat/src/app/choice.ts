@@ -4,7 +4,7 @@ import type { QuantizeType } from "peregrine";
 import { keptServer } from "./server.js";
 
 /** What is made smaller before it is loaded. */
-interface Quantized {
+export interface Quantized {
   quantizeTo?: QuantizeType;
 }
 
@@ -16,6 +16,20 @@ export type Choice =
   | ({ kind: "remote"; model: string } & Quantized)
   | { kind: "server" };
 
+/** A model on the hub or at an address as a text: its name, with what it is made smaller to. */
+export const textOf = ({ model, quantizeTo }: { model: string } & Quantized): string => (quantizeTo === undefined ? model : JSON.stringify({ model, quantizeTo }));
+
+/** What such a text means. */
+export function remoteOf(text: string): Extract<Choice, { kind: "remote" }> {
+  try {
+    const { model, quantizeTo } = JSON.parse(text) as { model?: unknown; quantizeTo?: QuantizeType };
+    if (typeof model === "string" && typeof quantizeTo === "string") return { kind: "remote", model, quantizeTo };
+  } catch {
+    // A name alone.
+  }
+  return { kind: "remote", model: text };
+}
+
 const KEY = "peregrine.model";
 /** What stands there where a server was chosen; no model has this name. */
 const SERVER = "server:";
@@ -25,7 +39,7 @@ export function lastChoice(): Choice {
   try {
     const model = localStorage.getItem(KEY);
     if (model === SERVER) return { kind: keptServer() ? "server" : "embedded" };
-    return model ? { kind: "remote", model } : { kind: "embedded" };
+    return model ? remoteOf(model) : { kind: "embedded" };
   } catch {
     return { kind: "embedded" };
   }
@@ -33,7 +47,7 @@ export function lastChoice(): Choice {
 
 export function rememberChoice(choice: Choice): void {
   try {
-    if (choice.kind === "remote" || choice.kind === "server") localStorage.setItem(KEY, choice.kind === "remote" ? choice.model : SERVER);
+    if (choice.kind === "remote" || choice.kind === "server") localStorage.setItem(KEY, choice.kind === "remote" ? textOf(choice) : SERVER);
     else localStorage.removeItem(KEY);
   } catch {
     // The next visit begins with the embedded model then.
@@ -42,4 +56,4 @@ export function rememberChoice(choice: Choice): void {
 
 /** Whether two choices are the same model. */
 export const isSame = (a: Choice, b: Choice): boolean =>
-  a.kind === b.kind && (a.kind !== "remote" || a.model === (b as typeof a).model) && (a.kind !== "file" || a.file === (b as typeof a).file) && (a.kind !== "folder" || a.files === (b as typeof a).files);
+  a.kind === b.kind && (a.kind !== "remote" || textOf(a) === textOf(b as typeof a)) && (a.kind !== "file" || a.file === (b as typeof a).file) && (a.kind !== "folder" || a.files === (b as typeof a).files);

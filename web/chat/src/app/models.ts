@@ -100,7 +100,7 @@ export class Models {
   /** Goes on with a paused download. */
   goOn(): void {
     const { value } = this.paused;
-    if (value) void this.load({ kind: "remote", model: value.model });
+    if (value) void this.load({ kind: "remote", model: value.model, ...(value.quantizeTo && { quantizeTo: value.quantizeTo }) });
   }
 
   /** Lets go of a paused download; what is here of it stays until it is deleted. */
@@ -257,8 +257,9 @@ export class Models {
     const { loaded, total, rate } = progress;
     // What comes from the disk is there at once.
     if (total === 0 || loaded >= total || (!before && rate === 0)) return undefined;
-    if (!before) rememberDownload(choice.model);
-    return { model: choice.model, loaded, total };
+    if (!before) rememberDownload(choice);
+    const { kind: _, ...what } = choice;
+    return { ...what, loaded, total };
   }
 
   async #goBack(to: Choice, failed: AbortController, error: PeregrineError, wanted: Choice): Promise<void> {

@@ -4,9 +4,10 @@
  */
 
 import { listModels } from "peregrine";
+import { remoteOf, textOf, type Quantized } from "./choice.js";
 
 /** How far it is. */
-export interface Paused {
+export interface Paused extends Quantized {
   model: string;
   /** Bytes that are here, of how many. */
   loaded: number;
@@ -16,10 +17,10 @@ export interface Paused {
 const KEY = "peregrine.paused";
 
 /** Remembers which model is being downloaded; undefined: none. */
-export function rememberDownload(model: string | undefined): void {
+export function rememberDownload(what: ({ model: string } & Quantized) | undefined): void {
   try {
-    if (model === undefined) localStorage.removeItem(KEY);
-    else localStorage.setItem(KEY, model);
+    if (what === undefined) localStorage.removeItem(KEY);
+    else localStorage.setItem(KEY, textOf(what));
   } catch {
     // Then the dialog for models tells of it after a reload.
   }
@@ -41,11 +42,12 @@ function remembered(): string | undefined {
 
 /** The download that an earlier visit left, as far as it is on the disk. */
 export async function leftDownload(): Promise<Paused | undefined> {
-  const model = remembered();
-  if (model === undefined) return undefined;
-  const found = (await listModels().catch(() => [])).find((one) => isSameModel(one.model, model));
-  if (found && !found.complete && found.stored > 0) return { model, loaded: found.stored, total: found.size };
+  const text = remembered();
+  if (text === undefined) return undefined;
+  const { kind: _, ...what } = remoteOf(text);
+  const found = (await listModels().catch(() => [])).find((one) => isSameModel(one.model, what.model));
+  if (found && !found.complete && found.stored > 0) return { ...what, loaded: found.stored, total: found.size };
   // Whole, deleted, or never begun; or another tab has forgotten it meanwhile.
-  if (remembered() === model) rememberDownload(undefined);
+  if (remembered() === text) rememberDownload(undefined);
   return undefined;
 }

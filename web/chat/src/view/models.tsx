@@ -220,7 +220,7 @@ function Stored({ model, changed, choose }: { model: StoredModel; changed: (note
         <strong>{model.model.startsWith("stored:") ? name : model.model}</strong>
         <span>{facts}</span>
       </div>
-      {!offered && !running && (
+      {!offered && !running && (model.complete || !model.model.startsWith("stored:")) && (
         <button type="button" class="plain" aria-label={t("models.useLabel", { verb: t("models.use"), name: model.model })} onClick={() => choose(choice)}>
           {t("models.use")}
         </button>
