@@ -200,7 +200,7 @@ test("not enough GPU memory", async ({ page, site }) => {
   await onGpu(page);
   await page.goto(await site.start(workerBegins(poor)));
   const { title, text } = await failure(page);
-  expect(title).toBe("The graphics card has not enough memory for this.");
+  expect(title).toBe("There is not enough memory for this.");
   expect(text).toContain("Use a smaller model");
 });
 
