@@ -106,8 +106,8 @@ export type Progress =
     }
   | { phase: "verify"; /** bytes whose checksum is made */ loaded: number; total: number }
   | { phase: "quantize"; /** bytes of tensors in the new format */ loaded: number; total: number }
-  | { phase: "upload"; /** bytes on the GPU */ loaded: number; /** bytes in all */ total: number }
-  | { phase: "compile"; /** GPU programs ready */ done: number; total: number }
+  | { phase: "upload"; /** bytes on the device */ loaded: number; /** bytes in all */ total: number }
+  | { phase: "compile"; /** programs ready */ done: number; total: number }
   | {
       /**
        * One way to drive the GPU has been compared with the CPU, as happens before the first answer
@@ -179,8 +179,8 @@ export interface EngineInfo {
      */
     snapshotsHost: number;
     /**
-     * Bytes of the wasm heap after loading; it never shrinks, so this is its largest size. What
-     * lies on the CPU is part of it.
+     * Bytes of the wasm heap after loading; with a GPU it hardly grows after that. On the processor
+     * the model lies in it, and it grows with conversations, to about `needed`.
      */
     wasm: number;
   };

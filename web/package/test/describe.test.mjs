@@ -39,9 +39,4 @@ test("why the processor computes, and that nothing is said of a GPU that does no
   const { why, tokensPerSecond, vendor, subgroups } = onCpu({ kind: "cpu", why: "there is no GPU" }, [{ variant: "the processor" }]);
   assert.deepEqual([why.kind, why.selfCheck, tokensPerSecond], ["there is no GPU", "not needed: no driver has made these kernels", 5]);
   assert.deepEqual([vendor, subgroups], ["", false]);
-  const way = { facts: { vendor: "acme", architecture: "one", subgroups: true } };
-  const wrong = [{ variant: "GPU shapes, subgroup sums", failed: "x", isWrong: true }, { variant: "the processor" }];
-  const after = onCpu({ kind: "gpu", way }, wrong);
-  assert.match(after.why.kind, /^the GPU computes wrong results.*GPU shapes, subgroup sums \(x\)$/);
-  assert.deepEqual([after.vendor, after.subgroups], ["", false]);
 });

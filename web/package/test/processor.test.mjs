@@ -58,7 +58,7 @@ const made = (options = {}) => createEngine({ model, worker: "here", logLevel: "
 test("a GPU where there is one; else the processor, and why; who names the GPU gets it or an error", async () => {
   const code = (promise) => promise.then(() => "made", (error) => error.code);
   const cases = [
-    [GPU, {}, "auto", undefined],
+    [GPU, {}, "gpu", undefined],
     [GPU, { device: "gpu" }, "gpu", undefined],
     [GPU, { device: "cpu" }, "cpu", /^the app asked for it$/],
     [GPU, { gpu: { shapes: "hardware" } }, "gpu", undefined],
@@ -99,7 +99,7 @@ test("a GPU on which no model can be loaded: the processor, unless the GPU was n
   for (const code of ["self-check", "gpu", "device-lost", "no-gpu"]) {
     await having({ adapter: GPU, load: failing(code) }, async (wanted) => {
       const engine = await made();
-      assert.deepEqual([wanted, engine.info.device.kind], [["auto", "cpu"], "cpu"]);
+      assert.deepEqual([wanted, engine.info.device.kind], [["gpu", "cpu"], "cpu"]);
       assert.match(engine.info.device.why.kind, /^the GPU cannot be used: because$/);
       await engine.dispose();
       await assert.rejects(made({ device: "gpu" }), { code });
@@ -108,7 +108,7 @@ test("a GPU on which no model can be loaded: the processor, unless the GPU was n
   for (const code of ["malformed", "out-of-memory", "http"]) {
     await having({ adapter: GPU, load: failing(code) }, async (wanted) => {
       await assert.rejects(made(), { code });
-      assert.deepEqual(wanted, ["auto"]);
+      assert.deepEqual(wanted, ["gpu"]);
     });
   }
 });
@@ -125,7 +125,7 @@ test("a GPU that is lost again and again: the processor goes on, and is told as 
     const heard = [];
     engine.on("reloaded", ({ info }) => heard.push(info.device.kind));
     assert.equal(await text(engine), "From the processor.");
-    assert.deepEqual([wanted, heard, broken], [["auto", "auto", "cpu"], ["gpu", "cpu"], []]);
+    assert.deepEqual([wanted, heard, broken], [["gpu", "gpu", "cpu"], ["gpu", "cpu"], []]);
     assert.match(engine.info.device.why.kind, /lost again and again: gone/);
     assert.equal(await text(engine), "From the processor.");
     assert.equal(wanted.length, 3, "it stays there");

@@ -1,6 +1,6 @@
 //! How much memory there is to be had. Linux gives out more than it has, and then ends whoever uses
-//! it: so a buffer that cannot be filled has to be refused before it is. Elsewhere the system
-//! refuses by itself.
+//! it: so a buffer that cannot be filled has to be refused before it is. Windows refuses by itself;
+//! macOS begins to swap.
 
 use std::path::{Component, Path, PathBuf};
 

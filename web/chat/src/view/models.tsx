@@ -41,7 +41,7 @@ function outlook(size: number): string {
 const speedOf = ({ tokensPerSecond = 0 }: EngineInfo["device"]) => t("talk.speed", { speed: number(tokensPerSecond, tokensPerSecond < 10 ? 1 : 0) });
 
 function Facts() {
-  const { models, settings } = useApp();
+  const { models } = useApp();
   const found = models.where.value;
   const server = found?.where === "server" ? found : undefined;
   const info = found?.where === "server" ? undefined : found;
@@ -62,7 +62,7 @@ function Facts() {
     : [[t("models.name"), t("models.none")]];
   const notes = [
     server?.error && `${titleOf(server.error, "load")} ${server.error.message}`,
-    info?.device.software && (info.device.kind === "cpu" ? t(settings.value.device === "cpu" ? "models.processorChosen" : "models.processor", { speed: speedOf(info.device) }) : t("models.software")),
+    info?.device.software && (info.device.kind === "cpu" ? t(info.device.why.kind === "the app asked for it" ? "models.processorChosen" : "models.processor", { speed: speedOf(info.device) }) : t("models.software")),
     info?.device.why.selfCheck?.startsWith("not used") && t("models.wrongWays"),
     models.choice.value.kind === "remote" && info && !info.storage.kept && t("models.notStored", { why: info.storage.why }),
   ].filter(Boolean);

@@ -8,9 +8,10 @@ import { isMixed, MIXED } from "./reach.js";
 import { Remote } from "./remote.js";
 
 /**
- * Why a server may answer: `no-device`, there is no WebGPU, no GPU for it, none that computes right
- * results, no WebAssembly, no worker, or the device is lost for good; `too-big`, the model does not
- * fit the GPU's memory or the `memoryBudget`; `too-slow`, the only adapter computes on the CPU.
+ * Why a server may answer: `no-device`, there is no WebAssembly with SIMD, no worker, the engine is
+ * broken for good, or the app insists on a GPU and there is none that computes right results;
+ * `too-big`, the model does not fit the device's memory or the `memoryBudget`; `too-slow`, only the
+ * processor would compute.
  */
 export type ServerReason = "no-device" | "too-big" | "too-slow";
 

@@ -173,7 +173,7 @@ async function load(options: EngineOptions, routes: RouterOptions, noSoftware: b
   if (options.worker === "shared") {
     checkShared(load);
     // Without a device nothing is to be downloaded where a server answers.
-    if (routes.behind && !onPage && (noSoftware || namesGpu(load))) throw makeError(namesGpu(load) ? "no-webgpu" : "too-slow", "WebGPU is not available: this browser has none, or it is turned off");
+    if (routes.behind && load.device !== "cpu" && !onPage && (noSoftware || namesGpu(load))) throw makeError(namesGpu(load) ? "no-webgpu" : "too-slow", "WebGPU is not available: this browser has none, or it is turned off");
     // A shared worker cannot write files.
     if ("cache" in load.source && load.source.cache) await downloadModel(options);
   }

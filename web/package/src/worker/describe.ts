@@ -21,8 +21,7 @@ export function describe(engine: WebEngine, place: Place, request: LoadRequest, 
   const ways = [info.selfCheck[0], info.selfCheck.at(-1)];
   /** Whether that word of theirs differs, as "GPU shapes" or "workgroup sums". */
   const changed = (what: "sums" | "shapes") => new Set(ways.map((way) => way?.variant.split(", ").find((word) => word.endsWith(what)))).size > 1;
-  const isCpu = info.device.kind === "cpu";
-  const { vendor, architecture, subgroups } = place.kind === "cpu" || isCpu ? NO_FACTS : place.way.facts;
+  const { vendor, architecture, subgroups } = place.kind === "cpu" ? NO_FACTS : place.way.facts;
   const failed = info.selfCheck.filter((tried) => tried.failed !== undefined);
   const told = (ways: typeof failed) => ways.map((tried) => `${tried.variant} (${tried.failed})`).join("; ");
   const [wrong, others] = [failed.filter(({ isWrong }) => isWrong), failed.filter(({ isWrong }) => !isWrong)];
@@ -33,12 +32,7 @@ export function describe(engine: WebEngine, place: Place, request: LoadRequest, 
           .filter(Boolean)
           .join("; ");
   const OWN = "the processor has kernels of its own";
-  const ofCpu = {
-    kind: place.kind === "cpu" ? place.why : `the GPU computes wrong results, or none: ${selfCheck}`,
-    reduction: OWN,
-    shapes: OWN,
-    selfCheck: failed.length === 0 ? "not needed: no driver has made these kernels" : selfCheck,
-  };
+  const ofCpu = (kind: string) => ({ kind, reduction: OWN, shapes: OWN, selfCheck: "not needed: no driver has made these kernels" });
   const ofGpu = () => ({
     kind: namesGpu(request) ? "the app asked for it" : "there is a GPU",
     reduction: changed("sums")
@@ -53,7 +47,7 @@ export function describe(engine: WebEngine, place: Place, request: LoadRequest, 
     shapes: changed("shapes") ? OTHERS_FAIL : shapes ? "the app asked for it" : info.device.software ? "the CPU computes" : "a GPU computes",
     selfCheck,
   });
-  const why = isCpu ? ofCpu : ofGpu();
+  const why = place.kind === "cpu" ? ofCpu(place.why) : ofGpu();
   const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
   return { where: "device", model: info.model, device, memory: { ...info.memory, wasm }, storage, adapters };
 }

@@ -43,7 +43,8 @@ function preferencesOf(place: Place, request: LoadRequest): object {
   // Of which driver it is a browser says nothing: what was right may be wrong with the next version
   // of the browser.
   const identity = [facts.vendor, facts.architecture, facts.name, navigator.userAgent].join(" ");
-  return { ...request.gpu, ...facts, identity, device: takesProcessor(request) ? "auto" : "gpu" };
+  // Where it fails, the way to the processor is this side's: with its reason, and its budgets.
+  return { ...request.gpu, ...facts, identity, device: "gpu" };
 }
 
 /** Whether an error says what is wrong with a model's files. */
@@ -270,8 +271,6 @@ export class Server {
       this.#loadedAt = Math.floor(Date.now() / 1000);
       report({ phase: "ready" });
       const info = describe(engine, place, request, sources.storage, memory.buffer.byteLength, this.#adapters.list);
-      // The way to a GPU may have ended here.
-      if (info.device.kind === "cpu") gpu?.forget();
       const { name, formats, contextLength: tokens } = info.model;
       this.#log("info", `${name} (${formats}), ${tokens} tokens of context, loaded in ${Math.round(performance.now() - begun)} ms`);
       return { engine, info };

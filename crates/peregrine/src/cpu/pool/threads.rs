@@ -5,10 +5,11 @@ use std::sync::LazyLock;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// `None` where the system gives no threads: then whoever submits computes alone.
+/// Fewer where the system does not give so many; `None` where it gives none at all.
 static POOL: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     let name = |index| format!("peregrine {index}");
-    ThreadPoolBuilder::new().num_threads(threads()).thread_name(name).build().ok()
+    let pool = |count| ThreadPoolBuilder::new().num_threads(count).thread_name(name).build().ok();
+    std::iter::successors(Some(threads()), |count| (*count > 1).then_some(count / 2)).find_map(pool)
 });
 
 /// Asked once: what is shared out by it stays the same, and the system looks into several files for
