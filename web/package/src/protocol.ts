@@ -9,10 +9,12 @@ import type { LogLevel } from "./log.js";
 import type { Loras, Usage } from "./openai.js";
 
 /** What a model can be quantized to: the types of `peregrine quantize`, which are llama.cpp's. */
-export type QuantizeType = (typeof QUANTIZE_TYPES)[number];
+export type QuantizeType =
+  | "F32" | "F16" | "BF16" | "Q8_0" | "Q6_K" | "Q5_K_M" | "Q4_K_M" | "Q5_1"
+  | "Q5_0" | "Q4_1" | "Q4_0" | "IQ4_NL" | "IQ4_XS" | "Q3_K_M" | "Q2_K";
 
 /** All of them. */
-export const QUANTIZE_TYPES = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "Q3_K_M", "Q2_K"] as const;
+export const QUANTIZE_TYPES: readonly QuantizeType[] = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "Q3_K_M", "Q2_K"];
 
 /** One file at an address. */
 export interface RemoteFile {
@@ -48,8 +50,10 @@ export type SourceSpec =
 export type AdapterSpec = Exclude<SourceSpec, { kind: "folder" | "stored" }>;
 
 /** What computes: a GPU where there is one and the processor otherwise, a GPU, or the processor. */
-export const DEVICES = ["auto", "gpu", "cpu"] as const;
-export type DeviceKind = (typeof DEVICES)[number];
+export type DeviceKind = "auto" | "gpu" | "cpu";
+
+/** All of them. */
+export const DEVICES: readonly DeviceKind[] = ["auto", "gpu", "cpu"];
 
 /** What {@link Calls.load} needs. */
 export interface LoadRequest {

@@ -37,6 +37,7 @@ pub(crate) struct Opened {
 }
 
 /// Opens the processor.
+#[cfg_attr(target_arch = "wasm32", expect(clippy::arc_with_non_send_sync, reason = "threads share it natively"))]
 pub(crate) fn open() -> Opened {
     let processor = Arc::new(Processor::default());
     Opened {

@@ -155,7 +155,7 @@ pub async fn speed(session: &mut Session, checkpoint: &Checkpoint, options: &Ben
 /// Stage by stage on the GPU's clock: a token after the prompt, and a chunk of a prompt.
 ///
 /// # Errors
-/// As [`profile`](crate::profile::profile).
+/// As [`profile`].
 pub async fn stages(session: &mut Session, options: &BenchOptions) -> Result<Value> {
     let mut parts = serde_json::Map::new();
     let chunk = session.engine().model().chunk().min(options.prompt_tokens);
