@@ -16,7 +16,7 @@ let server;
 let engine;
 before(async () => {
   server = await llama();
-  engine = await createEngine({ model: new Blob(["no model"]), server: { baseURL: server.baseURL, model: "tiny" }, onWhere() {} });
+  engine = await createEngine({ model: new Blob(["no model"]), device: "gpu", server: { baseURL: server.baseURL, model: "tiny" }, onWhere() {} });
 });
 after(async () => {
   await engine?.dispose();

@@ -16,18 +16,13 @@ export type Choice =
   | ({ kind: "remote"; model: string } & Quantized)
   | { kind: "server" };
 
-/** A model on the hub or at an address as a text: its name, with what it is made smaller to. */
-export const textOf = ({ model, quantizeTo }: { model: string } & Quantized): string => (quantizeTo === undefined ? model : JSON.stringify({ model, quantizeTo }));
+/** A model on the hub or at an address as a text: its name, and in a second line what it is made smaller to. */
+export const textOf = ({ model, quantizeTo }: { model: string } & Quantized): string => (quantizeTo ? `${model}\n${quantizeTo}` : model);
 
 /** What such a text means. */
 export function remoteOf(text: string): Extract<Choice, { kind: "remote" }> {
-  try {
-    const { model, quantizeTo } = JSON.parse(text) as { model?: unknown; quantizeTo?: QuantizeType };
-    if (typeof model === "string" && typeof quantizeTo === "string") return { kind: "remote", model, quantizeTo };
-  } catch {
-    // A name alone.
-  }
-  return { kind: "remote", model: text };
+  const [model = "", quantizeTo] = text.split("\n");
+  return { kind: "remote", model, ...(quantizeTo && { quantizeTo: quantizeTo as QuantizeType }) };
 }
 
 const KEY = "peregrine.model";

@@ -5,7 +5,7 @@ import { createEngine, ModelFileError, OutOfMemoryError, PeregrineError, type En
 import "peregrine/embedded";
 import { number, t } from "../i18n/index.js";
 import { Bar } from "./bar.js";
-import { lastChoice, rememberChoice, type Choice } from "./choice.js";
+import { lastChoice, rememberChoice, remoteOf, textOf, type Choice } from "./choice.js";
 import type { Answerer } from "./engine.js";
 import { asOurs, faultOf, mayBeServed, type Fault, type Way } from "./faults.js";
 import { announce } from "./notices.js";
@@ -100,7 +100,7 @@ export class Models {
   /** Goes on with a paused download. */
   goOn(): void {
     const { value } = this.paused;
-    if (value) void this.load({ kind: "remote", model: value.model, ...(value.quantizeTo && { quantizeTo: value.quantizeTo }) });
+    if (value) void this.load(remoteOf(textOf(value)));
   }
 
   /** Lets go of a paused download; what is here of it stays until it is deleted. */

@@ -3,6 +3,7 @@
  * line at a time can be tabbed to.
  */
 
+import "../dialogs.css";
 import { FocusKeys, focusZone } from "@primer/behaviors";
 import type { RefObject } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";

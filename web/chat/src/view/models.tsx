@@ -2,6 +2,7 @@
  * The dialog for models: which one runs, which others there are, and what is kept on this device.
  */
 
+import "../dialogs.css";
 import { useSignal } from "@preact/signals";
 import { deleteModel, exportModel, listModels, persist, storageEstimate, type EngineInfo, type StoredModel } from "peregrine";
 import { useEffect, useRef } from "preact/hooks";

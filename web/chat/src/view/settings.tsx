@@ -1,5 +1,6 @@
 /** The settings: how answers are made, what the model is told first, how the page looks. */
 
+import "../dialogs.css";
 import { PRESETS, RANGES, SAMPLING, within, type Settings } from "../app/settings.js";
 import { useApp } from "../app/app.js";
 import { needOf } from "../app/footprint.js";

@@ -1,5 +1,6 @@
 /** What stands in the smaller dialogs: a chat's instructions, deleted chats, shortcuts. */
 
+import "../dialogs.css";
 import { useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { draftOf, keepDraft } from "../app/local.js";
