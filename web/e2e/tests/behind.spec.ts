@@ -43,6 +43,7 @@ test("a page without a GPU is answered by the server that it has been told of; o
           const engine = await createEngine({
             model: "/model.gguf",
             worker: "here",
+            device: "gpu",
             server: { baseURL, apiKey, model: "any" },
             onWhere: (info) => void wheres.push([info.where, performance.getEntriesByType("resource").filter(({ name }) => name.startsWith(baseURL)).length]),
           });
