@@ -5,5 +5,5 @@
 
 export { downloadModel } from "./page/create.js";
 export type { DownloadOptions } from "./page/create.js";
-export { deleteModel, exportModel, listModels, persist, storageEstimate } from "./download/store.js";
-export type { StoredModel } from "./download/store.js";
+export { deleteModel, exportModel, listModels, persist, storageEstimate } from "./download/kept.js";
+export type { StoredModel } from "./download/kept.js";

@@ -18,8 +18,8 @@ export type { WorkerChoice } from "./connections.js";
 export type { ModelSource, SourceOptions } from "./page/model.js";
 export { longestContext, memoryNeeded, readNeeds } from "./page/memory.js";
 export type { KvType, ModelNeeds, ModelShape, NeedsOptions } from "./page/memory.js";
-export { deleteModel, exportModel, listModels, persist, storageEstimate } from "./download/store.js";
-export type { StoredModel } from "./download/store.js";
+export { deleteModel, exportModel, listModels, persist, storageEstimate } from "./download/kept.js";
+export type { StoredModel } from "./download/kept.js";
 export type {
   AssistantMessage,
   CalledFunction,

@@ -39,7 +39,7 @@ export interface RemoteFile {
  * address.
  */
 export type SourceSpec =
-  | { kind: "blobs"; files: { name: string; blob: Blob }[] }
+  | { kind: "blobs"; files: { name: string; blob: Blob }[]; /** Whether what is made of them is kept; true unless said otherwise. */ cache?: boolean }
   | { kind: "urls"; model: string; files: RemoteFile[]; cache: boolean; /** Why it is not kept, where nobody asked for that. */ why?: string }
   | { kind: "hub"; model: string; base: string; cache: boolean }
   | { kind: "folder"; model: string; cache: boolean }

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import test from "node:test";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { filesOf, resolveFolder, shardsOf } from "../dist/download/folder.js";
 import { resolveHub } from "../dist/download/hub.js";
 import { Slots } from "../dist/download/stored.js";
+import { loraOf } from "../dist/page/lora-source.js";
 import { sourceOf } from "../dist/page/model.js";
 import { QUANTIZE_TYPES } from "../dist/protocol.js";
 import { initSync, quantizeTypes } from "../wasm/peregrine.js";
@@ -48,6 +51,8 @@ test("a folder that a person gives", async () => {
   await refused([file("model.safetensors")], /^model: config\.json is missing/);
   await refused([file("a/config.json")], /^model: (model\.safetensors|tokenizer\.json) is missing/);
   await refused([file("a/adapter_config.json"), file("a/adapter_model.safetensors")], /^model: this is a LoRA adapter, which engine\.lora\.load\(\)/);
+  const models = ["one", "two"].flatMap((name) => [...small, "model.safetensors"].map((part) => file(`runs/${name}/${part}`)));
+  await refused(models, /^model: expected the folder of one model, found runs\/one\/config\.json and runs\/two\/config\.json; choose one/);
   await refused([file("a/notes.txt"), file("a/b.txt")], /^model: no GGUF file and no folder of safetensors among notes\.txt, b\.txt/);
 });
 
@@ -63,6 +68,54 @@ test("addresses of folders", async () => {
   const { kind, files } = await of(golden);
   assert.deepEqual([kind, files.map(({ name }) => name)], ["blobs", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "model.safetensors"].map((name) => `hf-folder/${name}`)]);
   await assert.rejects(of(new URL("nowhere/", golden)), { code: "io", message: /^model: file:.*nowhere\/ cannot be opened/ });
+});
+
+test("a file of a folder, by its address in Node, is not the GGUF file beside it", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "folder-"));
+  try {
+    for (const name of ["config.json", "tokenizer.json", "model.safetensors", "a.gguf"]) writeFileSync(join(folder, name), name);
+    const names = async (name) => (await sourceOf(new URL(name, pathToFileURL(`${folder}/`)), {})).files.map(({ name }) => name.split("/").at(-1));
+    for (const name of ["model.safetensors", "config.json"]) assert.deepEqual(await names(name), ["config.json", "tokenizer.json", "model.safetensors"]);
+    assert.deepEqual(await names(""), ["a.gguf"]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("a folder's handle: what cannot be read of it is named", async () => {
+  const before = globalThis.FileSystemDirectoryHandle;
+  class Handle {
+    constructor(name, inside) {
+      Object.assign(this, { kind: "directory", name, inside });
+    }
+    async *entries() {
+      if (!this.inside) throw new DOMException("not allowed", "NotAllowedError");
+      for (const [name, one] of Object.entries(this.inside)) yield [name, one instanceof Handle ? one : { kind: "file", getFile: async () => one ?? Promise.reject(new DOMException("gone", "NotFoundError")) }];
+    }
+  }
+  globalThis.FileSystemDirectoryHandle = Handle;
+  try {
+    const files = { "config.json": new File(["x"], "config.json"), "tokenizer.json": new File(["x"], "tokenizer.json"), "model.safetensors": new File(["x"], "model.safetensors") };
+    const templates = new Handle("additional_chat_templates", { "default.jinja": new File(["x"], "default.jinja") });
+    const { files: found } = await sourceOf(new Handle("H1", { ...files, additional_chat_templates: templates, other: new Handle("other") }), {});
+    assert.deepEqual(found.map(({ name }) => name), ["config.json", "tokenizer.json", "additional_chat_templates/default.jinja", "model.safetensors"].map((name) => `H1/${name}`));
+    await assert.rejects(sourceOf(new Handle("H1", { ...files, "tokenizer.json": undefined }), {}), { code: "io", message: "model: H1/tokenizer.json cannot be opened: gone" });
+    await assert.rejects(sourceOf(new Handle("H1"), {}), { code: "io", message: "model: the folder H1 cannot be read: not allowed" });
+    await assert.rejects(loraOf(new Handle("adapter", { "adapter_config.json": undefined }), "https://x.example"), { code: "io", message: "source: adapter/adapter_config.json cannot be opened: gone" });
+  } finally {
+    globalThis.FileSystemDirectoryHandle = before;
+  }
+});
+
+test("an index that is too long to be one is not read", async () => {
+  const long = Buffer.alloc((64 << 20) + 1, " ");
+  const files = [file("H1/config.json"), file("H1/tokenizer.json"), file("H1/model.safetensors.index.json", long)];
+  const message = /model\.safetensors\.index\.json: an index of 67108864 bytes at most is read/;
+  await assert.rejects(sourceOf(files, {}), { code: "malformed", message });
+  await serving(
+    (request, response) => (request.url.endsWith("index.json") ? response.end(long) : response.writeHead(404).end()),
+    (base) => assert.rejects(resolveFolder(`${base}m/`), { code: "malformed", message }),
+  );
 });
 
 test("a server is asked for what a folder may have", () =>
@@ -81,6 +134,7 @@ test("a server is asked for what a folder may have", () =>
       const files = await resolveFolder(`${base}m/My%20H1/?key=1`);
       const names = ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors.index.json", "a.safetensors", "b.safetensors"];
       assert.deepEqual(files, names.map((name) => ({ url: `${base}m/My%20H1/${name}?key=1`, name: `My H1/${name}`, key: `${base}m/My%20H1/${name}?key=1`, of: 6 })));
+      assert.equal((await resolveFolder(`${base}m/My%20H1/?key=1`.replace("My%20H1", "My%20H1/100%")))[0].name, "100%/config.json");
       await assert.rejects(resolveFolder(`${base}m/My%20H1/`), { code: "http", message: /401/ });
     },
   ));

@@ -83,7 +83,7 @@ export function nameOf(choice: Choice): string {
   if (choice.kind === "folder") return choice.files[0]?.webkitRelativePath.split("/")[0] || t("models.folder");
   if (choice.kind === "embedded") return t("load.demo");
   if (choice.kind === "server") return keptServer()?.model ?? "";
-  const quantized = /^stored:.*?([^/]+)\/?:(\w+)$/.exec(choice.model);
+  const quantized = /^stored:.*?([^/]+?)\/?(?:@[0-9a-f]{8})?:(\w+)$/.exec(choice.model);
   if (quantized) return `${quantized[1]} ${quantized[2]}`;
   return OFFERS.find(({ model }) => model === choice.model)?.name ?? choice.model;
 }

@@ -1,9 +1,9 @@
 /** From an address to a file in the store: is it there, is it still the one, what is missing. */
 
 import { makeError, PeregrineError } from "../errors.js";
-import { mayPassLater, openHttp, patientFetch, problemOf, wholeLength } from "./http.js";
+import { marksOf, mayPassLater, openHttp, patientFetch, problemOf, stateOf, wholeLength, type State } from "./http.js";
 import type { RemoteFile } from "../protocol.js";
-import { append, canWrite, Entry, idOf, lock, PART, partLength, partName, seal, type Access, type Manifest } from "./store.js";
+import { append, canWrite, Entry, idOf, lock, PART, partLength, partName, roomFor, seal, type Access, type Manifest } from "./store.js";
 import { Stored, type Options, type StoredSource } from "./stored.js";
 
 /**
@@ -17,35 +17,37 @@ function isSame(manifest: Manifest, file: RemoteFile): boolean {
 
 /**
  * Whether the server still has the file that is kept. Where it cannot be asked, the copy is the
- * newest there is.
+ * newest there is, unless the server must be asked.
  */
-async function isCurrent(manifest: Manifest, file: RemoteFile): Promise<boolean> {
+async function isCurrent(manifest: Manifest, file: RemoteFile, { mustAsk }: Options): Promise<boolean> {
   if (!isSame(manifest, file)) return false;
   // The hub's addresses name a state of the repository.
   if (file.sha256 !== undefined || (file.key !== file.url && file.url === manifest.url)) return true;
-  let response: Response;
+  let found: State;
   try {
-    response = await patientFetch(file.url, { headers: { Range: "bytes=0-0" }, cache: "no-store" });
+    found = await stateOf(file.url);
   } catch (error) {
-    if (mayPassLater(error)) return true;
+    if (mayPassLater(error) && !mustAsk) return true;
     throw error;
   }
-  void response.body?.cancel();
-  const etag = response.headers.get("ETag");
-  const size = response.status === 206 ? wholeLength(response) : undefined;
-  return (etag === null || etag === manifest.etag) && (size === undefined || size === manifest.size);
+  const { etag, modified, size } = found;
+  // Of a server that tells neither only the length is known.
+  const isSameState = etag !== null ? etag === manifest.etag : modified !== undefined ? modified === manifest.modified : !mustAsk;
+  return isSameState && (size === undefined || size === manifest.size);
 }
 
 /** Opens a file: from the store if it is there, else it goes there. */
 export async function openStored(model: string, file: RemoteFile, options: Options): Promise<StoredSource> {
   const id = await idOf(file.key);
-  const release = await lockShowing(id, "shared", options);
+  const release = await lockShowing(file.key, "shared", options);
   let stale: Manifest | undefined;
   try {
     const found = await Entry.find(id);
     const manifest = (await found?.isVerified()) ? await found?.manifest() : undefined;
-    if (found && manifest && (await isCurrent(manifest, file))) {
+    if (found && manifest && (await isCurrent(manifest, file, options))) {
       await found.setUsed();
+      // The model may have more files now, or fewer.
+      if (file.of !== undefined && file.of !== manifest.of) await found.setManifest({ ...manifest, of: file.of });
       options.onLoaded(manifest.size, manifest.size, manifest.size);
       return new Stored(found, file, manifest, options, release);
     }
@@ -63,28 +65,33 @@ export async function openStored(model: string, file: RemoteFile, options: Optio
 }
 
 /**
- * Waits for the right to read or to write; while another tab downloads the same file, its progress
- * is shown.
+ * Shows the progress of a file that another tab downloads, until the returned function is called.
  */
-async function lockShowing(id: string, mode: LockMode, options: Options): Promise<() => void> {
-  const watch = setInterval(async () => {
-    const entry = await Entry.find(id).catch(() => undefined);
+export function watch(key: string, options: Options): () => void {
+  const timer = setInterval(async () => {
+    const entry = await Entry.find(await idOf(key)).catch(() => undefined);
     const manifest = await entry?.manifest();
     if (!entry || !manifest) return;
     const lengths = await entry.lengths(manifest.size).catch(() => new Map<number, number>());
     const loaded = [...lengths.values()].reduce((sum, length) => sum + length, 0);
     options.onLoaded(loaded, manifest.size, loaded);
   }, 250);
+  return () => clearInterval(timer);
+}
+
+/** Waits for the right to read or to write a file. */
+async function lockShowing(key: string, mode: LockMode, options: Options): Promise<() => void> {
+  const stop = watch(key, options);
   try {
-    return await lock(id, mode);
+    return await lock(await idOf(key), mode);
   } finally {
-    clearInterval(watch);
+    stop();
   }
 }
 
 /** Downloads what is not there; `stale`: a copy that the server does not have any more. */
 async function download(id: string, model: string, file: RemoteFile, stale: Manifest | undefined, options: Options): Promise<StoredSource> {
-  const release = await lockShowing(id, "exclusive", options);
+  const release = await lockShowing(file.key, "exclusive", options);
   try {
     const entry = await Entry.open(id);
     for (let attempt = 1; ; attempt++) {
@@ -118,8 +125,8 @@ async function download(id: string, model: string, file: RemoteFile, stale: Mani
 }
 
 /** What is known of a file once its server has answered. */
-function manifestOf(model: string, { key, name, url, sha256, of }: RemoteFile, size: number, etag: string | null): Manifest {
-  return { version: 1, model, key, name, url, size, etag, sha256: sha256 ?? null, ...(of !== undefined && { of }) };
+function manifestOf(model: string, { key, name, url, sha256, of }: RemoteFile, size: number, { etag, modified }: Omit<State, "size">): Manifest {
+  return { version: 1, model, key, name, url, size, etag, sha256: sha256 ?? null, ...(of !== undefined && { of }), ...(modified !== undefined && { modified }) };
 }
 
 /**
@@ -168,19 +175,10 @@ async function begin(
   if (file.size !== undefined && size !== file.size) {
     throw makeError("integrity", `${file.url}: the server has ${size} bytes, the hub says ${file.size}`);
   }
-  const manifest = begun ?? manifestOf(model, file, size, etag);
-  await roomFor(manifest, lengths);
+  const manifest = begun ?? manifestOf(model, file, size, marksOf(response));
+  await roomFor(manifest.name, [...lengths.values()].reduce((left, length) => left - length, size));
   if (!begun) await entry.setManifest(manifest);
   return new Stored(entry, file, manifest, options, release, lengths, { part: part ?? 0, response });
-}
-
-/** Says beforehand that the browser will not take so many bytes. */
-async function roomFor(manifest: Manifest, lengths: Map<number, number>): Promise<void> {
-  const { usage = 0, quota = Infinity } = await navigator.storage.estimate();
-  const needed = manifest.size - [...lengths.values()].reduce((sum, length) => sum + length, 0);
-  if (needed > quota - usage) {
-    throw makeError("quota", `${manifest.name}: ${needed} more bytes are needed, the browser lets this page store ${Math.max(0, quota - usage)}`);
-  }
 }
 
 /** A server that knows no ranges sends everything in one go; if that breaks, it must begin anew. */
@@ -228,8 +226,7 @@ async function whole(
     await entry.clear();
     throw makeError("integrity", `${file.url}: ${size} bytes came, expected ${file.size ?? stated}`);
   }
-  const etag = response.headers.get("ETag");
-  const manifest = manifestOf(model, file, size, etag);
+  const manifest = manifestOf(model, file, size, marksOf(response));
   await entry.setManifest(manifest);
   return new Stored(entry, file, manifest, options, release, await entry.lengths(size));
 }

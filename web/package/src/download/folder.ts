@@ -1,5 +1,6 @@
 /** Folders of safetensors, as Hugging Face has them: which of their files a model is. */
 
+import { makeError, PeregrineError } from "../errors.js";
 import { patientFetch } from "./http.js";
 import type { RemoteFile } from "../protocol.js";
 
@@ -37,6 +38,43 @@ export function shardsOf(index: string): string[] | undefined {
   }
 }
 
+/** Bytes that an index may have; those of the largest models have a few MB. */
+const LARGEST_INDEX = 64 << 20;
+
+/** What stands in an index; `name` is what errors call it. */
+export async function readIndex(index: Response | Blob, name: string): Promise<string> {
+  const isFile = index instanceof Blob;
+  let size = 0;
+  const check = (more: number) => {
+    if ((size += more) > LARGEST_INDEX) throw makeError("malformed", `${name}: an index of ${LARGEST_INDEX} bytes at most is read, this one has more`);
+  };
+  try {
+    if (isFile) {
+      check(index.size);
+      return await index.text();
+    }
+    const decoder = new TextDecoder();
+    let text = "";
+    for await (const bytes of (index.body ?? []) as AsyncIterable<Uint8Array>) {
+      check(bytes.length);
+      text += decoder.decode(bytes, { stream: true });
+    }
+    return text + decoder.decode();
+  } catch (cause) {
+    if (cause instanceof PeregrineError) throw cause;
+    throw makeError(isFile ? "io" : "http", `${name} could not be read: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Without percent signs, where they mean something. */
+export function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** The files of a folder among `names`; `index` is what stands in its index, where it has one. */
 export function filesOf(names: readonly string[], index: string | undefined): string[] {
   const weights = index === undefined ? [WEIGHTS] : [INDEX, ...(shardsOf(index) ?? [])];
@@ -62,8 +100,8 @@ export async function resolveFolder(model: string): Promise<RemoteFile[]> {
   const [must, may] = [BESIDE.slice(0, 2), [...BESIDE.slice(2), INDEX]];
   const there = await Promise.all(may.map(isThere));
   const names = [...must, ...may.filter((_, i) => there[i])];
-  const index = names.includes(INDEX) ? await (await patientFetch(at(INDEX), { cache: "no-cache" })).text() : undefined;
-  const folder = decodeURIComponent(new URL(model).pathname.split("/").at(-2) || "model");
+  const index = names.includes(INDEX) ? await readIndex(await patientFetch(at(INDEX), { cache: "no-cache" }), at(INDEX)) : undefined;
+  const folder = decoded(new URL(model).pathname.split("/").at(-2) || "model");
   const files = filesOf(names, index);
   return files.map((name) => ({ url: at(name), name: `${folder}/${name}`, key: at(name), of: files.length }));
 }

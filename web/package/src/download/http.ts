@@ -49,6 +49,32 @@ export function wholeLength(response: Response): number | undefined {
   return stated === undefined ? undefined : Number(stated);
 }
 
+/** What a server says of a file without sending it. */
+export interface State {
+  /** Null where it says none, or CORS hides it. */
+  etag: string | null;
+  /** When it was changed. */
+  modified?: string;
+  /** Bytes. */
+  size?: number;
+}
+
+/** By what an answer tells a file from another one at the same address. */
+export function marksOf({ headers }: Response): Omit<State, "size"> {
+  const modified = headers.get("Last-Modified");
+  return { etag: headers.get("ETag"), ...(modified !== null && { modified }) };
+}
+
+/** Asks a server for the state of a file. */
+export async function stateOf(url: string): Promise<State> {
+  const response = await patientFetch(url, { headers: { Range: "bytes=0-0" }, cache: "no-store" });
+  void response.body?.cancel();
+  // The length of a compressed answer is not that of the file.
+  const stated = response.headers.has("Content-Encoding") || response.type === "cors" ? null : response.headers.get("Content-Length");
+  const size = response.status === 206 ? wholeLength(response) : stated === null ? undefined : Number(stated);
+  return { ...marksOf(response), ...(size !== undefined && { size }) };
+}
+
 /**
  * One request brings this many bytes; a few of them are in flight or kept, so that memory stays
  * small for any model.

@@ -5,9 +5,15 @@
  */
 
 import { makeError } from "../errors.js";
-import { filesOf, INDEX, isFolder, WEIGHTS } from "./folder.js";
+import { filesOf, INDEX, isFolder, readIndex, WEIGHTS } from "./folder.js";
 import { patientFetch } from "./http.js";
 import type { RemoteFile } from "../protocol.js";
+
+/** Where models are that an app names without a hub of its own. */
+export const HUB = "https://huggingface.co/";
+
+/** The address of a hub, to which paths are added. */
+export const rootOf = (base: string): string => `${base.replace(/\/+$/, "")}/`;
 
 /** The type that is taken when a name says none. */
 const DEFAULT_TYPE = "Q4_K_M";
@@ -56,7 +62,7 @@ export async function resolveHub(model: string, base: string, signal?: AbortSign
   const { repo, wanted, names, file } = await list(model, base, signal);
   const isGguf = names.some((name) => /\.gguf$/i.test(name));
   if (!isFolder(names) || (wanted === undefined ? isGguf : wanted !== WEIGHTS && wanted !== INDEX)) return partsOf(chooseFile(names, wanted, repo)).map((name) => file(name));
-  const index = names.includes(INDEX) ? await (await patientFetch(file(INDEX).url, {}, signal)).text() : undefined;
+  const index = names.includes(INDEX) ? await readIndex(await patientFetch(file(INDEX).url, {}, signal), file(INDEX).url) : undefined;
   const files = filesOf(names, index);
   return files.map((name) => ({ ...file(name, `${repo.split("/").pop()}/${name}`), of: files.length }));
 }
@@ -93,8 +99,8 @@ async function list(model: string, base: string, signal?: AbortSignal): Promise<
   const colon = model.indexOf(":");
   const repo = colon < 0 ? model : model.slice(0, colon);
   const wanted = colon < 0 ? undefined : model.slice(colon + 1);
-  const root = base.replace(/\/+$/, "");
-  const response = await patientFetch(`${root}/api/models/${repo}/revision/main?blobs=true`, { cache: "no-cache" }, signal);
+  const root = rootOf(base);
+  const response = await patientFetch(`${root}api/models/${repo}/revision/main?blobs=true`, { cache: "no-cache" }, signal);
   const listing = (await response.json().catch(() => ({}))) as Listing;
   const commit = listing.sha;
   if (typeof commit !== "string" || !/^\w+$/.test(commit) || !Array.isArray(listing.siblings)) {
@@ -105,7 +111,7 @@ async function list(model: string, base: string, signal?: AbortSignal): Promise<
     const entry = known.get(name);
     if (!entry) throw makeError("argument", `model: ${repo}: ${name} is missing`);
     const path = name.split("/").map(encodeURIComponent).join("/");
-    const file: RemoteFile = { url: `${root}/${repo}/resolve/${commit}/${path}`, name: shown, key: `${root}/${repo}/${name}` };
+    const file: RemoteFile = { url: `${root}${repo}/resolve/${commit}/${path}`, name: shown, key: `${root}${repo}/${name}` };
     if (typeof entry.size === "number") file.size = entry.size;
     if (typeof entry.blobId === "string") file.version = entry.blobId;
     if (typeof entry.lfs?.sha256 === "string") file.sha256 = entry.lfs.sha256.toLowerCase();

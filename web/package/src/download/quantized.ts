@@ -1,43 +1,56 @@
 /** Models that are quantized before they are loaded, and kept so. */
 
 import { makeError } from "../errors.js";
-import { patientFetch, mayPassLater, wholeLength } from "./http.js";
+import { mayPassLater, stateOf } from "./http.js";
+import { HUB, rootOf } from "./hub.js";
+import { madeEntry, removeOld } from "./kept.js";
 import type { Progress, RemoteFile, SourceSpec } from "../protocol.js";
 import { blobSource, openSources, remoteFiles, type ByteSource, type Sources } from "./source.js";
-import { canWrite, digest, Entry, hex, idOf, lock, MADE, whyNotStored, type Manifest } from "./store.js";
+import { canWrite, digest, Entry, hex, idOf, lock, MADE, roomFor, whyNotStored, type Manifest } from "./store.js";
 import { Slots, Stored, type NewHasher } from "./stored.js";
 import { Writer } from "./writer.js";
 
-/**
- * Quantizes a model's files; `sink` takes the bytes of the GGUF file and may write them before the
- * next read.
- */
-export type Quantize = (sources: Sources, sink: { take(bytes: Uint8Array): void; flush(): Promise<void> }) => Promise<void>;
+type Report = (progress: Progress) => void;
+
+/** Takes the bytes of the GGUF file. */
+interface Sink {
+  take(bytes: Uint8Array): void;
+  /** Called before each read: may write what was taken. */
+  flush(): Promise<void>;
+}
+
+/** Quantizes a model's files. */
+export type Quantize = (sources: Sources, sink: Sink, report: Report) => Promise<void>;
 
 /** Where a model comes from that is not made here. */
 type Source = Exclude<SourceSpec, { kind: "stored" }>;
 
-const hashed = async (facts: unknown): Promise<string> => hex(await digest(new TextEncoder().encode(JSON.stringify(facts))));
+/** A change of what the quantizer writes gives it another number. */
+const QUANTIZER = 1;
 
-/** What is known of a file without reading it: it differs when the file does. */
-async function factsOf({ key, url, size, sha256, version }: RemoteFile): Promise<unknown[]> {
+const hashed = async (...facts: unknown[]): Promise<string> => hex(await digest(new TextEncoder().encode(JSON.stringify(facts))));
+
+/**
+ * What is known of a file without reading it: it differs when the file does. Undefined where the
+ * server tells nothing of that kind; that the length is the same says little.
+ */
+async function factsOf({ key, url, size, sha256, version }: RemoteFile): Promise<unknown[] | undefined> {
   if (sha256 !== undefined) return [key, sha256];
   if (version !== undefined) return [key, size, version];
-  const response = await patientFetch(url, { headers: { Range: "bytes=0-0" }, cache: "no-store" });
-  void response.body?.cancel();
-  return [key, response.status === 206 ? wholeLength(response) : undefined, response.headers.get("ETag")];
+  const found = await stateOf(url);
+  return found.etag === null && found.modified === undefined ? undefined : [key, found.size, found.etag, found.modified];
 }
 
 /**
  * What the source of a quantized model is: the same text for the same bytes; undefined where nobody
- * can say.
+ * can say. `files` are those of a model that is not the page's own.
  */
-async function identityOf(spec: Source): Promise<string | undefined> {
-  if (spec.kind === "blobs") {
-    const facts = spec.files.map(({ name, blob }) => (blob instanceof File ? [name, blob.size, blob.lastModified] : undefined));
-    return facts.includes(undefined) ? undefined : hashed(facts);
-  }
-  return hashed(await Promise.all((await remoteFiles(spec)).map(factsOf)));
+async function identityOf(spec: Source, files: RemoteFile[]): Promise<string | undefined> {
+  const facts =
+    spec.kind === "blobs"
+      ? spec.files.map(({ name, blob }) => (blob instanceof File ? [name, blob.size, blob.lastModified] : undefined))
+      : await Promise.all(files.map(factsOf));
+  return facts.includes(undefined) ? undefined : hashed(QUANTIZER, facts);
 }
 
 /** What people see, and a folder's or a file's name without its ending. */
@@ -47,27 +60,46 @@ function titleOf(spec: Source, sources: Sources): string {
   return name || spec.kind;
 }
 
-/** The model's name before it was quantized. */
-const modelOf = (spec: Source): string => (spec.kind === "blobs" ? (spec.files[0]?.name.split("/")[0] ?? "") : spec.model);
+/**
+ * The name of a quantized model. Files that a person gives may be called as others are, and hubs
+ * may have models of the same name: then a part of a checksum tells them apart.
+ */
+async function modelOf(spec: Source, type: string, identity: string | undefined): Promise<string> {
+  const name = spec.kind === "blobs" ? (spec.files[0]?.name.split("/")[0] ?? "") : spec.model;
+  const mark = spec.kind === "blobs" ? identity : spec.kind === "hub" && rootOf(spec.base) !== HUB ? await hashed(rootOf(spec.base)) : undefined;
+  return `${MADE}${name}${mark === undefined ? "" : `@${mark.slice(0, 8)}`}:${type}`;
+}
 
 /** Opens a model that was made here, or says why it cannot be. */
-export async function openMade(model: string, report: (progress: Progress) => void, newHasher: NewHasher): Promise<Sources> {
-  const found = await openEntry(model, newHasher, () => true);
+export async function openMade(model: string, report: Report, newHasher: NewHasher): Promise<Sources> {
+  const found = await openNewest(model, newHasher);
   if (!found) throw makeError("argument", `model: ${model} is not among the models that are kept here, or is not whole`);
   report({ phase: "download", loaded: found.files[0]!.size, total: found.files[0]!.size, rate: 0, resumedFrom: found.files[0]!.size });
   return found;
 }
 
-async function openEntry(model: string, newHasher: NewHasher, isRight: (manifest: Manifest) => boolean): Promise<Sources | undefined> {
+/** Another tab may be replacing a model while it is being opened: so often is it looked for. */
+const ATTEMPTS = 3;
+
+async function openNewest(model: string, newHasher: NewHasher): Promise<Sources | undefined> {
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const id = await madeEntry(model);
+    if (id === undefined) return undefined;
+    const found = await openEntry(id, newHasher);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+async function openEntry(id: string, newHasher: NewHasher): Promise<Sources | undefined> {
   if ((await whyNotStored()) !== "") return undefined;
-  const id = await idOf(model);
   const release = await lock(id, "shared");
   try {
     const entry = await Entry.find(id);
     const manifest = (await entry?.isVerified()) ? await entry?.manifest() : undefined;
-    if (entry && manifest && isRight(manifest)) {
+    if (entry && manifest) {
       await entry.setUsed();
-      const { key, name, url, size } = manifest;
+      const { model, key, name, url, size } = manifest;
       const options = { slots: new Slots(), newHasher, onLoaded() {}, onVerified() {} };
       const stored = new Stored(entry, { key, name, url, size }, manifest, options, release);
       return { files: [stored], storage: { kept: true, why: "", id: model }, complete: stored.complete, close: () => stored.close() };
@@ -98,62 +130,82 @@ class Memory {
   }
 }
 
+/** Quantizes into an entry of the store, unless another tab has done so. */
+async function make(id: string, manifest: Manifest, sources: Sources, quantize: Quantize, report: Report): Promise<void> {
+  const release = await lock(id, "exclusive");
+  try {
+    const entry = await Entry.open(id);
+    if ((await entry.isVerified()) && (await entry.manifest())) return;
+    const writer = await Writer.begin(entry, manifest);
+    let total: number | undefined;
+    let isRoom = false;
+    const told = (progress: Progress) => {
+      if (progress.phase === "quantize") ({ total } = progress);
+      report(progress);
+    };
+    const flush = async () => {
+      if (total !== undefined && !isRoom) await roomFor(manifest.name, total);
+      isRoom = total !== undefined;
+      await writer.flush();
+    };
+    try {
+      await quantize(sources, { take: (bytes) => writer.take(bytes), flush }, told);
+      // Of bytes that are not all right nothing is kept.
+      await sources.complete;
+      await writer.finish();
+    } catch (error) {
+      await writer.abandon();
+      throw error;
+    }
+    await removeOld(manifest.model, ({ key }) => key !== manifest.key);
+  } finally {
+    release();
+  }
+}
+
 /**
  * Opens a model quantized to a type: as it is kept, where its source is still the same, else it is
- * made anew.
+ * made anew. The old one stays until the new one is whole.
  */
-export async function openQuantized(
-  spec: SourceSpec,
-  type: string,
-  report: (progress: Progress) => void,
-  newHasher: NewHasher,
-  quantize: Quantize,
-): Promise<Sources> {
+export async function openQuantized(spec: SourceSpec, type: string, report: Report, newHasher: NewHasher, quantize: Quantize): Promise<Sources> {
   if (spec.kind === "stored") throw makeError("argument", `quantizeTo: ${spec.model} has been quantized already; give the model that it was made from`);
-  const model = `${MADE}${modelOf(spec)}:${type}`;
-  const isWanted = spec.kind === "blobs" || spec.cache;
+  const isWanted = spec.cache !== false;
   const why = !isWanted ? "the page asked for no cache" : (await whyNotStored()) || (canWrite() ? "" : "files can be written in dedicated workers only");
+  let files: RemoteFile[] = [];
   let identity: string | undefined;
   try {
-    if (isWanted) identity = await identityOf(spec);
+    if (spec.kind !== "blobs") files = await remoteFiles(spec);
+    if (isWanted) identity = await identityOf(spec, files);
   } catch (error) {
     // Without a network, what is here is the newest there is.
-    const kept = mayPassLater(error) ? await openEntry(model, newHasher, () => true) : undefined;
+    const kept = isWanted && mayPassLater(error) ? await openNewest(await modelOf(spec, type, undefined), newHasher) : undefined;
     if (!kept) throw error;
     return kept;
   }
-  const kept = identity === undefined ? undefined : await openEntry(model, newHasher, ({ etag }) => etag === identity);
+  const model = await modelOf(spec, type, identity);
+  const key = `${model} of ${identity}`;
+  const id = await idOf(key);
+  const kept = identity === undefined ? undefined : await openEntry(id, newHasher);
   if (kept) return kept;
 
-  const sources = await openSources(spec, report, newHasher);
+  const sources = await openSources(spec, report, newHasher, files);
   try {
     const name = `${titleOf(spec, sources)}-${type}.gguf`;
     if (why !== "" || identity === undefined) {
       const memory = new Memory();
-      await quantize(sources, memory);
+      await quantize(sources, memory, report);
       await sources.complete;
       return { files: [memory.file(name)], storage: { kept: false, why: why || "of a file without a date nobody knows whether it has changed" }, complete: Promise.resolve(), close() {} };
     }
-    const id = await idOf(model);
-    const release = await lock(id, "exclusive");
-    try {
-      const entry = await Entry.open(id);
-      const manifest: Manifest = { version: 1, model, key: model, name, url: "", size: sources.files.reduce((sum, { size }) => sum + size, 0), etag: identity, sha256: null };
-      const writer = await Writer.begin(entry, manifest);
-      try {
-        await quantize(sources, writer);
-        // Of bytes that are not all right nothing is kept.
-        await sources.complete;
-        await writer.finish();
-      } catch (error) {
-        await writer.abandon();
-        throw error;
-      }
-    } finally {
-      release();
+    if ((await identityOf(spec, files)) !== identity) throw makeError("http", `${model}: its files changed on the server while they were being opened; load it again`);
+    const size = sources.files.reduce((sum, file) => sum + file.size, 0);
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      await make(id, { version: 1, model, key, name, url: "", size, etag: identity, sha256: null }, sources, quantize, report);
+      const made = await openEntry(id, newHasher);
+      if (made) return made;
     }
+    throw makeError("busy", `${model} is deleted again and again by another tab while it is being opened`);
   } finally {
     sources.close();
   }
-  return openMade(model, report, newHasher);
 }

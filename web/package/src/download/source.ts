@@ -1,14 +1,15 @@
 /** Where the model's bytes come from: files that the page gives, or addresses. */
 
 import { makeError, type PeregrineError } from "../errors.js";
-import { openStored } from "./download.js";
+import { openStored, watch } from "./download.js";
 import { mayPassLater, openHttp } from "./http.js";
-import { resolveFolder } from "./folder.js";
-import { resolveHub } from "./hub.js";
+import { CONFIG, resolveFolder } from "./folder.js";
+import { resolveHub, rootOf } from "./hub.js";
+import { removeOld, storedFiles } from "./kept.js";
 import { Meter, type OnLoaded } from "./meter.js";
 import type { EngineInfo, Progress, RemoteFile, SourceSpec } from "../protocol.js";
-import { storedFiles, whyNotStored } from "./store.js";
-import { Slots, type NewHasher } from "./stored.js";
+import { lock, whyNotStored } from "./store.js";
+import { Slots, type NewHasher, type Options } from "./stored.js";
 
 /** Random access to bytes; what the wasm module reads the model through. */
 export interface ByteSource {
@@ -34,14 +35,39 @@ export interface Sources {
 export const truncated = (name: string, offset: number, length: number, size: number): PeregrineError =>
   makeError("truncated", `${name}: ${length} bytes at offset ${offset} were asked for, the file has ${size}`);
 
+/** What the keys of a model's files begin with: other hubs have models of the same name. */
+const placeOf = (spec: SourceSpec): string => (spec.kind === "hub" ? rootOf(spec.base) : "");
+
 /** The files of a model that is not the page's own, as its server has them now. */
 export async function remoteFiles(spec: Exclude<SourceSpec, { kind: "blobs" | "stored" }>): Promise<RemoteFile[]> {
   if (spec.kind === "urls") return spec.files;
   return spec.kind === "hub" ? resolveHub(spec.model, spec.base) : resolveFolder(spec.model);
 }
 
-/** Opens what the page asked for. `newHasher` makes an SHA-256 of pieces. */
-export async function openSources(spec: Exclude<SourceSpec, { kind: "stored" }>, report: (progress: Progress) => void, newHasher: NewHasher): Promise<Sources> {
+/**
+ * Waits until no other tab opens the same files: each holds the locks of those that it has, and two
+ * that have one each would wait for ever. Models have all of their files in common, or none.
+ */
+async function lockOpening(files: RemoteFile[], options: Options[]): Promise<() => void> {
+  const first = files.find(({ name }) => name.endsWith(`/${CONFIG}`))?.key ?? files.map(({ key }) => key).sort()[0];
+  const stops = files.map(({ key }, i) => watch(key, options[i]!));
+  try {
+    return await lock(`opening ${first}`, "exclusive");
+  } finally {
+    stops.forEach((stop) => stop());
+  }
+}
+
+/**
+ * Opens what the page asked for. `newHasher` makes an SHA-256 of pieces. `known`: its files, where
+ * they have been asked for already; then they are what the server has now, or it is an error.
+ */
+export async function openSources(
+  spec: Exclude<SourceSpec, { kind: "stored" }>,
+  report: (progress: Progress) => void,
+  newHasher: NewHasher,
+  known?: RemoteFile[],
+): Promise<Sources> {
   if (spec.kind === "blobs") {
     const meter = new Meter(report);
     const files = spec.files.map(({ blob, name }, i) => blobSource(blob, name, (loaded, total) => meter.set(i, loaded, total)));
@@ -49,13 +75,15 @@ export async function openSources(spec: Exclude<SourceSpec, { kind: "stored" }>,
   }
   const why = spec.cache ? await whyNotStored() : ((spec.kind === "urls" ? spec.why : undefined) ?? "the page asked for no cache");
   let remote: RemoteFile[];
+  let isListed = true;
   try {
-    remote = await remoteFiles(spec);
+    remote = known ?? (await remoteFiles(spec));
   } catch (error) {
     // Without a network, the copy that is here is the newest there is.
-    const stored = why === "" && mayPassLater(error) ? await storedFiles(spec.model) : undefined;
+    const stored = why === "" && mayPassLater(error) ? await storedFiles(spec.model, placeOf(spec)) : undefined;
     if (!stored) throw error;
     remote = stored;
+    isListed = false;
   }
   const meter = new Meter(report);
   if (why !== "") {
@@ -66,11 +94,9 @@ export async function openSources(spec: Exclude<SourceSpec, { kind: "stored" }>,
   let verified = 0;
   const total = remote.reduce((sum, file) => sum + (file.size ?? 0), 0);
   const onVerified = (bytes: number) => report({ phase: "verify", loaded: (verified += bytes), total });
-  const opened = await Promise.allSettled(
-    remote.map((file, i) =>
-      openStored(spec.model, file, { slots, newHasher, onVerified, onLoaded: (loaded, all, resumed) => meter.set(i, loaded, all, resumed) }),
-    ),
-  );
+  const options = remote.map((_, i): Options => ({ slots, newHasher, onVerified, onLoaded: (loaded, all, resumed) => meter.set(i, loaded, all, resumed), mustAsk: known !== undefined }));
+  const release = await lockOpening(remote, options);
+  const opened = await Promise.allSettled(remote.map((file, i) => openStored(spec.model, file, options[i]!))).finally(release);
   const stored = opened.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
   const close = () => stored.forEach((one) => one.close());
   const failed = opened.find((one) => one.status === "rejected");
@@ -78,7 +104,11 @@ export async function openSources(spec: Exclude<SourceSpec, { kind: "stored" }>,
     close();
     throw failed.reason;
   }
-  const complete = Promise.all(stored.map((one) => one.complete)).then(() => {});
+  const keys = new Set(remote.map(({ key }) => key));
+  const complete = Promise.all(stored.map((one) => one.complete)).then(async () => {
+    // Files that the model had once would be taken for its own without a network.
+    if (isListed) await removeOld(spec.model, ({ key }) => key.startsWith(placeOf(spec)) && !keys.has(key));
+  });
   complete.catch(() => {});
   const kept = stored.every((one) => one.kept);
   return { files: stored, storage: { kept, why: kept ? "" : "files can be written in dedicated workers only" }, complete, close };

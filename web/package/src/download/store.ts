@@ -8,10 +8,7 @@
  * `peregrine/ID/verified`: all bytes were here once, and were right.
  */
 
-import { makeError } from "../errors.js";
-import { partsOf } from "./hub.js";
-import { text } from "../page/options.js";
-import type { RemoteFile } from "../protocol.js";
+import { makeError, type PeregrineError } from "../errors.js";
 
 /** What the names of models begin with that were quantized here. */
 export const MADE = "stored:";
@@ -41,6 +38,8 @@ export interface Manifest {
   sha256: string | null;
   /** How many files the model has, where no file's name says it. */
   of?: number;
+  /** When the server says that it was changed, where it does. */
+  modified?: string;
 }
 
 /**
@@ -96,6 +95,14 @@ export function lock(id: string, mode: LockMode): Promise<() => void> {
   });
 }
 
+/** Holds the lock of an entry that nobody else has, likewise; nothing where somebody does. */
+export function lockFree(id: string): Promise<(() => void) | undefined> {
+  return new Promise((resolve, reject) => {
+    const held = (lock: Lock | null) => (lock ? new Promise<void>((release) => resolve(release)) : resolve(undefined));
+    navigator.locks.request(`${ROOT}:${id}`, { ifAvailable: true }, held).catch(reject);
+  });
+}
+
 /**
  * Whether any number of readers may have a file open in this process; without that a file is for
  * one alone, and is read in another process.
@@ -105,7 +112,8 @@ const readsHere = (): boolean => {
   return canWrite() && here !== undefined && "mode" in here.prototype;
 };
 
-const isBusy = (error: unknown) => (error as DOMException).name === "NoModificationAllowedError";
+/** Whether a file is open elsewhere. */
+export const isBusy = (error: unknown) => (error as DOMException).name === "NoModificationAllowedError";
 
 /** Tries again while another tab has the file open, which it has for a moment only. */
 async function patiently<T>(task: () => Promise<T>): Promise<T> {
@@ -153,10 +161,14 @@ export class Entry {
     return found;
   }
 
-  /** Deletes an entry and all that is in it. */
+  /** Deletes an entry and all that is in it, if it is there. */
   static async remove(id: string): Promise<void> {
     const all = await root();
-    await patiently(() => all.removeEntry(id, { recursive: true }));
+    try {
+      await patiently(() => all.removeEntry(id, { recursive: true }));
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
   }
 
   /** Whose bytes these are; nothing where that cannot be read. */
@@ -177,7 +189,12 @@ export class Entry {
 
   /** Whether all bytes were here, and right. */
   async isVerified(): Promise<boolean> {
-    return (await this.usedOrVerified(VERIFIED)) !== undefined;
+    return (await this.verified()) !== undefined;
+  }
+
+  /** Since when they are, in milliseconds since 1970. */
+  verified(): Promise<number | undefined> {
+    return this.#timeOf(VERIFIED);
   }
 
   /** Says so. */
@@ -186,16 +203,21 @@ export class Entry {
   }
 
   /** Remembers the time. */
-  setUsed(): Promise<void> {
-    return this.#write(USED, "now");
+  async setUsed(): Promise<void> {
+    try {
+      await this.#write(USED, "now");
+    } catch (error) {
+      // A full disk is no reason not to read what is on it.
+      if ((error as PeregrineError).code !== "quota") throw error;
+    }
   }
 
   /** When it was used last. */
   async used(): Promise<Date> {
-    return new Date((await this.usedOrVerified(USED)) ?? (await this.usedOrVerified(MANIFEST)) ?? 0);
+    return new Date((await this.#timeOf(USED)) ?? (await this.#timeOf(MANIFEST)) ?? 0);
   }
 
-  private async usedOrVerified(name: string): Promise<number | undefined> {
+  async #timeOf(name: string): Promise<number | undefined> {
     try {
       return (await this.file(name)).lastModified;
     } catch (error) {
@@ -269,7 +291,7 @@ export class Entry {
     const access = await this.access(name);
     try {
       access.truncate(0);
-      access.write(new TextEncoder().encode(text), { at: 0 });
+      append(access, new TextEncoder().encode(text), 0, name);
       access.flush();
     } finally {
       access.close();
@@ -297,156 +319,23 @@ export async function seal(access: Access, length: number, name: string): Promis
   access.flush();
 }
 
+/** Whether the bytes of a part, `length` of them, have their checksum behind them. */
+export async function isSealed(stored: Uint8Array, length: number): Promise<boolean> {
+  if (stored.length !== length + DIGEST) return false;
+  const made = await digest(stored.subarray(0, length) as BufferSource);
+  return made.every((byte, i) => byte === stored[length + i]);
+}
+
+/** Says that the browser will not take so many more bytes. */
+export async function roomFor(name: string, needed: number): Promise<void> {
+  const { usage = 0, quota = Infinity } = await navigator.storage.estimate();
+  if (needed > quota - usage) {
+    throw makeError("quota", `${name}: ${needed} more bytes are needed, the browser lets this page store ${Math.max(0, quota - usage)}`);
+  }
+}
+
 /** File name of a part. */
 export const partName = (part: number): string => String(part).padStart(6, "0");
 
 /** Bytes of a part of a file of `size` bytes. */
 export const partLength = (part: number, size: number): number => Math.max(0, Math.min(PART, size - part * PART));
-
-/** A model of which bytes are kept on this device. */
-export interface StoredModel {
-  /** For {@link deleteModel}. */
-  id: string;
-  /**
-   * What `createEngine` takes: a hub id or an address; of a model that was quantized here a name of
-   * its own.
-   */
-  model: string;
-  /** Name of its (first) file, or of its folder. */
-  name: string;
-  /** Bytes of all its files. */
-  size: number;
-  /** Bytes that are here. */
-  stored: number;
-  /** Whether all of them are, verified. */
-  complete: boolean;
-  /** When it was loaded last. */
-  used: Date;
-}
-
-interface Kept {
-  id: string;
-  entry: Entry;
-  manifest: Manifest;
-}
-
-async function kept(model?: string): Promise<Kept[]> {
-  if ((await whyNotStored()) !== "") return [];
-  const found: Kept[] = [];
-  for (const [id, entry] of await Entry.all()) {
-    const manifest = await entry.manifest();
-    if (manifest && (model === undefined || manifest.model === model)) found.push({ id, entry, manifest });
-  }
-  return found.sort((a, b) => (a.manifest.name < b.manifest.name ? -1 : 1));
-}
-
-/**
- * The models that are kept for this origin, the one that was used last first. Parts of a model that
- * is still arriving count.
- */
-export async function listModels(): Promise<StoredModel[]> {
-  const models = new Map<string, StoredModel>();
-  for (const { entry, manifest } of await kept()) {
-    const { model, name, size } = manifest;
-    const lengths = await entry.lengths(size);
-    const stored = [...lengths.values()].reduce((sum, length) => sum + length, 0);
-    const [complete, used] = [await entry.isVerified(), await entry.used()];
-    const before = models.get(model);
-    // A folder's files have its name in front.
-    const all = before ?? { id: model, model, name: name.split("/")[0] as string, size: 0, stored: 0, complete: true, used };
-    all.size += size;
-    all.stored += stored;
-    all.complete &&= complete;
-    models.set(model, all);
-  }
-  return [...models.values()].sort((a, b) => b.used.getTime() - a.used.getTime());
-}
-
-/**
- * Deletes a kept model. One that is not there is deleted already.
- * @throws RequestError `busy` while a tab loads it.
- */
-export async function deleteModel(id: string): Promise<void> {
-  text(id, "id");
-  for (const { id: folder } of await kept(id)) {
-    await navigator.locks.request(`${ROOT}:${folder}`, { ifAvailable: true }, async (held) => {
-      const busy = (cause?: unknown) => makeError("busy", `${id} is being loaded, here or in another tab`, { cause });
-      if (!held) throw busy();
-      try {
-        await Entry.remove(folder);
-      } catch (error) {
-        throw isBusy(error) ? busy(error) : error;
-      }
-    });
-  }
-}
-
-/**
- * The files of a model that is completely here: of one that was quantized here its GGUF file, of a
- * folder all of its files, under their names. Their bytes stay on the disk until they are read;
- * once the model is deleted they cannot be.
- * @throws RequestError for a model that is not here, or not whole
- */
-export async function exportModel(id: string): Promise<File[]> {
-  text(id, "id");
-  const files: File[] = [];
-  for (const { entry, manifest } of await kept(id)) {
-    if (!(await entry.isVerified())) throw makeError("argument", `id: ${id} is not whole; load it first`);
-    const parts = Array.from({ length: Math.ceil(manifest.size / PART) }, async (_, part) => (await entry.file(partName(part))).slice(0, partLength(part, manifest.size)));
-    files.push(new File(await Promise.all(parts), manifest.name.split("/").at(-1) as string));
-  }
-  if (files.length === 0) throw makeError("argument", `id: ${id} is not among the models that are kept here`);
-  return files;
-}
-
-/**
- * What this origin has stored, and may store, in bytes; `persisted`: the browser will not delete it
- * by itself.
- */
-export async function storageEstimate(): Promise<{ usage: number; quota: number; persisted: boolean }> {
-  try {
-    const storage = globalThis.navigator?.storage;
-    const { usage = 0, quota = 0 } = (await storage?.estimate?.()) ?? {};
-    return { usage, quota, persisted: (await storage?.persisted?.()) ?? false };
-  } catch {
-    // Frames without an origin of their own have no storage.
-    return { usage: 0, quota: 0, persisted: false };
-  }
-}
-
-/**
- * Asks the browser not to delete by itself what this origin has stored. Call it on a page, best
- * after a click. Firefox asks the person, who may never answer: after `timeout` milliseconds
- * (10,000 unless said otherwise) it is what holds by then.
- */
-export async function persist({ timeout = 10_000 }: { timeout?: number } = {}): Promise<boolean> {
-  const storage = globalThis.navigator?.storage;
-  if (!storage?.persist) return false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, timeout, undefined)));
-  try {
-    const answer = await Promise.race([storage.persist(), late]);
-    return answer ?? (await storage.persisted());
-  } catch {
-    // Frames without an origin of their own may not ask.
-    return false;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** The files of a model that is completely here, for use without a network. */
-export async function storedFiles(model: string): Promise<RemoteFile[] | undefined> {
-  const files: RemoteFile[] = [];
-  let count: number | undefined;
-  for (const { entry, manifest } of await kept(model)) {
-    if (!(await entry.isVerified())) return undefined;
-    const { url, name, key, size, sha256, of } = manifest;
-    files.push({ url, name, key, size, ...(sha256 === null ? {} : { sha256 }) });
-    if (of !== undefined) count = Math.max(count ?? 0, of);
-  }
-  const [first] = files;
-  // A folder may have had more files once.
-  const isWhole = first && (count === undefined ? partsOf(first.name).length === files.length : files.length >= count);
-  return isWhole ? files : undefined;
-}

@@ -5,7 +5,7 @@ import { gather, problemOf } from "./http.js";
 import type { RemoteFile } from "../protocol.js";
 import { ATTEMPTS, mayPass, pause } from "./retry.js";
 import { truncated, type ByteSource } from "./source.js";
-import { append, canWrite, DIGEST, digest, Entry, PART, partLength, partName, seal, type Manifest } from "./store.js";
+import { append, canWrite, DIGEST, Entry, isSealed, PART, partLength, partName, seal, type Manifest } from "./store.js";
 
 /** Makes an SHA-256 of bytes that come in pieces. */
 export type NewHasher = () => { update(bytes: Uint8Array): void; finish(): string };
@@ -58,6 +58,11 @@ export interface Options {
   onLoaded: (loaded: number, total: number, resumed: number) => void;
   /** More bytes of which the checksum is made. */
   onVerified: (bytes: number) => void;
+  /**
+   * A server that cannot be asked is an error; without it the copy that is here is the newest there
+   * is.
+   */
+  mustAsk?: boolean;
 }
 
 /** A file in the store. */
@@ -251,10 +256,7 @@ export class Stored implements StoredSource {
     for (let attempt = 1; ; attempt++) {
       await this.#arriving.get(part);
       const stored = await this.#load(part);
-      const bytes = stored.subarray(0, expected);
-      const seal = stored.subarray(expected);
-      const made = stored.length === expected + DIGEST ? await digest(bytes) : undefined;
-      if (made?.every((byte, i) => byte === seal[i])) return bytes;
+      if (await isSealed(stored, expected)) return stored.subarray(0, expected);
       // The disk, or somebody, has changed it: the part is fetched once more, unless the file was
       // made here.
       const problem = `${this.name}: part ${part} of the stored copy is damaged`;
@@ -297,5 +299,7 @@ export class Stored implements StoredSource {
     }
     await this.#entry.setVerified();
     await this.#entry.setUsed();
+    // A model in many files is read one after the other.
+    this.#memory.clear();
   }
 }

@@ -1,8 +1,10 @@
 /** Where an adapter is read from. Loaded with the first one: most pages have none. */
 
+import { decoded } from "../download/folder.js";
 import { isHubId } from "../download/hub.js";
 import { makeError } from "../errors.js";
-import { addressOf, decoded } from "./model.js";
+import { filesIn, type Given } from "./given.js";
+import { addressOf } from "./model.js";
 import { wrong } from "./options.js";
 import type { AdapterSpec, RemoteFile } from "../protocol.js";
 
@@ -18,13 +20,6 @@ export type LoraSource = string | URL | Blob | ArrayBuffer | ArrayBufferView | r
 const PEFT = /^(adapter_config\.json|adapter_model\.(safetensors|bin)|config\.json)$/;
 const CONFIG = "adapter_config.json";
 
-interface Named {
-  name: string;
-  /** Of a file of a picked folder, with the folder's name in front. */
-  path: string;
-  blob: Blob;
-}
-
 /** What is read, and what it is called where nobody says. */
 export interface Found {
   source: AdapterSpec;
@@ -37,8 +32,8 @@ const stem = (name: string): string => name.replace(/\.\w+$/, "") || "adapter";
 /**
  * The adapter's files among those of a folder: training leaves older ones in folders of their own.
  */
-function ofFiles(all: Named[], folder: string | undefined): Found {
-  const depth = ({ path }: Named) => path.split("/").length;
+function ofFiles(all: Given[], folder: string | undefined): Found {
+  const depth = ({ path }: Given) => path.split("/").length;
   const [config] = all.filter(({ name }) => name === CONFIG).sort((a, b) => depth(a) - depth(b));
   if (config) {
     const inside = config.path.slice(0, -CONFIG.length);
@@ -52,14 +47,6 @@ function ofFiles(all: Named[], folder: string | undefined): Found {
     throw makeError("argument", `source: expected ${CONFIG} and adapter_model.safetensors, or one GGUF adapter, found ${there}`);
   }
   return { source: { kind: "blobs", files: [{ name: first.name, blob: first.blob }] }, id: stem(first.name) };
-}
-
-async function ofFolder(folder: FileSystemDirectoryHandle): Promise<Found> {
-  const files: Named[] = [];
-  for await (const [name, handle] of folder.entries()) {
-    if (handle.kind === "file") files.push({ name, path: name, blob: await (handle as FileSystemFileHandle).getFile() });
-  }
-  return ofFiles(files, folder.name);
 }
 
 function ofAddresses(given: readonly (string | URL)[]): Found {
@@ -83,7 +70,7 @@ export async function loraOf(source: LoraSource, hub: string | URL): Promise<Fou
     return ofFiles([{ name, path: name, blob: source }], undefined);
   }
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return loraOf(new Blob([source as BlobPart]), hub);
-  if (typeof FileSystemDirectoryHandle !== "undefined" && source instanceof FileSystemDirectoryHandle) return ofFolder(source);
+  if (typeof FileSystemDirectoryHandle !== "undefined" && source instanceof FileSystemDirectoryHandle) return ofFiles(await filesIn(source, "source"), source.name);
   if (typeof source === "object" && source !== null && "length" in source) {
     const list = Array.from(source as ArrayLike<unknown>);
     const areFiles = list.every((file): file is File => file instanceof File);

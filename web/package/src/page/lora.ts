@@ -1,5 +1,6 @@
 /** `engine.lora`: LoRA adapters beside the model. */
 
+import { HUB } from "../download/hub.js";
 import { makeError } from "../errors.js";
 import type { Backend } from "./worker-client.js";
 import type { Found, LoraSource } from "./lora-source.js";
@@ -54,7 +55,7 @@ export class LoraAdapters {
   async load(source: LoraSource, options: LoraOptions = {}): Promise<LoraInfo> {
     LOAD(options, "");
     const reading = linked ?? (await loadReading());
-    const found = await reading(source, options.hub ?? "https://huggingface.co");
+    const found = await reading(source, options.hub ?? HUB);
     return this.#client.call("addLora", { source: found.source, id: options.id ?? found.id }).result;
   }
 

@@ -2,8 +2,9 @@
 
 import { makeError } from "../errors.js";
 import { MADE } from "../download/store.js";
-import { BESIDE, CONFIG, filesOf, INDEX, WEIGHTS } from "../download/folder.js";
-import { isHubId, partsOf } from "../download/hub.js";
+import { BESIDE, CONFIG, decoded, filesOf, INDEX, readIndex, WEIGHTS } from "../download/folder.js";
+import { HUB, isHubId, partsOf } from "../download/hub.js";
+import { filesIn, type Given } from "./given.js";
 import type { RemoteFile, SourceSpec } from "../protocol.js";
 
 /**
@@ -17,7 +18,10 @@ export type ModelSource = string | URL | Blob | readonly File[] | FileList | Arr
 
 /** How the model's bytes are had. */
 export interface SourceOptions {
-  /** Keep downloads on this device. Default true; files of the user's own are not copied. */
+  /**
+   * Keep downloads, and what is quantized here, on this device. Default true; files of the user's
+   * own are not copied.
+   */
   cache?: boolean;
   /** Address of the hub. Default https://huggingface.co */
   hub?: string | URL;
@@ -49,24 +53,7 @@ export function addressOf(text: string | URL, field: string): URL {
   return url;
 }
 
-/** Without percent signs, where they mean something. */
-export function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
-
 const lastOf = (url: URL): string => decoded(url.pathname.split("/").pop() || url.href);
-
-/** A file that a person gave. */
-interface Given {
-  name: string;
-  /** With the folders that it lies in, from the one on that was given. */
-  path: string;
-  blob: Blob;
-}
 
 /**
  * Whether an address means a folder of safetensors: one that ends with a slash, or with one of its
@@ -111,14 +98,19 @@ async function byFiles(given: Given[], folder?: string): Promise<SourceSpec> {
 async function byFolder(given: Given[], folder?: string): Promise<SourceSpec> {
   const needs = "a folder of safetensors needs config.json, tokenizer.json and its model.safetensors, or the files that model.safetensors.index.json names";
   const depth = ({ path }: Given) => path.split("/").length;
-  const [config] = given.filter(({ name }) => name === CONFIG).sort((a, b) => depth(a) - depth(b));
+  const configs = given.filter(({ name }) => name === CONFIG).sort((a, b) => depth(a) - depth(b));
+  const [config, other] = configs;
   if (!config) {
     const isAdapter = given.some(({ name }) => name === "adapter_config.json");
     throw makeError("argument", `model: ${isAdapter ? "this is a LoRA adapter, which engine.lora.load() takes beside its base model" : `config.json is missing; ${needs}`}`);
   }
+  if (other && depth(other) === depth(config)) {
+    throw makeError("argument", `model: expected the folder of one model, found ${config.path} and ${other.path}; choose one of their folders`);
+  }
   const inside = config.path.slice(0, -CONFIG.length);
   const byName = new Map(given.filter(({ path }) => path.startsWith(inside)).map(({ path, blob }) => [path.slice(inside.length), blob]));
-  const wanted = filesOf([...byName.keys()], await byName.get(INDEX)?.text());
+  const index = byName.get(INDEX);
+  const wanted = filesOf([...byName.keys()], index && (await readIndex(index, `model: ${inside}${INDEX}`)));
   const missing = ["tokenizer.json", ...wanted].find((name) => !byName.has(name));
   if (missing !== undefined) throw makeError("argument", `model: ${missing} is missing; ${needs}`);
   const title = inside.split("/").at(-2) || folder || "model";
@@ -151,7 +143,9 @@ async function openFile(url: URL): Promise<SourceSpec | undefined> {
   if (!isOfFolder(url)) return byFiles(await opened(partsOf(lastOf(url))));
   let names: string[];
   try {
-    names = files.readdirSync(new URL(".", url)).filter((name) => /\.(gguf|safetensors)$/i.test(name));
+    // One of the folder's files is not the GGUF file beside it.
+    const isModel = url.pathname.endsWith("/") ? /\.(gguf|safetensors)$/i : /\.safetensors$/i;
+    names = files.readdirSync(new URL(".", url)).filter((name) => isModel.test(name));
   } catch (cause) {
     throw makeError("io", `model: ${url.href} cannot be opened: ${(cause as Error).message}`, { cause });
   }
@@ -172,6 +166,11 @@ async function ofResponse(response: Response): Promise<SourceSpec> {
 
 /** Reads what the app gave. @throws RequestError */
 export async function sourceOf(model: ModelSource, options: SourceOptions): Promise<SourceSpec> {
+  const source = await specOf(model, options);
+  return source.kind === "blobs" && options.cache === false ? { ...source, cache: false } : source;
+}
+
+async function specOf(model: ModelSource, options: SourceOptions): Promise<SourceSpec> {
   const cache = options.cache ?? true;
   if (model === "embedded") {
     if (!embedded) throw makeError("argument", 'model: "embedded" is there after `import "peregrine/embedded"`');
@@ -183,7 +182,7 @@ export async function sourceOf(model: ModelSource, options: SourceOptions): Prom
   }
   if (typeof model === "string" && model.startsWith(MADE)) return { kind: "stored", model };
   if (typeof model === "string" && isHubId(model)) {
-    const base = addressOf(options.hub ?? "https://huggingface.co", "hub");
+    const base = addressOf(options.hub ?? HUB, "hub");
     return { kind: "hub", model, base: base.href, cache };
   }
   if (typeof model === "string" || model instanceof URL) {
@@ -200,16 +199,8 @@ export async function sourceOf(model: ModelSource, options: SourceOptions): Prom
   if (model instanceof ArrayBuffer || ArrayBuffer.isView(model)) return { kind: "blobs", files: [{ name: "model", blob: new Blob([model as BlobPart]) }] };
   if (typeof Response !== "undefined" && model instanceof Response) return ofResponse(model);
   if (typeof FileSystemDirectoryHandle !== "undefined" && model instanceof FileSystemDirectoryHandle) {
-    const files: Given[] = [];
-    const add = async (folder: FileSystemDirectoryHandle, path: string) => {
-      for await (const [name, handle] of folder.entries()) {
-        if (handle.kind === "file") files.push({ name, path: path + name, blob: await (handle as FileSystemFileHandle).getFile() });
-        // No other folder in it is looked into.
-        else if (name === "additional_chat_templates") await add(handle as FileSystemDirectoryHandle, `${name}/`);
-      }
-    };
-    await add(model, "");
-    return byFiles(files, model.name);
+    // No other folder in it is looked into.
+    return byFiles(await filesIn(model, "model", "additional_chat_templates"), model.name);
   }
   if (typeof model === "object" && model !== null && "length" in model) {
     const files = Array.from(model as ArrayLike<unknown>);

@@ -288,7 +288,7 @@ export class Server {
   /** Opens the files of a model for as long as `work` needs them, or there is a page. */
   async #reading<T>({ source, quantizeTo }: Pick<LoadRequest, "source" | "quantizeTo">, report: (progress: Progress) => void, work: (sources: Sources) => Promise<T>): Promise<T> {
     const newHasher = () => new Hasher();
-    const quantizing: Quantize = (files, sink) => this.#throughSources(files, undefined, (readers) => quantize(readers, quantizeTo!, (bytes: Uint8Array) => sink.take(bytes), report), () => sink.flush());
+    const quantizing: Quantize = (files, sink, told) => this.#throughSources(files, undefined, (readers) => quantize(readers, quantizeTo!, (bytes: Uint8Array) => sink.take(bytes), told), () => sink.flush());
     const sources =
       quantizeTo !== undefined
         ? await openQuantized(source, quantizeTo, report, newHasher, quantizing)
