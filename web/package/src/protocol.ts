@@ -16,6 +16,9 @@ export type QuantizeType =
 /** All of them. */
 export const QUANTIZE_TYPES: readonly QuantizeType[] = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "Q3_K_M", "Q2_K"];
 
+/** What the names of models begin with that were quantized here. */
+export const MADE = "stored:";
+
 /** One file at an address. */
 export interface RemoteFile {
   url: string;

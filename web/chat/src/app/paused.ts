@@ -3,7 +3,6 @@
  * kept, and it goes on from there.
  */
 
-import { listModels } from "peregrine";
 import { remoteOf, textOf, type Quantized } from "./choice.js";
 
 /** How far it is. */
@@ -45,7 +44,8 @@ export async function leftDownload(): Promise<Paused | undefined> {
   const text = remembered();
   if (text === undefined) return undefined;
   const { kind: _, ...what } = remoteOf(text);
-  const found = (await listModels().catch(() => [])).find((one) => isSameModel(one.model, what.model));
+  const models = await import("peregrine/download").then(({ listModels }) => listModels()).catch(() => []);
+  const found = models.find((one) => isSameModel(one.model, what.model));
   if (found && !found.complete && found.stored > 0) return { ...what, loaded: found.stored, total: found.size };
   // Whole, deleted, or never begun; or another tab has forgotten it meanwhile.
   if (remembered() === text) rememberDownload(undefined);

@@ -1,7 +1,6 @@
 /** The conversation: what was said, in the branch that one reads. */
 
 import { useSignal } from "@preact/signals";
-import { listModels } from "peregrine";
 import { useCallback, useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { hostOf } from "../app/engine.js";
@@ -29,7 +28,8 @@ function Recommended() {
   if (app.models.choice.value.kind !== "embedded" || !info || info.where === "server" || info.device.software !== false || busy) return null;
   if (memoryLimit !== null && need.first > memoryLimit * 1e9) return null;
   const get = async () => {
-    const here = (await listModels().catch(() => [])).some((one) => one.model === model && one.complete);
+    const models = await import("peregrine/download").then(({ listModels }) => listModels()).catch(() => []);
+    const here = models.some((one) => one.model === model && one.complete);
     if (here) return app.models.load({ kind: "remote", model });
     app.asking.value = RECOMMENDED;
     app.dialog.value = "models";

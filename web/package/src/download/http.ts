@@ -7,7 +7,7 @@ import { makeError, PeregrineError } from "../errors.js";
 import type { OnLoaded } from "./meter.js";
 import type { RemoteFile } from "../protocol.js";
 import { ATTEMPTS, mayPass, pause } from "./retry.js";
-import { blobSource, truncated, type ByteSource } from "./source.js";
+import { blobSource, truncated, type ByteSource } from "./bytes.js";
 
 /** What a server said that is not the file. */
 export const problemOf = (response: Response): string => `the server answered ${response.status} ${response.statusText}`.trimEnd();

@@ -3,8 +3,8 @@
 import { makeError } from "../errors.js";
 import { partsOf } from "./hub.js";
 import { text } from "../page/options.js";
-import type { RemoteFile } from "../protocol.js";
-import { Entry, isBusy, isSealed, lock, lockFree, MADE, PART, partLength, partName, whyNotStored, type Manifest } from "./store.js";
+import { MADE, type RemoteFile } from "../protocol.js";
+import { Entry, isBusy, isSealed, lock, lockFree, PART, partLength, partName, whyNotStored, type Manifest } from "./store.js";
 
 /** A model of which bytes are kept on this device. */
 export interface StoredModel {

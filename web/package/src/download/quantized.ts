@@ -4,9 +4,10 @@ import { makeError } from "../errors.js";
 import { mayPassLater, stateOf } from "./http.js";
 import { HUB, rootOf } from "./hub.js";
 import { madeEntry, removeOld } from "./kept.js";
-import type { Progress, RemoteFile, SourceSpec } from "../protocol.js";
-import { blobSource, openSources, remoteFiles, type ByteSource, type Sources } from "./source.js";
-import { canWrite, digest, Entry, hex, idOf, lock, MADE, roomFor, whyNotStored, type Manifest } from "./store.js";
+import { MADE, type Progress, type RemoteFile, type SourceSpec } from "../protocol.js";
+import { blobSource, type ByteSource } from "./bytes.js";
+import { openSources, remoteFiles, type Sources } from "./source.js";
+import { canWrite, digest, Entry, hex, idOf, lock, roomFor, whyNotStored, type Manifest } from "./store.js";
 import { Slots, Stored, type NewHasher } from "./stored.js";
 import { Writer } from "./writer.js";
 

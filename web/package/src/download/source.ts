@@ -1,24 +1,15 @@
 /** Where the model's bytes come from: files that the page gives, or addresses. */
 
-import { makeError, type PeregrineError } from "../errors.js";
+import { blobSource, type ByteSource } from "./bytes.js";
 import { openStored, watch } from "./download.js";
 import { mayPassLater, openHttp } from "./http.js";
 import { CONFIG, resolveFolder } from "./folder.js";
 import { resolveHub, rootOf } from "./hub.js";
 import { removeOld, storedFiles } from "./kept.js";
-import { Meter, type OnLoaded } from "./meter.js";
+import { Meter } from "./meter.js";
 import type { EngineInfo, Progress, RemoteFile, SourceSpec } from "../protocol.js";
 import { lock, whyNotStored } from "./store.js";
 import { Slots, type NewHasher, type Options } from "./stored.js";
-
-/** Random access to bytes; what the wasm module reads the model through. */
-export interface ByteSource {
-  readonly name: string;
-  /** Bytes in all. */
-  readonly size: number;
-  /** Exactly `length` bytes from `offset`; rejects otherwise. */
-  read(offset: number, length: number): Promise<Uint8Array>;
-}
 
 /** The files of a model. */
 export interface Sources {
@@ -30,10 +21,6 @@ export interface Sources {
   /** Lets go of what was held while reading. */
   close(): void;
 }
-
-/** The error for bytes that a file does not have. */
-export const truncated = (name: string, offset: number, length: number, size: number): PeregrineError =>
-  makeError("truncated", `${name}: ${length} bytes at offset ${offset} were asked for, the file has ${size}`);
 
 /** What the keys of a model's files begin with: other hubs have models of the same name. */
 const placeOf = (spec: SourceSpec): string => (spec.kind === "hub" ? rootOf(spec.base) : "");
@@ -112,24 +99,4 @@ export async function openSources(
   complete.catch(() => {});
   const kept = stored.every((one) => one.kept);
   return { files: stored, storage: { kept, why: kept ? "" : "files can be written in dedicated workers only" }, complete, close };
-}
-
-/** Reads slices: the browser keeps the bytes, on disk for files. */
-export function blobSource(blob: Blob, name: string, onLoaded: OnLoaded = () => {}): ByteSource {
-  let furthest = 0;
-  return {
-    name,
-    size: blob.size,
-    async read(offset, length) {
-      let bytes: ArrayBuffer;
-      try {
-        bytes = await blob.slice(offset, offset + length).arrayBuffer();
-      } catch (cause) {
-        throw makeError("io", `${name} could not be read: ${(cause as Error).message}`, { cause });
-      }
-      if (bytes.byteLength !== length) throw truncated(name, offset, length, blob.size);
-      if (offset + length > furthest) onLoaded((furthest = offset + length), blob.size);
-      return new Uint8Array(bytes);
-    },
-  };
 }

@@ -10,9 +10,6 @@
 
 import { makeError, type PeregrineError } from "../errors.js";
 
-/** What the names of models begin with that were quantized here. */
-export const MADE = "stored:";
-
 const ROOT = "peregrine";
 const MANIFEST = "manifest.json";
 const VERIFIED = "verified";

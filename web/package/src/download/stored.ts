@@ -4,7 +4,7 @@ import { makeError, PeregrineError } from "../errors.js";
 import { gather, problemOf } from "./http.js";
 import type { RemoteFile } from "../protocol.js";
 import { ATTEMPTS, mayPass, pause } from "./retry.js";
-import { truncated, type ByteSource } from "./source.js";
+import { truncated, type ByteSource } from "./bytes.js";
 import { append, canWrite, DIGEST, Entry, isSealed, PART, partLength, partName, seal, type Manifest } from "./store.js";
 
 /** Makes an SHA-256 of bytes that come in pieces. */

@@ -4,7 +4,7 @@ import { makeError, PeregrineError } from "../errors.js";
 import { patientFetch } from "./http.js";
 import type { RemoteFile } from "../protocol.js";
 import { ATTEMPTS, pause } from "./retry.js";
-import { blobSource, type ByteSource } from "./source.js";
+import { blobSource, type ByteSource } from "./bytes.js";
 import type { NewHasher } from "./stored.js";
 
 /** Bytes that are given to the checksum at a time. */

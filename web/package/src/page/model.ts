@@ -1,11 +1,10 @@
 /** What an app may call a model, and where the worker then reads it from. */
 
 import { makeError } from "../errors.js";
-import { MADE } from "../download/store.js";
 import { BESIDE, CONFIG, decoded, filesOf, INDEX, readIndex, WEIGHTS } from "../download/folder.js";
 import { HUB, isHubId, partsOf } from "../download/hub.js";
 import { filesIn, type Given } from "./given.js";
-import type { RemoteFile, SourceSpec } from "../protocol.js";
+import { MADE, type RemoteFile, type SourceSpec } from "../protocol.js";
 
 /**
  * A model: its name on the hub (`org/repo`, `org/repo:FILE`, `org/repo:Q4_K_M`), the address of a

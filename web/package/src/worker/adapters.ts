@@ -2,7 +2,7 @@
 
 import type { WebAdapters, WebEngine } from "../../wasm/peregrine.js";
 import { resolveAdapter } from "../download/hub.js";
-import { blobSource, type ByteSource } from "../download/source.js";
+import { blobSource, type ByteSource } from "../download/bytes.js";
 import type { NewHasher } from "../download/stored.js";
 import { fetchWhole } from "../download/whole.js";
 import type { AdapterSpec, LoraInfo } from "../protocol.js";

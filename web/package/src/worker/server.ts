@@ -14,7 +14,8 @@ import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
 import type { Loras, Usage } from "../openai.js";
 import { sharedBy, type ApiRequest, type ApiResult, type Calls, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type LoraInfo, type Port, type Progress, type ToWorker } from "../protocol.js";
 import { openMade, openQuantized, type Quantize } from "../download/quantized.js";
-import { blobSource, openSources, type Sources } from "../download/source.js";
+import { blobSource } from "../download/bytes.js";
+import { openSources, type Sources } from "../download/source.js";
 import { forgetGrammars, Grammars } from "./grammars.js";
 import { begin, beginGrammar, isTrap } from "./wasm.js";
 
