@@ -3,10 +3,12 @@
  * the embedded one.
  */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { loraGguf } from "../gguf.js";
 import { expect, sendBytes, test } from "../support.js";
 
+const FOLDER = fileURLToPath(new URL("../../../tests/golden/hf-folder", import.meta.url));
 const README = readFileSync(new URL("../../package/README.md", import.meta.url), "utf8");
 /** As the compiler leaves it. */
 const untyped = (code: string) => code.replaceAll(/ as const;/g, ";");
@@ -19,7 +21,12 @@ test("the README has snippets", () => {
 snippets.forEach((snippet, i) => {
   test(`snippet ${i + 1} of the README`, async ({ page, site }) => {
     const adapter = loraGguf();
-    const address = await site.bare((request, response) => request.url === "/adapters/poems.gguf" && sendBytes(request, response, "application/octet-stream", adapter));
+    const address = await site.bare((request, response) => {
+      const { url = "" } = request;
+      if (url === "/adapters/poems.gguf") return sendBytes(request, response, "application/octet-stream", adapter);
+      const file = /^\/models\/My-H1\/([\w.-]+)$/.exec(url)?.[1];
+      return file !== undefined && existsSync(`${FOLDER}/${file}`) && sendBytes(request, response, "application/octet-stream", readFileSync(`${FOLDER}/${file}`));
+    });
     // The bundler's part: where the package is.
     const code = snippet
       .replaceAll('"tiiuae/Falcon-H1-0.5B-Instruct-GGUF:Q4_K_M"', '"/model.gguf"')
