@@ -40,18 +40,15 @@ const { server, address } = await listen(serveFolder("web/chat/dist"), option < 
 
 const lines = ["", `  Peregrine is at ${address}`, ""];
 if (gpu) {
-  lines.push("  Open it in a browser with WebGPU: a current Chrome, Edge, Firefox or Safari.");
+  lines.push("  Open it in a current Chrome, Edge, Firefox or Safari.");
 } else {
-  // A profile of its own: a Chromium that is already open would not take the flags. Root has no
-  // sandbox.
+  // Root has no sandbox.
   const sandbox = process.getuid?.() === 0 ? " --no-sandbox" : "";
   lines.push(
-    "  This machine has no GPU that can be used. Two ways work here:",
+    "  This machine has no GPU that can be used: its processor answers, in any current browser,",
+    `     ${quoted(browser() || "chromium")}${sandbox} ${address}`,
     "",
-    "  1. the page, in Chromium with software WebGPU:",
-    `     ${quoted(browser() || "chromium")} --user-data-dir=/tmp/peregrine-chromium${sandbox} --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader ${address}`,
-    "",
-    "  2. the terminal, in another window:",
+    "  and in the terminal:",
     `     target/release/peregrine chat ${MODEL}`,
   );
 }
