@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import test from "node:test";
 import { openHttp } from "../dist/download/http.js";
-import { blobSource, openSources } from "../dist/download/source.js";
+import { blobSource } from "../dist/download/bytes.js";
+import { openSources } from "../dist/download/source.js";
 
 const MIB = 1 << 20;
 const file = new Uint8Array(7 * MIB + 123).map((_, i) => (i * 31 + (i >> 8)) & 255);

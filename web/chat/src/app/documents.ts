@@ -9,6 +9,7 @@ import { keepSources } from "../store/sources.js";
 import { withRoom } from "../store/states.js";
 import { newId, type Attachment, type DraftDocument } from "../store/types.js";
 import type { Choosing, Mode } from "./choosing.js";
+import { forgetMode, keepMode, modeOf } from "./local.js";
 import { tell } from "./notices.js";
 import type { Talk } from "./talk.js";
 
@@ -27,6 +28,9 @@ export interface Pending {
   /** Whether the browser keeps it. */
   stored?: boolean;
 }
+
+/** A document that is read in another way. */
+const inMode = ({ mode: _, ...one }: DraftDocument, mode: string): DraftDocument => (mode === "passages" ? { ...one, mode } : one);
 
 const keyOf = (chat: string | null) => chat ?? "new";
 
@@ -72,11 +76,16 @@ export class Documents {
   /** What the browser keeps, and what is only here. */
   async #restore(chat: string): Promise<void> {
     const draft = await (await this.#db).drafts.get(chat).catch(() => undefined);
-    const found = (draft?.documents ?? []).filter(({ id }) => !this.#over.has(id));
+    const found = (draft?.documents ?? []).filter(({ id }) => !this.#over.has(id)).map((one) => inMode(one, modeOf(one.id) ?? one.mode ?? "whole"));
     const there = new Set(found.map(({ id }) => id));
     const kept = found.map((one): Pending => ({ id: one.id, name: one.document.name, stop: () => undefined, kept: one, stored: true }));
     // What was stored and is not any more has been sent or removed by another tab.
     this.#change(chat, (all) => [...kept, ...all.filter(({ id, stored }) => !stored && !there.has(id))]);
+    // What was chosen when the page was closed before the database had it.
+    for (const { id } of found) {
+      const mode = modeOf(id);
+      if (mode !== null) void this.choose(id, mode as Mode);
+    }
   }
 
   /**
@@ -101,7 +110,10 @@ export class Documents {
   }
 
   async #end(chat: string, ids: readonly string[]): Promise<void> {
-    for (const id of ids) this.#over.add(id);
+    for (const id of ids) {
+      this.#over.add(id);
+      forgetMode(id);
+    }
     this.#change(chat, (all) => all.filter(({ id }) => !ids.includes(id)));
     await this.#keep(chat, (documents) => documents.filter(({ id }) => !ids.includes(id)));
   }
@@ -127,9 +139,10 @@ export class Documents {
   async choose(id: string, mode: Mode): Promise<void> {
     const chat = this.#chatOf(id);
     if (chat === undefined) return;
-    const changed = ({ mode: _, ...one }: DraftDocument): DraftDocument => (mode === "passages" ? { ...one, mode } : one);
-    this.#change(chat, (all) => all.map((one) => (one.id === id && one.kept ? { ...one, kept: changed(one.kept) } : one)));
-    await this.#keep(chat, (documents) => documents.map((one) => (one.id === id ? changed(one) : one)));
+    keepMode(id, mode);
+    this.#change(chat, (all) => all.map((one) => (one.id === id && one.kept ? { ...one, kept: inMode(one.kept, mode) } : one)));
+    const stored = await this.#keep(chat, (documents) => documents.map((one) => (one.id === id ? inMode(one, mode) : one)));
+    if (stored) forgetMode(id, mode);
   }
 
   /**

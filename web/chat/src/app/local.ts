@@ -37,6 +37,19 @@ export const rememberChat = (id: string | null): void => set(LAST, id);
 const drafts = new Map<string, string>();
 const nameOf = (chat: string | null) => `${DRAFT}${chat ?? "new"}`;
 
+const MODE = "peregrine.mode.";
+
+/**
+ * How a document beside the box is read, by what was chosen last; null where the database has it.
+ */
+export const modeOf = (document: string): string | null => get(MODE + document);
+/** Keeps it until the database does. */
+export const keepMode = (document: string, mode: string): void => set(MODE + document, mode);
+/** The database has it now, unless another one has been chosen meanwhile. */
+export function forgetMode(document: string, mode = modeOf(document)): void {
+  if (modeOf(document) === mode) set(MODE + document, null);
+}
+
 /** Told when a draft was changed by anything but the box that it stands in. */
 export const redrawn = signal(0);
 
