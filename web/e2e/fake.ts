@@ -73,6 +73,10 @@ const WORKER = `
     }
     result(open.get(id)?.stopped ? undefined : "stop");
   }
+  const released = () => new Promise((go) => {
+    const channel = new BroadcastChannel("go");
+    channel.onmessage = ({ data }) => data === "go" && (channel.postMessage("gone"), go());
+  });
   self.addEventListener("message", async ({ data }) => {
     const { type, id, call, request } = data;
     if (type === "abort") { const one = open.get(id); if (one) one.stopped = true; return; }
@@ -85,7 +89,7 @@ const WORKER = `
       const name = source.kind === "urls" ? "Fake Model" : source.kind === "hub" ? source.model : source.files[0].name;
       if (/broken/.test(source.model ?? name)) return self.postMessage({ type: "error", id, error: { code: "http", message: "404: " + (source.model ?? name) } });
       // Until the test says so.
-      if (self.hold || /held/.test(name)) await new Promise((go) => (new BroadcastChannel("go").onmessage = go));
+      if (self.hold || /held/.test(name)) await released();
       self.postMessage({ type: "event", id, event: { phase: "compile", done: 1, total: 2 } });
       result(info(name));
     } else if (call === "respond") await answer(id, request);
@@ -105,8 +109,16 @@ export function fakeEngine(first = "") {
     /^\/assets\/worker-[\w-]+\.js$/.test(request.url ?? "") && sendBytes(request, response, "text/javascript", Buffer.from(`${first}\n${WORKER}`));
 }
 
-/** Lets held models load. */
-export const release = (page: Page) => page.evaluate(() => new BroadcastChannel("go").postMessage("go"));
+/** Lets a held model load: asks until it says that it does, since it may not listen yet. */
+export const release = (page: Page) =>
+  page.evaluate(async () => {
+    const channel = new BroadcastChannel("go");
+    const gone = new Promise((resolve) => (channel.onmessage = ({ data }) => data === "gone" && resolve(undefined)));
+    const timer = setInterval(() => channel.postMessage("go"), 20);
+    await gone;
+    clearInterval(timer);
+    channel.close();
+  });
 
 /**
  * The engine of {@link fakeEngine}, which reads: a token is a character, and each step of reading

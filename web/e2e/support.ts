@@ -191,14 +191,37 @@ export async function say(page: Page, text: string): Promise<void> {
   await messageBox(page).press("Enter");
 }
 
+/**
+ * Resolves in the moment in which an answer says this, and stops it where that is wanted: a look now
+ * and then, or a click from here, may come when it is over.
+ */
+export const whenWritten = (page: Page, text: string, then: "stop" | "go on" = "go on"): Promise<void> =>
+  page.evaluate(
+    ([text, then]) =>
+      new Promise<void>((resolve) => {
+        const observer = new MutationObserver(() => {
+          const last = [...document.querySelectorAll("article.assistant")].at(-1);
+          if (!last?.textContent?.includes(text as string)) return;
+          observer.disconnect();
+          if (then === "stop") document.getElementById("stop")!.click();
+          resolve();
+        });
+        observer.observe(document.body, { subtree: true, childList: true, characterData: true });
+      }),
+    [text, then],
+  );
+
 /** Waits for the answer of that number to be complete, and returns what its copy button copies. */
 export async function answerText(page: Page, index: number): Promise<string> {
   const answer = answers(page).nth(index);
   await expect(answer.getByRole("button", { name: "Copy", exact: true })).toBeVisible({ timeout: 180_000 });
   await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  // The button says for a moment only that it has copied.
+  await page.evaluate(() => navigator.clipboard.writeText("not copied"));
   await answer.getByRole("button", { name: "Copy", exact: true }).click();
-  await expect(answer.getByRole("button", { name: "Copied" })).toBeVisible();
-  const text = await page.evaluate(() => navigator.clipboard.readText());
+  const copied = () => page.evaluate(() => navigator.clipboard.readText());
+  await expect.poll(copied).not.toBe("not copied");
+  const text = await copied();
   await expect(answer.getByRole("button", { name: "Copy", exact: true })).toBeVisible();
   return text;
 }

@@ -1,6 +1,6 @@
 /** A conversation, as a person has it. */
 
-import { answers, answerText, beGreedy, expect, golden, messageBox, openReady, say, test, waitReady } from "../support.js";
+import { answers, answerText, beGreedy, expect, golden, messageBox, openReady, say, test, waitReady, whenWritten } from "../support.js";
 
 test("ask, get the exact answer; reload, ask again", async ({ page, site }) => {
   await openReady(page, await site.start());
@@ -38,14 +38,13 @@ test("stop an answer, go on with the conversation, answer again, new chat", asyn
   await openReady(page, await site.start());
   await beGreedy(page);
   const story = golden("story");
+  const begun = whenWritten(page, "fox named", "stop");
   await say(page, story.messages[0]!.content);
-  // Some words must be there before it is stopped.
-  await expect(answers(page).first()).toContainText("fox named");
-  await page.getByRole("button", { name: "Stop the answer" }).click();
+  await begun;
   await expect(answers(page).first()).toContainText("Stopped");
   const part = await answerText(page, 0);
-  expect(part.length).toBeLessThan(story.answer.length);
-  expect(story.answer.startsWith(part), `${part} begins the golden story`).toBe(true);
+  // The golden is the first 64 tokens of the story.
+  expect(story.answer.startsWith(part) || part.startsWith(story.answer), `${part} begins the story`).toBe(true);
 
   await say(page, "What is the capital of France?");
   expect(await answerText(page, 1)).toContain("Paris");

@@ -5,7 +5,7 @@
 
 import type { Page } from "@playwright/test";
 import { fakeEngine, READS, step } from "../fake.js";
-import { answers, expect, messageBox, openReady, say, sendBytes, test, waitReady } from "../support.js";
+import { answers, expect, kept, messageBox, openReady, say, sendBytes, test, waitReady } from "../support.js";
 
 const chips = (page: Page) => page.locator(".attached li");
 const done = (page: Page, index: number) => expect(answers(page).nth(index).getByRole("button", { name: "Copy", exact: true })).toBeVisible({ timeout: 200_000 });
@@ -97,6 +97,7 @@ test("a reading that a reload interrupts says so, and is gone on with", async ({
   await expect(bar).toHaveAttribute("value", "0");
   await step(page);
   await expect(bar).toHaveAttribute("value", "512");
+  await expect.poll(async () => (await kept<{ reading?: object }>(page, "messages")).some(({ reading }) => reading), "it is noted").toBe(true);
   await page.reload();
   await waitReady(page);
   await expect(page.locator(".unanswered")).toContainText(/Reading was interrupted when the page was closed: 0 of 1,\d\d\d tokens are kept/);

@@ -5,8 +5,8 @@
 
 import { readFileSync } from "node:fs";
 import type { Page } from "@playwright/test";
-import { fakeEngine } from "../fake.js";
-import { answers, expect, kept, messageBox, openReady, say, test } from "../support.js";
+import { fakeEngine, release } from "../fake.js";
+import { answers, expect, kept, messageBox, openReady, say, test, waitReady } from "../support.js";
 
 const titles = (page: Page) => page.locator("#chat-list .chat-title");
 const questions = (page: Page) => page.locator("article.user .body");
@@ -129,6 +129,47 @@ test("a reload in the middle of an answer: what was written is there, and goes o
   await expect(page.locator(".versions"), "it is the same answer").toHaveCount(0);
 });
 
+test("gone on with, or answered again, before the model is there: done when it is", async ({ page, site }) => {
+  const address = await site.start(fakeEngine("self.hold = true;"));
+  await page.goto(address);
+  await release(page);
+  await waitReady(page);
+  await say(page, "Tell it [slow]");
+  await expect.poll(async () => (await kept<{ content: string }>(page, "messages")).map(({ content }) => content).join()).toContain("word15");
+  await page.reload();
+  await page.getByRole("button", { name: "Continue" }).click();
+  await release(page);
+  await expect(answers(page).first(), "more comes behind it").toContainText(/word15[^]*Answer 1 to/);
+  await done(page, 0);
+  await page.reload();
+  await page.getByRole("button", { name: "Answer again" }).click();
+  await release(page);
+  await expect(answers(page).first()).toContainText("word15");
+  await version(page, "2/2");
+});
+
+test("what is asked behind an answer of another tab that ends without a word keeps its place", async ({ page, site }) => {
+  await openReady(page, await site.start(fakeEngine()));
+  await say(page, "One");
+  await done(page, 0);
+  await say(page, "Two [never]");
+  const rows = () => kept<{ id: string; parent: string | null; role: string; content: string; ending?: string }>(page, "messages");
+  await expect.poll(async () => (await rows()).some(({ ending }) => ending === "writing")).toBe(true);
+  const all = await rows();
+  const [question, open] = [all.find(({ content }) => content.startsWith("Two"))!, all.find(({ ending }) => ending === "writing")!];
+  // As another tab writes it.
+  await page.evaluate(async (row) => {
+    const opening = indexedDB.open("peregrine");
+    const db = await new Promise<IDBDatabase>((resolve) => (opening.onsuccess = () => resolve(opening.result)));
+    const transaction = db.transaction("messages", "readwrite");
+    transaction.objectStore("messages").add(row);
+    await new Promise((resolve) => (transaction.oncomplete = resolve));
+    db.close();
+  }, { ...question, id: "behind", parent: open.id, content: "Three" });
+  await page.keyboard.press("Escape");
+  await expect.poll(async () => (await rows()).find(({ id }) => id === "behind")?.parent).toBe(question.id);
+});
+
 test("editing is a version beside the old one; Escape cancels; a reload opens where one was", async ({ page, site }) => {
   await openReady(page, await site.start(fakeEngine()));
   await say(page, "One");
@@ -153,8 +194,8 @@ test("editing is a version beside the old one; Escape cancels; a reload opens wh
   await edit(0);
   await expect(page.getByRole("textbox", { name: "Edit message" }), "what was begun is kept").toHaveValue("Another one");
   await page.keyboard.press("Enter");
-  await done(page, 0);
   await expect(questions(page)).toHaveText(["Another one"]);
+  await done(page, 0);
   await version(page, "2/2");
   await expect(titles(page)).toHaveCount(1);
   await page.getByRole("button", { name: "Earlier version" }).click();
@@ -364,7 +405,9 @@ test("random actions in two tabs of the page lose nothing", async ({ page, site,
   const asked: string[] = [];
   const click = async (tab: Page, name: string | RegExp) => {
     const button = tab.getByRole("button", { name }).last();
-    if ((await button.count()) > 0 && (await button.isEnabled())) await button.click({ timeout: 5000 }).catch(() => undefined);
+    const isEnabled = async () => (await button.count()) > 0 && button.isEnabled({ timeout: 1000 });
+    // An answer that ends in between takes its button away.
+    if (await isEnabled().catch(() => false)) await button.click({ timeout: 5000 }).catch(() => undefined);
   };
   // How many questions are refused depends on how fast answers come.
   for (let step = 0; step < 30 || (asked.length < 8 && step < 200); step++) {

@@ -167,12 +167,13 @@ export class App {
    * Looks whether what is on the page is still kept; while a browser clears its data, the database
    * cannot be opened for a moment.
    */
-  async #check(tries: number): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve, 200));
+  /** Looks after the database again and again, for as long as a browser may take to clear it. */
+  async #check(tries: number, after = 200): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, after));
     try {
       await this.talk.check();
     } catch {
-      if (tries > 1) await this.#check(tries - 1);
+      if (tries > 1) await this.#check(tries - 1, 2 * after);
     }
   }
 

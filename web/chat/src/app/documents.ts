@@ -32,6 +32,9 @@ export interface Pending {
 /** A document that is read in another way. */
 const inMode = ({ mode: _, ...one }: DraftDocument, mode: string): DraftDocument => (mode === "passages" ? { ...one, mode } : one);
 
+/** In place of how it is read: it was removed. */
+const REMOVED = "removed";
+
 const keyOf = (chat: string | null) => chat ?? "new";
 
 /**
@@ -76,12 +79,15 @@ export class Documents {
   /** What the browser keeps, and what is only here. */
   async #restore(chat: string): Promise<void> {
     const draft = await (await this.#db).drafts.get(chat).catch(() => undefined);
-    const found = (draft?.documents ?? []).filter(({ id }) => !this.#over.has(id)).map((one) => inMode(one, modeOf(one.id) ?? one.mode ?? "whole"));
+    const all = (draft?.documents ?? []).filter(({ id }) => !this.#over.has(id));
+    // What a page that was closed at once had not told the database.
+    const removed = all.filter(({ id }) => modeOf(id) === REMOVED).map(({ id }) => id);
+    if (removed.length > 0) void this.#end(chat, removed);
+    const found = all.filter(({ id }) => !removed.includes(id)).map((one) => inMode(one, modeOf(one.id) ?? one.mode ?? "whole"));
     const there = new Set(found.map(({ id }) => id));
     const kept = found.map((one): Pending => ({ id: one.id, name: one.document.name, stop: () => undefined, kept: one, stored: true }));
     // What was stored and is not any more has been sent or removed by another tab.
     this.#change(chat, (all) => [...kept, ...all.filter(({ id, stored }) => !stored && !there.has(id))]);
-    // What was chosen when the page was closed before the database had it.
     for (const { id } of found) {
       const mode = modeOf(id);
       if (mode !== null) void this.choose(id, mode as Mode);
@@ -112,10 +118,11 @@ export class Documents {
   async #end(chat: string, ids: readonly string[]): Promise<void> {
     for (const id of ids) {
       this.#over.add(id);
-      forgetMode(id);
+      keepMode(id, REMOVED);
     }
     this.#change(chat, (all) => all.filter(({ id }) => !ids.includes(id)));
-    await this.#keep(chat, (documents) => documents.filter(({ id }) => !ids.includes(id)));
+    const stored = await this.#keep(chat, (documents) => documents.filter(({ id }) => !ids.includes(id)));
+    if (stored) for (const id of ids) forgetMode(id);
   }
 
   /** Takes one away. */

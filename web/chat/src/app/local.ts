@@ -40,7 +40,8 @@ const nameOf = (chat: string | null) => `${DRAFT}${chat ?? "new"}`;
 const MODE = "peregrine.mode.";
 
 /**
- * How a document beside the box is read, by what was chosen last; null where the database has it.
+ * How a document beside the box is read, or that it was removed, by what was chosen last; null
+ * where the database has it.
  */
 export const modeOf = (document: string): string | null => get(MODE + document);
 /** Keeps it until the database does. */

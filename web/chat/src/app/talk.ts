@@ -33,6 +33,8 @@ export class Talk extends OpenChat {
   #why = "";
   /** Chats in which a question is being kept: two at once would stand beside each other. */
   readonly #asking = new Set<string>();
+  /** What is written once there is a model. */
+  #later: Wanted | undefined;
 
   constructor(needs: Needs) {
     super(needs.store, needs.locks);
@@ -42,8 +44,10 @@ export class Talk extends OpenChat {
       const id = this.waiting.value;
       if (!needs.models.engine.value || id === undefined) return;
       untracked(() => {
+        const what = this.#later as Wanted;
         this.waiting.value = undefined;
-        if (this.branch.value.at(-1)?.id === id) void this.answer(id);
+        // One that is gone on with, or answered again, stands there still.
+        if (this.branch.value.at(-1)?.id === (what.continued?.id ?? what.before ?? id)) void this.#write(what);
       });
     });
     // Where one comes back to an answer that is not kept, it is told again.
@@ -139,7 +143,7 @@ export class Talk extends OpenChat {
     if (this.writing.value?.signal.aborted) await this.#idle;
   }
 
-  async #write(what: Omit<Task, "instructions" | "drop"> & { drop?: boolean }): Promise<void> {
+  async #write(what: Wanted): Promise<void> {
     await this.#settled();
     if (this.unkept.value.some(({ chat }) => chat === what.chat)) {
       // What comes now must find in the store what it follows.
@@ -151,6 +155,7 @@ export class Talk extends OpenChat {
     const last = what.branch.at(-1) as Message;
     if (this.writing.value || this.chat.value !== what.chat) return;
     if (!engine) {
+      this.#later = what;
       this.waiting.value = last.id;
       return;
     }
@@ -230,6 +235,9 @@ export class Talk extends OpenChat {
     }
   }
 }
+
+/** An answer that is asked for. */
+type Wanted = Omit<Task, "instructions" | "drop"> & { drop?: boolean };
 
 const reason = (error: unknown): string => (error instanceof Error ? `${error.name}: ${error.message}` : String(error));
 

@@ -165,10 +165,19 @@ export class Store {
     const ended: Message = ending === undefined ? rest : { ...rest, ending };
     if (answer.content.trim() !== "") return void (await this.#put(ended, known));
     await this.#write(async () => {
-      await this.db.messages.delete(answer.id);
+      await this.#deleteEmpty(answer);
       const chat = await this.db.chats.get(answer.chat);
       if (chat?.head === answer.id) await this.db.chats.update(answer.chat, { head: before ?? answer.parent });
     });
+  }
+
+  /**
+   * Deletes an answer without a word, within a transaction; what another tab has asked behind it
+   * keeps its place.
+   */
+  async #deleteEmpty({ id, chat, parent }: Message): Promise<void> {
+    await this.db.messages.delete(id);
+    await this.db.messages.where("chat").equals(chat).filter((message) => message.parent === id).modify({ parent });
   }
 
   #put(message: Message, known?: Conversation): Promise<boolean> {
@@ -241,7 +250,7 @@ export class Store {
         const message = await this.db.messages.get(id);
         if (message?.ending !== "writing") return;
         if (message.content.trim() !== "") return void (await this.db.messages.update(id, { ending: "interrupted" }));
-        await this.db.messages.delete(id);
+        await this.#deleteEmpty(message);
         const chat = await this.db.chats.get(message.chat);
         if (chat?.head === id) {
           const { messages } = (await this.conversation(message.chat)) as Conversation;
