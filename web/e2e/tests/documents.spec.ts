@@ -114,7 +114,6 @@ test("a reading that a reload interrupts says so, and is gone on with", async ({
 
 test("a document is read once: another chat, after a reload, starts behind it", async ({ page, site }) => {
   // The real engine, whose tokens are not letters: short answers, for it is slow without a GPU.
-  test.setTimeout(480_000);
   await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ maxTokens: 4 })));
   await openReady(page, await site.start());
   const document = Array.from({ length: 48 }, (_, i) => `Line ${i}: the heron stands in the reeds and waits for fish.`).join("\n");

@@ -182,9 +182,11 @@ test("a busy engine refuses, if the app wants it so; the tokenizer does not wait
   await open(page, await site.bare());
   await load(page, { whenBusy: "refuse" });
   const seen = await page.evaluate(async (content) => {
-    const ask = () => engine.chat.completions.create({ messages: [{ role: "user", content }], temperature: 0, max_tokens: 12 });
+    const messages = [{ role: "user" as const, content }];
+    const ask = () => engine.chat.completions.create({ messages, temperature: 0, max_tokens: 12 });
     const order: string[] = [];
-    const first = ask().then(() => order.push("answer"));
+    // It takes seconds, the rest a moment.
+    const first = engine.chat.completions.create({ messages, max_tokens: 500, ignore_eos: true }).then(() => order.push("answer"));
     const refused = await ask().catch((error: Peregrine.PeregrineError) => [error.name, error.code]);
     await engine.tokenizer.countTokens(content).then(() => order.push("count"));
     await first;
@@ -319,6 +321,18 @@ test("two tabs share one model; it goes when the last of them goes", async ({ pa
   await page.evaluate(() => engine.dispose());
   await shared(page);
   expect((await ask(page, ITALY))[0]).toBe(capital.answer);
+  // One that comes while the last one goes, with nothing between that takes time.
+  const anew = (goes: boolean) =>
+    page.evaluate(async (goes) => {
+      const going = goes ? engine.dispose() : undefined;
+      globalThis.engine = await peregrine.createEngine({ model: "/model.gguf", worker: "shared", cache: false });
+      await going;
+    }, goes);
+  await page.evaluate(() => engine.dispose());
+  await anew(false);
+  await anew(true);
+  await anew(true);
+  expect((await ask(page, ITALY))[0]).toBe(capital.answer);
 });
 
 /** The package's worker, which begins with other code. */
@@ -354,7 +368,9 @@ test("a device that is lost is replaced, and the answer goes on; when it is lost
     };
     const once = await ask(4);
     const between = await ask(-1);
+    const lost = new Promise((resolve) => engine.on("device-lost", resolve));
     destroy();
+    await lost;
     const idle = await ask(-1);
     const calm = [...broken, ...events];
     // Lost at once again while it recovers.

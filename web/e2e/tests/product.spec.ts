@@ -341,7 +341,7 @@ test("a document: the person chooses what of it is read, sees the passages, and 
     };
   });
   await choice.selectOption("passages");
-  await page.getByRole("button", { name: "Remove other.txt" }).click();
+  await page.getByRole("button", { name: "Remove: other.txt" }).click();
   await page.reload();
   await expect(choice, "it is remembered").toHaveValue("passages");
   await expect(page.locator(".attached li"), "so is what was removed").toHaveCount(1);

@@ -10,14 +10,17 @@ import { Server } from "./worker/server.js";
 const Scope = (globalThis as { WorkerGlobalScope?: abstract new () => object }).WorkerGlobalScope;
 
 if (Scope && globalThis instanceof Scope) {
-  const server = new Server(() => self.close());
   if ("onconnect" in self) {
+    let server = new Server();
     self.onconnect = ({ ports: [port] }: MessageEvent) => {
       if (!port) return;
+      // The browser ends this worker with its last page. Where it ended itself, a page that connects
+      // in that moment would wait for ever.
+      if (server.hasEnded) server = new Server();
       server.connect(port);
       port.start();
     };
   } else {
-    server.connect(self as unknown as Port);
+    new Server(() => self.close()).connect(self as unknown as Port);
   }
 }

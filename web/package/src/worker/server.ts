@@ -86,8 +86,13 @@ export class Server {
   /** Why the module of grammars could not be loaded, and has not been since. */
   #noGrammars: string | undefined;
 
-  constructor(onIdle: () => void) {
+  constructor(onIdle: () => void = () => {}) {
     this.#onIdle = onIdle;
+  }
+
+  /** Whether the last page has gone: it answers nobody any more. */
+  get hasEnded(): boolean {
+    return this.#disposing;
   }
 
   /** Listens to a page. */
