@@ -121,10 +121,10 @@ test("adapters in Node: PEFT's logits, choices of requests, states, and what is 
 interface Folders {
   /** The golden's. */
   greedy: number[];
-  single: { name: string; far: number; tokens: number[] };
-  sharded: { name: string; far: number; tokens: number[] };
-  address: { name: string; far: number; tokens: number[] };
-  gptq: { formats: string; far: number; fromGolden: number };
+  single: { device: string; name: string; far: number; tokens: number[] };
+  sharded: { device: string; name: string; far: number; tokens: number[] };
+  address: { device: string; name: string; far: number; tokens: number[] };
+  gptq: { device: string; formats: string; far: number; fromGolden: number };
   quantized: Record<string, boolean[]>;
   refusals: Record<string, string>;
 }
@@ -138,11 +138,12 @@ test("folders of safetensors in Node: transformers' logits, shards, GPTQ, quanti
   }
   const found = JSON.parse(await run(browserOf(info), path("../node/folder.mjs"), golden, folder)) as Folders;
   // As natively: what transformers gives, in f32.
-  for (const [kind, name] of [["single", "hf-folder"], ["sharded", "Sharded-H1"], ["address", "hf-folder"]] as const) {
+  for (const [kind, name, device] of [["single", "hf-folder", "gpu"], ["sharded", "Sharded-H1", "cpu"], ["address", "hf-folder", "cpu"]] as const) {
     expect(found[kind].far, kind).toBeLessThan(2e-4);
-    expect(found[kind].name).toBe(name);
+    expect(found[kind]).toMatchObject({ name, device });
     expect(found[kind].tokens).toEqual(found.greedy);
   }
+  expect(found.gptq.device).toBe("gpu");
   expect(found.gptq.formats).toContain("Q4_0");
   expect(found.gptq.far).toBeLessThan(2e-4);
   expect(found.gptq.fromGolden).toBeGreaterThan(0.01);
