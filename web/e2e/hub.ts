@@ -19,6 +19,12 @@ export interface Behavior {
   sha256: string | null;
   /** Bytes of each answer after which the connection is cut; undefined leaves it. */
   cut: ((offset: number, length: number) => number | undefined) | undefined;
+  /**
+   * Waits until the `end` bytes of an answer that begins at `first` are where they go, before its
+   * connection is cut: what a browser has received and nobody has read is lost with the connection.
+   * `name` is that of the folder's file.
+   */
+  arrived: ((name: string | undefined, first: number, end: number) => Promise<void>) | undefined;
   /** Bytes a piece, and milliseconds between pieces. */
   slow: { bytes: number; milliseconds: number } | undefined;
   /** Status codes for the next requests of the file, before it is served again. */
@@ -66,6 +72,7 @@ export async function serveModel(bytes: Buffer): Promise<ModelServer> {
     etag: '"one"',
     sha256: sha256(bytes),
     cut: undefined,
+    arrived: undefined,
     slow: undefined,
     failures: [],
     ranges: true,
@@ -161,7 +168,6 @@ async function sendFile(state: ModelServer, request: IncomingMessage, response: 
     response.end();
     return;
   }
-  // What was sent arrives before the line is cut.
-  await sleep(300);
+  await state.arrived?.(name, first, end);
   response.destroy();
 }
