@@ -4,6 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
@@ -27,6 +28,11 @@ export interface Behavior {
   arrived: ((name: string | undefined, first: number, end: number) => Promise<void>) | undefined;
   /** Bytes a piece, and milliseconds between pieces. */
   slow: { bytes: number; milliseconds: number } | undefined;
+  /**
+   * Bytes of each answer after which nothing comes for as long as the client stays, or until `over`
+   * resolves.
+   */
+  stall: { bytes: number; over?: Promise<void> } | undefined;
   /** Status codes for the next requests of the file, before it is served again. */
   failures: number[];
   /** Whether ranges are understood. */
@@ -74,6 +80,7 @@ export async function serveModel(bytes: Buffer): Promise<ModelServer> {
     cut: undefined,
     arrived: undefined,
     slow: undefined,
+    stall: undefined,
     failures: [],
     ranges: true,
     gzip: false,
@@ -156,12 +163,15 @@ async function sendFile(state: ModelServer, request: IncomingMessage, response: 
   const cut = state.cut?.(first, body.length);
   const end = Math.min(cut ?? body.length, body.length);
   response.writeHead(range ? 206 : 200, headers);
-  const piece = state.slow?.bytes ?? body.length;
+  const { stall } = state;
+  const piece = stall?.bytes ?? state.slow?.bytes ?? body.length;
   for (let at = 0; at < end && !response.destroyed; at += piece) {
     const part = body.subarray(at, Math.min(at + piece, end));
-    await new Promise((resolve) => response.write(part, resolve));
+    const isLost = await new Promise((resolve) => response.write(part, (error) => resolve(Boolean(error))));
+    if (isLost) return;
     state.sent += part.length;
     if (name !== undefined && range && request.headers.range !== "bytes=0-0") state.sentOf.set(name, (state.sentOf.get(name) ?? 0) + part.length);
+    if (stall && at === 0 && !response.destroyed) await Promise.race([once(response, "close"), ...(stall.over ? [stall.over] : [])]);
     if (state.slow) await sleep(state.slow.milliseconds);
   }
   if (cut === undefined || cut >= body.length) {
