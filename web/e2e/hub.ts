@@ -171,7 +171,7 @@ async function sendFile(state: ModelServer, request: IncomingMessage, response: 
     if (isLost) return;
     state.sent += part.length;
     if (name !== undefined && range && request.headers.range !== "bytes=0-0") state.sentOf.set(name, (state.sentOf.get(name) ?? 0) + part.length);
-    if (stall && at === 0 && !response.destroyed) await Promise.race([once(response, "close"), ...(stall.over ? [stall.over] : [])]);
+    if (stall && at === 0 && piece < end && !response.destroyed) await Promise.race([once(response, "close"), ...(stall.over ? [stall.over] : [])]);
     if (state.slow) await sleep(state.slow.milliseconds);
   }
   if (cut === undefined || cut >= body.length) {
