@@ -4,6 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
@@ -19,8 +20,19 @@ export interface Behavior {
   sha256: string | null;
   /** Bytes of each answer after which the connection is cut; undefined leaves it. */
   cut: ((offset: number, length: number) => number | undefined) | undefined;
+  /**
+   * Waits until the `end` bytes of an answer that begins at `first` are where they go, before its
+   * connection is cut: what a browser has received and nobody has read is lost with the connection.
+   * `name` is that of the folder's file.
+   */
+  arrived: ((name: string | undefined, first: number, end: number) => Promise<void>) | undefined;
   /** Bytes a piece, and milliseconds between pieces. */
   slow: { bytes: number; milliseconds: number } | undefined;
+  /**
+   * Bytes of each answer after which nothing comes for as long as the client stays, or until `over`
+   * resolves.
+   */
+  stall: { bytes: number; over?: Promise<void> } | undefined;
   /** Status codes for the next requests of the file, before it is served again. */
   failures: number[];
   /** Whether ranges are understood. */
@@ -66,7 +78,9 @@ export async function serveModel(bytes: Buffer): Promise<ModelServer> {
     etag: '"one"',
     sha256: sha256(bytes),
     cut: undefined,
+    arrived: undefined,
     slow: undefined,
+    stall: undefined,
     failures: [],
     ranges: true,
     gzip: false,
@@ -149,19 +163,21 @@ async function sendFile(state: ModelServer, request: IncomingMessage, response: 
   const cut = state.cut?.(first, body.length);
   const end = Math.min(cut ?? body.length, body.length);
   response.writeHead(range ? 206 : 200, headers);
-  const piece = state.slow?.bytes ?? body.length;
+  const { stall } = state;
+  const piece = stall?.bytes ?? state.slow?.bytes ?? body.length;
   for (let at = 0; at < end && !response.destroyed; at += piece) {
     const part = body.subarray(at, Math.min(at + piece, end));
-    await new Promise((resolve) => response.write(part, resolve));
+    const isLost = await new Promise((resolve) => response.write(part, (error) => resolve(Boolean(error))));
+    if (isLost) return;
     state.sent += part.length;
     if (name !== undefined && range && request.headers.range !== "bytes=0-0") state.sentOf.set(name, (state.sentOf.get(name) ?? 0) + part.length);
+    if (stall && at === 0 && piece < end && !response.destroyed) await Promise.race([once(response, "close"), ...(stall.over ? [stall.over] : [])]);
     if (state.slow) await sleep(state.slow.milliseconds);
   }
   if (cut === undefined || cut >= body.length) {
     response.end();
     return;
   }
-  // What was sent arrives before the line is cut.
-  await sleep(300);
+  await state.arrived?.(name, first, end);
   response.destroy();
 }

@@ -16,6 +16,8 @@ declare global {
 
 const MODEL = readFileSync(MODEL_FILE);
 const MIB = 1 << 20;
+/** Bytes of a part in the store. */
+const PART = 4 * MIB;
 /** Bytes of no model, for tests that only download. */
 const FILE = Buffer.alloc(11 * MIB + 4321).map((_, i) => (i * 31 + (i >> 8) * 7) & 255) as Buffer;
 
@@ -89,6 +91,36 @@ const stored = (page: Page): Promise<string[]> =>
     return found;
   });
 
+/** Bytes of the model that is in the store, or on its way there. */
+const bytesStored = (page: Page): Promise<number> => page.evaluate(async () => (await peregrine.listModels())[0]?.stored ?? 0);
+
+/** For a server that cuts connections: until what it has sent is in the store. */
+const inStore =
+  (page: Page): NonNullable<ModelServer["arrived"]> =>
+  (name, first, end) =>
+    expect
+      .poll(
+        () =>
+          page.evaluate(
+            async ({ name, part }) => {
+              const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("peregrine", { create: true });
+              for await (const folder of root.values()) {
+                const fileOf = async (file: string) => (await (folder as FileSystemDirectoryHandle).getFileHandle(file)).getFile();
+                try {
+                  const manifest = JSON.parse(await (await fileOf("manifest.json")).text()) as { name: string };
+                  if (name === undefined || manifest.name.endsWith(`/${name}`)) return (await fileOf(part)).size;
+                } catch {
+                  // It has not begun.
+                }
+              }
+              return 0;
+            },
+            { name, part: String(Math.floor(first / PART)).padStart(6, "0") },
+          ),
+        { intervals: [10] },
+      )
+      .toBeGreaterThanOrEqual((first % PART) + end);
+
 /** The same numbers each time, from 0 to 1. */
 function* random(seed: number): Generator<number, never> {
   for (let state = seed; ; ) {
@@ -113,6 +145,7 @@ test("a hub's model: redirected, in parallel parts, verified, sent once; then fr
 
 test("cut at 50 random bytes: it goes on from there, and nothing is sent twice", async ({ page, site, server }) => {
   await open(page, await site.bare());
+  server.arrived = inStore(page);
   const numbers = random(7);
   let cuts = 50;
   // Within the beginning of what is asked for, so that there are that many cuts.
@@ -125,43 +158,43 @@ test("cut at 50 random bytes: it goes on from there, and nothing is sent twice",
 
 test("tabs that are closed in the middle: the next one goes on", async ({ page, site, server, context }) => {
   const address = await site.bare();
-  server.slow = { bytes: 64 << 10, milliseconds: 15 };
-  let before = 0;
-  for (let i = 0; i < 4; i++) {
+  server.stall = { bytes: 300_000 };
+  // Of each of the three parts.
+  const each = 3 * 300_000;
+  for (let i = 1; i <= 4; i++) {
     const tab = await context.newPage();
     await open(tab, address);
     const ended = download(tab, server).catch(() => {});
-    await expect.poll(() => server.sent, { intervals: [20] }).toBeGreaterThan(before + (i + 1) * 300_000);
-    before = server.sent;
+    await expect.poll(async () => [await bytesStored(tab), server.sent]).toEqual([i * each, i * each]);
     await tab.close();
     await ended;
   }
   await open(page, address);
-  server.slow = undefined;
+  server.stall = undefined;
   const { download: told, verified } = await download(page, server);
   expect(verified).toBe(true);
-  expect(told!.resumedFrom).toBeGreaterThan(1_000_000);
-  // What was on its way when a tab was closed: at most a few pieces on each of four connections.
-  expect(server.sent - FILE.length).toBeLessThan(4 * 4 * (256 << 10));
+  expect(told!.resumedFrom).toBe(4 * each);
+  expect(server.sent).toBe(FILE.length);
   expect(await stored(page)).toEqual([sha256(FILE)]);
 });
 
 test("a server in trouble: patience, then an error that names it, and nothing is lost", async ({ page, site, server }) => {
   await open(page, await site.bare());
-  server.failures = [500, 503, 429];
+  const arrived = inStore(page);
+  Object.assign(server, { arrived, failures: [500, 503, 429] });
   server.cut = (offset) => (offset === 0 ? 2 * MIB : undefined);
   expect(await download(page, server)).toMatchObject({ verified: true });
   expect(server.sent).toBe(FILE.length);
   await page.evaluate(() => peregrine.deleteModel("org/repo:Q4_0"));
   server.sent = 0;
   // Two parts arrive, then the server is down for good.
-  let served = 0;
-  server.cut = () => (++served > 2 ? 0 : undefined);
+  server.cut = (offset) => (offset >= 2 * PART ? 0 : undefined);
+  server.arrived = async (name) => void (await Promise.all([0, PART].map((first) => arrived(name, first, PART))));
   const failed = await download(page, server);
   expect(failed).toMatchObject({ code: "http", message: expect.stringContaining("tried 5 times") });
   server.cut = undefined;
   const mended = await download(page, server);
-  expect(mended.download!.resumedFrom).toBeGreaterThan(4 * MIB);
+  expect(mended.download!.resumedFrom).toBe(2 * PART);
   expect(server.sent).toBe(FILE.length);
   expect(await stored(page)).toEqual([sha256(FILE)]);
 });
@@ -301,12 +334,18 @@ test("two tabs load one copy, and both show the progress", async ({ page, site, 
   const other = await context.newPage();
   await open(page, address);
   await open(other, address);
-  server.slow = { bytes: 128 << 10, milliseconds: 100 };
-  const both = await Promise.all([download(page, server), download(other, server)]);
-  for (const outcome of both) expect(outcome.download).toMatchObject({ loaded: FILE.length, total: FILE.length });
+  const shown = (tab: Page) => tab.evaluate(() => seen.filter((progress) => progress.phase === "download").length);
+  // The first one has begun, and does not end before the other has seen it.
+  let goOn = () => {};
+  server.stall = { bytes: MIB, over: new Promise((resolve) => (goOn = resolve)) };
+  const first = download(page, server);
+  await expect.poll(() => server.sent).toBe(3 * MIB);
+  const second = download(other, server);
+  await expect.poll(() => shown(other)).toBeGreaterThan(1);
+  goOn();
+  for (const outcome of await Promise.all([first, second])) expect(outcome.download).toMatchObject({ loaded: FILE.length, total: FILE.length });
   expect(server.sent).toBe(FILE.length);
-  const shown = await Promise.all([page, other].map((tab) => tab.evaluate(() => seen.filter((progress) => progress.phase === "download").length)));
-  expect(Math.min(...shown)).toBeGreaterThan(1);
+  expect(await shown(page)).toBeGreaterThan(1);
 });
 
 test("no room: an error that says so; with room again it goes on", async ({ page, site, server, context }) => {
@@ -412,6 +451,7 @@ const downloadFolder = (page: Page, model: string, hub: string): Promise<Outcome
 test("a folder of five files from a hub: cut at 30 random bytes, nothing is sent twice; then without a network; listed, and deleted", async ({ page, site, server }) => {
   server.folder = fakeFolder(2);
   await open(page, await site.bare());
+  server.arrived = inStore(page);
   const numbers = random(11);
   let cuts = 30;
   server.cut = (_, length) => (length > 1000 && cuts-- > 0 ? 1 + Math.floor(numbers.next().value * Math.min(length - 1, 300_000)) : undefined);
@@ -432,26 +472,27 @@ test("a folder of five files from a hub: cut at 30 random bytes, nothing is sent
 test("a folder of which one file changes while the download is interrupted: that file is sent anew, the others go on", async ({ page, site, server, context }) => {
   server.folder = fakeFolder(2);
   const address = await site.bare();
-  server.slow = { bytes: 64 << 10, milliseconds: 15 };
+  server.stall = { bytes: 600_000 };
   const tab = await context.newPage();
   await open(tab, address);
   const ended = downloadFolder(tab, "org/folder", server.address).catch(() => {});
-  await expect.poll(() => Math.min(...["tokenizer.json", ...[1, 2].map((i) => `model-0000${i}-of-00002.safetensors`)].map((name) => server.sentOf.get(name) ?? 0)), { intervals: [20] }).toBeGreaterThan(500_000);
+  // The small files, and a piece of each of four parts: that many are asked for at a time.
+  const small = bytesOf(server).reduce((sum, { length }) => sum + (length < 600_000 ? length : 0), 0);
+  const begun = small + 4 * 600_000;
+  await expect.poll(async () => [await bytesStored(tab), sentOf(server)]).toEqual([begun, begun]);
   await tab.close();
   await ended;
-  // The server does not know at once that nobody listens: what it goes on sending counts for nothing.
-  server.server.closeAllConnections();
   const second = "model-00002-of-00002.safetensors";
   server.folder.set(second, Buffer.from(server.folder.get(second)!.map((byte) => byte ^ 255)));
-  server.slow = undefined;
-  const before = new Map(server.sentOf);
+  server.stall = undefined;
+  const lost = server.sentOf.get(second)!;
+  expect(lost).toBeGreaterThan(0);
   await open(page, address);
   const { download: told } = await downloadFolder(page, "org/folder", server.address);
-  expect(told).toMatchObject({ loaded: sizes(server), total: sizes(server) });
-  expect(told!.resumedFrom).toBeGreaterThan(500_000);
-  expect(server.sentOf.get(second)! - before.get(second)!).toBe(server.folder.get(second)!.length);
-  const first = "model-00001-of-00002.safetensors";
-  expect(server.sentOf.get(first)! - before.get(first)!).toBeLessThan(server.folder.get(first)!.length - 200_000);
+  expect(told).toMatchObject({ loaded: sizes(server), total: sizes(server), resumedFrom: begun - lost });
+  for (const [name, { length }] of server.folder) {
+    if (name !== "README.md") expect(server.sentOf.get(name), name).toBe(length + (name === second ? lost : 0));
+  }
   expect((await stored(page)).sort()).toEqual(bytesOf(server).map(sha256).sort());
 });
 
