@@ -457,11 +457,12 @@ test("twenty engines, made and disposed: every device and worker goes", async ({
   const served = modelIs(small.bytes);
   const worker = workerWith(count);
   await open(page, await site.bare((request, response) => served(request, response) || worker(request, response)));
-  const left = await page.evaluate(async () => {
-    let [made, alive] = [0, 0];
+  type Window = typeof globalThis & { devices: { made: number; alive: number } };
+  await page.evaluate(async () => {
+    const devices = ((globalThis as Window).devices = { made: 0, alive: 0 });
     new BroadcastChannel("devices").onmessage = ({ data }) => {
-      alive += data;
-      made += Math.max(data, 0);
+      devices.alive += data;
+      devices.made += Math.max(data, 0);
     };
     const model = await (await fetch("/model.gguf")).blob();
     for (let i = 0; i < 20; i++) {
@@ -469,9 +470,8 @@ test("twenty engines, made and disposed: every device and worker goes", async ({
       const engine = await peregrine.createEngine({ model, device: i % 4 === 0 ? "gpu" : "cpu" });
       await engine.dispose();
     }
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    return { made, alive };
   });
-  expect(left).toEqual({ made: 5, alive: 0 });
-  expect(page.workers()).toEqual([]);
+  // The browser tells of both a moment later.
+  await expect.poll(() => page.evaluate(() => (globalThis as Window).devices)).toEqual({ made: 5, alive: 0 });
+  await expect.poll(() => page.workers()).toEqual([]);
 });
