@@ -3,6 +3,7 @@
 //! of instructions, and the best that this processor has is called. What compilers do not find by
 //! themselves, weights from blocks, is in [`Isa`] by hand.
 
+mod digits;
 // Plain code is for processors of which nothing is known.
 #[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), allow(dead_code))]
 mod isa;
@@ -11,11 +12,12 @@ mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use digits::Digits;
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 pub use isa::Plain;
-pub use isa::{Isa, Wide};
+pub use isa::{Isa, Near, Wide};
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
+pub use x86::{Avx2, Avx512, Vnni};
 
 /// What every processor of its kind has, and how many floats it takes at a time.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -63,6 +65,12 @@ fn find() -> Level {
         }
     }
     Level::Plain
+}
+
+/// Whether it also has products of bytes that are summed in integers, 32 at a time.
+#[cfg(target_arch = "x86_64")]
+pub fn has_vnni() -> bool {
+    level() == Level::Avx512 && is_x86_feature_detected!("avx512vnni")
 }
 
 /// For people.

@@ -31,10 +31,8 @@ impl Scales {
     #[inline(always)]
     fn centered(factor: [f32; GROUP], by: f32) -> Self {
         let mut scales = Self::NONE;
-        for j in 0..GROUP {
-            scales.factor[j] = factor[j];
-            scales.offset[j] = by * factor[j];
-        }
+        scales.factor[..GROUP].copy_from_slice(&factor);
+        scales.offset[..GROUP].copy_from_slice(&factor.map(|factor| by * factor));
         scales
     }
 
@@ -82,7 +80,17 @@ impl<'a> Row<'a> {
         Self { words: &words[row * width..(row + 1) * width], halves: &halves[row * count..(row + 1) * count] }
     }
 
-    /// Words, halves and factors of the group that begins at strip `first`.
+    /// Words, halves and factors of the whole group that begins at strip `first`: slices whose
+    /// lengths are known, so that nobody asks again whether a strip is inside.
+    #[inline(always)]
+    pub fn whole_group<B: Blocks, I: Isa>(&self, first: usize) -> (&'a [u32], &'a [u16], Scales) {
+        let words = &self.words[first * B::WORDS..][..GROUP * B::WORDS];
+        let halves = &self.halves[first / B::UNIT * B::HALVES..][..B::GROUP_HALVES];
+        (words, halves, B::scales::<I>(halves))
+    }
+
+    /// Words, halves and factors of the group that begins at strip `first`, of which there may be
+    /// less.
     #[inline(always)]
     pub fn group<B: Blocks, I: Isa>(&self, first: usize) -> (&'a [u32], &'a [u16], Scales) {
         let words = &self.words[first * B::WORDS..];

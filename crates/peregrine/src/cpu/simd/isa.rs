@@ -1,14 +1,26 @@
 //! Weights from blocks, and their products, 32 at a time: what each set of instructions does in its
 //! own way.
 
+use super::digits::Digits;
 use super::{fma, half};
 
 /// Weights of a strip.
 const STRIP: usize = 32;
 
+/// A strip of the input.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "x86 alone reads digits"))]
+pub struct Near<'a> {
+    pub floats: &'a [f32; STRIP],
+    /// The same, for who multiplies integers.
+    pub digits: &'a Digits,
+}
+
 /// A set of instructions. Whoever calls these has found that the processor has them, and all is
 /// inlined into a function that is compiled for them.
 pub trait Isa {
+    /// Whether it reads the input's digits.
+    const DIGITS: bool = false;
     /// 32 bytes.
     type Bytes: Copy;
     /// 32 floats.
@@ -69,9 +81,15 @@ pub trait Isa {
     /// No sums yet.
     fn zero() -> Self::Sums;
     /// `sums + factor codes x`
-    fn plus(sums: Self::Sums, factor: f32, codes: Self::Codes, x: &[f32; STRIP]) -> Self::Sums;
+    fn plus(sums: Self::Sums, factor: f32, codes: Self::Codes, x: Near<'_>) -> Self::Sums;
     /// The same with a factor for each half of the strip.
-    fn plus_halves(sums: Self::Sums, factors: [f32; 2], codes: Self::Codes, x: &[f32; STRIP]) -> Self::Sums;
+    fn plus_halves(sums: Self::Sums, factors: [f32; 2], codes: Self::Codes, x: Near<'_>) -> Self::Sums;
+    /// `sums + offset x`, lane by lane, of the eight or sixteen offsets of a group and the input's
+    /// sums, where that is a step of its own; `None`: the caller adds them apart.
+    #[inline(always)]
+    fn plus_offsets(_sums: Self::Sums, _offset: &[f32; 16], _x: &[f32]) -> Option<Self::Sums> {
+        None
+    }
     /// All lanes, of several sums.
     fn total(sums: [Self::Sums; 4]) -> f32;
     /// `factor codes + offset`, by halves of the strip.
@@ -211,7 +229,8 @@ impl Isa for Plain {
     }
 
     #[inline(always)]
-    fn plus(sums: [f32; 8], factor: f32, codes: [f32; STRIP], x: &[f32; STRIP]) -> [f32; 8] {
+    fn plus(sums: [f32; 8], factor: f32, codes: [f32; STRIP], x: Near<'_>) -> [f32; 8] {
+        let x = x.floats;
         let mut sums = sums;
         for i in 0..8 {
             let first = fma::<FMA>(codes[8 + i], x[8 + i], codes[i] * x[i]);
@@ -222,7 +241,8 @@ impl Isa for Plain {
     }
 
     #[inline(always)]
-    fn plus_halves(sums: [f32; 8], factors: [f32; 2], codes: [f32; STRIP], x: &[f32; STRIP]) -> [f32; 8] {
+    fn plus_halves(sums: [f32; 8], factors: [f32; 2], codes: [f32; STRIP], x: Near<'_>) -> [f32; 8] {
+        let x = x.floats;
         let mut sums = sums;
         for i in 0..8 {
             let first = fma::<FMA>(codes[8 + i], x[8 + i], codes[i] * x[i]);

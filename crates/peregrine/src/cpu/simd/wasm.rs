@@ -7,7 +7,7 @@
 
 use std::arch::wasm32::*;
 
-use super::{Isa, Wide};
+use super::{Isa, Near, Wide};
 
 const STRIP: usize = 32;
 
@@ -180,13 +180,15 @@ impl Isa for Simd128 {
     }
 
     #[inline(always)]
-    fn plus(sums: v128, factor: f32, codes: [v128; 8], x: &[f32; STRIP]) -> v128 {
+    fn plus(sums: v128, factor: f32, codes: [v128; 8], x: Near<'_>) -> v128 {
+        let x = x.floats;
         let both = f32x4_add(half_product(&codes[..4], &x[..16]), half_product(&codes[4..], &x[16..]));
         f32x4_add(sums, f32x4_mul(f32x4_splat(factor), both))
     }
 
     #[inline(always)]
-    fn plus_halves(sums: v128, factors: [f32; 2], codes: [v128; 8], x: &[f32; STRIP]) -> v128 {
+    fn plus_halves(sums: v128, factors: [f32; 2], codes: [v128; 8], x: Near<'_>) -> v128 {
+        let x = x.floats;
         let first = f32x4_mul(f32x4_splat(factors[0]), half_product(&codes[..4], &x[..16]));
         let second = f32x4_mul(f32x4_splat(factors[1]), half_product(&codes[4..], &x[16..]));
         f32x4_add(sums, f32x4_add(first, second))

@@ -6,6 +6,7 @@
 
 mod avx2;
 mod avx512;
+mod vnni;
 
 use std::arch::x86_64::*;
 
@@ -14,6 +15,9 @@ pub struct Avx2;
 
 /// 16 floats at a time.
 pub struct Avx512;
+
+/// Products of bytes, 32 at a time, where codes are small whole numbers; else as [`Avx512`].
+pub struct Vnni;
 
 #[inline(always)]
 fn nibbles(words: &[u32; 4]) -> __m256i {

@@ -98,12 +98,19 @@ fn tile<I: Wide<L>, const L: usize, const R: usize>(
     x: [&[f32]; TOKENS],
     width: usize,
 ) -> [[f32; TOKENS]; R] {
+    // Loops, not closures: what is called from std's iterators over arrays is not always inlined, and
+    // an intrinsic that is not costs a call and its registers.
     let mut sums = [[I::splat(0.0); TOKENS]; R];
     let n = width / L;
-    let w: [&[[f32; L]]; R] = std::array::from_fn(|r| &panel[r * width..].as_chunks().0[..n]);
-    let x: [&[[f32; L]]; TOKENS] = std::array::from_fn(|k| &x[k].as_chunks().0[..n]);
+    let mut w: [&[[f32; L]]; R] = [&[]; R];
+    for r in 0..R {
+        w[r] = &panel[r * width..].as_chunks().0[..n];
+    }
+    let [a, b, c, d] = x;
+    let [a, b, c, d] = [a.as_chunks().0, b.as_chunks().0, c.as_chunks().0, d.as_chunks().0];
+    let [a, b, c, d] = [&a[..n], &b[..n], &c[..n], &d[..n]];
     for at in 0..n {
-        let inputs = x.map(|x| I::load(&x[at]));
+        let inputs = [I::load(&a[at]), I::load(&b[at]), I::load(&c[at]), I::load(&d[at])];
         for r in 0..R {
             let weights = I::load(&w[r][at]);
             for k in 0..TOKENS {
@@ -111,5 +118,9 @@ fn tile<I: Wide<L>, const L: usize, const R: usize>(
             }
         }
     }
-    sums.map(I::sums)
+    let mut totals = [[0.0; TOKENS]; R];
+    for r in 0..R {
+        totals[r] = I::sums(sums[r]);
+    }
+    totals
 }

@@ -81,9 +81,33 @@ fn wide<B: Blocks>(spec: &FormatSpec, made: &Made) {
     if matches!(level(), Level::Avx2 | Level::Avx512) {
         compare::<B, Avx2, 8, true>(spec, made, "AVX2");
     }
+    if one::integers() {
+        with_vnni::<B>(spec, made);
+    }
     if level() == Level::Avx512 {
         compare::<B, Avx512, 16, true>(spec, made, "AVX-512");
     }
+}
+
+/// Products of one token in integers, of inputs whose sizes differ a thousandfold, and what is not
+/// a number.
+#[cfg(target_arch = "x86_64")]
+fn with_vnni<B: Blocks>(spec: &FormatSpec, made: &Made) {
+    let cols = made.strips * STRIP;
+    let mut state = 5;
+    let mut x: Vec<f32> = (0..cols).map(|i| noise(&mut state) * [1.0, 1e-3][i / STRIP % 2]).collect();
+    let rows =
+        Rows { words: &made.words, halves: &made.halves, strips: made.strips, format: spec.gguf_id, x: 0, scale: 0.5 };
+    let mut found = vec![1.0; ROWS];
+    one::with_vnni::<B>(rows, &x, &one::Sums::of(&x), &mut found);
+    for (row, found) in found.iter().enumerate() {
+        let weights = &made.weights[row * cols..(row + 1) * cols];
+        let sum: f64 = x.iter().zip(weights).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+        close(*found, 1.0 + 0.5 * sum, &format!("{}, VNNI, row {row}", spec.name));
+    }
+    x[cols - 3] = f32::NAN;
+    one::with_vnni::<B>(rows, &x, &one::Sums::of(&x), &mut found);
+    assert!(found.iter().all(|found| found.is_nan()), "{}: a NaN must come through", spec.name);
 }
 
 #[test]

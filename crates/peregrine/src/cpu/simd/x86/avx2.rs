@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Avx2, eight_bytes, eight_halves, eight_signed, joined, looked_up, nibbles, pairs, raw};
-use crate::cpu::simd::{Isa, Wide};
+use crate::cpu::simd::{Isa, Near, Wide};
 
 const STRIP: usize = 32;
 
@@ -111,7 +111,8 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn plus(sums: __m256, factor: f32, codes: [__m256; 4], x: &[f32; STRIP]) -> __m256 {
+    fn plus(sums: __m256, factor: f32, codes: [__m256; 4], x: Near<'_>) -> __m256 {
+        let x = x.floats;
         unsafe {
             let at = |i: usize| _mm256_loadu_ps(x[8 * i..8 * i + 8].as_ptr());
             let first = _mm256_fmadd_ps(codes[1], at(1), _mm256_mul_ps(codes[0], at(0)));
@@ -121,7 +122,8 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn plus_halves(sums: __m256, factors: [f32; 2], codes: [__m256; 4], x: &[f32; STRIP]) -> __m256 {
+    fn plus_halves(sums: __m256, factors: [f32; 2], codes: [__m256; 4], x: Near<'_>) -> __m256 {
+        let x = x.floats;
         unsafe {
             let at = |i: usize| _mm256_loadu_ps(x[8 * i..8 * i + 8].as_ptr());
             let first = _mm256_fmadd_ps(codes[1], at(1), _mm256_mul_ps(codes[0], at(0)));

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Avx512, eight_bytes, eight_halves, eight_signed, joined, looked_up, nibbles, pairs, raw};
-use crate::cpu::simd::{Isa, Wide};
+use crate::cpu::simd::{Isa, Near, Wide};
 
 const STRIP: usize = 32;
 
@@ -152,7 +152,8 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn plus(sums: __m512, factor: f32, codes: [__m512; 2], x: &[f32; STRIP]) -> __m512 {
+    fn plus(sums: __m512, factor: f32, codes: [__m512; 2], x: Near<'_>) -> __m512 {
+        let x = x.floats;
         unsafe {
             let at = |i: usize| _mm512_loadu_ps(x[16 * i..16 * i + 16].as_ptr());
             let product = _mm512_fmadd_ps(codes[1], at(1), _mm512_mul_ps(codes[0], at(0)));
@@ -161,7 +162,8 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn plus_halves(sums: __m512, factors: [f32; 2], codes: [__m512; 2], x: &[f32; STRIP]) -> __m512 {
+    fn plus_halves(sums: __m512, factors: [f32; 2], codes: [__m512; 2], x: Near<'_>) -> __m512 {
+        let x = x.floats;
         unsafe {
             let at = |i: usize| _mm512_loadu_ps(x[16 * i..16 * i + 16].as_ptr());
             let first = _mm512_mul_ps(codes[0], at(0));
