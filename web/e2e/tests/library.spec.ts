@@ -50,6 +50,8 @@ test("several conversations: open, rename, delete, undo; saved, brought back; an
   await other.goto(address);
   await expect(titles(other)).toHaveCount(2);
   await more(page, sum.messages[0]!.content, "Delete");
+  // Otherwise it goes by itself.
+  await page.locator("#toast").hover();
   await expect(titles(page)).toHaveText(["Capitals"]);
   await expect(titles(other), "the other tab sees it").toHaveText(["Capitals"]);
   await other.close();
