@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import type { Page } from "@playwright/test";
-import { answers, answerText, beGreedy, expect, golden, kept, messageBox, MODEL_FILE, openReady, say, sendBytes, test, waitReady } from "../support.js";
+import { answers, answerText, beGreedy, expect, golden, kept, messageBox, MODEL_FILE, openReady, say, sendBytes, test, waitReady, whenWritten } from "../support.js";
 
 const titles = (page: Page) => page.locator("#chat-list .chat-title");
 const more = async (page: Page, title: string, action: string) => {
@@ -82,9 +82,9 @@ test("leaving a chat in the middle of an answer keeps what was written", async (
   await openReady(page, await site.start());
   await beGreedy(page);
   const story = golden("story");
+  const left = whenWritten(page, "fox named", "new-chat");
   await say(page, story.messages[0]!.content);
-  await expect(answers(page).first()).toContainText("fox named");
-  await page.getByRole("button", { name: "New chat" }).first().click();
+  await left;
   await expect(answers(page)).toHaveCount(0);
   await titles(page).first().click();
   await expect(answers(page).first()).toContainText("Stopped");
