@@ -192,10 +192,10 @@ export async function say(page: Page, text: string): Promise<void> {
 }
 
 /**
- * Resolves in the moment in which an answer says this, and stops it where that is wanted: a look now
- * and then, or a click from here, may come when it is over.
+ * Resolves in the moment in which an answer says this, and stops it, or leaves it for a new chat,
+ * where that is wanted: a look now and then, or a click from here, may come when it is over.
  */
-export const whenWritten = (page: Page, text: string, then: "stop" | "go on" = "go on"): Promise<void> =>
+export const whenWritten = (page: Page, text: string, then: "stop" | "new-chat" | "go on" = "go on"): Promise<void> =>
   page.evaluate(
     ([text, then]) =>
       new Promise<void>((resolve) => {
@@ -203,7 +203,7 @@ export const whenWritten = (page: Page, text: string, then: "stop" | "go on" = "
           const last = [...document.querySelectorAll("article.assistant")].at(-1);
           if (!last?.textContent?.includes(text as string)) return;
           observer.disconnect();
-          if (then === "stop") document.getElementById("stop")!.click();
+          if (then !== "go on") document.getElementById(then!)!.click();
           resolve();
         });
         observer.observe(document.body, { subtree: true, childList: true, characterData: true });

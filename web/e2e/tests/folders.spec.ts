@@ -138,7 +138,20 @@ test("quantized: as the native program does it, once; again when the source has 
 });
 
 test("a picked folder is quantized once, and what was stopped leaves nothing that is taken for a model", async ({ page, site }) => {
-  await open(page, await site.bare(served(new Map())));
+  // The first worker writes nothing more once it has said that it quantizes: it may have done so
+  // before it is stopped.
+  const worker = readFileSync(path("../../package/dist/worker.js"));
+  const stuck = Buffer.from(`const post = self.postMessage;
+    self.postMessage = (message, ...more) => {
+      if (message.event?.phase === "quantize") FileSystemFileHandle.prototype.createSyncAccessHandle = () => new Promise(() => {});
+      post.call(self, message, ...more);
+    };
+  `);
+  let isFirst = true;
+  const folder = served(new Map());
+  const fault = (request: IncomingMessage, response: ServerResponse) =>
+    isFirst && request.url === "/package/dist/worker.js" ? sendBytes(request, response, "text/javascript", Buffer.concat([stuck, worker])) : folder(request, response);
+  await open(page, await site.bare(fault));
   await page.locator("#folder").setInputFiles(FOLDER);
   const stopped = await page.evaluate(async () => {
     const stop = new AbortController();
@@ -150,6 +163,7 @@ test("a picked folder is quantized once, and what was stopped leaves nothing tha
     );
   });
   expect(stopped).toBe("cancelled");
+  isFirst = false;
   const left = await page.evaluate(() => peregrine.listModels());
   expect(left.filter(({ complete }) => complete)).toEqual([]);
   for (const { id } of left) await expect(page.evaluate((id) => peregrine.exportModel(id), id)).rejects.toThrow(/is not whole/);
