@@ -118,6 +118,13 @@ impl Golden {
     }
 }
 
+/// The seed of a test that draws its cases: the same in every run, so that what fails once fails
+/// again. proptest's own variable, `PROPTEST_RNG_SEED`, chooses another.
+pub fn seed(usual: u64) -> u64 {
+    let chosen = std::env::var("PROPTEST_RNG_SEED").ok();
+    chosen.map_or(usual, |seed| seed.parse().expect("PROPTEST_RNG_SEED: a whole number below 2^64"))
+}
+
 /// Does it, and asserts that its thread has computed for no longer than `most`. That is not the time
 /// on the clock, in which other programs may have had the processor; where the system does not tell
 /// it, nothing is asserted.
