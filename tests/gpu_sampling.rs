@@ -302,16 +302,22 @@ fn the_comparison_with_the_host_can_fail() {
     }
 }
 
+/// The host's samples are counted, and the first of them are the GPU's: where the two agree on logits
+/// of every kind is tested above.
 #[test]
 fn samples_of_the_gpu_follow_the_probabilities() {
-    let mut session = open(ShapeClass::Hardware);
     let logits = [1.0, -0.5, 2.5, 0.0, 2.0, -1.5, 0.25, 1.5f32];
     let options = SamplingOptions { temperature: 1.0, top_p: 1.0, ..SamplingOptions::default() };
     const SAMPLES: u32 = 3000;
-    let mut counts = [0u32; 8];
-    for n in 0..SAMPLES {
-        counts[block_on(session.sample_on_gpu(&logits, &options, n.into(), None)).unwrap() as usize] += 1;
+    let mut sampler = Sampler::new(options.clone()).unwrap();
+    let samples: Vec<u32> = (0..SAMPLES).map(|_| sampler.sample(&logits, &[]).unwrap()).collect();
+    let mut session = open(ShapeClass::Hardware);
+    for (n, expected) in (0..).zip(&samples[..200]) {
+        let found = block_on(session.sample_on_gpu(&logits, &options, n, None)).unwrap();
+        assert_eq!(found, *expected, "sample {n}");
     }
+    let mut counts = [0u32; 8];
+    samples.iter().for_each(|token| counts[*token as usize] += 1);
     let chi_square = |temperature: f64| {
         let weights = logits.map(|l| (f64::from(l) / temperature).exp());
         let total: f64 = weights.iter().sum();
