@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use peregrine::checkpoint::Checkpoint;
 use peregrine::format::FORMATS;
@@ -115,6 +116,29 @@ impl Golden {
     pub fn ids(&self, name: &str) -> Vec<u32> {
         self.words(name).unwrap().into_iter().map(u32::from_le_bytes).collect()
     }
+}
+
+/// The seed of a test that draws its cases: the same in every run, so that what fails once fails
+/// again. proptest's own variable, `PROPTEST_RNG_SEED`, chooses another.
+pub fn seed(usual: u64) -> u64 {
+    let chosen = std::env::var("PROPTEST_RNG_SEED").ok();
+    chosen.map_or(usual, |seed| seed.parse().expect("PROPTEST_RNG_SEED: a whole number below 2^64"))
+}
+
+/// Does it, and asserts that its thread has computed for no longer than `most`. That is not the time
+/// on the clock, in which other programs may have had the processor; where the system does not tell
+/// it, nothing is asserted.
+pub fn computes_within<T>(most: Duration, what: &str, work: impl FnOnce() -> T) -> T {
+    let computed = || {
+        let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        told.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    };
+    let begun = computed();
+    let done = work();
+    if let (Some(begun), Some(ended)) = (begun, computed()) {
+        assert!(ended - begun < most, "{what}: {:?} of the processor, at most {most:?} expected", ended - begun);
+    }
+    done
 }
 
 /// Asserts that no value differs by more than `tolerance`, and that all are numbers; says where the

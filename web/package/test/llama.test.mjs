@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { after, before, test } from "node:test";
 import { ChatCompletions } from "../dist/page/completions.js";
 import { createEngine } from "../dist/index.js";
@@ -112,19 +113,42 @@ test("stopped in the middle: what was written is kept, and the server is free", 
 
 test("a server that is killed in the middle of a stream: what came is kept, the error is typed, and later it is not there", async () => {
   const dying = await llama();
-  const remote = new Remote({ base: new URL(dying.baseURL), model: "tiny", log() {}, wait: async () => {} });
+  // Between the two: of the answer only the beginning is read, so that it cannot be over before the
+  // server is, however fast that writes.
+  const sockets = [];
+  const between = createServer((near) => {
+    const far = connect(Number(new URL(dying.baseURL).port), new URL(dying.baseURL).hostname);
+    sockets.push(near, far);
+    for (const socket of [near, far]) socket.on("error", () => {});
+    let isAsked = false;
+    let passed = 0;
+    near.on("data", (data) => {
+      isAsked ||= data.includes("/chat/completions");
+      far.write(data);
+    });
+    far.on("data", (data) => {
+      near.write(data);
+      if (isAsked && (passed += data.length) > 4096) far.pause();
+    });
+  });
+  await new Promise((resolve) => between.listen(0, "127.0.0.1", resolve));
+  const remote = new Remote({ base: new URL(`http://127.0.0.1:${between.address().port}/v1`), model: "tiny", log() {}, wait: async () => {} });
+  const die = async () => {
+    await dying.end();
+    between.close();
+    for (const socket of sockets) socket.destroy();
+  };
   const chats = new ChatCompletions(new Requests(remote, "tiny", false));
   let text = "";
   await assert.rejects(
     async () => {
       for await (const { choices } of await chats.create({ temperature: 0, ...endless })) {
         text += choices[0]?.delta.content ?? "";
-        if (text.length > 10) void dying.end();
+        if (text.length > 10) await die();
       }
     },
     { name: "ServerError", code: "server-failed", message: /the connection broke after \d+ pieces of the answer/ },
   );
-  await dying.end();
   assert.ok(text.startsWith(story.answer.slice(0, 10)));
   await assert.rejects(chats.create({ messages: story.messages }), { name: "ServerError", code: "server-unreachable" });
 });

@@ -325,6 +325,14 @@ test("which program it is is asked with patience where the request's fields depe
   }
 });
 
+test("a server that never says which program it is is not waited for", async (t) => {
+  for (const [params, code] of [[{}, undefined], [{ return_token_ids: true }, "server-failed"]]) {
+    const there = await faulty(t, [says(200, whole)], { models: [() => {}], introduction: 1 });
+    const { code: found } = await ask(there, params).catch((error) => error);
+    assert.deepEqual([found, there.posts.length], [code, code ? 0 : 1]);
+  }
+});
+
 test("the key is in no error, no message and no object", async (t) => {
   const leaky = `Incorrect API key: ${KEY}`;
   const all = [];

@@ -50,7 +50,8 @@ test("files with their types, and nothing from outside", async () => {
       assert.equal((await get(path)).status, 404, path);
     }
     const next = await listen(serveFolder(root), server.address().port);
-    assert.equal(next.server.address().port, server.address().port + 1, "the next port when one is taken");
+    // The next of all may be somebody else's.
+    assert.ok(next.server.address().port > server.address().port, "a later port when one is taken");
     next.server.close();
   } finally {
     server.closeAllConnections();

@@ -22,6 +22,11 @@ export interface RemoteOptions {
   log: Log;
   /** Waits before an attempt; tests have another one. */
   wait?: typeof pause;
+  /**
+   * Milliseconds after which a server that does not say which program it is counts as one that is
+   * not known; Infinity: never.
+   */
+  introduction?: number;
 }
 
 /** What a server that answers has not, and what to do instead. */
@@ -51,12 +56,6 @@ class MayPass extends Error {
 /** Errors of requests that were made again and again: doing it once more is not for the client. */
 export const exhausted = new WeakSet<Error>();
 
-/**
- * Milliseconds after which a server that does not say which program it is counts as one that is not
- * known.
- */
-const INTRODUCTION = 5000;
-
 /** The server's side of an engine. */
 export class Remote implements Backend {
   /** Where it is, as it may be shown: without what may be secret in it. */
@@ -67,13 +66,14 @@ export class Remote implements Backend {
   readonly #told: Told;
   readonly #log: Log;
   readonly #wait: typeof pause;
+  readonly #introduction: number;
   readonly #open = new Set<AbortController>();
   #program: Program | undefined;
   #isClosed = false;
   /** Some answer could be read. */
   #wasRead = false;
 
-  constructor({ base, apiKey, model, log, wait = pause }: RemoteOptions) {
+  constructor({ base, apiKey, model, log, wait = pause, introduction = 5000 }: RemoteOptions) {
     this.#base = base;
     this.address = base.origin + base.pathname.replace(/\/+$/, "");
     this.model = model;
@@ -81,6 +81,7 @@ export class Remote implements Backend {
     this.#told = { address: this.address, hide: (text) => (apiKey === undefined ? text : text.replaceAll(apiKey, "…")) };
     this.#log = (level, text) => log(level, this.#told.hide(text));
     this.#wait = wait;
+    this.#introduction = introduction;
   }
 
   call<C extends CallName>(call: C, request: Calls[C]["request"], onEvent?: (event: Calls[C]["event"]) => void): Pending<Calls[C]["result"]> {
@@ -192,7 +193,8 @@ export class Remote implements Backend {
   async #introduced(needs: boolean, signal: AbortSignal): Promise<Program | undefined> {
     const stop = new AbortController();
     const end = () => stop.abort();
-    const timer = setTimeout(end, INTRODUCTION);
+    // A timer without an end would end at once.
+    const timer = this.#introduction === Infinity ? undefined : setTimeout(end, this.#introduction);
     signal.addEventListener("abort", end, { once: true });
     if (signal.aborted) end();
     try {
