@@ -111,6 +111,7 @@ test("a broken local file: the model that works stays", async ({ page, site }) =
   await expect(page.locator("#chip-model")).toHaveText("Peregrine Tiny Chat");
   await page.getByRole("button", { name: "Go on with Peregrine Tiny Chat" }).click();
   await expect(page.locator("#status")).toBeHidden();
+  await beGreedy(page);
   await say(page, "What is the capital of France?");
   await expect(page.locator("article.assistant").last()).toContainText("Paris", { timeout: 120_000 });
 });
