@@ -19,6 +19,54 @@ pub struct Avx512;
 /// Products of bytes, 32 at a time, where codes are small whole numbers; else as [`Avx512`].
 pub struct Vnni;
 
+/// What is the same with all of these instructions: bytes, and eight floats.
+macro_rules! bytes {
+    () => {
+        type Bytes = __m256i;
+
+        #[inline(always)]
+        fn nibbles(words: &[u32; 4]) -> __m256i {
+            super::nibbles(words)
+        }
+
+        #[inline(always)]
+        fn pairs(words: &[u32; 2]) -> __m256i {
+            super::pairs(words)
+        }
+
+        #[inline(always)]
+        fn joined(low: __m256i, high: __m256i) -> __m256i {
+            super::joined(low, high)
+        }
+
+        #[inline(always)]
+        fn looked_up(table: &[i8; 16], nibbles: __m256i) -> __m256i {
+            super::looked_up(table, nibbles)
+        }
+
+        #[inline(always)]
+        fn raw(words: &[u32; 8]) -> __m256i {
+            super::raw(words)
+        }
+
+        #[inline(always)]
+        fn eight_halves(halves: &[u16; 8]) -> [f32; 8] {
+            super::eight_halves(halves)
+        }
+
+        #[inline(always)]
+        fn eight_bytes(words: &[u32; 2]) -> [f32; 8] {
+            super::eight_bytes(words)
+        }
+
+        #[inline(always)]
+        fn eight_signed(words: &[u32; 2]) -> [f32; 8] {
+            super::eight_signed(words)
+        }
+    };
+}
+use bytes;
+
 #[inline(always)]
 fn nibbles(words: &[u32; 4]) -> __m256i {
     unsafe {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Avx512, eight_bytes, eight_halves, eight_signed, joined, looked_up, nibbles, pairs, raw};
+use super::Avx512;
 use crate::cpu::simd::{Isa, Near, Wide};
 
 const STRIP: usize = 32;
@@ -32,49 +32,10 @@ fn pair_entries(words: &[u32; 2], table: __m512) -> [__m512; 2] {
 }
 
 impl Isa for Avx512 {
-    type Bytes = __m256i;
     type Codes = [__m512; 2];
     type Sums = __m512;
 
-    #[inline(always)]
-    fn nibbles(words: &[u32; 4]) -> __m256i {
-        nibbles(words)
-    }
-
-    #[inline(always)]
-    fn pairs(words: &[u32; 2]) -> __m256i {
-        pairs(words)
-    }
-
-    #[inline(always)]
-    fn joined(low: __m256i, high: __m256i) -> __m256i {
-        joined(low, high)
-    }
-
-    #[inline(always)]
-    fn looked_up(table: &[i8; 16], nibbles: __m256i) -> __m256i {
-        looked_up(table, nibbles)
-    }
-
-    #[inline(always)]
-    fn raw(words: &[u32; 8]) -> __m256i {
-        raw(words)
-    }
-
-    #[inline(always)]
-    fn eight_halves(halves: &[u16; 8]) -> [f32; 8] {
-        eight_halves(halves)
-    }
-
-    #[inline(always)]
-    fn eight_bytes(words: &[u32; 2]) -> [f32; 8] {
-        eight_bytes(words)
-    }
-
-    #[inline(always)]
-    fn eight_signed(words: &[u32; 2]) -> [f32; 8] {
-        eight_signed(words)
-    }
+    super::bytes!();
 
     #[inline(always)]
     fn unsigned(bytes: __m256i) -> [__m512; 2] {

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Avx512, Vnni, eight_bytes, eight_halves, eight_signed, joined, looked_up, nibbles, pairs, raw};
+use super::{Avx512, Vnni};
 use crate::cpu::simd::{Digits, Isa, Near};
 
 const STRIP: usize = 32;
@@ -38,49 +38,10 @@ fn scaled(sums: __m512, factors: __m256, codes: __m256i, digits: &Digits) -> __m
 
 impl Isa for Vnni {
     const DIGITS: bool = true;
-    type Bytes = __m256i;
     type Codes = Codes;
     type Sums = __m512;
 
-    #[inline(always)]
-    fn nibbles(words: &[u32; 4]) -> __m256i {
-        nibbles(words)
-    }
-
-    #[inline(always)]
-    fn pairs(words: &[u32; 2]) -> __m256i {
-        pairs(words)
-    }
-
-    #[inline(always)]
-    fn joined(low: __m256i, high: __m256i) -> __m256i {
-        joined(low, high)
-    }
-
-    #[inline(always)]
-    fn looked_up(table: &[i8; 16], nibbles: __m256i) -> __m256i {
-        looked_up(table, nibbles)
-    }
-
-    #[inline(always)]
-    fn raw(words: &[u32; 8]) -> __m256i {
-        raw(words)
-    }
-
-    #[inline(always)]
-    fn eight_halves(halves: &[u16; 8]) -> [f32; 8] {
-        eight_halves(halves)
-    }
-
-    #[inline(always)]
-    fn eight_bytes(words: &[u32; 2]) -> [f32; 8] {
-        eight_bytes(words)
-    }
-
-    #[inline(always)]
-    fn eight_signed(words: &[u32; 2]) -> [f32; 8] {
-        eight_signed(words)
-    }
+    super::bytes!();
 
     /// Of two to six bits: no format has unsigned codes of more.
     #[inline(always)]
