@@ -177,11 +177,8 @@ fn with_rounded_keys_and_values_nothing_is_lost_but_the_rounding() {
                 let mut session = session(gpu, &file, &LoadOptions { kv, ..exact() });
                 // Token by token a GPU's shapes are slow here: in two files they read so, too, and
                 // without rounding in `every_variant_is_transformers`.
-                let chunks = if place == 1 && !["norm2.gguf", "quant.gguf"].contains(case) {
-                    &[7, 32][..]
-                } else {
-                    &[1, 7, 32]
-                };
+                let chunks =
+                    if place == 1 && !["norm2.gguf", "quant.gguf"].contains(case) { &[7, 32][..] } else { &[1, 7, 32] };
                 for &chunk in chunks {
                     session.reset();
                     let mut logits = Vec::new();
