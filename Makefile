@@ -54,7 +54,7 @@ bench-table: native
 	@target/release/peregrine bench-table $(ARGS)
 
 bench-compare: native
-	@node web/scripts/compare.mjs $(BASE)
+	@node web/scripts/compare.mjs $(BASE) $(ARGS)
 
 fidelity: native $(page)
 	@sh web/scripts/system.sh browser

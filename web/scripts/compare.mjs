@@ -1,7 +1,7 @@
 // Compares the speed of the working tree with that of another commit: native, the embedded model
 // (or --model FILE), both programs in turns on the same machine. Ratios only: machines differ, and
 // so does one machine from minute to minute.
-// Usage: node compare.mjs COMMIT [--model FILE] [--rounds N] Fails where the tree is slower by more
+// Usage: node compare.mjs COMMIT [--model FILE] [--rounds N] [--device gpu|cpu] Fails where the tree is slower by more
 // than a tenth.
 
 import { execFileSync } from "node:child_process";
@@ -16,6 +16,7 @@ if (!base) {
   process.exit(2);
 }
 const model = option("--model", "models/tiny/peregrine-tiny-chat-Q4_0.gguf");
+const device = option("--device", "gpu");
 const rounds = Number(option("--rounds", "5"));
 const run = (command, args, options = {}) => execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], ...options });
 
@@ -36,15 +37,15 @@ if (!existsSync(other)) {
 }
 const programs = { base: other, tree: "target/release/peregrine" };
 // The same device for both, whatever each takes by itself.
-const device = Object.fromEntries(
-  Object.entries(programs).map(([which, program]) => [which, run(program, ["bench", "--help"]).includes("--device") ? ["--device", "gpu"] : []]),
+const chosen = Object.fromEntries(
+  Object.entries(programs).map(([which, program]) => [which, run(program, ["bench", "--help"]).includes("--device") ? ["--device", device] : []]),
 );
 const measures = ["prefill_tokens_per_second", "decode_tokens_per_second"];
 const found = { base: [], tree: [] };
 for (let round = 0; round < rounds; round++) {
   // In turns, and each of them first as often as the other.
   for (const which of round % 2 ? ["tree", "base"] : ["base", "tree"]) {
-    const report = run(programs[which], ["bench", model, "--prompt-tokens", "64", "--gen-tokens", "32", "--repeat", "1", "--json", ...device[which]]);
+    const report = run(programs[which], ["bench", model, "--prompt-tokens", "64", "--gen-tokens", "32", "--repeat", "1", "--json", ...chosen[which]]);
     found[which].push(JSON.parse(report));
   }
 }
