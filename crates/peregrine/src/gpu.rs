@@ -1,5 +1,4 @@
 //! The device: adapter, limits, buffers, errors, and in `gpu/reading.rs` read-back and waiting.
-//! With the byte sources, the only module that knows whether it runs natively or in a browser.
 
 use std::cell::OnceCell;
 use std::rc::Rc;

@@ -27,9 +27,10 @@
 //!
 //! # Features
 //!
-//! Both are on by default and mean something natively only: `http` ([`Checkpoint::open`] takes
-//! addresses) and `hub` (what ids on the Hugging Face hub mean). `internals` opens what this
-//! repository's own workbench and tests look at; no version promises any of it.
+//! On by default: `cpu` (the processor as a device), and natively `http` ([`Checkpoint::open`]
+//! takes addresses) and `hub` (what ids on the Hugging Face hub mean). `clap` makes the options
+//! flags of a program. `internals` opens what this repository's own workbench and tests look at; no
+//! version promises any of it.
 //!
 //! # Glossary
 //!
