@@ -145,6 +145,7 @@ test("gone on with, or answered again, before the model is there: done when it i
   await page.getByRole("button", { name: "Answer again" }).click();
   await release(page);
   await expect(answers(page).first()).toContainText("word15");
+  await page.keyboard.press("Escape");
   await version(page, "2/2");
 });
 

@@ -164,10 +164,9 @@ export class App {
   };
 
   /**
-   * Looks whether what is on the page is still kept; while a browser clears its data, the database
-   * cannot be opened for a moment.
+   * Looks whether what is on the page is still kept. While a browser clears its data the database
+   * cannot be opened: then again, each time twice as late.
    */
-  /** Looks after the database again and again, for as long as a browser may take to clear it. */
   async #check(tries: number, after = 200): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, after));
     try {
