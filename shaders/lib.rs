@@ -124,6 +124,7 @@ const TOKENS: Piece = Piece::Same(&[shader!("common/tokens")]);
 const COOPERATIVE: Piece = Piece::Same(&[shader!("common/cooperative")]);
 const MATRIX: Piece = Piece::Matrix;
 const EPILOGUE: Piece = Piece::Same(&[shader!("linear/epilogue")]);
+const SPLITS: Piece = Piece::Same(&[shader!("linear/splits")]);
 /// Linear layers where the CPU computes.
 const TWO_ROWS: Piece = Piece::Same(&[shader!("linear/two_rows")]);
 /// Adapters beside linear layers.

@@ -96,6 +96,9 @@ pub struct Scratch {
     pub mixed: wgpu::Buffer,
     /// What prompts need for the SSM heads on a GPU.
     pub ssd: Option<Ssd>,
+    /// Where the sums of tiles wait that workgroups share, on a GPU:
+    /// `shaders/linear/splits.wgsl`.
+    pub split_sums: Option<wgpu::Buffer>,
     /// \[T, F\]
     pub ff: wgpu::Buffer,
     /// \[rows, V\]
@@ -183,7 +186,9 @@ impl Model {
         use Op::{FinalNorm, InputNorm, LmHead, MlpIn, MlpNorm, MlpOut, ProjectIn, ProjectOut};
         use Output::{Add, Store, SwiGlu};
         let s = &self.scratch;
-        let mut r = Recorder::new(self.target.tokens(many), &self.step, &next.control).with(adapted);
+        let mut r = Recorder::new(self.target.tokens(many), &self.step, &next.control)
+            .with(adapted)
+            .sharing(s.split_sums.as_ref());
 
         r.embed(&self.embed_tokens, &next.ids, &s.h); //                                 h [T, D] = E[ids]
         for (i, layer) in self.layers.iter().enumerate() {

@@ -157,6 +157,7 @@ pub fn all_signatures() -> Vec<Signature> {
         embed::signatures,
         norm::signatures,
         linear::signatures,
+        linear::splits::signatures,
         linear::team::signatures,
         lora::signatures,
         mixers::signatures,

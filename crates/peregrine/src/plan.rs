@@ -67,6 +67,8 @@ pub enum Needed {
     /// When the context is cut into more pieces than the linear layer that reads them puts
     /// together.
     Splits,
+    /// In steps of at most so many tokens.
+    Tokens(u32),
     /// When the next token is sampled on the GPU.
     Token,
     /// When that is the likeliest.
@@ -177,6 +179,7 @@ impl Dispatch {
             Needed::Always => true,
             Needed::Logits => step.logit_rows() > 0,
             Needed::Splits => step.splits > 2,
+            Needed::Tokens(most) => step.tokens <= most,
             Needed::Token => mode != SamplingMode::Host,
             Needed::Greedy => mode == SamplingMode::Greedy,
             Needed::Random => mode == SamplingMode::Random,
