@@ -1,6 +1,7 @@
 //! Conversations with the embedded model: the right tokens, each read once, whatever interrupts
 //! them.
 
+mod ahead;
 mod overflow;
 mod places;
 
@@ -9,7 +10,7 @@ use std::rc::Rc;
 
 use peregrine::Error;
 use peregrine::chat::Message;
-use peregrine::gpu::{DeviceKind, GpuOptions, Reduction, ShapeClass};
+use peregrine::gpu::{Alter, DeviceKind, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Overflow, Session};

@@ -140,9 +140,9 @@ impl Session {
         (sampling.sampled, sampling.waiting) = (true, false);
         if more && self.state.position < self.state.context_length {
             self.engine.model.turns.free().await;
-            self.ahead = 1;
             let step = self.begin_on_sampled()?;
             self.submit_waiting(&step, 0);
+            self.ahead = 1;
             sampling.waiting = true;
         }
         self.sampled_token(sampling, reading).await.map(Some)

@@ -337,10 +337,12 @@ impl Pages {
         Some(between)
     }
 
-    /// Row `position` was reserved, and what is in it will never be read.
-    pub fn retract(&self, position: u32) {
-        if let Some(page) = self.held.get((position / PAGE) as usize) {
-            page.written.set(position % PAGE);
+    /// The rows of positions \[`from`, `to`) were reserved last, and what is in them will never be
+    /// read.
+    pub fn retract(&self, from: u32, to: u32) {
+        let pages = (from / PAGE) as usize..to.div_ceil(PAGE) as usize;
+        for (page, at) in self.held.iter().zip(0..).take(pages.end).skip(pages.start) {
+            page.written.set(from.saturating_sub(at * PAGE));
         }
     }
 }
