@@ -13,6 +13,7 @@ mod not_finite;
 mod overflow;
 mod parts;
 mod prefix_cache;
+mod prompt;
 mod requests;
 mod saved;
 mod snapshots;

@@ -74,6 +74,11 @@ impl Pace {
         }
     }
 
+    /// Whether a step has taught it.
+    pub fn is_known(&self) -> bool {
+        self.found.get().is_some()
+    }
+
     /// A token of an answer came so long after the one before it.
     pub fn learn_token(&self, seconds: f64) {
         let mean = self.token.get().unwrap_or(seconds);

@@ -89,47 +89,6 @@ impl AnswerSampling {
 }
 
 impl Session {
-    /// Runs the tokens that are pending. Returns false when cancelled between chunks, or in one
-    /// that takes long.
-    pub(super) async fn catch_up(&mut self, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
-        self.run(cancel, 0).await
-    }
-
-    /// Runs pending tokens until at most `rest` are left.
-    pub(super) async fn run(&mut self, cancel: Option<&dyn Fn() -> bool>, rest: usize) -> Result<bool> {
-        while self.pending > rest {
-            if cancel.is_some_and(|cancelled| cancelled()) {
-                return Ok(false);
-            }
-            let from = self.ids.len() - self.pending;
-            let tokens = self.pending.min(self.engine.model.chunk() as usize);
-            let part = self.ids[from..from + tokens].to_vec();
-            let rows = u32::from(tokens == self.pending);
-            let before = self.state.position;
-            self.engine.model.turns.free().await;
-            let step = self.begin_step(&part, rows)?;
-            let Some(first) = self.submit_parts(&step, plan::SamplingMode::Host, cancel).await? else {
-                return Ok(false);
-            };
-            let begun = Instant::now();
-            self.submit(&step, plan::SamplingMode::Host, first..self.dispatches(&step));
-            self.end_step(&step);
-            self.pending -= tokens;
-            self.keep_distance(before)?;
-            if rows == 1 {
-                self.logits = self.read_logits(1).await?;
-                self.expect_numbers().await?;
-            } else {
-                // A chunk at a time, so that the caller can stop it and a page stays alive.
-                self.engine.model.gpu().sync().await?;
-            }
-            if first == 0 {
-                self.engine.model.pace.learn(Instant::now().since(begun), step.tokens);
-            }
-        }
-        Ok(true)
-    }
-
     /// Prepares an answer. `gpu_may`: its tokens may be sampled on the GPU.
     pub(super) fn begin_sampling(&mut self, options: &GenerateOptions, gpu_may: bool) -> Result<AnswerSampling> {
         let sampler = Sampler::new(options.sampling.clone())?;
@@ -287,6 +246,7 @@ impl Session {
     fn submit_and_sample(&mut self, sampling: &mut AnswerSampling, step: &Step, first: usize) {
         // They stay on the GPU: those that are here are of an earlier place.
         self.logits.clear();
+        let first = self.submit_head(step, sampling.by, first);
         let reading = self.read_sampled(sampling, |session, encoder, by| {
             session.encode_into(encoder, step, by, first..session.dispatches(step));
         });
