@@ -18,6 +18,7 @@ mod requests;
 mod saved;
 mod snapshots;
 mod speed;
+mod warm_up;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
