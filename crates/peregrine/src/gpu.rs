@@ -11,6 +11,7 @@ mod cooperative;
 mod messages;
 mod options;
 mod reading;
+pub(crate) mod streaming;
 
 #[doc(hidden)]
 pub use cooperative::COOPERATIVE_WORKGROUP_BYTES;
