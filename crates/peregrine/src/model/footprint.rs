@@ -21,7 +21,8 @@ use crate::weights::padded;
 /// Most tokens in a step.
 const MOST_CHUNK: u32 = 2048;
 
-/// Bytes on the GPU that a session spends on snapshots unless told otherwise.
+/// Bytes on the GPU that a session spends on snapshots unless told otherwise, or twice its recurrent
+/// states where that is more.
 const SNAPSHOTS: u64 = 256 << 20;
 
 /// Most rows of logits of a step unless the options say otherwise: answers need one.
@@ -256,7 +257,7 @@ impl<'a> Estimate<'a> {
             states: state.fixed + next,
             kv_cache: state.kv_cache,
             kv_growth: state.kv_growth,
-            snapshots: self.options.snapshot_budget.unwrap_or(SNAPSHOTS),
+            snapshots: self.options.snapshot_budget.unwrap_or(SNAPSHOTS.max(2 * state.fixed)),
             context_length,
         }
     }

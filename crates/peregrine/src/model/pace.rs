@@ -1,7 +1,7 @@
-//! How fast a device reads prompts: whether a step must be submitted in parts, so that it can be
-//! stopped.
+//! How fast a device is. How fast it reads prompts says whether a step must be submitted in parts,
+//! so that it can be stopped; how fast it writes, how many steps are to be queued.
 //!
-//! Only whole steps of many tokens teach it. The clock and the answers of a browser are as coarse
+//! Of prompts only whole steps of many tokens teach it. The clock and the answers of a browser are as coarse
 //! as 100 ms, so a small piece of work says nothing of a large one, and every part that is waited
 //! for costs that long.
 
@@ -22,10 +22,25 @@ const PART: f64 = 0.5;
 /// Dispatches that a software adapter gets at a time before it has shown how fast it is.
 const CAREFUL: usize = 8;
 
+/// A token that takes longer than this, seconds, hides the way to the device and back behind one
+/// step: what is queued beyond it would only be done for nothing where an answer ends.
+const QUICK: f64 = 5e-3;
+
+/// Steps that are queued on tokens which the host does not know, where they are quick. In Chromium
+/// the way takes about as long as one or two of them.
+const STEPS_AHEAD: u32 = 4;
+
+/// The share of the newest token in the mean, where it was quicker than that and where it was not:
+/// one that was waited for by chance says less.
+const QUICKER: f64 = 0.5;
+const SLOWER: f64 = 0.125;
+
 /// What a device has shown so far.
 pub(crate) struct Pace {
     /// Seconds for each block of tokens.
     found: Cell<Option<f64>>,
+    /// Seconds from a token to the next one, the newest ones most.
+    token: Cell<Option<f64>>,
     is_software: bool,
     patience: f64,
 }
@@ -37,7 +52,7 @@ impl Pace {
     }
 
     fn new(is_software: bool) -> Self {
-        Self { found: Cell::new(None), is_software, patience: PATIENCE }
+        Self { found: Cell::new(None), token: Cell::new(None), is_software, patience: PATIENCE }
     }
 
     /// Dispatches to submit at once, of a step of so many tokens with so many dispatches. A GPU
@@ -56,6 +71,26 @@ impl Pace {
     pub fn learn(&self, seconds: f64, tokens: u32) {
         if self.blocks(tokens) > 1.0 {
             self.found.set(Some(seconds / self.blocks(tokens)));
+        }
+    }
+
+    /// Whether a step has taught it.
+    pub fn is_known(&self) -> bool {
+        self.found.get().is_some()
+    }
+
+    /// A token of an answer came so long after the one before it.
+    pub fn learn_token(&self, seconds: f64) {
+        let mean = self.token.get().unwrap_or(seconds);
+        let share = if seconds < mean { QUICKER } else { SLOWER };
+        self.token.set(Some(mean + share * (seconds - mean)));
+    }
+
+    /// How many steps of an answer to queue on tokens that are not known yet.
+    pub fn steps_ahead(&self) -> u32 {
+        match self.token.get() {
+            Some(seconds) if seconds < QUICK && !self.is_software => STEPS_AHEAD,
+            _ => 1,
         }
     }
 
@@ -101,6 +136,23 @@ mod tests {
         let parts = read(&Pace::new(true), &[64; 8], 1e-5, 0.1);
         assert_eq!(parts[0], 63);
         assert_eq!(parts[7], 1, "{parts:?}");
+    }
+
+    #[test]
+    fn only_where_tokens_are_quick_several_steps_are_queued() {
+        let gpu = Pace::new(false);
+        assert_eq!(gpu.steps_ahead(), 1, "nothing is known");
+        gpu.learn_token(0.2); // the first one finds cold caches
+        assert_eq!(gpu.steps_ahead(), 1);
+        (0..8).for_each(|_| gpu.learn_token(1e-3));
+        assert_eq!(gpu.steps_ahead(), STEPS_AHEAD);
+        gpu.learn_token(0.02); // somebody else had the GPU
+        assert_eq!(gpu.steps_ahead(), STEPS_AHEAD);
+        (0..20).for_each(|_| gpu.learn_token(0.03));
+        assert_eq!(gpu.steps_ahead(), 1);
+        let software = Pace::new(true);
+        software.learn_token(1e-3);
+        assert_eq!(software.steps_ahead(), 1);
     }
 
     #[test]
