@@ -185,6 +185,7 @@ impl Model {
         let s = &self.scratch;
         let mut r = Recorder::new(self.target.tokens(many), &self.step, &next.control).with(adapted);
 
+        r.lora_clear();
         r.embed(&self.embed_tokens, &next.ids, &s.h); //                                 h [T, D] = E[ids]
         for (i, layer) in self.layers.iter().enumerate() {
             r.layer = Some(i as u32);

@@ -159,6 +159,7 @@ pub fn all_signatures() -> Vec<Signature> {
         linear::signatures,
         linear::team::signatures,
         lora::signatures,
+        lora::fused::signatures,
         mixers::signatures,
         attention::signatures,
         ssm::signatures,

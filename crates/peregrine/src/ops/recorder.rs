@@ -15,6 +15,8 @@ pub struct Recorder<'a> {
     pub layer: Option<u32>,
     /// The adapters beside its linear layers.
     pub(super) adapted: Option<&'a Adapted>,
+    /// The linear layer whose t of adapters what was recorded has made.
+    pub(super) published: Option<(u32, Op)>,
     calls: Vec<Call>,
 }
 
@@ -22,7 +24,7 @@ impl<'a> Recorder<'a> {
     /// Nothing yet. `step` is the uniform buffer of [`Step`], `control` that of
     /// [`SamplingBuffers`](super::sample::SamplingBuffers).
     pub fn new(target: Target, step: &'a wgpu::Buffer, control: &'a wgpu::Buffer) -> Self {
-        Self { target, step, control, layer: None, adapted: None, calls: Vec::new() }
+        Self { target, step, control, layer: None, adapted: None, published: None, calls: Vec::new() }
     }
 
     /// The same with adapters.

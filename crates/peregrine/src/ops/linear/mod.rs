@@ -11,7 +11,7 @@ use crate::kernels::{constants, kernels};
 use crate::plan::Step;
 use crate::weights::{GpuMatrix, Matrix, Slab};
 
-pub use team::{Epsilon, MatvecTeam, Pieces, Table, Team};
+pub use team::{Epsilon, MatvecTeam, MatvecTeamLora, Pieces, Table, Team};
 
 constants! {
     /// The block formats that a pipeline keeps of all.
@@ -174,6 +174,9 @@ impl Recorder<'_> {
     /// y = W x, y += W x or y = silu(W_gate x) (W_up x): a dispatch for each slab of W; and what
     /// adapters add to it.
     pub fn linear(&mut self, op: Op, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
+        if self.target().linear(op) == Variant::Team {
+            return self.team(op, matrix, input, output);
+        }
         let Some(site) = self.site(op) else {
             return self.product(op, matrix, input, output);
         };
@@ -206,7 +209,8 @@ impl Recorder<'_> {
                     let kernel = plain!(MatmulCooperative {}, self, layer);
                     self.call(op, &kernel, needed, layer.grid(output.tile(COOPERATIVE_TILE)));
                 }
-                Variant::Team => self.team(layer),
+                // Adapters are a part of it: see `linear`.
+                Variant::Team => {}
             }
         }
     }
