@@ -4,7 +4,7 @@
 
 #[path = "../shaders/expand.rs"]
 #[allow(dead_code, reason = "what only a build needs of it")]
-mod expand;
+pub(crate) mod expand;
 
 use std::collections::HashSet;
 use std::mem::{offset_of, size_of};

@@ -51,13 +51,13 @@ impl Pipelines {
         self.made.borrow().len()
     }
 
-    /// Makes the pipelines of these calls, each once and in this order: natively in threads of its
-    /// own from now on, in a browser in its threads.
+    /// Makes the pipelines of these calls that are not there, each once and in this order: natively
+    /// in threads of its own from now on, in a browser in its threads.
     pub(crate) fn make<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Making {
         let mut wanted = Vec::new();
         for call in calls {
             let key = key(call.kernel, call.reduction, &call.constants);
-            if !wanted.contains(&key) {
+            if !wanted.contains(&key) && !self.made.borrow().contains_key(&key) {
                 wanted.push(key);
             }
         }
