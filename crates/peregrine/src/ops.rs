@@ -160,6 +160,7 @@ pub fn all_signatures() -> Vec<Signature> {
         linear::splits::signatures,
         linear::team::signatures,
         lora::signatures,
+        lora::fused::signatures,
         mixers::signatures,
         attention::signatures,
         ssm::signatures,

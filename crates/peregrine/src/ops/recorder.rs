@@ -17,6 +17,8 @@ pub struct Recorder<'a> {
     pub(super) adapted: Option<&'a Adapted>,
     /// Where the sums of tiles wait that workgroups share.
     pub(super) split_sums: Option<&'a wgpu::Buffer>,
+    /// The linear layer whose t of adapters what was recorded has made.
+    pub(super) published: Option<(u32, Op)>,
     calls: Vec<Call>,
 }
 
@@ -24,7 +26,16 @@ impl<'a> Recorder<'a> {
     /// Nothing yet. `step` is the uniform buffer of [`Step`], `control` that of
     /// [`SamplingBuffers`](super::sample::SamplingBuffers).
     pub fn new(target: Target, step: &'a wgpu::Buffer, control: &'a wgpu::Buffer) -> Self {
-        Self { target, step, control, layer: None, adapted: None, split_sums: None, calls: Vec::new() }
+        Self {
+            target,
+            step,
+            control,
+            layer: None,
+            adapted: None,
+            split_sums: None,
+            published: None,
+            calls: Vec::new(),
+        }
     }
 
     /// The same with adapters.

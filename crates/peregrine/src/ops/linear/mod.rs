@@ -14,7 +14,7 @@ use crate::weights::{GpuMatrix, Matrix, Slab};
 
 pub(super) use splits::Tile;
 pub use splits::{MatmulSum, Splits};
-pub use team::{Epsilon, MatvecTeam, Pieces, Table, Team};
+pub use team::{Epsilon, MatvecTeam, MatvecTeamLora, Pieces, Table, Team};
 
 constants! {
     /// The block formats that a pipeline keeps of all.
@@ -170,6 +170,9 @@ impl Recorder<'_> {
     /// y = W x, y += W x or y = silu(W_gate x) (W_up x): a dispatch for each slab of W; and what
     /// adapters add to it.
     pub fn linear(&mut self, op: Op, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
+        if self.target().linear(op) == Variant::Team {
+            return self.team(op, matrix, input, output);
+        }
         let Some(site) = self.site(op) else {
             return self.product(op, matrix, input, output);
         };
@@ -207,7 +210,8 @@ impl Recorder<'_> {
                     self.call(op, &kernel, needed, tiles.grid());
                     self.split_sums(&layer, tiles);
                 }
-                Variant::Team => self.team(layer),
+                // Adapters are a part of it: see `linear`.
+                Variant::Team => {}
             }
         }
     }
