@@ -21,7 +21,7 @@ use crate::shaders::validate;
 const ROWS: usize = 6;
 const COLUMNS: usize = 128;
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -222,7 +222,7 @@ fn a_format_on_the_gpu_is_two_files_and_a_line() {
 }
 
 /// Files below a folder.
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if path.is_dir() { files(&path, found) } else { found.push(path) }
     }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
+use crate::ops::target::invocations;
 
 mod cooperative;
 #[cfg(target_arch = "wasm32")]
@@ -143,13 +144,9 @@ impl Gpu {
             // NVIDIA's drivers name 2^32 - 1 or so; a binding of exactly 2 GiB fails there.
             limits.max_storage_buffer_binding_size = offered.max_storage_buffer_binding_size.min((1 << 31) - 4);
             limits.max_buffer_size = offered.max_buffer_size;
-            // Rows of up to 96 strips in one round of `matvec_team`; larger workgroups were slower.
-            // Not on Metal, nor in a browser, which may stand on it: there what a pipeline may have
-            // depends on its registers, and only the default is sure.
-            if matches!(info.backend, wgpu::Backend::Vulkan | wgpu::Backend::Dx12) {
-                limits.max_compute_invocations_per_workgroup = offered.max_compute_invocations_per_workgroup.min(384);
-                limits.max_compute_workgroup_size_x = offered.max_compute_workgroup_size_x.min(384);
-            }
+            let most = |offered| invocations(info.backend, offered);
+            limits.max_compute_invocations_per_workgroup = most(offered.max_compute_invocations_per_workgroup);
+            limits.max_compute_workgroup_size_x = most(offered.max_compute_workgroup_size_x);
             features |= adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY);
         }
         if options.cooperative {

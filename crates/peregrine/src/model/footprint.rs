@@ -59,12 +59,11 @@ impl Device {
 
     /// This one, with plans for `target`.
     pub(super) fn at(gpu: &Gpu, target: &Target) -> Self {
-        let is_wasm32 = gpu.is_processor() && cfg!(target_arch = "wasm32");
         Self {
             max_binding: gpu.max_binding(),
             chunk: target.chunk(),
-            ssd: !target.is_software(),
-            most_bytes: is_wasm32.then_some((4 << 30) - OWN_BYTES),
+            ssd: target.has_ssm_chunks(),
+            most_bytes: target.most_bytes(OWN_BYTES),
         }
     }
 }

@@ -164,7 +164,7 @@ pub async fn stages(session: &mut Session, options: &BenchOptions) -> Result<Val
         let stages = profile(session, tokens, 20).await?;
         let rows = stages.iter().map(|stage| {
             json!({
-                "name": stage.name,
+                "name": stage.name(),
                 "dispatches": stage.dispatches,
                 "milliseconds": stage.seconds * 1e3,
                 "microseconds_each": stage.seconds * 1e6 / f64::from(stage.dispatches.max(1)),

@@ -3,11 +3,8 @@
 
 use crate::cpu::pool::prelude::*;
 
-use super::{Constants, Made, Slot};
-use crate::kernels::Typed;
-use crate::ops::Probe;
-use crate::ops::sample::Ends;
-use crate::ops::sample::{Candidates, MaskedCandidates, Sample};
+use super::{Numbers, Run, Slot};
+use crate::ops::sample::{Candidates, Ends, MaskedCandidates};
 
 /// None that can be sampled.
 const NO_TOKEN: u32 = u32::MAX;
@@ -51,9 +48,9 @@ fn pieces(vocab: usize, threads: usize, pieces: usize, of: impl Fn(usize) -> Can
     }
 }
 
-pub fn candidates(c: &Constants) -> Made {
-    let (threads, count) = (c.size("THREADS")?, c.size("SLICES")?);
-    let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
+pub fn candidates(c: Numbers<Candidates<'_>>) -> Run {
+    let (threads, count) = (c.THREADS as usize, c.SLICES as usize);
+    Box::new(move |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [ends, logits, kept, control, found, bins] = slots else { return };
         let vocab = ends.one::<Ends>().vocab_size as usize;
         let logits = &logits.of::<f32>()[..vocab];
@@ -66,13 +63,12 @@ pub fn candidates(c: &Constants) -> Made {
         };
         pieces(vocab, threads, count, of, found.written());
         bins.written::<u32>()[..3072].fill(0);
-    };
-    Ok((Candidates::signature(), Box::new(run)))
+    })
 }
 
-pub fn masked_candidates(c: &Constants) -> Made {
-    let (threads, count) = (c.size("THREADS")?, c.size("SLICES")?);
-    let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
+pub fn masked_candidates(c: Numbers<MaskedCandidates<'_>>) -> Run {
+    let (threads, count) = (c.THREADS as usize, c.SLICES as usize);
+    Box::new(move |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [ends, mask, kept, masked, control, found, bins] = slots else { return };
         let vocab = ends.one::<Ends>().vocab_size as usize;
         let mask = mask.of::<u32>();
@@ -90,12 +86,11 @@ pub fn masked_candidates(c: &Constants) -> Made {
             forbidden.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
         }
         bins.written::<u32>()[..3072].fill(0);
-    };
-    Ok((MaskedCandidates::signature(), Box::new(run)))
+    })
 }
 
-pub fn sample() -> Made {
-    let run = |slots: &mut [Slot<'_>], _: [u32; 3]| {
+pub fn sample() -> Run {
+    Box::new(|slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [ends, found, ids, control] = slots else { return };
         let (ends, found) = (ends.one::<Ends>(), found.of::<[u32; 4]>());
         let best = found.iter().map(|words| Candidate::of(*words)).fold(Candidate::NONE, Candidate::better);
@@ -110,18 +105,16 @@ pub fn sample() -> Made {
         let is_end = failed || ends.id[..ends.count as usize].contains(&token);
         ids.written::<u32>()[0] = token;
         control[..3].copy_from_slice(&[is_end.into(), token, failed.into()]);
-    };
-    Ok((Sample::signature(), Box::new(run)))
+    })
 }
 
 /// Reads all, and nothing else.
-pub fn probe(_: &Constants) -> Made {
-    let run = |slots: &mut [Slot<'_>], _: [u32; 3]| {
+pub fn probe() -> Run {
+    Box::new(|slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [data, sums] = slots else { return };
         let pieces =
             data.of::<u32>().par_chunks(1 << 18).map(|words| words.iter().fold(0, |a: u32, b| a.wrapping_add(*b)));
         let pieces: Vec<u32> = pieces.collect();
         sums.written::<u32>()[0] = pieces.into_iter().fold(0, u32::wrapping_add);
-    };
-    Ok((Probe::signature(), Box::new(run)))
+    })
 }
