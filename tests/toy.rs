@@ -25,8 +25,8 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A folder that is the same in every run, written only where its content differs: cargo then builds
-/// again only what has changed.
+/// A folder that is the same in every run, written only where its content differs: cargo then
+/// builds again only what has changed.
 struct Kept {
     root: PathBuf,
     written: BTreeSet<PathBuf>,
@@ -228,8 +228,8 @@ pub(crate) fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A format like any other: comments and GGUF's own names apart, it stands in the four places of the
-/// list and in no others. What may be written is another list: the types of files.
+/// A format like any other: comments and GGUF's own names apart, it stands in the four places of
+/// the list and in no others. What may be written is another list: the types of files.
 #[test]
 fn nothing_else_knows_a_format() {
     let mut all = Vec::new();

@@ -292,7 +292,7 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     let mut rest = ids.as_slice();
     let parts: Vec<&[u32]> = steps.iter().filter_map(|tokens| rest.split_off(..*tokens as usize)).collect();
 
-    // Far enough into the context that decode puts more than two pieces of it together, and
+    // Far enough into the context that decode puts more than two splits of it together, and
     // attention goes on over many blocks.
     let context = session.engine().model().context_length();
     let start = if context >= 260 { 260u32.saturating_sub(total) } else { 0 };

@@ -36,11 +36,11 @@ pub struct State {
     pub(crate) pages: Pages,
 }
 
-/// Most pieces that the context is cut into in decode: `MOST_SPLITS` of
+/// Most splits of the context in decode: `MOST_SPLITS` of
 /// `shaders/attention/merge.wgsl`.
 const MAX_SPLITS: u32 = 128;
 
-/// Pieces for a context of so many positions, each at least a block of
+/// Splits of a context of so many positions, each at least a block of
 /// `shaders/mixers/mixer_step.wgsl`. Two are put together by the linear layer that reads them, more
 /// by a dispatch of their own.
 pub fn splits(positions: u32) -> u32 {

@@ -39,10 +39,10 @@ impl Candidate {
     }
 }
 
-/// The pieces of the vocabulary, each every so many runs of so many tokens, and the best of each.
-fn pieces(vocab: usize, threads: usize, pieces: usize, of: impl Fn(usize) -> Candidate, found: &mut [[u32; 4]]) {
-    for (piece, found) in found.iter_mut().enumerate().take(pieces) {
-        let runs = (piece * threads..vocab).step_by(pieces * threads);
+/// The slices of the vocabulary, each every so many runs of so many tokens, and the best of each.
+fn slices(vocab: usize, threads: usize, slices: usize, of: impl Fn(usize) -> Candidate, found: &mut [[u32; 4]]) {
+    for (slice, found) in found.iter_mut().enumerate().take(slices) {
+        let runs = (slice * threads..vocab).step_by(slices * threads);
         let tokens = runs.flat_map(|first| first..(first + threads).min(vocab));
         *found = tokens.map(&of).fold(Candidate::NONE, Candidate::better).words();
     }
@@ -51,17 +51,17 @@ fn pieces(vocab: usize, threads: usize, pieces: usize, of: impl Fn(usize) -> Can
 pub fn candidates(c: Numbers<Candidates<'_>>) -> Run {
     let (threads, count) = (c.THREADS as usize, c.SLICES as usize);
     Box::new(move |slots: &mut [Slot<'_>], _: [u32; 3]| {
-        let [ends, logits, kept, control, found, bins] = slots else { return };
+        let [ends, logits, saved_logits, control, found, bins] = slots else { return };
         let vocab = ends.one::<Ends>().vocab_size as usize;
         let logits = &logits.of::<f32>()[..vocab];
         if control.of::<u32>()[0] == 0 {
-            kept.written::<f32>()[..vocab].copy_from_slice(logits);
+            saved_logits.written::<f32>()[..vocab].copy_from_slice(logits);
         }
         let of = |i: usize| match logits[i].is_finite() {
             true => Candidate { logit: logits[i], token: i as u32, wrong: 0 },
             false => Candidate { wrong: 1, ..Candidate::NONE },
         };
-        pieces(vocab, threads, count, of, found.written());
+        slices(vocab, threads, count, of, found.written());
         bins.written::<u32>()[..3072].fill(0);
     })
 }
@@ -69,7 +69,7 @@ pub fn candidates(c: Numbers<Candidates<'_>>) -> Run {
 pub fn masked_candidates(c: Numbers<MaskedCandidates<'_>>) -> Run {
     let (threads, count) = (c.THREADS as usize, c.SLICES as usize);
     Box::new(move |slots: &mut [Slot<'_>], _: [u32; 3]| {
-        let [ends, mask, kept, masked, control, found, bins] = slots else { return };
+        let [ends, mask, saved_logits, masked, control, found, bins] = slots else { return };
         let vocab = ends.one::<Ends>().vocab_size as usize;
         let mask = mask.of::<u32>();
         let allowed = |i: usize| (mask[i / 32] >> (i % 32)) & 1 == 1;
@@ -79,9 +79,9 @@ pub fn masked_candidates(c: Numbers<MaskedCandidates<'_>>) -> Run {
             (true, false) => Candidate::NONE,
             (false, _) => Candidate { wrong: 1, ..Candidate::NONE },
         };
-        pieces(vocab, threads, count, of, found.written());
+        slices(vocab, threads, count, of, found.written());
         if control.of::<u32>()[0] == 0 {
-            kept.written::<f32>()[..vocab].copy_from_slice(masked);
+            saved_logits.written::<f32>()[..vocab].copy_from_slice(masked);
             let forbidden = masked.iter_mut().enumerate().filter(|(i, _)| !allowed(*i));
             forbidden.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
         }
