@@ -46,60 +46,65 @@ pub(crate) fn word(bytes: &[u8]) -> u32 {
 
 /// F32, F16, BF16: the bytes as they are, the end of a row padded with zeros.
 pub(crate) fn words(unit: &[u8], strips: &mut [u32], _meta: &mut [u16]) {
-    strips.fill(0);
-    for (to, from) in strips.iter_mut().zip(unit.chunks(4)) {
-        *to = word(from);
+    let (whole, rest) = unit.as_chunks();
+    let (full, padding) = strips.split_at_mut(whole.len());
+    copy_words(whole, full);
+    padding.fill(0);
+    if let ([first, ..], [_, ..]) = (padding, rest) {
+        *first = word(rest);
+    }
+}
+
+fn copy_words(from: &[[u8; 4]], to: &mut [u32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = u32::from_le_bytes(*from);
     }
 }
 
 /// 16-bit words of a block, from byte pairs.
 pub(crate) fn halves(bytes: &[u8], meta: &mut [u16]) {
-    for (to, from) in meta.iter_mut().zip(bytes.chunks_exact(2)) {
-        *to = u16::from_le_bytes([from[0], from[1]]);
+    for (to, from) in meta.iter_mut().zip(bytes.as_chunks().0) {
+        *to = u16::from_le_bytes(*from);
     }
 }
 
-/// The first bytes to plane S, the quants as they are.
-pub(crate) fn halves_then_words(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
-    halves(&block[..2 * meta.len()], meta);
-    for (to, from) in strips.iter_mut().zip(block[2 * meta.len()..].chunks_exact(4)) {
-        *to = word(from);
-    }
+/// The first halves to plane S, the words of quants as they are.
+pub(crate) fn halves_then_words<const HALVES: usize, const WORDS: usize>(
+    block: &[u8],
+    strips: &mut [u32],
+    meta: &mut [u16],
+) {
+    // Lengths that the compiler knows: blocks are short, and each would be a loop otherwise.
+    let (scales, quants) = block.split_at(2 * HALVES);
+    halves(scales, &mut meta[..HALVES]);
+    copy_words(&quants.as_chunks().0[..WORDS], &mut strips[..WORDS]);
 }
 
-/// 32 two-bit codes to two words: value v in word v / 16, at bit 8 (v % 4) + 2 (v % 16 / 4).
-pub(crate) fn pairs(code: impl Fn(usize) -> u8, words: &mut [u32]) {
-    words.fill(0);
-    for v in 0..32 {
-        let r = v % 16;
-        words[v / 16] |= u32::from(code(v)) << (8 * (r % 4) + 2 * (r / 4));
-    }
-}
-
-/// The same as [`pairs`], of codes of two bits.
+/// 32 codes of two bits, one in each of 32 bytes from bit `shift` on, to two words: value v in word
+/// v / 16, at bit 8 (v % 4) + 2 (v % 16 / 4).
 pub(crate) fn pairs_of(bytes: &[u8], shift: usize, words: &mut [u32]) {
-    let codes = |at: usize| word(&bytes[at..at + 4]) >> shift & 0x0303_0303;
-    for (k, to) in words.iter_mut().enumerate() {
-        *to = (0..4).fold(0, |all, m| all | codes(16 * k + 4 * m) << (2 * m));
+    for (to, from) in words.iter_mut().zip(bytes[..32].as_chunks::<16>().0) {
+        let codes = from.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four) >> shift & 0x0303_0303);
+        *to = codes.zip([0, 2, 4, 6]).fold(0, |all, (codes, place)| all | codes << place);
     }
 }
 
-/// 32 four-bit codes to four words: byte i is value i in the low nibble, value i + 16 in the high
-/// one.
-pub(crate) fn nibbles(code: impl Fn(usize) -> u8, strip: &mut [u32]) {
-    for (w, word) in strip.iter_mut().enumerate() {
-        *word = (0..4).fold(0, |acc, b| {
-            let i = 4 * w + b;
-            acc | u32::from(code(i) | code(i + 16) << 4) << (8 * b)
-        });
-    }
-}
-
-/// As [`nibbles`], of 32 bytes with a code each from bit `shift` on: four at a time, since most of
-/// a large model passes here.
+/// 32 codes of four bits, one in each of 32 bytes from bit `shift` on, to four words: byte i is
+/// value i in the low nibble, value i + 16 in the high one.
 pub(crate) fn nibbles_of(bytes: &[u8], shift: usize, strip: &mut [u32]) {
-    let codes = |at: usize| word(&bytes[at..at + 4]) >> shift & 0x0f0f_0f0f;
-    for (w, to) in strip.iter_mut().enumerate() {
-        *to = codes(4 * w) | codes(16 + 4 * w) << 4;
+    let codes = |four: &[u8; 4]| u32::from_le_bytes(*four) >> shift & 0x0f0f_0f0f;
+    let (low, high) = bytes[..32].split_at(16);
+    for (to, (low, high)) in strip.iter_mut().zip(low.as_chunks().0.iter().zip(high.as_chunks().0)) {
+        *to = codes(low) | codes(high) << 4;
     }
+}
+
+/// Bit `which` of 32 bytes: that of byte i is bit i of the word.
+pub(crate) fn bit_of(bytes: &[u8], which: usize) -> u32 {
+    let eight = |bytes: &[u8; 8]| {
+        let bits = u64::from_le_bytes(*bytes) >> which & 0x0101_0101_0101_0101;
+        // Each of the eight to its place in the highest byte; no two sums of places meet there.
+        (bits.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+    };
+    bytes[..32].as_chunks().0.iter().zip([0, 8, 16, 24]).fold(0, |word, (bytes, place)| word | eight(bytes) << place)
 }

@@ -12,6 +12,7 @@ mod cooperative;
 mod messages;
 mod options;
 mod reading;
+pub(crate) mod streaming;
 
 #[doc(hidden)]
 pub use cooperative::COOPERATIVE_WORKGROUP_BYTES;

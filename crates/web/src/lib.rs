@@ -262,13 +262,15 @@ impl WebSession {
         done.map_err(|failed| failed.error)
     }
 
-    /// Hands the conversation's state to `sink(bytes)`, piece by piece.
-    pub async fn save(&self, sink: Function) -> Result<(), JsValue> {
+    /// Hands the conversation's state to `sink.take(bytes)`, piece by piece. The bytes lie in this
+    /// module's memory: they are right until the call returns.
+    pub async fn save(&self, sink: JsSink) -> Result<(), JsValue> {
         let mut session = self.take()?;
-        let mut put = |bytes: &[u8]| {
-            let piece = js_sys::Uint8Array::from(bytes);
-            sink.call1(&JsValue::NULL, &piece).map(drop).map_err(|_| peregrine::Error::Cancelled)
+        let failed = |thrown: JsValue| {
+            let message = convert::text_field(&thrown, "message").unwrap_or_else(|| format!("{thrown:?}"));
+            peregrine::Error::Io { name: "the state".into(), source: std::io::Error::other(message) }
         };
+        let mut put = |bytes: &[u8]| sink.take(bytes).map_err(failed);
         session.save(&mut put).await.map_err(to_js_error)?;
         self.session.set(Some(session));
         Ok(())
@@ -294,6 +296,16 @@ impl WebSession {
             None => Session::new(&self.engine).map_err(to_js_error),
         }
     }
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// What takes the pieces of a state.
+    #[wasm_bindgen(typescript_type = "{ take(bytes: Uint8Array): void }")]
+    pub type JsSink;
+
+    #[wasm_bindgen(method, catch)]
+    fn take(this: &JsSink, bytes: &[u8]) -> Result<(), JsValue>;
 }
 
 /// SHA-256 of bytes that come in pieces.

@@ -16,7 +16,7 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     strip_words: 4,
     scale_halves: 4,
     unit_strips: 8,
-    repack: halves_then_words,
+    repack: halves_then_words::<4, 32>,
     quantize: Some(quantize),
 };
 

@@ -1,7 +1,7 @@
 //! Q2_K: 256 values in 16 groups: 2-bit integers, 4-bit scales and minima.
 
 use crate::affine::affine;
-use crate::bits::{half_at, halves, pairs, two_bits};
+use crate::bits::{half_at, halves, pairs_of, two_bits};
 use crate::quantize::{code, inverse};
 use crate::{Format, FormatSpec};
 
@@ -38,7 +38,7 @@ fn repack(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
     halves(&block[..16], meta);
     halves(&block[80..84], &mut meta[8..]);
     for (j, strip) in strips.chunks_exact_mut(2).enumerate() {
-        pairs(|v| two_bits(&block[16..80], 32 * j + v), strip);
+        pairs_of(&block[16 + 32 * (j / 4)..], 2 * (j % 4), strip);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Q3_K: 256 values in 16 groups: 3-bit integers, 6-bit scales.
 
-use crate::bits::{half_at, halves, pairs, two_bits};
+use crate::bits::{bit_of, half_at, halves, pairs_of, two_bits};
 use crate::quantize::{code, inverse};
 use crate::scaled::{Levels, Scaled, scaled};
 use crate::{Format, FormatSpec};
@@ -48,9 +48,8 @@ fn q3_k_code(block: &[u8], i: usize) -> u8 {
 fn repack(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
     halves(&block[96..110], meta);
     for (j, strip) in strips.chunks_exact_mut(3).enumerate() {
-        let code = |v: usize| q3_k_code(block, 32 * j + v);
-        pairs(|v| code(v) & 3, &mut strip[..2]);
-        strip[2] = (0..32).fold(0, |word, v| word | u32::from(code(v) >> 2) << v);
+        pairs_of(&block[32 + 32 * (j / 4)..], 2 * (j % 4), &mut strip[..2]);
+        strip[2] = bit_of(block, j);
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     strip_words: 4,
     scale_halves: 2,
     unit_strips: 1,
-    repack: halves_then_words,
+    repack: halves_then_words::<2, 4>,
     quantize: Some(quantize),
 };
 

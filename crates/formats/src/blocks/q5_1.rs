@@ -18,7 +18,7 @@ pub(crate) const SPEC: FormatSpec = FormatSpec {
     strip_words: 4,
     scale_halves: 4,
     unit_strips: 1,
-    repack: halves_then_words,
+    repack: halves_then_words::<4, 4>,
     quantize: Some(quantize),
 };
 

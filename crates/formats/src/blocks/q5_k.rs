@@ -1,7 +1,7 @@
 //! Q5_K: 256 values in 8 groups: 5-bit integers, 6-bit scales and minima.
 
 use crate::affine::q4_or_q5_k;
-use crate::bits::{half_at, halves, nibbles, q4_k_scale_min};
+use crate::bits::{bit_of, half_at, halves, nibbles_of, q4_k_scale_min};
 use crate::{Format, FormatSpec};
 
 /// Its row.
@@ -45,9 +45,8 @@ fn q5_k_code(block: &[u8], i: usize) -> u8 {
 fn repack(block: &[u8], strips: &mut [u32], meta: &mut [u16]) {
     halves(&block[..16], meta);
     for (j, strip) in strips.chunks_exact_mut(4).enumerate() {
-        let code = |v: usize| q5_k_code(block, 32 * j + v);
-        nibbles(|v| code(v) & 15, strip);
-        let fifth = (0..32).fold(0u32, |word, v| word | u32::from(code(v) >> 4) << v);
+        nibbles_of(&block[48 + 32 * (j / 2)..], 4 * (j % 2), strip);
+        let fifth = bit_of(&block[16..], j);
         meta[8 + 2 * j] = fifth as u16;
         meta[9 + 2 * j] = (fifth >> 16) as u16;
     }

@@ -3,6 +3,7 @@
 use futures_channel::oneshot;
 
 use super::Gpu;
+use super::streaming::{Place, bytes_of};
 use crate::error::{Error, Result};
 
 /// A mark in the queue: [`Gpu::fence`].
@@ -39,7 +40,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::read`].
-    pub(crate) async fn read_places(&self, places: &[(wgpu::Buffer, u64, u64)]) -> Result<Vec<u8>> {
+    pub(crate) async fn read_places(&self, places: &[Place]) -> Result<Vec<u8>> {
         match places.iter().any(|(_, _, bytes)| *bytes > 0) {
             true => self.arrive_once(self.reading_of(places)).await,
             false => Ok(Vec::new()),
@@ -47,9 +48,12 @@ impl Gpu {
     }
 
     /// The same, asked for now and read later: what follows may overwrite it. At least one byte.
-    pub(crate) fn reading_of(&self, places: &[(wgpu::Buffer, u64, u64)]) -> Reading {
-        let total = places.iter().map(|(_, _, bytes)| bytes).sum();
-        let staging = self.staging(total);
+    pub(crate) fn reading_of(&self, places: &[Place]) -> Reading {
+        self.reading_into(self.staging(bytes_of(places)), places)
+    }
+
+    /// The same into a buffer of [`Gpu::staging`], which has room for it.
+    pub(super) fn reading_into(&self, staging: wgpu::Buffer, places: &[Place]) -> Reading {
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
         let mut at = 0;
         for (buffer, first, bytes) in places {
@@ -155,7 +159,7 @@ impl Gpu {
         self.mapped(self.submit_reading(encoder, staging.clone())).await.map(|_| ())
     }
 
-    async fn mapped(&self, reading: Reading) -> Result<wgpu::Buffer> {
+    pub(super) async fn mapped(&self, reading: Reading) -> Result<wgpu::Buffer> {
         let Reading { staging, submission, receiver } = reading;
         self.wait(submission).await?;
         let outcome = receiver.await;

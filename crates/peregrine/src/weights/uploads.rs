@@ -146,10 +146,10 @@ impl<'a> Uploads<'a> {
             self.times.read += read.since(start);
 
             let piece = &mut self.spare;
-            piece.strips.clear();
+            // What the piece before left there is overwritten, but for the half that fills a word.
             piece.strips.resize(rows as usize * row_words as usize, 0);
-            piece.halves.clear();
-            piece.halves.resize((rows as usize * row_halves as usize).next_multiple_of(2), 0);
+            piece.halves.resize(rows as usize * row_halves as usize, 0);
+            piece.halves.resize(piece.halves.len().next_multiple_of(2), 0);
             piece.strips_at = 4 * (u64::from(placed.quants) + u64::from(row) * row_words);
             piece.halves_at = 2 * (u64::from(placed.scales) + u64::from(row) * row_halves);
             piece.weights = Some(weights.clone());

@@ -406,15 +406,11 @@ export class Server {
   async #save(client: Client): Promise<Blob> {
     const engine = await this.#ready();
     client.session ??= engine.session();
-    const pieces: Uint8Array<ArrayBuffer>[] = [];
-    let parts: Blob[] = [];
-    await client.session.save((piece: Uint8Array<ArrayBuffer>) => {
-      pieces.push(piece);
-      // The browser may move Blobs to the disk; a large state does not lie in the worker's memory
-      // as a whole.
-      if (pieces.length >= 16) parts = [...parts, new Blob(pieces.splice(0))];
-    });
-    return new Blob([...parts, ...pieces], { type: "application/octet-stream" });
+    // Each piece is the browser's as soon as it is here, which may move it to the disk: a large
+    // state does not lie in the worker's memory as a whole.
+    const pieces: Blob[] = [];
+    await client.session.save({ take: (bytes) => void pieces.push(new Blob([bytes as Uint8Array<ArrayBuffer>])) });
+    return new Blob(pieces, { type: "application/octet-stream" });
   }
 
   async #addLora({ source, id }: Calls["addLora"]["request"]): Promise<LoraInfo> {
