@@ -35,6 +35,7 @@ fn only_the_target_asks_what_kind_of_device_it_is() {
         [
             "crates/peregrine/src/cpu/mod.rs",            // is it
             "crates/peregrine/src/gpu.rs",                // opens it
+            "crates/peregrine/src/gpu/streaming.rs",      // how many copies are under way
             "crates/peregrine/src/kernels/making.rs",     // WGSL, or the name of a kernel in Rust
             "crates/peregrine/src/ops/target.rs",         // decides
             "crates/peregrine/src/selfcheck/variants.rs", // opens it in other ways

@@ -54,7 +54,7 @@ impl State {
     /// # Errors
     /// [`Error::OutOfMemory`] from the adapter's limits.
     pub fn new(gpu: &Gpu, config: &Config, context_length: u32, arena: &Rc<Arena>) -> Result<Self> {
-        let context_length = context_length.min(longest(config, arena.kv(), gpu.max_binding()));
+        let context_length = context_length.min(longest(config, arena.kv_type(), gpu.max_binding()));
         let layers = (0..config.num_hidden_layers)
             .map(|_| {
                 Ok(LayerState {
@@ -93,7 +93,7 @@ impl State {
         let arena = self.pages.arena();
         let [keys, values] = [false, true].map(|values| self.rows(layer, values, from, to));
         let (keys, values) = try_join(gpu.read_places(&keys), gpu.read_places(&values)).await?;
-        Ok([keys, values].map(|bytes| arena.kv().decode(&bytes, arena.head_dim())))
+        Ok([keys, values].map(|bytes| arena.kv_type().decode(&bytes, arena.head_dim())))
     }
 
     /// Asks for what [`State::keys_and_values`] reads, before what follows overwrites it: bytes as

@@ -121,7 +121,7 @@ pub async fn speed(session: &mut Session, checkpoint: &Checkpoint, options: &Ben
         "device": model.gpu().kind().name(),
         "software": model.gpu().is_software(),
         "weight_bytes": model.weight_bytes(),
-        "kv": model.kv().kv().name(),
+        "kv": model.kv().kv_type().name(),
         "context": options.context,
         "prompt_tokens": options.prompt_tokens,
         "gen_tokens": options.gen_tokens,
