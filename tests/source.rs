@@ -34,14 +34,15 @@ fn only_the_target_asks_what_kind_of_device_it_is() {
         found,
         [
             "crates/peregrine/src/cpu/mod.rs",            // is it
-            "crates/peregrine/src/gpu.rs",                // opens it
+            "crates/peregrine/src/gpu.rs",                // is it
+            "crates/peregrine/src/gpu/opening.rs",        // opens it
             "crates/peregrine/src/gpu/streaming.rs",      // how many copies are under way
             "crates/peregrine/src/kernels/making.rs",     // WGSL, or the name of a kernel in Rust
             "crates/peregrine/src/ops/target.rs",         // decides
             "crates/peregrine/src/selfcheck/variants.rs", // opens it in other ways
-            "crates/peregrine/src/session/decoder.rs",
-            "crates/workbench/src/bench/mod.rs",   // writes it down
-            "crates/workbench/src/bench/state.rs", // writes it down
+            "crates/peregrine/src/session/decoder.rs",    // whether a step is worth queueing
+            "crates/workbench/src/bench/mod.rs",          // writes it down
+            "crates/workbench/src/bench/state.rs",        // writes it down
         ]
     );
 }
