@@ -25,6 +25,7 @@ mod session;
 mod shaders;
 mod signatures;
 mod snapshots;
+mod source;
 mod synth;
 mod text;
 mod tokens;

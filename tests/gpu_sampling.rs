@@ -302,8 +302,8 @@ fn the_comparison_with_the_host_can_fail() {
     }
 }
 
-/// The host's samples are counted, and the first of them are the GPU's: where the two agree on logits
-/// of every kind is tested above.
+/// The host's samples are counted, and the first of them are the GPU's: where the two agree on
+/// logits of every kind is tested above.
 #[test]
 fn samples_of_the_gpu_follow_the_probabilities() {
     let logits = [1.0, -0.5, 2.5, 0.0, 2.0, -1.5, 0.25, 1.5f32];

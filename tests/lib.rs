@@ -125,9 +125,9 @@ pub fn seed(usual: u64) -> u64 {
     chosen.map_or(usual, |seed| seed.parse().expect("PROPTEST_RNG_SEED: a whole number below 2^64"))
 }
 
-/// Does it, and asserts that its thread has computed for no longer than `most`. That is not the time
-/// on the clock, in which other programs may have had the processor; where the system does not tell
-/// it, nothing is asserted.
+/// Does it, and asserts that its thread has computed for no longer than `most`. That is not the
+/// time on the clock, in which other programs may have had the processor; where the system does not
+/// tell it, nothing is asserted.
 pub fn computes_within<T>(most: Duration, what: &str, work: impl FnOnce() -> T) -> T {
     let computed = || {
         let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;

@@ -2,10 +2,15 @@
 //! other way round; what it tells of itself. That it computes what transformers does stands in
 //! `model.rs`, `mixes.rs` and `adapters.rs`, beside the same of GPUs.
 
+use std::collections::BTreeSet;
+
 use peregrine::Error;
 use peregrine::checkpoint::MemorySource;
 use peregrine::gpu::{Access, DeviceKind, Gpu, GpuOptions};
-use peregrine::model::LoadOptions;
+use peregrine::kernels::Pipelines;
+use peregrine::model::{LoadOptions, Model};
+use peregrine::ops::all_signatures;
+use peregrine::ops::target::Target;
 use peregrine::selfcheck::{self, Outcomes};
 use peregrine::session::Session;
 use peregrine::state::KvType;
@@ -111,6 +116,59 @@ fn the_likeliest_tokens_are_the_gpus() {
         answer.ids
     });
     assert_eq!(answers[0], answers[1]);
+}
+
+/// Every plan for one token and for many, of models of all layouts: its kernels are there, and
+/// without any constant that they cannot do without they are not made.
+#[test]
+fn every_kernel_of_a_plan_has_its_program_and_its_constants() {
+    let gpu = processor();
+    let signatures = all_signatures();
+    let (mut seen, mut left_out) = (BTreeSet::new(), 0);
+    for case in ["norm1.gguf", "norm2.gguf", "gate2.gguf", "tied.gguf", "odd.gguf", "quant.gguf"] {
+        let file = checkpoint(&golden_path(case));
+        for kv in KvType::ALL {
+            let options = LoadOptions { kv, ..LoadOptions::default() };
+            let plans = Model::outline(&gpu, &file, &options, Target::of(&gpu, kv)).unwrap();
+            for call in plans.into_iter().flatten() {
+                let made = |constants: &[(&'static str, f64)]| {
+                    let pipelines = Pipelines::new(&gpu, kv);
+                    pipelines.get(call.kernel, call.reduction, constants);
+                    block_on(pipelines.finish())
+                };
+                made(&call.constants).unwrap();
+                if !seen.insert((call.kernel.name, kv.name())) {
+                    continue;
+                }
+                let signature = signatures.iter().find(|s| s.kernel.name == call.kernel.name).unwrap();
+                let needed = |name: &str| signature.constants.iter().any(|c| c.name == name && !c.optional);
+                for (name, _) in call.constants.iter().filter(|(name, _)| needed(name)) {
+                    let rest: Vec<_> = call.constants.iter().copied().filter(|(other, _)| other != name).collect();
+                    let error = made(&rest).unwrap_err().to_string();
+                    assert!(
+                        error.contains(call.kernel.name) && error.contains(&format!("constant {name} ")),
+                        "{error}"
+                    );
+                    left_out += 1;
+                }
+            }
+        }
+    }
+    let kernels: BTreeSet<&str> = seen.iter().map(|(kernel, _)| *kernel).collect();
+    let expected = [
+        "attention",
+        "candidates",
+        "embed",
+        "gated_norm",
+        "matmul",
+        "matvec",
+        "prepare",
+        "rmsnorm",
+        "sample",
+        "selective_scan",
+    ];
+    assert_eq!(kernels.into_iter().collect::<Vec<_>>(), expected);
+    assert!(left_out > 3 * expected.len(), "{left_out}");
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn an_end_token_leaves_the_states_as_if_nothing_had_followed() {
     for (name, options, how) in [
         ("software shapes", software, greedy(60)),
         ("GPU shapes", hardware(), greedy(60)),
-        ("GPU shapes, drawn", hardware(), sampled),
+        ("GPU shapes, sampled", hardware(), sampled),
         ("processor", processor, greedy(60)),
     ] {
         let mut ahead = open(&options, &LoadOptions::default());

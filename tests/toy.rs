@@ -21,12 +21,12 @@ use crate::shaders::validate;
 const ROWS: usize = 6;
 const COLUMNS: usize = 128;
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A folder that is the same in every run, written only where its content differs: cargo then builds
-/// again only what has changed.
+/// A folder that is the same in every run, written only where its content differs: cargo then
+/// builds again only what has changed.
 struct Kept {
     root: PathBuf,
     written: BTreeSet<PathBuf>,
@@ -222,14 +222,14 @@ fn a_format_on_the_gpu_is_two_files_and_a_line() {
 }
 
 /// Files below a folder.
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if path.is_dir() { files(&path, found) } else { found.push(path) }
     }
 }
 
-/// A format like any other: comments and GGUF's own names apart, it stands in the four places of the
-/// list and in no others. What may be written is another list: the types of files.
+/// A format like any other: comments and GGUF's own names apart, it stands in the four places of
+/// the list and in no others. What may be written is another list: the types of files.
 #[test]
 fn nothing_else_knows_a_format() {
     let mut all = Vec::new();

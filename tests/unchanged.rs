@@ -43,23 +43,13 @@ fn sources(lines: &mut String) {
 fn targets() -> impl Iterator<Item = (&'static str, Target)> {
     use Reduction::{Subgroup, Workgroup};
     use ShapeClass::{Hardware, Software};
-    let target = |class, reduction, cooperative, kv, most_lanes, most_threads| Target {
-        many: true,
-        class,
-        reduction,
-        cooperative,
-        kv,
-        processor: false,
-        most_lanes,
-        most_threads,
-    };
     [
-        ("software", target(Software, Workgroup, false, KvType::F16, 32, 256)),
-        ("software, q8", target(Software, Workgroup, false, KvType::Q8, 32, 256)),
-        ("workgroup sums", target(Hardware, Workgroup, false, KvType::F16, 32, 256)),
-        ("subgroup sums", target(Hardware, Subgroup, false, KvType::F32, 32, 384)),
-        ("small subgroups, q8", target(Hardware, Subgroup, false, KvType::Q8, 8, 256)),
-        ("cooperative", target(Hardware, Subgroup, true, KvType::F16, 32, 384)),
+        ("software", Target::new(Software, Workgroup, false, KvType::F16, 32, 256)),
+        ("software, q8", Target::new(Software, Workgroup, false, KvType::Q8, 32, 256)),
+        ("workgroup sums", Target::new(Hardware, Workgroup, false, KvType::F16, 32, 256)),
+        ("subgroup sums", Target::new(Hardware, Subgroup, false, KvType::F32, 32, 384)),
+        ("small subgroups, q8", Target::new(Hardware, Subgroup, false, KvType::Q8, 8, 256)),
+        ("cooperative", Target::new(Hardware, Subgroup, true, KvType::F16, 32, 384)),
     ]
     .into_iter()
 }

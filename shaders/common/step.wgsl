@@ -4,5 +4,5 @@ struct Step {
   tokens: u32,    // T: tokens in this step
   position: u32,  // position of the first of them
   first: u32,     // first token whose logits are wanted
-  splits: u32,    // pieces that the context is cut into, in decode
+  splits: u32,    // of the context, each a workgroup's, in decode
 }

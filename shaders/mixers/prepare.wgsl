@@ -5,12 +5,12 @@
 //
 // proj row:  [ q | k | v | z | x | B | C | dt ]
 // ready row:
-// [ q after RoPE | x, B, C after convolution and SiLU | delta (n) | exp(delta A) (n) | 1 after an end token ]
+// [ q after RoPE | x, B, C after convolution and SiLU | delta (H) | exp(delta A) (H) | 1 after an end token ]
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> proj: array<f32>;              // [T, PROJ_STRIDE]
 @group(0) @binding(2) var<storage, read> rope: array<vec2<f32>>;        // [T, hd / 2]: cos, sin, made in f64 on the host
 @group(0) @binding(3) var<storage, read> conv_state: array<f32>;        // [conv_dim, K]: a ring, the column of position p at p % K, before the convolution
-@group(0) @binding(4) var<storage, read> mamba: array<f32>;             // conv1d.weight [conv_dim, K] | conv1d.bias [conv_dim] | dt_bias [n] | A [n] | D [n]
+@group(0) @binding(4) var<storage, read> mamba: array<f32>;             // conv1d.weight [conv_dim, K] | conv1d.bias [conv_dim] | dt_bias [H] | A [H] | D [H]
 @group(0) @binding(5) var<storage, read_write> ready: array<f32>;       // [T, READY_STRIDE]
 @group(0) @binding(6) var<uniform> pages: array<vec4<u32>, 512>;        // see kv.wgsl
 @group(0) @binding(7) var<storage, read> control: array<u32>;           // [0]: 1 after an end token, see sample.wgsl
@@ -24,7 +24,7 @@ override HEAD_DIM: u32;
 override D_SSM: u32;
 override CONV_DIM: u32;   // d + 2 G N
 override D_CONV: u32;     // K
-override SSM_HEADS: u32;  // n
+override SSM_HEADS: u32;  // H
 
 // The pair (i, i + hd / 2) of a head, turned by the token's angle.
 fn rotate(a: f32, b: f32, t: u32, i: u32) -> vec2<f32> {

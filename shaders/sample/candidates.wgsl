@@ -4,7 +4,7 @@
 // (SLICES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;              // [V]
-@group(0) @binding(2) var<storage, read_write> kept: array<f32>;          // [V]: the logits of the last step that counted
+@group(0) @binding(2) var<storage, read_write> saved_logits: array<f32>;          // [V]: the logits of the last step that counted
 @group(0) @binding(3) var<storage, read> control: array<u32>;             // see sample.wgsl
 @group(0) @binding(4) var<storage, read_write> found: array<Candidate>;   // [SLICES]
 @group(0) @binding(5) var<storage, read_write> bins: array<u32>;          // [3, 1024], made zeros for histogram.wgsl
@@ -21,7 +21,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var i = group.x * THREADS + index; i < ends.vocab_size; i += SLICES * THREADS) {
     let logit = logits[i];
     if (!halted) {
-      kept[i] = logit;
+      saved_logits[i] = logit;
     }
     // By its bits, since a NaN fails every comparison and a compiler may assume that there is none.
     let bits = bitcast<u32>(logit);

@@ -3,7 +3,7 @@
 // workgroup is a slice of the vocabulary: neighboring tokens. Grid: (SLICES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;
 @group(0) @binding(1) var<uniform> params: SamplingParams;
-@group(0) @binding(2) var<storage, read> kept: array<f32>;                 // [V], from candidates.wgsl
+@group(0) @binding(2) var<storage, read> saved_logits: array<f32>;                 // [V], from candidates.wgsl
 @group(0) @binding(3) var<storage, read> control: array<u32>;              // see sample.wgsl
 @group(0) @binding(4) var<storage, read> found: array<Candidate>;          // [SLICES], from candidates.wgsl
 @group(0) @binding(5) var<storage, read_write> bins: array<atomic<u32>>;   // [3, BINS], zeros at first
@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let length = (ends.vocab_size + SLICES - 1u) / SLICES;
   let end = min((group.x + 1u) * length, ends.vocab_size);
   for (var i = group.x * length + index; i < end; i += THREADS) {
-    let away = difference(best.logit, kept[i]);
+    let away = difference(best.logit, saved_logits[i]);
     let bin = bin_of(away);
     let one = tally(weight(away, params.scale));
     atomicAdd(&mine[bin], one.x);

@@ -6,7 +6,7 @@
 // Grid: (SLICES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;
 @group(0) @binding(1) var<storage, read> mask: array<u32>;                // [V / 32]: bit t % 32 of word t / 32 is token t's
-@group(0) @binding(2) var<storage, read_write> kept: array<f32>;          // [V]: as in candidates.wgsl, without the mask
+@group(0) @binding(2) var<storage, read_write> saved_logits: array<f32>;          // [V]: as in candidates.wgsl, without the mask
 @group(0) @binding(3) var<storage, read_write> masked: array<u32>;        // [V]: bits of the logits; then of the same with the mask
 @group(0) @binding(4) var<storage, read> control: array<u32>;             // see sample.wgsl
 @group(0) @binding(5) var<storage, read_write> found: array<Candidate>;   // [SLICES]
@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let logit = bitcast<f32>(bits);
     let allowed = ((mask[i / 32u] >> (i % 32u)) & 1u) != 0u;
     if (!halted) {
-      kept[i] = logit;
+      saved_logits[i] = logit;
       // By its bits: WGSL has no constant that is an infinity.
       masked[i] = select(0xff800000u, bits, allowed);
     }

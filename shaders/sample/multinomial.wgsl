@@ -5,7 +5,7 @@
 // point is walked to by slices of the vocabulary, then inside of one. One workgroup.
 @group(0) @binding(0) var<uniform> ends: Ends;
 @group(0) @binding(1) var<uniform> params: SamplingParams;
-@group(0) @binding(2) var<storage, read> kept: array<f32>;             // [V]
+@group(0) @binding(2) var<storage, read> saved_logits: array<f32>;             // [V]
 @group(0) @binding(3) var<storage, read> found: array<Candidate>;      // [SLICES]
 @group(0) @binding(4) var<storage, read> slices: array<vec4<u32>>;     // [SLICES + 2], from threshold.wgsl
 @group(0) @binding(5) var<storage, read> list: array<u32>;             // [V], from threshold.wgsl
@@ -72,7 +72,7 @@ fn find_edge(best: f32, index: u32, weighted: bool, count: u32, goal: vec2<u32>)
     workgroupBarrier();
     for (var i = index % teams; i < listed; i += teams) {
       let token = list[start + i];
-      let away = difference(best, kept[token]);
+      let away = difference(best, saved_logits[token]);
       let at = select(away, token, by_token) - low;
       if (at < width && (!by_token || away == edge.difference)) {
         let one = tally(weight(away, params.scale));
@@ -127,7 +127,7 @@ fn digit_sum(i: u32) -> vec3<u32> {
 
 // What a token weighs in the sample.
 fn sampled_weight(token: u32, best: f32, edge: Edge) -> u32 {
-  let away = difference(best, kept[token]);
+  let away = difference(best, saved_logits[token]);
   let w = weight(away, params.scale);
   let before = away < edge.difference || (away == edge.difference && token <= edge.token);
   return select(0u, w, before && w >= params.least);

@@ -6,7 +6,7 @@
 // top-k's. A workgroup is a slice, as in histogram.wgsl. Grid: (SLICES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;
 @group(0) @binding(1) var<uniform> params: SamplingParams;
-@group(0) @binding(2) var<storage, read> kept: array<f32>;              // [V]
+@group(0) @binding(2) var<storage, read> saved_logits: array<f32>;              // [V]
 @group(0) @binding(3) var<storage, read> control: array<u32>;           // see sample.wgsl
 @group(0) @binding(4) var<storage, read> found: array<Candidate>;       // [SLICES]
 @group(0) @binding(5) var<storage, read> bins: array<u32>;              // [3, BINS], from histogram.wgsl
@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let end = min(start + length, ends.vocab_size);
   var certain = vec3<u32>();
   for (var i = start + index; i < end; i += THREADS) {
-    let away = difference(best.logit, kept[i]);
+    let away = difference(best.logit, saved_logits[i]);
     let bin = bin_of(away);
     if (bin < first.bin) {
       let w = weight(away, params.scale);

@@ -18,7 +18,7 @@ override SSM_OFFSET: u32;
 override Q_DIM: u32;      // nh hd
 override D_SSM: u32;
 override CONV_DIM: u32;   // d + 2 G N
-override SSM_HEADS: u32;  // n
+override SSM_HEADS: u32;  // H
 override P: u32;          // mamba_d_head
 override N: u32;          // mamba_d_state
 override G: u32;          // mamba_n_groups

@@ -2,14 +2,14 @@
 // The SSM heads' output from the states before each chunk, with cooperative matrices: ssd_output
 // where the device has them. A workgroup is one chunk of one head, 64 of its channels; a subgroup
 // adds up 16 tokens and 32 channels, first over the tokens of the chunk, then over the state before
-// it, 64 terms at a time. What comes next is on its way while this is multiplied. Grid: (n P / 64,
+// it, 64 terms at a time. What comes next is on its way while this is multiplied. Grid: (H P / 64,
 // ceil(T / 64)).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> ready: array<vec4<f32>>;        // [T, READY_STRIDE / 4], see prepare.wgsl
 @group(0) @binding(2) var<storage, read> mamba: array<f32>;              // see prepare.wgsl
 @group(0) @binding(3) var<storage, read> states: array<vec4<f32>>;       // [chunks, H, P, N / 4]: before each chunk
 @group(0) @binding(4) var<storage, read> products: array<vec4<f32>>;     // [chunks, G, 64, 64 / 4]: C_i . B_j
-@group(0) @binding(5) var<storage, read> decays: array<f32>;             // [chunks, n, 64]: a
+@group(0) @binding(5) var<storage, read> decays: array<f32>;             // [chunks, H, 64]: a
 @group(0) @binding(6) var<storage, read> proj: array<f32>;               // [T, PROJ_STRIDE], see prepare.wgsl
 @group(0) @binding(7) var<storage, read_write> mixed: array<vec4<f32>>;  // [T, MIXED_STRIDE / 4]: attention | SSM at SSM_OFFSET
 

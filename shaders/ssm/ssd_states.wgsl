@@ -7,7 +7,7 @@
 @group(0) @binding(2) var<storage, read> mamba: array<f32>;               // see prepare.wgsl
 @group(0) @binding(3) var<storage, read_write> states: array<f32>;        // [chunks, H, P, N]
 @group(0) @binding(4) var<storage, read_write> products: array<f32>;      // [chunks, G, 64, 64]: C_i . B_j
-@group(0) @binding(5) var<storage, read_write> decays: array<f32>;        // [chunks, n, 64]: a
+@group(0) @binding(5) var<storage, read_write> decays: array<f32>;        // [chunks, H, 64]: a
 
 var<workgroup> sums_of_a: array<f32, 2u * CHUNK>;
 

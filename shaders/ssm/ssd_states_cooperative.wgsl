@@ -3,13 +3,13 @@
 // cooperative matrices: ssd_states where the device has them. Workgroups 0 .. n tiles - 1: a tile
 // of 64 x 128 of a head's state, or of 64 x 64 where N is no multiple of 128; a subgroup makes 16
 // channels and half of the columns from all 64 tokens. The rest: C . B of one group, 16 x 32 a
-// subgroup. Grid: (n P / 64 N / 128 + G, ceil(T / 64)), or N / 64.
+// subgroup. Grid: (H P / 64 N / 128 + G, ceil(T / 64)), or N / 64.
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> ready: array<vec4<f32>>;         // [T, READY_STRIDE / 4], see prepare.wgsl
 @group(0) @binding(2) var<storage, read> mamba: array<f32>;               // see prepare.wgsl
 @group(0) @binding(3) var<storage, read_write> states: array<f32>;        // [chunks, H, P, N]
 @group(0) @binding(4) var<storage, read_write> products: array<f32>;      // [chunks, G, 64, 64]: C_i . B_j
-@group(0) @binding(5) var<storage, read_write> decays: array<f32>;        // [chunks, n, 64]: a
+@group(0) @binding(5) var<storage, read_write> decays: array<f32>;        // [chunks, H, 64]: a
 
 const WIDE_ROW: u32 = 34u;   // as ROW, of a tile of 128 columns
 

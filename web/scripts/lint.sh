@@ -4,6 +4,10 @@
 . "$(dirname "$0")/common.sh"
 step "formatting of the block formats, which stand in a macro"
 rustfmt --edition 2024 --check crates/formats/src/blocks/*.rs
+step "comments of at most 100 columns, but for tables and commands"
+if LC_ALL=C.UTF-8 git grep -nE '^.{101,}' -- '*.rs' | grep -E '^[^:]+:[0-9]+: *//[/!]?( [^|`]|$)'; then
+    die "these comments are too long"
+fi
 step "clippy, native"
 case $(rustc --version) in
 *" 1.95."*) deny="-D warnings" ;;

@@ -15,7 +15,7 @@ step "tests without a GPU"
 tests="cargo test --release --workspace --exclude peregrine-web"
 $tests --lib --bins -- --skip after_a_loss_the_model_is_loaded_again
 # Modules of tests/all.rs: those that compute here, and those that open a device.
-without="backends chat checkpoint family fuzz jinja sampling shaders signatures synth text tokens vocabulary"
+without="backends chat checkpoint family fuzz jinja sampling shaders signatures source synth text tokens vocabulary"
 with="adapters damage gpu_sampling fidelity footprint gptq grammar limits mixes model processor saved selfcheck session snapshots toy unchanged"
 filters=
 for module in $(sed -n 's/^mod \([a-z_]*\);$/\1/p' tests/all.rs); do

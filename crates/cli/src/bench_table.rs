@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> Outcome {
         let mut rows = Vec::new();
         for (size, kind) in each(args) {
             let row = with_file(folder, *size, kind, Some(CHECKED_LAYERS), args, &gpu, check_model)?;
-            if row["differ"] != 0 || row["draws_differ"] != 0 {
+            if row["differ"] != 0 || row["samples_differ"] != 0 {
                 wrong.push(format!("{} {kind}: {row}", size.name()));
             }
             rows.push(row);
@@ -204,7 +204,7 @@ fn tables(out: &mut impl Write, args: &Args, report: &Value) -> Outcome {
             writeln!(
                 out,
                 " {} | {ratio} | {} | {} | {} s |",
-                number(&first["drawn"]["milliseconds_per_token"]),
+                number(&first["sampled"]["milliseconds_per_token"]),
                 first["dispatches"],
                 number(&row["memory_ratio"]),
                 number(&row["open_to_first_token_seconds"]),
@@ -241,8 +241,8 @@ fn tables(out: &mut impl Write, args: &Args, report: &Value) -> Outcome {
             row["comparisons"],
             row["differ"],
             row["worst"].as_f64().unwrap_or(f64::NAN),
-            row["draws"],
-            row["draws_differ"],
+            row["samples"],
+            row["samples_differ"],
         )?;
     }
     Ok(())

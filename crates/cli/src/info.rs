@@ -24,7 +24,7 @@ pub struct Args {
     /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub; or a LoRA
     /// adapter: a PEFT folder or a GGUF file
     model: Option<String>,
-    /// Tokens of the conversation that the memory is told for; by default what the model was made
+    /// Tokens of the conversation whose memory is estimated; by default what the model was made
     /// for
     #[arg(long, value_name = "N", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,

@@ -146,7 +146,7 @@ struct JsonSchemaFormat {
     /// JSON Schema, draft 2020-12.
     #[ts(type = "Record<string, unknown> | boolean")]
     schema: String,
-    /// Refuse a schema that cannot be enforced as a whole. Default false: what cannot is told in
+    /// Refuse a schema that cannot be enforced as a whole. Default false: what cannot is named in
     /// `warnings`.
     #[ts(optional = nullable)]
     strict: Option<bool>,

@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use peregrine_shaders::{Formats, KERNELS, Kernel};
-pub use typed::{Atomic, Binding, Bound, Constant, Constants, Signature, Space, Typed, Value, Wgsl, declare, push};
+pub use typed::{
+    Atomic, Binding, Bound, Constant, Constants, Given, Signature, Space, Typed, Value, Wgsl, declare, given, push,
+};
 pub(crate) use typed::{constants, kernel, kernels, wgsl};
 
 use self::making::{Making, module, pipeline};

@@ -62,7 +62,7 @@ pub struct Layer {
     pub input_layernorm: wgpu::Buffer,
     /// \[q | k | v | z | x | B | C | dt\] × D
     pub w_in: Matrix,
-    /// conv1d.weight \[conv_dim, K\] | conv1d.bias \[conv_dim\] | dt_bias \[n\] | A \[n\] | D \[n\]
+    /// conv1d.weight \[conv_dim, K\] | conv1d.bias \[conv_dim\] | dt_bias \[H\] | A \[H\] | D \[H\]
     pub mamba: wgpu::Buffer,
     /// \[d\], where the model has `mamba_rms_norm`
     pub mamba_norm: Option<wgpu::Buffer>,
@@ -114,7 +114,7 @@ pub struct Ssd {
     pub states: wgpu::Buffer,
     /// \[chunks, G, 64, 64\]: C of each token times B of each.
     pub products: wgpu::Buffer,
-    /// \[chunks, n, 64\]: delta A, summed up within the chunk.
+    /// \[chunks, H, 64\]: delta A, summed up within the chunk.
     pub decays: wgpu::Buffer,
 }
 

@@ -56,6 +56,21 @@ pub enum Op {
 }
 
 impl Op {
+    /// What a layer may consist of, in the order of every plan.
+    pub const LAYER: [Self; 11] = [
+        Self::InputNorm,
+        Self::ProjectIn,
+        Self::Prepare,
+        Self::Mixer,
+        Self::Attention,
+        Self::Ssm,
+        Self::GatedNorm,
+        Self::ProjectOut,
+        Self::MlpNorm,
+        Self::MlpIn,
+        Self::MlpOut,
+    ];
+
     /// As messages and tables say it.
     pub fn name(self) -> &'static str {
         match self {

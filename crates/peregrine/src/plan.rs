@@ -21,7 +21,7 @@ pub struct Step {
     pub position: u32,
     /// First token whose logits are wanted; T when none are.
     pub first: u32,
-    /// Pieces that the context is cut into, each a workgroup's, in decode.
+    /// Splits of the context, each a workgroup's, in decode.
     pub splits: u32,
 }
 
@@ -64,8 +64,7 @@ pub enum Needed {
     Always,
     /// When logits are wanted.
     Logits,
-    /// When the context is cut into more pieces than the linear layer that reads them puts
-    /// together.
+    /// When the context has more splits than the linear layer that reads them puts together.
     Splits,
     /// In steps of at most so many tokens.
     Tokens(u32),

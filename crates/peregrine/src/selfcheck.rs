@@ -22,12 +22,12 @@ use self::variants::variants;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::{Access, DeviceKind, Gpu, GpuOptions, Instant, Reading};
-use crate::inspect::{Comparison, TOLERANCE_F16, spread_ids};
+use crate::inspect::{Comparison, spread_ids};
 use crate::kernels::{KERNELS, source_formats};
 use crate::model::{LoadOptions, Progress};
+use crate::ops::target::Target;
 use crate::sampling::SamplingOptions;
 use crate::session::{Engine, Session, spread_logits};
-use crate::state::KvType;
 
 /// What is known of ways to drive a device: by key, `None` where results are right, else what was
 /// wrong first. Keep it between runs, so that each way is looked at once; a key holds the version,
@@ -150,9 +150,8 @@ impl Loading<'_> {
                 (verdict.failed, verdict.is_wrong) = (Some(reason), true);
             } else {
                 loads += 1;
-                // The processor's kernels are as they were built and tested: no driver has compiled
-                // them.
-                match self.judge(&gpu, known.is_none() && !gpu.is_processor(), &mut verdict).await {
+                let unknown = known.is_none() && Target::of(&gpu, self.load.kv).needs_self_check();
+                match self.judge(&gpu, unknown, &mut verdict).await {
                     Ok(engine) => tried.engine = verdict.failed.is_none().then_some(engine),
                     Err(error) if is_of_the_way(&error, loads == 1) => {
                         verdict.failed = Some(error.to_string());
@@ -270,15 +269,12 @@ const FEW: usize = 3;
 /// Tokens of all steps together are no more than this.
 const MOST_IDS: u32 = 70;
 
-/// Tokens of each step. First a prompt: on a GPU more than a tile and more than a chunk of the SSM
-/// heads, where the CPU computes more than the eight tokens that its kernels take at a time. Then
-/// two tokens, which find states that are not zero, then some one by one.
+/// Tokens of each step, as far as the context has room for them.
 fn steps(session: &Session) -> Vec<u32> {
     let model = session.engine().model();
-    let whole: &[u32] = if model.target().is_software() { &[9, 2, 1] } else { &[67, 2, 1] };
     let mut left = model.context_length();
     let mut steps = Vec::new();
-    for tokens in whole.iter().map(|tokens| (*tokens).min(model.chunk())) {
+    for tokens in model.target().self_check_steps().map(|tokens| tokens.min(model.chunk())) {
         // In a context of a few tokens a shorter prompt, so that one of each kind is left.
         let tokens = if steps.is_empty() { tokens.min(left.saturating_sub(3).max(1)) } else { tokens };
         if tokens <= left {
@@ -296,7 +292,7 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     let mut rest = ids.as_slice();
     let parts: Vec<&[u32]> = steps.iter().filter_map(|tokens| rest.split_off(..*tokens as usize)).collect();
 
-    // Far enough into the context that decode puts more than two pieces of it together, and
+    // Far enough into the context that decode puts more than two splits of it together, and
     // attention goes on over many blocks.
     let context = session.engine().model().context_length();
     let start = if context >= 260 { 260u32.saturating_sub(total) } else { 0 };
@@ -357,12 +353,7 @@ impl AllLayers {
         let model = session.engine().model();
         let at_once = model.gpu().arrive_once::<f32>(self.at_once).await?;
         let one_by_one = model.gpu().arrive_once::<f32>(self.one_by_one).await?;
-        let tolerance = match (model.target().cooperative, model.target().kv) {
-            (true, _) => 16.0 * TOLERANCE_F16,
-            (false, KvType::F32) => 1e-3,
-            (false, KvType::F16) => 1e-2,
-            (false, KvType::Q8) => 1e-1,
-        };
+        let tolerance = model.target().tolerance_between_kernels();
         let both = Comparison::of("a prompt at once and one by one, logits", self.tokens, &at_once, &one_by_one);
         Ok(Comparison { tolerance, ..both })
     }

@@ -36,11 +36,11 @@ pub struct State {
     pub(crate) pages: Pages,
 }
 
-/// Most pieces that the context is cut into in decode: `MOST_SPLITS` of
+/// Most splits of the context in decode: `MOST_SPLITS` of
 /// `shaders/attention/merge.wgsl`.
 const MAX_SPLITS: u32 = 128;
 
-/// Pieces for a context of so many positions, each at least a block of
+/// Splits of a context of so many positions, each at least a block of
 /// `shaders/mixers/mixer_step.wgsl`. Two are put together by the linear layer that reads them, more
 /// by a dispatch of their own.
 pub fn splits(positions: u32) -> u32 {
@@ -54,7 +54,7 @@ impl State {
     /// # Errors
     /// [`Error::OutOfMemory`] from the adapter's limits.
     pub fn new(gpu: &Gpu, config: &Config, context_length: u32, arena: &Rc<Arena>) -> Result<Self> {
-        let context_length = context_length.min(longest(config, arena.kv(), gpu.max_binding()));
+        let context_length = context_length.min(longest(config, arena.kv_type(), gpu.max_binding()));
         let layers = (0..config.num_hidden_layers)
             .map(|_| {
                 Ok(LayerState {
@@ -93,7 +93,7 @@ impl State {
         let arena = self.pages.arena();
         let [keys, values] = [false, true].map(|values| self.rows(layer, values, from, to));
         let (keys, values) = try_join(gpu.read_places(&keys), gpu.read_places(&values)).await?;
-        Ok([keys, values].map(|bytes| arena.kv().decode(&bytes, arena.head_dim())))
+        Ok([keys, values].map(|bytes| arena.kv_type().decode(&bytes, arena.head_dim())))
     }
 
     /// Asks for what [`State::keys_and_values`] reads, before what follows overwrites it: bytes as

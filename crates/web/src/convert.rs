@@ -186,7 +186,7 @@ pub struct Stage {
 impl From<&peregrine_workbench::profile::StageTime> for Stage {
     fn from(stage: &peregrine_workbench::profile::StageTime) -> Self {
         Self {
-            name: stage.name,
+            name: stage.name(),
             dispatches: stage.dispatches,
             seconds: stage.seconds,
             weight_bytes: stage.weight_bytes as f64,

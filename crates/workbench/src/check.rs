@@ -9,7 +9,7 @@
 mod walk;
 
 use peregrine::checkpoint::Checkpoint;
-use peregrine::inspect::{Comparison, TOLERANCE, TOLERANCE_F16};
+use peregrine::inspect::{Comparison, TOLERANCE};
 use peregrine::reference::kernels::LayerState;
 use peregrine::session::Session;
 use peregrine::{Error, Result};
@@ -51,7 +51,7 @@ pub async fn check(
     on_result: &mut dyn FnMut(&Comparison),
 ) -> Result<()> {
     session.reset();
-    let cooperative = session.engine().model().target().cooperative;
+    let tolerance = session.engine().model().target().tolerance(TOLERANCE);
     let c = checkpoint.config.clone();
     if let Some(token) = ids.iter().find(|id| **id >= c.vocab_size) {
         return Err(Error::TokenOutOfRange { token: *token, vocab_size: c.vocab_size });
@@ -61,7 +61,6 @@ pub async fn check(
     for tokens in steps {
         let to = (from + *tokens as usize).min(ids.len());
         if from < to {
-            let tolerance = if cooperative { TOLERANCE_F16 } else { TOLERANCE };
             let mut judge = |c: &Comparison| on_result(&Comparison { tolerance, ..c.clone() });
             walk::step(session, checkpoint, &ids[from..to], &mut states, &mut judge).await?;
         }

@@ -9,7 +9,7 @@ use peregrine::gpu::Reduction;
 use peregrine::inspect::Runner;
 use peregrine::kernels::Typed;
 use peregrine::model::Model;
-use peregrine::ops::Probe;
+use peregrine::ops::{Op, Probe};
 use peregrine::plan::{Dispatch, SamplingMode, Step};
 use peregrine::session::Session;
 use peregrine::state::splits;
@@ -18,14 +18,21 @@ use peregrine::{Error, Result};
 /// One stage of the page, all layers together.
 #[derive(Clone, Debug)]
 pub struct StageTime {
-    /// The line of the page; "step" for all of it.
-    pub name: &'static str,
+    /// The line of the page; `None` for all of it.
+    pub op: Option<Op>,
     /// Dispatches.
     pub dispatches: u32,
     /// Seconds on the GPU.
     pub seconds: f64,
     /// Bytes of weights that were read.
     pub weight_bytes: u64,
+}
+
+impl StageTime {
+    /// As tables say it: "step" for all of the page.
+    pub fn name(&self) -> &'static str {
+        self.op.map_or("step", Op::name)
+    }
 }
 
 /// Runs a step of `tokens` tokens at the session's position stage by stage, `repeat` times, and
@@ -39,15 +46,15 @@ pub async fn profile(session: &mut Session, tokens: u32, repeat: u32) -> Result<
     let (step, plan, model) = (*runner.step(), runner.plan(), runner.session().engine().model());
     let (gpu, kv) = (model.gpu(), model.kv());
     let is_needed = |d: &&Dispatch| d.is_needed(&step, SamplingMode::Greedy);
-    let mut names: Vec<&'static str> = Vec::new();
+    let mut ops = vec![None];
     for dispatch in plan.dispatches().iter().filter(is_needed) {
-        if !names.contains(&dispatch.stage.op.name()) {
-            names.push(dispatch.stage.op.name());
+        if !ops.contains(&Some(dispatch.stage.op)) {
+            ops.push(Some(dispatch.stage.op));
         }
     }
     let mut times = Vec::new();
-    for name in std::iter::once("step").chain(names) {
-        let of_stage = |d: &&Dispatch| name == "step" || d.stage.op.name() == name;
+    for op in ops {
+        let of_stage = |d: &&Dispatch| op.is_none_or(|op| d.stage.op == op);
         let stage: Vec<&Dispatch> = plan.dispatches().iter().filter(is_needed).filter(of_stage).collect();
         let mut seconds = Vec::new();
         for _ in 0..=repeat {
@@ -63,12 +70,7 @@ pub async fn profile(session: &mut Session, tokens: u32, repeat: u32) -> Result<
         let mut seconds = seconds.split_off(1);
         seconds.sort_by(f64::total_cmp);
         let weight_bytes = stage.iter().map(|d| d.weight_bytes).sum();
-        times.push(StageTime {
-            name,
-            dispatches: stage.len() as u32,
-            seconds: seconds[seconds.len() / 2],
-            weight_bytes,
-        });
+        times.push(StageTime { op, dispatches: stage.len() as u32, seconds: seconds[seconds.len() / 2], weight_bytes });
     }
     session.reset();
     Ok(times)

@@ -5,7 +5,7 @@
 
 import { makeError } from "./errors.js";
 import type { Connection } from "./page/worker-client.js";
-import { isModule } from "./page/options.js";
+import { isModule } from "./checks.js";
 import { sharedBy, type LoadRequest, type Port, type ToWorker } from "./protocol.js";
 import { startWorker } from "./page/start.js";
 

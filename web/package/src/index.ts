@@ -59,9 +59,10 @@ export type {
   Truncation,
   Usage,
 } from "./openai.js";
-export type { GpuPreferences, LoadOptions } from "./load-options.js";
+export type { DeviceKind, GpuPreferences, LoadOptions } from "./load-options.js";
 export type { Logger, LogLevel } from "./log.js";
-export type { CheckReport, DeviceKind, EngineInfo, LoraInfo, ProfileStage, Progress, QuantizeType } from "./protocol.js";
+export type { CheckReport, EngineInfo, LoraInfo, ProfileStage, Progress } from "./protocol.js";
+export type { QuantizeType } from "./quantize-types.js";
 export {
   AbortError,
   DeviceLostError,

@@ -65,3 +65,9 @@ export const GPU_OPTIONS = {
   reduction: ["workgroup", "subgroup"],
   shapes: ["software", "hardware"],
 } as const satisfies Record<keyof GpuPreferences, Kind>;
+
+/** What computes: a GPU where there is one and the processor otherwise, a GPU, or the processor. */
+export const DEVICES = ["auto", "gpu", "cpu"] as const;
+
+/** One of them. */
+export type DeviceKind = (typeof DEVICES)[number];

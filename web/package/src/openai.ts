@@ -92,7 +92,7 @@ export interface JsonSchemaFormat {
   description?: string;
   /** JSON Schema, draft 2020-12. */
   schema: Record<string, unknown> | boolean;
-  /** Refuse a schema that cannot be enforced as a whole. Default false: what cannot is told in
+  /** Refuse a schema that cannot be enforced as a whole. Default false: what cannot is named in
    * `warnings`. */
   strict?: boolean | null;
 }
@@ -126,7 +126,7 @@ export interface StreamOptions {
 
 /** Fields of both kinds of request. */
 export interface GenerationParams {
-  /** An adapter's name answers with it. Any other name changes nothing, and is told in
+  /** An adapter's name answers with it. Any other name changes nothing, and is named in
    * `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
@@ -149,7 +149,7 @@ export interface GenerationParams {
   repetition_penalty?: number | null;
   /** Token ids and what is added to their logits, -100 to 100. */
   logit_bias?: LogitBias | null;
-  /** Up to four texts that end the answer; it is told without them. */
+  /** Up to four texts that end the answer; it comes without them. */
   stop?: Stop | null;
   /** The same seed gives the same answer on the same device. A fresh one when left out. */
   seed?: number | null;
@@ -195,7 +195,7 @@ export interface ChatCompletionParams {
   logprobs?: boolean | null;
   /** 0 to 20: so many of the likeliest tokens with each token; needs `logprobs`. */
   top_logprobs?: number | null;
-  /** An adapter's name answers with it. Any other name changes nothing, and is told in
+  /** An adapter's name answers with it. Any other name changes nothing, and is named in
    * `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
@@ -218,7 +218,7 @@ export interface ChatCompletionParams {
   repetition_penalty?: number | null;
   /** Token ids and what is added to their logits, -100 to 100. */
   logit_bias?: LogitBias | null;
-  /** Up to four texts that end the answer; it is told without them. */
+  /** Up to four texts that end the answer; it comes without them. */
   stop?: Stop | null;
   /** The same seed gives the same answer on the same device. A fresh one when left out. */
   seed?: number | null;
@@ -240,7 +240,7 @@ export interface CompletionParams {
   prompt: string | readonly number[] | readonly string[] | readonly (readonly number[])[];
   /** At most this many new tokens. Default 16. */
   max_tokens?: number | null;
-  /** An adapter's name answers with it. Any other name changes nothing, and is told in
+  /** An adapter's name answers with it. Any other name changes nothing, and is named in
    * `warnings`. */
   model?: string;
   /** Chunks as they come (true), or the whole answer at the end. */
@@ -263,7 +263,7 @@ export interface CompletionParams {
   repetition_penalty?: number | null;
   /** Token ids and what is added to their logits, -100 to 100. */
   logit_bias?: LogitBias | null;
-  /** Up to four texts that end the answer; it is told without them. */
+  /** Up to four texts that end the answer; it comes without them. */
   stop?: Stop | null;
   /** The same seed gives the same answer on the same device. A fresh one when left out. */
   seed?: number | null;

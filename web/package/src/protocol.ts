@@ -4,17 +4,10 @@
  */
 
 import type { WireError } from "./errors.js";
-import type { GpuPreferences, LoadOptions } from "./load-options.js";
+import type { DeviceKind, GpuPreferences, LoadOptions } from "./load-options.js";
 import type { LogLevel } from "./log.js";
 import type { Loras, Usage } from "./openai.js";
-
-/** What a model can be quantized to: the types of `peregrine quantize`, which are llama.cpp's. */
-export type QuantizeType =
-  | "F32" | "F16" | "BF16" | "Q8_0" | "Q6_K" | "Q5_K_M" | "Q4_K_M" | "Q5_1"
-  | "Q5_0" | "Q4_1" | "Q4_0" | "IQ4_NL" | "IQ4_XS" | "Q3_K_M" | "Q2_K";
-
-/** All of them. */
-export const QUANTIZE_TYPES: readonly QuantizeType[] = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "Q3_K_M", "Q2_K"];
+import type { QuantizeType } from "./quantize-types.js";
 
 /** What the names of models begin with that were quantized here. */
 export const MADE = "stored:";
@@ -51,12 +44,6 @@ export type SourceSpec =
 
 /** Where an adapter is read from. */
 export type AdapterSpec = Exclude<SourceSpec, { kind: "folder" | "stored" }>;
-
-/** What computes: a GPU where there is one and the processor otherwise, a GPU, or the processor. */
-export type DeviceKind = "auto" | "gpu" | "cpu";
-
-/** All of them. */
-export const DEVICES: readonly DeviceKind[] = ["auto", "gpu", "cpu"];
 
 /** What {@link Calls.load} needs. */
 export interface LoadRequest {

@@ -10,7 +10,7 @@ import { resolveHub } from "../dist/download/hub.js";
 import { Slots } from "../dist/download/stored.js";
 import { loraOf } from "../dist/page/lora-source.js";
 import { sourceOf } from "../dist/page/model.js";
-import { QUANTIZE_TYPES } from "../dist/protocol.js";
+import { QUANTIZE_TYPES } from "../dist/quantize-types.js";
 import { initSync, quantizeTypes } from "../wasm/peregrine.js";
 
 const index = (...names) => JSON.stringify({ metadata: { total_size: 1 }, weight_map: Object.fromEntries(names.map((name, i) => [`tensor.${i}`, name])) });

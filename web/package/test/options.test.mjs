@@ -5,7 +5,7 @@ import { createEngine, downloadModel } from "../dist/index.js";
 import { GPU_OPTIONS, LOAD_OPTIONS } from "../dist/load-options.js";
 import { Engine } from "../dist/page/engine.js";
 import { Listeners } from "../dist/page/listeners.js";
-import { ids, suggestion } from "../dist/page/options.js";
+import { ids, suggestion } from "../dist/checks.js";
 import { Router } from "../dist/page/router.js";
 import { sharedBy } from "../dist/protocol.js";
 

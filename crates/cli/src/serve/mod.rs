@@ -69,7 +69,7 @@ pub struct Args {
     /// Pages that may ask, as in https://a.example,http://localhost:5173; * is all of them (none)
     #[arg(long, value_name = "ORIGINS", value_parser = Origins::parse)]
     allowed_origins: Option<Origins>,
-    /// Requests that may wait while another one is answered; more are told to come back later
+    /// Requests that may wait while another one is answered; more get 429 and a Retry-After
     #[arg(long, value_name = "N", default_value_t = 16,
         value_parser = clap::value_parser!(u32).range(..=i64::from(listen::MOST_WAITING)))]
     queue: u32,

@@ -22,7 +22,7 @@ const MOST_STOPS: usize = 4;
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[cfg_attr(test, ts(rename = "GenerationParams"))]
 pub struct Generation {
-    /// An adapter's name answers with it. Any other name changes nothing, and is told in
+    /// An adapter's name answers with it. Any other name changes nothing, and is named in
     /// `warnings`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional))]
@@ -57,7 +57,7 @@ pub struct Generation {
     /// Token ids and what is added to their logits, -100 to 100.
     #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::LogitBias>"))]
     pub logit_bias: BTreeMap<u32, f64>,
-    /// Up to four texts that end the answer; it is told without them.
+    /// Up to four texts that end the answer; it comes without them.
     #[cfg_attr(test, ts(optional = nullable, as = "Option<crate::types::Stop>"))]
     pub stop: Vec<String>,
     /// The same seed gives the same answer on the same device. A fresh one when left out.

@@ -4,7 +4,7 @@
 
 use crate::config::Config;
 
-/// H, L, nh, nkv, hd, F, d, n, G, N
+/// D, L, nh, nkv, hd, F, d, H, G, N; L layers
 pub(super) fn sizes(c: &Config) -> [u32; 10] {
     [
         c.hidden_size,

@@ -120,7 +120,7 @@ impl Habits {
             turn.fields.shift_remove(CALLS);
         }
         if !self.later {
-            gather(&mut turns);
+            merge_system_turns(&mut turns);
         }
         let told = json!(tools);
         match &self.tool_prompt {
@@ -202,7 +202,7 @@ fn framed(messages: &[Message]) -> Vec<Message> {
 }
 
 /// Puts what the system says later on behind what it says first.
-fn gather(turns: &mut Vec<Message>) {
+fn merge_system_turns(turns: &mut Vec<Message>) {
     let mut said = Vec::new();
     let mut first = true;
     turns.retain(|turn| {

@@ -5,7 +5,7 @@
 //! | tensor | shape | |
 //! |---|---|---|
 //! | qweight | \[in · b / 32, out\] | codes of consecutive inputs |
-//! | qzeros | \[groups, out · b / 32\] | zeros of consecutive outputs; the first version of the format stores zero − 1 |
+//! | qzeros | \[groups, out · b / 32\] | zeros of consecutive outputs; zero − 1 in version 1 |
 //! | scales | \[groups, out\] | halves |
 //! | g_idx | \[in\] | group of each input; may be missing where it is i / group_size |
 //!

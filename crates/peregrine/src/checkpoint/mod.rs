@@ -48,9 +48,9 @@ pub enum Container {
 /// Where one tensor lies.
 #[derive(Clone, Debug)]
 pub struct TensorInfo {
-    /// Hugging Face's name, the same for both containers. One exception: a GGUF file holds A = -exp(A_log),
-    /// so there the name ends in `mamba.A`, not `mamba.A_log`; [`Checkpoint::mamba_a`] reads
-    /// either.
+    /// Hugging Face's name, the same for both containers. One exception: a GGUF file holds
+    /// A = -exp(A_log), so there the name ends in `mamba.A`, not `mamba.A_log`;
+    /// [`Checkpoint::mamba_a`] reads either.
     pub name: String,
     /// Name in the file.
     pub stored_name: String,

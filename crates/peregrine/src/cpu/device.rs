@@ -14,7 +14,7 @@ use self::commands::{Commands, Encoder};
 use self::faults::Faults;
 #[cfg(target_arch = "wasm32")]
 pub(super) use self::unused::never;
-use super::kernels::{Constants, Program, program};
+use super::kernels::{Program, program};
 use super::memory::Buffer;
 use crate::state::KvType;
 
@@ -103,8 +103,7 @@ impl wg::ComputePipelineInterface for Pipeline {
 impl Device {
     fn pipeline(&self, desc: &wgpu::ComputePipelineDescriptor<'_>) -> Result<Arc<Program>, String> {
         let module = desc.module.as_custom::<Module>().ok_or("a shader module of another device")?;
-        let constants = Constants::new(desc.compilation_options.constants);
-        program(&module.kernel, &constants, module.kv).map(Arc::new)
+        program(&module.kernel, desc.compilation_options.constants, module.kv).map(Arc::new)
     }
 
     pub(super) fn module(&self, desc: &wgpu::ShaderModuleDescriptor<'_>) -> Module {

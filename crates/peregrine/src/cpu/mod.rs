@@ -6,8 +6,8 @@
 //! ([`memory`]), whose shader modules are the names of kernels, and whose pipelines are the
 //! functions of [`kernels`] with their override constants bound. Work is done when it is submitted:
 //! natively by all cores, in a browser by the thread that submits it, with WebAssembly's SIMD128.
-//! Weights stay in the strips that GPUs have, and activations are f32, and sums are or lose as little (`simd/digits.rs`),
-//! so results are as a GPU's.
+//! Weights stay in the strips that GPUs have, activations are f32, and sums are too, or lose as
+//! little (`simd/digits.rs`): results are as a GPU's.
 
 #![allow(clippy::extra_unused_type_parameters, reason = "bodies for all instructions have the same parameters")]
 #![allow(clippy::needless_range_loop, reason = "loops over lanes of several vectors")]

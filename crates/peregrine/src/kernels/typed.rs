@@ -8,6 +8,8 @@ use peregrine_shaders::{Kernel, Reduction};
 pub trait Typed {
     /// Which one.
     const KERNEL: &'static Kernel;
+    /// Its override constants alone, as a device reads them that has the kernel in Rust.
+    type Numbers;
     /// The override constants, by name.
     fn constants(&self) -> Vec<(&'static str, f64)>;
     /// Bind group 0, in the order of the bindings.
@@ -148,6 +150,34 @@ pub trait Value {
     const OPTIONAL: bool = false;
     /// `None` leaves it out.
     fn value(&self) -> Option<f64>;
+    /// The other way round; `None` where it must not be left out.
+    fn of(value: Option<f64>) -> Option<Self>
+    where
+        Self: Sized;
+}
+
+/// Override constants that were given by name, as a type.
+pub trait Given<'a>: Sized {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// The name of the first that is missing.
+    fn given(by_name: &'a dyn Fn(&str) -> Option<f64>) -> Result<Self, &'static str>;
+}
+
+/// A group that may be missing as a whole.
+impl<'a, T: Given<'a>> Given<'a> for Option<T> {
+    fn given(by_name: &'a dyn Fn(&str) -> Option<f64>) -> Result<Self, &'static str> {
+        Ok(T::given(by_name).ok())
+    }
+}
+
+/// Reads one.
+///
+/// # Errors
+/// Its name, where it is missing.
+pub fn given<T: Value>(by_name: &dyn Fn(&str) -> Option<f64>, name: &'static str) -> Result<T, &'static str> {
+    T::of(by_name(name)).ok_or(name)
 }
 
 impl Value for u32 {
@@ -155,12 +185,18 @@ impl Value for u32 {
     fn value(&self) -> Option<f64> {
         Some((*self).into())
     }
+    fn of(value: Option<f64>) -> Option<Self> {
+        value.map(|value| value as Self)
+    }
 }
 
 impl Value for f32 {
     const SCALAR: &'static str = "f32";
     fn value(&self) -> Option<f64> {
         Some((*self).into())
+    }
+    fn of(value: Option<f64>) -> Option<Self> {
+        value.map(|value| value as Self)
     }
 }
 
@@ -170,6 +206,9 @@ impl Value for bool {
     fn value(&self) -> Option<f64> {
         Some(u8::from(*self).into())
     }
+    fn of(value: Option<f64>) -> Option<Self> {
+        value.map(|value| value != 0.0)
+    }
 }
 
 impl<T: Value> Value for Option<T> {
@@ -177,6 +216,9 @@ impl<T: Value> Value for Option<T> {
     const OPTIONAL: bool = true;
     fn value(&self) -> Option<f64> {
         self.as_ref().and_then(Value::value)
+    }
+    fn of(value: Option<f64>) -> Option<Self> {
+        Some(T::of(value))
     }
 }
 
@@ -222,6 +264,12 @@ macro_rules! constants {
             $($(#[$doc])* pub $constant: $type,)*
         }
 
+        impl<'a> $crate::kernels::Given<'a> for $name {
+            fn given(by_name: &'a dyn Fn(&str) -> Option<f64>) -> Result<Self, &'static str> {
+                Ok(Self { $($constant: $crate::kernels::given(by_name, stringify!($constant))?,)* })
+            }
+        }
+
         impl $crate::kernels::Constants for $name {
             fn push(&self, constants: &mut Vec<(&'static str, f64)>) {
                 $($crate::kernels::push(constants, stringify!($constant), &self.$constant);)*
@@ -258,8 +306,30 @@ macro_rules! kernel {
             $(pub $binding: &'a $crate::kernels::kernel!(@field $space),)*
         }
 
+        const _: () = {
+        #[derive(Clone, Copy)]
+        #[allow(non_snake_case, missing_docs, reason = "the names of WGSL; what they are stands there")]
+        pub struct Numbers {
+            $(pub $constant: $type,)*
+            $($(pub $group: $group_type,)*)?
+        }
+
+        // Where the groups can be read.
+        impl<'a> $crate::kernels::Given<'a> for Numbers
+        where
+            $($($group_type: $crate::kernels::Given<'a>,)*)?
+        {
+            fn given(by_name: &'a dyn Fn(&str) -> Option<f64>) -> Result<Self, &'static str> {
+                Ok(Self {
+                    $($constant: $crate::kernels::given(by_name, stringify!($constant))?,)*
+                    $($($group: <$group_type as $crate::kernels::Given<'a>>::given(by_name)?,)*)?
+                })
+            }
+        }
+
         impl $crate::kernels::Typed for $name<'_> {
             const KERNEL: &'static peregrine_shaders::Kernel = &peregrine_shaders::$source;
+            type Numbers = Numbers;
 
             fn constants(&self) -> Vec<(&'static str, f64)> {
                 #[allow(unused_mut, reason = "a kernel may have none")]
@@ -300,6 +370,7 @@ macro_rules! kernel {
                 $crate::kernels::Signature { kernel: Self::KERNEL, constants, bindings, cache }
             }
         }
+        };
     };
     (@sums $device:ident) => { $device };
     (@sums $device:ident workgroup) => {{

@@ -62,13 +62,12 @@ impl Device {
 
     /// This one, with plans for `target`.
     pub(super) fn at(gpu: &Gpu, target: &Target) -> Self {
-        let is_wasm32 = gpu.is_processor() && cfg!(target_arch = "wasm32");
         Self {
             max_binding: gpu.max_binding(),
             chunk: target.chunk(),
-            ssd: !target.is_software(),
+            ssd: target.has_ssm_chunks(),
             split_sums: target.split_sums(),
-            most_bytes: is_wasm32.then_some((4 << 30) - OWN_BYTES),
+            most_bytes: target.most_bytes(OWN_BYTES),
         }
     }
 }

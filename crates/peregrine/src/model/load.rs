@@ -262,7 +262,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// conv1d.weight \[conv_dim, K\] | conv1d.bias \[conv_dim\] | dt_bias \[n\] | A \[n\] | D \[n\]: a
+/// conv1d.weight \[conv_dim, K\] | conv1d.bias \[conv_dim\] | dt_bias \[H\] | A \[H\] | D \[H\]: a
 /// layer's small SSM parameters.
 ///
 /// # Errors

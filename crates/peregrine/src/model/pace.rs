@@ -12,23 +12,15 @@ use crate::ops::target::Target;
 /// A step that takes no longer than this is submitted whole, seconds.
 const PATIENCE: f64 = 0.5;
 
-/// The same where it is computed on the thread that hears of its end, and of all else: the
-/// processor in a browser.
+/// The same where the thread that computes it is the one that hears of all else.
 const PATIENCE_HERE: f64 = 0.1;
 
 /// The part of that which a part of a step takes that takes longer.
 const PART: f64 = 0.5;
 
-/// Dispatches that a software adapter gets at a time before it has shown how fast it is.
-const CAREFUL: usize = 8;
-
 /// A token that takes longer than this, seconds, hides the way to the device and back behind one
 /// step: what is queued beyond it would only be done for nothing where an answer ends.
 const QUICK: f64 = 5e-3;
-
-/// Steps that are queued on tokens which the host does not know, where they are quick. In Chromium
-/// the way takes about as long as one or two of them.
-const STEPS_AHEAD: u32 = 4;
 
 /// The share of the newest token in the mean, where it was quicker than that and where it was not:
 /// one that was waited for by chance says less.
@@ -41,18 +33,25 @@ pub(crate) struct Pace {
     found: Cell<Option<f64>>,
     /// Seconds from a token to the next one, the newest ones most.
     token: Cell<Option<f64>>,
-    is_software: bool,
+    /// Tokens of a block: [`Target::block`].
+    block: u32,
+    /// [`Target::first_dispatches`].
+    first: Option<usize>,
+    /// [`Target::steps_ahead`].
+    steps_ahead: u32,
     patience: f64,
 }
 
 impl Pace {
     pub fn of(target: &Target) -> Self {
-        let is_here = target.processor && cfg!(target_arch = "wasm32");
-        Self { patience: if is_here { PATIENCE_HERE } else { PATIENCE }, ..Self::new(target.is_software()) }
-    }
-
-    fn new(is_software: bool) -> Self {
-        Self { found: Cell::new(None), token: Cell::new(None), is_software, patience: PATIENCE }
+        Self {
+            found: Cell::new(None),
+            token: Cell::new(None),
+            block: target.block(),
+            first: target.first_dispatches(),
+            steps_ahead: target.steps_ahead(),
+            patience: if target.is_here() { PATIENCE_HERE } else { PATIENCE },
+        }
     }
 
     /// Dispatches to submit at once, of a step of so many tokens with so many dispatches. A GPU
@@ -61,8 +60,7 @@ impl Pace {
         match self.found.get().map(|seconds| seconds * self.blocks(tokens)) {
             Some(seconds) if seconds <= self.patience => dispatches,
             Some(seconds) => ((dispatches as f64 * PART * self.patience / seconds).ceil() as usize).max(1),
-            None if self.is_software => CAREFUL,
-            None => dispatches,
+            None => self.first.unwrap_or(dispatches),
         }
     }
 
@@ -89,21 +87,34 @@ impl Pace {
     /// How many steps of an answer to queue on tokens that are not known yet.
     pub fn steps_ahead(&self) -> u32 {
         match self.token.get() {
-            Some(seconds) if seconds < QUICK && !self.is_software => STEPS_AHEAD,
+            Some(seconds) if seconds < QUICK => self.steps_ahead,
             _ => 1,
         }
     }
 
-    /// Kernels compute this many tokens at a time, and a block that is not full takes as long as
-    /// one that is.
     fn blocks(&self, tokens: u32) -> f64 {
-        f64::from(tokens.div_ceil(if self.is_software { 8 } else { 64 }))
+        f64::from(tokens.div_ceil(self.block))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn gpu() -> Pace {
+        Pace {
+            found: Cell::new(None),
+            token: Cell::new(None),
+            block: 64,
+            first: None,
+            steps_ahead: 4,
+            patience: PATIENCE,
+        }
+    }
+
+    fn software() -> Pace {
+        Pace { block: 8, first: Some(8), steps_ahead: 1, ..gpu() }
+    }
 
     /// Reads steps of so many tokens on a device that takes so long for each of 500 dispatches,
     /// where an answer comes after a multiple of `clock` seconds; how many parts each had.
@@ -127,37 +138,37 @@ mod tests {
 
     #[test]
     fn a_fast_gpu_behind_a_slow_answer_gets_whole_steps() {
-        assert_eq!(read(&Pace::new(false), &[512, 1, 2, 300, 1, 512], 1e-5, 0.1), [1; 6]);
-        assert_eq!(read(&Pace::new(false), &[2, 64, 512], 1e-5, 0.2), [1; 3]);
+        assert_eq!(read(&gpu(), &[512, 1, 2, 300, 1, 512], 1e-5, 0.1), [1; 6]);
+        assert_eq!(read(&gpu(), &[2, 64, 512], 1e-5, 0.2), [1; 3]);
     }
 
     #[test]
     fn a_fast_software_adapter_does_not_stay_careful() {
-        let parts = read(&Pace::new(true), &[64; 8], 1e-5, 0.1);
+        let parts = read(&software(), &[64; 8], 1e-5, 0.1);
         assert_eq!(parts[0], 63);
         assert_eq!(parts[7], 1, "{parts:?}");
     }
 
     #[test]
     fn only_where_tokens_are_quick_several_steps_are_queued() {
-        let gpu = Pace::new(false);
+        let gpu = gpu();
         assert_eq!(gpu.steps_ahead(), 1, "nothing is known");
         gpu.learn_token(0.2); // the first one finds cold caches
         assert_eq!(gpu.steps_ahead(), 1);
         (0..8).for_each(|_| gpu.learn_token(1e-3));
-        assert_eq!(gpu.steps_ahead(), STEPS_AHEAD);
+        assert_eq!(gpu.steps_ahead(), 4);
         gpu.learn_token(0.02); // somebody else had the GPU
-        assert_eq!(gpu.steps_ahead(), STEPS_AHEAD);
+        assert_eq!(gpu.steps_ahead(), 4);
         (0..20).for_each(|_| gpu.learn_token(0.03));
         assert_eq!(gpu.steps_ahead(), 1);
-        let software = Pace::new(true);
+        let software = software();
         software.learn_token(1e-3);
         assert_eq!(software.steps_ahead(), 1);
     }
 
     #[test]
     fn what_computes_here_lets_others_in_more_often() {
-        let here = Pace { patience: PATIENCE_HERE, ..Pace::new(true) };
+        let here = Pace { patience: PATIENCE_HERE, ..software() };
         // 200 ms a step, in parts of 50.
         let parts = read(&here, &[64, 64], 4e-4, 1e-6);
         assert_eq!(parts, [63, 4]);
@@ -166,7 +177,7 @@ mod tests {
     #[test]
     fn a_slow_device_gets_parts_that_can_be_stopped_between() {
         // Ten seconds a step, in parts of a quarter of a second.
-        let parts = read(&Pace::new(false), &[512, 512, 512], 0.02, 1e-4);
+        let parts = read(&gpu(), &[512, 512, 512], 0.02, 1e-4);
         assert_eq!(parts[0], 1);
         assert!((35..=45).contains(&parts[1]) && parts[1] == parts[2], "{parts:?}");
     }

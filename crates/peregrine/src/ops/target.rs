@@ -6,6 +6,7 @@ use super::linear::{self, Team, Tile};
 use super::{Op, Rows, ssm};
 use crate::config::Config;
 use crate::gpu::{Gpu, Reduction, ShapeClass};
+use crate::inspect::TOLERANCE_F16;
 use crate::kernels::constants;
 use crate::state::KvType;
 use crate::weights::GpuMatrix;
@@ -21,25 +22,36 @@ constants! {
 }
 
 /// What a plan is recorded for: how many tokens, on which kind of device, how keys and values are
-/// kept.
+/// kept. What is private is asked for in this file alone: others ask what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Many tokens at once, or one.
     pub many: bool,
-    /// Whether the CPU computes.
-    pub class: ShapeClass,
     /// How sums over lanes are made.
     pub reduction: Reduction,
-    /// Whether many tokens are multiplied with cooperative matrices.
-    pub cooperative: bool,
     /// How keys and values are kept.
     pub kv: KvType,
+    /// Whether the CPU computes.
+    class: ShapeClass,
+    /// Whether many tokens are multiplied with cooperative matrices.
+    cooperative: bool,
     /// Whether it is the processor, by kernels of its own.
-    pub processor: bool,
+    processor: bool,
     /// Most lanes that share a sum.
-    pub most_lanes: u32,
+    most_lanes: u32,
     /// Most invocations of a workgroup.
-    pub most_threads: u32,
+    most_threads: u32,
+}
+
+/// Invocations of a workgroup to ask a device for, of those that it has. Rows of up to 96 strips
+/// are one round of `matvec_team` with 384; larger workgroups were slower. Not on Metal, nor in a
+/// browser, which may stand on it: there what a pipeline may have depends on its registers, and
+/// only WebGPU's default is sure.
+pub fn invocations(backend: wgpu::Backend, offered: u32) -> u32 {
+    match backend {
+        wgpu::Backend::Vulkan | wgpu::Backend::Dx12 => offered.min(384),
+        _ => wgpu::Limits::defaults().max_compute_invocations_per_workgroup,
+    }
 }
 
 impl Target {
@@ -51,16 +63,22 @@ impl Target {
         };
         // A size that is no power of two does not exist, but a driver's word is not ours.
         let most_lanes = if most_lanes.is_power_of_two() { most_lanes } else { 1 };
-        Self {
-            many: true,
-            class: gpu.shapes(),
-            reduction: gpu.reduction(),
-            cooperative: gpu.cooperative(),
-            kv,
-            processor: gpu.is_processor(),
-            most_lanes,
-            most_threads: gpu.max_invocations(),
-        }
+        let (class, reduction, most_threads) = (gpu.shapes(), gpu.reduction(), gpu.max_invocations());
+        let processor = gpu.is_processor();
+        Self { processor, ..Self::new(class, reduction, gpu.cooperative(), kv, most_lanes, most_threads) }
+    }
+
+    /// Steps of many tokens on a GPU or an adapter in software, which need not be there.
+    /// `most_lanes` share a sum at most, `most_threads` are a workgroup.
+    pub fn new(
+        class: ShapeClass,
+        reduction: Reduction,
+        cooperative: bool,
+        kv: KvType,
+        most_lanes: u32,
+        most_threads: u32,
+    ) -> Self {
+        Self { many: true, reduction, kv, class, cooperative, processor: false, most_lanes, most_threads }
     }
 
     /// The same for many tokens, or for one.
@@ -68,8 +86,7 @@ impl Target {
         Self { many, ..self }
     }
 
-    /// Whether the CPU computes.
-    pub fn is_software(&self) -> bool {
+    fn is_software(&self) -> bool {
         self.class == ShapeClass::Software
     }
 
@@ -118,6 +135,11 @@ impl Target {
         }
     }
 
+    /// Whether many tokens' SSM heads go chunk by chunk, with buffers for the chunks' states.
+    pub fn has_ssm_chunks(&self) -> bool {
+        !self.is_software()
+    }
+
     /// The kernels of many tokens' SSM heads.
     pub fn ssm(&self, c: &Config) -> ssm::Variant {
         match self.class {
@@ -147,6 +169,70 @@ impl Target {
             (ShapeClass::Software, _) => 32,
             (ShapeClass::Hardware, false) => 256,
             (ShapeClass::Hardware, true) => 1024,
+        }
+    }
+
+    /// Bytes that a model and its sessions can have at most, where that is known of the device:
+    /// wasm32 has addresses for 4 GiB, of which `own` are the module's.
+    pub fn most_bytes(&self, own: u64) -> Option<u64> {
+        self.is_here().then_some((4 << 30) - own)
+    }
+
+    /// Whether it is computed on the thread that hears of its end, and of all else: the processor
+    /// in a browser.
+    pub fn is_here(&self) -> bool {
+        self.processor && cfg!(target_arch = "wasm32")
+    }
+
+    /// Tokens of a prompt that kernels compute together: a block that is not full takes as long as
+    /// one that is.
+    pub fn block(&self) -> u32 {
+        if self.is_software() { 8 } else { 64 }
+    }
+
+    /// Dispatches to submit at a time before the device has shown how fast it is; `None` for all.
+    pub fn first_dispatches(&self) -> Option<usize> {
+        self.is_software().then_some(8)
+    }
+
+    /// Steps of an answer that are queued on tokens which the host does not know, where they are
+    /// quick. In Chromium the way to a GPU and back takes about as long as one or two of them.
+    pub fn steps_ahead(&self) -> u32 {
+        if self.is_software() { 1 } else { 4 }
+    }
+
+    /// Whether a driver has compiled its kernels, so that they are tried before they are used. The
+    /// processor's are as they were built and tested.
+    pub fn needs_self_check(&self) -> bool {
+        !self.processor
+    }
+
+    /// Tokens of each step of the self-check. First a prompt: on a GPU more than a tile and more
+    /// than a chunk of the SSM heads, where the CPU computes more than the eight tokens that its
+    /// kernels take at a time. Then two tokens, which find states that are not zero, then one.
+    pub fn self_check_steps(&self) -> [u32; 3] {
+        if self.is_software() { [9, 2, 1] } else { [67, 2, 1] }
+    }
+
+    /// Whether factors of many tokens' products are rounded to f16.
+    pub fn rounds_factors(&self) -> bool {
+        self.cooperative
+    }
+
+    /// How far results may be from the twin's where they may be `exact` from it in f32: what a
+    /// prompt leaves in the states is as exact as the prompt.
+    pub fn tolerance(&self, exact: f32) -> f32 {
+        if self.rounds_factors() { TOLERANCE_F16 } else { exact }
+    }
+
+    /// How far logits after the kernels for many tokens may be from those after the kernels for
+    /// one.
+    pub fn tolerance_between_kernels(&self) -> f32 {
+        match (self.rounds_factors(), self.kv) {
+            (true, _) => 16.0 * TOLERANCE_F16,
+            (false, KvType::F32) => 1e-3,
+            (false, KvType::F16) => 1e-2,
+            (false, KvType::Q8) => 1e-1,
         }
     }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use ts_rs::{Config, TS};
 
 use super::{GpuOptions, LoadOptions};
+use crate::gpu::DeviceKind;
 
 const HEAD: &str = "\
 /** What a model is loaded with. Made from the types of the crate peregrine by `make types`. */
@@ -38,6 +39,20 @@ fn part<T: TS + DeserializeOwned>(constant: &str) -> String {
         T::name(&config)
     );
     on_one_line(&(docs + &interface)) + "\n" + &kinds
+}
+
+/// The kinds of devices.
+fn devices() -> String {
+    let names: Vec<String> = DeviceKind::ALL.iter().map(|kind| format!("{:?}", kind.name())).collect();
+    for (kind, name) in DeviceKind::ALL.into_iter().zip(&names) {
+        assert_eq!(serde_json::from_str::<DeviceKind>(name).expect("a kind"), kind);
+    }
+    format!(
+        "/** What computes: a GPU where there is one and the processor otherwise, a GPU, or the processor. */\n\
+         export const DEVICES = [{}] as const;\n\n/** One of them. */\n\
+         export type DeviceKind = (typeof DEVICES)[number];\n",
+        names.join(", ")
+    )
 }
 
 /// Docs of one line.
@@ -80,7 +95,7 @@ fn kind<T: DeserializeOwned>(name: &str, of: &str) -> String {
 fn the_npm_package_has_these_options() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/package/src/load-options.ts");
     let parts = [part::<LoadOptions>("LOAD_OPTIONS"), part::<GpuOptions>("GPU_OPTIONS")];
-    let expected = [HEAD, &parts[0], &parts[1]].join("\n");
+    let expected = [HEAD, &parts[0], &parts[1], &devices()].join("\n");
     if std::env::var_os("TYPES").is_some() {
         std::fs::write(path, &expected).expect("the package's folder");
     }

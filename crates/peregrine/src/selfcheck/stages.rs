@@ -9,9 +9,7 @@ use super::samples::{self, Heads, Products, Weights};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::Result;
-use crate::inspect::{
-    Comparison, Copied, CopiedStates, LayerStates, Runner, TOLERANCE_F16, missing, round_like_the_gpu,
-};
+use crate::inspect::{Comparison, Copied, CopiedStates, LayerStates, Runner, missing, round_like_the_gpu};
 use crate::model::Model;
 use crate::ops::Op;
 use crate::ops::attention::reference::attention_at;
@@ -179,7 +177,7 @@ impl<'a> Stages<'a> {
     fn run(&self, runner: &mut Runner<'_>, layer: u32, looked: &Looked, whole: bool) -> Result<Ran> {
         let tokens = samples::tokens(runner.step().tokens);
         let mut copied = vec![runner.copied_of(Op::Embed, &tokens)?];
-        for op in STAGES {
+        for op in Op::LAYER {
             if runner.run(op, Some(layer))? {
                 let between =
                     matches!(op, Op::ProjectIn | Op::Prepare | Op::Mixer | Op::Attention | Op::Ssm | Op::GatedNorm);
@@ -198,8 +196,7 @@ impl<'a> Stages<'a> {
         let Submitted { step, ids, embedded, layers, hidden, normed, logits } = submitted;
         let (c, model) = (&self.checkpoint.config, self.engine.model());
         let gpu = model.gpu();
-        // What a prompt leaves in the states is as exact as the prompt.
-        let tolerance = if model.target().cooperative { TOLERANCE_F16 } else { TOLERANCE };
+        let tolerance = model.target().tolerance(TOLERANCE);
         let mut first = First { tolerance, found: None };
 
         let some: Vec<u32> = samples::tokens(step.tokens).iter().map(|t| ids[*t as usize]).collect();
@@ -237,21 +234,6 @@ impl<'a> Stages<'a> {
         Ok(first.found)
     }
 }
-
-/// What a layer may consist of, in the order of every plan.
-const STAGES: [Op; 11] = [
-    Op::InputNorm,
-    Op::ProjectIn,
-    Op::Prepare,
-    Op::Mixer,
-    Op::Attention,
-    Op::Ssm,
-    Op::GatedNorm,
-    Op::ProjectOut,
-    Op::MlpNorm,
-    Op::MlpIn,
-    Op::MlpOut,
-];
 
 /// One layer in one step.
 struct Layer<'a> {
@@ -360,7 +342,7 @@ impl Layer<'_> {
         let target = self.model.target();
         let keep = |values: bool, at: usize, row: &mut [f32]| {
             let found = if values { &left.values } else { &left.keys }.get(at..at + row.len());
-            round_like_the_gpu(target.kv, c.head_dim, target.cooperative, found, row);
+            round_like_the_gpu(target.kv, c.head_dim, target.rounds_factors(), found, row);
         };
         let state = &mut looked.state;
         let expected = kernels::prepare(c, &looked.mamba, proj, step.position, state, &keep);

@@ -165,7 +165,7 @@ impl Session {
     fn unread(&self) -> Header {
         Header {
             model: self.engine.model.fingerprint().into(),
-            kv: self.engine.model.kv().kv().name().into(),
+            kv: self.engine.model.kv().kv_type().name().into(),
             ids: Vec::new(),
             pending: 0,
             consumed: None,

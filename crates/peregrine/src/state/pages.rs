@@ -121,7 +121,7 @@ impl Arena {
     }
 
     /// How keys and values are kept.
-    pub fn kv(&self) -> KvType {
+    pub fn kv_type(&self) -> KvType {
         self.kv
     }
 

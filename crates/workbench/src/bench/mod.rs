@@ -123,7 +123,7 @@ pub async fn speed(session: &mut Session, checkpoint: &Checkpoint, options: &Ben
         "device": model.gpu().kind().name(),
         "software": model.gpu().is_software(),
         "weight_bytes": model.weight_bytes(),
-        "kv": model.kv().kv().name(),
+        "kv": model.kv().kv_type().name(),
         "context": options.context,
         "prompt_tokens": options.prompt_tokens,
         "gen_tokens": options.gen_tokens,
@@ -166,7 +166,7 @@ pub async fn stages(session: &mut Session, options: &BenchOptions) -> Result<Val
         let stages = profile(session, tokens, 20).await?;
         let rows = stages.iter().map(|stage| {
             json!({
-                "name": stage.name,
+                "name": stage.name(),
                 "dispatches": stage.dispatches,
                 "milliseconds": stage.seconds * 1e3,
                 "microseconds_each": stage.seconds * 1e6 / f64::from(stage.dispatches.max(1)),

@@ -64,8 +64,8 @@ pub async fn check_shape(engine: &Rc<Engine>, checkpoint: &Checkpoint) -> Result
         "differ": differ.len(),
         "first": differ.first().map(|r| &r.stage),
         "worst": worst,
-        "draws": samples,
-        "draws_differ": samples_differ,
+        "samples": samples,
+        "samples_differ": samples_differ,
     }))
 }
 
@@ -113,7 +113,7 @@ pub async fn shape_speed(engine: &Rc<Engine>, checkpoint: &Checkpoint, options: 
         row["read_tokens_per_second"] = (f64::from(*context - read) / seconds).into();
         if decode.is_empty() {
             let sampled = SamplingOptions { temperature: 0.8, top_p: 0.95, ..SamplingOptions::default() };
-            row["drawn"] = answer(&mut session, options, sampled).await?;
+            row["sampled"] = answer(&mut session, options, sampled).await?;
         }
         let cost = TokenCost::at(&session, *context + options.gen_tokens / 2, SamplingMode::Greedy);
         row["dispatches"] = cost.dispatches.into();

@@ -25,7 +25,7 @@ pub fn conversations(engine: &Rc<Engine>) -> Result<Value> {
     Ok(json!({
         "adapter": engine.gpu_name(),
         "software": engine.model().gpu().is_software(),
-        "kv": kv.kv().name(),
+        "kv": kv.kv_type().name(),
         "kv_bytes_per_token": kv.bytes_of_page() / u64::from(peregrine::state::PAGE),
         "recurrent_bytes": session.state().recurrent_bytes(),
     }))

@@ -108,7 +108,7 @@ impl Walk<'_> {
         let target = *self.runner.session().engine().model().target();
         let keep = |values: bool, at: usize, row: &mut [f32]| {
             let found = if values { &left.values } else { &left.keys }.get(at..at + row.len());
-            round_like_the_gpu(target.kv, c.head_dim, target.cooperative, found, row);
+            round_like_the_gpu(target.kv, c.head_dim, target.rounds_factors(), found, row);
         };
         let trace = layer.forward(c, &input, self.runner.step().position, state, &keep);
         for (stage, rows) in found {

@@ -181,3 +181,26 @@ pub(crate) fn choose(tensor: &Expected, config: &Config, target: QuantType) -> F
 fn layer_of(hf: &str) -> u32 {
     hf.split('.').nth(2).and_then(|layer| layer.parse().ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::QuantType;
+
+    /// The npm package's list is made from this one.
+    #[test]
+    fn the_npm_package_has_these_types() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/package/src/quantize-types.ts");
+        let names: String = QuantType::ALL.iter().map(|ty| format!("  {:?},\n", ty.name())).collect();
+        let expected = format!(
+            "/** What a model can be quantized to. Made from the types of the crate peregrine-workbench by `make types`. */\n\n\
+             /** The types of `peregrine quantize`, which are llama.cpp's. */\n\
+             export const QUANTIZE_TYPES = [\n{names}] as const;\n\n/** One of them. */\n\
+             export type QuantizeType = (typeof QUANTIZE_TYPES)[number];\n"
+        );
+        if std::env::var_os("TYPES").is_some() {
+            std::fs::write(path, &expected).expect("the package's folder");
+        }
+        let found = std::fs::read_to_string(path).expect("quantize-types.ts");
+        assert!(found == expected, "web/package/src/quantize-types.ts is not what QuantType says: make types");
+    }
+}

@@ -15,7 +15,7 @@ function cut(text: string, most: number): string[] {
   const lines = text.match(/[^\n]*\n|[^\n]+$/g) ?? [text];
   const units = lines.length > 1 ? lines : [...sentences.segment(text)].map(({ segment }) => segment);
   if (units.length > 1)
-    return gather(
+    return joinUpTo(
       units.flatMap((unit) => cut(unit, most)),
       most,
       "",
@@ -27,7 +27,7 @@ function cut(text: string, most: number): string[] {
 }
 
 /** Neighbors together, as long as they are no longer than `most`. */
-function gather(parts: readonly string[], most: number, between: string): string[] {
+function joinUpTo(parts: readonly string[], most: number, between: string): string[] {
   const out: string[] = [];
   for (const part of parts) {
     const before = out.at(-1);
@@ -42,7 +42,7 @@ export function split(document: ReadDocument, characters: number): Piece[] {
   const most = Math.max(80, Math.floor(characters));
   const pieces = (text: string, page?: number): Piece[] => {
     const paragraphs = text.split(/\n[ \t]*\n/).filter((part) => part.trim() !== "");
-    const parts = gather(
+    const parts = joinUpTo(
       paragraphs.flatMap((part) => cut(part, most)),
       most,
       "\n\n",

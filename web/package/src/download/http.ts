@@ -155,7 +155,7 @@ export async function openHttp(file: RemoteFile, onLoaded: OnLoaded): Promise<By
     read: (offset, length) => {
       if (offset + length > size) return Promise.reject(truncated(name, offset, length, size));
       const count = Math.ceil(size / PART);
-      return gather(offset, length, PART, (part) => {
+      return readParts(offset, length, PART, (part) => {
         const bytes = get(part);
         for (let next = part + 1; next <= part + AHEAD && next < count; next++) void get(next).catch(() => {});
         return bytes;
@@ -165,7 +165,7 @@ export async function openHttp(file: RemoteFile, onLoaded: OnLoaded): Promise<By
 }
 
 /** Bytes that lie in parts of equal length. */
-export async function gather(
+export async function readParts(
   offset: number,
   length: number,
   partLength: number,

@@ -2,7 +2,7 @@
 
 import { makeError } from "../errors.js";
 import { partsOf } from "./hub.js";
-import { text } from "../page/options.js";
+import { text } from "../checks.js";
 import { MADE, type RemoteFile } from "../protocol.js";
 import { Entry, isBusy, isSealed, lock, lockFree, PART, partLength, partName, whyNotStored, type Manifest } from "./store.js";
 

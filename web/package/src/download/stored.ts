@@ -1,7 +1,7 @@
 /** A file in the store that is read while its parts still arrive. */
 
 import { makeError, PeregrineError } from "../errors.js";
-import { gather, problemOf } from "./http.js";
+import { readParts, problemOf } from "./http.js";
 import type { RemoteFile } from "../protocol.js";
 import { ATTEMPTS, mayPass, pause } from "./retry.js";
 import { truncated, type ByteSource } from "./bytes.js";
@@ -137,7 +137,7 @@ export class Stored implements StoredSource {
   async read(offset: number, length: number): Promise<Uint8Array> {
     if (offset + length > this.size) throw truncated(this.name, offset, length, this.size);
     const count = Math.ceil(this.size / PART);
-    return gather(offset, length, PART, (part) => {
+    return readParts(offset, length, PART, (part) => {
       const bytes = this.#part(part);
       for (let next = part + 1; next <= part + AHEAD && next < count; next++) {
         if (!this.#memory.has(next) && !this.#arriving.has(next)) void this.#part(next).catch(() => {});

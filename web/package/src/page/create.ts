@@ -6,11 +6,12 @@ import { abortError, makeError, type PeregrineError } from "../errors.js";
 import { anyConnection, checkShared, connectionFor, type WorkerChoice } from "../connections.js";
 import { WorkerClient } from "./worker-client.js";
 import { Listeners } from "./listeners.js";
-import { GPU_OPTIONS, LOAD_OPTIONS, type GpuPreferences, type LoadOptions } from "../load-options.js";
+import { GPU_OPTIONS, LOAD_OPTIONS, type DeviceKind, type GpuPreferences, type LoadOptions } from "../load-options.js";
 import { DEFAULT_LEVEL, logTo, type Log, type Logger, type LogLevel } from "../log.js";
 import { addressOf, sourceOf, type ModelSource, type SourceOptions } from "./model.js";
 import { checkLoading, given } from "./options.js";
-import { namesGpu, type DeviceKind, type EngineInfo, type LoadRequest, type Progress, type QuantizeType } from "../protocol.js";
+import { namesGpu, type EngineInfo, type LoadRequest, type Progress } from "../protocol.js";
+import type { QuantizeType } from "../quantize-types.js";
 import { Router, type RouterOptions } from "./router.js";
 
 /** What {@link downloadModel} takes. */

@@ -2,7 +2,7 @@
 
 import type { DeviceLostError } from "../errors.js";
 import type { Log } from "../log.js";
-import { callable, oneOf } from "./options.js";
+import { callable, oneOf } from "../checks.js";
 import type { EngineInfo } from "../protocol.js";
 import type { ServerInfo } from "./behind.js";
 

@@ -5,7 +5,7 @@ import { isHubId } from "../download/hub.js";
 import { makeError } from "../errors.js";
 import { filesIn, type Given } from "./given.js";
 import { addressOf } from "./model.js";
-import { wrong } from "./options.js";
+import { wrong } from "../checks.js";
 import type { AdapterSpec, RemoteFile } from "../protocol.js";
 
 /**

@@ -4,7 +4,7 @@ import { HUB } from "../download/hub.js";
 import { makeError } from "../errors.js";
 import type { Backend } from "./worker-client.js";
 import type { Found, LoraSource } from "./lora-source.js";
-import { address, fields, text, word } from "./options.js";
+import { address, fields, text, word } from "../checks.js";
 import type { LoraInfo } from "../protocol.js";
 
 /** Options of {@link LoraAdapters.load}. */

@@ -1,7 +1,7 @@
 /** From what an app asks for to the worker: bodies of OpenAI's API, which the engine checks. */
 
 import type { Backend } from "./worker-client.js";
-import { wrong } from "./options.js";
+import { wrong } from "../checks.js";
 import type { ApiRequest } from "../protocol.js";
 import { Events } from "./stream.js";
 

@@ -7,11 +7,11 @@ mod tests;
 use crate::cpu::pool::prelude::*;
 
 use super::elements::product;
-use super::{Constants, Made, Slot};
+use super::{Numbers, Run, Slot};
 use crate::cpu::pool;
 use crate::cpu::simd::{Wide, exp, fma, half, wide};
-use crate::kernels::Typed;
 use crate::ops::attention::Attention;
+use crate::ops::mixers::KvSizes;
 use crate::plan::Step;
 use crate::state::KvType;
 
@@ -32,9 +32,13 @@ pub struct Cache {
 }
 
 impl Cache {
-    pub fn new(c: &Constants, kv: KvType) -> Result<Self, String> {
-        let block = if kv == KvType::Q8 { 4 * c.size("KV_FOURS")? } else { 1 };
-        Ok(Self { kv, kv_dim: c.size("KV_DIM")?, block })
+    pub fn new(sizes: &KvSizes, kv: KvType) -> Result<Self, String> {
+        let block = match (kv, sizes.KV_FOURS) {
+            (KvType::Q8, Some(fours)) => 4 * fours as usize,
+            (KvType::Q8, None) => return Err("the constant KV_FOURS is missing".into()),
+            (KvType::F16 | KvType::F32, _) => 1,
+        };
+        Ok(Self { kv, kv_dim: sizes.KV_DIM as usize, block })
     }
 
     /// Bytes of so many values of a row.
@@ -281,16 +285,16 @@ impl Read<'_> {
     }
 }
 
-pub fn attention(c: &Constants, kv: KvType) -> Made {
+pub fn attention(c: Numbers<Attention<'_>>, kv: KvType) -> Result<Run, String> {
     let sizes = Sizes {
-        ready: c.size("READY_STRIDE")?,
-        mixed: c.size("MIXED_STRIDE")?,
-        heads: c.size("HEADS")?,
-        head_dim: c.size("HEAD_DIM")?,
-        per_kv: c.size("Q_PER_KV")?,
-        cache: Cache::new(c, kv)?,
+        ready: c.READY_STRIDE as usize,
+        mixed: c.MIXED_STRIDE as usize,
+        heads: c.HEADS as usize,
+        head_dim: c.HEAD_DIM as usize,
+        per_kv: c.Q_PER_KV as usize,
+        cache: Cache::new(&c.sizes, kv)?,
     };
-    let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
+    Ok(Box::new(move |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [now, ready, pages, mixed, kv] = slots else { return };
         let read = Read { now: now.one(), ready: ready.of(), pages: pages.of(), kv: kv.of() };
         // In pieces where there are more threads than heads and tokens.
@@ -298,6 +302,5 @@ pub fn attention(c: &Constants, kv: KvType) -> Made {
         let length = read.now.position as usize + tokens;
         let pieces = pool::threads() / (tokens.div_ceil(TOKENS) * kv_heads);
         read.all(sizes, pieces.clamp(1, length.div_ceil(PAGE)), mixed.written());
-    };
-    Ok((Attention::signature(), Box::new(run)))
+    }))
 }

@@ -2,17 +2,16 @@
 
 use crate::cpu::pool::prelude::*;
 
-use super::formats::{Blocks, GROUP, Row, STRIP, by_format};
-use super::{Made, Slot};
+use super::formats::{self, Blocks, GROUP, Row, STRIP, by_format};
+use super::{Numbers, Run, Slot};
 use crate::cpu::simd::{Base, Isa};
-use crate::kernels::Typed;
 use crate::ops::embed::Embed;
 use crate::plan::Step;
 use crate::weights::GpuMatrix;
 
-pub fn embed(c: &super::Constants) -> Made {
-    let formats = ["FORMAT_0", "FORMAT_1", "FORMAT_2", "FORMAT_3"].map(|name| c.flag(name) as u32);
-    let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
+pub fn embed(c: &Numbers<Embed<'_>>) -> Run {
+    let formats = formats::ids(&c.formats);
+    Box::new(move |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [now, matrix, weights, ids, h] = slots else { return };
         let (now, matrix) = (now.one::<Step>(), matrix.one::<GpuMatrix>());
         let (weights, part) = (weights.of::<u32>(), matrix.part[0]);
@@ -30,8 +29,7 @@ pub fn embed(c: &super::Constants) -> Made {
             };
             by_format!(format, decode(place, part.scale, h));
         });
-    };
-    Ok((Embed::signature(), Box::new(run)))
+    })
 }
 
 /// A row of a part.

@@ -10,6 +10,7 @@ pub use of_32::{Bf16, F16, F32, Iq4Nl, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 pub use of_256::{Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K};
 
 use crate::cpu::simd::Isa;
+use crate::ops::linear::Formats;
 
 /// Codes of a strip.
 pub const STRIP: usize = 32;
@@ -42,6 +43,11 @@ impl Scales {
         let at = if B::TWO { [2 * j, 2 * j + 1] } else { [j, j] };
         [at.map(|i| self.factor[i]), at.map(|i| self.offset[i])]
     }
+}
+
+/// GGUF's numbers of the formats that a pipeline keeps, F32's where it keeps fewer.
+pub fn ids(formats: &Formats) -> [u32; 4] {
+    [formats.FORMAT_0, formats.FORMAT_1, formats.FORMAT_2, formats.FORMAT_3].map(Option::unwrap_or_default)
 }
 
 /// A block format.

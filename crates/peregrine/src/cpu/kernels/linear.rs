@@ -9,11 +9,10 @@ mod tests;
 
 use crate::cpu::pool::prelude::*;
 
-use super::{Constants, Made, Slot};
+use super::{Run, Slot};
 use crate::cpu::simd::{silu, wide};
-use crate::cpu::{kernels::formats::STRIP, pool};
-use crate::kernels::Typed;
-use crate::ops::linear::{Matmul, Matvec};
+use crate::cpu::{kernels::formats::STRIP, kernels::formats::ids, pool};
+use crate::ops::linear::Formats;
 use crate::plan::Step;
 use crate::weights::{GpuMatrix, GpuPart};
 
@@ -33,16 +32,6 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(c: &Constants) -> Result<Self, String> {
-        let epilogue = match c.flag("EPILOGUE") {
-            0 => Epilogue::Store,
-            1 => Epilogue::Add,
-            _ => Epilogue::SwiGlu,
-        };
-        let formats = ["FORMAT_0", "FORMAT_1", "FORMAT_2", "FORMAT_3"].map(|name| c.flag(name) as u32);
-        Ok(Self { epilogue, only_logits: c.flag("FINAL") == 1, formats })
-    }
-
     fn run(&self, slots: &mut [Slot<'_>]) {
         let [now, matrix, weights, x, y] = slots else { return };
         let (now, matrix) = (now.one::<Step>(), matrix.one::<GpuMatrix>());
@@ -56,14 +45,15 @@ impl Layer {
     }
 }
 
-pub fn matvec(c: &Constants) -> Made {
-    let layer = Layer::new(c)?;
-    Ok((Matvec::signature(), Box::new(move |slots, _| layer.run(slots))))
-}
-
-pub fn matmul(c: &Constants) -> Made {
-    let layer = Layer::new(c)?;
-    Ok((Matmul::signature(), Box::new(move |slots, _| layer.run(slots))))
+/// One token or many, with the constants that `matvec` and `matmul` have alike.
+pub fn layer(epilogue: u32, only_logits: bool, formats: &Formats) -> Run {
+    let epilogue = match epilogue {
+        0 => Epilogue::Store,
+        1 => Epilogue::Add,
+        _ => Epilogue::SwiGlu,
+    };
+    let layer = Layer { epilogue, only_logits, formats: ids(formats) };
+    Box::new(move |slots, _| layer.run(slots))
 }
 
 /// One slab of a layer, and what it multiplies.

@@ -4,14 +4,13 @@
 use crate::cpu::pool::prelude::*;
 
 use super::elements::product;
-use super::{Constants, Made, Slot};
-use crate::kernels::Typed;
+use super::{Run, Slot};
 use crate::ops::linear::reference::silu;
-use crate::ops::lora::{GpuLora, LoraDown, LoraUp};
+use crate::ops::lora::GpuLora;
 use crate::plan::Step;
 
-pub fn down() -> Made {
-    let run = |slots: &mut [Slot<'_>], _: [u32; 3]| {
+pub fn down() -> Run {
+    Box::new(|slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [now, lora, a, x, _, t] = slots else { return };
         let (now, lora) = (now.one::<Step>(), lora.one::<GpuLora>());
         let (a, stride) = (a.of::<f32>(), 4 * lora.x_stride as usize);
@@ -24,8 +23,7 @@ pub fn down() -> Made {
                 t[first..first + rows].iter_mut().zip(a).for_each(|(t, a)| *t = product(a, x));
             }
         });
-    };
-    Ok((LoraDown::signature(), Box::new(run)))
+    })
 }
 
 /// What the adapters add to row `row`.
@@ -39,9 +37,8 @@ fn added(lora: &GpuLora, b: &[f32], t: &[f32], row: u32) -> f32 {
     of.sum()
 }
 
-pub fn up(c: &Constants) -> Made {
-    let swiglu = c.flag("SWIGLU") == 1;
-    let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
+pub fn up(swiglu: bool) -> Run {
+    Box::new(move |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [now, lora, b, t, base, y] = slots else { return };
         let (now, lora) = (now.one::<Step>(), lora.one::<GpuLora>());
         let (b, base) = (b.of::<f32>(), base.of::<f32>());
@@ -60,6 +57,5 @@ pub fn up(c: &Constants) -> Made {
                 };
             });
         });
-    };
-    Ok((LoraUp::signature(), Box::new(run)))
+    })
 }

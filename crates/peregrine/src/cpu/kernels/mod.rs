@@ -13,38 +13,25 @@ mod prepare;
 mod sample;
 mod ssm;
 
-use std::collections::HashMap;
 use std::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use bytemuck::Pod;
 
 use super::memory::{Buffer, Memory};
-use crate::kernels::{Signature, Space};
+use crate::kernels::{Given, Kernel, Signature, Space, Typed};
+use crate::ops::Probe;
+use crate::ops::attention::Attention;
+use crate::ops::embed::Embed;
+use crate::ops::linear::{Matmul, Matvec};
+use crate::ops::lora::{LoraDown, LoraUp};
+use crate::ops::mixers::Prepare;
+use crate::ops::norm::{GatedNorm, RmsNorm};
+use crate::ops::sample::{Candidates, MaskedCandidates, Sample};
+use crate::ops::ssm::SelectiveScan;
 use crate::state::KvType;
 
-/// Override constants by name.
-pub struct Constants(HashMap<String, f64>);
-
-impl Constants {
-    /// As wgpu gives them.
-    pub fn new(constants: &[(&str, f64)]) -> Self {
-        Self(constants.iter().map(|(name, value)| ((*name).to_string(), *value)).collect())
-    }
-
-    /// One that must be there.
-    fn f32(&self, name: &str) -> Result<f32, String> {
-        self.0.get(name).map(|value| *value as f32).ok_or_else(|| format!("the constant {name} is missing"))
-    }
-
-    fn size(&self, name: &str) -> Result<usize, String> {
-        self.0.get(name).map(|value| *value as usize).ok_or_else(|| format!("the constant {name} is missing"))
-    }
-
-    /// One that is 0 unless it is there.
-    fn flag(&self, name: &str) -> usize {
-        self.0.get(name).map_or(0, |value| *value as usize)
-    }
-}
+/// A kernel's override constants.
+type Numbers<K> = <K as Typed>::Numbers;
 
 /// What a kernel does with its buffers, in the order of their bindings, the cache of keys and
 /// values last; and its workgroups.
@@ -120,31 +107,56 @@ impl Slot<'_> {
     }
 }
 
-/// The kernel of that name; `Err` in words where there is none, or a constant is missing.
-pub fn program(name: &str, constants: &Constants, kv: Option<KvType>) -> Result<Program, String> {
-    let c = constants;
-    let kv = kv.unwrap_or_default();
-    let (signature, run) = match name {
-        "embed" => embed::embed(c),
-        "rmsnorm" => norm::rmsnorm(c),
-        "gated_norm" => norm::gated_norm(c),
-        "matvec" => linear::matvec(c),
-        "matmul" => linear::matmul(c),
-        "lora_down" => lora::down(),
-        "lora_up" => lora::up(c),
-        "prepare" => prepare::prepare(c, kv),
-        "attention" => attention::attention(c, kv),
-        "selective_scan" => ssm::selective_scan(c),
-        "candidates" => sample::candidates(c),
-        "masked_candidates" => sample::masked_candidates(c),
-        "sample" => sample::sample(),
-        "probe" => sample::probe(c),
-        _ => Err("the processor has no such kernel".into()),
-    }
-    .map_err(|wrong: String| format!("kernel {name}: {wrong}"))?;
-    let Signature { kernel, bindings, cache, .. } = signature;
+/// Makes a program of a kernel's override constants, by name.
+type Make = fn(&[(&str, f64)], KvType) -> Result<Program, String>;
+
+/// A program of a kernel; `run` makes its code of its constants.
+fn make<K: Typed>(
+    constants: &[(&str, f64)],
+    kv: KvType,
+    run: impl Fn(Numbers<K>, KvType) -> Result<Run, String>,
+) -> Result<Program, String>
+where
+    Numbers<K>: for<'a> Given<'a>,
+{
+    let Signature { kernel, bindings, cache, .. } = K::signature();
+    let by_name = |name: &str| constants.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+    let numbers = Given::given(&by_name).map_err(|name| format!("the constant {name} is missing"));
+    let run =
+        numbers.and_then(|numbers| run(numbers, kv)).map_err(|wrong| format!("kernel {}: {wrong}", kernel.name))?;
     Ok(Program { name: kernel.name, spaces: bindings.iter().map(|binding| binding.space).collect(), cache, run })
 }
 
-/// A kernel's declaration and its code.
-type Made = Result<(Signature, Run), String>;
+/// Kernels by their types, each with the function that makes its code.
+macro_rules! programs {
+    ($($kernel:ident: $run:expr;)*) => {
+        &[$((<$kernel<'_> as Typed>::KERNEL, |constants, kv| make::<$kernel<'_>>(constants, kv, $run))),*]
+    };
+}
+
+/// Those that there are.
+const PROGRAMS: &[(&Kernel, Make)] = programs! {
+    Embed: |c, _| Ok(embed::embed(&c));
+    RmsNorm: |c, _| Ok(norm::rmsnorm(c));
+    GatedNorm: |c, _| Ok(norm::gated_norm(c));
+    Matvec: |c, _| Ok(linear::layer(c.EPILOGUE, c.FINAL, &c.formats));
+    Matmul: |c, _| Ok(linear::layer(c.EPILOGUE, c.FINAL, &c.formats));
+    LoraDown: |_, _| Ok(lora::down());
+    LoraUp: |c, _| Ok(lora::up(c.SWIGLU));
+    Prepare: prepare::prepare;
+    Attention: attention::attention;
+    SelectiveScan: |c, _| Ok(ssm::selective_scan(c));
+    Candidates: |c, _| Ok(sample::candidates(c));
+    MaskedCandidates: |c, _| Ok(sample::masked_candidates(c));
+    Sample: |_, _| Ok(sample::sample());
+    Probe: |_, _| Ok(sample::probe());
+};
+
+/// The kernel of that name with its override constants; `Err` in words where there is none, or a
+/// constant is missing.
+pub fn program(name: &str, constants: &[(&str, f64)], kv: Option<KvType>) -> Result<Program, String> {
+    match PROGRAMS.iter().find(|(kernel, _)| kernel.name == name) {
+        Some((_, make)) => make(constants, kv.unwrap_or_default()),
+        None => Err(format!("kernel {name}: the processor has no such kernel")),
+    }
+}

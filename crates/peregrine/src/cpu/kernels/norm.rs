@@ -3,8 +3,7 @@
 use crate::cpu::pool::prelude::*;
 
 use super::elements::squares;
-use super::{Constants, Made};
-use crate::kernels::Typed;
+use super::{Numbers, Run};
 use crate::ops::norm::{GatedNorm, RmsNorm};
 use crate::plan::Step;
 
@@ -12,11 +11,11 @@ fn scale_of(x: &[f32], eps: f32) -> f32 {
     1.0 / (squares(x) / x.len() as f32 + eps).sqrt()
 }
 
-pub fn rmsnorm(c: &Constants) -> Made {
-    let (width, stride, eps, last) = (c.size("WIDTH")?, c.size("STRIDE")?, c.f32("EPS")?, c.flag("FINAL"));
-    let run = move |slots: &mut [super::Slot<'_>], [rows, ..]: [u32; 3]| {
+pub fn rmsnorm(c: Numbers<RmsNorm<'_>>) -> Run {
+    let (width, stride, eps) = (c.WIDTH as usize, c.STRIDE as usize, c.EPS);
+    Box::new(move |slots: &mut [super::Slot<'_>], [rows, ..]: [u32; 3]| {
         let [now, x, weight, y] = slots else { return };
-        let first = last * now.one::<Step>().first as usize * stride;
+        let first = if c.FINAL { now.one::<Step>().first as usize * stride } else { 0 };
         let (x, weight) = (&x.of::<f32>()[first..], &weight.of::<f32>()[..width]);
         let rows = y.written::<f32>().par_chunks_mut(stride).zip(x.par_chunks(stride)).take(rows as usize);
         rows.for_each(|(y, x)| {
@@ -25,22 +24,20 @@ pub fn rmsnorm(c: &Constants) -> Made {
                 *y = weight * (x * scale);
             }
         });
-    };
-    Ok((RmsNorm::signature(), Box::new(run)))
+    })
 }
 
-pub fn gated_norm(c: &Constants) -> Made {
-    let (width, stride, offset, eps) = (c.size("WIDTH")?, c.size("STRIDE")?, c.size("OFFSET")?, c.f32("EPS")?);
-    let run = move |slots: &mut [super::Slot<'_>], [rows, groups, _]: [u32; 3]| {
+pub fn gated_norm(c: Numbers<GatedNorm<'_>>) -> Run {
+    let [width, stride, offset] = [c.WIDTH, c.STRIDE, c.OFFSET].map(|n| n as usize);
+    Box::new(move |slots: &mut [super::Slot<'_>], [rows, groups, _]: [u32; 3]| {
         let [weight, mixed] = slots else { return };
         let weight = weight.of::<f32>();
         mixed.written::<f32>().par_chunks_mut(stride).take(rows as usize).for_each(|row| {
             let groups = row[offset..].chunks_exact_mut(width).take(groups as usize);
             for (group, weight) in groups.zip(weight.chunks_exact(width)) {
-                let scale = scale_of(group, eps);
+                let scale = scale_of(group, c.EPS);
                 group.iter_mut().zip(weight).for_each(|(v, weight)| *v = weight * (*v * scale));
             }
         });
-    };
-    Ok((GatedNorm::signature(), Box::new(run)))
+    })
 }

@@ -4,9 +4,8 @@
 use crate::cpu::pool::prelude::*;
 
 use super::attention::{Cache, PAGE};
-use super::{Constants, Made, Slot};
+use super::{Numbers, Run, Slot};
 use crate::cpu::simd::{silu, wide};
-use crate::kernels::Typed;
 use crate::ops::mixers::Prepare;
 use crate::plan::Step;
 use crate::state::KvType;
@@ -24,19 +23,19 @@ struct Sizes {
     heads: usize,
 }
 
-pub fn prepare(c: &Constants, kv: KvType) -> Made {
+pub fn prepare(c: Numbers<Prepare<'_>>, kv: KvType) -> Result<Run, String> {
     let sizes = Sizes {
-        proj: c.size("PROJ_STRIDE")?,
-        ready: c.size("READY_STRIDE")?,
-        head_dim: c.size("HEAD_DIM")?,
-        taps: c.size("D_CONV")?,
-        q: c.size("Q_DIM")?,
-        d: c.size("D_SSM")?,
-        channels: c.size("CONV_DIM")?,
-        heads: c.size("SSM_HEADS")?,
+        proj: c.PROJ_STRIDE as usize,
+        ready: c.READY_STRIDE as usize,
+        head_dim: c.HEAD_DIM as usize,
+        taps: c.D_CONV as usize,
+        q: c.widths.Q_DIM as usize,
+        d: c.widths.D_SSM as usize,
+        channels: c.widths.CONV_DIM as usize,
+        heads: c.widths.SSM_HEADS as usize,
     };
-    let cache = Cache::new(c, kv)?;
-    let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
+    let cache = Cache::new(&c.sizes, kv)?;
+    Ok(Box::new(move |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [now, proj, rope, conv_state, mamba, ready, pages, control, kv] = slots else { return };
         let (now, halted) = (now.one::<Step>(), control.of::<u32>()[0] as f32);
         let (proj, rope, pages) = (proj.of::<f32>(), rope.of::<f32>(), pages.of::<u32>());
@@ -68,8 +67,7 @@ pub fn prepare(c: &Constants, kv: KvType) -> Made {
             }
             rest[sizes.heads] = halted;
         });
-    };
-    Ok((Prepare::signature(), Box::new(run)))
+    }))
 }
 
 /// Heads, turned by a token's angles: cos and sin of each pair (i, i + hd / 2).

@@ -3,11 +3,8 @@
 
 use crate::cpu::pool::prelude::*;
 
-use super::{Constants, Made, Slot};
-use crate::kernels::Typed;
-use crate::ops::Probe;
-use crate::ops::sample::Ends;
-use crate::ops::sample::{Candidates, MaskedCandidates, Sample};
+use super::{Numbers, Run, Slot};
+use crate::ops::sample::{Candidates, Ends, MaskedCandidates};
 
 /// None that can be sampled.
 const NO_TOKEN: u32 = u32::MAX;
@@ -42,38 +39,37 @@ impl Candidate {
     }
 }
 
-/// The pieces of the vocabulary, each every so many runs of so many tokens, and the best of each.
-fn pieces(vocab: usize, threads: usize, pieces: usize, of: impl Fn(usize) -> Candidate, found: &mut [[u32; 4]]) {
-    for (piece, found) in found.iter_mut().enumerate().take(pieces) {
-        let runs = (piece * threads..vocab).step_by(pieces * threads);
+/// The slices of the vocabulary, each every so many runs of so many tokens, and the best of each.
+fn slices(vocab: usize, threads: usize, slices: usize, of: impl Fn(usize) -> Candidate, found: &mut [[u32; 4]]) {
+    for (slice, found) in found.iter_mut().enumerate().take(slices) {
+        let runs = (slice * threads..vocab).step_by(slices * threads);
         let tokens = runs.flat_map(|first| first..(first + threads).min(vocab));
         *found = tokens.map(&of).fold(Candidate::NONE, Candidate::better).words();
     }
 }
 
-pub fn candidates(c: &Constants) -> Made {
-    let (threads, count) = (c.size("THREADS")?, c.size("SLICES")?);
-    let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
-        let [ends, logits, kept, control, found, bins] = slots else { return };
+pub fn candidates(c: Numbers<Candidates<'_>>) -> Run {
+    let (threads, count) = (c.THREADS as usize, c.SLICES as usize);
+    Box::new(move |slots: &mut [Slot<'_>], _: [u32; 3]| {
+        let [ends, logits, saved_logits, control, found, bins] = slots else { return };
         let vocab = ends.one::<Ends>().vocab_size as usize;
         let logits = &logits.of::<f32>()[..vocab];
         if control.of::<u32>()[0] == 0 {
-            kept.written::<f32>()[..vocab].copy_from_slice(logits);
+            saved_logits.written::<f32>()[..vocab].copy_from_slice(logits);
         }
         let of = |i: usize| match logits[i].is_finite() {
             true => Candidate { logit: logits[i], token: i as u32, wrong: 0 },
             false => Candidate { wrong: 1, ..Candidate::NONE },
         };
-        pieces(vocab, threads, count, of, found.written());
+        slices(vocab, threads, count, of, found.written());
         bins.written::<u32>()[..3072].fill(0);
-    };
-    Ok((Candidates::signature(), Box::new(run)))
+    })
 }
 
-pub fn masked_candidates(c: &Constants) -> Made {
-    let (threads, count) = (c.size("THREADS")?, c.size("SLICES")?);
-    let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
-        let [ends, mask, kept, masked, control, found, bins] = slots else { return };
+pub fn masked_candidates(c: Numbers<MaskedCandidates<'_>>) -> Run {
+    let (threads, count) = (c.THREADS as usize, c.SLICES as usize);
+    Box::new(move |slots: &mut [Slot<'_>], _: [u32; 3]| {
+        let [ends, mask, saved_logits, masked, control, found, bins] = slots else { return };
         let vocab = ends.one::<Ends>().vocab_size as usize;
         let mask = mask.of::<u32>();
         let allowed = |i: usize| (mask[i / 32] >> (i % 32)) & 1 == 1;
@@ -83,19 +79,18 @@ pub fn masked_candidates(c: &Constants) -> Made {
             (true, false) => Candidate::NONE,
             (false, _) => Candidate { wrong: 1, ..Candidate::NONE },
         };
-        pieces(vocab, threads, count, of, found.written());
+        slices(vocab, threads, count, of, found.written());
         if control.of::<u32>()[0] == 0 {
-            kept.written::<f32>()[..vocab].copy_from_slice(masked);
+            saved_logits.written::<f32>()[..vocab].copy_from_slice(masked);
             let forbidden = masked.iter_mut().enumerate().filter(|(i, _)| !allowed(*i));
             forbidden.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
         }
         bins.written::<u32>()[..3072].fill(0);
-    };
-    Ok((MaskedCandidates::signature(), Box::new(run)))
+    })
 }
 
-pub fn sample() -> Made {
-    let run = |slots: &mut [Slot<'_>], _: [u32; 3]| {
+pub fn sample() -> Run {
+    Box::new(|slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [ends, found, ids, control] = slots else { return };
         let (ends, found) = (ends.one::<Ends>(), found.of::<[u32; 4]>());
         let best = found.iter().map(|words| Candidate::of(*words)).fold(Candidate::NONE, Candidate::better);
@@ -110,18 +105,16 @@ pub fn sample() -> Made {
         let is_end = failed || ends.id[..ends.count as usize].contains(&token);
         ids.written::<u32>()[0] = token;
         control[..3].copy_from_slice(&[is_end.into(), token, failed.into()]);
-    };
-    Ok((Sample::signature(), Box::new(run)))
+    })
 }
 
 /// Reads all, and nothing else.
-pub fn probe(_: &Constants) -> Made {
-    let run = |slots: &mut [Slot<'_>], _: [u32; 3]| {
+pub fn probe() -> Run {
+    Box::new(|slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [data, sums] = slots else { return };
         let pieces =
             data.of::<u32>().par_chunks(1 << 18).map(|words| words.iter().fold(0, |a: u32, b| a.wrapping_add(*b)));
         let pieces: Vec<u32> = pieces.collect();
         sums.written::<u32>()[0] = pieces.into_iter().fold(0, u32::wrapping_add);
-    };
-    Ok((Probe::signature(), Box::new(run)))
+    })
 }

@@ -3,9 +3,8 @@
 
 use crate::cpu::pool::prelude::*;
 
-use super::{Constants, Made, Slot};
+use super::{Numbers, Run, Slot};
 use crate::cpu::simd::{Wide, fma, silu, wide};
-use crate::kernels::Typed;
 use crate::ops::ssm::SelectiveScan;
 use crate::plan::Step;
 
@@ -27,23 +26,23 @@ struct Sizes {
     groups: usize,
 }
 
-pub fn selective_scan(c: &Constants) -> Made {
+pub fn selective_scan(c: Numbers<SelectiveScan<'_>>) -> Run {
     let s = Sizes {
-        proj: c.size("PROJ_STRIDE")?,
-        ready: c.size("READY_STRIDE")?,
-        mixed: c.size("MIXED_STRIDE")?,
-        offset: c.size("SSM_OFFSET")?,
-        columns: c.size("COLUMNS")?,
-        taps: c.size("D_CONV")?,
-        q: c.size("Q_DIM")?,
-        d: c.size("D_SSM")?,
-        channels: c.size("CONV_DIM")?,
-        heads: c.size("SSM_HEADS")?,
-        p: c.size("P")?,
-        n: c.size("N")?,
-        groups: c.size("G")?,
+        proj: c.PROJ_STRIDE as usize,
+        ready: c.READY_STRIDE as usize,
+        mixed: c.MIXED_STRIDE as usize,
+        offset: c.SSM_OFFSET as usize,
+        columns: c.COLUMNS as usize,
+        taps: c.D_CONV as usize,
+        q: c.widths.Q_DIM as usize,
+        d: c.widths.D_SSM as usize,
+        channels: c.widths.CONV_DIM as usize,
+        heads: c.widths.SSM_HEADS as usize,
+        p: c.state.P as usize,
+        n: c.state.N as usize,
+        groups: c.state.G as usize,
     };
-    let run = move |slots: &mut [Slot<'_>], _: [u32; 3]| {
+    Box::new(move |slots: &mut [Slot<'_>], _: [u32; 3]| {
         let [now, proj, ready, mamba, conv_state, ssm_state, mixed] = slots else { return };
         let now = now.one::<Step>();
         let (proj, ready, mamba) = (proj.of::<f32>(), ready.of::<f32>(), mamba.of::<f32>());
@@ -76,8 +75,7 @@ pub fn selective_scan(c: &Constants) -> Made {
                 to.copy_from_slice(&head[t * s.p..(t + 1) * s.p]);
             }
         });
-    };
-    Ok((SelectiveScan::signature(), Box::new(run)))
+    })
 }
 
 /// The last columns before the convolution go to the ring. `prepare`, which reads the old ones, has

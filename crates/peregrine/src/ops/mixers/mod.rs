@@ -41,7 +41,7 @@ constants! {
         D_SSM: u32,
         /// d + 2 G N
         CONV_DIM: u32,
-        /// n
+        /// H
         SSM_HEADS: u32,
     }
 }
@@ -64,7 +64,7 @@ kernels! {
         pages: uniform PageTable, control: read u32,
     )
 
-    /// All mixers of one token: one attention head over a piece of the context, or rows of one SSM
+    /// All mixers of one token: one attention head over a split of the context, or rows of one SSM
     /// head.
     MixerStep = MIXER_STEP {
         SSM_OFFSET: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32, Q_PER_KV: u32, D_CONV: u32;

@@ -34,11 +34,11 @@ pub struct Mamba {
     pub conv_weight: Vec<f32>,
     /// conv1d.bias \[conv_dim\]
     pub conv_bias: Vec<f32>,
-    /// \[n\]
+    /// \[H\]
     pub dt_bias: Vec<f32>,
-    /// A = -exp(A_log) \[n\]
+    /// A = -exp(A_log) \[H\]
     pub a: Vec<f32>,
-    /// \[n\]
+    /// \[H\]
     pub d: Vec<f32>,
 }
 

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::sampling::SamplingParams;
 
-/// Pieces of the vocabulary, each a workgroup's.
+/// Slices of the vocabulary, each a workgroup's.
 pub const CANDIDATES: u32 = 64;
 
 /// Most end tokens that the GPU looks for.

@@ -24,13 +24,13 @@ kernels! {
     /// The likeliest token of a slice of the vocabulary; keeps the logits.
     Candidates = CANDIDATES { THREADS: u32, SLICES: u32 }
     (
-        ends: uniform Ends, logits: read f32, kept: write f32, control: read u32, found: write Candidate, bins: write u32,
+        ends: uniform Ends, logits: read f32, saved_logits: write f32, control: read u32, found: write Candidate, bins: write u32,
     )
 
     /// The same of the tokens that a mask allows.
     MaskedCandidates = MASKED_CANDIDATES { THREADS: u32, SLICES: u32 }
     (
-        ends: uniform Ends, mask: read u32, kept: write f32, masked: write u32, control: read u32, found: write Candidate, bins: write u32,
+        ends: uniform Ends, mask: read u32, saved_logits: write f32, masked: write u32, control: read u32, found: write Candidate, bins: write u32,
     )
 
     /// The likeliest of all.
@@ -39,7 +39,7 @@ kernels! {
     /// A slice of the vocabulary: tokens and their weights by distance from the likeliest.
     Histogram = HISTOGRAM { THREADS: u32, SLICES: u32 }
     (
-        ends: uniform Ends, params: uniform SamplingParams, kept: read f32, control: read u32, found: read Candidate,
+        ends: uniform Ends, params: uniform SamplingParams, saved_logits: read f32, control: read u32, found: read Candidate,
         bins: write crate::kernels::Atomic,
     )
 
@@ -47,14 +47,14 @@ kernels! {
     /// before.
     Threshold = THRESHOLD { THREADS: u32, SLICES: u32 }
     (
-        ends: uniform Ends, params: uniform SamplingParams, kept: read f32, control: read u32, found: read Candidate,
+        ends: uniform Ends, params: uniform SamplingParams, saved_logits: read f32, control: read u32, found: read Candidate,
         bins: read u32, slices: write [u32; 4], list: write u32,
     )
 
     /// All: the cuts exactly, and the walk to the random point.
     Multinomial = MULTINOMIAL { THREADS: u32, SLICES: u32 }
     (
-        ends: uniform Ends, params: uniform SamplingParams, kept: read f32, found: read Candidate, slices: read [u32; 4],
+        ends: uniform Ends, params: uniform SamplingParams, saved_logits: read f32, found: read Candidate, slices: read [u32; 4],
         list: read u32, ids: write u32, control: write u32,
     )
 }
@@ -65,29 +65,30 @@ const THREADS: u32 = 256;
 impl Model {
     /// The next token.
     pub(crate) fn sample(&self, r: &mut Recorder<'_>, buffers: &SamplingBuffers) {
-        let SamplingBuffers { ends, saved_logits: kept, control, candidates: found, bins, .. } = buffers;
+        let SamplingBuffers { ends, saved_logits, control, candidates: found, bins, .. } = buffers;
         let logits = &self.scratch.logits;
         let (threads, all) = (r.target().candidates(), CANDIDATES);
-        let kernel = Candidates { THREADS: threads, SLICES: all, ends, logits, kept, control, found, bins };
+        let kernel = Candidates { THREADS: threads, SLICES: all, ends, logits, saved_logits, control, found, bins };
         r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
-        self.sample_candidates(r, buffers, kept);
+        self.sample_candidates(r, buffers, saved_logits);
     }
 
     /// The next token of those that a mask allows: a plan of its own, for after a step, while which
     /// the mask is made.
     pub(crate) fn masked_sample(&self, buffers: &SamplingBuffers) -> Plan {
         let mut r = Recorder::new(self.target.tokens(false), &self.step, &buffers.control);
-        let SamplingBuffers { ends, saved_logits: kept, mask, masked_logits: masked, .. } = buffers;
+        let SamplingBuffers { ends, saved_logits, mask, masked_logits: masked, .. } = buffers;
         let SamplingBuffers { control, candidates: found, bins, .. } = buffers;
         let (threads, all) = (r.target().candidates(), CANDIDATES);
-        let kernel = MaskedCandidates { THREADS: threads, SLICES: all, ends, mask, kept, masked, control, found, bins };
+        let kernel =
+            MaskedCandidates { THREADS: threads, SLICES: all, ends, mask, saved_logits, masked, control, found, bins };
         r.call(Op::Sample, &kernel, Token, move |_| [all, 1, 1]);
         self.sample_candidates(&mut r, buffers, masked);
         Plan::new(&self.pipelines, r.finish())
     }
 
-    /// From the likeliest of each slice, and the logits that were `kept`, to the token.
-    fn sample_candidates(&self, r: &mut Recorder<'_>, buffers: &SamplingBuffers, kept: &wgpu::Buffer) {
+    /// From the likeliest of each slice, and the logits that were saved, to the token.
+    fn sample_candidates(&self, r: &mut Recorder<'_>, buffers: &SamplingBuffers, saved_logits: &wgpu::Buffer) {
         let SamplingBuffers { ends, params, control, candidates: found, bins, slices, ids, .. } = buffers;
         let all = CANDIDATES;
         let kernel = Sample { SLICES: all, ends, found, ids, control };
@@ -95,13 +96,14 @@ impl Model {
         if !self.samples_at_temperatures() {
             return;
         }
-        let kernel = Histogram { THREADS, SLICES: all, ends, params, kept, control, found, bins };
+        let kernel = Histogram { THREADS, SLICES: all, ends, params, saved_logits, control, found, bins };
         r.call(Op::Sample, &kernel, Random, move |_| [all, 1, 1]);
-        // The logits have been kept: their buffer has room for the list.
+        // The logits have been saved: their buffer has room for the list.
         let list = &self.scratch.logits;
-        let kernel = Threshold { THREADS, SLICES: all, ends, params, kept, control, found, bins, slices, list };
+        let kernel = Threshold { THREADS, SLICES: all, ends, params, saved_logits, control, found, bins, slices, list };
         r.call(Op::Sample, &kernel, Random, move |_| [all, 1, 1]);
-        let kernel = Multinomial { THREADS, SLICES: all, ends, params, kept, found, slices, list, ids, control };
+        let kernel =
+            Multinomial { THREADS, SLICES: all, ends, params, saved_logits, found, slices, list, ids, control };
         r.call(Op::Sample, &kernel, Random, |_| [1; 3]);
     }
 }

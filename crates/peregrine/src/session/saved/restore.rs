@@ -82,7 +82,7 @@ impl Session {
         if header.model != model {
             return Err(other("model", format!("the state of model {model}"), format!("that of {}", header.model)));
         }
-        let kv = self.engine.model.kv().kv();
+        let kv = self.engine.model.kv().kv_type();
         if header.kv != kv.name() {
             return Err(other("kv", format!("keys and values in {}", kv.name()), header.kv));
         }

@@ -98,8 +98,8 @@ fn tile<I: Wide<L>, const L: usize, const R: usize>(
     x: [&[f32]; TOKENS],
     width: usize,
 ) -> [[f32; TOKENS]; R] {
-    // Loops, not closures: what is called from std's iterators over arrays is not always inlined, and
-    // an intrinsic that is not costs a call and its registers.
+    // Loops, not closures: what is called from std's iterators over arrays is not always inlined,
+    // and an intrinsic that is not costs a call and its registers.
     let mut sums = [[I::splat(0.0); TOKENS]; R];
     let n = width / L;
     let mut w: [&[[f32; L]]; R] = [&[]; R];

@@ -1,5 +1,5 @@
-//! Codes that are small whole numbers stay bytes and meet the digits of the input in integers, which
-//! loses nothing; all others are floats, as with AVX-512 alone.
+//! Codes that are small whole numbers stay bytes and meet the digits of the input in integers,
+//! which loses nothing; all others are floats, as with AVX-512 alone.
 
 use std::arch::x86_64::*;
 
