@@ -1,7 +1,9 @@
-//! CONTRIBUTING.md's list for a block format, carried out for a toy: two files and one line are put
-//! into a copy of the two crates, and its weights are repacked and read by the kernels on this
-//! machine's adapter. And no other place knows the formats one by one. With it goes a toy of a
-//! kernel, for which the crate of the shaders needs one file.
+//! The GPU's part of CONTRIBUTING.md's list for a block format, its first three places, carried out
+//! for a toy: two files and one line are put into a copy of the two crates, and its weights are
+//! repacked and read by the kernels on this machine's adapter. The fourth place, the processor's,
+//! is not: it is in the runtime, which does not compile without it. Beside the list's places
+//! nothing knows the formats one by one. With the toy goes one of a kernel, for which the crate of
+//! the shaders needs one file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -158,7 +160,7 @@ fn run(source: &str, constants: &[(&str, f64)], inputs: [&[u8]; 4], groups: [u32
 }
 
 #[test]
-fn a_format_is_two_files_and_a_line() {
+fn a_format_on_the_gpu_is_two_files_and_a_line() {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let copied = kept.join("toy-crates");
     with_toy(&copied);
@@ -226,9 +228,8 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A format like any other: comments and GGUF's own names apart, it stands where the list says, and
-/// in the processor's kernels, which do not compile without it. What may be written is another
-/// list: the types of files.
+/// A format like any other: comments and GGUF's own names apart, it stands in the four places of the
+/// list and in no others. What may be written is another list: the types of files.
 #[test]
 fn nothing_else_knows_a_format() {
     let mut all = Vec::new();
@@ -246,13 +247,16 @@ fn nothing_else_knows_a_format() {
         }
     }
     found.sort();
-    assert_eq!(
-        found,
-        [
-            "crates/formats/src/blocks/iq4_xs.rs",
-            "crates/formats/src/lib.rs",
-            "crates/peregrine/src/cpu/kernels/formats.rs",
-            "shaders/formats/iq4_xs.wgsl"
-        ]
-    );
+    let list = list("A block format");
+    let places = [
+        ("crates/formats/src/blocks/iq4_xs.rs", "`crates/formats/src/blocks/NAME.rs`"),
+        ("crates/formats/src/lib.rs", "`crates/formats/src/lib.rs`"),
+        ("crates/peregrine/src/cpu/kernels/formats.rs", "`crates/peregrine/src/cpu/kernels/formats`"),
+        ("shaders/formats/iq4_xs.wgsl", "`shaders/formats/NAME.wgsl`"),
+    ];
+    assert_eq!(found, places.map(|(file, _)| file));
+    for (_, place) in places {
+        assert!(list.contains(place), "CONTRIBUTING.md does not name {place}");
+    }
+    assert_eq!(list.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count(), places.len());
 }

@@ -46,3 +46,17 @@ test("code is at most 1.2 MB on the wire, and that of grammars 0.75 MB more", ()
   const grammar = zipped([later]);
   assert.ok(grammar <= 750_000, `${grammar} bytes`);
 });
+
+test("the crates, the packages and the list of changes say one version", () => {
+  const read = (name) => readFileSync(join(folder, "../..", name), "utf8");
+  const [, version] = read("Cargo.toml").match(/\[workspace\.package\]\nversion = "([^"]+)"/);
+  assert.equal(read("CHANGELOG.md").match(/^## (\S+)/m)[1], version);
+  const crates = [...read("Cargo.toml").matchAll(/^peregrine[a-z-]* = \{ path = "[^"]+", version = "([^"]+)" \}/gm)];
+  assert.ok(crates.length >= 6);
+  for (const [line, wanted] of crates) assert.equal(wanted, version, line);
+  for (const name of ["package", "chat", "docs", "e2e"]) {
+    const found = JSON.parse(read(`web/${name}/package.json`));
+    assert.equal(found.version, version, name);
+    assert.equal(found.dependencies?.peregrine ?? version, version, name);
+  }
+});
