@@ -18,7 +18,7 @@ export const FLAGS = [
 export const SOFTWARE_WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
 /** Specs that compute on a GPU, most of their time. */
-const GPU = /(behind|engine|failures|fidelity|folders|goldens|lora|node|pipelines|places|selfcheck|state)\.spec\.ts$/;
+const GPU = /(behind|engine|failures|fidelity|folders|goldens|lora|node|package|pipelines|places|selfcheck|state)\.spec\.ts$/;
 
 export default defineConfig({
   testDir: "tests",
