@@ -4,6 +4,7 @@
 # make bench   speed of the embedded model, natively and in the browser; make bench-compare BASE=COMMIT: ratios to a commit
 # make bench-browser   speed of the same models in Chromium (CHROME=PATH) on this GPU, beside the native one of the same run
 # make bench-cpu   speed on the processor beside llama.cpp's CPU build: the same files, in turns
+# make bench-wllama   speed on the processor in Chromium beside wllama: ARGS="FILE.gguf --repeat 3"
 # make bench-table   speed of random models of official shapes on this GPU, checked in the same run
 # make fidelity   how exact the logits are in each format, and what the formats cost
 # make check   formatting and lints only
@@ -22,11 +23,11 @@ modules := web/node_modules/.package-lock.json
 package := web/package/dist/index.js
 page := web/chat/dist/index.html
 
-.PHONY: help chat test test-fast bench bench-cpu bench-browser bench-table bench-compare fidelity check hashes types fmt native wasm page clean
+.PHONY: help chat test test-fast bench bench-cpu bench-browser bench-wllama bench-table bench-compare fidelity check hashes types fmt native wasm page clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//; 1,11p' Makefile
+	@sed -n 's/^# \{0,1\}//; 1,12p' Makefile
 
 chat: tools native $(page)
 	@node web/scripts/chat.mjs --port $(PORT)
@@ -49,6 +50,10 @@ bench-browser: native $(page)
 bench-cpu: native
 	@sh web/scripts/system.sh llama
 	@python3 web/scripts/bench-cpu.py $(ARGS)
+
+bench-wllama: $(package)
+	@sh web/scripts/system.sh browser
+	@node web/scripts/bench-wllama.mjs $(ARGS)
 
 bench-table: native
 	@target/release/peregrine bench-table $(ARGS)

@@ -1,4 +1,6 @@
 import config from "./playwright.config.js";
 
+const { projects: _, ...rest } = config;
+
 /** `make bench`: speed is printed apart from the tests. */
-export default { ...config, testDir: "bench" };
+export default { ...rest, testDir: "bench", workers: 1 };

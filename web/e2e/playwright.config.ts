@@ -17,11 +17,19 @@ export const FLAGS = [
 ];
 export const SOFTWARE_WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
+/** Specs that compute on a GPU, most of their time. */
+const GPU = /(behind|engine|failures|fidelity|folders|goldens|lora|node|package|pipelines|places|selfcheck|state)\.spec\.ts$/;
+
 export default defineConfig({
   testDir: "tests",
-  // Software WebGPU takes all the cores there are, and is slow; slower still on a busy machine. No
-  // test shows how fast something is by it.
-  workers: 1,
+  // Files beside each other; each test has servers, a profile and folders of its own.
+  workers: 2,
+  projects: [
+    // Software WebGPU takes all the cores there are, and is slow; slower still on a busy machine.
+    // No test shows how fast something is by it.
+    { name: "gpu", testMatch: GPU, workers: 1 },
+    { name: "processor", testIgnore: GPU },
+  ],
   timeout: 600_000,
   expect: { timeout: 60_000 },
   forbidOnly: true,

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use peregrine::Error;
 use peregrine::chat::Message;
 use peregrine::checkpoint::FileSource;
 use peregrine::sampling::SamplingOptions;
-use peregrine::session::{Finish, GenerateOptions, Generated, Overflow, Session};
+use peregrine::session::{Engine, Finish, GenerateOptions, Generated, Overflow, Session, expected_speed};
 use pollster::block_on;
 
-use crate::common::{ConversationArgs, SamplingArgs, device_in_words, read_text};
+use crate::common::{ConversationArgs, MOST_LOSSES, SamplingArgs, device_in_words, read_text};
 use crate::failure::{Failure, Outcome};
 use crate::input::{Event, Input};
 use crate::signals::{self, Signal};
@@ -63,7 +64,9 @@ pub fn run(args: &Args) -> Outcome {
         state::check(path)?;
     }
     let interrupt = Arc::new(Interrupt::default());
-    let engine = args.conversation.gpu.load(&checkpoint, &args.conversation.options())?;
+    let (gpu, load) = (&args.conversation.gpu, args.conversation.options());
+    let reload = |losses| gpu.load_after(losses, &checkpoint, &load);
+    let engine = reload(0)?;
     let asked = interrupt.clone();
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
@@ -78,7 +81,13 @@ pub fn run(args: &Args) -> Outcome {
         messages: Vec::new(),
         options,
         interrupt,
+        reload: &reload,
+        losses: 0,
     };
+    // Where its device is lost, nothing else holds it.
+    let device = device_in_words(engine.model().gpu());
+    let speed = expected_speed_in_words(&engine)?;
+    drop(engine);
     conversation.reset();
     if let Some(path) = args.state.as_deref().filter(|path| path.exists()) {
         conversation.restore(path)?;
@@ -87,8 +96,7 @@ pub fn run(args: &Args) -> Outcome {
     let (handler, events) = (conversation.interrupt.clone(), input.sender());
     signals::on(move |signal| handler.receive(signal, &events));
     if input.interactive() {
-        let device = device_in_words(engine.model().gpu());
-        note(&format!("{} on {}. /help lists the commands.", args.model, line(&device)));
+        note(&format!("{} on {}{speed}. /help lists the commands.", args.model, line(&device)));
     }
     // Whatever ends the talk, it is kept; a fault of this program included.
     let talked = catch_unwind(AssertUnwindSafe(|| talk(&mut conversation, &input)));
@@ -101,7 +109,7 @@ pub fn run(args: &Args) -> Outcome {
     }
 }
 
-fn talk(conversation: &mut Conversation, input: &Input) -> Outcome {
+fn talk(conversation: &mut Conversation<'_>, input: &Input) -> Outcome {
     loop {
         if let Some(signal) = conversation.interrupt.ended() {
             return Err(Failure::Signal(signal));
@@ -179,15 +187,19 @@ impl Interrupt {
     }
 }
 
-struct Conversation {
+struct Conversation<'a> {
     session: Session,
     system: Option<Message>,
     messages: Vec<Message>,
     options: GenerateOptions,
     interrupt: Arc<Interrupt>,
+    /// Loads the model again after so many losses in a row.
+    reload: &'a dyn Fn(u32) -> Outcome<Rc<Engine>>,
+    /// Devices lost since the last answer.
+    losses: u32,
 }
 
-impl Conversation {
+impl Conversation<'_> {
     fn reset(&mut self) {
         self.session.reset();
         self.messages = self.system.iter().cloned().collect();
@@ -222,30 +234,84 @@ impl Conversation {
     fn answer(&mut self, question: &str) -> Outcome {
         self.interrupt.begin();
         self.messages.push(Message::new("user", question));
-        let mut out = terminal::stdout();
-        let mut written = Ok(());
-        let mut told = String::new();
-        let answered = block_on(self.session.chat(&self.messages, &self.options, &mut |piece| {
-            told.push_str(&piece.text);
-            written = write!(out, "{}", piece.text).and_then(|()| out.flush());
-            written.is_ok()
-        }));
-        self.interrupt.finish();
-        let stopped = !answered.as_ref().is_ok_and(|answer| answer.finish != Finish::Cancelled);
-        let text = answered.as_ref().map_or(&told, |answer| &answer.text);
-        match text.is_empty() && stopped {
-            // As if the question had not been asked.
-            true => drop(self.messages.pop()),
-            false => self.messages.push(Message::new("assistant", text)),
+        let mut attempt = self.attempt();
+        while let Err(error @ Error::DeviceLost { .. }) = &attempt.answered {
+            if let Err(failure) = self.recover(error) {
+                self.end(&attempt);
+                return Err(failure);
+            }
+            if !attempt.told.is_empty() {
+                writeln!(terminal::stdout())?;
+            }
+            attempt = self.attempt();
         }
+        self.end(&attempt);
+        let Attempt { answered, told, written } = attempt;
         let answer = answered?;
+        self.losses = 0;
         written?;
-        writeln!(out, "{}", &answer.text[told.len()..])?;
+        writeln!(terminal::stdout(), "{}", &answer.text[told.len()..])?;
         note(&statistics(&answer));
         // Each answer has samples of its own.
         self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
         Ok(())
     }
+
+    /// Answers the last message, and writes it as it comes.
+    fn attempt(&mut self) -> Attempt {
+        let mut out = terminal::stdout();
+        let (mut told, mut written) = (String::new(), Ok(()));
+        let answered = block_on(self.session.chat(&self.messages, &self.options, &mut |piece| {
+            told.push_str(&piece.text);
+            written = write!(out, "{}", piece.text).and_then(|()| out.flush());
+            written.is_ok()
+        }));
+        Attempt { answered, told, written }
+    }
+
+    /// What was said is kept, also of an answer that broke off.
+    fn end(&mut self, attempt: &Attempt) {
+        self.interrupt.finish();
+        let answered = attempt.answered.as_ref();
+        let stopped = !answered.is_ok_and(|answer| answer.finish != Finish::Cancelled);
+        let text = answered.map_or(&attempt.told, |answer| &answer.text);
+        match text.is_empty() && stopped {
+            // As if the question had not been asked.
+            true => drop(self.messages.pop()),
+            false => self.messages.push(Message::new("assistant", text)),
+        }
+    }
+
+    /// The model once more after its device was lost: on a GPU, then on the processor.
+    fn recover(&mut self, lost: &Error) -> Outcome {
+        self.losses += 1;
+        if self.losses > MOST_LOSSES {
+            return Err(Failure::run(lost.to_string()));
+        }
+        note("the GPU was lost; the model is loaded again, and the answer begins anew");
+        let again = |failure: Failure| {
+            Failure::run(format!("the GPU was lost, and the model cannot be loaded again: {}", failure.message()))
+        };
+        let engine = (self.reload)(self.losses).map_err(again)?;
+        self.session = Session::new(&engine)?;
+        Ok(())
+    }
+}
+
+/// How an answer went.
+struct Attempt {
+    answered: Result<Generated, Error>,
+    /// What was written of it.
+    told: String,
+    written: std::io::Result<()>,
+}
+
+/// How fast the processor will write: it is what people wonder about there.
+fn expected_speed_in_words(engine: &Rc<Engine>) -> Outcome<String> {
+    if !engine.model().gpu().is_processor() {
+        return Ok(String::new());
+    }
+    Ok(format!(", about {:.0} tokens/s", block_on(expected_speed(engine))?))
 }
 
 fn statistics(answer: &Generated) -> String {
@@ -268,3 +334,6 @@ fn statistics(answer: &Generated) -> String {
         answer.prompt_tokens,
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,10 @@ impl ConversationArgs {
     }
 }
 
+/// GPUs that are lost one after the other, with no answer between them, before the processor is
+/// asked instead.
+pub const MOST_LOSSES: u32 = 2;
+
 fn finite(text: &str) -> Result<f32, String> {
     let number = text.parse::<f32>().map_err(|error| error.to_string())?;
     if number.is_finite() && number > 0.0 { Ok(number) } else { Err("a finite number above 0 is needed".into()) }
@@ -103,15 +107,14 @@ impl GpuArgs {
         self.load_with(&self.gpu, checkpoint, options)
     }
 
-    /// The same where GPUs do not stay: on the processor, unless the flags name a GPU.
-    pub fn load_without_gpu(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
-        match self.gpu.takes_processor() {
-            true => {
-                note("the processor answers from here on, since the GPU is lost again and again");
-                self.load_with(&GpuOptions { device: DeviceKind::Cpu, ..self.gpu.clone() }, checkpoint, options)
-            }
-            false => self.load(checkpoint, options),
+    /// The same after so many GPUs were lost in a row: from [`MOST_LOSSES`] on, on the processor,
+    /// unless the flags name a GPU.
+    pub fn load_after(&self, losses: u32, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {
+        if losses < MOST_LOSSES || !self.gpu.takes_processor() {
+            return self.load(checkpoint, options);
         }
+        note("the processor answers from here on, since the GPU is lost again and again");
+        self.load_with(&GpuOptions { device: DeviceKind::Cpu, ..self.gpu.clone() }, checkpoint, options)
     }
 
     fn load_with(&self, gpu: &GpuOptions, checkpoint: &Checkpoint, options: &LoadOptions) -> Outcome<Rc<Engine>> {

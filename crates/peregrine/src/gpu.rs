@@ -124,6 +124,12 @@ impl Gpu {
         self.0.max_invocations
     }
 
+    /// Gives the device up, as when a driver ends: for tests.
+    #[doc(hidden)]
+    pub fn lose(&self) {
+        self.0.device.destroy();
+    }
+
     pub(crate) fn device(&self) -> &wgpu::Device {
         &self.0.device
     }

@@ -16,6 +16,7 @@ const { Store } = await load("store.ts");
 const { Tree } = await load("tree.ts");
 const { fileOf, readFile } = await load("exchange.ts");
 const { keepSources } = await load("sources.ts");
+const { adaptersOf, forgetAdapter, keepAdapter } = await load("adapters.ts");
 
 let clock = 1000;
 const now = () => ++clock;
@@ -501,4 +502,23 @@ test("random actions in two tabs never lose a message", async () => {
     // The same in every run, so that what fails once fails again; another one may be chosen.
     { numRuns: 300, seed: Number(process.env.PEREGRINE_TEST_SEED ?? 501) },
   );
+});
+
+test("adapters are kept with their files, beside their model, in the order in which they came", async () => {
+  const { tab } = profile();
+  const [one, other] = [await tab(), await tab()];
+  const adapter = (model, id, added, text) => ({ model, id, added, files: [{ path: `${id}/adapter_config.json`, file: new Blob([text]) }] });
+  await keepAdapter(one.db, adapter("m", "late", 20, "second"));
+  await keepAdapter(one.db, adapter("m", "early", 10, "first"));
+  await keepAdapter(one.db, adapter("another", "early", 15, "of another model"));
+  const told = async (model) => Promise.all((await adaptersOf(other.db, model)).map(async ({ id, files: [{ path, file }] }) => [id, path, await file.text()]));
+  const early = ["early", "early/adapter_config.json", "first"];
+  assert.deepEqual(await told("m"), [early, ["late", "late/adapter_config.json", "second"]]);
+  // The same name once more takes the other's place.
+  await keepAdapter(one.db, adapter("m", "late", 30, "third"));
+  assert.deepEqual(await told("m"), [early, ["late", "late/adapter_config.json", "third"]]);
+  await forgetAdapter(other.db, "m", "early");
+  assert.deepEqual(await told("m"), [["late", "late/adapter_config.json", "third"]]);
+  assert.deepEqual(await told("another"), [["early", "early/adapter_config.json", "of another model"]]);
+  assert.deepEqual(await told("none"), []);
 });

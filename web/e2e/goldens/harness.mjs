@@ -4,6 +4,7 @@
 //   options        for createEngine, beside the model and the mode
 //   read(path)     bytes of a file of the repository, as an ArrayBuffer
 //   log(line)      hears how far it is
+//   lanes          models that are read at a time; 1 unless said otherwise
 
 import { EXACT, MODES, nameOf, PROCESSOR, ROUNDED } from "./plan.mjs";
 import { npy, safetensors, savedState } from "./tensors.mjs";
@@ -104,29 +105,43 @@ async function compare(world, expected, mode, check) {
   }
 }
 
-/** All of the plan: [{ golden or native, mode, check }]. */
+/**
+ * All of the plan: [{ golden or native, mode, check }]; so many at a time as the world has `lanes`,
+ * the rows in the plan's order.
+ */
 export async function run(world, plan) {
+  const { lanes = 1 } = world;
   const rows = [];
+  /** What is expected of the models that were read last. */
   const opened = new Map();
-  for (const { golden: name, native: made, mode, check = true } of plan) {
-    const key = name ?? made.name;
-    if (!opened.has(key)) opened.clear();
-    const expected = opened.get(key) ?? (await (name ? golden(world, name) : native(world, made)));
+  const expectedOf = (key, open) => {
+    const expected = opened.get(key) ?? open();
+    opened.delete(key);
     opened.set(key, expected);
-    const tolerance = expected.tolerance(mode.kv);
-    const row = { name: key, mode: nameOf(mode), tolerance, differences: {}, worst: Infinity };
-    const begin = performance.now();
-    try {
-      const { differences, device } = await compare(world, expected, mode, check);
-      Object.assign(row, { differences, device: device.name, worst: Math.max(...Object.values(differences)) });
-    } catch (error) {
-      row.error = `${error.code ?? error.name}: ${error.message}`;
+    if (opened.size > lanes) opened.delete(opened.keys().next().value);
+    return expected;
+  };
+  const steps = plan.entries();
+  const lane = async () => {
+    for (const [i, { golden: name, native: made, mode, check = true }] of steps) {
+      const key = name ?? made.name;
+      const expected = await expectedOf(key, () => (name ? golden(world, name) : native(world, made)));
+      const tolerance = expected.tolerance(mode.kv);
+      const row = { name: key, mode: nameOf(mode), tolerance, differences: {}, worst: Infinity };
+      const begin = performance.now();
+      try {
+        const { differences, device } = await compare(world, expected, mode, check);
+        Object.assign(row, { differences, device: device.name, worst: Math.max(...Object.values(differences)) });
+      } catch (error) {
+        row.error = `${error.code ?? error.name}: ${error.message}`;
+      }
+      row.seconds = (performance.now() - begin) / 1e3;
+      row.right = row.worst <= tolerance;
+      rows[i] = row;
+      world.log?.(told(row));
     }
-    row.seconds = (performance.now() - begin) / 1e3;
-    row.right = row.worst <= tolerance;
-    rows.push(row);
-    world.log?.(told(row));
-  }
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
   return rows;
 }
 

@@ -12,10 +12,10 @@ const read = async (path) => {
 
 /**
  * Runs the small programs and reads all of the plan in this page, each model in a worker of its
- * own.
+ * own, `lanes` of them at a time.
  */
-export async function runHere(plan) {
+export async function runHere(plan, lanes = 1) {
   const compiler = await differences(navigator.gpu);
-  const rows = await run({ createEngine, options: {}, read, log: (line) => console.log(line) }, plan);
+  const rows = await run({ createEngine, options: {}, read, log: (line) => console.log(line), lanes }, plan);
   return { compiler, rows };
 }

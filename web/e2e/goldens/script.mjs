@@ -1,7 +1,8 @@
 // The goldens in Node, on Dawn's WebGPU (the npm package `webgpu`), or in Deno on its own. Usage:
 // script.mjs PLAN.json
-// PLAN.json: { plan: [{ golden or native, mode }], plant: [from, to], isBare }; `plant` changes a
-// text of the wasm module, to see that a fault is found; `isBare`: there is no WebGPU.
+// PLAN.json: { plan: [{ golden or native, mode }], plant: [from, to], isBare, lanes }; `plant`
+// changes a text of the wasm module, to see that a fault is found; `isBare`: there is no WebGPU;
+// `lanes`: models that are read at a time.
 
 import { readFile } from "node:fs/promises";
 import process from "node:process";
@@ -9,7 +10,7 @@ import { differences } from "./compilers.mjs";
 import { run, verdict } from "./harness.mjs";
 import { planted } from "./plant.mjs";
 
-const { plan, plant, isBare } = JSON.parse(await readFile(process.argv[2], "utf8"));
+const { plan, plant, isBare, lanes } = JSON.parse(await readFile(process.argv[2], "utf8"));
 if (!("Deno" in globalThis) && !isBare) {
   const { create, globals } = await import("webgpu");
   Object.assign(globalThis, globals);
@@ -26,7 +27,7 @@ const read = async (path) => {
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
 };
 const wasmUrl = await WebAssembly.compile(planted(await read("web/package/wasm/peregrine_bg.wasm"), plant));
-const rows = await run({ createEngine, options: { worker: "here", wasmUrl }, read, log: console.error }, plan);
+const rows = await run({ createEngine, options: { worker: "here", wasmUrl }, read, log: console.error, lanes }, plan);
 let code = wrong.length ? 1 : 0;
 try {
   console.log(verdict(rows));

@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type * as Peregrine from "peregrine";
 import type { Page } from "@playwright/test";
+import { gptq } from "../folder-files.mjs";
 import { farthest } from "../goldens/harness.mjs";
 import { safetensors } from "../goldens/tensors.mjs";
 import { expect, openReady, sendBytes, test, waitReady } from "../support.js";
@@ -90,6 +91,23 @@ test("a folder that a person picks, and one on a server: what transformers gives
   // From the store.
   expect((await read(page, "gpu", "/hf-folder/")).tokens).toEqual([...greedy]);
   expect(sent).toHaveLength(readdirSync(FOLDER).length);
+});
+
+test("a folder in GPTQ: the logits of the same weights in F32, on both devices", async ({ page, site }) => {
+  const files = new Map<string, Buffer>();
+  await open(page, await site.bare(served(files)));
+  const [inGptq, plain] = gptq(FOLDER);
+  const put = ({ weights, config }: { weights: Buffer; config: Buffer }) => files.set("model.safetensors", weights).set("config.json", config);
+  put(plain!);
+  const expected = await read(page, "cpu", "/hf-folder/");
+  put(inGptq!);
+  for (const device of ["cpu", "gpu"] as const) {
+    const found = await read(page, device, "/hf-folder/");
+    expect(found.formats, device).toContain("Q4_0");
+    expect(farthest(found.logits, expected.logits), device).toBeLessThan(2e-4);
+  }
+  expect(expected.formats).not.toContain("Q4_0");
+  expect(farthest(expected.logits, logits.subarray(-LAST * 271)), "other weights than the golden's").toBeGreaterThan(0.01);
 });
 
 test("quantized: as the native program does it, once; again when the source has changed; exported, loaded without its source, deleted", async ({ page, site }, info) => {
@@ -183,14 +201,23 @@ test("a picked folder is quantized once, and what was stopped leaves nothing tha
  */
 function large(): Map<string, Buffer> {
   const [hidden, intermediate] = [1024, 49_152];
-  const config = { ...(JSON.parse(readFileSync(`${FOLDER}/config.json`, "utf8")) as object), hidden_size: hidden, intermediate_size: intermediate, num_hidden_layers: 1 };
+  const files = zeros({ hidden_size: hidden, intermediate_size: intermediate }, (name, size) =>
+    size === 64 && name.includes("feed_forward") ? intermediate : size === 32 && !name.includes("mamba.conv1d") ? hidden : size,
+  );
+  expect(files.get("model.safetensors")!.length).toBeGreaterThan(300e6);
+  return files;
+}
+
+/** The golden's folder with other sizes, its weights zeros; `sized` says how long a dimension is. */
+function zeros(sizes: object, sized: (name: string, size: number) => number): Map<string, Buffer> {
+  const config = { ...(JSON.parse(readFileSync(`${FOLDER}/config.json`, "utf8")) as object), num_hidden_layers: 1, ...sizes };
   const own = new Uint8Array(readFileSync(`${FOLDER}/model.safetensors`)).buffer;
   const begin = Number(new DataView(own).getBigUint64(0, true));
   const header = JSON.parse(Buffer.from(own, 8, begin).toString()) as Record<string, { dtype: string; shape: number[]; data_offsets: number[] }>;
   let at = 0;
   const made = Object.entries(header).flatMap(([name, entry]) => {
     if (name === "__metadata__" || name.includes("layers.1.")) return [];
-    const shape = entry.shape.map((size) => (size === 64 && name.includes("feed_forward") ? intermediate : size === 32 && !name.includes("mamba.conv1d") ? hidden : size));
+    const shape = entry.shape.map((size) => sized(name, size));
     // The heads of attention are as wide as they were.
     if (/\.(k|v)_proj/.test(name)) shape[0] = 32;
     const bytes = 2 * shape.reduce((product, size) => product * size, 1);
@@ -199,27 +226,81 @@ function large(): Map<string, Buffer> {
   const text = Buffer.from(JSON.stringify(Object.fromEntries(made)));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));
-  expect(at).toBeGreaterThan(300e6);
   return new Map([
     ["config.json", Buffer.from(JSON.stringify(config))],
     ["model.safetensors", Buffer.concat([length, text, Buffer.alloc(at)])],
   ]);
 }
 
+/** The golden's folder with a vocabulary as large as the family's largest. */
+function wordy(): Map<string, Buffer> {
+  const tokens = 131_072;
+  const files = zeros({ vocab_size: tokens }, (_, size) => (size === 271 ? tokens : size));
+  const tokenizer = JSON.parse(readFileSync(`${FOLDER}/tokenizer.json`, "utf8")) as { model: { vocab: Record<string, number>; merges: [string, string][] } };
+  const { vocab, merges } = tokenizer.model;
+  const letters = Object.keys(vocab).filter((token) => [...token].length === 1);
+  let [next, begins] = [271, letters];
+  // Words of two letters, then of three: each is one of those before it and a letter.
+  while (next < tokens) {
+    const words: string[] = [];
+    for (const begin of begins) {
+      for (const letter of letters) {
+        if (next === tokens || begin + letter in vocab) continue;
+        vocab[begin + letter] = next++;
+        merges.push([begin, letter]);
+        words.push(begin + letter);
+      }
+    }
+    begins = words;
+  }
+  return files.set("tokenizer.json", Buffer.from(JSON.stringify(tokenizer)));
+}
+
+/** Bytes of the worker's own memory with the folder that is served, and what the model needs. */
+const heap = (page: Page, device: "cpu" | "gpu", options: Pick<Peregrine.EngineOptions, "quantizeTo"> = {}) =>
+  page.evaluate(
+    async ({ device, options }) => {
+      const engine = await peregrine.createEngine({ model: "/hf-folder/", device, contextLength: 64, snapshotBytes: 0, ...options });
+      await engine.completions.create({ prompt: [5], max_tokens: 1, temperature: 0, ignore_eos: true });
+      const { memory, model } = engine.info as Peregrine.EngineInfo;
+      await engine.dispose();
+      return { heap: memory.wasm, needed: memory.needed, weights: memory.weights, vocabulary: model.vocabSize };
+    },
+    { device, options },
+  );
+
 test("a folder of 300 MB takes less than 100 MiB of the worker's own memory, quantized or not", async ({ page, site }) => {
   test.setTimeout(600_000);
   await open(page, await site.bare(served(large())));
   // On the processor the weights would be in that memory.
-  const heap = (options: Pick<Peregrine.EngineOptions, "quantizeTo"> = {}) =>
-    page.evaluate(async (options) => {
-      const engine = await peregrine.createEngine({ model: "/hf-folder/", device: "gpu", contextLength: 64, ...options });
-      await engine.completions.create({ prompt: [5], max_tokens: 1, temperature: 0, ignore_eos: true });
-      const { memory } = engine.info as Peregrine.EngineInfo;
-      await engine.dispose();
-      return memory.wasm;
-    }, options);
-  expect(await heap()).toBeLessThan(100 << 20);
-  expect(await heap({ quantizeTo: "Q8_0" })).toBeLessThan(100 << 20);
+  expect((await heap(page, "gpu")).heap).toBeLessThan(100 << 20);
+  expect((await heap(page, "gpu", { quantizeTo: "Q8_0" })).heap).toBeLessThan(100 << 20);
+});
+
+test("on the processor that memory is what the model needs, and 64 MB", async ({ page, site }) => {
+  await open(page, await site.bare(served(large())));
+  const found = await heap(page, "cpu");
+  expect(found.weights).toBeGreaterThan(300e6);
+  expect(found.heap).toBeGreaterThan(found.weights);
+  expect(found.heap - found.needed).toBeLessThan(64e6);
+});
+
+test("a tokenizer.json of 131,072 tokens leaves it below 100 MiB", async ({ page, site }) => {
+  await open(page, await site.bare(served(wordy())));
+  const found = await heap(page, "gpu");
+  expect(found.vocabulary).toBe(131_072);
+  expect(found.heap).toBeLessThan(100 << 20);
+});
+
+test("the page: a folder that is dropped onto it", async ({ page, site }) => {
+  await openReady(page, await site.start());
+  const devtools = await page.context().newCDPSession(page);
+  // As the browser hears of it from the desktop.
+  for (const type of ["dragEnter", "dragOver", "drop"] as const) {
+    await devtools.send("Input.dispatchDragEvent", { type, x: 400, y: 300, data: { items: [], files: [FOLDER], dragOperationsMask: 1 } });
+  }
+  await expect(page.locator("#model-chip")).toContainText("hf-folder");
+  await waitReady(page);
 });
 
 test("the page: a picked folder that does not fit is made smaller, is among the stored models then, and can be saved", async ({ page, site }, info) => {

@@ -30,6 +30,8 @@ const test = base.extend<{ address: string }>({
   },
 });
 const browserOf = (info: { project: { use: { launchOptions?: unknown } } }) => (info.project.use.launchOptions as { executablePath: string }).executablePath;
+/** Small models that are read at a time where each waits for its compiler, not for a core. */
+const LANES = 4;
 const hardware = (golden: string, reduction: string, kv = "f32") => ({ golden, mode: { shapes: "hardware", reduction, kv } });
 
 test("the goldens in Node, on Dawn", async ({}, info) => {
@@ -40,7 +42,7 @@ test("the goldens in Node, on Dawn", async ({}, info) => {
 
 test("the goldens in Deno", async () => {
   test.setTimeout(1_200_000);
-  console.log(await deno({ plan: everything(["workgroup"]) }));
+  console.log(await deno({ plan: everything(["workgroup"]), lanes: LANES }));
 });
 
 test("goldens in Chromium", async ({ page, address }) => {
@@ -59,7 +61,7 @@ test("goldens in Chromium", async ({ page, address }) => {
 test("the goldens in Firefox", async ({ address }) => {
   test.setTimeout(1_200_000);
   const plan = GOLDENS.map((golden: string) => hardware(golden, "workgroup"));
-  const here = `import("/web/e2e/goldens/page.mjs").then(({ runHere }) => runHere(${JSON.stringify(plan)}))`;
+  const here = `import("/web/e2e/goldens/page.mjs").then(({ runHere }) => runHere(${JSON.stringify(plan)}, ${LANES}))`;
   const { compiler, rows } = await inFirefox(address, here, console.log);
   console.log(verdict(rows));
   expect(compiler.wrong).toEqual([]);

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import type * as Peregrine from "peregrine";
 import type { Page } from "@playwright/test";
 import { loraGguf } from "../gguf.js";
-import { answerText, expect, golden, openReady, say, sendBytes, test } from "../support.js";
+import { answerText, expect, golden, openReady, say, sendBytes, test, waitReady } from "../support.js";
 
 declare global {
   var peregrine: typeof Peregrine;
@@ -92,7 +92,14 @@ test("the page: an adapter's file acts, and goes; a folder that does not fit say
   await expect(page.locator("#toast")).toContainText("The adapter poems acts from now on");
   await page.locator("#new-chat").click();
   await say(page, messages[0]!.content);
-  expect(await answerText(page, 0)).not.toBe(plain);
+  const adapted = await answerText(page, 0);
+  expect(adapted).not.toBe(plain);
+  // It is there in the next visit, before anything is answered.
+  await page.reload();
+  await waitReady(page);
+  await page.locator("#new-chat").click();
+  await say(page, messages[0]!.content);
+  expect(await answerText(page, 0)).toBe(adapted);
 
   await page.locator("#model-chip").click();
   const list = page.locator("#adapters");
@@ -106,4 +113,10 @@ test("the page: an adapter's file acts, and goes; a folder that does not fit say
   await page.locator("#new-chat").click();
   await say(page, messages[0]!.content);
   expect(await answerText(page, 0)).toBe(plain);
+  // And stays gone.
+  await page.reload();
+  await waitReady(page);
+  await page.locator("#model-chip").click();
+  await expect(page.locator("#open-adapter")).toBeVisible();
+  await expect(list).toHaveCount(0);
 });

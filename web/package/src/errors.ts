@@ -239,3 +239,6 @@ export function abortError(signal?: AbortSignal): AbortError | TimeoutError {
   const isTimeout = (cause as { name?: unknown } | undefined)?.name === "TimeoutError";
   return isTimeout ? makeError("timeout", "the time that was allowed is over", { cause }) : makeError("cancelled", "stopped", { cause });
 }
+
+/** Whether it says what is wrong with a GPU: another device may do. */
+export const isOfGpu = ({ code }: PeregrineError): boolean => ["no-webgpu", "no-gpu", "gpu", "device-lost", "self-check"].includes(code);

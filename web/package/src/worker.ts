@@ -4,6 +4,7 @@
  */
 
 import type { Port } from "./protocol.js";
+import { READER, serveParts, type ReaderPort } from "./download/parts.js";
 import { Server } from "./worker/server.js";
 
 /** Of workers of all kinds; the compiler knows those of pages only. */
@@ -20,6 +21,8 @@ if (Scope && globalThis instanceof Scope) {
       server.connect(port);
       port.start();
     };
+  } else if (self.name === READER) {
+    serveParts(self as unknown as ReaderPort);
   } else {
     new Server(() => self.close()).connect(self as unknown as Port);
   }

@@ -97,11 +97,12 @@ test("when: which errors of a device lead to the server", async (t) => {
   const { baseURL } = await faulty(t, [says(200, whole)]);
   const fails = (code) => async () => Promise.reject(makeError(code, "because"));
   const all = ["no-device", "too-big", "too-slow"];
-  for (const [code, reason, defaults] of [
-    ["no-gpu", "no-device", true],
-    ["self-check", "no-device", true],
-    ["gpu", "no-device", true],
-    ["device-lost", "no-device", true],
+  // `instead`: without a GPU that works only the processor would compute.
+  for (const [code, reason, defaults, instead] of [
+    ["no-gpu", "no-device", true, "too-slow"],
+    ["self-check", "no-device", true, "too-slow"],
+    ["gpu", "no-device", true, "too-slow"],
+    ["device-lost", "no-device", true, "too-slow"],
     ["no-wasm", "no-device", true],
     ["out-of-memory", "too-big", true],
     ["too-slow", "too-slow", false],
@@ -111,11 +112,14 @@ test("when: which errors of a device lead to the server", async (t) => {
     ["internal", undefined],
   ]) {
     await having({ load: fails(code) }, async () => {
-      for (const [when, isThere] of [[undefined, defaults], [all, reason], [[reason], reason], [all.filter((word) => word !== reason), false]]) {
+      for (const [when, isThere] of [[undefined, defaults], [all, reason], [[reason], reason], [["too-slow"], reason === "too-slow" ? reason : instead], [all.filter((word) => word !== reason), instead]]) {
         if (when?.[0] === undefined && when) continue;
+        const expected = isThere === true ? reason : isThere;
         const { where, told } = await made({ baseURL, model: "big", ...(when && { when }) });
-        assert.equal(where, isThere ? "server" : code, `${code}, ${when}`);
-        assert.deepEqual(told.map((info) => [info.where, info.reason, info.error.code]), isThere ? [["server", reason, code]] : []);
+        assert.equal(where, expected ? "server" : code, `${code}, ${when}`);
+        assert.deepEqual(told.map((info) => [info.where, info.reason, info.error.code]), expected ? [["server", expected, code]] : []);
+        // Whoever insists on a GPU would not have taken the processor.
+        if (expected === instead && instead) assert.equal((await made({ baseURL, model: "big", when }, { device: "gpu" })).where, code);
       }
     });
   }

@@ -44,7 +44,7 @@ use self::hosts::Hosts;
 use self::http::{Server, router};
 use self::metrics::Metrics;
 use self::queue::Queue;
-use self::worker::{FIRST_WAIT, Loads, MOST_LOSSES, Worker};
+use self::worker::{FIRST_WAIT, Loads, Worker};
 use crate::common::ConversationArgs;
 use crate::failure::{Failure, Outcome};
 use crate::signals;
@@ -196,10 +196,7 @@ impl Loads for Loading<'_> {
     fn engine(&self, losses: u32) -> Outcome<Rc<Engine>> {
         let conversation = &self.args.conversation;
         let (gpu, options) = (&conversation.gpu, conversation.options());
-        let engine = match losses < MOST_LOSSES {
-            true => gpu.load(&self.checkpoint, &options)?,
-            false => gpu.load_without_gpu(&self.checkpoint, &options)?,
-        };
+        let engine = gpu.load_after(losses, &self.checkpoint, &options)?;
         // Each answers when it is asked for.
         block_on(engine.use_adapters(&[]))?;
         Ok(engine)

@@ -28,14 +28,10 @@ use crate::terminal::note;
 pub const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// GPUs that are lost one after the other, with no answer between them, before the processor is
-/// asked instead.
-pub const MOST_LOSSES: u32 = 2;
-
 /// What makes engines and sessions: at the start, and again when the GPU was lost.
 pub trait Loads {
     /// `losses`: of so many GPUs in a row none has answered before it was lost. From
-    /// [`MOST_LOSSES`] on the processor may be asked.
+    /// [`MOST_LOSSES`](crate::common::MOST_LOSSES) on the processor may be asked.
     fn engine(&self, losses: u32) -> Outcome<Rc<Engine>>;
     fn session(&self, engine: &Rc<Engine>) -> peregrine::Result<Session>;
     /// The adapters that requests may ask for.

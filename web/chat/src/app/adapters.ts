@@ -5,6 +5,10 @@
 
 import { signal } from "@preact/signals";
 import { t } from "../i18n/index.js";
+import { forgetAdapter, keepAdapter } from "../store/adapters.js";
+import type { Database } from "../store/database.js";
+import type { KeptAdapter } from "../store/types.js";
+import { modelOf, type Answerer } from "./engine.js";
 import { asOurs } from "./faults.js";
 import type { Models } from "./models.js";
 import { tell } from "./notices.js";
@@ -30,8 +34,8 @@ async function adapterOf(files: readonly File[]): Promise<readonly File[] | unde
   return undefined;
 }
 
-/** Loads the adapter among these files beside the model. Whether there was one. */
-export async function takeAdapter(models: Models, files: readonly File[]): Promise<boolean> {
+/** Loads the adapter among these files beside the model, and keeps it. Whether there was one. */
+export async function takeAdapter(models: Models, db: Promise<Database>, files: readonly File[]): Promise<boolean> {
   const found = await adapterOf(files);
   if (!found) return false;
   try {
@@ -40,18 +44,40 @@ export async function takeAdapter(models: Models, files: readonly File[]): Promi
     const { id } = await engine.lora.load(found);
     changes.value++;
     tell(t("adapters.loaded", { name: id }));
+    const kept = found.map((file) => ({ path: file.webkitRelativePath, file }));
+    await keepAdapter(await db, { model: modelOf(engine), id, added: Date.now(), files: kept });
   } catch (error) {
     tell(t("adapters.failed", { why: asOurs(error).message }));
   }
   return true;
 }
 
+/** Loads the adapters that were kept beside a model, before it answers. */
+export async function bringAdapters(engine: Answerer, db: Database, kept: readonly KeptAdapter[]): Promise<void> {
+  for (const { model, id, files } of kept) {
+    try {
+      await engine.lora.load(files.map(({ path, file }) => atPath(file, path)), { id });
+    } catch (error) {
+      // It would be no other the next time.
+      await forgetAdapter(db, model, id);
+      tell(t("adapters.failed", { why: asOurs(error).message }));
+    }
+  }
+  changes.value++;
+}
+
 /** Forgets an adapter. */
-export async function removeAdapter(models: Models, id: string): Promise<void> {
-  await models.engine.value?.lora.remove(id);
+export async function removeAdapter(models: Models, db: Promise<Database>, id: string): Promise<void> {
+  const engine = models.engine.value;
+  if (!engine) return;
+  await engine.lora.remove(id);
   changes.value++;
   tell(t("adapters.gone", { name: id }));
+  await forgetAdapter(await db, modelOf(engine), id);
 }
+
+/** A file with the path that it has in its folder; without one it stays as it is. */
+const atPath = (file: File, path: string): File => (path === "" ? file : Object.defineProperty(file, "webkitRelativePath", { value: path }));
 
 /** The files of what was dropped, those of folders with their paths. */
 export async function filesOf(entries: readonly FileSystemEntry[]): Promise<File[]> {
@@ -59,7 +85,7 @@ export async function filesOf(entries: readonly FileSystemEntry[]): Promise<File
   for (const entry of entries) {
     if (entry.isFile) {
       const file = await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
-      files.push(Object.defineProperty(file, "webkitRelativePath", { value: entry.fullPath.slice(1) }));
+      files.push(atPath(file, entry.fullPath.slice(1)));
       continue;
     }
     const reader = (entry as FileSystemDirectoryEntry).createReader();

@@ -4,12 +4,15 @@ import { effect, signal, untracked, type Signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import { language, speak, t, wantedLanguage } from "../i18n/index.js";
+import { adaptersOf } from "../store/adapters.js";
+import type { Database } from "../store/database.js";
 import { Locks } from "../store/liveness.js";
 import { openDatabase, type Opened } from "../store/open.js";
 import { Store } from "../store/store.js";
 import { sharedId } from "./address.js";
 import { Choosing } from "./choosing.js";
 import { Documents } from "./documents.js";
+import { isDevice, modelOf, type Answerer } from "./engine.js";
 import { beginsLikeModel, Models } from "./models.js";
 import { nameOf, type Offer } from "./offers.js";
 import { tell } from "./notices.js";
@@ -80,7 +83,22 @@ export class App {
   async #takeAdapter(files: readonly File[]): Promise<boolean> {
     // Beside a whole model an adapter is left alone.
     if (isFolder(files) || !files.some(({ name }) => /\.gguf$|^adapter_config\.json$/i.test(name))) return false;
-    return import("./adapters.js").then(({ takeAdapter }) => takeAdapter(this.models, files), () => false);
+    return import("./adapters.js").then(({ takeAdapter }) => takeAdapter(this.models, this.#db, files), () => false);
+  }
+
+  /** Adapters that acted beside this model in an earlier visit. */
+  async #bringAdapters(engine: Answerer): Promise<void> {
+    if (!isDevice(engine)) return;
+    const db = await this.#db;
+    const here = new Set(engine.info.adapters.map(({ id }) => id));
+    const kept = (await adaptersOf(db, modelOf(engine))).filter(({ id }) => !here.has(id));
+    if (kept.length > 0) await import("./adapters.js").then(({ bringAdapters }) => bringAdapters(engine, db, kept));
+  }
+
+  /** Forgets an adapter. */
+  async removeAdapter(id: string): Promise<void> {
+    const { removeAdapter } = await import("./adapters.js");
+    await removeAdapter(this.models, this.#db, id);
   }
 
   /** Saves chats, or reads saved ones, with code that comes when it is used. */
@@ -116,6 +134,10 @@ export class App {
     await this.documents.attach(found.files);
   }
 
+  get #db(): Promise<Database> {
+    return this.store.then(({ db }) => db);
+  }
+
   /** Opens the chooser for model files; the page puts it there. */
   openFile: () => void = () => {};
 
@@ -133,15 +155,15 @@ export class App {
         this.dialog.value = "models";
       },
       openFile: () => this.openFile(),
+      beside: (engine) => this.#bringAdapters(engine),
       setContext: (contextLength) => (this.settings.value = { ...this.settings.value, contextLength }),
     });
     // Who forgets it in one tab means all of them.
     onServerChange(() => this.models.serverChanged());
     this.talk = new Talk({ store: this.store, locks, models: this.models, settings: this.settings });
-    const db = this.store.then(({ db }) => db);
     const choosing = new Choosing(this.models, this.settings);
-    this.documents = new Documents(db, this.talk, choosing);
-    this.sent = new Sent(db, this.talk, choosing, this.documents);
+    this.documents = new Documents(this.#db, this.talk, choosing);
+    this.sent = new Sent(this.#db, this.talk, choosing, this.documents);
     this.sender = new Sender(this.talk, this.documents);
     // What is said is the chat's that is open.
     effect(() => {

@@ -12,3 +12,8 @@ export const isDevice = (engine: Answerer): engine is Engine => engine.info.wher
 export function hostOf(info: EngineInfo | ServerInfo | undefined): string | undefined {
   return info?.where === "server" ? new URL(info.address).host : undefined;
 }
+
+/** What tells the model on this device from others. */
+export function modelOf({ info: { model } }: Answerer): string {
+  return JSON.stringify("formats" in model ? [model.name, model.parameters, model.bytes, model.formats] : [model.name]);
+}

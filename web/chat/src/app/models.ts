@@ -44,6 +44,8 @@ export interface Hooks {
   /** Where a server can be named that answers instead. */
   openServer: () => void;
   openFile: () => void;
+  /** Loads what belongs beside a model, before that answers. */
+  beside: (engine: Answerer) => Promise<void>;
   /** Chooses how many tokens a conversation may have. */
   setContext: (tokens: number) => void;
 }
@@ -127,6 +129,8 @@ export class Models {
     announce(t("load.title", { name }));
     try {
       const engine = await this.#create(choice, mine, before?.engine);
+      // A model answers also where that cannot be had.
+      if (this.#current === mine) await this.#hooks.beside(engine).catch(() => undefined);
       if (this.#current !== mine) return await engine.dispose();
       this.#inUse = mine;
       this.#take(engine, choice);

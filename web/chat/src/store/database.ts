@@ -3,8 +3,8 @@
  * changed.
  */
 
-import Dexie, { type EntityTable, type Transaction } from "dexie";
-import { newId, type Chat, type Draft, type Gone, type KeptState, type Message, type Role, type Source } from "./types.js";
+import Dexie, { type EntityTable, type Table, type Transaction } from "dexie";
+import { newId, type Chat, type Draft, type Gone, type KeptAdapter, type KeptState, type Message, type Role, type Source } from "./types.js";
 
 /** Where the database lives, where that is not the browser's own place. */
 export interface Place {
@@ -58,6 +58,7 @@ export class Database extends Dexie {
   declare gone: EntityTable<Gone, "id">;
   declare drafts: EntityTable<Draft, "id">;
   declare sources: EntityTable<Source, "id">;
+  declare adapters: Table<KeptAdapter, [model: string, id: string]>;
 
   constructor(place?: Place, name = "peregrine") {
     // What another process has cleared must not be read from memory.
@@ -67,5 +68,6 @@ export class Database extends Dexie {
       .stores({ chats: "id, updated", messages: "id, chat, ending", states: "id, updated", gone: "id", drafts: "id" })
       .upgrade(fromFirst);
     this.version(3).stores({ sources: "id, chat" });
+    this.version(4).stores({ adapters: "[model+id], model" });
   }
 }

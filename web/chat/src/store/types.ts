@@ -155,6 +155,17 @@ export interface Draft {
   documents: DraftDocument[];
 }
 
+/** A LoRA adapter that acts beside a model, also in the next visit. */
+export interface KeptAdapter {
+  /** The model that it was loaded beside. */
+  model: string;
+  /** What the engine calls it. */
+  id: string;
+  /** Milliseconds since 1970: adapters come back in the order in which they came. */
+  added: number;
+  files: { /** Inside its folder. */ path: string; file: File }[];
+}
+
 /** A chat with all of its messages. */
 export interface Conversation {
   chat: Chat;

@@ -1,7 +1,7 @@
 /** Adapters in the dialog for models. Loaded with it. */
 
 import { useRef } from "preact/hooks";
-import { changes, removeAdapter } from "../app/adapters.js";
+import { changes } from "../app/adapters.js";
 import type { App } from "../app/app.js";
 import { bytes, t } from "../i18n/index.js";
 
@@ -16,7 +16,7 @@ export function Adapters({ app }: { app: App }) {
     if (files.length > 0) void app.take(files);
   };
   const remove = async (id: string) => {
-    await removeAdapter(app.models, id);
+    await app.removeAdapter(id);
     document.getElementById("open-adapter")?.focus();
   };
   return (

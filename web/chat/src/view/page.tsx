@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { Page, type App } from "../app/app.js";
-import { holdNotice, notice } from "../app/notices.js";
+import { holdNotice, notice, tell } from "../app/notices.js";
 import { t } from "../i18n/index.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
@@ -70,7 +70,8 @@ function Drop({ app }: { app: App }) {
       event.preventDefault();
       // Folders are no files; what they are is known only now.
       const entries = [...(event.dataTransfer?.items ?? [])].flatMap((item) => item.webkitGetAsEntry() ?? []);
-      if (entries.some(({ isDirectory }) => isDirectory)) void import("../app/adapters.js").then(({ filesOf }) => filesOf(entries)).then((all) => app.take(all), () => undefined);
+      const unreadable = () => tell(t("document.unreadable", { name: entries.map(({ name }) => name).join(", ") }));
+      if (entries.some(({ isDirectory }) => isDirectory)) void import("../app/adapters.js").then(({ filesOf }) => filesOf(entries)).then((all) => app.take(all), unreadable);
       else void app.take(files);
     };
     document.addEventListener("dragover", onOver);

@@ -6,6 +6,7 @@ import { HUB, rootOf } from "./hub.js";
 import { madeEntry, removeOld } from "./kept.js";
 import { MADE, type Progress, type RemoteFile, type SourceSpec } from "../protocol.js";
 import { blobSource, type ByteSource } from "./bytes.js";
+import { Parts } from "./parts.js";
 import { openSources, remoteFiles, type Sources } from "./source.js";
 import { canWrite, digest, Entry, hex, idOf, lock, roomFor, whyNotStored, type Manifest } from "./store.js";
 import { Slots, Stored, type NewHasher } from "./stored.js";
@@ -101,9 +102,14 @@ async function openEntry(id: string, newHasher: NewHasher): Promise<Sources | un
     if (entry && manifest) {
       await entry.setUsed();
       const { model, key, name, url, size } = manifest;
-      const options = { slots: new Slots(), newHasher, onLoaded() {}, onVerified() {} };
+      const parts = new Parts();
+      const options = { slots: new Slots(), parts, newHasher, onLoaded() {}, onVerified() {} };
       const stored = new Stored(entry, { key, name, url, size }, manifest, options, release);
-      return { files: [stored], storage: { kept: true, why: "", id: model }, complete: stored.complete, close: () => stored.close() };
+      const close = () => {
+        stored.close();
+        parts.close();
+      };
+      return { files: [stored], storage: { kept: true, why: "", id: model }, complete: stored.complete, close };
     }
   } catch (error) {
     release();

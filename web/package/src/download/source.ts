@@ -7,6 +7,7 @@ import { CONFIG, resolveFolder } from "./folder.js";
 import { resolveHub, rootOf } from "./hub.js";
 import { removeOld, storedFiles } from "./kept.js";
 import { Meter } from "./meter.js";
+import { Parts } from "./parts.js";
 import type { EngineInfo, Progress, RemoteFile, SourceSpec } from "../protocol.js";
 import { lock, whyNotStored } from "./store.js";
 import { Slots, type NewHasher, type Options } from "./stored.js";
@@ -79,13 +80,20 @@ export async function openSources(
   }
   const slots = new Slots();
   let verified = 0;
+  const parts = new Parts();
   const total = remote.reduce((sum, file) => sum + (file.size ?? 0), 0);
   const onVerified = (bytes: number) => report({ phase: "verify", loaded: (verified += bytes), total });
-  const options = remote.map((_, i): Options => ({ slots, newHasher, onVerified, onLoaded: (loaded, all, resumed) => meter.set(i, loaded, all, resumed), mustAsk: known !== undefined }));
-  const release = await lockOpening(remote, options);
+  const options = remote.map((_, i): Options => ({ slots, parts, newHasher, onVerified, onLoaded: (loaded, all, resumed) => meter.set(i, loaded, all, resumed), mustAsk: known !== undefined }));
+  const release = await lockOpening(remote, options).catch((error: unknown) => {
+    parts.close();
+    throw error;
+  });
   const opened = await Promise.allSettled(remote.map((file, i) => openStored(spec.model, file, options[i]!))).finally(release);
   const stored = opened.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-  const close = () => stored.forEach((one) => one.close());
+  const close = () => {
+    stored.forEach((one) => one.close());
+    parts.close();
+  };
   const failed = opened.find((one) => one.status === "rejected");
   if (failed) {
     close();

@@ -128,21 +128,23 @@ const isMissing = (error: unknown) => (error as DOMException).name === "NotFound
 
 /** One kept file. */
 export class Entry {
+  readonly id: string;
   readonly #folder: FileSystemDirectoryHandle;
 
-  private constructor(folder: FileSystemDirectoryHandle) {
+  private constructor(id: string, folder: FileSystemDirectoryHandle) {
+    this.id = id;
     this.#folder = folder;
   }
 
   /** The entry of that id; a new one is empty. */
   static async open(id: string): Promise<Entry> {
-    return new Entry(await (await root()).getDirectoryHandle(id, { create: true }));
+    return new Entry(id, await (await root()).getDirectoryHandle(id, { create: true }));
   }
 
   /** The entry of that id, if there is one. */
   static async find(id: string): Promise<Entry | undefined> {
     try {
-      return new Entry(await (await root()).getDirectoryHandle(id));
+      return new Entry(id, await (await root()).getDirectoryHandle(id));
     } catch (error) {
       if (isMissing(error)) return undefined;
       throw error;
@@ -153,7 +155,7 @@ export class Entry {
   static async all(): Promise<[string, Entry][]> {
     const found: [string, Entry][] = [];
     for await (const [id, handle] of (await root()).entries()) {
-      if (handle.kind === "directory") found.push([id, new Entry(handle as FileSystemDirectoryHandle)]);
+      if (handle.kind === "directory") found.push([id, new Entry(id, handle as FileSystemDirectoryHandle)]);
     }
     return found;
   }

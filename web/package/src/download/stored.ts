@@ -5,7 +5,8 @@ import { readParts, problemOf } from "./http.js";
 import type { RemoteFile } from "../protocol.js";
 import { ATTEMPTS, mayPass, pause } from "./retry.js";
 import { truncated, type ByteSource } from "./bytes.js";
-import { append, canWrite, DIGEST, Entry, isSealed, PART, partLength, partName, seal, type Manifest } from "./store.js";
+import type { Part, Parts } from "./parts.js";
+import { append, canWrite, DIGEST, Entry, PART, partLength, partName, seal, type Manifest } from "./store.js";
 
 /** Makes an SHA-256 of bytes that come in pieces. */
 export type NewHasher = () => { update(bytes: Uint8Array): void; finish(): string };
@@ -16,7 +17,7 @@ const PARALLEL = 4;
  * Parts that are read before they are asked for, so that their checksums are made beside what is
  * done with those before.
  */
-const AHEAD = 2;
+const AHEAD = 4;
 /**
  * Parts in memory: of a layer, whose matrices are not read in the order of the file, and of what is
  * read ahead.
@@ -54,6 +55,7 @@ export class Slots {
 /** What all files of a download share. */
 export interface Options {
   slots: Slots;
+  parts: Parts;
   newHasher: NewHasher;
   onLoaded: (loaded: number, total: number, resumed: number) => void;
   /** More bytes of which the checksum is made. */
@@ -255,8 +257,8 @@ export class Stored implements StoredSource {
     const expected = partLength(part, this.size);
     for (let attempt = 1; ; attempt++) {
       await this.#arriving.get(part);
-      const stored = await this.#load(part);
-      if (await isSealed(stored, expected)) return stored.subarray(0, expected);
+      const { bytes, isWhole } = await this.#load(part);
+      if (isWhole) return bytes;
       // The disk, or somebody, has changed it: the part is fetched once more, unless the file was
       // made here.
       const problem = `${this.name}: part ${part} of the stored copy is damaged`;
@@ -273,11 +275,11 @@ export class Stored implements StoredSource {
     }
   }
 
-  async #load(part: number): Promise<Uint8Array<ArrayBuffer>> {
+  async #load(part: number): Promise<Part> {
     try {
-      return (await this.#entry.bytes(partName(part))) as Uint8Array<ArrayBuffer>;
+      return await this.#options.parts.read(this.#entry, part, partLength(part, this.size));
     } catch (error) {
-      if ((error as DOMException).name === "NotFoundError") return new Uint8Array();
+      if (error instanceof PeregrineError) throw error;
       throw makeError("io", `${this.name}: part ${part} of the stored copy cannot be read: ${(error as Error).message}`, { cause: error });
     }
   }

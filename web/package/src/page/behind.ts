@@ -1,6 +1,6 @@
 /** A server behind the device: when it answers, and that nothing is sent to it unasked. */
 
-import { makeError, type PeregrineError } from "../errors.js";
+import { isOfGpu, makeError, type PeregrineError } from "../errors.js";
 import type { Log } from "../log.js";
 import { baseAddress } from "./model.js";
 import type { EngineInfo } from "../protocol.js";
@@ -76,13 +76,16 @@ export class Behind {
   readonly #options: ServerOptions;
   readonly #onWhere: OnWhere | undefined;
   readonly #log: Log;
+  readonly #namesGpu: boolean;
   readonly #base: URL;
 
-  constructor(options: ServerOptions, onWhere: OnWhere | undefined, log: Log) {
+  /** `namesGpu`: the app insists on a GPU. */
+  constructor(options: ServerOptions, onWhere: OnWhere | undefined, log: Log, namesGpu = false) {
     // What the app changes in it later changes nothing.
     this.#options = { ...options };
     this.#onWhere = onWhere;
     this.#log = log;
+    this.#namesGpu = namesGpu;
     this.#base = apiOf(options.baseURL);
     if (isMixed(this.#base)) log("warn", `server.baseURL: ${MIXED}`);
   }
@@ -105,9 +108,13 @@ export class Behind {
    * Why the server answers after this error; undefined where it does not. `isBroken`: the engine
    * was there, and is no more.
    */
-  reasonOf({ code }: PeregrineError, isBroken = false): ServerReason | undefined {
+  reasonOf(error: PeregrineError, isBroken = false): ServerReason | undefined {
+    const { code } = error;
     const reason = code === "out-of-memory" ? "too-big" : code === "too-slow" ? "too-slow" : NO_DEVICE.includes(code) || (isBroken && code !== "disposed") ? "no-device" : undefined;
-    return reason !== undefined && this.#when.includes(reason) ? reason : undefined;
+    // Where no GPU is named, one that fails leaves the processor.
+    const instead = !this.#namesGpu && isOfGpu(error) ? "too-slow" : undefined;
+    const reasons: readonly (ServerReason | undefined)[] = [reason, instead];
+    return reasons.find((one) => one !== undefined && this.#when.includes(one));
   }
 
   /** The server, unless the app does not want it, or the signal says that nobody does. */

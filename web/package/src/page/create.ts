@@ -123,11 +123,13 @@ export async function createEngine(options: EngineOptions & { server?: never }):
 export async function createEngine(options: EngineOptions): Promise<Engine<EngineInfo | ServerInfo>>;
 export async function createEngine(options: EngineOptions): Promise<Engine<EngineInfo | ServerInfo>> {
   checkLoading(options, "createEngine");
-  if (options.device === "cpu" && namesGpu({ gpu: given(options.gpu, GPU_OPTIONS) })) throw makeError("argument", 'gpu: says how to drive a GPU, beside device: "cpu"');
+  const gpu = given<LoadRequest["gpu"]>(options.gpu, GPU_OPTIONS);
+  if (options.device === "cpu" && namesGpu({ gpu })) throw makeError("argument", 'gpu: says how to drive a GPU, beside device: "cpu"');
   const { signal, onWhere } = options;
   const log = logTo(options.logger, options.logLevel);
   const listeners = new Listeners(log);
-  const behind = options.server && new Behind(options.server, onWhere, log);
+  const insists = namesGpu({ gpu, ...(options.device && { device: options.device }) });
+  const behind = options.server && new Behind(options.server, onWhere, log, insists);
   const make = (router: Router) => new Engine<EngineInfo | ServerInfo>(router, listeners, options.whenBusy === "refuse");
   let reason: ServerReason | "always" = "always";
   let failure: PeregrineError | undefined;

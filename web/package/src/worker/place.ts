@@ -1,7 +1,7 @@
 /** Where an engine computes: on the GPU, or on the processor, and why. */
 
 import { GpuWay } from "./device.js";
-import { makeError, type PeregrineError } from "../errors.js";
+import { isOfGpu, makeError, type PeregrineError } from "../errors.js";
 import type { Log } from "../log.js";
 import { namesGpu, type LoadRequest } from "../protocol.js";
 
@@ -10,9 +10,6 @@ export type Place = { kind: "gpu"; way: GpuWay } | { kind: "cpu"; why: string };
 
 /** Whether the processor will do: nobody has named a GPU, and nobody wants a server instead. */
 export const takesProcessor = (request: LoadRequest): boolean => request.device !== "cpu" && !namesGpu(request) && !request.noSoftware;
-
-/** Of what is wrong with a GPU before a model has answered on it: another device may do. */
-export const isOfGpu = ({ code }: PeregrineError): boolean => ["no-webgpu", "no-gpu", "gpu", "device-lost", "self-check"].includes(code);
 
 /**
  * Finds the device: a GPU; else, where that will do, the processor, which is faster than any

@@ -7,8 +7,8 @@ import { Hasher, quantize, WebAccess, WebEngine, WebRequest, type WebSession } f
 import { Adapters, openAdapter } from "./adapters.js";
 import { describe, snapshotBudgets } from "./describe.js";
 import type { GpuWay } from "./device.js";
-import { findPlace, isOfGpu, takesProcessor, type Place } from "./place.js";
-import { makeError, ModelFileError, toWire, type PeregrineError } from "../errors.js";
+import { findPlace, takesProcessor, type Place } from "./place.js";
+import { isOfGpu, makeError, ModelFileError, toWire, type PeregrineError } from "../errors.js";
 import { isTold, type Log } from "../log.js";
 import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
 import type { Loras, Usage } from "../openai.js";

@@ -10,6 +10,7 @@ use peregrine::model::LoadOptions;
 use tokio::sync::mpsc::Receiver;
 
 use super::*;
+use crate::common::MOST_LOSSES;
 use crate::serve::Ends;
 use crate::serve::job::tests::job;
 

@@ -1,0 +1,20 @@
+/** Adapters beside models, kept with their files. */
+
+import type { Database } from "./database.js";
+import { withRoom } from "./states.js";
+import type { KeptAdapter } from "./types.js";
+
+/** Those of a model, the first one first. */
+export async function adaptersOf(db: Database, model: string): Promise<KeptAdapter[]> {
+  return db.adapters.where({ model }).sortBy("added");
+}
+
+/** Keeps one; where there is no room for it, it ends with the visit. */
+export async function keepAdapter(db: Database, adapter: KeptAdapter): Promise<void> {
+  await withRoom(db, () => db.adapters.put(adapter)).catch(() => undefined);
+}
+
+/** Forgets one. */
+export async function forgetAdapter(db: Database, model: string, id: string): Promise<void> {
+  await db.adapters.delete([model, id]);
+}

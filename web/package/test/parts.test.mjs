@@ -1,0 +1,126 @@
+/** Parts of kept files that another worker reads: the same bytes, and none where it fails. */
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { network, newHasher, restart, storedParts } from "./browser.mjs";
+import { PART } from "../dist/download/store.js";
+import { openSources } from "../dist/download/source.js";
+import { Parts, READER, serveParts } from "../dist/download/parts.js";
+
+const ADDRESS = "https://models.example/model.gguf";
+const file = new Uint8Array(5 * PART + 77).map((_, i) => (i * 31 + (i >> 9)) & 255);
+const spec = { kind: "urls", model: ADDRESS, files: [{ url: ADDRESS, name: "model.gguf", key: ADDRESS }], cache: true };
+
+/** What `read` of each worker that was started is asked, and how it is ended. */
+let started = [];
+
+/** A worker as `Parts` starts one, in this realm; `behave(worker)` says what it does. */
+function workers(behave) {
+  started = [];
+  class FakeScope {}
+  globalThis.DedicatedWorkerGlobalScope = FakeScope;
+  Object.setPrototypeOf(globalThis, FakeScope.prototype);
+  globalThis.location = { href: "https://page.example/worker.js" };
+  globalThis.Worker = class extends EventTarget {
+    questions = [];
+    isEnded = false;
+    inner = new EventTarget();
+    constructor(address, options) {
+      super();
+      Object.assign(this, { address, options });
+      started.push(this);
+      behave(this);
+    }
+    postMessage(data) {
+      this.questions.push(data);
+      this.inner.dispatchEvent(new MessageEvent("message", { data }));
+    }
+    /** Its side of the line. */
+    get port() {
+      return {
+        addEventListener: (...given) => this.inner.addEventListener(...given),
+        postMessage: (data, transfer) => !this.isEnded && this.dispatchEvent(new MessageEvent("message", { data: structuredClone(data, { transfer }) })),
+      };
+    }
+    terminate() {
+      this.isEnded = true;
+    }
+  };
+}
+
+const open = () => openSources(spec, () => {}, newHasher);
+const same = (bytes, offset, length) => assert.ok(Buffer.from(bytes).equals(Buffer.from(file.subarray(offset, offset + length))), `${length} bytes at ${offset}`);
+
+/** A browser that has the file, and its page again. */
+async function kept() {
+  restart();
+  network.files.set(ADDRESS, { body: file, headers: { ETag: '"1"' } });
+  const first = await open();
+  await first.complete;
+  first.close();
+}
+
+async function readAll(sources) {
+  for (let at = 0; at < file.length; at += 1_700_001) {
+    const length = Math.min(1_700_001, file.length - at);
+    same(await sources.files[0].read(at, length), at, length);
+  }
+}
+
+test("another worker reads the parts; it ends with the reading", async () => {
+  workers((worker) => queueMicrotask(() => serveParts(worker.port)));
+  await kept();
+  started = [];
+  const sources = await open();
+  await readAll(sources);
+  assert.equal(started.length, 1);
+  const [worker] = started;
+  assert.deepEqual([worker.address, worker.options.name], [location.href, READER]);
+  assert.deepEqual([...new Set(worker.questions.map(({ part }) => part))].sort(), [0, 1, 2, 3, 4, 5]);
+  assert.equal(worker.isEnded, false);
+  sources.close();
+  assert.equal(worker.isEnded, true);
+});
+
+test("a part that is damaged is found there too, and fetched again", async () => {
+  workers((worker) => queueMicrotask(() => serveParts(worker.port)));
+  await kept();
+  const [, handle] = (await storedParts()).find(([name]) => name.endsWith("/000003"));
+  handle.bytes[99] ^= 1;
+  const sources = await open();
+  await readAll(sources);
+  assert.ok(started.at(-1).questions.filter(({ part }) => part === 3).length > 1, "once damaged, once mended");
+  sources.close();
+});
+
+test("where it cannot be started, or stops, the parts are read here", async () => {
+  await kept();
+  const failing = {
+    never: () => {},
+    "at once": (worker) => queueMicrotask(() => worker.dispatchEvent(new Event("error"))),
+    "with a question": (worker) => {
+      worker.inner.addEventListener("message", () => worker.dispatchEvent(new Event("error")));
+      queueMicrotask(() => worker.port.postMessage({ type: "hello" }));
+    },
+    throws: () => {
+      throw new DOMException("no", "SecurityError");
+    },
+  };
+  for (const [how, behave] of Object.entries(failing)) {
+    workers(behave);
+    const sources = await open();
+    await readAll(sources);
+    assert.equal(started.length, 1, how);
+    assert.equal(started[0].questions.length, how === "with a question" ? 1 : 0, how);
+    sources.close();
+  }
+});
+
+test("what was asked and not answered ends with the reading", async () => {
+  workers((worker) => queueMicrotask(() => worker.port.postMessage({ type: "hello" })));
+  const parts = new Parts();
+  await undefined;
+  const waiting = parts.read({ id: "of no account" }, 0, 1);
+  parts.close();
+  await assert.rejects(waiting, { code: "cancelled" });
+});
