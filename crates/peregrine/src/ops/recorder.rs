@@ -26,16 +26,7 @@ impl<'a> Recorder<'a> {
     /// Nothing yet. `step` is the uniform buffer of [`Step`], `control` that of
     /// [`SamplingBuffers`](super::sample::SamplingBuffers).
     pub fn new(target: Target, step: &'a wgpu::Buffer, control: &'a wgpu::Buffer) -> Self {
-        Self {
-            target,
-            step,
-            control,
-            layer: None,
-            adapted: None,
-            split_sums: None,
-            published: None,
-            calls: Vec::new(),
-        }
+        Self { target, step, control, layer: None, adapted: None, split_sums: None, published: None, calls: Vec::new() }
     }
 
     /// The same with adapters.

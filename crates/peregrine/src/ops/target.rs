@@ -195,6 +195,12 @@ impl Target {
         self.is_software().then_some(8)
     }
 
+    /// Whether the host can go on while the device computes what is queued: where a CPU computes, it
+    /// would be done before anybody is asked.
+    pub fn computes_beside(&self) -> bool {
+        !self.is_software()
+    }
+
     /// Steps of an answer that are queued on tokens which the host does not know, where they are
     /// quick. In Chromium the way to a GPU and back takes about as long as one or two of them.
     pub fn steps_ahead(&self) -> u32 {
