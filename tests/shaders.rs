@@ -276,6 +276,8 @@ fn constants_are_the_same_on_both_sides() {
         ("attention_tile", "PAGE", peregrine::state::PAGE),
         ("attention_tile", "QUERIES", AttentionTile::QUERIES),
         ("attention_cooperative", "QUERIES", AttentionCooperative::QUERIES),
+        ("matvec_team_lora", "SLOTS", 16),
+        ("matvec_team_lora", "READ_SLOTS", 16),
         ("ssd_states", "CHUNK", chunk),
         ("ssd_pass", "CHUNK", chunk),
         ("ssd_output", "CHUNK", chunk),

@@ -78,7 +78,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var d = 0u; d < HEAD_DIM; d++) {
       sum += lora_a[O_A + (group.x * HEAD_DIM + d) * O_RANKS + k] * head[d];
     }
-    publish(O_T + k, sum);
+    publish(group.x, O_T + k, sum);
   }
   //: end
 }

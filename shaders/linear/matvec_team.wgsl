@@ -16,10 +16,9 @@
 // With adapters: what they add to y, and what they make of y where it is the next layer's input.
 @group(0) @binding(5) var<storage, read> lora_b: array<f32>;          // see published.wgsl
 @group(0) @binding(6) var<storage, read> sums_in: array<vec4<i32>>;
-@group(0) @binding(7) var<storage, read> lora_a: array<f32>;          // of the layer that reads y, as columns [rows of y, NEXT_RANKS]; then the norm's weight
+@group(0) @binding(7) var<storage, read> lora_a: array<f32>;          // of the layer that reads y, as columns [rows of y, SUM_RANKS]; then the norm's weight
 @group(0) @binding(8) var<storage, read_write> sums_out: array<atomic<i32>>;  // see publish.wgsl
 
-override NEXT_RANKS: u32 = 0u;          // 0: nobody reads y with adapters
 override NEXT_NORM: u32 = 0xffffffffu;  // where in lora_a the weight of the norm between begins
 //: end
 
@@ -121,9 +120,9 @@ struct Columns {
 // Of rank k, for rows from `row` on, the last of which is `last`.
 fn columns_of(k: u32, row: u32, last: u32) -> Columns {
   var columns = Columns();
-  if (k < NEXT_RANKS) {
+  if (k < SUM_RANKS) {
     //: for j in 0..8
-    if ({j}u < (1u + PAIRED) * ROWS) { columns.a_{j} = lora_a[min(row{+ j}, last) * NEXT_RANKS + k]; }
+    if ({j}u < (1u + PAIRED) * ROWS) { columns.a_{j} = lora_a[min(row{+ j}, last) * SUM_RANKS + k]; }
     //: end
   }
   return columns;
@@ -159,7 +158,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   // The first round of both is on its way while all else is.
   let last_row = FIRST_ROW + ALL_ROWS - 1u;
   let pair = EPILOGUE != SWIGLU && PAIRED == 1u;
-  let ranks = ranks_of(row);
+  // The same in all rows of a workgroup.
+  let ranks = ranks_of(first_row);
+  let digits = digits_of(ranks, index);
   let share = share_of(local, row, row_2);
   let columns = columns_of(index, first_row, last_row);
   //: end
@@ -205,6 +206,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
       tile[i ^ (i / 8u % 8u)] = v;
     }
+    //: if lora
+    if (span == 0u) {
+      stage(ranks, index, digits);
+    }
+    //: end
     workgroupBarrier();
     for (var round = 0u; round < ROUNDS; round++) {
       let strip_in = round * (THREADS / ROWS) + local;
@@ -240,9 +246,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   //: if lora
-  sums += vec4<f32>(added(share, pair), 0.0);
-  for (var k = local + THREADS / ROWS; k < ranks; k += THREADS / ROWS) {
-    sums += vec4<f32>(added(share_of(k, row, row_2), pair), 0.0);
+  if (local < ranks.x) {
+    sums += added(share, t_of(local, ranks), pair);
+  }
+  for (var k = local + THREADS / ROWS; k < ranks.x; k += THREADS / ROWS) {
+    sums += added(share_of(k, row, row_2), t_of(k, ranks), pair);
   }
   //: end
   let all = reduce_apart(sums, index, ROWS);
@@ -287,11 +295,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       tile[ROWS + index] = read_next(row_2, value);
     }
   }
-  if (NEXT_RANKS == 0u) {
+  if (SUM_RANKS == 0u) {
     return;
   }
   workgroupBarrier();
-  for (var k = index; k < NEXT_RANKS; k += THREADS) {
+  for (var k = index; k < SUM_RANKS; k += THREADS) {
     var a = columns;
     if (k != index) {
       a = columns_of(k, first_row, last_row);
@@ -300,7 +308,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     //: for j in 0..8
     if ({j}u < (1u + PAIRED) * ROWS) { sum += a.a_{j} * tile[{j}u].x; }
     //: end
-    publish(k, sum);
+    publish(group.x + group.y * 32768u, k, sum);
   }
   //: else
   finish(first_row + index, total.x, total.z, before);

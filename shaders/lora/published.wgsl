@@ -2,43 +2,103 @@
 // the row: each has one rank at a time. t = A x is there as a number, or as the digits of
 // publish.wgsl, in which those who made x have left it.
 override PUBLISHED: u32 = 0u;
+override SHARE_RANKS: u32 = 0u;  // all ranks in t
 // Of each projection that adapters change: rows of the output (where second sums have them, too, as
 // first ones), ranks, the first in t, the first number of B [rows, ranks], and what it is added to:
-// the plain sum, the sum under the norm, or the second sum.
+// the plain sum, the sum under the norm, or the second sum. Those of the same rows follow each other.
 //: for p in 0..4
 override LORA_FIRST_{p}: u32 = 0u;  override LORA_ROWS_{p}: u32 = 0u;  override LORA_RANKS_{p}: u32 = 0u;  override LORA_T_{p}: u32 = 0u;  override LORA_B_{p}: u32 = 0u;  override LORA_SUM_{p}: u32 = 0u;
 //: end
 
-struct Share {
-  a: vec4<i32>,  // t, or its digits
-  b: vec4<i32>,
-  c: vec4<i32>,
-  d: vec4<i32>,
-  w: f32,        // of B in the row
-  w_2: f32,      // and in another one of the same projections
-  sum: u32,
-}
+const READ_SLOTS: u32 = 16u;         // SLOTS of publish.wgsl
+const MOST_ROW_RANKS: u32 = 64u;     // that are published
 
-// Ranks of all projections that change a row.
-fn ranks_of(row: u32) -> u32 {
-  var ranks = 0u;
+// t of each slot [slots, ranks of the workgroup's rows].
+var<workgroup> t_slots: array<f32, READ_SLOTS * MOST_ROW_RANKS>;
+
+// Ranks of all projections that change a row, and the first of them in t.
+fn ranks_of(row: u32) -> vec2<u32> {
+  var ranks = vec2<u32>(0u);
   //: for p in 0..4
-  ranks += select(0u, LORA_RANKS_{p}, row >= LORA_FIRST_{p} && row - LORA_FIRST_{p} < LORA_ROWS_{p});
+  if (row >= LORA_FIRST_{p} && row - LORA_FIRST_{p} < LORA_ROWS_{p}) {
+    ranks = vec2<u32>(ranks.x + LORA_RANKS_{p}, select(ranks.y, LORA_T_{p}, ranks.x == 0u));
+  }
   //: end
   return ranks;
 }
 
-// Loads share k of a row; nothing where there are fewer.
+// Digits of four slots and ranks, on their way.
+struct Digits {
+  a: vec4<i32>,
+  b: vec4<i32>,
+  c: vec4<i32>,
+  d: vec4<i32>,
+}
+
+fn digits_at(i: u32, ranks: vec2<u32>) -> vec4<i32> {
+  if (PUBLISHED == 0u || i >= READ_SLOTS * ranks.x) {
+    return vec4<i32>(0i);
+  }
+  return sums_in[i / ranks.x * SHARE_RANKS + ranks.y + i % ranks.x];
+}
+
+// All invocations of a workgroup load `ranks` of every slot.
+fn digits_of(ranks: vec2<u32>, index: u32) -> Digits {
+  return Digits(
+    digits_at(index, ranks), digits_at(index + THREADS, ranks),
+    digits_at(index + 2u * THREADS, ranks), digits_at(index + 3u * THREADS, ranks),
+  );
+}
+
+// The digits' number; beyond the last digit's it is infinite.
+fn number_of(digits: vec4<i32>) -> f32 {
+  let number = dot(vec4<f32>(digits), vec4<f32>(0x1p-52f, 0x1p-31f, 0x1p-10f, 0x1p11f));
+  return select(number, f32(digits.w) * 0x1p126f, digits.w >= 1i << 29u);
+}
+
+fn stage_at(i: u32, ranks: vec2<u32>, digits: vec4<i32>) {
+  if (PUBLISHED == 1u && i < READ_SLOTS * ranks.x) {
+    t_slots[i] = number_of(digits);
+  }
+}
+
+// Stages them: before a barrier, after which t_of finds them.
+fn stage(ranks: vec2<u32>, index: u32, digits: Digits) {
+  //: for i, part in a b c d
+  stage_at(index{+ i * THREADS}, ranks, digits.{part});
+  //: end
+  for (var i = index + 4u * THREADS; i < READ_SLOTS * ranks.x; i += THREADS) {
+    stage_at(i, ranks, digits_at(i, ranks));
+  }
+}
+
+// t of rank k of the workgroup's rows.
+fn t_of(k: u32, ranks: vec2<u32>) -> f32 {
+  if (PUBLISHED == 0u) {
+    return bitcast<f32>(sums_in[(ranks.y + k) / 4u][(ranks.y + k) % 4u]);
+  }
+  var t = 0.0;
+  for (var slot = 0u; slot < READ_SLOTS; slot++) {
+    t += t_slots[slot * ranks.x + k];
+  }
+  return t;
+}
+
+struct Share {
+  w: f32,    // of B in the row
+  w_2: f32,  // and in another one of the same projections
+  sum: u32,
+}
+
+// Loads share k of a row, of which it has more.
 fn share_of(k: u32, row: u32, row_2: u32) -> Share {
   var rest = k;
   var found = false;
-  var t = 0u;
   var w = vec2<u32>(0u);
   var sum = 0u;
   //: for p in 0..4
   if (!found && row >= LORA_FIRST_{p} && row - LORA_FIRST_{p} < LORA_ROWS_{p}) {
     found = rest < LORA_RANKS_{p};
-    t = LORA_T_{p} + rest;
     w = LORA_B_{p} + LORA_RANKS_{p} * (vec2<u32>(row, row_2) - LORA_FIRST_{p}) + rest;
     sum = LORA_SUM_{p};
     rest -= LORA_RANKS_{p};
@@ -47,29 +107,12 @@ fn share_of(k: u32, row: u32, row_2: u32) -> Share {
   if (!found) {
     return Share();
   }
-  if (PUBLISHED == 0u) {
-    let none = vec4<i32>(0i);
-    return Share(vec4<i32>(sums_in[t / 4u][t % 4u]), none, none, none, lora_b[w.x], lora_b[w.y], sum);
-  }
-  return Share(sums_in[4u * t], sums_in[4u * t + 1u], sums_in[4u * t + 2u], sums_in[4u * t + 3u], lora_b[w.x], lora_b[w.y], sum);
-}
-
-// The digits' number. The lowest ones are put together 2^64 times as large: an f32 below 2^-126 may
-// count as zero.
-fn number_of(share: Share) -> f32 {
-  let low = dot(vec4<f32>(share.a), vec4<f32>(0x1p-85f, 0x1p-67f, 0x1p-49f, 0x1p-31f));
-  let middle = dot(vec4<f32>(share.b), vec4<f32>(0x1p-77f, 0x1p-59f, 0x1p-41f, 0x1p-23f))
-    + dot(vec4<f32>(share.c), vec4<f32>(0x1p-5f, 0x1p13f, 0x1p31f, 0x1p49f));
-  return 0x1p-64f * low + middle + dot(vec4<f32>(share.d), vec4<f32>(0x1p67f, 0x1p85f, 0x1p103f, 0x1p121f));
+  return Share(lora_b[w.x], lora_b[w.y], sum);
 }
 
 // Plain, under the norm, second. `pair`: the second sum is of another row of the same projections.
-fn added(share: Share, pair: bool) -> vec3<f32> {
-  var t = bitcast<f32>(share.a.x);
-  if (PUBLISHED == 1u) {
-    t = number_of(share);
-  }
+fn added(share: Share, t: f32, pair: bool) -> vec4<f32> {
   let first = share.w * t;
   let second = select(select(0.0, first, share.sum == 2u), share.w_2 * t, pair);
-  return vec3<f32>(select(0.0, first, share.sum == 0u), select(0.0, first, share.sum == 1u), second);
+  return vec4<f32>(select(0.0, first, share.sum == 0u), select(0.0, first, share.sum == 1u), second, 0.0);
 }

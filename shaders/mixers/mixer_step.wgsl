@@ -109,7 +109,7 @@ fn weight_at(i: u32, block: u32, maximum: f32) -> f32 {
 //: if lora
 // Publishes what A makes of the first `count` of `parts`, which are heads' outputs from `first` on.
 // An invocation has one rank and every so many of them; all of the workgroup must call it.
-fn publish_parts(first: u32, count: u32, a: u32, ranks: u32, t: u32, index: u32) {
+fn publish_parts(group: u32, first: u32, count: u32, a: u32, ranks: u32, t: u32, index: u32) {
   if (ranks == 0u) {
     return;
   }
@@ -129,7 +129,7 @@ fn publish_parts(first: u32, count: u32, a: u32, ranks: u32, t: u32, index: u32)
     for (var j = 1u; j < slices; j++) {
       sum += sums[j * ranks + k].x;
     }
-    publish(t + k, sum);
+    publish(group, t + k, sum);
   }
 }
 
@@ -284,7 +284,7 @@ fn attention(head: u32, split: u32, index: u32) {
       parts[4u * index{+ k}] = sum.{c};
       //: end
     }
-    publish_parts(head * HEAD_DIM, HEAD_DIM, O_A, O_RANKS, O_T, index);
+    publish_parts(head, head * HEAD_DIM, HEAD_DIM, O_A, O_RANKS, O_T, index);
   }
   if (!writes) {
     return;
@@ -386,7 +386,7 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
     parts[index / LANES] = output * select(1.0, mamba[select(0u, OUT_NORM + channel, OUT_NORM != NEVER)], OUT_NORM != NEVER);
   }
   let first = slice * (THREADS / LANES);
-  publish_parts(head * P + first, min(THREADS / LANES, P - first), OUT_A, OUT_RANKS, OUT_T, index);
+  publish_parts(head * ((P + THREADS / LANES - 1u) / (THREADS / LANES)) + slice, head * P + first, min(THREADS / LANES, P - first), OUT_A, OUT_RANKS, OUT_T, index);
   //: else
   if (inside && lane == 0u) {
     mixed[SSM_OFFSET + channel] = y * z / (1.0 + exp(-z));

@@ -248,8 +248,8 @@ impl Target {
     }
 
     /// For `matvec_team`. `together`: rows of the matrix that a workgroup may share; `pairs`:
-    /// whether an invocation may have two.
-    pub fn team(&self, matrix: &GpuMatrix, together: u32, pairs: bool) -> Team {
+    /// whether an invocation may have two. `besides`: bytes of workgroup memory for other things.
+    pub fn team(&self, matrix: &GpuMatrix, together: u32, pairs: bool, besides: u32) -> Team {
         let lanes = self.most_lanes;
         let strips = matrix.row_strips();
         let rows = together.min(4).min(lanes);
@@ -263,7 +263,7 @@ impl Target {
             let threads = (rows * span.div_ceil(rounds)).next_multiple_of(lanes);
             // The staged input, the lanes' sums, and what a reduction through workgroup memory
             // needs, in vec4s.
-            if 8 * span + rows * (threads / lanes) + threads <= MOST_WORKGROUP_MEMORY / 16 {
+            if 8 * span + rows * (threads / lanes) + threads <= (MOST_WORKGROUP_MEMORY - besides) / 16 {
                 let rounds = span.div_ceil(threads / rows);
                 return Team {
                     THREADS: threads,

@@ -4,7 +4,7 @@
 
 use super::{Formats, Input, Linear, Output};
 use crate::kernels::{Atomic, Constant, Constants, constants, kernels};
-use crate::ops::lora::fused::Shares;
+use crate::ops::lora::fused::{Shares, WORKGROUP_BYTES};
 use crate::ops::norm::Norm;
 use crate::ops::{Op, Recorder};
 use crate::plan::Step;
@@ -98,7 +98,7 @@ kernels! {
 
     /// The same with adapters: B t is added, and A of the next layer multiplied.
     MatvecTeamLora = MATVEC_TEAM_LORA {
-        EPILOGUE: u32, NEXT_RANKS: Option<u32>, NEXT_NORM: Option<u32>;
+        EPILOGUE: u32, SUM_RANKS: Option<u32>, NEXT_NORM: Option<u32>;
         formats: Formats, team: Team, table: Table, epsilon: Option<Epsilon>, pieces: Option<Pieces>, shares: Shares,
     }
     (
@@ -133,7 +133,8 @@ impl Recorder<'_> {
         let together = [8, 4, 2].into_iter().find(|rows| matrix.in_groups_of(*rows)).unwrap_or(1);
         let mixed = input.norm.is_some_and(|norm| norm.offset > 0);
         let target = self.target();
-        let team = |slab: &Slab| target.team(&slab.table, together, !output.is_swiglu() && !mixed);
+        let besides = if self.adapted.is_some() && self.layer.is_some() { WORKGROUP_BYTES } else { 0 };
+        let team = |slab: &Slab| target.team(&slab.table, together, !output.is_swiglu() && !mixed, besides);
         let groups = matrix.slabs.iter().map(|slab| slab.table.rows.div_ceil(team(slab).rows())).sum();
         let beside = self.beside(op, groups, input);
         for slab in &matrix.slabs {
@@ -145,7 +146,7 @@ impl Recorder<'_> {
             };
             let kernel = team!(
                 MatvecTeamLora {
-                    NEXT_RANKS: beside.next.map(|(ranks, _)| ranks),
+                    SUM_RANKS: beside.next.map(|(ranks, _)| ranks),
                     NEXT_NORM: beside.next.and_then(|(_, norm)| norm),
                     shares: beside.shares,
                     lora_b: beside.lora_b,

@@ -184,6 +184,13 @@ fn site(model: &Model, chosen: &[Chosen], layer: u32, op: Op, sums: &mut Sums) -
     }))
 }
 
+/// The power of two that brings the largest magnitude to between 1 and 2, as far as 2^60 can.
+fn to_one(row: &[f32]) -> f32 {
+    let largest = row.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+    let exponent = (largest.to_bits() >> 23) as i32 - 127;
+    if largest == 0.0 { 1.0 } else { 2f32.powi(-exponent.clamp(-60, 60)) }
+}
+
 /// Lays out what adapters add to one projection: their ranks beside each other, rows padded to
 /// whole vec4s with zeros.
 fn part(
@@ -208,16 +215,20 @@ fn part(
         a: (a.len() / 4) as u32,
         b: (b.len() / 4) as u32,
     };
-    for row in deltas().flat_map(|(_, delta)| delta.a.chunks_exact(place.cols as usize)) {
-        a.extend(row);
+    // A power of two that goes from A to B changes nothing but the range of t: see
+    // `shaders/lora/publish.wgsl`.
+    let by: Vec<f32> = deltas().flat_map(|(_, delta)| delta.a.chunks_exact(delta.cols()).map(to_one)).collect();
+    for (row, by) in deltas().flat_map(|(_, delta)| delta.a.chunks_exact(place.cols as usize)).zip(&by) {
+        a.extend(row.iter().map(|value| value * by));
         a.resize(a.len().next_multiple_of(4), 0.0);
     }
     a.resize(4 * (part.a + 4 * rank * cols) as usize, 0.0);
     for row in 0..place.rows as usize {
-        for (scale, delta) in deltas() {
+        let scaled = deltas().flat_map(|(scale, delta)| {
             let width = delta.rank as usize;
-            b.extend(delta.b[row * width..(row + 1) * width].iter().map(|value| value * scale));
-        }
+            delta.b[row * width..(row + 1) * width].iter().map(move |value| value * scale)
+        });
+        b.extend(scaled.zip(&by).map(|(value, by)| value / by));
         b.resize(b.len().next_multiple_of(4), 0.0);
     }
     part

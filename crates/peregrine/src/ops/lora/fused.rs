@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU64;
 
-use super::{Adapted, GpuLora, Site};
+use super::{Adapted, GpuLora, GpuLoraPart, Site};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::{Bound, Constant, Constants, kernels};
@@ -16,10 +16,14 @@ use crate::plan::Needed;
 
 /// Most ranks of a linear layer's adapters whose t is published: invocations of a workgroup.
 const MOST_RANKS: u32 = 256;
+/// Most of them that one row has: `MOST_ROW_RANKS` of `shaders/lora/published.wgsl`.
+const MOST_ROW_RANKS: u32 = 64;
 /// Most workgroups that add to one sum: what a digit of `shaders/lora/publish.wgsl` has room for.
 const MOST_GROUPS: u32 = 8192;
-/// Bytes of a sum: its digits.
-const SUM_BYTES: u64 = 64;
+/// Bytes of a sum: its slots and digits.
+const SUM_BYTES: u64 = 16 * 16;
+/// Bytes of workgroup memory that [`Beside`] wants.
+pub const WORKGROUP_BYTES: u32 = 16 * 4 * MOST_ROW_RANKS;
 /// Invocations of [`LoraClear`].
 const THREADS: u32 = 256;
 
@@ -38,6 +42,8 @@ pub struct Fused {
     pub norm: Option<u32>,
     /// Before `project_out`: of o_proj and out_proj, where A begins, its ranks, and the first in t.
     pub heads: [[u32; 3]; 2],
+    /// All its ranks.
+    pub ranks: u32,
     /// Which of the two buffers the sums lie in, and where.
     at: (usize, u64),
 }
@@ -72,15 +78,17 @@ impl Fused {
         sums: &mut Sums,
     ) -> Result<Option<Self>> {
         let ranks = 4 * table.rank;
-        if ranks > MOST_RANKS {
+        let parts = &table.part[..table.parts as usize];
+        let of_row = match op {
+            Op::ProjectIn => 4 * parts.iter().map(|part| part.rank).max().unwrap_or(0),
+            _ => ranks,
+        };
+        if ranks > MOST_RANKS || of_row > MOST_ROW_RANKS {
             return Ok(None);
         }
         let (gpu, c) = (model.gpu(), model.config());
-        let part = |p: usize, cols| {
-            let part = &table.part[p];
-            columns(&a[4 * part.a as usize..], 4 * part.cols as usize, 4 * part.rank, cols)
-        };
-        let parts = table.parts as usize;
+        let columns_of =
+            |part: &GpuLoraPart, cols| columns(&a[4 * part.a as usize..], 4 * part.cols as usize, 4 * part.rank, cols);
         let mut heads = [[0; 3]; 2];
         let mut values: Vec<f32> = Vec::new();
         let mut copies = Vec::new();
@@ -93,15 +101,15 @@ impl Fused {
         if op == Op::ProjectOut {
             copies.push((&layer.mamba, 0, layer.mamba.size()));
             values.resize(layer.mamba.size() as usize / 4, 0.0);
-            for p in 0..parts {
-                let (at, cols) = if table.part[p].x == 0 { (0, c.q_dim()) } else { (1, c.mamba_d_ssm) };
-                heads[at] = [values.len() as u32, 4 * table.part[p].rank, 4 * table.part[p].t];
-                values.extend(part(p, cols));
+            for part in parts {
+                let (at, cols) = if part.x == 0 { (0, c.q_dim()) } else { (1, c.mamba_d_ssm) };
+                heads[at] = [values.len() as u32, 4 * part.rank, 4 * part.t];
+                values.extend(columns_of(part, cols));
             }
         } else {
             // All parts read the same x.
             let cols = if op == Op::MlpOut { c.intermediate_size } else { c.hidden_size };
-            let mut rows: Vec<_> = (0..parts).map(|p| (part(p, cols), 4 * table.part[p].rank as usize)).collect();
+            let mut rows: Vec<_> = parts.iter().map(|part| (columns_of(part, cols), 4 * part.rank as usize)).collect();
             for _ in 0..cols {
                 rows.iter_mut().for_each(|(values_of, ranks)| values.extend(values_of.by_ref().take(*ranks)));
             }
@@ -121,7 +129,7 @@ impl Fused {
         let which = usize::from(matches!(op, Op::ProjectOut | Op::MlpOut));
         let at = sums.0[which];
         sums.0[which] = (at + SUM_BYTES * u64::from(ranks)).next_multiple_of(256);
-        Ok(Some(Self { columns, norm, heads, at: (which, at) }))
+        Ok(Some(Self { columns, norm, heads, ranks, at: (which, at) }))
     }
 }
 
@@ -148,6 +156,7 @@ impl Constants for Shares {
     fn push(&self, constants: &mut Vec<(&'static str, f64)>) {
         let Some(table) = &self.table else { return };
         constants.push(("PUBLISHED", f64::from(u8::from(self.published))));
+        constants.push(("SHARE_RANKS", f64::from(4 * table.rank)));
         for (part, names) in table.part[..table.parts as usize].iter().zip(PART_CONSTANTS) {
             // Up's rows are gate's, of the second sum.
             let is_up = self.op == Op::MlpIn && part.first_row > 0;
@@ -163,7 +172,7 @@ impl Constants for Shares {
     }
 
     fn declare(constants: &mut Vec<Constant>) {
-        let names = PART_CONSTANTS.into_iter().flatten().chain(["PUBLISHED"]);
+        let names = PART_CONSTANTS.into_iter().flatten().chain(["PUBLISHED", "SHARE_RANKS"]);
         constants.extend(names.map(|name| Constant { name, scalar: "u32", optional: true }));
     }
 }

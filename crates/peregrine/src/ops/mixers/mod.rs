@@ -96,6 +96,8 @@ constants! {
         O_RANKS: u32,
         /// The first of them in t.
         O_T: u32,
+        /// All ranks of `project_out`.
+        SUM_RANKS: u32,
     }
 }
 
@@ -118,7 +120,7 @@ impl Heads {
     /// Of the adapters of `project_out`.
     pub fn of(fused: &Fused) -> Self {
         let [O_A, O_RANKS, O_T] = fused.heads[0];
-        Self { O_A, O_RANKS, O_T }
+        Self { O_A, O_RANKS, O_T, SUM_RANKS: fused.ranks }
     }
 }
 
