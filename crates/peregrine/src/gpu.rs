@@ -14,12 +14,12 @@ mod options;
 mod reading;
 pub(crate) mod streaming;
 
-#[doc(hidden)]
-pub use cooperative::COOPERATIVE_WORKGROUP_BYTES;
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) use cooperative::COOPERATIVE_WORKGROUP_BYTES;
 pub use opening::{Access, adapters};
 pub use options::{AdapterSummary, Alter, DeviceKind, GpuOptions, Reduction, ShapeClass};
-#[doc(hidden)]
-pub use reading::{Fence, Reading};
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) use reading::{Fence, Reading};
 
 struct Inner {
     device: wgpu::Device,
@@ -139,8 +139,8 @@ impl Gpu {
     }
 
     /// What a storage buffer of `bytes` bytes takes.
-    #[doc(hidden)]
-    pub fn storage_bytes(bytes: u64) -> u64 {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn storage_bytes(bytes: u64) -> u64 {
         bytes.max(16).next_multiple_of(16)
     }
 
@@ -161,8 +161,8 @@ impl Gpu {
     /// # Errors
     /// [`Error::OutOfMemory`] when it exceeds the adapter's limits; a failed allocation shows at
     /// the next [`Gpu::check`].
-    #[doc(hidden)]
-    pub fn storage(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn storage(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
         let size = Self::storage_bytes(bytes);
         let limit = self.max_binding();
         if size > limit {
@@ -180,16 +180,16 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::storage`].
-    #[doc(hidden)]
-    pub fn storage_of(&self, label: &str, values: &[f32]) -> Result<wgpu::Buffer> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn storage_of(&self, label: &str, values: &[f32]) -> Result<wgpu::Buffer> {
         let buffer = self.storage(label, 4 * values.len() as u64)?;
         self.write(&buffer, 0, bytemuck::cast_slice(values));
         Ok(buffer)
     }
 
     /// A uniform buffer of `bytes` bytes.
-    #[doc(hidden)]
-    pub fn uniform(&self, label: &str, bytes: &[u8]) -> wgpu::Buffer {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn uniform(&self, label: &str, bytes: &[u8]) -> wgpu::Buffer {
         let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: bytes.len() as u64,
@@ -201,8 +201,8 @@ impl Gpu {
     }
 
     /// Queues a write; offset and length are multiples of 4.
-    #[doc(hidden)]
-    pub fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
         self.0.queue.write_buffer(buffer, offset, bytes);
     }
 

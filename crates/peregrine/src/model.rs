@@ -56,8 +56,8 @@ pub enum Progress {
 }
 
 /// One layer's weights.
-#[doc(hidden)]
-pub struct Layer {
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) struct Layer {
     /// \[D\]
     pub input_layernorm: wgpu::Buffer,
     /// \[q | k | v | z | x | B | C | dt\] × D
@@ -78,8 +78,8 @@ pub struct Layer {
 
 /// Activations of one step, for up to [`Model::chunk`] tokens. Rows that a matrix reads are padded
 /// to whole strips of 32 with zeros that nothing ever overwrites.
-#[doc(hidden)]
-pub struct Scratch {
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) struct Scratch {
     /// cos, sin \[T, hd / 2\]
     pub rope: wgpu::Buffer,
     /// The same for one token, as a uniform.
@@ -108,8 +108,8 @@ pub struct Scratch {
 
 /// What `shaders/ssm/ssd.wgsl` keeps of each chunk of [`crate::ops::ssm::CHUNK`] tokens. Software
 /// adapters go token by token and need none of it.
-#[doc(hidden)]
-pub struct Ssd {
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) struct Ssd {
     /// \[chunks, H, P, N\]: what the chunk adds to the state, then the state before it.
     pub states: wgpu::Buffer,
     /// \[chunks, G, 64, 64\]: C of each token times B of each.
@@ -120,8 +120,8 @@ pub struct Ssd {
 
 /// Row lengths of the activations, in floats.
 #[derive(Clone, Copy, Debug)]
-#[doc(hidden)]
-pub struct Strides {
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) struct Strides {
     /// h and u
     pub hidden: u32,
     /// proj
@@ -182,8 +182,14 @@ pub struct Model {
 impl Model {
     /// The forward pass, with adapters beside the linear layers of its layers where there are any.
     /// D hidden, F feed-forward, V vocabulary, H SSM heads, P, N, G their sizes, T tokens.
-    #[doc(hidden)]
-    pub fn record(&self, state: &State, next: &SamplingBuffers, many: bool, adapted: Option<&Adapted>) -> Vec<Call> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn record(
+        &self,
+        state: &State,
+        next: &SamplingBuffers,
+        many: bool,
+        adapted: Option<&Adapted>,
+    ) -> Vec<Call> {
         use Op::{FinalNorm, InputNorm, LmHead, MlpIn, MlpNorm, MlpOut, ProjectIn, ProjectOut};
         use Output::{Add, Store, SwiGlu};
         let s = &self.scratch;
@@ -213,8 +219,8 @@ impl Model {
     }
 
     /// The page, ready to run for steps of many tokens or of one, with adapters or without.
-    #[doc(hidden)]
-    pub fn plan(&self, state: &State, next: &SamplingBuffers, many: bool, adapted: Option<&Adapted>) -> Plan {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn plan(&self, state: &State, next: &SamplingBuffers, many: bool, adapted: Option<&Adapted>) -> Plan {
         Plan::new(&self.pipelines, self.record(state, next, many, adapted))
     }
 
@@ -249,8 +255,8 @@ impl Model {
     }
 
     /// Its pipelines.
-    #[doc(hidden)]
-    pub fn pipelines(&self) -> &Pipelines {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn pipelines(&self) -> &Pipelines {
         &self.pipelines
     }
 
@@ -270,8 +276,8 @@ impl Model {
     }
 
     /// What its plans are recorded for.
-    #[doc(hidden)]
-    pub fn target(&self) -> &Target {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
@@ -319,8 +325,8 @@ impl Model {
     }
 
     /// Slabs of each matrix, embedding and LM head first.
-    #[doc(hidden)]
-    pub fn slab_counts(&self) -> Vec<usize> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn slab_counts(&self) -> Vec<usize> {
         let matrices = self.layers.iter().flat_map(|l| [&l.w_in, &l.w_out, &l.mlp_in, &l.mlp_out]);
         [&self.embed_tokens, &self.lm_head].into_iter().chain(matrices).map(|m| m.slabs.len()).collect()
     }
@@ -332,14 +338,14 @@ impl Model {
     }
 
     /// Keys and values of all its sequences.
-    #[doc(hidden)]
-    pub fn kv(&self) -> &Rc<Arena> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn kv(&self) -> &Rc<Arena> {
         &self.kv
     }
 
     /// Pipelines in use.
-    #[doc(hidden)]
-    pub fn pipeline_count(&self) -> usize {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn pipeline_count(&self) -> usize {
         self.pipelines.count()
     }
 }

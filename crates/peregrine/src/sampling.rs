@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-#[doc(hidden)]
-pub use self::temperature::{MOST_TOKENS, SamplingParams};
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) use self::temperature::{MOST_TOKENS, SamplingParams};
 use crate::constraint::allows;
 use crate::{Error, Result};
 
@@ -260,12 +260,12 @@ fn random(seed: u64, n: u64) -> u32 {
 }
 
 /// How far SplitMix64 counts at a time.
-#[doc(hidden)]
-pub const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What SplitMix64 does to its counter: a bijection without a visible pattern.
-#[doc(hidden)]
-pub fn mix(mut z: u64) -> u64 {
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

@@ -203,20 +203,20 @@ impl Session {
     }
 
     /// The states, for tests and `check`.
-    #[doc(hidden)]
-    pub fn state(&self) -> &State {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn state(&self) -> &State {
         &self.state
     }
 
     /// Bytes on the GPU of all that a session has and that does not grow.
-    #[doc(hidden)]
-    pub fn fixed_bytes(&self) -> u64 {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn fixed_bytes(&self) -> u64 {
         self.state.fixed_bytes() + self.next.bytes()
     }
 
     /// The plan for one token or for many.
-    #[doc(hidden)]
-    pub fn plan(&self, many: bool) -> &Plan {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn plan(&self, many: bool) -> &Plan {
         if many { &self.prefill } else { &self.decode }
     }
 
@@ -261,8 +261,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::ContextFull`].
-    #[doc(hidden)]
-    pub fn start_at(&mut self, position: u32) -> Result<()> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn start_at(&mut self, position: u32) -> Result<()> {
         self.reset();
         self.state.position = position;
         Ok(())
@@ -364,8 +364,8 @@ impl Session {
 
 /// cos and sin \[T, hd / 2, 2\] of the positions from `position` on; angles in f64, since at base
 /// 1e11 the fastest pair's angle is the position itself, and f32 has no fraction left at 262,143.
-#[doc(hidden)]
-pub fn rope_table(frequencies: &[f64], position: u32, tokens: u32) -> Vec<f32> {
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) fn rope_table(frequencies: &[f64], position: u32, tokens: u32) -> Vec<f32> {
     (position..position + tokens)
         .flat_map(|p| frequencies.iter().map(move |f| (f64::from(p) * f).sin_cos()))
         .flat_map(|(sin, cos)| [cos as f32, sin as f32])

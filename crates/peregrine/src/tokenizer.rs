@@ -20,8 +20,8 @@ use tokenizers::{AddedToken, Model, Token};
 use crate::checkpoint::TokenizerData;
 use crate::{Error, Result};
 use added::{Added, Piece};
-#[doc(hidden)]
-pub use parts::byte_to_char;
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) use parts::byte_to_char;
 use parts::{Cutting, Parts};
 
 /// Tokens that end a turn whatever the file says about them, by name.

@@ -38,8 +38,8 @@ impl Access {
     }
 
     /// Whether adapters have been asked for.
-    #[doc(hidden)]
-    pub fn is_used(&self) -> bool {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn is_used(&self) -> bool {
         self.0.as_ref().is_some_and(|instance| instance.get().is_some())
     }
 }

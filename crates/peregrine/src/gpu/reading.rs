@@ -24,8 +24,8 @@ impl Gpu {
     ///
     /// # Errors
     /// What the device has reported since the last check, or a lost device.
-    #[doc(hidden)]
-    pub async fn read(&self, buffer: &wgpu::Buffer, first: u64, len: u64) -> Result<Vec<f32>> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) async fn read(&self, buffer: &wgpu::Buffer, first: u64, len: u64) -> Result<Vec<f32>> {
         if len == 0 {
             return Ok(Vec::new());
         }
@@ -68,8 +68,8 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::read`].
-    #[doc(hidden)]
-    pub async fn timed(&self, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) -> Result<Option<f64>> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) async fn timed(&self, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) -> Result<Option<f64>> {
         let device = &self.0.device;
         if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Ok(None);
@@ -107,8 +107,8 @@ impl Gpu {
     }
 
     /// A buffer to read back `bytes` bytes with.
-    #[doc(hidden)]
-    pub fn staging(&self, bytes: u64) -> wgpu::Buffer {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn staging(&self, bytes: u64) -> wgpu::Buffer {
         self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read-back"),
             size: bytes,
@@ -118,8 +118,8 @@ impl Gpu {
     }
 
     /// Submits work that fills `staging`, and asks for its content without waiting.
-    #[doc(hidden)]
-    pub fn submit_reading(&self, encoder: wgpu::CommandEncoder, staging: wgpu::Buffer) -> Reading {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn submit_reading(&self, encoder: wgpu::CommandEncoder, staging: wgpu::Buffer) -> Reading {
         let submission = self.0.queue.submit([encoder.finish()]);
         let (sender, receiver) = oneshot::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |outcome| {
@@ -132,8 +132,8 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::read`].
-    #[doc(hidden)]
-    pub async fn arrive<T: bytemuck::Pod>(&self, reading: Reading) -> Result<(Vec<T>, wgpu::Buffer)> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) async fn arrive<T: bytemuck::Pod>(&self, reading: Reading) -> Result<(Vec<T>, wgpu::Buffer)> {
         let staging = self.mapped(reading).await?;
         let view = staging.get_mapped_range(..).map_err(|e| Error::Gpu { detail: e.to_string() })?;
         let values = bytemuck::pod_collect_to_vec(&view);
@@ -172,8 +172,8 @@ impl Gpu {
     }
 
     /// A mark behind everything queued so far.
-    #[doc(hidden)]
-    pub fn fence(&self) -> Fence {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn fence(&self) -> Fence {
         let submission = self.0.queue.submit([]);
         let (sender, receiver) = oneshot::channel();
         self.0.queue.on_submitted_work_done(move || {
@@ -186,8 +186,8 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::check`].
-    #[doc(hidden)]
-    pub async fn passed(&self, fence: Fence) -> Result<()> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) async fn passed(&self, fence: Fence) -> Result<()> {
         self.wait(fence.submission).await?;
         let _ = fence.receiver.await;
         self.check()

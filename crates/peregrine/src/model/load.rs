@@ -86,8 +86,8 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::load`].
-    #[doc(hidden)]
-    pub fn outline(
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn outline(
         gpu: &Gpu,
         checkpoint: &Checkpoint,
         options: &LoadOptions,

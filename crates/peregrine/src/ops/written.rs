@@ -43,8 +43,8 @@ fn row(sections: &[(&'static str, u32)]) -> Vec<Section> {
 impl Model {
     /// What `op` writes in a step of so many tokens with one row of logits; `None` where the next
     /// token is sampled, which is no row of floats.
-    #[doc(hidden)]
-    pub fn written(&self, op: Op, tokens: u32) -> Option<Written<'_>> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn written(&self, op: Op, tokens: u32) -> Option<Written<'_>> {
         let (c, s, b) = (&self.config, &self.strides, &self.scratch);
         let (q, kv, ssm) = (c.q_dim(), c.kv_dim(), c.mamba_d_ssm);
         let (state, heads) = (c.mamba_n_groups * c.mamba_d_state, c.mamba_n_heads);

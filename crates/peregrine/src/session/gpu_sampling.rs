@@ -99,8 +99,8 @@ impl Session {
     /// [`Error::Sampling`] for options out of range, and where the GPU finds a logit that is no
     /// number; [`Error::Argument`] for more logits than tokens; [`Error::Unsupported`] where the
     /// host samples; what the device says.
-    #[doc(hidden)]
-    pub async fn sample_on_gpu(
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) async fn sample_on_gpu(
         &mut self,
         logits: &[f32],
         options: &SamplingOptions,
