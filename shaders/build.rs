@@ -7,7 +7,7 @@ mod expand;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use expand::{Kernel, expand};
+use expand::{Kernel, expand, variant};
 
 fn main() -> io::Result<()> {
     let browser = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "wasm32");
@@ -52,13 +52,24 @@ fn write(from: &Path, to: &Path, bare: bool, kernels: &mut Vec<String>) -> io::R
         let (folder, name) = (folder.to_string_lossy(), name.to_string_lossy());
         let shown = format!("shaders/{folder}/{name}.wgsl");
         let text = fs::read_to_string(&path)?;
-        if let Some(Kernel { sums, pieces }) = Kernel::of(&shown, &text).map_err(io::Error::other)? {
-            let sums = if sums { " sums" } else { "" };
-            let (id, pieces) = (name.to_uppercase(), pieces.join(" ").to_uppercase());
-            kernels.push(format!("    {id} = \"{folder}\" / \"{name}\"{sums}: {pieces};\n"));
+        let variant = variant(&shown, &text).map_err(io::Error::other)?;
+        let mut variants = vec![(name.to_string(), None)];
+        variants.extend(variant.map(|variant| (format!("{name}_{variant}"), Some(variant))));
+        if let Some(kernel) = Kernel::of(&shown, &text).map_err(io::Error::other)? {
+            if kernel.variant.is_some() != variant.is_some() {
+                let what = "a variant's lines and, in the first line, its pieces go together";
+                return Err(io::Error::other(format!("{shown}:1: {what}")));
+            }
+            let sums = if kernel.sums { " sums" } else { "" };
+            for ((name, _), pieces) in variants.iter().zip([Some(kernel.pieces), kernel.variant].iter().flatten()) {
+                let (id, pieces) = (name.to_uppercase(), pieces.join(" ").to_uppercase());
+                kernels.push(format!("    {id} = \"{folder}\" / \"{name}\"{sums}: {pieces};\n"));
+            }
         }
-        let text = expand(&shown, &text).map_err(io::Error::other)?;
-        fs::write(to.join(format!("{name}.wgsl")), if bare { without_comments(&text) } else { text })?;
+        for (name, variant) in variants {
+            let text = expand(&shown, &text, variant).map_err(io::Error::other)?;
+            fs::write(to.join(format!("{name}.wgsl")), if bare { without_comments(&text) } else { text })?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! Runs of near-equal WGSL, written once: `//: for` loops and `{...}` places, which a build
-//! replaces by what they stand for. What comes out is plain WGSL, as a person would have written it
-//! line by line. README.md has the rules; build.rs and the tests use this.
+//! Near-equal WGSL, written once: `//: for` loops and `{...}` places, which a build replaces by what
+//! they stand for, and `//: if` lines, which only a variant of the file has. What comes out is plain
+//! WGSL, as a person would have written it line by line. README.md has the rules; build.rs and the
+//! tests use this.
 
 /// What a loop's variable is in one of its rounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,27 +19,54 @@ const MOST_ROUNDS: u64 = 1024;
 enum Node<'a> {
     Line(usize, &'a str),
     For(usize, &'a str, Vec<Node<'a>>),
+    /// Lines of a variant, and those that all others have in their place.
+    If(&'a str, Vec<Node<'a>>, Vec<Node<'a>>),
 }
 
-/// The text with its loops written out.
+/// The text with its loops written out, as it is in a variant or in none.
 ///
 /// # Errors
 /// What is wrong, behind `file` and the number of the line.
-pub fn expand(file: &str, text: &str) -> Result<String, String> {
+pub fn expand(file: &str, text: &str, variant: Option<&str>) -> Result<String, String> {
     let mut lines = (1..).zip(text.lines());
-    let nodes = parse(&mut lines, None).map_err(|(line, what)| format!("{file}:{line}: {what}"))?;
+    let nodes = parse(&mut lines).map_err(|(line, what)| format!("{file}:{line}: {what}"))?;
     let mut out = String::with_capacity(2 * text.len());
-    write(&nodes, &mut Scope::new(), &mut out).map_err(|(line, what)| format!("{file}:{line}: {what}"))?;
+    write(&nodes, variant, &mut Scope::new(), &mut out).map_err(|(line, what)| format!("{file}:{line}: {what}"))?;
     Ok(out)
 }
 
+/// The variant that a file has lines for, if any: there is one at most.
+///
+/// # Errors
+/// Behind `file` and the number of the line that names a second one.
+pub fn variant<'a>(file: &str, text: &'a str) -> Result<Option<&'a str>, String> {
+    let mut found = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        let Some(name) = directive(line).and_then(|directive| directive.strip_prefix("if ")).map(str::trim) else {
+            continue;
+        };
+        if found.is_some_and(|found| found != name) {
+            return Err(format!("{file}:{number}: `{name}` is a second variant"));
+        }
+        found = Some(name);
+    }
+    Ok(found)
+}
+
+fn directive(line: &str) -> Option<&str> {
+    line.trim_start().strip_prefix("//:").map(str::trim)
+}
+
 /// What the first line of a kernel's file says: `//: kernel, sums: step kv`, without `sums` where
-/// it does not sum over lanes, without names where nothing comes before it.
+/// it does not sum over lanes, without names where nothing comes before it. Behind a bar come the
+/// pieces of its variant: `//: kernel: step | step more`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kernel<'a> {
     pub sums: bool,
     /// The pieces that come before it, in order.
     pub pieces: Vec<&'a str>,
+    /// The same of its variant.
+    pub variant: Option<Vec<&'a str>>,
 }
 
 impl<'a> Kernel<'a> {
@@ -54,15 +82,19 @@ impl<'a> Kernel<'a> {
         let first = text.lines().next().and_then(|line| line.strip_prefix("//:")).map(str::trim);
         let Some(line) = first.filter(|line| Self::is(line)) else { return Ok(None) };
         let (kind, pieces) = line.split_once(':').unwrap_or((line, ""));
+        let (pieces, variant) = match pieces.split_once('|') {
+            Some((pieces, variant)) => (pieces, Some(variant.split_whitespace().collect::<Vec<_>>())),
+            None => (pieces, None),
+        };
         let pieces: Vec<&str> = pieces.split_whitespace().collect();
         let sums = match kind.trim() {
             "kernel" => false,
             "kernel, sums" => true,
             _ => return Err(format!("{file}:1: `//: {line}`: expected `kernel`, `, sums` and `: NAMES` of pieces")),
         };
-        match pieces.iter().find(|name| !is_name(name)) {
+        match pieces.iter().chain(variant.iter().flatten()).find(|name| !is_name(name)) {
             Some(name) => Err(format!("{file}:1: `{name}` is no name of a piece")),
-            None => Ok(Some(Self { sums, pieces })),
+            None => Ok(Some(Self { sums, pieces, variant })),
         }
     }
 }
@@ -70,35 +102,60 @@ impl<'a> Kernel<'a> {
 /// Where and what.
 type Wrong = (usize, String);
 
-/// Lines up to the end of the loop that began at line `open`, or of the text.
-fn parse<'a>(lines: &mut impl Iterator<Item = (usize, &'a str)>, open: Option<usize>) -> Result<Vec<Node<'a>>, Wrong> {
+/// All lines.
+fn parse<'a>(lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<Vec<Node<'a>>, Wrong> {
+    match block(lines)? {
+        (nodes, None) => Ok(nodes),
+        (_, Some((number, word))) => Err((number, format!("`{word}` without a `for` or an `if`"))),
+    }
+}
+
+/// Lines, and where they end before the text does: the line of an `end` or `else`.
+type Block<'a> = (Vec<Node<'a>>, Option<(usize, &'a str)>);
+
+/// Lines up to the `end` or `else` of the loop or variant that they are in.
+fn block<'a>(lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<Block<'a>, Wrong> {
     let mut nodes = Vec::new();
     while let Some((number, line)) = lines.next() {
-        let Some(directive) = line.trim_start().strip_prefix("//:").map(str::trim) else {
+        let Some(directive) = directive(line) else {
             nodes.push(Node::Line(number, line));
             continue;
         };
         if number == 1 && Kernel::is(directive) {
             continue;
         }
-        if directive == "end" {
-            return match open {
-                Some(_) => Ok(nodes),
-                None => Err((number, "`end` without a `for`".into())),
-            };
+        if matches!(directive, "end" | "else") {
+            return Ok((nodes, Some((number, directive))));
         }
-        let Some(header) = directive.strip_prefix("for ") else {
-            return Err((number, format!("`//: {directive}`: expected `for NAME in ...` or `end`")));
-        };
-        nodes.push(Node::For(number, header, parse(lines, Some(number))?));
+        let open = |kind| (number, format!("this `{kind}` has no `end`"));
+        if let Some(header) = directive.strip_prefix("for ") {
+            let (body, end) = block(lines)?;
+            match end {
+                Some((_, "end")) => nodes.push(Node::For(number, header, body)),
+                Some((number, _)) => return Err((number, "`else` without an `if`".into())),
+                None => return Err(open("for")),
+            }
+        } else if let Some(name) = directive.strip_prefix("if ").map(str::trim).filter(|name| is_name(name)) {
+            let (then, end) = block(lines)?;
+            let others = match end {
+                Some((_, "end")) => Vec::new(),
+                Some((_, _)) => match block(lines)? {
+                    (others, Some((_, "end"))) => others,
+                    (_, Some((number, _))) => return Err((number, "a second `else`".into())),
+                    (_, None) => return Err(open("if")),
+                },
+                None => return Err(open("if")),
+            };
+            nodes.push(Node::If(name, then, others));
+        } else {
+            let what = "expected `for NAME in ...`, `if NAME`, `else` or `end`";
+            return Err((number, format!("`//: {directive}`: {what}")));
+        }
     }
-    match open {
-        Some(number) => Err((number, "this `for` has no `end`".into())),
-        None => Ok(nodes),
-    }
+    Ok((nodes, None))
 }
 
-fn write(nodes: &[Node<'_>], scope: &mut Scope, out: &mut String) -> Result<(), Wrong> {
+fn write(nodes: &[Node<'_>], variant: Option<&str>, scope: &mut Scope, out: &mut String) -> Result<(), Wrong> {
     for node in nodes {
         match node {
             Node::Line(number, line) => {
@@ -110,9 +167,12 @@ fn write(nodes: &[Node<'_>], scope: &mut Scope, out: &mut String) -> Result<(), 
                 for variables in rounds {
                     let outer = scope.len();
                     scope.extend(variables);
-                    write(body, scope, out)?;
+                    write(body, variant, scope, out)?;
                     scope.truncate(outer);
                 }
+            }
+            Node::If(name, then, others) => {
+                write(if variant == Some(name) { then } else { others }, variant, scope, out)?;
             }
         }
     }
@@ -292,10 +352,10 @@ impl<'a> Parser<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kernel, expand};
+    use super::{Kernel, expand, variant};
 
     fn made(text: &str) -> String {
-        expand("a.wgsl", text).unwrap_or_else(|wrong| panic!("{wrong}"))
+        expand("a.wgsl", text, None).unwrap_or_else(|wrong| panic!("{wrong}"))
     }
 
     #[test]
@@ -346,7 +406,7 @@ mod tests {
     #[test]
     fn the_first_line_says_what_a_kernel_is_made_of() {
         let of = |text| Kernel::of("a.wgsl", text);
-        let kernel = |sums, pieces: &[&'static str]| Ok(Some(Kernel { sums, pieces: pieces.to_vec() }));
+        let kernel = |sums, pieces: &[&'static str]| Ok(Some(Kernel { sums, pieces: pieces.to_vec(), variant: None }));
         assert_eq!(of("//: kernel\nx"), kernel(false, &[]));
         assert_eq!(of("//: kernel, sums\n"), kernel(true, &[]));
         assert_eq!(of("//: kernel: step kv_append\n"), kernel(false, &["step", "kv_append"]));
@@ -358,17 +418,38 @@ mod tests {
         assert!(of("//: kernel: step, kv\n").unwrap_err().starts_with("a.wgsl:1: `step,` is no name"));
         // It is not WGSL, and other lines keep their numbers.
         assert_eq!(made("//: kernel: step\n//: for i in 0..2\n{i}\n//: end\n"), "0\n1\n");
-        assert!(expand("a.wgsl", "//: kernel\n//: end\n").unwrap_err().starts_with("a.wgsl:2:"));
-        assert!(expand("a.wgsl", "x\n//: kernel\n").unwrap_err().starts_with("a.wgsl:2:"));
+        assert!(expand("a.wgsl", "//: kernel\n//: end\n", None).unwrap_err().starts_with("a.wgsl:2:"));
+        assert!(expand("a.wgsl", "x\n//: kernel\n", None).unwrap_err().starts_with("a.wgsl:2:"));
+    }
+
+    #[test]
+    fn a_variant_has_lines_of_its_own() {
+        let text =
+            "//: kernel: step | step more\na\n//: if b\nb\n//: for i in 0..2\n{i}\n//: end\n//: else\nc\n//: end\nd\n";
+        assert_eq!(made(text), "a\nc\nd\n");
+        assert_eq!(expand("a.wgsl", text, Some("b")).unwrap(), "a\nb\n0\n1\nd\n");
+        assert_eq!(made("//: for i in 0..2\n//: if b\nb\n//: end\n{i}\n//: end\n"), "0\n1\n");
+        assert_eq!(variant("a.wgsl", text), Ok(Some("b")));
+        assert_eq!(variant("a.wgsl", "x\n"), Ok(None));
+        let two = variant("a.wgsl", "//: if b\n//: end\n//: if c\n//: end\n");
+        assert_eq!(two, Err("a.wgsl:3: `c` is a second variant".into()));
+        let kernel = Kernel::of("a.wgsl", text).unwrap().unwrap();
+        assert_eq!((kernel.pieces, kernel.variant), (vec!["step"], Some(vec!["step", "more"])));
     }
 
     #[test]
     fn what_is_wrong_is_named_with_its_place() {
         let wrong = |text: &str, expected: &str| {
-            let found = expand("a.wgsl", text).unwrap_err();
+            let found = expand("a.wgsl", text, None).unwrap_err();
             assert!(found.starts_with("a.wgsl:") && found.contains(expected), "{text}: {found}");
         };
-        wrong("x\n//: end\n", "a.wgsl:2: `end` without a `for`");
+        wrong("x\n//: end\n", "a.wgsl:2: `end` without a `for` or an `if`");
+        wrong("x\n//: else\n", "a.wgsl:2: `else` without");
+        wrong("//: for i in 0..2\n//: else\n//: end\n", "a.wgsl:2: `else` without an `if`");
+        wrong("//: if a\ny\n", "a.wgsl:1: this `if` has no `end`");
+        wrong("//: if a\n//: else\n", "a.wgsl:1: this `if` has no `end`");
+        wrong("//: if a\n//: else\n//: else\n//: end\n", "a.wgsl:3: a second `else`");
+        wrong("//: if 1\n//: end\n", ":1: `//: if 1`: expected");
         wrong("x\n//: for i in 0..2\ny\n", "a.wgsl:2: this `for` has no `end`");
         wrong("//: loop\n", ":1: `//: loop`: expected");
         wrong("//: for i\n//: end\n", ":1: `i`: expected");

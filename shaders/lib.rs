@@ -124,10 +124,15 @@ const TOKENS: Piece = Piece::Same(&[shader!("common/tokens")]);
 const COOPERATIVE: Piece = Piece::Same(&[shader!("common/cooperative")]);
 const MATRIX: Piece = Piece::Matrix;
 const EPILOGUE: Piece = Piece::Same(&[shader!("linear/epilogue")]);
+const SPLITS: Piece = Piece::Same(&[shader!("linear/splits")]);
+const EPILOGUE_LORA: Piece = Piece::Same(&[shader!("linear/epilogue_lora")]);
 /// Linear layers where the CPU computes.
 const TWO_ROWS: Piece = Piece::Same(&[shader!("linear/two_rows")]);
 /// Adapters beside linear layers.
 const LORA: Piece = Piece::Same(&[shader!("lora/lora")]);
+/// The same fused into what makes their input and into the linear layers themselves.
+const PUBLISH: Piece = Piece::Same(&[shader!("lora/publish")]);
+const PUBLISHED: Piece = Piece::Same(&[shader!("lora/published")]);
 /// The KV cache: read, and also written.
 const KV: Piece = Piece::Cache([
     &[shader!("kv/kv"), shader!("kv/f16")],

@@ -1,7 +1,9 @@
 //! LoRA adapters: PEFT's numbers, choices of sessions, and what is wrong with an adapter.
 
 mod damaged;
+mod fused;
 mod sessions;
+mod sums;
 
 use std::rc::Rc;
 
@@ -175,6 +177,11 @@ fn a_long_context_is_the_twins() {
 
 /// A GGUF adapter of rank 5 with these weights \[out, in\].
 pub(crate) fn made(weights: &[(&str, u64, u64)], base: &Base<'_>) -> Adapter {
+    made_of(5, weights, base)
+}
+
+/// The same of another rank.
+fn made_of(rank: u64, weights: &[(&str, u64, u64)], base: &Base<'_>) -> Adapter {
     let mut header = GgufHeader::default();
     header.field("general.type", Field::Str("adapter"));
     header.field("adapter.type", Field::Str("lora"));
@@ -182,7 +189,7 @@ pub(crate) fn made(weights: &[(&str, u64, u64)], base: &Base<'_>) -> Adapter {
     header.field("adapter.lora.alpha", Field::F32(1.0));
     let mut data: Vec<u8> = Vec::new();
     for (name, rows, cols) in weights {
-        for (half, dims) in [("a", [*cols, 5]), ("b", [5, *rows])] {
+        for (half, dims) in [("a", [*cols, rank]), ("b", [rank, *rows])] {
             header.tensor(&format!("{name}.lora_{half}"), &dims, Format::F32).unwrap();
             let value = |i: u64| (i * 2_654_435_761 % 1009) as f32 / 1009.0 - 0.5;
             data.extend((0..dims[0] * dims[1]).flat_map(|i| value(i + rows).to_le_bytes()));

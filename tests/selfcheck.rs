@@ -71,13 +71,15 @@ fn faults_in_kernels_of_gpus_are_found() {
         if name != "matmul_tile" {
             return source;
         }
-        let before = "for (var p = 0u; p < parts; p++) {";
-        assert!(source.contains(before) && source.contains("var w = Strip();"));
-        source.replace("var w = Strip();", "").replace(before, &format!("var w = Strip();\n{before}"))
+        let (before, inside) =
+            ("for (var p = 0u; p < parts; p++) {", "let w = scaled(decode(raw, part, part_row, s), scale);");
+        assert!(source.contains(before) && source.contains(inside));
+        let once = "if (covered && s == split) { w = scaled(decode(raw, part, part_row, s), scale); }";
+        source.replace(inside, once).replace(before, &format!("var w = Strip();\n{before}"))
     });
     let faults = [
         strip,
-        fault!("matmul_tile", "if (t + 16u * j < tokens_in()) {", "if (t + 16u * j < tokens_in() && j != 1u) {"),
+        fault!("matmul_tile", "if (token < tokens) {", "if (token < tokens && j != 1u) {"),
         fault!("embed", "h[y + 7u] = w.h;", ""),
         fault!("rmsnorm", "+ EPS", "+ 0.03"),
         fault!("matvec_team", "total.z *= scale;", "total.z *= 1.01 * scale;"),

@@ -1,6 +1,7 @@
 //! Conversations with the embedded model: the right tokens, each read once, whatever interrupts
 //! them.
 
+mod ahead;
 mod overflow;
 mod places;
 
@@ -9,7 +10,7 @@ use std::rc::Rc;
 
 use peregrine::Error;
 use peregrine::chat::Message;
-use peregrine::gpu::{DeviceKind, GpuOptions, Reduction, ShapeClass};
+use peregrine::gpu::{Alter, DeviceKind, GpuOptions, Reduction, ShapeClass};
 use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Overflow, Session};
@@ -259,6 +260,24 @@ fn the_same_seed_gives_the_same_text() {
     let first = answer(1);
     assert_eq!(first, answer(1));
     assert!((2..6).any(|seed| answer(seed) != first), "five seeds, one text");
+}
+
+#[test]
+fn a_warmed_session_is_a_fresh_one() {
+    let mut warmed = open(&hardware(), &LoadOptions::default());
+    let mut fresh = beside(&warmed);
+    block_on(warmed.warm_up()).unwrap();
+    assert_eq!((warmed.position(), warmed.snapshots().0, warmed.logits().len()), (0, 0, 0));
+    assert_same(&states(&warmed), &states(&fresh), "warmed");
+    for how in [greedy(6), sampled(3, 6)] {
+        let (found, expected) = (ask(&mut warmed, &user("Hello!"), &how), ask(&mut fresh, &user("Hello!"), &how));
+        assert_eq!((found.ids, found.cached_tokens), (expected.ids, expected.cached_tokens));
+        assert_same(&states(&warmed), &states(&fresh), "after an answer");
+    }
+    // What has been read is not lost.
+    let before = states(&warmed);
+    block_on(warmed.warm_up()).unwrap();
+    assert_same(&states(&warmed), &before, "warmed once more");
 }
 
 /// Stops after `tokens` tokens of the answer, by the callback or by the flag, and then goes on.

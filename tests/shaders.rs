@@ -4,7 +4,7 @@
 
 #[path = "../shaders/expand.rs"]
 #[allow(dead_code, reason = "what only a build needs of it")]
-mod expand;
+pub(crate) mod expand;
 
 use std::collections::HashSet;
 use std::mem::{offset_of, size_of};
@@ -65,9 +65,9 @@ fn source(name: &str) -> String {
 
 #[test]
 fn every_kernel_is_valid_in_every_variant() {
-    // 23 kernels without weights; of the 6 with them, one of which sums, each format, each mix, and
+    // 26 kernels without weights; of the 7 with them, two of which sum, each format, each mix, and
     // all formats.
-    assert_eq!(all().count(), 39 + 7 * (FORMATS.len() + MIXES.len() + 1));
+    assert_eq!(all().count(), 47 + 9 * (FORMATS.len() + MIXES.len() + 1));
     let names: HashSet<&str> = KERNELS.iter().map(|k| k.name).collect();
     assert_eq!(names.len(), KERNELS.len(), "a name twice");
     let sources: HashSet<String> = sources().map(|(_, _, source)| source).collect();
@@ -299,11 +299,14 @@ fn every_file_is_part_of_a_kernel() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "wgsl") {
                 let name = path.display().to_string();
-                let text = expand::expand(&name, &std::fs::read_to_string(&path).unwrap()).unwrap();
-                // As it is where there is one format.
-                let text: String = text.split_inclusive('\n').filter(|line| !line.contains("== EACH")).collect();
-                let text = text.replace("_last(", "_f32(");
-                assert!(sources.iter().any(|s| s.contains(&text)), "{name} is used by no kernel");
+                let text = std::fs::read_to_string(&path).unwrap();
+                for variant in [None, expand::variant(&name, &text).unwrap()] {
+                    let text = expand::expand(&name, &text, variant).unwrap();
+                    // As it is where there is one format.
+                    let text: String = text.split_inclusive('\n').filter(|line| !line.contains("== EACH")).collect();
+                    let text = text.replace("_last(", "_f32(");
+                    assert!(sources.iter().any(|s| s.contains(&text)), "{name} is used by no kernel");
+                }
                 files += 1;
             }
         }

@@ -69,7 +69,7 @@ fn describe(calls: &[Call]) -> String {
                 known.len() - 1
             })
         };
-        let buffers: Vec<usize> = call.buffers.iter().map(|buffer| number(buffer.clone())).collect();
+        let buffers: Vec<usize> = call.buffers.iter().map(|bound| number(bound.buffer.clone())).collect();
         let grids =
             steps.map(|(tokens, position, splits)| (call.grid)(&Step { tokens, position, first: tokens - 1, splits }));
         let reduction = if call.kernel.reduces { format!("{:?}", call.reduction) } else { String::new() };

@@ -1,9 +1,18 @@
-//: kernel: step
+//: kernel: step | step publish
 // Puts the splits of a long context together (decode; matvec_team.wgsl does it where there are
 // two): each split of mixer_step.wgsl has its own maximum, sum and output. A workgroup is one query
 // head. Grid: (nh, 1).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read_write> mixed: array<f32>;  // [ attention | SSM ], splits [nh, splits, maximum total - - output (hd)]
+//: if lora
+// With adapters: A of o_proj as columns [heads' outputs, O_RANKS], and t.
+@group(0) @binding(2) var<storage, read> lora_a: array<f32>;
+@group(0) @binding(3) var<storage, read_write> sums_out: array<atomic<i32>>;  // see publish.wgsl
+
+override O_A: u32 = 0u;
+override O_RANKS: u32 = 1u;
+override O_T: u32 = 0u;
+//: end
 
 override THREADS: u32 = 64u;
 override SPLITS_OFFSET: u32;
@@ -14,6 +23,9 @@ const MOST_SPLITS: u32 = 128u;  // MAX_SPLITS in state.rs
 var<workgroup> shares: array<f32, MOST_SPLITS>;
 var<workgroup> totals: array<f32, MOST_SPLITS>;
 var<workgroup> sums: array<f32, THREADS>;
+//: if lora
+var<workgroup> head: array<f32, HEAD_DIM>;
+//: end
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -54,7 +66,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sum += sums[j * width + index];
       }
       mixed[group.x * HEAD_DIM + d] = sum / total;
+      //: if lora
+      head[d] = sum / total;
+      //: end
     }
     workgroupBarrier();
   }
+  //: if lora
+  for (var k = index; k < O_RANKS; k += THREADS) {
+    var sum = 0.0;
+    for (var d = 0u; d < HEAD_DIM; d++) {
+      sum += lora_a[O_A + (group.x * HEAD_DIM + d) * O_RANKS + k] * head[d];
+    }
+    publish(O_T + k, sum);
+  }
+  //: end
 }

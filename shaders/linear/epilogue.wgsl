@@ -6,6 +6,20 @@ const SWIGLU: u32 = 2u;
 
 override EPILOGUE: u32 = 0u;
 
+//: if lora
+// What a row becomes. `before`: what stood there, as the kernel loaded it; only ADD wants it.
+fn finished(sum: f32, second: f32, before: f32) -> f32 {
+  switch (EPILOGUE) {
+    case ADD: { return before + sum; }
+    case SWIGLU: { return sum / (1.0 + exp(-sum)) * second; }
+    default: { return sum; }
+  }
+}
+
+fn finish(i: u32, sum: f32, second: f32, before: f32) {
+  y[i] = finished(sum, second, before);
+}
+//: else
 // `i`: where in y; `before`: what stood there, as the kernel loaded it; only ADD wants it.
 fn finish(i: u32, sum: f32, second: f32, before: f32) {
   switch (EPILOGUE) {
@@ -14,6 +28,7 @@ fn finish(i: u32, sum: f32, second: f32, before: f32) {
     default: { y[i] = sum; }
   }
 }
+//: end
 
 fn standing(i: u32) -> f32 {
   if (EPILOGUE != ADD) {

@@ -1,4 +1,4 @@
-//: kernel: cooperative step tokens matrix epilogue
+//: kernel: cooperative step tokens matrix epilogue splits
 // Y = X W^T for many tokens with cooperative matrices (the named mode, see
 // GpuOptions::cooperative): both factors are rounded to f16, products and sums are f32. Tiles of
 // 128 rows and 128 tokens in workgroup memory, a strip of 32 columns at a time: the first half of
@@ -6,12 +6,13 @@
 // strip needs is on its way while this one is multiplied. Then each of the eight subgroups
 // multiplies 64 rows with 32 tokens, in tiles of 16 x 16. SwiGLU: 16 rows of gate and the same 16
 // of up lie one after the other.
-// Grid: (row tiles folded at 32768, folds, ceil(tokens / 128)).
+// Grid: (row tiles folded at 32768, folds, ceil(T / 128) times the workgroups that share a tile).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> matrix: Matrix;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;         // [T, x_stride]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [T, y_stride]
+@group(0) @binding(5) var<storage, read_write> split_sums: array<f32>;  // matmul_sum.wgsl
 
 const STRIDE: u32 = 10u;  // vec4s from row to row of a tile: eight and two, so that rows begin in different banks
 
@@ -25,15 +26,27 @@ fn input(first_token: u32, tokens: u32, column: u32, i: u32) -> vec4<f32> {
 }
 
 // Rows `inside` to `inside` + 31 (SwiGLU: gate and up of 16) of 16 tokens, from a subgroup's sums.
-fn finish_tile(at: u32, lane: u32, inside: u32, t: u32) {
+// `split`: which part of the columns it is of.
+fn finish_tile(at: u32, lane: u32, inside: u32, t: u32, split: u32, splits: u32) {
+  let tokens = tokens_in();
   let width = select(32u, 16u, EPILOGUE == SWIGLU);
   for (var i = lane; i < 16u * width; i += 32u) {
     let r = i % width;
     let token = t + i / width;
-    if (inside + r < matrix.rows && token < tokens_in()) {
-      let to = token * matrix.y_stride + matrix.first_row + inside + r;
+    if (inside + r < matrix.rows && token < tokens) {
       let place = at + i / width * 32u + r;
-      finish(to, sums[place], sums[place + select(0u, 16u, EPILOGUE == SWIGLU)], standing(to));
+      let second = sums[place + select(0u, 16u, EPILOGUE == SWIGLU)];
+      if (splits > 1u) {
+        let wide = select(matrix.rows, 2u * matrix.rows, EPILOGUE == SWIGLU);
+        let begin = (split * tokens + token) * wide + inside + r;
+        split_sums[begin] = sums[place];
+        if (EPILOGUE == SWIGLU) {
+          split_sums[begin + matrix.rows] = second;
+        }
+      } else {
+        let to = token * matrix.y_stride + matrix.first_row + inside + r;
+        finish(to, sums[place], second, standing(to));
+      }
     }
   }
 }
@@ -41,8 +54,10 @@ fn finish_tile(at: u32, lane: u32, inside: u32, t: u32) {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let tokens = tokens_in();
-  let first_token = 128u * group.z;
   let rows = select(128u, 64u, EPILOGUE == SWIGLU);
+  let splits = splits_of((matrix.rows + rows - 1u) / rows, (tokens + 127u) / 128u);
+  let split = group.z % splits;
+  let first_token = 128u * (group.z / splits);
   let inside = rows * (group.x + 32768u * group.y);
   let first_row = matrix.first_row + inside;
   let parts = select(matrix.parts, 1u, EPILOGUE == SWIGLU);
@@ -72,11 +87,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let part_row = select(0u, row - part.first_row, covered);
     let scale = select(0.0, part.scale, covered);
     let column = matrix.part[p].x;
-    var raw = load(part, part_row, 0u);
+    let begin = min(split, strips - 1u);
+    var raw = load(part, part_row, begin);
     //: for k in 0..8
-    var x_{k} = input(first_token, tokens, column, i{+ 128 * k});
+    var x_{k} = input(first_token, tokens, column + 8u * begin, i{+ 128 * k});
     //: end
-    for (var s = 0u; s < strips; s++) {
+    for (var s = split; s < strips; s += splits) {
       workgroupBarrier();
       if (decodes) {
         let w = scaled(decode(raw, part, part_row, s), scale);
@@ -92,7 +108,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
       workgroupBarrier();
       // What the next strip needs is on its way while this one is multiplied.
-      let next = min(s + 1u, strips - 1u);
+      let next = min(s + splits, strips - 1u);
       if (decodes) {
         raw = load(part, part_row, next);
       } else {
@@ -128,20 +144,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   coopStoreT(c_00, &sums[at], 32u);
   coopStoreT(c_01, &sums[at + 16u], 32u);
   workgroupBarrier();
-  finish_tile(at, lane, r, t);
+  finish_tile(at, lane, r, t, split, splits);
   workgroupBarrier();
   coopStoreT(c_02, &sums[at], 32u);
   coopStoreT(c_03, &sums[at + 16u], 32u);
   workgroupBarrier();
-  finish_tile(at, lane, r + next, t);
+  finish_tile(at, lane, r + next, t, split, splits);
   workgroupBarrier();
   coopStoreT(c_10, &sums[at], 32u);
   coopStoreT(c_11, &sums[at + 16u], 32u);
   workgroupBarrier();
-  finish_tile(at, lane, r, t + 16u);
+  finish_tile(at, lane, r, t + 16u, split, splits);
   workgroupBarrier();
   coopStoreT(c_12, &sums[at], 32u);
   coopStoreT(c_13, &sums[at + 16u], 32u);
   workgroupBarrier();
-  finish_tile(at, lane, r + next, t + 16u);
+  finish_tile(at, lane, r + next, t + 16u, split, splits);
 }

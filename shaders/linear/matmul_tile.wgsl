@@ -1,14 +1,16 @@
-//: kernel: step tokens matrix epilogue
+//: kernel: step tokens matrix epilogue splits
 // Y = X W^T for many tokens on a GPU: tiles of 64 rows and 64 tokens in workgroup memory, a strip
-// of 32 columns at a time. Half of the invocations decode a strip of weights each, the other half
-// load a strip of a token each; then each of the 128 multiplies 8 rows with 4 tokens. SwiGLU: 32
-// rows of gate and the same 32 of up make one tile.
-// Grid: (row tiles folded at 32768, folds, ceil(tokens / 64)).
+// of 32 columns at a time. Half of the invocations decode a strip of weights each, all of them
+// bring the tokens; what the next strip needs is on its way while this one is multiplied: each of
+// the 128 multiplies 8 rows with 4 tokens. SwiGLU: 32 rows of gate and the same 32 of up make one
+// tile.
+// Grid: (row tiles folded at 32768, folds, ceil(T / 64) times the workgroups that share a tile).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> matrix: Matrix;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;         // [T, x_stride]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [T, y_stride]
+@group(0) @binding(5) var<storage, read_write> split_sums: array<f32>;  // matmul_sum.wgsl
 
 // [64][8]: vec4 j of row r at j ^ (r % 8), so that neighbors who read the same column of different
 // rows meet different banks.
@@ -23,15 +25,31 @@ fn outer(w: vec4<f32>, x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32
   return fma(vec4<f32>(w.w), vec4<f32>(x0.w, x1.w, x2.w, x3.w), s);
 }
 
-// A row for tokens t, t + 16, t + 32 and t + 48.
-fn finish_4(inside: u32, t: u32, sum: vec4<f32>, second: vec4<f32>) {
+// Vec4 `i` of a strip of the tokens' tile, which begins in that column.
+fn input(first_token: u32, tokens: u32, column: u32, i: u32) -> vec4<f32> {
+  return x[min(first_token + i / 8u, tokens - 1u) * matrix.x_stride + column + i % 8u];
+}
+
+// A row for tokens t, t + 16, t + 32 and t + 48; `split`: which part of the columns it is of.
+fn finish_4(inside: u32, t: u32, split: u32, splits: u32, sum: vec4<f32>, second: vec4<f32>) {
   if (inside >= matrix.rows) {
     return;
   }
+  let tokens = tokens_in();
   for (var j = 0u; j < 4u; j++) {
-    if (t + 16u * j < tokens_in()) {
-      let to = (t + 16u * j) * matrix.y_stride + matrix.first_row + inside;
-      finish(to, sum[j], second[j], standing(to));
+    let token = t + 16u * j;
+    if (token < tokens) {
+      if (splits > 1u) {
+        let width = select(matrix.rows, 2u * matrix.rows, EPILOGUE == SWIGLU);
+        let at = (split * tokens + token) * width + inside;
+        split_sums[at] = sum[j];
+        if (EPILOGUE == SWIGLU) {
+          split_sums[at + matrix.rows] = second[j];
+        }
+      } else {
+        let to = token * matrix.y_stride + matrix.first_row + inside;
+        finish(to, sum[j], second[j], standing(to));
+      }
     }
   }
 }
@@ -39,13 +57,19 @@ fn finish_4(inside: u32, t: u32, sum: vec4<f32>, second: vec4<f32>) {
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let tokens = tokens_in();
-  let first_token = 64u * group.z;
   let rows = select(64u, 32u, EPILOGUE == SWIGLU);
+  let splits = splits_of((matrix.rows + rows - 1u) / rows, (tokens + 63u) / 64u);
+  let split = group.z % splits;
+  let first_token = 64u * (group.z / splits);
   let inside = rows * (group.x + 32768u * group.y);
   let first_row = matrix.first_row + inside;
   let parts = select(matrix.parts, 1u, EPILOGUE == SWIGLU);
   let down = index % 8u;     // rows down, down + 8, ... of the tile
   let along = index / 8u;    // tokens along, along + 16, ...
+  // The row that this invocation decodes, and of which sum.
+  let decodes = index < 64u;
+  let second = select(0u, (index / 32u) % 2u, EPILOGUE == SWIGLU);
+  let row = first_row + index % rows;
   // Eight names and not an array, which would lie in memory.
   //: for i in 0..8
   var sum_{i} = vec4<f32>(0.0);
@@ -56,44 +80,48 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       continue;
     }
     let strips = matrix.part[p].strips;
-    for (var s = 0u; s < strips; s++) {
-      if (index < 64u) {
-        let part = matrix.part[p + select(0u, index / 32u, EPILOGUE == SWIGLU)];
-        let row = first_row + index % rows;
-        var w = Strip();
-        if (row >= part.first_row && row - part.first_row < part.rows) {
-          w = strip(part, row - part.first_row, s);
-        }
-        w = scaled(w, part.scale);
+    let part = matrix.part[p + second];
+    let covered = row >= part.first_row && row - part.first_row < part.rows;
+    let part_row = select(0u, row - part.first_row, covered);
+    let scale = select(0.0, part.scale, covered);
+    let column = matrix.part[p].x;
+    let begin = min(split, strips - 1u);
+    var raw = load(part, part_row, begin);
+    //: for i in 0..4
+    var x_{i} = input(first_token, tokens, column + 8u * begin, index{+ 128 * i});
+    //: end
+    for (var s = split; s < strips; s += splits) {
+      if (decodes) {
+        let w = scaled(decode(raw, part, part_row, s), scale);
         let to = index * 8u;
         let k = index % 8u;
         w_tile[to + k] = w.a;
-        w_tile[to + (1u ^ k)] = w.b;
-        w_tile[to + (2u ^ k)] = w.c;
-        w_tile[to + (3u ^ k)] = w.d;
-        w_tile[to + (4u ^ k)] = w.e;
-        w_tile[to + (5u ^ k)] = w.f;
-        w_tile[to + (6u ^ k)] = w.g;
-        w_tile[to + (7u ^ k)] = w.h;
-      } else {
-        let i = index - 64u;
-        let at = min(first_token + i, tokens - 1u) * matrix.x_stride + matrix.part[p].x + 8u * s;
-        let to = i * 8u;
-        let k = i % 8u;
-        x_tile[to + k] = x[at];
-        //: for i in 1..8
-        x_tile[to + ({i}u ^ k)] = x[at + {i}u];
+        //: for j, part in b c d e f g h
+        w_tile[to + ({j + 1}u ^ k)] = w.{part};
         //: end
       }
+      let to = along * 8u + (down ^ (along % 8u));
+      //: for i in 0..4
+      x_tile[to{+ 128 * i}] = x_{i};
+      //: end
       workgroupBarrier();
+      // What the next strip needs is on its way while this one is multiplied.
+      let next = min(s + splits, strips - 1u);
+      if (decodes) {
+        raw = load(part, part_row, next);
+      }
+      let at = column + 8u * next;
+      //: for i in 0..4
+      x_{i} = input(first_token, tokens, at, index{+ 128 * i});
+      //: end
       for (var j = 0u; j < 8u; j++) {
-        let column = along * 8u + (j ^ (along % 8u));
+        let place = along * 8u + (j ^ (along % 8u));
         //: for i in 0..4
-        let x{i} = x_tile[column{+ 128 * i}];
+        let v_{i} = x_tile[place{+ 128 * i}];
         //: end
-        let row = down * 8u + (j ^ down);
+        let of_row = down * 8u + (j ^ down);
         //: for i in 0..8
-        sum_{i} = outer(w_tile[row{+ 64 * i}], x0, x1, x2, x3, sum_{i});
+        sum_{i} = outer(w_tile[of_row{+ 64 * i}], v_0, v_1, v_2, v_3, sum_{i});
         //: end
       }
       workgroupBarrier();
@@ -103,11 +131,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let r = inside + down;
   if (EPILOGUE == SWIGLU) {
     //: for i in 0..4
-    finish_4(r{+ 8 * i}, t, sum_{i}, sum_{i + 4});
+    finish_4(r{+ 8 * i}, t, split, splits, sum_{i}, sum_{i + 4});
     //: end
     return;
   }
   //: for i in 0..8
-  finish_4(r{+ 8 * i}, t, sum_{i}, sum_{i});
+  finish_4(r{+ 8 * i}, t, split, splits, sum_{i}, sum_{i});
   //: end
 }

@@ -1,4 +1,4 @@
-//: kernel, sums: step matrix epilogue
+//: kernel, sums: step matrix epilogue | step matrix epilogue_lora published publish
 // y = W x for one token on a GPU (decode), with the RMSNorm of x on the way where there is one. A
 // workgroup is a team that shares ROWS rows: an invocation multiplies one strip of one row, so that
 // each loads its weights at once, as one vec4, and no scale is decoded twice. The input is staged
@@ -12,6 +12,16 @@
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<storage, read> norm: array<vec4<f32>>;      // weight of the norm; anything where there is none
 @group(0) @binding(4) var<uniform> now: Step;
+//: if lora
+// With adapters: what they add to y, and what they make of y where it is the next layer's input.
+@group(0) @binding(5) var<storage, read> lora_b: array<f32>;          // see published.wgsl
+@group(0) @binding(6) var<storage, read> sums_in: array<vec4<i32>>;
+@group(0) @binding(7) var<storage, read> lora_a: array<f32>;          // of the layer that reads y, as columns [rows of y, NEXT_RANKS]; then the norm's weight
+@group(0) @binding(8) var<storage, read_write> sums_out: array<atomic<i32>>;  // see publish.wgsl
+
+override NEXT_RANKS: u32 = 0u;          // 0: nobody reads y with adapters
+override NEXT_NORM: u32 = 0xffffffffu;  // where in lora_a the weight of the norm between begins
+//: end
 
 const NEVER: u32 = 0xffffffffu;
 // What is the same in all layers is a constant and not in the matrix's table: reading a table is a
@@ -100,6 +110,34 @@ fn input(column: u32) -> vec4<f32> {
   return (a_share * a_output + b_share * b_output) / (a_share * a.y + b_share * b.y);
 }
 
+//: if lora
+// What a rank's A has for the rows of a workgroup, where there are so many.
+struct Columns {
+  //: for j in 0..8
+  a_{j}: f32,
+  //: end
+}
+
+// Of rank k, for rows from `row` on, the last of which is `last`.
+fn columns_of(k: u32, row: u32, last: u32) -> Columns {
+  var columns = Columns();
+  if (k < NEXT_RANKS) {
+    //: for j in 0..8
+    if ({j}u < (1u + PAIRED) * ROWS) { columns.a_{j} = lora_a[min(row{+ j}, last) * NEXT_RANKS + k]; }
+    //: end
+  }
+  return columns;
+}
+
+// A row of y as the next layer reads it, but for the scale of the norm.
+fn read_next(row: u32, value: f32) -> vec4<f32> {
+  if (NEXT_NORM == NEVER) {
+    return vec4<f32>(value);
+  }
+  return vec4<f32>(value * lora_a[NEXT_NORM + row]);
+}
+
+//: end
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let inside = (ROWS + PAIRED * ROWS) * (group.x + group.y * 32768u);
@@ -117,6 +155,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let below_2 = select(below, 1u, EPILOGUE == SWIGLU);
   let writes = index < ROWS && inside + index < ALL_ROWS;
   let writes_2 = PAIRED == 1u && index < ROWS && inside + ROWS + index < ALL_ROWS;
+  //: if lora
+  // The first round of both is on its way while all else is.
+  let last_row = FIRST_ROW + ALL_ROWS - 1u;
+  let pair = EPILOGUE != SWIGLU && PAIRED == 1u;
+  let ranks = ranks_of(row);
+  let share = share_of(local, row, row_2);
+  let columns = columns_of(index, first_row, last_row);
+  //: end
   // On its way while the weights are.
   var before = 0.0;
   var before_2 = 0.0;
@@ -193,14 +239,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
     }
   }
+  //: if lora
+  sums += vec4<f32>(added(share, pair), 0.0);
+  for (var k = local + THREADS / ROWS; k < ranks; k += THREADS / ROWS) {
+    sums += vec4<f32>(added(share_of(k, row, row_2), pair), 0.0);
+  }
+  //: end
   let all = reduce_apart(sums, index, ROWS);
   if (index % LANES < ROWS) {
     partial[index / LANES * ROWS + r] = all;
   }
   workgroupBarrier();
+  //: if lora
+  //: else
   if (!writes) {
     return;
   }
+  //: end
   var total = vec4<f32>(0.0);
   for (var i = index; i < ROWS * (THREADS / LANES); i += ROWS) {
     total += partial[i];
@@ -214,8 +269,43 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     total.x += scale * total.y;
     total.z *= scale;
   }
+  //: if lora
+  // What is published is staged where the input was.
+  if (index < ROWS) {
+    var value = 0.0;
+    if (writes) {
+      value = finished(total.x, total.z, before);
+      y[first_row + index] = value;
+    }
+    tile[index] = read_next(row, value);
+    if (PAIRED == 1u) {
+      value = 0.0;
+      if (writes_2) {
+        value = finished(total.z, 0.0, before_2);
+        y[first_row + ROWS + index] = value;
+      }
+      tile[ROWS + index] = read_next(row_2, value);
+    }
+  }
+  if (NEXT_RANKS == 0u) {
+    return;
+  }
+  workgroupBarrier();
+  for (var k = index; k < NEXT_RANKS; k += THREADS) {
+    var a = columns;
+    if (k != index) {
+      a = columns_of(k, first_row, last_row);
+    }
+    var sum = 0.0;
+    //: for j in 0..8
+    if ({j}u < (1u + PAIRED) * ROWS) { sum += a.a_{j} * tile[{j}u].x; }
+    //: end
+    publish(k, sum);
+  }
+  //: else
   finish(first_row + index, total.x, total.z, before);
   if (writes_2) {
     finish(first_row + ROWS + index, total.z, 0.0, before_2);
   }
+  //: end
 }

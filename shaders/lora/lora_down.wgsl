@@ -13,6 +13,7 @@ const NEVER: u32 = 0xffffffffu;
 override NORM_STRIP: u32 = NEVER;       // parts whose input begins at this strip of 32 are normalized
 override NORM_WIDTH: u32 = 1u;
 override NORM_EPS: f32 = 0.0;
+override SCALED: u32 = 1u;              // 0: whoever reads t applies the norm's scale
 // Where attention's splits begin in x, in vec4s; see mixer_step.wgsl. Vec4s of all heads, and of
 // one.
 override SPLITS_OFFSET: u32 = NEVER;
@@ -69,7 +70,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   if (MANY == 0u) {
-    t[row] = select(1.0, inverseSqrt(sums.w / f32(NORM_WIDTH) + NORM_EPS), under_norm) * sums.x;
+    let scaled = SCALED == 1u && under_norm;
+    t[row] = select(1.0, inverseSqrt(sums.w / f32(NORM_WIDTH) + NORM_EPS), scaled) * sums.x;
     return;
   }
   t[token * all + row] = sums.x;

@@ -1,4 +1,4 @@
-//: kernel, sums: step kv_append
+//: kernel, sums: step kv_append | step kv_append publish
 // The parallel hybrid for one token (decode), with what prepare.wgsl does for many. Attention heads
 // and SSM heads are workgroups of one dispatch; each makes what it needs of RoPE, convolution and
 // softplus itself.
@@ -13,6 +13,11 @@
 @group(0) @binding(6) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [H, P, N / 4]
 @group(0) @binding(7) var<storage, read_write> mixed: array<f32>;             // [ attention | SSM ], then the splits for merge.wgsl
 @group(0) @binding(8) var<storage, read> control: array<u32>;                 // [0]: 1 after an end token: keep the states
+//: if lora
+// With adapters: `mamba` has more behind it, A of o_proj and of out_proj as columns [heads' outputs,
+// ranks], and the weight of the SSM heads' norm.
+@group(0) @binding(9) var<storage, read_write> sums_out: array<atomic<i32>>;  // see publish.wgsl
+//: end
 @group(1) @binding(0) var<storage, read_write> kv: array<KvWord>;              // see kv.wgsl
 
 override SSM_OFFSET: u32;
@@ -28,6 +33,19 @@ override P: u32;          // mamba_d_head
 override N: u32;          // mamba_d_state
 override G: u32;          // mamba_n_groups
 
+//: if lora
+const NEVER: u32 = 0xffffffffu;
+// Of o_proj and of out_proj: where their A begins, its ranks, and the first of them in t.
+override O_A: u32 = 0u;
+override O_RANKS: u32 = 0u;
+override O_T: u32 = 0u;
+override OUT_A: u32 = 0u;
+override OUT_RANKS: u32 = 0u;
+override OUT_T: u32 = 0u;
+// Where the weight of the SSM heads' norm begins: none, or it comes later.
+override OUT_NORM: u32 = NEVER;
+
+//: end
 const LOWEST: f32 = -3.0e38;
 const BLOCK: u32 = PAGE;  // positions whose scores are in workgroup memory at a time
 // vec4s of a head, rounded up to whole rounds of the eight invocations that share a position; zeros
@@ -88,6 +106,34 @@ fn weight_at(i: u32, block: u32, maximum: f32) -> f32 {
   return select(0.0, exp(scores[min(i, BLOCK - 1u)] - maximum), i < block);
 }
 
+//: if lora
+// Publishes what A makes of the first `count` of `parts`, which are heads' outputs from `first` on.
+// An invocation has one rank and every so many of them; all of the workgroup must call it.
+fn publish_parts(first: u32, count: u32, a: u32, ranks: u32, t: u32, index: u32) {
+  if (ranks == 0u) {
+    return;
+  }
+  let slices = THREADS / ranks;
+  let slice = index / ranks;
+  let k = index % ranks;
+  var sum = 0.0;
+  workgroupBarrier();
+  if (slice < slices) {
+    for (var i = slice; i < count; i += slices) {
+      sum += mamba[a + (first + i) * ranks + k] * parts[i];
+    }
+  }
+  sums[index] = vec4<f32>(sum);
+  workgroupBarrier();
+  if (slice == 0u) {
+    for (var j = 1u; j < slices; j++) {
+      sum += sums[j * ranks + k].x;
+    }
+    publish(t + k, sum);
+  }
+}
+
+//: end
 // Softmax attention of one query over positions [first, last), online over blocks.
 fn attention(head: u32, split: u32, index: u32) {
   let length = now.position + 1u;
@@ -209,18 +255,41 @@ fn attention(head: u32, split: u32, index: u32) {
     parts[slice] = total;
   }
   workgroupBarrier();
+  //: if lora
+  let writes = index < quads;
+  //: else
   if (index >= quads) {
     return;
   }
+  //: end
   total = parts[0];
   var sum = sums[index];
   for (var j = 1u; j < slices; j++) {
     total += parts[j];
+    //: if lora
+    sum += sums[j * quads + i];
+    //: else
     sum += sums[j * quads + index];
+    //: end
   }
   if (now.splits == 1u) {
     sum = sum / total;
   }
+  //: if lora
+  // Pieces of a longer context are published when they have been put together.
+  if (now.splits == 1u) {
+    workgroupBarrier();
+    if (writes) {
+      //: for k, c in x y z w
+      parts[4u * index{+ k}] = sum.{c};
+      //: end
+    }
+    publish_parts(head * HEAD_DIM, HEAD_DIM, O_A, O_RANKS, O_T, index);
+  }
+  if (!writes) {
+    return;
+  }
+  //: end
   let partial = SPLITS_OFFSET + (head * now.splits + split) * (HEAD_DIM + 4u);
   let to_row = select(partial + 4u, head * HEAD_DIM, now.splits == 1u) + 4u * index;
   mixed[to_row] = sum.x;
@@ -307,9 +376,22 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
     }
   }
   let y = reduce(vec4<f32>(sum, 0.0, 0.0, 0.0), index).x + mamba[small + 2u * SSM_HEADS] * x;
+  //: if lora
+  let output = y * z / (1.0 + exp(-z));
+  if (inside && lane == 0u) {
+    mixed[SSM_OFFSET + channel] = output;
+  }
+  workgroupBarrier();
+  if (inside && lane == 0u) {
+    parts[index / LANES] = output * select(1.0, mamba[select(0u, OUT_NORM + channel, OUT_NORM != NEVER)], OUT_NORM != NEVER);
+  }
+  let first = slice * (THREADS / LANES);
+  publish_parts(head * P + first, min(THREADS / LANES, P - first), OUT_A, OUT_RANKS, OUT_T, index);
+  //: else
   if (inside && lane == 0u) {
     mixed[SSM_OFFSET + channel] = y * z / (1.0 + exp(-z));
   }
+  //: end
 }
 
 @compute @workgroup_size(THREADS)

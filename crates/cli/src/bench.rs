@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use peregrine::model::LoadOptions;
 use peregrine::session::{Engine, Session};
-use peregrine_workbench::bench::{BenchOptions, ids, masked, speed, stages};
+use peregrine_workbench::bench::{BenchOptions, adapted, ids, masked, speed, stages};
 use pollster::block_on;
 use serde_json::{Value, json};
 
@@ -85,6 +85,9 @@ pub fn run(args: &Args) -> Outcome {
     report["model"] = args.model.as_str().into();
     report["load_seconds"] = model.into();
     report["loading"] = Loading { open, device, model, first_prompt }.report(&engine);
+    if !session.adapters().is_empty() {
+        report["lora"] = block_on(adapted(&mut session, &bench))?;
+    }
     if let Some(format) = &format {
         let (grammar, compile) = timed(|| format.compile(&engine))?;
         let mut masks = block_on(masked(&mut session, grammar, &bench))?;
@@ -100,6 +103,7 @@ pub fn run(args: &Args) -> Outcome {
         return Ok(());
     }
     table(&mut out, &report)?;
+    adapters_table(&mut out, &report["lora"])?;
     masks_table(&mut out, &report["json_schema"])?;
     stages_table(&mut out, &report["profile"])
 }
@@ -208,6 +212,25 @@ fn table(out: &mut impl Write, report: &Value) -> Outcome {
         number("/memory/ratio"),
         megabytes("/memory/states"),
         megabytes("/memory/keys_and_values"),
+    )?;
+    Ok(())
+}
+
+/// What adapters cost, where there are any.
+fn adapters_table(out: &mut impl Write, report: &Value) -> Outcome {
+    let number = |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
+    if report.is_null() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "with adapters    prefill {:.1} tokens/s instead of {:.1} ({:.3} times as long), decode {:.3} ms a token instead of {:.3} ({:.3} times)",
+        number("/prefill_tokens_per_second"),
+        number("/plain_prefill_tokens_per_second"),
+        number("/prefill_ratio"),
+        number("/decode_milliseconds_per_token"),
+        number("/plain_decode_milliseconds_per_token"),
+        number("/decode_ratio"),
     )?;
     Ok(())
 }

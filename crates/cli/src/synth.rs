@@ -1,8 +1,8 @@
-//! `synth`: a model of an official shape with random weights.
+//! `synth`: a model of an official shape with random weights, or an adapter for one.
 
 use std::path::PathBuf;
 
-use peregrine_workbench::synth::{SynthOptions, synth_to_file};
+use peregrine_workbench::synth::{SynthOptions, synth_adapter, synth_to_file};
 
 use crate::common::bytes_bar;
 use crate::failure::{Failure, Outcome};
@@ -31,6 +31,9 @@ pub struct Args {
     /// Cut the model into N files, FILE-00001-of-0000N.gguf and so on
     #[arg(long, value_name = "N", default_value_t = 1)]
     files: u32,
+    /// Instead of a model a LoRA adapter of this rank for one, of all nine projections
+    #[arg(long, value_name = "RANK", conflicts_with_all = ["quant_type", "pure", "files"])]
+    lora: Option<u32>,
     /// The GGUF file to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -49,14 +52,21 @@ pub fn run(args: &Args) -> Outcome {
         files: args.files,
         ..SynthOptions::new(args.size.parse()?, args.quant_type.parse()?, args.seed)
     };
+    if let Some(rank) = args.lora {
+        return written(synth_adapter(&args.output, &options, rank));
+    }
     let bar = bytes_bar("writing");
     let mut report = |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     };
-    let written = synth_to_file(&args.output, &options, &mut report);
+    let made = synth_to_file(&args.output, &options, &mut report);
     bar.finish_and_clear();
-    written.map(drop).map_err(|error| match error {
+    written(made.map(drop))
+}
+
+fn written(result: peregrine::Result<()>) -> Outcome {
+    result.map_err(|error| match error {
         peregrine::Error::Io { .. } => Failure::run(error.to_string()),
         error => error.into(),
     })

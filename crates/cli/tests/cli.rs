@@ -163,6 +163,10 @@ fn synth_makes_a_model() {
     fails(&["synth", "--size", "7b", "--set", "head_dim", "-o", out], "hidden_size=96");
     fails(&["synth", "--size", "7b", "--set", "heads=3", "-o", out], "config.json");
     fails(&["synth", "--size", "7b"], "--output");
+    for conflict in [&["--type", "F16"][..], &["--pure"], &["--files", "2"]] {
+        fails(&[&["synth", "--size", "7b", "--lora", "4", "-o", out], conflict].concat(), "--lora");
+    }
+    fails(&["synth", "--size", "7b", "--lora", "0", "-o", out], "1 to 1024");
     let nowhere = folder.path().join("no/such/folder.gguf");
     let output = run(&["synth", "--size", "7b", "-o", nowhere.to_str().unwrap()]);
     told(&output, Some(1), "folder.gguf").unwrap();

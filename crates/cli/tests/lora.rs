@@ -55,6 +55,28 @@ fn an_adapter_changes_the_answer_and_check_agrees() {
     assert_eq!(serde_json::from_str::<Value>(&report).unwrap()["ok"], true);
 }
 
+/// A model and an adapter of the same shape, and what the adapter costs.
+#[test]
+fn synth_makes_adapters_that_bench_measures() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let [model, lora, again] =
+        ["model", "lora", "again"].map(|name| folder.path().join(format!("{name}.gguf")).to_str().unwrap().to_string());
+    ok(&["synth", "--size", "toy", "--type", "F16", "-o", &model]);
+    let synth = |out: &str| ok(&["synth", "--size", "toy", "--lora", "3", "--seed", "5", "-o", out]);
+    assert_eq!(synth(&lora) + &synth(&again), "");
+    assert_eq!(std::fs::read(&lora).unwrap(), std::fs::read(&again).unwrap());
+    let json = |args: &[&str]| serde_json::from_str::<Value>(&ok(args)).unwrap();
+    let info = json(&["info", &lora, "--json"]);
+    assert_eq!((&info["rank"], info["targets"].as_object().unwrap().len()), (&json!({ "least": 3, "most": 3 }), 9));
+    let sizes = ["--prompt-tokens", "8", "--gen-tokens", "4", "--repeat", "1", "--json"];
+    let report = json(&[&["bench", &model, "--lora", &lora][..], &sizes].concat());
+    for field in ["prefill_ratio", "decode_ratio", "plain_decode_milliseconds_per_token"] {
+        assert!(report["lora"][field].as_f64().unwrap() > 0.0, "{field}: {}", report["lora"]);
+    }
+    assert_eq!(json(&[&["bench", &model][..], &sizes].concat())["lora"], Value::Null);
+    ok(&["check", &model, "--lora", &lora, "--device", "cpu"]);
+}
+
 #[test]
 fn what_is_merged_answers_as_the_adapter_did() {
     let (model, plain) = (golden("hf-folder"), golden("adapters/plain"));

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 pub use peregrine_shaders::{Formats, KERNELS, Kernel};
 pub use typed::{
-    Atomic, Binding, Constant, Constants, Given, Signature, Space, Typed, Value, Wgsl, declare, given, push,
+    Atomic, Binding, Bound, Constant, Constants, Given, Signature, Space, Typed, Value, Wgsl, declare, given, push,
 };
 pub(crate) use typed::{constants, kernel, kernels, wgsl};
 
@@ -53,13 +53,13 @@ impl Pipelines {
         self.made.borrow().len()
     }
 
-    /// Makes the pipelines of these calls, each once and in this order: natively in threads of its
-    /// own from now on, in a browser in its threads.
+    /// Makes the pipelines of these calls that are not there, each once and in this order: natively
+    /// in threads of its own from now on, in a browser in its threads.
     pub(crate) fn make<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Making {
         let mut wanted = Vec::new();
         for call in calls {
             let key = key(call.kernel, call.reduction, &call.constants);
-            if !wanted.contains(&key) {
+            if !wanted.contains(&key) && !self.made.borrow().contains_key(&key) {
                 wanted.push(key);
             }
         }
@@ -97,12 +97,12 @@ impl Pipelines {
         kernel: &'static Kernel,
         reduction: Reduction,
         constants: &[(&'static str, f64)],
-        buffers: &[wgpu::Buffer],
+        buffers: &[Bound],
     ) -> (Rc<wgpu::ComputePipeline>, wgpu::BindGroup) {
         let pipeline = self.get(kernel, reduction, constants);
         let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
             .zip(buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.resource() })
             .collect();
         let bind_group = self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(kernel.name),

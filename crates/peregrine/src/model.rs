@@ -15,6 +15,7 @@ pub(crate) mod turns;
 use std::rc::Rc;
 
 use crate::config::Config;
+use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::Pipelines;
 use crate::ops::linear::{Input, Output};
@@ -96,6 +97,9 @@ pub(crate) struct Scratch {
     pub mixed: wgpu::Buffer,
     /// What prompts need for the SSM heads on a GPU.
     pub ssd: Option<Ssd>,
+    /// Where the sums of tiles wait that workgroups share, on a GPU:
+    /// `shaders/linear/splits.wgsl`.
+    pub split_sums: Option<wgpu::Buffer>,
     /// \[T, F\]
     pub ff: wgpu::Buffer,
     /// \[rows, V\]
@@ -189,8 +193,11 @@ impl Model {
         use Op::{FinalNorm, InputNorm, LmHead, MlpIn, MlpNorm, MlpOut, ProjectIn, ProjectOut};
         use Output::{Add, Store, SwiGlu};
         let s = &self.scratch;
-        let mut r = Recorder::new(self.target.tokens(many), &self.step, &next.control).with(adapted);
+        let mut r = Recorder::new(self.target.tokens(many), &self.step, &next.control)
+            .with(adapted)
+            .sharing(s.split_sums.as_ref());
 
+        r.lora_clear();
         r.embed(&self.embed_tokens, &next.ids, &s.h); //                                 h [T, D] = E[ids]
         for (i, layer) in self.layers.iter().enumerate() {
             r.layer = Some(i as u32);
@@ -215,6 +222,21 @@ impl Model {
     #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
     pub(crate) fn plan(&self, state: &State, next: &SamplingBuffers, many: bool, adapted: Option<&Adapted>) -> Plan {
         Plan::new(&self.pipelines, self.record(state, next, many, adapted))
+    }
+
+    /// The plans of one token and of many, whose pipelines are made at once where they are not there.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) with the name of the kernel that the device refuses.
+    pub(crate) async fn plans(
+        &self,
+        state: &State,
+        next: &SamplingBuffers,
+        adapted: Option<&Adapted>,
+    ) -> Result<[Plan; 2]> {
+        let calls = [false, true].map(|many| self.record(state, next, many, adapted));
+        self.pipelines.make(calls.iter().flatten()).finish(&self.pipelines, &mut |_, _| {}).await?;
+        Ok(calls.map(|calls| Plan::new(&self.pipelines, calls)))
     }
 
     fn norm<'a>(&self, weight: &'a wgpu::Buffer) -> Norm<'a> {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytemuck::{Pod, Zeroable};
 
 use crate::gpu::Reduction;
-use crate::kernels::{Kernel, Pipelines, wgsl};
+use crate::kernels::{Bound, Kernel, Pipelines, wgsl};
 use crate::ops::Op;
 use crate::state::Arena;
 
@@ -66,6 +66,10 @@ pub enum Needed {
     Logits,
     /// When the context has more splits than the linear layer that reads them puts together.
     Splits,
+    /// In steps of at most so many tokens.
+    Tokens(u32),
+    /// When the context is cut into pieces at all.
+    Pieces,
     /// When the next token is sampled on the GPU.
     Token,
     /// When that is the likeliest.
@@ -102,7 +106,7 @@ pub struct Call {
     /// Its override constants.
     pub constants: Vec<(&'static str, f64)>,
     /// Bind group 0, in the order of the bindings.
-    pub buffers: Vec<wgpu::Buffer>,
+    pub buffers: Vec<Bound>,
     /// Its workgroups.
     pub grid: Grid,
 }
@@ -176,6 +180,8 @@ impl Dispatch {
             Needed::Always => true,
             Needed::Logits => step.logit_rows() > 0,
             Needed::Splits => step.splits > 2,
+            Needed::Tokens(most) => step.tokens <= most,
+            Needed::Pieces => step.splits > 1,
             Needed::Token => mode != SamplingMode::Host,
             Needed::Greedy => mode == SamplingMode::Greedy,
             Needed::Random => mode == SamplingMode::Random,

@@ -2,6 +2,7 @@
 //! text come out.
 
 mod adapters;
+mod ahead;
 mod answer;
 mod constrained;
 mod copies;
@@ -12,16 +13,19 @@ mod not_finite;
 mod overflow;
 mod parts;
 mod prefix_cache;
+mod prompt;
 mod requests;
 mod saved;
 mod snapshots;
 mod speed;
+mod warm_up;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
+use self::copies::Copies;
 pub(crate) use self::gpu_sampling::spread_logits;
 use self::prefix_cache::PrefixCache;
 pub use self::snapshots::Snapshot;
@@ -132,8 +136,12 @@ pub struct Session {
     pending: usize,
     /// What `ids` stand for, where they came from a chat and nothing in them is without a text.
     consumed: Option<Transcript>,
-    /// Steps that run on a token that is not in `ids` yet: 1 while an answer is sampled on the GPU.
+    /// Steps that run on tokens that are not in `ids` yet, while an answer is sampled on the GPU.
     ahead: u32,
+    /// How many there may be, where tests say so.
+    steps_ahead: Option<u32>,
+    /// The recurrent states at an answer's anchor.
+    anchored: Option<Copies>,
     /// A step is under way whose dispatches are not all submitted: the states are between two
     /// tokens.
     halfway: bool,
@@ -174,6 +182,8 @@ impl Session {
             pending: 0,
             consumed: None,
             ahead: 0,
+            steps_ahead: None,
+            anchored: None,
             halfway: false,
             logits: Vec::new(),
             prefix_cache: PrefixCache::new(model),

@@ -45,11 +45,20 @@ pub fn start() {
 pub struct WebEngine {
     engine: Rc<Engine>,
     info: Info,
+    /// The first conversation's session, made while the model was loaded.
+    first: Cell<Option<Session>>,
 }
 
 /// The files `{ name, size, read(offset, length) }`, in order.
 fn sources_of(files: &Array) -> Result<Vec<Rc<dyn Source>>, JsValue> {
     files.iter().map(|file| Ok(Rc::new(JsSource::new(&file)?) as Rc<dyn Source>)).collect()
+}
+
+/// A session that need not do anything for the first time.
+async fn warm(engine: &Rc<Engine>) -> peregrine::Result<Session> {
+    let mut session = Session::new(engine)?;
+    session.warm_up().await?;
+    Ok(session)
 }
 
 /// "Q4_0 ×56, Q6_K ×1": the formats of the matrices, the most frequent first.
@@ -132,7 +141,9 @@ impl WebEngine {
             },
             self_check: checked.verdicts.iter().map(Verdict::from).collect(),
         };
-        Ok(Self { engine, info })
+        // Where there is no room for it, whoever asks for a session is told.
+        let first = Cell::new(warm(&engine).await.ok());
+        Ok(Self { engine, info, first })
     }
 
     /// Compares every dispatch and every state with the CPU while `tokens` tokens are read, half of
@@ -168,7 +179,10 @@ impl WebEngine {
 
     /// A conversation of its own.
     pub fn session(&self) -> Result<WebSession, JsValue> {
-        let session = Session::new(&self.engine).map_err(to_js_error)?;
+        let session = match self.first.take() {
+            Some(session) => session,
+            None => Session::new(&self.engine).map_err(to_js_error)?,
+        };
         Ok(WebSession { engine: self.engine.clone(), session: Cell::new(Some(session)) })
     }
 

@@ -13,7 +13,7 @@ pub trait Typed {
     /// The override constants, by name.
     fn constants(&self) -> Vec<(&'static str, f64)>;
     /// Bind group 0, in the order of the bindings.
-    fn buffers(&self) -> Vec<wgpu::Buffer>;
+    fn buffers(&self) -> Vec<Bound>;
     /// Bytes of weights that it reads.
     fn weight_bytes(&self) -> u64;
     /// The layer whose keys and values are bind group 1.
@@ -22,6 +22,39 @@ pub trait Typed {
     fn reduction(device: Reduction) -> Reduction;
     /// What is declared.
     fn signature() -> Signature;
+}
+
+/// A binding: a buffer, or a part of one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bound {
+    /// All of it, or where the part lies.
+    pub buffer: wgpu::Buffer,
+    /// Its first byte, a multiple of 256, and how many.
+    pub range: Option<(u64, std::num::NonZeroU64)>,
+}
+
+impl From<&wgpu::Buffer> for Bound {
+    fn from(buffer: &wgpu::Buffer) -> Self {
+        Self { buffer: buffer.clone(), range: None }
+    }
+}
+
+impl From<&Self> for Bound {
+    fn from(bound: &Self) -> Self {
+        bound.clone()
+    }
+}
+
+impl Bound {
+    /// As a bind group takes it.
+    pub fn resource(&self) -> wgpu::BindingResource<'_> {
+        match self.range {
+            None => self.buffer.as_entire_binding(),
+            Some((offset, size)) => {
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset, size: Some(size) })
+            }
+        }
+    }
 }
 
 /// What Rust declares of a kernel.
@@ -93,9 +126,9 @@ macro_rules! wgsl {
 }
 pub(crate) use wgsl;
 
-/// `atomic<u32>`
+/// `atomic<u32>` or `atomic<i32>`
 #[repr(C)]
-pub struct Atomic(u32);
+pub struct Atomic<T = u32>(T);
 
 wgsl! {
     u32: "u32";
@@ -103,8 +136,10 @@ wgsl! {
     [f32; 2]: "vec2<f32>";
     [f32; 4]: "vec4<f32>";
     [u32; 4]: "vec4<u32>";
+    [i32; 4]: "vec4<i32>";
     [[f32; 4]; 64]: "array<vec4<f32>, 64>";
     Atomic: "atomic<u32>";
+    Atomic<i32>: "atomic<i32>";
 }
 
 /// What an override constant is set to.
@@ -250,7 +285,7 @@ pub(crate) use constants;
 
 /// A kernel's struct: `Name = SOURCE { constants; groups of constants } cache (bindings)`. A
 /// binding is `uniform`, `read`, `write`, or
-/// `weights`, which is read as a whole; with `through workgroup` it never sums by subgroups; with
+/// `weights`, which is read as a whole; `read_part` and `write_part` may be parts of buffers; with `through workgroup` it never sums by subgroups; with
 /// `cache read` or `cache write` the field `kv` is the layer whose keys and values are group 1.
 macro_rules! kernel {
     (
@@ -268,7 +303,7 @@ macro_rules! kernel {
             $(pub $constant: $type,)*
             $($(pub $group: $group_type,)*)?
             $(pub kv: $crate::kernels::kernel!(@layer $cache),)?
-            $(pub $binding: &'a wgpu::Buffer,)*
+            $(pub $binding: &'a $crate::kernels::kernel!(@field $space),)*
         }
 
         const _: () = {
@@ -304,8 +339,8 @@ macro_rules! kernel {
                 constants
             }
 
-            fn buffers(&self) -> Vec<wgpu::Buffer> {
-                vec![$(self.$binding.clone()),*]
+            fn buffers(&self) -> Vec<$crate::kernels::Bound> {
+                vec![$($crate::kernels::Bound::from(self.$binding)),*]
             }
 
             fn weight_bytes(&self) -> u64 {
@@ -349,10 +384,15 @@ macro_rules! kernel {
     (@cache) => { None };
     (@bytes weights $buffer:expr) => { $buffer.size() };
     (@bytes $space:ident $buffer:expr) => { 0 };
+    (@field read_part) => { $crate::kernels::Bound };
+    (@field write_part) => { $crate::kernels::Bound };
+    (@field $space:ident) => { wgpu::Buffer };
     (@space uniform) => { $crate::kernels::Space::Uniform };
     (@space read) => { $crate::kernels::Space::Read };
     (@space weights) => { $crate::kernels::Space::Read };
     (@space write) => { $crate::kernels::Space::Write };
+    (@space read_part) => { $crate::kernels::Space::Read };
+    (@space write_part) => { $crate::kernels::Space::Write };
 }
 pub(crate) use kernel;
 

@@ -1,7 +1,7 @@
-//! How fast a device reads prompts: whether a step must be submitted in parts, so that it can be
-//! stopped.
+//! How fast a device is. How fast it reads prompts says whether a step must be submitted in parts,
+//! so that it can be stopped; how fast it writes, how many steps are to be queued.
 //!
-//! Only whole steps of many tokens teach it. The clock and the answers of a browser are as coarse
+//! Of prompts only whole steps of many tokens teach it. The clock and the answers of a browser are as coarse
 //! as 100 ms, so a small piece of work says nothing of a large one, and every part that is waited
 //! for costs that long.
 
@@ -18,14 +18,27 @@ const PATIENCE_HERE: f64 = 0.1;
 /// The part of that which a part of a step takes that takes longer.
 const PART: f64 = 0.5;
 
+/// A token that takes longer than this, seconds, hides the way to the device and back behind one
+/// step: what is queued beyond it would only be done for nothing where an answer ends.
+const QUICK: f64 = 5e-3;
+
+/// The share of the newest token in the mean, where it was quicker than that and where it was not:
+/// one that was waited for by chance says less.
+const QUICKER: f64 = 0.5;
+const SLOWER: f64 = 0.125;
+
 /// What a device has shown so far.
 pub(crate) struct Pace {
     /// Seconds for each block of tokens.
     found: Cell<Option<f64>>,
+    /// Seconds from a token to the next one, the newest ones most.
+    token: Cell<Option<f64>>,
     /// Tokens of a block: [`Target::block`].
     block: u32,
     /// [`Target::first_dispatches`].
     first: Option<usize>,
+    /// [`Target::most_steps_ahead`].
+    ahead: u32,
     patience: f64,
 }
 
@@ -33,8 +46,10 @@ impl Pace {
     pub fn of(target: &Target) -> Self {
         Self {
             found: Cell::new(None),
+            token: Cell::new(None),
             block: target.block(),
             first: target.first_dispatches(),
+            ahead: target.most_steps_ahead(),
             patience: if target.is_here() { PATIENCE_HERE } else { PATIENCE },
         }
     }
@@ -57,6 +72,26 @@ impl Pace {
         }
     }
 
+    /// Whether a step has taught it.
+    pub fn is_known(&self) -> bool {
+        self.found.get().is_some()
+    }
+
+    /// A token of an answer came so long after the one before it.
+    pub fn learn_token(&self, seconds: f64) {
+        let mean = self.token.get().unwrap_or(seconds);
+        let share = if seconds < mean { QUICKER } else { SLOWER };
+        self.token.set(Some(mean + share * (seconds - mean)));
+    }
+
+    /// How many steps of an answer to queue on tokens that are not known yet.
+    pub fn steps_ahead(&self) -> u32 {
+        match self.token.get() {
+            Some(seconds) if seconds < QUICK => self.ahead,
+            _ => 1,
+        }
+    }
+
     fn blocks(&self, tokens: u32) -> f64 {
         f64::from(tokens.div_ceil(self.block))
     }
@@ -67,11 +102,11 @@ mod tests {
     use super::*;
 
     fn gpu() -> Pace {
-        Pace { found: Cell::new(None), block: 64, first: None, patience: PATIENCE }
+        Pace { found: Cell::new(None), token: Cell::new(None), block: 64, first: None, ahead: 4, patience: PATIENCE }
     }
 
     fn software() -> Pace {
-        Pace { block: 8, first: Some(8), ..gpu() }
+        Pace { block: 8, first: Some(8), ahead: 1, ..gpu() }
     }
 
     /// Reads steps of so many tokens on a device that takes so long for each of 500 dispatches,
@@ -105,6 +140,23 @@ mod tests {
         let parts = read(&software(), &[64; 8], 1e-5, 0.1);
         assert_eq!(parts[0], 63);
         assert_eq!(parts[7], 1, "{parts:?}");
+    }
+
+    #[test]
+    fn only_where_tokens_are_quick_several_steps_are_queued() {
+        let gpu = gpu();
+        assert_eq!(gpu.steps_ahead(), 1, "nothing is known");
+        gpu.learn_token(0.2); // the first one finds cold caches
+        assert_eq!(gpu.steps_ahead(), 1);
+        (0..8).for_each(|_| gpu.learn_token(1e-3));
+        assert_eq!(gpu.steps_ahead(), gpu.ahead);
+        gpu.learn_token(0.02); // somebody else had the GPU
+        assert_eq!(gpu.steps_ahead(), gpu.ahead);
+        (0..20).for_each(|_| gpu.learn_token(0.03));
+        assert_eq!(gpu.steps_ahead(), 1);
+        let software = software();
+        software.learn_token(1e-3);
+        assert_eq!(software.steps_ahead(), 1);
     }
 
     #[test]

@@ -15,6 +15,10 @@ pub struct Recorder<'a> {
     pub layer: Option<u32>,
     /// The adapters beside its linear layers.
     pub(super) adapted: Option<&'a Adapted>,
+    /// Where the sums of tiles wait that workgroups share.
+    pub(super) split_sums: Option<&'a wgpu::Buffer>,
+    /// The linear layer whose t of adapters what was recorded has made.
+    pub(super) published: Option<(u32, Op)>,
     calls: Vec<Call>,
 }
 
@@ -22,12 +26,18 @@ impl<'a> Recorder<'a> {
     /// Nothing yet. `step` is the uniform buffer of [`Step`], `control` that of
     /// [`SamplingBuffers`](super::sample::SamplingBuffers).
     pub fn new(target: Target, step: &'a wgpu::Buffer, control: &'a wgpu::Buffer) -> Self {
-        Self { target, step, control, layer: None, adapted: None, calls: Vec::new() }
+        Self { target, step, control, layer: None, adapted: None, split_sums: None, published: None, calls: Vec::new() }
     }
 
     /// The same with adapters.
     pub fn with(self, adapted: Option<&'a Adapted>) -> Self {
         Self { adapted, ..self }
+    }
+
+    /// The same with room for the sums of workgroups that share tiles, which steps of many tokens
+    /// want on a GPU.
+    pub fn sharing(self, split_sums: Option<&'a wgpu::Buffer>) -> Self {
+        Self { split_sums, ..self }
     }
 
     /// What was recorded.

@@ -2,7 +2,7 @@
 //! and which workgroups suit them.
 
 use super::attention::{self, AttentionCooperative};
-use super::linear::{self, Team};
+use super::linear::{self, Team, Tile};
 use super::{Op, Rows, ssm};
 use crate::config::Config;
 use crate::gpu::{Gpu, Reduction, ShapeClass};
@@ -115,6 +115,15 @@ impl Target {
         }
     }
 
+    /// Bytes for the sums of workgroups that share tiles.
+    pub fn split_sums(&self) -> u64 {
+        match self.class {
+            ShapeClass::Software => 0,
+            ShapeClass::Hardware if self.cooperative => Tile::COOPERATIVE.bytes(),
+            ShapeClass::Hardware => Tile::PORTABLE.bytes(),
+        }
+    }
+
     /// The kernel of many tokens' attention.
     pub fn attention(&self, c: &Config) -> attention::Variant {
         match self.class {
@@ -184,6 +193,29 @@ impl Target {
     /// Dispatches to submit at a time before the device has shown how fast it is; `None` for all.
     pub fn first_dispatches(&self) -> Option<usize> {
         self.is_software().then_some(8)
+    }
+
+    /// Whether the device samples answers itself. On the processor a step that is queued is done
+    /// before anything else: whoever waits for a token would wait for the step after it, too.
+    pub fn samples(&self) -> bool {
+        !self.processor
+    }
+
+    /// Whether work can be queued behind work that is waited for. Where the CPU computes it would
+    /// be done before anybody is asked.
+    pub fn queues(&self) -> bool {
+        !self.is_software()
+    }
+
+    /// Whether the first use of pipelines and buffers costs time that can be spent beforehand.
+    pub fn warms_up(&self) -> bool {
+        !self.is_software()
+    }
+
+    /// Steps that are queued at most on tokens which the host does not know, where they are quick.
+    /// In Chromium the way to the device and back takes about as long as one or two of them.
+    pub fn most_steps_ahead(&self) -> u32 {
+        if self.is_software() { 1 } else { 4 }
     }
 
     /// Whether a driver has compiled its kernels, so that they are tried before they are used. The

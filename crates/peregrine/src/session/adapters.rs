@@ -52,11 +52,8 @@ impl Engine {
             // What is wrong with their pipelines is heard here, and not lost in a session's first
             // answer.
             let (state, next) = model.shortest()?;
-            for many in [false, true] {
-                model.plan(&state, &next, many, Some(adapted));
-            }
+            model.plans(&state, &next, Some(adapted)).await?;
         }
-        model.pipelines.finish().await?;
         self.adapters.borrow_mut().default = adapted;
         Ok(())
     }
@@ -97,9 +94,7 @@ impl Session {
         if chosen == self.adapters() {
             return Ok(());
         }
-        let [decode, prefill] =
-            [false, true].map(|many| engine.model.plan(&self.state, &self.next, many, adapted.as_deref()));
-        engine.model.pipelines.finish().await?;
+        let [decode, prefill] = engine.model.plans(&self.state, &self.next, adapted.as_deref()).await?;
         self.settle();
         self.keep_border()?;
         self.forget();

@@ -140,9 +140,9 @@ impl Session {
         (sampling.sampled, sampling.waiting) = (true, false);
         if more && self.state.position < self.state.context_length {
             self.engine.model.turns.free().await;
-            self.ahead = 1;
             let step = self.begin_on_sampled()?;
             self.submit_waiting(&step, 0);
+            self.ahead = 1;
             sampling.waiting = true;
         }
         self.sampled_token(sampling, reading).await.map(Some)
@@ -179,6 +179,7 @@ impl Session {
     /// Queues what is left of a step, and puts its logits where they wait for their mask.
     fn submit_waiting(&mut self, step: &Step, first: usize) {
         self.logits.clear();
+        let first = self.submit_head(step, plan::SamplingMode::Host, first);
         let model = &self.engine.model;
         let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
         self.encode_into(&mut encoder, step, plan::SamplingMode::Host, first..self.dispatches(step));

@@ -1,10 +1,11 @@
 //! Steps of a session: what is queued on the GPU, and how the next token comes back.
 //!
 //! Answers are sampled on the GPU, the likeliest token or at a temperature: the token is the next
-//! step's input without leaving it, and the host queues that step before it has read the token.
-//! Only an end token must not be read by the model, and `shaders/sample/next_token.wgsl` sees to
-//! that: it halts what is queued, which then leaves the states as they are, bit by bit. A sample
-//! depends on the seed and its number alone, so one that is taken back leaves nothing behind.
+//! step's input without leaving it, and the host queues that step, and on fast devices some after
+//! it (`ahead.rs`), before it has read the token. Only an end token must not be read by the model,
+//! and `shaders/sample/next_token.wgsl` sees to that: it halts what is queued, which then leaves the
+//! states as they are, bit by bit. A sample depends on the seed and its number alone, so one that is
+//! taken back leaves nothing behind.
 //!
 //! Penalties, biases and log-probabilities look at every logit with what the answer has so far:
 //! such answers are sampled on the host, which reads the logits of every token back; so are all at
@@ -12,6 +13,9 @@
 //! tokens. On the processor all are: a step that is queued there is done before anything else, and
 //! whoever waits for a token would wait for the step after it, too.
 
+use std::collections::VecDeque;
+
+use super::ahead::Anchor;
 use super::constrained::Constrained;
 use super::{GenerateOptions, Session, rope_table};
 use crate::error::{Error, Result};
@@ -27,10 +31,14 @@ pub(super) struct AnswerSampling {
     sampler: Sampler,
     /// On the GPU, where nothing looks back.
     by: plan::SamplingMode,
-    /// The token that is on its way.
-    pub(super) reading: Option<Reading>,
-    /// A buffer to read the next one with.
-    spare: Option<wgpu::Buffer>,
+    /// The tokens that are on their way, the next one first.
+    readings: VecDeque<Reading>,
+    /// Buffers to read others with.
+    spare: Vec<wgpu::Buffer>,
+    /// When the last one came.
+    came: Option<Instant>,
+    /// Where to go back to when the answer ends before the tokens that are on their way.
+    pub(super) anchor: Option<Anchor>,
     /// Whether the session's logits are still on the GPU.
     pub(super) sampled: bool,
     /// Whether the newest token has been read, and its logits wait for a mask.
@@ -40,6 +48,12 @@ pub(super) struct AnswerSampling {
 }
 
 impl AnswerSampling {
+    /// The session is at another place than where its last token was read.
+    pub(super) fn moved(&mut self) {
+        self.waiting = false;
+        self.anchor = None;
+    }
+
     /// The token that was sampled, or had to come, belongs to the answer.
     pub(super) fn accept(&mut self, token: u32) -> Result<()> {
         self.sampler.accept(token);
@@ -75,47 +89,6 @@ impl AnswerSampling {
 }
 
 impl Session {
-    /// Runs the tokens that are pending. Returns false when cancelled between chunks, or in one
-    /// that takes long.
-    pub(super) async fn catch_up(&mut self, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
-        self.run(cancel, 0).await
-    }
-
-    /// Runs pending tokens until at most `rest` are left.
-    pub(super) async fn run(&mut self, cancel: Option<&dyn Fn() -> bool>, rest: usize) -> Result<bool> {
-        while self.pending > rest {
-            if cancel.is_some_and(|cancelled| cancelled()) {
-                return Ok(false);
-            }
-            let from = self.ids.len() - self.pending;
-            let tokens = self.pending.min(self.engine.model.chunk() as usize);
-            let part = self.ids[from..from + tokens].to_vec();
-            let rows = u32::from(tokens == self.pending);
-            let before = self.state.position;
-            self.engine.model.turns.free().await;
-            let step = self.begin_step(&part, rows)?;
-            let Some(first) = self.submit_parts(&step, plan::SamplingMode::Host, cancel).await? else {
-                return Ok(false);
-            };
-            let begun = Instant::now();
-            self.submit(&step, plan::SamplingMode::Host, first..self.dispatches(&step));
-            self.end_step(&step);
-            self.pending -= tokens;
-            self.keep_distance(before)?;
-            if rows == 1 {
-                self.logits = self.read_logits(1).await?;
-                self.expect_numbers().await?;
-            } else {
-                // A chunk at a time, so that the caller can stop it and a page stays alive.
-                self.engine.model.gpu().sync().await?;
-            }
-            if first == 0 {
-                self.engine.model.pace.learn(Instant::now().since(begun), step.tokens);
-            }
-        }
-        Ok(true)
-    }
-
     /// Prepares an answer. `gpu_may`: its tokens may be sampled on the GPU.
     pub(super) fn begin_sampling(&mut self, options: &GenerateOptions, gpu_may: bool) -> Result<AnswerSampling> {
         let sampler = Sampler::new(options.sampling.clone())?;
@@ -124,7 +97,7 @@ impl Session {
         let ignores = options.ignore_end && options.grammar.is_none();
         let ends: &[u32] = if ignores { &[] } else { tokenizer.end_tokens() };
         let vocab_size = self.engine.config().vocab_size;
-        let gpu_may = gpu_may && !self.engine.model.gpu().is_processor();
+        let gpu_may = gpu_may && self.engine.model.target.samples();
         let on_gpu = gpu_may && options.sampling.is_plain() && options.logprobs.is_none() && ends.len() <= MAX_ENDS;
         let by = match options.sampling.is_greedy() {
             true if on_gpu => plan::SamplingMode::Greedy,
@@ -138,18 +111,27 @@ impl Session {
             gpu.write(&self.next.ends, 0, bytemuck::bytes_of(&table));
         }
         let constrained = Constrained::begin(self, options)?;
-        Ok(AnswerSampling { sampler, by, reading: None, spare: None, sampled: false, waiting: false, constrained })
+        Ok(AnswerSampling {
+            sampler,
+            by,
+            readings: VecDeque::new(),
+            spare: Vec::new(),
+            came: None,
+            anchor: None,
+            sampled: false,
+            waiting: false,
+            constrained,
+        })
     }
 
-    /// The next token, or `None` when cancelled. `more`: another one will be wanted unless this one
-    /// ends the answer.
+    /// The next token, or `None` when cancelled. `left`: so many more will be wanted at most.
     pub(super) async fn next_token(
         &mut self,
         sampling: &mut AnswerSampling,
-        more: bool,
+        left: u32,
         cancel: Option<&dyn Fn() -> bool>,
     ) -> Result<Option<u32>> {
-        let is_here = self.pending == 0 && sampling.reading.is_none() && !sampling.waiting;
+        let is_here = self.pending == 0 && sampling.readings.is_empty() && !sampling.waiting;
         if sampling.by == plan::SamplingMode::Host || is_here {
             if !self.catch_up(cancel).await? {
                 return Ok(None);
@@ -176,9 +158,9 @@ impl Session {
             return Ok(None);
         }
         if sampling.constrained.is_some() {
-            return self.next_masked(sampling, more, cancel).await;
+            return self.next_masked(sampling, left > 0, cancel).await;
         }
-        if sampling.reading.is_none() {
+        if sampling.readings.is_empty() {
             let chunk = self.engine.model.chunk() as usize;
             if self.pending > chunk && !self.run(cancel, chunk).await? {
                 return Ok(None);
@@ -189,29 +171,32 @@ impl Session {
             let Some(first) = self.submit_parts(&step, sampling.by, cancel).await? else {
                 return Ok(None);
             };
-            sampling.reading = Some(self.submit_and_sample(sampling, &step, first));
+            self.submit_and_sample(sampling, &step, first);
             self.pending = 0;
         }
         sampling.sampled = true;
-        let room = self.state.position < self.state.context_length;
-        let next = if more && room {
+        let most = if left > 0 { self.most_ahead(sampling)?.min(left) } else { 0 };
+        while self.ahead < most && self.state.position < self.state.context_length {
             self.engine.model.turns.free().await;
-            self.ahead = 1;
             let step = self.begin_on_sampled()?;
-            Some(self.submit_and_sample(sampling, &step, 0))
-        } else {
-            None
-        };
-        let Some(reading) = std::mem::replace(&mut sampling.reading, next) else {
+            self.submit_and_sample(sampling, &step, 0);
+            self.ahead += 1;
+        }
+        let Some(reading) = sampling.readings.pop_front() else {
             return Err(Error::Gpu { detail: "no token is on its way".into() });
         };
-        self.sampled_token(sampling, reading).await.map(Some)
+        let token = self.sampled_token(sampling, reading).await?;
+        let now = Instant::now();
+        if let Some(before) = sampling.came.replace(now) {
+            self.engine.model.pace.learn_token(now.since(before));
+        }
+        Ok(Some(token))
     }
 
     /// The token that was sampled, once it is here.
     pub(super) async fn sampled_token(&mut self, sampling: &mut AnswerSampling, reading: Reading) -> Result<u32> {
         let (found, staging) = self.engine.model.gpu().arrive::<[u32; 4]>(reading).await?;
-        sampling.spare = Some(staging);
+        sampling.spare.push(staging);
         match found.first() {
             Some([_, token, 0, _]) => Ok(*token),
             _ => {
@@ -223,26 +208,11 @@ impl Session {
         }
     }
 
-    /// The token that was sampled belongs to the answer. The model may be running on it already.
-    pub(super) fn accept(&mut self, token: u32) {
-        self.ids.push(token);
-        self.pending += 1 - self.ahead as usize;
-        self.ahead = 0;
-    }
-
-    /// The token that was sampled is not to be read: the step that was queued for it has been
-    /// halted.
-    pub(super) fn take_back(&mut self) {
-        if self.ahead > 0 {
-            self.state.position -= self.ahead;
-            self.state.pages.retract(self.state.position);
-            self.ahead = 0;
-        }
-    }
-
-    /// After an answer: the logits come to the host.
+    /// After an answer: the states have read it and no more, and the logits come to the host.
     pub(super) async fn end(&mut self, sampling: AnswerSampling) -> Result<()> {
-        if sampling.waiting {
+        if let Some(anchor) = sampling.anchor.filter(|_| self.ahead > 0) {
+            self.rewind(anchor).await?;
+        } else if sampling.waiting {
             self.logits = self.waiting_logits().await?;
         } else if sampling.sampled {
             self.logits = self.saved_logits().await?;
@@ -273,14 +243,15 @@ impl Session {
 
     /// Queues what is left of a step, from that dispatch on, whose last token's successor is
     /// sampled on the GPU, and a read-back of that token.
-    fn submit_and_sample(&mut self, sampling: &mut AnswerSampling, step: &Step, first: usize) -> Reading {
+    fn submit_and_sample(&mut self, sampling: &mut AnswerSampling, step: &Step, first: usize) {
         // They stay on the GPU: those that are here are of an earlier place.
         self.logits.clear();
+        let first = self.submit_head(step, sampling.by, first);
         let reading = self.read_sampled(sampling, |session, encoder, by| {
             session.encode_into(encoder, step, by, first..session.dispatches(step));
         });
+        sampling.readings.push_back(reading);
         self.end_step(step);
-        reading
     }
 
     /// Queues what samples a token, and a read-back of it.
@@ -290,7 +261,7 @@ impl Session {
         encode: impl FnOnce(&Self, &mut wgpu::CommandEncoder, plan::SamplingMode),
     ) -> Reading {
         let gpu = &self.engine.model.gpu;
-        let staging = sampling.spare.take().unwrap_or_else(|| gpu.staging(16));
+        let staging = sampling.spare.pop().unwrap_or_else(|| gpu.staging(16));
         if sampling.by == plan::SamplingMode::Random {
             gpu.write(&self.next.params, 0, bytemuck::bytes_of(&sampling.sampler.next_params()));
         }
@@ -314,6 +285,12 @@ impl Session {
         let turns = &self.engine.model.turns;
         turns.free().await;
         turns.take()
+    }
+
+    /// The same for tests, as long as the result lives.
+    #[doc(hidden)]
+    pub async fn hold_turn(&self) -> impl Sized + use<> {
+        self.turn().await
     }
 
     /// Makes room and writes what the dispatches of a step read. `check` runs them one by one in

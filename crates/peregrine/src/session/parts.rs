@@ -8,6 +8,9 @@ use crate::error::Result;
 use crate::gpu::Instant;
 use crate::plan::{self, Step};
 
+/// Dispatches of a step of many tokens that are submitted before the others are recorded.
+const HEAD: usize = 32;
+
 impl Session {
     /// Where a step of many tokens takes long and may be cancelled, its dispatches go to the device
     /// a few at a time, and all but the last few are waited for. From which on they are still to be
@@ -40,6 +43,17 @@ impl Session {
         }
         drop(turn); // what is left is submitted before anybody is asked
         Ok(Some(first))
+    }
+
+    /// Queues the first dispatches, from `first` on, of a step of many tokens, so that the device
+    /// computes while the others are recorded. From which on they are still to be submitted.
+    pub(super) fn submit_head(&self, step: &Step, mode: plan::SamplingMode, first: usize) -> usize {
+        let head = first + HEAD;
+        if step.tokens == 1 || head >= self.dispatches(step) {
+            return first;
+        }
+        self.submit(step, mode, first..head);
+        head
     }
 
     /// Queues these dispatches of a step.

@@ -33,6 +33,8 @@ pub(super) struct PrefixCache {
     pub entries: Vec<CacheEntry>,
     pub budget: u64,
     pub host_budget: u64,
+    /// Bytes of the budget that an answer's anchor takes.
+    pub reserved: u64,
     pub clock: u64,
     pub taken: u64,
     /// The one that the session goes on from.
@@ -48,6 +50,7 @@ impl PrefixCache {
             entries: Vec::new(),
             budget: model.snapshot_budget,
             host_budget: model.snapshot_host_budget.unwrap_or(DEFAULT_HOST_BUDGET),
+            reserved: 0,
             clock: 0,
             taken: 0,
             here: None,
@@ -94,7 +97,7 @@ impl PrefixCache {
     /// needs any more.
     pub fn shrink(&mut self, gpu: &Gpu, state: &State, more: u64) -> (bool, Option<Copies>) {
         let mut spare = None;
-        while self.bytes(state) + more > self.budget {
+        while self.bytes(state) + self.reserved + more > self.budget {
             // Pages lie on the GPU wherever the copies are, so long branches are forgotten and not
             // moved.
             let freed = match self.pages(state) > self.budget / 2 {

@@ -180,14 +180,14 @@ impl Session {
                     break;
                 };
                 answer.dropped_messages = dropped as u32;
-                sampling.waiting = false;
+                sampling.moved();
                 consumed = self.consumed.take();
             }
-            let more = (answer.ids.len() as u32) + 1 < options.max_tokens;
+            let left = options.max_tokens - answer.ids.len() as u32 - 1;
             let forced = sampling.forced()?;
             let next = match forced {
                 Some(token) => Some(token),
-                None => self.next_token(&mut sampling, more, options.cancel.as_deref()).await?,
+                None => self.next_token(&mut sampling, left, options.cancel.as_deref()).await?,
             };
             let Some(token) = next else {
                 answer.finish = Finish::Cancelled;
@@ -202,7 +202,7 @@ impl Session {
                 answer.finish = Finish::Stop;
                 // A stop text may end with it, and then begins earlier.
                 answer.text.push_str(&scan.push_control(control.unwrap_or_default()));
-                // The step that was queued on it has been halted.
+                // The steps that were queued on it have been halted.
                 sampling.waiting &= self.ahead == 0;
                 self.take_back();
                 break;

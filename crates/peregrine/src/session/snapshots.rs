@@ -81,6 +81,7 @@ impl Session {
         if self.prefix_cache.budget == 0 {
             self.prefix_cache.clear();
         }
+        self.shrink_anchored();
         self.prefix_cache.shrink(self.engine.model.gpu(), &self.state, 0);
     }
 

@@ -195,18 +195,16 @@ impl Arena {
             });
         }
         let capacity = larger(before, needed, self.context_pages).min(most);
-        for layer in 0..self.layers {
-            let buffer = self.gpu.storage("KV cache", u64::from(capacity) * self.page_bytes)?;
-            let mut buffers = self.buffers.borrow_mut();
-            match buffers.get_mut(layer) {
-                Some(old) => {
-                    let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-                    encoder.copy_buffer_to_buffer(old, 0, &buffer, 0, old.size());
-                    self.gpu.queue().submit([encoder.finish()]);
-                    std::mem::replace(old, buffer).destroy();
-                }
-                None => buffers.push(buffer),
+        let room = |_| self.gpu.storage("KV cache", u64::from(capacity) * self.page_bytes);
+        let larger = (0..self.layers).map(room).collect::<Result<Vec<_>>>()?;
+        let smaller = self.buffers.replace(larger);
+        if !smaller.is_empty() {
+            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+            for (old, buffer) in smaller.iter().zip(&*self.buffers.borrow()) {
+                encoder.copy_buffer_to_buffer(old, 0, buffer, 0, old.size());
             }
+            self.gpu.queue().submit([encoder.finish()]);
+            smaller.iter().for_each(wgpu::Buffer::destroy);
         }
         self.bound.borrow_mut().clear();
         self.capacity.set(capacity);
@@ -337,10 +335,12 @@ impl Pages {
         Some(between)
     }
 
-    /// Row `position` was reserved, and what is in it will never be read.
-    pub fn retract(&self, position: u32) {
-        if let Some(page) = self.held.get((position / PAGE) as usize) {
-            page.written.set(position % PAGE);
+    /// The rows of positions \[`from`, `to`) were reserved last, and what is in them will never be
+    /// read.
+    pub fn retract(&self, from: u32, to: u32) {
+        let pages = (from / PAGE) as usize..to.div_ceil(PAGE) as usize;
+        for (page, at) in self.held.iter().zip(0..).take(pages.end).skip(pages.start) {
+            page.written.set(from.saturating_sub(at * PAGE));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How fast a model runs here. Natively only: a page's clock is too coarse. What is measured comes
 //! as the JSON that the program prints.
 
+mod lora;
 mod masks;
 mod shapes;
 mod state;
@@ -14,6 +15,7 @@ use peregrine::sampling::SamplingOptions;
 use peregrine::session::{GenerateOptions, Piece, Session};
 use serde_json::{Value, json};
 
+pub use self::lora::adapted;
 pub use self::masks::masked;
 pub use self::shapes::{MOST_APART, ShapeOptions, check_shape, shape_speed};
 pub use self::state::{TURN, conversation, conversations};

@@ -10,6 +10,8 @@
 //! is put together from ready blocks.
 
 #[cfg(not(target_arch = "wasm32"))]
+mod adapter;
+#[cfg(not(target_arch = "wasm32"))]
 mod folder;
 mod sizes;
 mod vocabulary;
@@ -17,6 +19,8 @@ mod weights;
 
 use std::io::Write;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use self::adapter::synth_adapter;
 #[cfg(not(target_arch = "wasm32"))]
 pub use self::folder::{Store, synth_folder};
 pub use self::sizes::Size;

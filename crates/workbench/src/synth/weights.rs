@@ -24,10 +24,10 @@ const DT: f32 = 0.5;
 const BC: f32 = 2.0;
 
 /// Numbers that depend on seed, name and place only: SplitMix64 from a start that mixes the three.
-struct Noise(u64);
+pub(super) struct Noise(u64);
 
 impl Noise {
-    fn new(seed: u64, name: &str, place: u64) -> Self {
+    pub fn new(seed: u64, name: &str, place: u64) -> Self {
         // FNV-1a; mixing does the rest.
         let hash =
             name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
@@ -48,7 +48,7 @@ impl Noise {
 
     /// Standard deviation 1, at most 3.5 from zero: the sum of four uniform numbers, which every
     /// machine rounds alike.
-    fn normal(&mut self) -> f32 {
+    pub fn normal(&mut self) -> f32 {
         let bits = self.bits();
         let sum: u64 = [0, 16, 32, 48].into_iter().map(|shift| (bits >> shift) & 0xffff).sum();
         (sum as f32 - 2.0 * 65_535.0) / 65_536.0 * 3f32.sqrt()

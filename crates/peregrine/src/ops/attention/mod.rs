@@ -4,10 +4,11 @@
 
 pub mod reference;
 
-use super::mixers::KvSizes;
+use super::lora::fused::Fused;
+use super::mixers::{Heads, KvSizes};
 use super::{Op, Recorder};
 use crate::config::Config;
-use crate::kernels::kernels;
+use crate::kernels::{Atomic, Bound, kernels};
 use crate::model::Model;
 use crate::plan::{Needed, Step};
 use crate::state::{PageTable, State};
@@ -33,6 +34,10 @@ kernels! {
 
     /// One head: the pieces of a context that is cut into more than two.
     Merge = MERGE { THREADS: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32 } (now: uniform Step, mixed: write f32)
+
+    /// The same where o_proj has adapters, whose A it multiplies: then also of two pieces.
+    MergeLora = MERGE_LORA { THREADS: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32; heads: Heads }
+    (now: uniform Step, mixed: write f32, lora_a: read f32, sums_out: write_part Atomic<i32>)
 }
 
 impl AttentionTile<'_> {
@@ -120,5 +125,21 @@ impl Model {
             mixed: &self.scratch.mixed,
         };
         r.call(Op::Mixer, &kernel, Needed::Splits, move |_| [heads, 1, 1]);
+    }
+
+    /// The same with the adapters of o_proj.
+    pub(super) fn merge_lora(&self, r: &mut Recorder<'_>, fused: &Fused, sums: &Bound) {
+        let (c, heads) = (&self.config, self.config.num_attention_heads);
+        let kernel = MergeLora {
+            THREADS: Merge::THREADS,
+            SPLITS_OFFSET: self.strides.mixed,
+            HEAD_DIM: c.head_dim,
+            heads: Heads::of(fused),
+            now: r.step(),
+            mixed: &self.scratch.mixed,
+            lora_a: &fused.columns,
+            sums_out: sums,
+        };
+        r.call(Op::Mixer, &kernel, Needed::Pieces, move |_| [heads, 1, 1]);
     }
 }

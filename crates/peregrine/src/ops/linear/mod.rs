@@ -2,6 +2,7 @@
 //! still want its norm, and what is written is stored, added, or the SwiGLU of two sums.
 
 pub mod reference;
+pub(super) mod splits;
 pub(super) mod team;
 
 use super::norm::Norm;
@@ -11,7 +12,9 @@ use crate::kernels::{constants, kernels};
 use crate::plan::Step;
 use crate::weights::{GpuMatrix, Matrix, Slab};
 
-pub use team::{Epsilon, MatvecTeam, Pieces, Table, Team};
+pub(super) use splits::Tile;
+pub use splits::{MatmulSum, Splits};
+pub use team::{Epsilon, MatvecTeam, MatvecTeamLora, Pieces, Table, Team};
 
 constants! {
     /// The block formats that a pipeline keeps of all.
@@ -48,22 +51,20 @@ kernels! {
     (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32)
 
     /// A tile of rows and tokens.
-    MatmulTile = MATMUL_TILE { EPILOGUE: u32, FINAL: bool; formats: Formats }
-    (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32)
+    MatmulTile = MATMUL_TILE { EPILOGUE: u32, FINAL: bool; formats: Formats, splits: Option<Splits> }
+    (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32,
+        split_sums: write f32)
 
     /// A larger tile, with cooperative matrices.
-    MatmulCooperative = MATMUL_COOPERATIVE { EPILOGUE: u32, FINAL: bool; formats: Formats }
-    (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32)
+    MatmulCooperative = MATMUL_COOPERATIVE { EPILOGUE: u32, FINAL: bool; formats: Formats, splits: Option<Splits> }
+    (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32,
+        split_sums: write f32)
 }
 
 /// Output rows of an invocation of [`Matvec`] and [`Matmul`].
 const ROWS: u32 = 2;
 /// Tokens of a workgroup of [`Matmul`].
 const TOKENS: u32 = 8;
-/// Rows (half as many where two make one, in SwiGLU) and tokens of a workgroup of [`MatmulTile`].
-const TILE: [u32; 2] = [64, 64];
-/// The same of [`MatmulCooperative`].
-const COOPERATIVE_TILE: [u32; 2] = [128, 128];
 
 /// The kernel of a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    fn epilogue(self) -> u32 {
+    pub(super) fn epilogue(self) -> u32 {
         match self {
             Self::Store(_) => 0,
             Self::Add(_) => 1,
@@ -128,20 +129,15 @@ impl<'a> Output<'a> {
     pub(super) fn is_swiglu(self) -> bool {
         matches!(self, Self::SwiGlu(_))
     }
-
-    /// A tile's rows, as rows of the output.
-    fn tile(self, [rows, tokens]: [u32; 2]) -> [u32; 2] {
-        [if self.is_swiglu() { rows / 2 } else { rows }, tokens]
-    }
 }
 
 /// The fields that all but [`MatvecTeam`] have.
 macro_rules! plain {
-    ($kernel:ident { $($more:ident: $value:expr)? }, $r:ident, $layer:ident) => {
+    ($kernel:ident { $($more:ident: $value:expr),* }, $r:ident, $layer:ident) => {
         $kernel {
             EPILOGUE: $layer.output.epilogue(),
             FINAL: $layer.op.rows() == Rows::Logits,
-            $($more: $value,)?
+            $($more: $value,)*
             formats: Formats::of($layer.matrix),
             now: $r.step(),
             matrix: &$layer.slab.uniform,
@@ -174,6 +170,9 @@ impl Recorder<'_> {
     /// y = W x, y += W x or y = silu(W_gate x) (W_up x): a dispatch for each slab of W; and what
     /// adapters add to it.
     pub fn linear(&mut self, op: Op, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
+        if self.target().linear(op) == Variant::Team {
+            return self.team(op, matrix, input, output);
+        }
         let Some(site) = self.site(op) else {
             return self.product(op, matrix, input, output);
         };
@@ -199,14 +198,20 @@ impl Recorder<'_> {
                     self.call(op, &kernel, needed, layer.grid([ROWS * threads, TOKENS]));
                 }
                 Variant::Tile => {
-                    let kernel = plain!(MatmulTile {}, self, layer);
-                    self.call(op, &kernel, needed, layer.grid(output.tile(TILE)));
+                    let (tiles, split_sums) = self.tiles(&layer, Tile::PORTABLE);
+                    let kernel = plain!(MatmulTile { splits: tiles.constants(), split_sums: split_sums }, self, layer);
+                    self.call(op, &kernel, needed, tiles.grid());
+                    self.split_sums(&layer, tiles);
                 }
                 Variant::Cooperative => {
-                    let kernel = plain!(MatmulCooperative {}, self, layer);
-                    self.call(op, &kernel, needed, layer.grid(output.tile(COOPERATIVE_TILE)));
+                    let (tiles, split_sums) = self.tiles(&layer, Tile::COOPERATIVE);
+                    let kernel =
+                        plain!(MatmulCooperative { splits: tiles.constants(), split_sums: split_sums }, self, layer);
+                    self.call(op, &kernel, needed, tiles.grid());
+                    self.split_sums(&layer, tiles);
                 }
-                Variant::Team => self.team(layer),
+                // Adapters are a part of it: see `linear`.
+                Variant::Team => {}
             }
         }
     }

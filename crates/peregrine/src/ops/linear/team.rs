@@ -2,12 +2,13 @@
 //! and put two pieces of attention together. The table of the matrix's parts is in the pipeline's
 //! constants.
 
-use super::{Formats, Linear};
-use crate::kernels::{Constant, Constants, constants, kernels};
-use crate::ops::Recorder;
+use super::{Formats, Input, Linear, Output};
+use crate::kernels::{Atomic, Constant, Constants, constants, kernels};
+use crate::ops::lora::fused::Shares;
 use crate::ops::norm::Norm;
+use crate::ops::{Op, Recorder};
 use crate::plan::Step;
-use crate::weights::{GpuMatrix, PART_CONSTANTS};
+use crate::weights::{GpuMatrix, Matrix, PART_CONSTANTS, Slab};
 
 constants! {
     /// How a workgroup shares its rows.
@@ -94,27 +95,69 @@ kernels! {
         formats: Formats, team: Team, table: Table, epsilon: Option<Epsilon>, pieces: Option<Pieces>,
     }
     (weights: weights [u32; 4], x: read [f32; 4], y: write f32, norm: read [f32; 4], now: uniform Step)
+
+    /// The same with adapters: B t is added, and A of the next layer multiplied.
+    MatvecTeamLora = MATVEC_TEAM_LORA {
+        EPILOGUE: u32, NEXT_RANKS: Option<u32>, NEXT_NORM: Option<u32>;
+        formats: Formats, team: Team, table: Table, epsilon: Option<Epsilon>, pieces: Option<Pieces>, shares: Shares,
+    }
+    (
+        weights: weights [u32; 4], x: read [f32; 4], y: write f32, norm: read [f32; 4], now: uniform Step,
+        lora_b: weights f32, sums_in: read_part [i32; 4], lora_a: weights f32, sums_out: write_part Atomic<i32>,
+    )
+}
+
+/// The fields that both have.
+macro_rules! team {
+    ($kernel:ident { $($more:ident: $value:expr),* }, $r:ident, $layer:ident, $team:ident) => {
+        $kernel {
+            EPILOGUE: $layer.output.epilogue(),
+            formats: Formats::of($layer.matrix),
+            team: $team,
+            table: Table($layer.slab.table),
+            epsilon: $layer.input.norm.map(|norm| Epsilon::of(&norm)),
+            pieces: $layer.input.pieces,
+            weights: &$layer.slab.weights,
+            x: $layer.input.x,
+            y: $layer.output.buffer(),
+            norm: $layer.input.norm.map_or($layer.input.x, |norm| norm.weight),
+            now: $r.step(),
+            $($more: $value,)*
+        }
+    };
 }
 
 impl Recorder<'_> {
-    pub(super) fn team(&mut self, layer: Linear<'_>) {
-        let Linear { op, matrix, slab, input, output } = layer;
+    /// A dispatch for each slab, adapters included.
+    pub(super) fn team(&mut self, op: Op, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
         let together = [8, 4, 2].into_iter().find(|rows| matrix.in_groups_of(*rows)).unwrap_or(1);
         let mixed = input.norm.is_some_and(|norm| norm.offset > 0);
-        let team = self.target().team(&slab.table, together, !output.is_swiglu() && !mixed);
-        let kernel = MatvecTeam {
-            EPILOGUE: output.epilogue(),
-            formats: Formats::of(matrix),
-            team,
-            table: Table(slab.table),
-            epsilon: input.norm.map(|norm| Epsilon::of(&norm)),
-            pieces: input.pieces,
-            weights: &slab.weights,
-            x: input.x,
-            y: output.buffer(),
-            norm: input.norm.map_or(input.x, |norm| norm.weight),
-            now: self.step(),
-        };
-        self.call(op, &kernel, op.rows().needed(), layer.grid([team.rows(), 1]));
+        let target = self.target();
+        let team = |slab: &Slab| target.team(&slab.table, together, !output.is_swiglu() && !mixed);
+        let groups = matrix.slabs.iter().map(|slab| slab.table.rows.div_ceil(team(slab).rows())).sum();
+        let beside = self.beside(op, groups, input);
+        for slab in &matrix.slabs {
+            let (layer, team) = (Linear { op, matrix, slab, input, output }, team(slab));
+            let (needed, grid) = (op.rows().needed(), layer.grid([team.rows(), 1]));
+            let Some(beside) = &beside else {
+                self.call(op, &team!(MatvecTeam {}, self, layer, team), needed, grid);
+                continue;
+            };
+            let kernel = team!(
+                MatvecTeamLora {
+                    NEXT_RANKS: beside.next.map(|(ranks, _)| ranks),
+                    NEXT_NORM: beside.next.and_then(|(_, norm)| norm),
+                    shares: beside.shares,
+                    lora_b: beside.lora_b,
+                    sums_in: &beside.sums_in,
+                    lora_a: beside.lora_a,
+                    sums_out: &beside.sums_out
+                },
+                self,
+                layer,
+                team
+            );
+            self.call(op, &kernel, needed, grid);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A choice of adapters on the GPU.
 
+use super::fused::{Fused, Sums};
 use super::{GpuLora, GpuLoraPart, MAX_PARTS};
 use crate::adapter::{Chosen, Projection};
 use crate::config::Config;
@@ -21,6 +22,8 @@ pub struct Site {
     pub table: GpuLora,
     /// Where the layer makes the SwiGLU of two sums: the same weights, which make gate | up.
     pub apart: Option<Matrix>,
+    /// For one token on a GPU.
+    pub fused: Option<Fused>,
 }
 
 /// A choice of adapters on the GPU, with what a step keeps of them.
@@ -31,6 +34,12 @@ pub struct Adapted {
     pub t: wgpu::Buffer,
     /// gate | up \[T, 2 F\]; nothing where no adapter changes them.
     pub gate_up: wgpu::Buffer,
+    /// A x of one token on a GPU, as exact sums: see [`Fused`].
+    pub(super) sums: [wgpu::Buffer; 2],
+    /// What is bound where there is nothing to read.
+    pub(super) nothing: wgpu::Buffer,
+    /// And where there is nothing to write.
+    pub(super) unwritten: wgpu::Buffer,
     /// Of each layer those of [`OPS`].
     sites: Vec<[Option<Site>; 4]>,
 }
@@ -82,7 +91,8 @@ impl Adapted {
     pub fn new(model: &Model, chosen: Vec<Chosen>) -> Result<Self> {
         let (gpu, c) = (model.gpu(), model.config());
         let layers = 0..c.num_hidden_layers;
-        let sites = layers.map(|layer| sites(model, &chosen, layer)).collect::<Result<Vec<_>>>()?;
+        let mut sums = Sums::default();
+        let sites = layers.map(|layer| sites(model, &chosen, layer, &mut sums)).collect::<Result<Vec<_>>>()?;
         let all = || sites.iter().flatten().flatten();
         let ranks = all().map(|site| site.table.rank).max().unwrap_or(1);
         let tokens = u64::from(model.chunk());
@@ -90,6 +100,9 @@ impl Adapted {
         Ok(Self {
             t: gpu.storage("adapters", 16 * u64::from(ranks) * tokens)?,
             gate_up: gpu.storage("gate and up", gate_up * tokens)?,
+            sums: sums.buffers(gpu)?,
+            nothing: gpu.storage("no adapters", 0)?,
+            unwritten: gpu.storage("no sums", 0)?,
             sites,
             chosen,
         })
@@ -101,13 +114,24 @@ impl Adapted {
         self.sites.get(layer as usize)?[at].as_ref()
     }
 
+    /// Whether a token begins with sums of zero.
+    pub(super) fn publishes(&self) -> bool {
+        self.sites.iter().flatten().flatten().any(|site| site.fused.is_some())
+    }
+
     /// Bytes on the GPU.
     pub fn bytes(&self) -> u64 {
-        let of = |site: &Site| [&site.a, &site.b, &site.uniform].map(wgpu::Buffer::size).iter().sum::<u64>();
+        let tables = |site: &Site| site.uniform.size() + site.apart.as_ref().map_or(0, Matrix::table_bytes);
         let sites = self.sites.iter().flatten().flatten();
-        sites.map(|site| of(site) + site.apart.as_ref().map_or(0, Matrix::table_bytes)).sum::<u64>()
-            + self.t.size()
-            + self.gate_up.size()
+        sites.map(tables).chain(self.buffers().map(wgpu::Buffer::size)).sum()
+    }
+
+    /// The storage buffers.
+    fn buffers(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+        let scratch = [&self.t, &self.gate_up, &self.nothing, &self.unwritten].into_iter().chain(&self.sums);
+        let sites = || self.sites.iter().flatten().flatten();
+        let columns = sites().filter_map(|site| Some(&site.fused.as_ref()?.columns));
+        sites().flat_map(|site| [&site.a, &site.b]).chain(columns).chain(scratch)
     }
 }
 
@@ -115,17 +139,16 @@ impl Drop for Adapted {
     /// A browser gives the memory of a buffer back when the collector has found it, which may be
     /// never: it knows nothing of a GPU's.
     fn drop(&mut self) {
-        let sites = self.sites.iter().flatten().flatten();
-        sites.flat_map(|site| [&site.a, &site.b]).chain([&self.t, &self.gate_up]).for_each(wgpu::Buffer::destroy);
+        self.buffers().for_each(wgpu::Buffer::destroy);
     }
 }
 
-fn sites(model: &Model, chosen: &[Chosen], layer: u32) -> Result<[Option<Site>; 4]> {
-    let [project_in, project_out, mlp_in, mlp_out] = OPS.map(|op| site(model, chosen, layer, op));
+fn sites(model: &Model, chosen: &[Chosen], layer: u32, sums: &mut Sums) -> Result<[Option<Site>; 4]> {
+    let [project_in, project_out, mlp_in, mlp_out] = OPS.map(|op| site(model, chosen, layer, op, sums));
     Ok([project_in?, project_out?, mlp_in?, mlp_out?])
 }
 
-fn site(model: &Model, chosen: &[Chosen], layer: u32, op: Op) -> Result<Option<Site>> {
+fn site(model: &Model, chosen: &[Chosen], layer: u32, op: Op, sums: &mut Sums) -> Result<Option<Site>> {
     let gpu: &Gpu = model.gpu();
     let (places, [x_stride, y_stride, rows]) = places(op, model.config(), &model.strides);
     let mut table = GpuLora { x_stride: x_stride / 4, y_stride, rows, ..GpuLora::default() };
@@ -145,14 +168,19 @@ fn site(model: &Model, chosen: &[Chosen], layer: u32, op: Op) -> Result<Option<S
     if table.parts == 0 {
         return Ok(None);
     }
-    let apart =
-        (op == Op::MlpIn).then(|| model.layers[layer as usize].mlp_in.apart(gpu, model.config().intermediate_size));
+    let weights = &model.layers[layer as usize];
+    let apart = (op == Op::MlpIn).then(|| weights.mlp_in.apart(gpu, model.config().intermediate_size));
+    let fused = match model.target().tokens(false).fused() {
+        true => Fused::new(model, weights, op, &table, &a, sums)?,
+        false => None,
+    };
     Ok(Some(Site {
         a: gpu.storage_of("adapters, A", &a)?,
         b: gpu.storage_of("adapters, B", &b)?,
         uniform: gpu.uniform("adapters", bytemuck::bytes_of(&table)),
         table,
         apart,
+        fused,
     }))
 }
 

@@ -1,8 +1,9 @@
 //! Adapters beside linear layers: t = A x, then y += B t, two small dispatches for all projections
 //! of a layer and all adapters that change them. Where the layer makes the SwiGLU of two sums, it
-//! stores both, and the second dispatch makes it.
+//! stores both, and the second dispatch makes it. In decode on a GPU there are neither: [`fused`].
 
 mod adapted;
+pub mod fused;
 pub mod reference;
 
 use bytemuck::{Pod, Zeroable};
@@ -66,7 +67,7 @@ wgsl! {
 
 kernels! {
     /// t = A x, one token or four, with the norm of x on the way.
-    LoraDown = LORA_DOWN { MANY: bool; shape: Shape, epsilon: Option<Epsilon>, pieces: Option<Pieces> }
+    LoraDown = LORA_DOWN { MANY: bool, SCALED: Option<bool>; shape: Shape, epsilon: Option<Epsilon>, pieces: Option<Pieces> }
     (now: uniform Step, lora: uniform GpuLora, a: weights [f32; 4], x: read [f32; 4], norm: read [f32; 4], t: write f32)
 
     /// y += B t, one token or four; or the SwiGLU of two sums with what is added to both.
@@ -84,12 +85,13 @@ impl<'a> Recorder<'a> {
         Some((adapted, adapted.site(self.layer?, op)?))
     }
 
-    /// t = A x
+    /// t = A x; of one token on a GPU without the scale of the norm.
     pub(super) fn lora_down(&mut self, op: Op, (adapted, site): (&Adapted, &Site), input: Input<'_>) {
         let target = self.target();
         let shape = target.lora_down();
         let kernel = LoraDown {
             MANY: target.many,
+            SCALED: (target.fused() && input.norm.is_some()).then_some(false),
             shape,
             epsilon: input.norm.map(|norm| Epsilon::of(&norm)),
             pieces: input.pieces,

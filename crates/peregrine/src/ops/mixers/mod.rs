@@ -4,11 +4,12 @@
 
 pub mod reference;
 
+use super::lora::fused::Fused;
 use super::ssm::StateSizes;
 use super::target::{Shape, Target};
 use super::{Op, Recorder};
 use crate::config::Config;
-use crate::kernels::{constants, kernels};
+use crate::kernels::{Atomic, constants, kernels};
 use crate::model::Model;
 use crate::plan::{Needed, Step};
 use crate::state::{KvType, PageTable, State};
@@ -73,6 +74,89 @@ kernels! {
         now: uniform Step, proj: read f32, turns: uniform [[f32; 4]; 64], conv_state: write f32, mamba: read f32,
         pages: uniform PageTable, ssm_state: write [f32; 4], mixed: write f32, control: read u32,
     )
+
+    /// The same where `project_out` has adapters, whose A it multiplies.
+    MixerStepLora = MIXER_STEP_LORA {
+        SSM_OFFSET: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32, Q_PER_KV: u32, D_CONV: u32;
+        sizes: KvSizes, widths: ReadySizes, state: StateSizes, shape: Shape, heads: Heads, out: Out,
+    }
+    cache write (
+        now: uniform Step, proj: read f32, turns: uniform [[f32; 4]; 64], conv_state: write f32, mamba: read f32,
+        pages: uniform PageTable, ssm_state: write [f32; 4], mixed: write f32, control: read u32,
+        sums_out: write_part Atomic<i32>,
+    )
+}
+
+constants! {
+    /// A of o_proj, in floats.
+    Heads {
+        /// Where it begins.
+        O_A: u32,
+        /// Its ranks.
+        O_RANKS: u32,
+        /// The first of them in t.
+        O_T: u32,
+    }
+}
+
+constants! {
+    /// A of out_proj.
+    Out {
+        /// Where it begins.
+        OUT_A: u32,
+        /// Its ranks.
+        OUT_RANKS: u32,
+        /// The first of them in t.
+        OUT_T: u32,
+        /// Where the weight of the SSM heads' norm begins.
+        OUT_NORM: Option<u32>,
+    }
+}
+
+#[allow(non_snake_case, reason = "the names of WGSL")]
+impl Heads {
+    /// Of the adapters of `project_out`.
+    pub fn of(fused: &Fused) -> Self {
+        let [O_A, O_RANKS, O_T] = fused.heads[0];
+        Self { O_A, O_RANKS, O_T }
+    }
+}
+
+#[allow(non_snake_case, reason = "the names of WGSL")]
+impl Out {
+    fn of(fused: &Fused) -> Self {
+        let [OUT_A, OUT_RANKS, OUT_T] = fused.heads[1];
+        Self { OUT_A, OUT_RANKS, OUT_T, OUT_NORM: fused.norm }
+    }
+}
+
+/// The fields that both kernels of one token have.
+macro_rules! step {
+    ($kernel:ident { $($more:ident: $value:expr),* }, $model:ident, $r:ident, $state:ident, $layer:ident, $mamba:expr) => {{
+        let (c, s) = (&$model.config, &$model.scratch);
+        $kernel {
+            SSM_OFFSET: $model.strides.ssm,
+            SPLITS_OFFSET: $model.strides.mixed,
+            HEAD_DIM: c.head_dim,
+            Q_PER_KV: c.num_attention_heads / c.num_key_value_heads,
+            D_CONV: c.mamba_d_conv,
+            sizes: KvSizes::of($r.target(), c),
+            widths: ReadySizes::of(c),
+            state: StateSizes::of(c),
+            shape: $r.target().mixer_step(c.mamba_d_state),
+            kv: $layer,
+            now: $r.step(),
+            proj: &s.proj,
+            turns: &s.turns,
+            conv_state: &$state.layers[$layer].conv,
+            mamba: $mamba,
+            pages: $state.pages.table(),
+            ssm_state: &$state.layers[$layer].ssm,
+            mixed: &s.mixed,
+            control: $r.control(),
+            $($more: $value,)*
+        }
+    }};
 }
 
 impl Model {
@@ -111,7 +195,6 @@ impl Model {
     pub(crate) fn mixers(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
         if r.target().fused() {
             self.mixer_step(r, state, layer);
-            self.merge(r);
         } else {
             self.attention(r, state, layer);
             self.ssm(r, state, layer);
@@ -119,31 +202,31 @@ impl Model {
     }
 
     fn mixer_step(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
-        let (c, s, l) = (&self.config, &self.scratch, &state.layers[layer]);
+        let c = &self.config;
         let shape = r.target().mixer_step(c.mamba_d_state);
         let attention = c.num_attention_heads;
         let ssm = c.mamba_n_heads * c.mamba_d_head.div_ceil(shape.THREADS / shape.LANES);
-        let kernel = MixerStep {
-            SSM_OFFSET: self.strides.ssm,
-            SPLITS_OFFSET: self.strides.mixed,
-            HEAD_DIM: c.head_dim,
-            Q_PER_KV: c.num_attention_heads / c.num_key_value_heads,
-            D_CONV: c.mamba_d_conv,
-            sizes: KvSizes::of(r.target(), c),
-            widths: ReadySizes::of(c),
-            state: StateSizes::of(c),
-            shape,
-            kv: layer,
-            now: r.step(),
-            proj: &s.proj,
-            turns: &s.turns,
-            conv_state: &l.conv,
-            mamba: &self.layers[layer].mamba,
-            pages: state.pages.table(),
-            ssm_state: &l.ssm,
-            mixed: &s.mixed,
-            control: r.control(),
+        let grid = move |step: &Step| [attention * step.splits + ssm, 1, 1];
+        // A norm that is a dispatch of its own comes in between.
+        let norm_follows = self.layers[layer].mamba_norm.is_some() && !r.target().fuses_gated_norm(c.mamba_n_groups);
+        let publish = if norm_follows { None } else { r.publish_mixed(attention + ssm) };
+        let Some((fused, sums)) = publish else {
+            let kernel = step!(MixerStep {}, self, r, state, layer, &self.layers[layer].mamba);
+            r.call(Op::Mixer, &kernel, Needed::Always, grid);
+            return self.merge(r);
         };
-        r.call(Op::Mixer, &kernel, Needed::Always, move |step| [attention * step.splits + ssm, 1, 1]);
+        let kernel = step!(
+            MixerStepLora { heads: Heads::of(fused), out: Out::of(fused), sums_out: &sums },
+            self,
+            r,
+            state,
+            layer,
+            &fused.columns
+        );
+        r.call(Op::Mixer, &kernel, Needed::Always, grid);
+        match fused.heads[0] {
+            [_, 0, _] => self.merge(r),
+            _ => self.merge_lora(r, fused, &sums),
+        }
     }
 }

@@ -1,0 +1,263 @@
+//! Adapters in decode on a GPU, without dispatches of their own. Who makes x (the mixers, a linear
+//! layer) multiplies the few values that a workgroup has with their columns of A, and adds that to
+//! exact sums: `shaders/lora/publish.wgsl`. The linear layer that reads x adds B t on the way:
+//! `shaders/lora/published.wgsl`. What nobody publishes, [`LoraDown`](super::LoraDown) makes.
+
+use std::num::NonZeroU64;
+
+use super::{Adapted, GpuLora, Site};
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::kernels::{Bound, Constant, Constants, kernels};
+use crate::model::{Layer, Model};
+use crate::ops::linear::Input;
+use crate::ops::{Op, Recorder};
+use crate::plan::Needed;
+
+/// Most ranks of a linear layer's adapters whose t is published: invocations of a workgroup.
+const MOST_RANKS: u32 = 256;
+/// Most workgroups that add to one sum: what a digit of `shaders/lora/publish.wgsl` has room for.
+const MOST_GROUPS: u32 = 8192;
+/// Bytes of a sum: its digits.
+const SUM_BYTES: u64 = 64;
+/// Invocations of [`LoraClear`].
+const THREADS: u32 = 256;
+
+kernels! {
+    /// Sums begin at zero.
+    LoraClear = LORA_CLEAR { THREADS: u32 } (first: write [u32; 4], second: write [u32; 4])
+}
+
+/// What makes t of a linear layer before it: A as columns, so that a row of x finds its own
+/// together.
+pub struct Fused {
+    /// A \[x, ranks\], then the weight of the norm between. Before `project_out` the mixers' own
+    /// weights, A of o_proj, of out_proj, and the weight of the SSM heads' norm.
+    pub columns: wgpu::Buffer,
+    /// Where in it the norm's weight begins.
+    pub norm: Option<u32>,
+    /// Before `project_out`: of o_proj and out_proj, where A begins, its ranks, and the first in t.
+    pub heads: [[u32; 3]; 2],
+    /// Which of the two buffers the sums lie in, and where.
+    at: (usize, u64),
+}
+
+/// How long the two buffers of sums are: one for the linear layers that read the residual stream,
+/// one for the others, since no dispatch may read and write the same.
+#[derive(Default)]
+pub struct Sums([u64; 2]);
+
+impl Sums {
+    /// The buffers.
+    pub fn buffers(&self, gpu: &Gpu) -> Result<[wgpu::Buffer; 2]> {
+        let [first, second] = self.0.map(|bytes| gpu.storage("adapters, sums", bytes));
+        Ok([first?, second?])
+    }
+}
+
+/// Columns of some ranks of A \[ranks, stride\].
+fn columns(a: &[f32], stride: usize, ranks: u32, cols: u32) -> impl Iterator<Item = f32> + '_ {
+    (0..cols as usize).flat_map(move |col| (0..ranks as usize).map(move |rank| a[rank * stride + col]))
+}
+
+impl Fused {
+    /// Of a linear layer, with `a` and the table of its [`Site`]; nothing where it has too many
+    /// ranks.
+    pub(super) fn new(
+        model: &Model,
+        layer: &Layer,
+        op: Op,
+        table: &GpuLora,
+        a: &[f32],
+        sums: &mut Sums,
+    ) -> Result<Option<Self>> {
+        let ranks = 4 * table.rank;
+        if ranks > MOST_RANKS {
+            return Ok(None);
+        }
+        let (gpu, c) = (model.gpu(), model.config());
+        let part = |p: usize, cols| {
+            let part = &table.part[p];
+            columns(&a[4 * part.a as usize..], 4 * part.cols as usize, 4 * part.rank, cols)
+        };
+        let parts = table.parts as usize;
+        let mut heads = [[0; 3]; 2];
+        let mut values: Vec<f32> = Vec::new();
+        let mut copies = Vec::new();
+        let norm = match op {
+            Op::ProjectIn => Some((&layer.input_layernorm, c.hidden_size)),
+            Op::MlpIn => Some((&layer.pre_ff_layernorm, c.hidden_size)),
+            Op::ProjectOut => layer.mamba_norm.as_ref().map(|norm| (norm, c.mamba_d_ssm)),
+            _ => None,
+        };
+        if op == Op::ProjectOut {
+            copies.push((&layer.mamba, 0, layer.mamba.size()));
+            values.resize(layer.mamba.size() as usize / 4, 0.0);
+            for p in 0..parts {
+                let (at, cols) = if table.part[p].x == 0 { (0, c.q_dim()) } else { (1, c.mamba_d_ssm) };
+                heads[at] = [values.len() as u32, 4 * table.part[p].rank, 4 * table.part[p].t];
+                values.extend(part(p, cols));
+            }
+        } else {
+            // All parts read the same x.
+            let cols = if op == Op::MlpOut { c.intermediate_size } else { c.hidden_size };
+            let mut rows: Vec<_> = (0..parts).map(|p| (part(p, cols), 4 * table.part[p].rank as usize)).collect();
+            for _ in 0..cols {
+                rows.iter_mut().for_each(|(values_of, ranks)| values.extend(values_of.by_ref().take(*ranks)));
+            }
+        }
+        let norm = norm.map(|(weight, width)| {
+            let first = values.len();
+            copies.push((weight, 4 * first as u64, 4 * u64::from(width)));
+            values.resize(first + width as usize, 0.0);
+            first as u32
+        });
+        let columns = gpu.storage_of("adapters, A as columns", &values)?;
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        for (from, to, bytes) in copies {
+            encoder.copy_buffer_to_buffer(from, 0, &columns, to, bytes);
+        }
+        gpu.queue().submit([encoder.finish()]);
+        let which = usize::from(matches!(op, Op::ProjectOut | Op::MlpOut));
+        let at = sums.0[which];
+        sums.0[which] = (at + SUM_BYTES * u64::from(ranks)).next_multiple_of(256);
+        Ok(Some(Self { columns, norm, heads, at: (which, at) }))
+    }
+}
+
+/// What a linear layer adds of its adapters.
+#[derive(Clone, Copy)]
+pub struct Shares {
+    table: Option<GpuLora>,
+    op: Op,
+    /// Whether the parts that are in the norm's range are under a norm.
+    normed: bool,
+    published: bool,
+}
+
+/// The names of a part as override constants of `shaders/lora/published.wgsl`.
+#[rustfmt::skip]
+const PART_CONSTANTS: [[&str; 6]; super::MAX_PARTS] = [
+    ["LORA_FIRST_0", "LORA_ROWS_0", "LORA_RANKS_0", "LORA_T_0", "LORA_B_0", "LORA_SUM_0"],
+    ["LORA_FIRST_1", "LORA_ROWS_1", "LORA_RANKS_1", "LORA_T_1", "LORA_B_1", "LORA_SUM_1"],
+    ["LORA_FIRST_2", "LORA_ROWS_2", "LORA_RANKS_2", "LORA_T_2", "LORA_B_2", "LORA_SUM_2"],
+    ["LORA_FIRST_3", "LORA_ROWS_3", "LORA_RANKS_3", "LORA_T_3", "LORA_B_3", "LORA_SUM_3"],
+];
+
+impl Constants for Shares {
+    fn push(&self, constants: &mut Vec<(&'static str, f64)>) {
+        let Some(table) = &self.table else { return };
+        constants.push(("PUBLISHED", f64::from(u8::from(self.published))));
+        for (part, names) in table.part[..table.parts as usize].iter().zip(PART_CONSTANTS) {
+            // Up's rows are gate's, of the second sum.
+            let is_up = self.op == Op::MlpIn && part.first_row > 0;
+            let sum = match self.op {
+                Op::MlpIn if is_up => 2,
+                Op::ProjectOut => u32::from(self.normed && part.x > 0),
+                _ => u32::from(self.normed),
+            };
+            let first_row = if is_up { 0 } else { part.first_row };
+            let values = [first_row, part.rows, 4 * part.rank, 4 * part.t, 4 * part.b, sum];
+            constants.extend(names.into_iter().zip(values.map(f64::from)));
+        }
+    }
+
+    fn declare(constants: &mut Vec<Constant>) {
+        let names = PART_CONSTANTS.into_iter().flatten().chain(["PUBLISHED"]);
+        constants.extend(names.map(|name| Constant { name, scalar: "u32", optional: true }));
+    }
+}
+
+/// A linear layer in decode with adapters, or before one with them: what is bound beside the
+/// layer's own.
+pub struct Beside<'a> {
+    /// What it adds.
+    pub shares: Shares,
+    /// Ranks of the next layer, and where the weight of the norm between begins.
+    pub next: Option<(u32, Option<u32>)>,
+    /// B of what it adds.
+    pub lora_b: &'a wgpu::Buffer,
+    /// t of it.
+    pub sums_in: Bound,
+    /// A of the next layer.
+    pub lora_a: &'a wgpu::Buffer,
+    /// t of it.
+    pub sums_out: Bound,
+}
+
+impl Adapted {
+    /// The sums of a linear layer.
+    pub(super) fn sums_of(&self, site: &Site) -> Option<Bound> {
+        let (which, offset) = site.fused.as_ref()?.at;
+        let size = NonZeroU64::new(SUM_BYTES * 4 * u64::from(site.table.rank))?;
+        Some(Bound { buffer: self.sums[which].clone(), range: Some((offset, size)) })
+    }
+}
+
+impl<'a> Recorder<'a> {
+    /// Before the first dispatch of a token that publishes.
+    pub fn lora_clear(&mut self) {
+        let Some(adapted) = self.adapted.filter(|adapted| self.target().fused() && adapted.publishes()) else { return };
+        let [first, second] = &adapted.sums;
+        let kernel = LoraClear { THREADS, first, second };
+        let groups = (first.size().max(second.size()) / 16).div_ceil(THREADS.into()) as u32;
+        self.call(Op::Embed, &kernel, Needed::Always, move |_| [groups, 1, 1]);
+    }
+
+    /// The linear layer that reads what this one makes, where it wants its t from so many
+    /// workgroups.
+    fn next_site(&self, op: Op, groups: u32) -> Option<(u32, Op, &'a Site)> {
+        let layer = self.layer?;
+        let next = match op {
+            Op::Mixer => (layer, Op::ProjectOut),
+            Op::ProjectOut => (layer, Op::MlpIn),
+            Op::MlpIn => (layer, Op::MlpOut),
+            Op::MlpOut => (layer + 1, Op::ProjectIn),
+            _ => return None,
+        };
+        let site = self.adapted?.site(next.0, next.1)?;
+        (site.fused.is_some() && groups <= MOST_GROUPS).then_some((next.0, next.1, site))
+    }
+
+    /// What the mixers publish the t of `project_out` with, in so many workgroups, and the sums that
+    /// they add to.
+    pub(in super::super) fn publish_mixed(&mut self, groups: u32) -> Option<(&'a Fused, Bound)> {
+        let (layer, op, site) = self.next_site(Op::Mixer, groups)?;
+        self.published = Some((layer, op));
+        Some((site.fused.as_ref()?, self.adapted?.sums_of(site)?))
+    }
+
+    /// What a linear layer of so many workgroups has beside it; nothing where neither it nor the
+    /// next one has adapters. Its t is made here where nobody has published it.
+    pub(in super::super) fn beside(&mut self, op: Op, groups: u32, input: Input<'_>) -> Option<Beside<'a>> {
+        let adapted = self.adapted?;
+        let site = adapted.site(self.layer?, op);
+        let next = self.next_site(op, groups);
+        if site.is_none() && next.is_none() {
+            return None;
+        }
+        let published = site.is_some() && self.published.take() == Some((self.layer?, op));
+        if let Some(site) = site.filter(|_| !published) {
+            self.lora_down(op, (adapted, site), input);
+        }
+        let shares = Shares { table: site.map(|site| site.table), op, normed: input.norm.is_some(), published };
+        let t = || Bound::from(&adapted.t);
+        let sums_in = site.map_or_else(t, |site| adapted.sums_of(site).filter(|_| published).unwrap_or_else(t));
+        let mut beside = Beside {
+            shares,
+            next: None,
+            lora_b: site.map_or(&adapted.nothing, |site| &site.b),
+            sums_in,
+            lora_a: &adapted.nothing,
+            sums_out: Bound::from(&adapted.unwritten),
+        };
+        if let Some((layer, op, site)) = next
+            && let (Some(fused), Some(sums)) = (&site.fused, adapted.sums_of(site))
+        {
+            self.published = Some((layer, op));
+            beside.next = Some((4 * site.table.rank, fused.norm));
+            (beside.lora_a, beside.sums_out) = (&fused.columns, sums);
+        }
+        Some(beside)
+    }
+}
