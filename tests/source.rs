@@ -40,7 +40,6 @@ fn only_the_target_asks_what_kind_of_device_it_is() {
             "crates/peregrine/src/kernels/making.rs",     // WGSL, or the name of a kernel in Rust
             "crates/peregrine/src/ops/target.rs",         // decides
             "crates/peregrine/src/selfcheck/variants.rs", // opens it in other ways
-            "crates/peregrine/src/session/decoder.rs",    // whether a step is worth queueing
             "crates/workbench/src/bench/mod.rs",          // writes it down
             "crates/workbench/src/bench/state.rs",        // writes it down
         ]

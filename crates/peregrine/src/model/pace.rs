@@ -37,8 +37,8 @@ pub(crate) struct Pace {
     block: u32,
     /// [`Target::first_dispatches`].
     first: Option<usize>,
-    /// [`Target::steps_ahead`].
-    steps_ahead: u32,
+    /// [`Target::most_steps_ahead`].
+    ahead: u32,
     patience: f64,
 }
 
@@ -49,7 +49,7 @@ impl Pace {
             token: Cell::new(None),
             block: target.block(),
             first: target.first_dispatches(),
-            steps_ahead: target.steps_ahead(),
+            ahead: target.most_steps_ahead(),
             patience: if target.is_here() { PATIENCE_HERE } else { PATIENCE },
         }
     }
@@ -87,7 +87,7 @@ impl Pace {
     /// How many steps of an answer to queue on tokens that are not known yet.
     pub fn steps_ahead(&self) -> u32 {
         match self.token.get() {
-            Some(seconds) if seconds < QUICK => self.steps_ahead,
+            Some(seconds) if seconds < QUICK => self.ahead,
             _ => 1,
         }
     }
@@ -102,18 +102,11 @@ mod tests {
     use super::*;
 
     fn gpu() -> Pace {
-        Pace {
-            found: Cell::new(None),
-            token: Cell::new(None),
-            block: 64,
-            first: None,
-            steps_ahead: 4,
-            patience: PATIENCE,
-        }
+        Pace { found: Cell::new(None), token: Cell::new(None), block: 64, first: None, ahead: 4, patience: PATIENCE }
     }
 
     fn software() -> Pace {
-        Pace { block: 8, first: Some(8), steps_ahead: 1, ..gpu() }
+        Pace { block: 8, first: Some(8), ahead: 1, ..gpu() }
     }
 
     /// Reads steps of so many tokens on a device that takes so long for each of 500 dispatches,
@@ -156,9 +149,9 @@ mod tests {
         gpu.learn_token(0.2); // the first one finds cold caches
         assert_eq!(gpu.steps_ahead(), 1);
         (0..8).for_each(|_| gpu.learn_token(1e-3));
-        assert_eq!(gpu.steps_ahead(), 4);
+        assert_eq!(gpu.steps_ahead(), gpu.ahead);
         gpu.learn_token(0.02); // somebody else had the GPU
-        assert_eq!(gpu.steps_ahead(), 4);
+        assert_eq!(gpu.steps_ahead(), gpu.ahead);
         (0..20).for_each(|_| gpu.learn_token(0.03));
         assert_eq!(gpu.steps_ahead(), 1);
         let software = software();

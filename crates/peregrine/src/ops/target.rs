@@ -195,15 +195,26 @@ impl Target {
         self.is_software().then_some(8)
     }
 
-    /// Whether the host can go on while the device computes what is queued: where a CPU computes, it
-    /// would be done before anybody is asked.
-    pub fn computes_beside(&self) -> bool {
+    /// Whether the device samples answers itself. On the processor a step that is queued is done
+    /// before anything else: whoever waits for a token would wait for the step after it, too.
+    pub fn samples(&self) -> bool {
+        !self.processor
+    }
+
+    /// Whether work can be queued behind work that is waited for. Where the CPU computes it would
+    /// be done before anybody is asked.
+    pub fn queues(&self) -> bool {
         !self.is_software()
     }
 
-    /// Steps of an answer that are queued on tokens which the host does not know, where they are
-    /// quick. In Chromium the way to a GPU and back takes about as long as one or two of them.
-    pub fn steps_ahead(&self) -> u32 {
+    /// Whether the first use of pipelines and buffers costs time that can be spent beforehand.
+    pub fn warms_up(&self) -> bool {
+        !self.is_software()
+    }
+
+    /// Steps that are queued at most on tokens which the host does not know, where they are quick.
+    /// In Chromium the way to the device and back takes about as long as one or two of them.
+    pub fn most_steps_ahead(&self) -> u32 {
         if self.is_software() { 1 } else { 4 }
     }
 

@@ -97,7 +97,7 @@ impl Session {
         let ignores = options.ignore_end && options.grammar.is_none();
         let ends: &[u32] = if ignores { &[] } else { tokenizer.end_tokens() };
         let vocab_size = self.engine.config().vocab_size;
-        let gpu_may = gpu_may && !self.engine.model.gpu().is_processor();
+        let gpu_may = gpu_may && self.engine.model.target.samples();
         let on_gpu = gpu_may && options.sampling.is_plain() && options.logprobs.is_none() && ends.len() <= MAX_ENDS;
         let by = match options.sampling.is_greedy() {
             true if on_gpu => plan::SamplingMode::Greedy,

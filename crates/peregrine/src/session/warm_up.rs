@@ -18,7 +18,7 @@ impl Session {
     pub async fn warm_up(&mut self) -> Result<()> {
         let model = &self.engine.model;
         let is_fresh = self.ids.is_empty() && self.state.position == 0;
-        if !is_fresh || !model.target.computes_beside() || self.state.context_length <= PROMPT.len() as u32 {
+        if !is_fresh || !model.target.warms_up() || self.state.context_length <= PROMPT.len() as u32 {
             return Ok(());
         }
         let weighted = if model.samples_at_temperatures() { SamplingMode::Random } else { SamplingMode::Greedy };
