@@ -7,6 +7,7 @@ use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
 use peregrine::inspect::Comparison;
 use peregrine::model::LoadOptions;
+use peregrine::plan::{Dispatch, Needed};
 use peregrine::reference;
 use peregrine::session::Session;
 use peregrine::state::KvType;
@@ -15,7 +16,7 @@ use peregrine_tests::{
 };
 use peregrine_workbench::check::check;
 use peregrine_workbench::quantize::QuantType;
-use peregrine_workbench::synth::{Size, SynthOptions, synth};
+use peregrine_workbench::synth::{Size, SynthOptions, synth, synth_to_file};
 use pollster::block_on;
 
 const CASES: &[&str] = &[
@@ -389,5 +390,28 @@ fn a_logit_scale_scales_the_logits() {
         let (plain, scaled) = (logits(1.0), logits(0.5));
         let halves: Vec<f32> = plain.iter().map(|l| 0.5 * l).collect();
         assert_close("half", &scaled, &halves, 1e-6);
+    }
+}
+
+#[test]
+fn workgroups_that_share_a_tile_sum_all_of_its_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("toy.gguf");
+    // Rows of 8 and 16 strips: shares of two and of four.
+    synth_to_file(&path, &SynthOptions::new(Size::Toy, QuantType::Q8_0, 3), &mut |_, _| {}).unwrap();
+    let file = checkpoint(&path);
+    let hardware = GpuOptions { shapes: Some(ShapeClass::Hardware), ..Default::default() };
+    let (gpu, processor) = (gpu(&hardware), processor());
+    for tokens in [9, 64, 65, 130, 256] {
+        let ids: Vec<u32> = (0..tokens).map(|i| i * 1_001 % 2_048).collect();
+        let last = |gpu: &Gpu| {
+            let mut session = session(gpu, &file, &LoadOptions { chunk: Some(256), ..exact() });
+            block_on(session.prefill(&ids)).unwrap();
+            let shares = |d: &Dispatch| matches!(d.needed, Needed::Tokens(most) if most >= tokens);
+            (session.logits().to_vec(), session.plan(true).dispatches().iter().filter(|d| shares(d)).count())
+        };
+        let ((found, shared), (expected, _)) = (last(&gpu), last(&processor));
+        assert!(shared >= 2 * 4, "{tokens} tokens: {shared} layers are shared");
+        assert_close(&format!("{tokens} tokens"), &found, &expected, 2e-4);
     }
 }

@@ -97,9 +97,6 @@ pub(crate) struct Scratch {
     pub mixed: wgpu::Buffer,
     /// What prompts need for the SSM heads on a GPU.
     pub ssd: Option<Ssd>,
-    /// Where the sums of tiles wait that workgroups share, on a GPU:
-    /// `shaders/linear/splits.wgsl`.
-    pub split_sums: Option<wgpu::Buffer>,
     /// \[T, F\]
     pub ff: wgpu::Buffer,
     /// \[rows, V\]
@@ -195,7 +192,7 @@ impl Model {
         let s = &self.scratch;
         let mut r = Recorder::new(self.target.tokens(many), &self.step, &next.control)
             .with(adapted)
-            .sharing(s.split_sums.as_ref());
+            .sharing([&s.proj, &s.ready]);
 
         r.lora_clear();
         r.embed(&self.embed_tokens, &next.ids, &s.h); //                                 h [T, D] = E[ids]

@@ -37,8 +37,6 @@ pub struct Device {
     pub chunk: u32,
     /// Whether prompts are read chunk by chunk, as on GPUs: [`super::Ssd`].
     pub ssd: bool,
-    /// Bytes for the sums of workgroups that share tiles: `shaders/linear/splits.wgsl`.
-    pub split_sums: u64,
     /// All that it can have, bytes, where that is known: wasm32 has addresses for 4 GiB.
     pub most_bytes: Option<u64>,
 }
@@ -50,7 +48,7 @@ const OWN_BYTES: u64 = 64 << 20;
 impl Default for Device {
     /// A desktop's GPU: 2 GiB in a binding.
     fn default() -> Self {
-        Self { max_binding: (1 << 31) - 4, chunk: 256, ssd: true, split_sums: 4 << 20, most_bytes: None }
+        Self { max_binding: (1 << 31) - 4, chunk: 256, ssd: true, most_bytes: None }
     }
 }
 
@@ -66,7 +64,6 @@ impl Device {
             max_binding: gpu.max_binding(),
             chunk: target.chunk(),
             ssd: target.has_ssm_chunks(),
-            split_sums: target.split_sums(),
             most_bytes: target.most_bytes(OWN_BYTES),
         }
     }
@@ -169,7 +166,6 @@ pub(super) struct ScratchBytes {
     pub mixed: u64,
     /// States, products, decays; zeros without [`super::Ssd`].
     pub ssd: [u64; 3],
-    pub split_sums: u64,
     pub ff: u64,
     pub logits: u64,
 }
@@ -206,7 +202,6 @@ impl ScratchBytes {
             ready: floats(strides.ready),
             mixed: floats(strides.mixed).max(pieces),
             ssd: [state, products, decays].map(|bytes| chunks * bytes),
-            split_sums: device.split_sums.min(device.max_binding),
             ff: floats(strides.ff),
             logits: 4 * u64::from(c.vocab_size) * u64::from(logit_rows),
         }
@@ -214,9 +209,8 @@ impl ScratchBytes {
 
     fn total(&self) -> u64 {
         let storage = [self.rope, self.hidden, self.hidden, self.proj, self.ready, self.mixed, self.ff, self.logits];
-        let on_gpus = self.ssd.into_iter().chain([self.split_sums]).filter(|bytes| *bytes > 0);
-        let on_gpus: u64 = on_gpus.map(Gpu::storage_bytes).sum();
-        storage.map(Gpu::storage_bytes).iter().sum::<u64>() + on_gpus + self.turns + size_of::<Step>() as u64
+        let ssd = self.ssd.into_iter().filter(|bytes| *bytes > 0).map(Gpu::storage_bytes);
+        storage.map(Gpu::storage_bytes).iter().sum::<u64>() + ssd.sum::<u64>() + self.turns + size_of::<Step>() as u64
     }
 }
 

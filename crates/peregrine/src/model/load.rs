@@ -146,10 +146,6 @@ impl Model {
                     decays: gpu.storage("SSD decays", decays)?,
                 }),
             },
-            split_sums: match bytes.split_sums {
-                0 => None,
-                bytes => Some(gpu.storage("split sums", bytes)?),
-            },
             ff: gpu.storage("ff", bytes.ff)?,
             logits: gpu.storage("logits", bytes.logits)?,
         };

@@ -15,8 +15,8 @@ pub struct Recorder<'a> {
     pub layer: Option<u32>,
     /// The adapters beside its linear layers.
     pub(super) adapted: Option<&'a Adapted>,
-    /// Where the sums of tiles wait that workgroups share.
-    pub(super) split_sums: Option<&'a wgpu::Buffer>,
+    /// [`Recorder::sharing`]
+    pub(super) free: Option<[&'a wgpu::Buffer; 2]>,
     /// The linear layer whose t of adapters what was recorded has made.
     pub(super) published: Option<(u32, Op)>,
     calls: Vec<Call>,
@@ -26,7 +26,7 @@ impl<'a> Recorder<'a> {
     /// Nothing yet. `step` is the uniform buffer of [`Step`], `control` that of
     /// [`SamplingBuffers`](super::sample::SamplingBuffers).
     pub fn new(target: Target, step: &'a wgpu::Buffer, control: &'a wgpu::Buffer) -> Self {
-        Self { target, step, control, layer: None, adapted: None, split_sums: None, published: None, calls: Vec::new() }
+        Self { target, step, control, layer: None, adapted: None, free: None, published: None, calls: Vec::new() }
     }
 
     /// The same with adapters.
@@ -34,10 +34,11 @@ impl<'a> Recorder<'a> {
         Self { adapted, ..self }
     }
 
-    /// The same with room for the sums of workgroups that share tiles, which steps of many tokens
-    /// want on a GPU.
-    pub fn sharing(self, split_sums: Option<&'a wgpu::Buffer>) -> Self {
-        Self { split_sums, ..self }
+    /// The same with scratch that is free in the linear layers, for the sums of workgroups that
+    /// share tiles: the second in [`Op::ProjectIn`], which writes the first, and the first in all
+    /// others.
+    pub fn sharing(self, free: [&'a wgpu::Buffer; 2]) -> Self {
+        Self { free: Some(free), ..self }
     }
 
     /// What was recorded.

@@ -2,7 +2,7 @@
 //! and which workgroups suit them.
 
 use super::attention::{self, AttentionCooperative};
-use super::linear::{self, Team, Tile};
+use super::linear::{self, Team};
 use super::{Op, Rows, ssm};
 use crate::config::Config;
 use crate::gpu::{Gpu, Reduction, ShapeClass};
@@ -112,15 +112,6 @@ impl Target {
             (true, ShapeClass::Software) => Tokens,
             (false, ShapeClass::Hardware) => Team,
             (false, ShapeClass::Software) => OneToken,
-        }
-    }
-
-    /// Bytes for the sums of workgroups that share tiles.
-    pub fn split_sums(&self) -> u64 {
-        match self.class {
-            ShapeClass::Software => 0,
-            ShapeClass::Hardware if self.cooperative => Tile::COOPERATIVE.bytes(),
-            ShapeClass::Hardware => Tile::PORTABLE.bytes(),
         }
     }
 

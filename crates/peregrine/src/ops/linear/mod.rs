@@ -12,7 +12,7 @@ use crate::kernels::{constants, kernels};
 use crate::plan::Step;
 use crate::weights::{GpuMatrix, Matrix, Slab};
 
-pub(super) use splits::Tile;
+use splits::Tile;
 pub use splits::{MatmulSum, Splits};
 pub use team::{Epsilon, MatvecTeam, MatvecTeamLora, Pieces, Table, Team};
 

@@ -31,7 +31,7 @@ const FEWEST_STRIPS: u32 = 4;
 
 /// What a workgroup computes.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Tile {
+pub(super) struct Tile {
     /// Rows of sums: in SwiGLU two make one of the output.
     rows: u32,
     tokens: u32,
@@ -45,15 +45,10 @@ impl Tile {
     /// Of [`MatmulCooperative`](super::MatmulCooperative).
     pub const COOPERATIVE: Self = Self { rows: 128, tokens: 128, workgroups: 128 };
 
-    /// Of the sums that all of them leave.
-    pub const fn bytes(self) -> u64 {
-        4 * self.rows as u64 * self.tokens as u64 * self.workgroups as u64
-    }
-
-    /// No more than there is room for.
+    /// No more workgroups than there is room for sums.
     fn within(self, bytes: u64) -> Self {
-        let one = Self { workgroups: 1, ..self }.bytes();
-        Self { workgroups: self.workgroups.min((bytes / one) as u32), ..self }
+        let room = bytes / (4 * u64::from(self.rows) * u64::from(self.tokens));
+        Self { workgroups: u64::from(self.workgroups).min(room) as u32, ..self }
     }
 }
 
@@ -97,7 +92,7 @@ impl Tiles {
 
 impl<'a> Recorder<'a> {
     pub(super) fn tiles(&self, layer: &Linear<'_>, tile: Tile) -> (Tiles, &'a wgpu::Buffer) {
-        let split_sums = self.split_sums.expect("a model that reads prompts on a GPU has them");
+        let split_sums = self.split_sums_of(layer.op);
         let (rows, table) = (if layer.output.is_swiglu() { tile.rows / 2 } else { tile.rows }, &layer.slab.table);
         // The LM head has rows enough.
         let most = match layer.op.rows() {
@@ -108,9 +103,16 @@ impl<'a> Recorder<'a> {
         (Tiles { tile, rows: table.rows.div_ceil(rows), most, op: layer.op }, split_sums)
     }
 
+    /// Where the sums wait.
+    fn split_sums_of(&self, op: Op) -> &'a wgpu::Buffer {
+        let [elsewhere, in_project_in] = self.free.expect("a model's recorder has them");
+        if op == Op::ProjectIn { in_project_in } else { elsewhere }
+    }
+
     /// What is left to be done where tiles were shared.
     pub(super) fn split_sums(&mut self, layer: &Linear<'_>, tiles: Tiles) {
-        let (Some(splits), Some(split_sums)) = (tiles.constants(), self.split_sums) else { return };
+        let Some(splits) = tiles.constants() else { return };
+        let split_sums = self.split_sums_of(layer.op);
         let table = &layer.slab.table;
         let kernel = MatmulSum {
             EPILOGUE: layer.output.epilogue(),
