@@ -1,7 +1,7 @@
-//! Near-equal WGSL, written once: `//: for` loops and `{...}` places, which a build replaces by what
-//! they stand for, and `//: if` lines, which only a variant of the file has. What comes out is plain
-//! WGSL, as a person would have written it line by line. README.md has the rules; build.rs and the
-//! tests use this.
+//! Near-equal WGSL, written once: `//: for` loops and `{...}` places, which a build replaces by
+//! what they stand for, and `//: if` lines, which only a variant of the file has. What comes out is
+//! plain WGSL, as a person would have written it line by line. README.md has the rules; build.rs
+//! and the tests use this.
 
 /// What a loop's variable is in one of its rounds.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,8 @@
 // Compares the speed of the working tree with that of another commit: native, the embedded model
 // (or --model FILE), both programs in turns on the same machine. Ratios only: machines differ, and
 // so does one machine from minute to minute.
-// Usage: node compare.mjs COMMIT [--model FILE] [--rounds N] [--device gpu|cpu] Fails where the tree is slower by more
-// than a tenth.
+// Usage: node compare.mjs COMMIT [--model FILE] [--rounds N] [--device gpu|cpu] Fails where the
+// tree is slower by more than a tenth.
 
 import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, rmSync } from "node:fs";

@@ -221,7 +221,8 @@ impl Model {
         Plan::new(&self.pipelines, self.record(state, next, many, adapted))
     }
 
-    /// The plans of one token and of many, whose pipelines are made at once where they are not there.
+    /// The plans of one token and of many, whose pipelines are made at once where they are not
+    /// there.
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) with the name of the kernel that the device refuses.

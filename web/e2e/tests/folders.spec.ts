@@ -208,7 +208,9 @@ function large(): Map<string, Buffer> {
   return files;
 }
 
-/** The golden's folder with other sizes, its weights zeros; `sized` says how long a dimension is. */
+/**
+ * The golden's folder with other sizes, its weights zeros; `sized` says how long a dimension is.
+ */
 function zeros(sizes: object, sized: (name: string, size: number) => number): Map<string, Buffer> {
   const config = { ...(JSON.parse(readFileSync(`${FOLDER}/config.json`, "utf8")) as object), num_hidden_layers: 1, ...sizes };
   const own = new Uint8Array(readFileSync(`${FOLDER}/model.safetensors`)).buffer;

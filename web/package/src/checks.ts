@@ -1,6 +1,6 @@
 /**
- * What values may be that an app gives: a check names the field that is wrong; of names that are not
- * known the one that is near.
+ * What values may be that an app gives: a check names the field that is wrong; of names that are
+ * not known the one that is near.
  */
 
 import { makeError, type PeregrineError } from "./errors.js";

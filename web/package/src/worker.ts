@@ -15,8 +15,8 @@ if (Scope && globalThis instanceof Scope) {
     let server = new Server();
     self.onconnect = ({ ports: [port] }: MessageEvent) => {
       if (!port) return;
-      // The browser ends this worker with its last page. Where it ended itself, a page that connects
-      // in that moment would wait for ever.
+      // The browser ends this worker with its last page. Where it ended itself, a page that
+      // connects in that moment would wait for ever.
       if (server.hasEnded) server = new Server();
       server.connect(port);
       port.start();

@@ -25,8 +25,8 @@ export const cut = (response) => response.write(": \n\n", () => setImmediate(() 
 /**
  * Answers each POST with the next of `answers`, the last one again and again. `posts` are the
  * bodies that came, `waits` what was waited for between attempts: not at all here. `models` answers
- * GET in the same way, or, undefined, as a server does; `introduction`: milliseconds that it may take
- * for that.
+ * GET in the same way, or, undefined, as a server does; `introduction`: milliseconds that it may
+ * take for that.
  */
 export async function faulty(t, answers, { owner = "peregrine", apiKey = KEY, query = "", models = [undefined], introduction = Infinity } = {}) {
   const [posts, heads, waits, lines] = [[], [], [], []];

@@ -285,8 +285,9 @@ pub(crate) use constants;
 
 /// A kernel's struct: `Name = SOURCE { constants; groups of constants } cache (bindings)`. A
 /// binding is `uniform`, `read`, `write`, or
-/// `weights`, which is read as a whole; `read_part` and `write_part` may be parts of buffers; with `through workgroup` it never sums by subgroups; with
-/// `cache read` or `cache write` the field `kv` is the layer whose keys and values are group 1.
+/// `weights`, which is read as a whole; `read_part` and `write_part` may be parts of buffers; with
+/// `through workgroup` it never sums by subgroups; with `cache read` or `cache write` the field
+/// `kv` is the layer whose keys and values are group 1.
 macro_rules! kernel {
     (
         $(#[$meta:meta])*

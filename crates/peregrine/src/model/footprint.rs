@@ -21,8 +21,8 @@ use crate::weights::padded;
 /// Most tokens in a step.
 const MOST_CHUNK: u32 = 2048;
 
-/// Bytes on the GPU that a session spends on snapshots unless told otherwise, or twice its recurrent
-/// states where that is more.
+/// Bytes on the GPU that a session spends on snapshots unless told otherwise, or twice its
+/// recurrent states where that is more.
 const SNAPSHOTS: u64 = 256 << 20;
 
 /// Most rows of logits of a step unless the options say otherwise: answers need one.

@@ -1,9 +1,9 @@
 //! How fast a device is. How fast it reads prompts says whether a step must be submitted in parts,
 //! so that it can be stopped; how fast it writes, how many steps are to be queued.
 //!
-//! Of prompts only whole steps of many tokens teach it. The clock and the answers of a browser are as coarse
-//! as 100 ms, so a small piece of work says nothing of a large one, and every part that is waited
-//! for costs that long.
+//! Of prompts only whole steps of many tokens teach it. The clock and the answers of a browser are
+//! as coarse as 100 ms, so a small piece of work says nothing of a large one, and every part that
+//! is waited for costs that long.
 
 use std::cell::Cell;
 

@@ -3,9 +3,9 @@
 //! Answers are sampled on the GPU, the likeliest token or at a temperature: the token is the next
 //! step's input without leaving it, and the host queues that step, and on fast devices some after
 //! it (`ahead.rs`), before it has read the token. Only an end token must not be read by the model,
-//! and `shaders/sample/next_token.wgsl` sees to that: it halts what is queued, which then leaves the
-//! states as they are, bit by bit. A sample depends on the seed and its number alone, so one that is
-//! taken back leaves nothing behind.
+//! and `shaders/sample/next_token.wgsl` sees to that: it halts what is queued, which then leaves
+//! the states as they are, bit by bit. A sample depends on the seed and its number alone, so one
+//! that is taken back leaves nothing behind.
 //!
 //! Penalties, biases and log-probabilities look at every logit with what the answer has so far:
 //! such answers are sampled on the host, which reads the logits of every token back; so are all at

@@ -16,7 +16,10 @@ export type Choice =
   | ({ kind: "remote"; model: string } & Quantized)
   | { kind: "server" };
 
-/** A model on the hub or at an address as a text: its name, and in a second line what it is made smaller to. */
+/**
+ * A model on the hub or at an address as a text: its name, and in a second line what it is made
+ * smaller to.
+ */
 export const textOf = ({ model, quantizeTo }: { model: string } & Quantized): string => (quantizeTo ? `${model}\n${quantizeTo}` : model);
 
 /** What such a text means. */

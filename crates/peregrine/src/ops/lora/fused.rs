@@ -228,8 +228,8 @@ impl<'a> Recorder<'a> {
         (site.fused.is_some() && groups <= MOST_GROUPS).then_some((next.0, next.1, site))
     }
 
-    /// What the mixers publish the t of `project_out` with, in so many workgroups, and the sums that
-    /// they add to.
+    /// What the mixers publish the t of `project_out` with, in so many workgroups, and the sums
+    /// that they add to.
     pub(in super::super) fn publish_mixed(&mut self, groups: u32) -> Option<(&'a Fused, Bound)> {
         let (layer, op, site) = self.next_site(Op::Mixer, groups)?;
         self.published = Some((layer, op));
