@@ -1,6 +1,7 @@
 //! Several steps of an answer queued on tokens that the host does not know yet: the same tokens,
 //! states and logits, bit by bit, as with one step at a time, however the answer ends.
 
+use peregrine::checkpoint::MemorySource;
 use peregrine_tests::gpu;
 
 use super::*;
@@ -205,6 +206,16 @@ fn an_answer_can_be_abandoned_at_every_place_of_the_queue() {
             }
             assert_eq!(seen, tokens, "{steps} steps ahead");
             drop(held);
+            session.set_note(Some("said".into()));
+            let mut file = Vec::new();
+            block_on(session.save(&mut |bytes| {
+                file.extend_from_slice(bytes);
+                Ok(())
+            }))
+            .unwrap();
+            let mut restored = beside(&session);
+            block_on(restored.restore(&MemorySource::new("a state", file))).unwrap();
+            assert_eq!(restored.note(), Some("said"), "{steps} steps ahead, {tokens} tokens");
             let again = complete(&mut session, &how);
             assert_eq!(again.ids, expected.ids, "{steps} steps ahead, {tokens} tokens");
         }
@@ -292,5 +303,28 @@ fn a_prompt_can_be_abandoned_between_its_chunks() {
         let found = block_on(session.complete(&ids, &endless(greedy(4)), &mut |_| true)).unwrap();
         assert_eq!((found.cached_tokens, &found.ids), (8 * chunks, &expected.ids), "{chunks} chunks");
         assert_same(&bits(&session), &bits(&whole), &format!("{chunks} chunks"));
+    }
+}
+
+#[test]
+fn an_answer_that_ends_at_once_leaves_the_pages_of_others_alone() {
+    for shapes in [ShapeClass::Hardware, ShapeClass::Software] {
+        let model = small(shapes, &LoadOptions::default());
+        let [mut one, mut expected] = [ahead(&model, 1), ahead(&model, 1)];
+        [&mut one, &mut expected].into_iter().for_each(|session| block_on(session.prefill(&PROMPT)).unwrap());
+        // Both have rows of one page, and the fork writes beyond them.
+        let mut two = one.fork().unwrap();
+        let generate =
+            |session: &mut Session, how: &GenerateOptions| block_on(session.generate(how, &mut |_| true)).unwrap();
+        let found = generate(&mut two, &endless(greedy(3)));
+        assert_eq!(found.ids, generate(&mut expected, &endless(greedy(3))).ids);
+        // The logits are here, and the first token is an end token.
+        let end = one.engine().tokenizer().end_tokens()[0];
+        let sampling = SamplingOptions { logit_bias: vec![(end, 1e4)], ..SamplingOptions::greedy() };
+        let ended = generate(&mut one, &GenerateOptions { sampling, ..greedy(5) });
+        assert_eq!((ended.finish, ended.ids.len()), (Finish::Stop, 0));
+        block_on(one.prefill(&[3, 3, 3])).unwrap();
+        [&mut two, &mut expected].into_iter().for_each(|session| block_on(session.prefill(&[8])).unwrap());
+        assert_same(&bits(&two), &bits(&expected), &format!("{shapes:?}"));
     }
 }

@@ -86,13 +86,14 @@ pub fn run(args: &Args) -> Outcome {
     };
     // Where its device is lost, nothing else holds it.
     let device = device_in_words(engine.model().gpu());
-    let speed = expected_speed_in_words(&engine)?;
+    let input = Input::new();
+    // No number is worth the talk.
+    let speed = if input.interactive() { expected_speed_in_words(&engine).unwrap_or_default() } else { String::new() };
     drop(engine);
     conversation.reset();
     if let Some(path) = args.state.as_deref().filter(|path| path.exists()) {
         conversation.restore(path)?;
     }
-    let input = Input::new();
     let (handler, events) = (conversation.interrupt.clone(), input.sender());
     signals::on(move |signal| handler.receive(signal, &events));
     if input.interactive() {

@@ -39,7 +39,7 @@ const question = capital.messages[0]!.content;
  */
 async function run(browser: string, script: string, ...args: string[]): Promise<string> {
   const [program, ...before] = script.includes("deno") ? [path("../../node_modules/.bin/deno"), "run", "--allow-all"] : ["node"];
-  return (await promisify(execFile)(program!, [...before, script, ...args], { env: withSwiftShader(browser), timeout: 200_000 })).stdout;
+  return (await promisify(execFile)(program!, [...before, script, ...args], { env: withSwiftShader(browser), timeout: 500_000 })).stdout;
 }
 
 const browserOf = (info: { project: { use: { launchOptions?: unknown } } }) => (info.project.use.launchOptions as { executablePath: string }).executablePath;

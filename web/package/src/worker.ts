@@ -4,7 +4,7 @@
  */
 
 import type { Port } from "./protocol.js";
-import { READER, serveParts, type ReaderPort } from "./download/parts.js";
+import { READER, allowReader, serveParts, type ReaderPort } from "./download/parts.js";
 import { Server } from "./worker/server.js";
 
 /** Of workers of all kinds; the compiler knows those of pages only. */
@@ -24,6 +24,7 @@ if (Scope && globalThis instanceof Scope) {
   } else if (self.name === READER) {
     serveParts(self as unknown as ReaderPort);
   } else {
+    allowReader();
     new Server(() => self.close()).connect(self as unknown as Port);
   }
 }

@@ -39,10 +39,10 @@ test("the package has all that it needs, and nothing else", () => {
 /** As gzip does it; Node has another zlib, whose files are 4% larger. */
 const zipped = (paths) => paths.reduce((sum, path) => sum + execFileSync("gzip", ["-9c", join(folder, path)], { maxBuffer: 1 << 26 }).length, 0);
 
-test("code is at most 1.2 MB on the wire, and that of grammars 0.75 MB more", () => {
+test("code is at most 1.25 MB on the wire, and that of grammars 0.75 MB more", () => {
   const later = "wasm/grammar_bg.wasm";
   const base = zipped(files.filter((path) => /\.(js|wasm)$/.test(path) && path !== later));
-  assert.ok(base <= 1_200_000, `${base} bytes`);
+  assert.ok(base <= 1_250_000, `${base} bytes`);
   const grammar = zipped([later]);
   assert.ok(grammar <= 750_000, `${grammar} bytes`);
 });

@@ -99,7 +99,10 @@ impl Session {
     }
 
     fn retract_to(&mut self, position: u32) {
-        self.state.pages.retract(position, self.state.position);
+        // Where nothing is taken back, the page that this would be in may have others' rows there.
+        if position < self.state.position {
+            self.state.pages.retract(position, self.state.position);
+        }
         self.state.position = position;
     }
 

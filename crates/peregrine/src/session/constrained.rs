@@ -132,6 +132,7 @@ impl Session {
         // The sample has a list where steps have their logits.
         self.engine.model.turns.free().await;
         let step = Step { tokens: 1, ..Step::default() };
+        self.write_params(sampling);
         let reading = self.read_sampled(sampling, |session, encoder, by| {
             if let Some(plan) = &session.masked {
                 plan.encode(encoder, &step, by, 0..plan.dispatches().len(), session.engine.model.kv());

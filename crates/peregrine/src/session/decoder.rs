@@ -229,9 +229,10 @@ impl Session {
     }
 
     /// All of it is to be read again, by nothing that the states have kept.
-    fn read_again(&mut self) {
+    pub(super) fn read_again(&mut self) {
         let (ids, consumed) = (std::mem::take(&mut self.ids), self.consumed.take());
-        self.reset();
+        self.forget();
+        self.prefix_cache.clear();
         self.push(&ids);
         self.consumed = consumed;
     }
@@ -246,12 +247,21 @@ impl Session {
     fn submit_and_sample(&mut self, sampling: &mut AnswerSampling, step: &Step, first: usize) {
         // They stay on the GPU: those that are here are of an earlier place.
         self.logits.clear();
+        self.write_params(sampling);
         let first = self.submit_head(step, sampling.by, first);
         let reading = self.read_sampled(sampling, |session, encoder, by| {
             session.encode_into(encoder, step, by, first..session.dispatches(step));
         });
         sampling.readings.push_back(reading);
         self.end_step(step);
+    }
+
+    /// How the next token is sampled: before anything that reads it is submitted.
+    pub(super) fn write_params(&self, sampling: &mut AnswerSampling) {
+        if sampling.by == plan::SamplingMode::Random {
+            let params = sampling.sampler.next_params();
+            self.engine.model.gpu.write(&self.next.params, 0, bytemuck::bytes_of(&params));
+        }
     }
 
     /// Queues what samples a token, and a read-back of it.
@@ -262,9 +272,6 @@ impl Session {
     ) -> Reading {
         let gpu = &self.engine.model.gpu;
         let staging = sampling.spare.pop().unwrap_or_else(|| gpu.staging(16));
-        if sampling.by == plan::SamplingMode::Random {
-            gpu.write(&self.next.params, 0, bytemuck::bytes_of(&sampling.sampler.next_params()));
-        }
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         encode(self, &mut encoder, sampling.by);
         encoder.copy_buffer_to_buffer(&self.next.control, 0, &staging, 0, 16);

@@ -61,7 +61,8 @@ impl Session {
             let chunk = (self.engine.model.gpu().fence(), chunk);
             // One is waited for while the next is computed, so that the caller can stop it and a
             // page stays alive. What is queued on a CPU would be computed before anybody is asked.
-            let waits = match self.engine.model.target.queues() {
+            let model = &self.engine.model;
+            let waits = match model.target.queues() && model.pace.is_known() {
                 true => queued.replace(chunk),
                 false => Some(chunk),
             };

@@ -126,6 +126,10 @@ impl Session {
     /// The sink's, or what the device says.
     pub async fn save(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.settle();
+        if self.pending == 0 && !self.ids.is_empty() && self.logits.is_empty() {
+            // An answer was abandoned before its logits came, and a file has them.
+            self.read_again();
+        }
         let header = Header {
             ids: self.ids.clone(),
             pending: self.pending as u32,

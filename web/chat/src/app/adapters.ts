@@ -4,6 +4,7 @@
  */
 
 import { signal } from "@preact/signals";
+import { ModelFileError } from "peregrine";
 import { t } from "../i18n/index.js";
 import { forgetAdapter, keepAdapter } from "../store/adapters.js";
 import type { Database } from "../store/database.js";
@@ -27,9 +28,16 @@ export async function isAdapter(file: Blob): Promise<boolean> {
   return TYPE.test(new TextDecoder("latin1").decode(bytes));
 }
 
-/** The adapter among these files: all of a folder of PEFT, or a GGUF file. */
+/** What is read of a folder of PEFT. */
+const PEFT = /^(adapter_config\.json|adapter_model\.(safetensors|bin)|config\.json)$/;
+const CONFIG = "adapter_config.json";
+
+/** The adapter among these files: the first of a folder of PEFT, without what training left in it, or a GGUF file. */
 async function adapterOf(files: readonly File[]): Promise<readonly File[] | undefined> {
-  if (files.some(({ name }) => name === "adapter_config.json")) return files;
+  const folder = ({ name, webkitRelativePath: path }: File) => path.slice(0, path.length - name.length);
+  const depth = (file: File) => folder(file).split("/").length;
+  const [config] = files.filter(({ name }) => name === CONFIG).sort((a, b) => depth(a) - depth(b));
+  if (config) return files.filter((file) => PEFT.test(file.name) && folder(file) === folder(config));
   for (const file of files) if (/\.gguf$/i.test(file.name) && (await isAdapter(file))) return [file];
   return undefined;
 }
@@ -58,8 +66,8 @@ export async function bringAdapters(engine: Answerer, db: Database, kept: readon
     try {
       await engine.lora.load(files.map(({ path, file }) => atPath(file, path)), { id });
     } catch (error) {
-      // It would be no other the next time.
-      await forgetAdapter(db, model, id);
+      // A file that is none would be no other the next time; what else is in the way may be gone then.
+      if (error instanceof ModelFileError) await forgetAdapter(db, model, id);
       tell(t("adapters.failed", { why: asOurs(error).message }));
     }
   }

@@ -27,6 +27,9 @@ import type { Aloud, Dictation } from "./voice.js";
 /** Dialogs of the page; one at a time is open. */
 export type DialogName = "settings" | "models" | "instructions" | "trash" | "keys";
 
+/** How long a model waits for the database before it answers without its adapters. */
+const DATABASE_MS = 2000;
+
 /** The page. */
 export class App {
   readonly settings: Signal<Settings> = keptSettings();
@@ -89,7 +92,10 @@ export class App {
   /** Adapters that acted beside this model in an earlier visit. */
   async #bringAdapters(engine: Answerer): Promise<void> {
     if (!isDevice(engine)) return;
-    const db = await this.#db;
+    const wait = new Promise<undefined>((resolve) => setTimeout(resolve, DATABASE_MS));
+    const db = await Promise.race([this.#db, wait]);
+    // An older tab may keep the database shut: the model answers meanwhile.
+    if (!db) return void this.#db.then(() => this.#bringAdapters(engine)).catch(() => undefined);
     const here = new Set(engine.info.adapters.map(({ id }) => id));
     const kept = (await adaptersOf(db, modelOf(engine))).filter(({ id }) => !here.has(id));
     if (kept.length > 0) await import("./adapters.js").then(({ bringAdapters }) => bringAdapters(engine, db, kept));

@@ -132,6 +132,8 @@ export class Models {
       // A model answers also where that cannot be had.
       if (this.#current === mine) await this.#hooks.beside(engine).catch(() => undefined);
       if (this.#current !== mine) return await engine.dispose();
+      const broke = this.#broken.get(engine);
+      if (broke) throw broke;
       this.#inUse = mine;
       this.#take(engine, choice);
       if (before && before.engine !== engine) void this.#hooks.idle().then(() => before.engine.dispose());
@@ -273,7 +275,11 @@ export class Models {
     if (this.engine.value && !this.fault.value) this.#fail(error, wanted);
   }
 
+  /** Engines that broke before they were taken. */
+  readonly #broken = new WeakMap<Answerer, PeregrineError>();
+
   #broke(error: PeregrineError, engine: Answerer | undefined): void {
+    if (engine && this.engine.value !== engine) this.#broken.set(engine, error);
     if (!engine || this.engine.value !== engine) return;
     batch(() => {
       this.engine.value = undefined;

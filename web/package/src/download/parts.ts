@@ -69,10 +69,17 @@ function kindOfThis(): WorkerType {
   }
 }
 
+let mayRead = false;
+
+/** Says that this script is the package's own worker, so that once more it is such a reader. */
+export function allowReader(): void {
+  mayRead = true;
+}
+
 /** This script once more; nothing where workers may not start others, as shared ones. */
 function startReader(): Worker | undefined {
   const { DedicatedWorkerGlobalScope: Scope } = globalThis as { DedicatedWorkerGlobalScope?: abstract new () => object };
-  if (typeof Worker === "undefined" || !Scope || !(globalThis instanceof Scope)) return undefined;
+  if (!mayRead || typeof Worker === "undefined" || !Scope || !(globalThis instanceof Scope)) return undefined;
   try {
     return new Worker(location.href, { name: READER, type: kindOfThis() });
   } catch {
