@@ -254,6 +254,8 @@ fn key(gpu: &Gpu, way: &GpuOptions, checkpoint: &Checkpoint, load: &LoadOptions)
 /// What the checkpoint or the device say.
 pub async fn self_check(engine: &Rc<Engine>, checkpoint: &Checkpoint) -> Result<Option<String>> {
     let mut session = Session::new(engine)?;
+    // The twin has the base's weights.
+    session.set_adapters(&[]).await?;
     let outcome = match compare(&mut session, checkpoint).await {
         Err(error @ Error::NotFinite { .. }) => Some(error.to_string()),
         Err(error) => return Err(error),
