@@ -5,7 +5,7 @@ import test from "node:test";
 import { network, newHasher, restart, storedParts } from "./browser.mjs";
 import { PART } from "../dist/download/store.js";
 import { openSources } from "../dist/download/source.js";
-import { Parts, READER, serveParts } from "../dist/download/parts.js";
+import { allowReader, Parts, READER, serveParts } from "../dist/download/parts.js";
 
 const ADDRESS = "https://models.example/model.gguf";
 const file = new Uint8Array(5 * PART + 77).map((_, i) => (i * 31 + (i >> 9)) & 255);
@@ -66,6 +66,17 @@ async function readAll(sources) {
     same(await sources.files[0].read(at, length), at, length);
   }
 }
+
+// The engine may run in a worker of an app's (`worker: "here"`), whose script is the app's.
+test("a script that is not the package's own is not started again", async () => {
+  workers(() => {});
+  await kept();
+  const sources = await open();
+  await readAll(sources);
+  sources.close();
+  assert.equal(started.length, 0);
+  allowReader();
+});
 
 test("another worker reads the parts; it ends with the reading", async () => {
   workers((worker) => queueMicrotask(() => serveParts(worker.port)));
