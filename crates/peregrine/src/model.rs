@@ -1,4 +1,4 @@
-//! The model on one page: [`Model::record`] is Falcon-H1's forward pass, one line a dispatch, in
+//! The model on one page: `Model::record` is Falcon-H1's forward pass, one line a dispatch, in
 //! order.
 //!
 //! The CPU twin, `reference::model`, has the same lines. What each kernel does with its buffers

@@ -35,7 +35,7 @@ pub struct Device {
     pub max_binding: u64,
     /// Tokens read at a time in prefill unless the options say otherwise.
     pub chunk: u32,
-    /// Whether prompts are read chunk by chunk, as on GPUs: [`super::Ssd`].
+    /// Whether prompts are read chunk by chunk, as on GPUs: `Ssd` of `model.rs`.
     pub ssd: bool,
     /// All that it can have, bytes, where that is known: wasm32 has addresses for 4 GiB.
     pub most_bytes: Option<u64>,
