@@ -13,7 +13,9 @@ mod types;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, Unexpected};
 
-use crate::gpu::{Alter, DeviceKind, Reduction, ShapeClass};
+#[cfg(feature = "internals")]
+use crate::gpu::Alter;
+use crate::gpu::{DeviceKind, Reduction, ShapeClass};
 use crate::state::KvType;
 
 #[cfg(feature = "clap")]
@@ -129,6 +131,7 @@ pub struct GpuOptions {
     #[cfg_attr(feature = "clap", arg(skip))]
     pub identity: Option<String>,
     /// For tests: faults planted into kernels.
+    #[cfg(feature = "internals")]
     #[doc(hidden)]
     #[serde(skip)]
     #[cfg_attr(feature = "clap", arg(skip))]
@@ -154,6 +157,7 @@ impl Default for GpuOptions {
             software: None,
             name: None,
             identity: None,
+            #[cfg(feature = "internals")]
             alter: None,
             max_binding: None,
         }

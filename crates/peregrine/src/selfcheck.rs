@@ -234,7 +234,7 @@ fn key(gpu: &Gpu, way: &GpuOptions, checkpoint: &Checkpoint, load: &LoadOptions)
     let formats = source_formats(checkpoint.tensors().map(|tensor| tensor.format));
     for kernel in KERNELS {
         let source = kernel.source(gpu.reduction(), load.kv, formats, false);
-        layout.update(match way.alter {
+        layout.update(match way.altering() {
             Some(alter) => alter(kernel.name, source),
             None => source,
         });

@@ -29,8 +29,8 @@ pub(super) struct Anchor {
 impl Session {
     /// Queues this many steps on tokens that are not known yet, whatever the device's pace; `None`:
     /// as many as suit that. For tests.
-    #[doc(hidden)]
-    pub fn set_steps_ahead(&mut self, steps: Option<u32>) {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn set_steps_ahead(&mut self, steps: Option<u32>) {
         self.steps_ahead = steps;
     }
 

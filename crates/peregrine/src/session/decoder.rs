@@ -295,8 +295,8 @@ impl Session {
     }
 
     /// The same for tests, as long as the result lives.
-    #[doc(hidden)]
-    pub async fn hold_turn(&self) -> impl Sized + use<> {
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) async fn hold_turn(&self) -> impl Sized + use<> {
         self.turn().await
     }
 
