@@ -15,8 +15,8 @@ import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
 import type { Loras, Usage } from "../openai.js";
 import { sharedBy, type ApiRequest, type ApiResult, type Calls, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type LoraInfo, type Port, type Progress, type ToWorker } from "../protocol.js";
 import { blobSource } from "../download/bytes.js";
-import { forgetGrammars, Grammars } from "./grammars.js";
-import { begin, beginGrammar, isTrap } from "./wasm.js";
+import { forgetGrammars, GrammarModule, Grammars } from "./grammars.js";
+import { begin, isTrap } from "./wasm.js";
 
 interface Loaded {
   engine: WebEngine;
@@ -69,8 +69,7 @@ export class Server {
   /** The end of all answers that were asked for so far. */
   #queue: Promise<unknown> = Promise.resolve();
   #queued = 0;
-  /** Why the module of grammars could not be loaded, and has not been since. */
-  #noGrammars: string | undefined;
+  readonly #grammars = new GrammarModule(this.#clients.log);
 
   constructor(onIdle: () => void = () => {}) {
     this.#onIdle = onIdle;
@@ -299,30 +298,13 @@ export class Server {
     const checked = new WebRequest(request.kind, request.body, request.onlyRead, this.#adapters.names);
     try {
       this.#refuseBusy(request);
-      const byGrammars = checked.needsGrammars && (await this.#hasGrammars(checked));
+      const byGrammars = checked.needsGrammars && (await this.#grammars.isThere(checked, this.#request.grammarWasm));
       this.#refuseBusy(request);
       report("");
       return await this.#enqueue(() => this.#answer(client, id, request, checked, byGrammars, report));
     } finally {
       checked.free();
     }
-  }
-
-  /**
-   * Loads the module of grammars, before the request takes its place in the queue: nobody else
-   * waits for it. What can be answered without is.
-   */
-  async #hasGrammars(request: WebRequest): Promise<boolean> {
-    const loading = beginGrammar(this.#request?.grammarWasm).then(() => (this.#noGrammars = undefined));
-    if (request.insistsOnGrammars) return loading.then(() => true);
-    // Once it could not be had it is tried again beside the answers.
-    if (this.#noGrammars === undefined) await loading.catch((error: Error) => (this.#noGrammars = error.message));
-    else loading.catch(() => {});
-    if (this.#noGrammars === undefined) return true;
-    const line = `tools: calls are not enforced, since the module of grammars is not there: ${this.#noGrammars}`;
-    this.#clients.log("warn", line);
-    request.warn(line);
-    return false;
   }
 
   async #answer(client: Client, id: number, head: ApiRequest, request: WebRequest, byGrammars: boolean, report: (event: string) => void): Promise<ApiResult> {
