@@ -92,7 +92,7 @@ pub(crate) struct Scratch {
     pub proj: wgpu::Buffer,
     /// \[T, q | x | B | C | delta | exp(delta A) | halted\]
     pub ready: wgpu::Buffer,
-    /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see
+    /// \[T, attention | SSM\]; in decode after the first row the splits of a long context, see
     /// `shaders/attention/merge.wgsl`
     pub mixed: wgpu::Buffer,
     /// What prompts need for the SSM heads on a GPU.
@@ -171,7 +171,7 @@ pub struct Model {
     pub(crate) snapshot_budget: u64,
     /// What a session may set its budget to.
     pub(crate) snapshot_limit: u64,
-    pub(crate) snapshot_host_budget: Option<u64>,
+    pub(crate) snapshot_host_budget: u64,
     pub(crate) pace: Pace,
     pub(crate) turns: Rc<Turns>,
 }

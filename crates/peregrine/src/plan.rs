@@ -72,7 +72,7 @@ pub enum Needed {
     Splits,
     /// In steps of at most so many tokens.
     Tokens(u32),
-    /// When the context is cut into pieces at all.
+    /// When the context is cut into splits at all.
     Pieces,
     /// When the next token is sampled on the GPU.
     Token,

@@ -166,7 +166,7 @@ impl Model {
             kv: Arena::new(gpu, c, target.kv, context_length, options.memory_budget.is_some()),
             snapshot_budget: footprint.snapshots,
             snapshot_limit: options.memory_budget.map_or(u64::MAX, |budget| budget - footprint.least()),
-            snapshot_host_budget: options.snapshot_host_budget,
+            snapshot_host_budget: footprint.host_snapshots,
             pace: Pace::of(&target),
             turns: Rc::default(),
             fingerprint: String::new(),

@@ -94,28 +94,18 @@ impl Session {
         if chosen == self.adapters() {
             return Ok(());
         }
-        let [decode, prefill] = engine.model.plans(&self.state, &self.next, adapted.as_deref()).await?;
+        let plans = self.decoder.plans(adapted.as_deref()).await?;
         self.settle();
         self.keep_border()?;
         self.forget();
         self.dropped = 0;
-        (self.decode, self.prefill, self.adapted) = (decode, prefill, adapted);
+        self.decoder.adapt(plans, adapted);
         Ok(())
     }
 
     /// The adapters that it uses, in an order of their own.
     pub fn adapters(&self) -> &[Chosen] {
-        self.adapted.as_ref().map_or(&[], |adapted| &adapted.chosen)
-    }
-
-    /// Becomes a session with the same adapters as another one of the same engine.
-    pub(super) fn adapt_as(&mut self, other: &Self) {
-        if self.adapters() != other.adapters() {
-            let (model, adapted) = (&self.engine.model, other.adapted.clone());
-            self.decode = model.plan(&self.state, &self.next, false, adapted.as_deref());
-            self.prefill = model.plan(&self.state, &self.next, true, adapted.as_deref());
-            self.adapted = adapted;
-        }
+        self.decoder.adapters()
     }
 }
 

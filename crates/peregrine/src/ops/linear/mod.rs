@@ -15,7 +15,7 @@ use crate::weights::{GpuMatrix, Matrix, Slab};
 
 use splits::Tile;
 pub use splits::{MatmulSum, Splits};
-pub use team::{Epsilon, MatvecTeam, MatvecTeamLora, Pieces, Table, Team};
+pub use team::{AttentionSplits, Epsilon, MatvecTeam, MatvecTeamLora, Table, Team};
 
 constants! {
     /// The block formats that a pipeline keeps of all.
@@ -94,15 +94,15 @@ pub struct Input<'a> {
     pub x: &'a wgpu::Buffer,
     /// The norm that is still to be applied to it.
     pub norm: Option<Norm<'a>>,
-    /// Pieces of attention in decode that are still to be put together, where the context is cut
-    /// into two.
-    pub pieces: Option<Pieces>,
+    /// Splits of attention in decode that are still to be merged, where the context is cut into
+    /// two.
+    pub attention: Option<AttentionSplits>,
 }
 
 impl<'a> Input<'a> {
     /// As it is.
     pub fn of(x: &'a wgpu::Buffer) -> Self {
-        Self { x, norm: None, pieces: None }
+        Self { x, norm: None, attention: None }
     }
 }
 
@@ -259,7 +259,7 @@ impl Recorder<'_> {
     }
 }
 
-impl Pieces {
+impl AttentionSplits {
     /// In a model whose rows of `mixed` have `first` floats before them.
     pub fn of(first: u32, c: &Config) -> Self {
         Self { SPLITS_OFFSET: first / 4, ATTENTION: c.q_dim() / 4, HEAD: c.head_dim / 4 }

@@ -1,5 +1,5 @@
 //! One token on a GPU: a workgroup's invocations share a few rows, norm what they read on the way,
-//! and put two pieces of attention together. The table of the matrix's parts is in the pipeline's
+//! and put two splits of attention together. The table of the matrix's parts is in the pipeline's
 //! constants.
 
 use super::{Formats, Input, Linear, Output};
@@ -57,8 +57,8 @@ impl Epsilon {
 }
 
 constants! {
-    /// Where `shaders/mixers/mixer_step.wgsl` leaves the pieces of attention, in vec4s.
-    Pieces {
+    /// Where `shaders/mixers/mixer_step.wgsl` leaves the splits of attention, in vec4s.
+    AttentionSplits {
         /// The first of them.
         SPLITS_OFFSET: u32,
         /// nh hd
@@ -92,14 +92,15 @@ kernels! {
     /// 4 or 8 rows of W x, one token, with the norm of x on the way.
     MatvecTeam = MATVEC_TEAM {
         EPILOGUE: u32;
-        formats: Formats, team: Team, table: Table, epsilon: Option<Epsilon>, pieces: Option<Pieces>,
+        formats: Formats, team: Team, table: Table, epsilon: Option<Epsilon>, attention: Option<AttentionSplits>,
     }
     (weights: weights [u32; 4], x: read [f32; 4], y: write f32, norm: read [f32; 4], now: uniform Step)
 
     /// The same with adapters: B t is added, and A of the next layer multiplied.
     MatvecTeamLora = MATVEC_TEAM_LORA {
         EPILOGUE: u32;
-        formats: Formats, team: Team, table: Table, epsilon: Option<Epsilon>, pieces: Option<Pieces>, shares: Shares, next: Option<Next>,
+        formats: Formats, team: Team, table: Table, epsilon: Option<Epsilon>, attention: Option<AttentionSplits>,
+        shares: Shares, next: Option<Next>,
     }
     (
         weights: weights [u32; 4], x: read [f32; 4], y: write f32, norm: read [f32; 4], now: uniform Step,
@@ -116,7 +117,7 @@ macro_rules! team {
             team: $team,
             table: Table($layer.slab.table),
             epsilon: $layer.input.norm.map(|norm| Epsilon::of(&norm)),
-            pieces: $layer.input.pieces,
+            attention: $layer.input.attention,
             weights: &$layer.slab.weights,
             x: $layer.input.x,
             y: $layer.output.buffer(),

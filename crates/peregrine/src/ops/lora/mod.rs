@@ -10,7 +10,7 @@ pub mod reference;
 use bytemuck::{Pod, Zeroable};
 
 pub use self::adapted::{Adapted, Site};
-use super::linear::{Epsilon, Input, Output, Pieces};
+use super::linear::{AttentionSplits, Epsilon, Input, Output};
 use super::target::Shape;
 use super::{Op, Recorder};
 use crate::kernels::{kernels, wgsl};
@@ -68,7 +68,10 @@ wgsl! {
 
 kernels! {
     /// t = A x, one token or four, with the norm of x on the way.
-    LoraDown = LORA_DOWN { MANY: bool, SCALED: Option<bool>, FOURS: u32; shape: Shape, epsilon: Option<Epsilon>, pieces: Option<Pieces> }
+    LoraDown = LORA_DOWN {
+        MANY: bool, SCALED: Option<bool>, FOURS: u32;
+        shape: Shape, epsilon: Option<Epsilon>, attention: Option<AttentionSplits>,
+    }
     (now: uniform Step, lora: uniform GpuLora, a: weights [f32; 4], x: read [f32; 4], norm: read [f32; 4], t: write f32)
 
     /// y += B t, one token or four; or the SwiGLU of two sums with what is added to both.
@@ -97,7 +100,7 @@ impl<'a> Recorder<'a> {
             FOURS: fours,
             shape,
             epsilon: input.norm.map(|norm| Epsilon::of(&norm)),
-            pieces: input.pieces,
+            attention: input.attention,
             now: self.step(),
             lora: &site.uniform,
             a: &site.a,
