@@ -10,6 +10,7 @@ use super::{Engine, Session};
 use crate::adapter::{Adapter, AdapterId, Base, Chosen};
 use crate::error::Result;
 use crate::ops::lora::Adapted;
+use crate::plan::Call;
 
 impl Engine {
     /// What adapters are read for.
@@ -101,6 +102,12 @@ impl Session {
         self.dropped = 0;
         (self.decode, self.prefill, self.adapted) = (decode, prefill, adapted);
         Ok(())
+    }
+
+    /// What the plan for one token or for many is made of.
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn calls(&self, many: bool) -> Vec<Call> {
+        self.engine.model.record(&self.state, &self.next, many, self.adapted.as_deref())
     }
 
     /// The adapters that it uses, in an order of their own.
