@@ -28,6 +28,7 @@ pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
 use self::copies::Copies;
 pub(crate) use self::gpu_sampling::spread_logits;
 use self::prefix_cache::PrefixCache;
+pub use self::saved::Unread;
 pub use self::snapshots::Snapshot;
 pub use self::speed::expected_speed;
 use crate::adapter::Registry;
