@@ -1,5 +1,7 @@
 //! LoRA adapters: PEFT's numbers, choices of sessions, and what is wrong with an adapter.
 
+mod budget;
+mod checked;
 mod damaged;
 mod fused;
 mod sessions;
@@ -15,6 +17,7 @@ use peregrine::inspect::Comparison;
 use peregrine::model::LoadOptions;
 use peregrine::reference::model::Model;
 use peregrine::session::{Engine, Session};
+use peregrine::state::KvType;
 use peregrine_tests::{Golden, assert_close, checkpoint, device, exact, golden_path, gpu, processor, session};
 use peregrine_workbench::check::check;
 use peregrine_workbench::gguf::{Field, GgufHeader};

@@ -143,6 +143,8 @@ pub struct Session {
     steps_ahead: Option<u32>,
     /// The recurrent states at an answer's anchor.
     anchored: Option<Copies>,
+    /// Whether an answer may still go back to them.
+    anchor_is_used: bool,
     /// A step is under way whose dispatches are not all submitted: the states are between two
     /// tokens.
     halfway: bool,
@@ -170,7 +172,7 @@ impl Session {
         let adapted = engine.default_adapters();
         let half = c.head_dim / 2;
         let frequencies = (0..half).map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim))).collect();
-        Ok(Self {
+        let mut session = Self {
             decode: model.plan(&state, &next, false, adapted.as_deref()),
             prefill: model.plan(&state, &next, true, adapted.as_deref()),
             adapted,
@@ -185,12 +187,15 @@ impl Session {
             ahead: 0,
             steps_ahead: None,
             anchored: None,
+            anchor_is_used: false,
             halfway: false,
             logits: Vec::new(),
             prefix_cache: PrefixCache::new(model),
             dropped: 0,
             note: None,
-        })
+        };
+        session.keep_budget();
+        Ok(session)
     }
 
     /// The shared model, tokenizer and template.

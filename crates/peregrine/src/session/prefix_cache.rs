@@ -31,6 +31,8 @@ pub(super) struct CacheEntry {
 /// ("greedy dual"). So a long prompt is thinned out evenly.
 pub(super) struct PrefixCache {
     pub entries: Vec<CacheEntry>,
+    /// What it was told to spend, and what of that there is room for.
+    pub wanted_budget: u64,
     pub budget: u64,
     pub host_budget: u64,
     /// Bytes of the budget that an answer's anchor takes.
@@ -48,6 +50,7 @@ impl PrefixCache {
     pub fn new(model: &Model) -> Self {
         Self {
             entries: Vec::new(),
+            wanted_budget: model.snapshot_budget,
             budget: model.snapshot_budget,
             host_budget: model.snapshot_host_budget.unwrap_or(DEFAULT_HOST_BUDGET),
             reserved: 0,

@@ -63,9 +63,10 @@ impl Session {
     /// Sets how many bytes of GPU memory snapshots may take; 0 keeps none. Before, it is what the
     /// model was
     /// loaded with ([`LoadOptions::snapshot_budget`](crate::model::LoadOptions::snapshot_budget)).
-    /// Of a model with a budget for all of it, they get no more than what that leaves.
+    /// Of a model with a budget for all of it, they get no more than what that leaves, adapters
+    /// included.
     pub fn set_snapshot_budget(&mut self, bytes: u64) {
-        self.prefix_cache.budget = bytes.min(self.engine.model.snapshot_limit);
+        self.prefix_cache.wanted_budget = bytes;
         self.keep_budget();
     }
 
@@ -77,7 +78,9 @@ impl Session {
         while self.prefix_cache.copies(true) > bytes && self.prefix_cache.forget(Copies::on_host).is_some() {}
     }
 
-    fn keep_budget(&mut self) {
+    pub(super) fn keep_budget(&mut self) {
+        let left = self.engine.model.budget.left(self.engine.adapter_bytes());
+        self.prefix_cache.budget = self.prefix_cache.wanted_budget.min(left.unwrap_or(u64::MAX));
         if self.prefix_cache.budget == 0 {
             self.prefix_cache.clear();
         }
@@ -328,6 +331,7 @@ impl Session {
         fork.pending = self.pending;
         fork.consumed.clone_from(&self.consumed);
         fork.logits.clone_from(&self.logits);
+        fork.prefix_cache.wanted_budget = self.prefix_cache.wanted_budget;
         fork.prefix_cache.budget = self.prefix_cache.budget;
         fork.prefix_cache.host_budget = self.prefix_cache.host_budget;
         Ok(fork)
