@@ -110,6 +110,7 @@ impl Session {
             let gpu = self.engine.model.gpu();
             gpu.write(&self.next.ends, 0, bytemuck::bytes_of(&table));
         }
+        self.anchor_is_used = false;
         let constrained = Constrained::begin(self, options)?;
         Ok(AnswerSampling {
             sampler,
@@ -217,12 +218,14 @@ impl Session {
         } else if sampling.sampled {
             self.logits = self.saved_logits().await?;
         }
+        self.anchor_is_used = false;
         Ok(())
     }
 
     /// Where an answer was abandoned (its future dropped) with a step under way, the states have
     /// read a token that nobody knows, or parts of some: everything is to be read again.
     pub(super) fn settle(&mut self) {
+        self.anchor_is_used = false;
         if self.ahead > 0 || self.halfway {
             self.read_again();
         }

@@ -96,11 +96,16 @@ impl PrefixCache {
         self.copies(false) + self.pages(state)
     }
 
+    /// Whether there is room for `more` bytes on the GPU.
+    pub fn has_room(&self, state: &State, more: u64) -> bool {
+        self.bytes(state) + self.reserved + more <= self.budget
+    }
+
     /// Makes room for `more` bytes on the GPU. Whether there is room, and copies there that nobody
     /// needs any more.
     pub fn shrink(&mut self, gpu: &Gpu, state: &State, more: u64) -> (bool, Option<Copies>) {
         let mut spare = None;
-        while self.bytes(state) + self.reserved + more > self.budget {
+        while !self.has_room(state, more) {
             // Pages lie on the GPU wherever the copies are, so long branches are forgotten and not
             // moved.
             let freed = match self.pages(state) > self.budget / 2 {

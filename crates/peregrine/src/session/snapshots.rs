@@ -223,11 +223,12 @@ impl Session {
             return Ok(());
         }
         // Room first, so that memory stays within the budget all the time.
+        let anchor = if self.prefix_cache.has_room(&self.state, each) { None } else { self.release_anchor() };
         let (fits, spare) = self.prefix_cache.shrink(self.engine.model.gpu(), &self.state, each);
         if !fits {
             return Ok(()); // only the wanted one is left, and fills the budget
         }
-        let snapshot = self.take(inside, spare)?;
+        let snapshot = self.take(inside, spare.or(anchor))?;
         let all = &mut self.prefix_cache;
         all.taken += 1;
         let (id, parent) = (all.taken, all.here);
@@ -295,7 +296,8 @@ impl Session {
     pub(super) fn make_room(&mut self, tokens: u32) -> Result<()> {
         loop {
             match self.state.reserve(tokens) {
-                Err(Error::OutOfMemory { .. }) if self.prefix_cache.forget(|_| true).is_some() => {}
+                Err(Error::OutOfMemory { .. })
+                    if self.release_anchor().is_some() || self.prefix_cache.forget(|_| true).is_some() => {}
                 Err(error) => return Err(error),
                 Ok(changed) => {
                     // What the session has left, snapshots may keep.
