@@ -168,7 +168,8 @@ fn a_budget_is_kept() {
     // To the byte.
     assert_eq!(load(&budget(Some(2000), all.least())).unwrap().context_length(), 2000);
     let error = load(&budget(Some(2000), all.least() - 1)).err().unwrap();
-    let Error::DoesNotFit { needed, budget: allowed, context_length, largest_context: Some(largest) } = error else {
+    let Error::DoesNotFit { needed, budget: allowed, context_length, largest_context: Some(largest), .. } = error
+    else {
         panic!("{error}");
     };
     assert_eq!((needed, allowed, context_length), (all.least(), all.least() - 1, 2000));

@@ -8,11 +8,14 @@ use peregrine::checkpoint::LocalFuture;
 use peregrine::checkpoint::source::Source;
 use peregrine::checkpoint::{Checkpoint, MemorySource};
 use peregrine::format::Format;
-use peregrine::gpu::{Gpu, GpuOptions};
+use peregrine::gpu::{Gpu, GpuOptions, ShapeClass};
 use peregrine::model::{LoadOptions, Model, Progress};
+use peregrine::ops::Op;
+use peregrine::plan::Stage;
 use peregrine::reference;
 use peregrine::{Error, Result};
 use peregrine_tests::{Golden, assert_close, checkpoint, exact, gguf_header, golden_path, gpu, processor, session};
+use peregrine_workbench::quantize::{QuantType, QuantizeOptions, quantize};
 use pollster::block_on;
 
 use crate::checkpoint::allocation::peak;
@@ -149,6 +152,33 @@ fn matrices_over_the_binding_limit_are_cut_into_slabs() {
             let expected = if tied { whole(&file, &options, &ids, chunk) } else { golden.f32("logits") };
             assert_close(&format!("{case}, chunk {chunk}"), &logits, &expected, if tied { 1e-5 } else { 2e-4 });
         }
+    }
+}
+
+/// Tiles whose columns several workgroups share, of matrices in slabs: each slab's sums are put
+/// together before the next slab's come to the same place.
+#[test]
+fn shared_tiles_of_several_slabs() {
+    let (file, golden) = (checkpoint(&golden_path("quant.gguf")), Golden::open("quant"));
+    let mut bytes = Vec::new();
+    block_on(quantize(&file, &mut bytes, &QuantizeOptions::new(QuantType::F32), &mut |_, _| {})).unwrap();
+    let file = block_on(Checkpoint::open_gguf(Rc::new(MemorySource::new("f32", bytes)))).unwrap();
+    // A slab is one tile then, and the sums have room for three.
+    let gpu =
+        gpu(&GpuOptions { max_binding: Some(66_000), shapes: Some(ShapeClass::Hardware), ..GpuOptions::default() });
+    let options = LoadOptions { context_length: Some(64), ..exact() };
+    let mut session = session(&gpu, &file, &options);
+    let calls = session.calls(true);
+    for op in [Op::ProjectIn, Op::ProjectOut, Op::MlpIn, Op::MlpOut] {
+        let shared =
+            calls.iter().filter(|call| call.kernel.name == "matmul_sum" && call.stage == Stage { layer: Some(0), op });
+        assert!(shared.count() > 1, "{op:?}");
+    }
+    for chunk in [15, 9] {
+        session.reset();
+        let (ids, mut logits) = (golden.ids("ids"), Vec::new());
+        block_on(session.forward(&ids, chunk, ids.len() as u32, &mut |row| logits.extend_from_slice(row))).unwrap();
+        assert_close(&format!("chunk {chunk}"), &logits, &golden.f32("logits"), 2e-4);
     }
 }
 

@@ -129,7 +129,7 @@ fn every_kernel_of_a_plan_has_its_program_and_its_constants() {
         let file = checkpoint(&golden_path(case));
         for kv in KvType::ALL {
             let options = LoadOptions { kv, ..LoadOptions::default() };
-            let plans = Model::outline(&gpu, &file, &options, Target::of(&gpu, kv)).unwrap();
+            let plans = Model::outline(&gpu, &file, &options, Target::of(&gpu, kv), &[]).unwrap();
             for call in plans.into_iter().flatten() {
                 let made = |constants: &[(&'static str, f64)]| {
                     let pipelines = Pipelines::new(&gpu, kv);

@@ -52,7 +52,7 @@ fn what_is_right_passes_in_every_variant() {
 /// A kernel's source with `$from` made `$to`, everywhere in it.
 macro_rules! fault {
     ($kernel:literal, $from:literal, $to:literal) => {{
-        let alter: Alter = |name, source| {
+        let alter: peregrine::gpu::Alter = |name, source| {
             if name != $kernel {
                 return source;
             }
@@ -63,6 +63,7 @@ macro_rules! fault {
         ($kernel, alter)
     }};
 }
+pub(crate) use fault;
 
 #[test]
 fn faults_in_kernels_of_gpus_are_found() {
@@ -100,6 +101,26 @@ fn faults_in_kernels_of_gpus_are_found() {
             assert!(found.is_some(), "{kernel}, {case}");
             println!("{kernel}, {case}: {}", found.unwrap());
         }
+    }
+}
+
+/// Of a model whose rows are long enough for several workgroups to share a tile's columns.
+#[test]
+fn faults_in_shared_tiles_are_found() {
+    let faults = [
+        fault!("matmul_tile", "var s = split; s < strips;", "var s = 0u; s < strips;"),
+        fault!("matmul_tile", "split_sums[at] = sum[j];", "split_sums[at] = select(0.99, 1.0, split == 0u) * sum[j];"),
+        fault!("matmul_tile", "split_sums[at + matrix.rows] = second[j];", "split_sums[at + matrix.rows] = sum[j];"),
+        // Not as many as the other kernel thinks.
+        fault!("matmul_tile", "1u, MOST_SPLITS)", "1u, max(MOST_SPLITS / 2u, 1u))"),
+        fault!("matmul_sum", "1u, MOST_SPLITS)", "1u, max(MOST_SPLITS / 2u, 1u))"),
+        fault!("matmul_sum", "sum += split_sums[at];", "sum = split_sums[at];"),
+        fault!("matmul_sum", "second += split_sums[at + ROWS];", "second = split_sums[at + ROWS];"),
+        fault!("matmul_sum", "let at = (k * tokens + token) * width + row;", "let at = k * tokens * width + row;"),
+    ];
+    for (kernel, alter) in faults {
+        let options = GpuOptions { alter: Some(alter), ..shaped(ShapeClass::Hardware, Reduction::Workgroup) };
+        assert!(outcome(&options, &golden_path("quant.gguf"), KvType::F32).is_some(), "{kernel}");
     }
 }
 

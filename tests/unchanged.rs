@@ -1,17 +1,21 @@
 //! Hashes of every composed WGSL source, and of every dispatch that is recorded for the golden
-//! models: kernel, override constants, bindings, workgroups. Code that is moved changes none of
+//! models, with adapters and without: kernel, override constants, bindings, workgroups. Code that is moved changes none of
 //! them; what changes them on purpose writes the file anew:
 //! `make hashes`. With `HASHES=FOLDER` what is hashed is written there as text, to be compared with
 //! diff.
 
 use std::fmt::Write;
 
+use peregrine::adapter::{Adapter, Chosen};
+use peregrine::checkpoint::Checkpoint;
 use peregrine::gpu::{Gpu, GpuOptions, Reduction, ShapeClass};
+use peregrine::kernels::Bound;
 use peregrine::model::{LoadOptions, Model};
 use peregrine::ops::target::Target;
 use peregrine::plan::{Call, Step};
 use peregrine::state::KvType;
-use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model, variants};
+use peregrine_tests::{checkpoint, golden_path, gpu, processor, session, tiny_model, variants};
+use pollster::block_on;
 use sha2::{Digest, Sha256};
 
 const FILE: &str = "unchanged.txt";
@@ -69,13 +73,17 @@ fn describe(calls: &[Call]) -> String {
                 known.len() - 1
             })
         };
-        let buffers: Vec<usize> = call.buffers.iter().map(|bound| number(bound.buffer.clone())).collect();
+        let mut bound = |bound: &Bound| {
+            let part = bound.range.map(|(first, bytes)| format!("[{first}+{bytes}]")).unwrap_or_default();
+            format!("{}{part}", number(bound.buffer.clone()))
+        };
+        let buffers = call.buffers.iter().map(&mut bound).collect::<Vec<_>>().join(", ");
         let grids =
             steps.map(|(tokens, position, splits)| (call.grid)(&Step { tokens, position, first: tokens - 1, splits }));
         let reduction = if call.kernel.reduces { format!("{:?}", call.reduction) } else { String::new() };
         writeln!(
             text,
-            "{}: {} {reduction} [{}] {buffers:?} {:?} kv {:?} weights {} grids {grids:?}",
+            "{}: {} {reduction} [{}] [{buffers}] {:?} kv {:?} weights {} grids {grids:?}",
             call.stage,
             call.kernel.name,
             constants.join(" "),
@@ -93,10 +101,38 @@ fn plans(lines: &mut String, gpu: &Gpu) {
     for (case, path) in cases {
         let checkpoint = checkpoint(&path);
         for (device, target) in targets() {
-            let options = LoadOptions { kv: target.kv, ..LoadOptions::default() };
-            let plans = Model::outline(gpu, &checkpoint, &options, target).unwrap();
-            for (tokens, calls) in ["one", "many"].into_iter().zip(plans) {
+            for (tokens, calls) in ["one", "many"].into_iter().zip(outline(gpu, &checkpoint, target, &[])) {
                 line(lines, &format!("{case}, {device}, {tokens}"), &describe(&calls));
+            }
+        }
+    }
+}
+
+fn outline(gpu: &Gpu, checkpoint: &Checkpoint, target: Target, adapters: &[Chosen]) -> [Vec<Call>; 2] {
+    let options = LoadOptions { kv: target.kv, ..LoadOptions::default() };
+    Model::outline(gpu, checkpoint, &options, target, adapters).unwrap()
+}
+
+/// Models and adapters beside them: with a norm of the SSM heads that is part of what follows, and
+/// with one in groups; of all layers, and of some.
+const ADAPTED: &[(&str, &[&str])] =
+    &[("hf-folder", &["plain"]), ("hf-folder", &["patterns", "layers"]), ("norm2.gguf", &["baked"])];
+
+fn plans_with_adapters(lines: &mut String, gpu: &Gpu) {
+    for (case, names) in ADAPTED {
+        let checkpoint = checkpoint(&golden_path(case));
+        let mut session = session(&processor(), &checkpoint, &LoadOptions::default());
+        let engine = session.engine().clone();
+        let open = |name: &&str| {
+            let path = golden_path(&format!("adapters/{name}"));
+            let adapter = block_on(Adapter::open(&path, &engine.base())).unwrap();
+            (engine.add_adapter(name, adapter).unwrap(), 1.0)
+        };
+        block_on(session.set_adapters(&names.iter().map(open).collect::<Vec<_>>())).unwrap();
+        for (device, target) in targets() {
+            let plans = outline(gpu, &checkpoint, target, session.adapters());
+            for (tokens, calls) in ["one", "many"].into_iter().zip(plans) {
+                line(lines, &format!("{case} with {}, {device}, {tokens}", names.join(" and ")), &describe(&calls));
             }
         }
     }
@@ -113,7 +149,9 @@ pub fn found() -> String {
     sources(&mut lines);
     // A binding limit that cuts the larger matrices.
     let options = GpuOptions { max_binding: Some(1 << 20), ..GpuOptions::default() };
-    plans(&mut lines, &gpu(&options));
+    let gpu = gpu(&options);
+    plans(&mut lines, &gpu);
+    plans_with_adapters(&mut lines, &gpu);
     lines
 }
 

@@ -2,6 +2,7 @@
 //! states and logits, bit by bit, as with one step at a time, however the answer ends.
 
 use peregrine::checkpoint::MemorySource;
+use peregrine::state::KvType;
 use peregrine_tests::gpu;
 
 use super::*;
@@ -205,6 +206,8 @@ fn an_answer_can_be_abandoned_at_every_place_of_the_queue() {
                 assert!(waits, "{steps} steps ahead, {tokens} tokens: the answer has not waited for its turn");
             }
             assert_eq!(seen, tokens, "{steps} steps ahead");
+            // The prompt, all tokens but the last that are known, and those that are not.
+            assert_eq!(session.position(), PROMPT.len() as u32 + tokens - 1 + steps, "{steps} steps are queued");
             drop(held);
             session.set_note(Some("said".into()));
             let mut file = Vec::new();
@@ -270,6 +273,31 @@ fn without_room_for_a_copy_one_step_is_ahead() {
         assert_alike((&several, &found), (&one, &expected), &format!("{budget} bytes"));
         several.reset();
     }
+}
+
+/// Between answers the copy makes room for snapshots.
+#[test]
+fn a_copy_that_no_answer_needs_makes_room() {
+    let model = small(ShapeClass::Hardware, &LoadOptions::default());
+    let mut session = ahead(&model, 4);
+    let page =
+        KvType::default().page_bytes(model.engine().config()) * u64::from(model.engine().config().num_hidden_layers);
+    let copy = session.state().recurrent_bytes();
+    session.set_snapshot_budget(2 * copy + 2 * page);
+    let ask = |session: &mut Session, first: u32| {
+        let prompt = [&[first], &PROMPT[..]].concat();
+        block_on(session.complete(&prompt, &endless(greedy(8)), &mut |_| true)).unwrap();
+    };
+    ask(&mut session, 2);
+    ask(&mut session, 3);
+    assert_eq!((session.snapshots().0, session.snapshots_on_host().0), (1, 0), "beside the copy there is room for one");
+    // An answer that needs no copy.
+    session.set_steps_ahead(Some(1));
+    ask(&mut session, 4);
+    assert_eq!((session.snapshots().0, session.snapshots_on_host().0), (2, 0), "both are on the GPU");
+    session.set_steps_ahead(Some(4));
+    ask(&mut session, 5);
+    assert!(session.snapshots().1 <= copy + 2 * page, "the copy has taken its room again");
 }
 
 /// A chunk is queued while the one before it is computed: whoever stops waiting leaves both to be

@@ -13,7 +13,7 @@ use peregrine::LoadOptions;
 use peregrine::chat::Message;
 use peregrine::checkpoint::FileSource;
 use peregrine::sampling::SamplingOptions;
-use peregrine::session::{Engine, Finish, GenerateOptions, Generated, Overflow, Session, expected_speed};
+use peregrine::session::{Engine, Finish, GenerateOptions, Generated, Overflow, Session, Unread, expected_speed};
 use pollster::block_on;
 
 use crate::common::{GpuArgs, MOST_LOSSES, SamplingArgs, device_in_words, read_text};
@@ -76,8 +76,10 @@ pub fn run(args: &Args) -> Outcome {
         cancel: Some(Rc::new(move || asked.stops())),
         ..GenerateOptions::default()
     };
+    let session = Session::new(&engine)?;
     let mut conversation = Conversation {
-        session: Session::new(&engine)?,
+        unread: session.unread(),
+        session: Some(session),
         system: system.map(|text| Message::new("system", &text)),
         messages: Vec::new(),
         options,
@@ -190,7 +192,10 @@ impl Interrupt {
 }
 
 struct Conversation<'a> {
-    session: Session,
+    /// Not there after its device was lost.
+    session: Option<Session>,
+    /// What can be kept without it.
+    unread: Unread,
     system: Option<Message>,
     messages: Vec<Message>,
     options: GenerateOptions,
@@ -203,7 +208,9 @@ struct Conversation<'a> {
 
 impl Conversation<'_> {
     fn reset(&mut self) {
-        self.session.reset();
+        if let Some(session) = &mut self.session {
+            session.reset();
+        }
         self.messages = self.system.iter().cloned().collect();
     }
 
@@ -211,8 +218,9 @@ impl Conversation<'_> {
     /// turns yet.
     fn restore(&mut self, path: &Path) -> Outcome {
         let name = path.display().to_string();
-        block_on(self.session.restore(&FileSource::open(path)?))?;
-        let Some(text) = self.session.note() else { return Ok(()) };
+        let Some(session) = &mut self.session else { return Ok(()) };
+        block_on(session.restore(&FileSource::open(path)?))?;
+        let Some(text) = session.note() else { return Ok(()) };
         self.messages = serde_json::from_str(text)
             .map_err(|error| Failure::input(format!("{name}: it is no conversation that `chat` has kept: {error}")))?;
         let system = self.messages.iter().find(|message| message.role == "system");
@@ -220,14 +228,20 @@ impl Conversation<'_> {
             note("the conversation has another system text, and keeps it; /reset begins anew");
         }
         let turns = self.messages.iter().filter(|message| message.role == "user").count();
-        note(&format!("{name}: {turns} turns, {} tokens read before", self.session.position()));
+        note(&format!("{name}: {turns} turns, {} tokens read before", session.position()));
         Ok(())
     }
 
     fn save(&mut self, path: &Path) -> Outcome {
         let messages = serde_json::to_string(&self.messages).map_err(|error| Failure::run(error.to_string()))?;
-        self.session.set_note(Some(messages));
-        if state::write(&mut self.session, path)? == SavedAs::Words {
+        let saved = match &mut self.session {
+            Some(session) => {
+                session.set_note(Some(messages));
+                state::write(session, path)?
+            }
+            None => state::write_words(&self.unread, &messages, path)?,
+        };
+        if saved == SavedAs::Words {
             note(&format!("{}: the GPU is lost; the words are kept, and will be read again", path.display()));
         }
         Ok(())
@@ -263,11 +277,14 @@ impl Conversation<'_> {
     fn attempt(&mut self) -> Attempt {
         let mut out = terminal::stdout();
         let (mut printed, mut written) = (String::new(), Ok(()));
-        let answered = block_on(self.session.chat(&self.messages, &self.options, &mut |piece| {
-            printed.push_str(&piece.text);
-            written = write!(out, "{}", piece.text).and_then(|()| out.flush());
-            written.is_ok()
-        }));
+        let answered = match &mut self.session {
+            Some(session) => block_on(session.chat(&self.messages, &self.options, &mut |piece| {
+                printed.push_str(&piece.text);
+                written = write!(out, "{}", piece.text).and_then(|()| out.flush());
+                written.is_ok()
+            })),
+            None => Err(Error::DeviceLost { detail: "it was not loaded again".into() }),
+        };
         Attempt { answered, printed, written }
     }
 
@@ -294,8 +311,10 @@ impl Conversation<'_> {
         let again = |failure: Failure| {
             Failure::run(format!("the GPU was lost, and the model cannot be loaded again: {}", failure.message()))
         };
+        // The memory of the lost one is wanted.
+        self.session = None;
         let engine = (self.reload)(self.losses).map_err(again)?;
-        self.session = Session::new(&engine)?;
+        self.session = Some(Session::new(&engine)?);
         Ok(())
     }
 }

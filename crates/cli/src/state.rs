@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use peregrine::Error;
-use peregrine::session::Session;
+use peregrine::session::{Session, Unread};
 use peregrine_workbench::part_file::PartFile;
 use pollster::block_on;
 
@@ -38,6 +38,14 @@ pub fn write(session: &mut Session, path: &Path) -> Outcome<SavedAs> {
         // A disk is no argument.
         Err(error @ Error::Io { .. }) => Err(Failure::run(error.to_string())),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes what was said, where the session has gone with its device.
+pub fn write_words(unread: &Unread, note: &str, path: &Path) -> Outcome<SavedAs> {
+    match save(path, |sink| unread.save(Some(note), sink)) {
+        Ok(()) => Ok(SavedAs::Words),
+        Err(error) => Err(Failure::run(error.to_string())),
     }
 }
 

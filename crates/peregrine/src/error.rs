@@ -213,12 +213,14 @@ pub enum Error {
     },
     /// The model with its conversation needs more than the caller allows.
     #[error(
-        "the model does not fit: with a context of {context_length} tokens it needs {:.1} MB, {:.1} MB more than the \
+        "{what} does not fit: with a context of {context_length} tokens it needs {:.1} MB, {:.1} MB more than the \
          {:.1} MB allowed; {}",
         *needed as f64 / 1e6, needed.saturating_sub(*budget) as f64 / 1e6, *budget as f64 / 1e6,
         largest_context.map_or("no context is small enough".into(), |n| format!("a context of {n} tokens fits"))
     )]
     DoesNotFit {
+        /// The model, or the model with adapters.
+        what: String,
         /// Bytes for weights, activations, states and caches.
         needed: u64,
         /// Bytes allowed.

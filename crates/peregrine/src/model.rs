@@ -32,6 +32,7 @@ use crate::weights::{Matrix, padded};
 pub use crate::options::LoadOptions;
 pub use crate::state::KvType;
 pub use crate::weights::LoadTimes;
+use footprint::Budget;
 pub(crate) use load::mamba_values;
 use pace::Pace;
 use turns::Turns;
@@ -169,8 +170,8 @@ pub struct Model {
     kv: Rc<Arena>,
     load_times: LoadTimes,
     pub(crate) snapshot_budget: u64,
-    /// What a session may set its budget to.
-    pub(crate) snapshot_limit: u64,
+    /// What the caller allows of memory.
+    pub(crate) budget: Budget,
     pub(crate) snapshot_host_budget: u64,
     pub(crate) pace: Pace,
     pub(crate) turns: Rc<Turns>,

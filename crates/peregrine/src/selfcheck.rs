@@ -8,6 +8,7 @@
 //! prompt read at once must give the logits of the same prompt read with its last tokens one by
 //! one, which other kernels do. And samples on the GPU must be those of the host.
 
+pub(crate) mod adapters;
 mod samples;
 mod stages;
 mod variants;

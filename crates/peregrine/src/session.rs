@@ -29,6 +29,7 @@ use self::decoder::Decoder;
 pub(crate) use self::decoder::spread_logits;
 pub use self::engine::Engine;
 use self::prefix_cache::PrefixCache;
+pub use self::saved::Unread;
 pub use self::snapshots::Snapshot;
 pub use self::speed::expected_speed;
 use crate::chat::Transcript;
@@ -50,6 +51,8 @@ pub struct Session {
     consumed: Option<Transcript>,
     /// The recurrent states at an answer's anchor.
     anchored: Option<Copies>,
+    /// Whether an answer may still go back to them.
+    anchor_is_used: bool,
     /// Logits after the last token that was run.
     logits: Vec<f32>,
     /// Places to go back to.
@@ -67,7 +70,7 @@ impl Session {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn new(engine: &Rc<Engine>) -> Result<Self> {
-        Ok(Self {
+        let mut session = Self {
             decoder: Decoder::new(&engine.model, engine.default_adapters())?,
             prefix_cache: PrefixCache::new(&engine.model),
             engine: engine.clone(),
@@ -75,10 +78,13 @@ impl Session {
             pending: 0,
             consumed: None,
             anchored: None,
+            anchor_is_used: false,
             logits: Vec::new(),
             dropped: 0,
             note: None,
-        })
+        };
+        session.keep_budget();
+        Ok(session)
     }
 
     /// The shared model, tokenizer and template.

@@ -236,6 +236,12 @@ impl Matrix {
         Self { rows: 2 * rows, slabs, ..self.clone() }
     }
 
+    /// What its tables take.
+    pub(crate) fn apart_table_bytes(&self) -> u64 {
+        let tables = if self.slabs.len() == 1 { 1 } else { 2 * self.slabs.len() };
+        (tables * size_of::<GpuMatrix>()) as u64
+    }
+
     /// Whether no `group` rows from a multiple of `group` on belong to different parts, so that a
     /// workgroup can share them.
     pub fn in_groups_of(&self, group: u32) -> bool {

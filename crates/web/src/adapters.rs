@@ -20,6 +20,7 @@ struct LoraInfo<'a> {
     id: &'a str,
     kind: String,
     bytes: f64,
+    device_bytes: f64,
     ranks: [u32; 2],
     targets: Vec<Target>,
     notes: &'a [String],
@@ -33,13 +34,14 @@ struct Target {
 }
 
 impl<'a> LoraInfo<'a> {
-    fn new(id: &'a str, adapter: &'a Adapter) -> Self {
+    fn new(id: &'a str, adapter: &'a Adapter, device_bytes: u64) -> Self {
         let (least, most) = adapter.ranks();
         let targets = adapter.targets().into_iter().map(|(module, layers)| Target { module, layers });
         Self {
             id,
             kind: adapter.kind().name().to_lowercase(),
             bytes: adapter.bytes() as f64,
+            device_bytes: device_bytes as f64,
             ranks: [least, most],
             targets: targets.collect(),
             notes: adapter.notes(),
@@ -102,8 +104,8 @@ impl WebEngine {
         }
         let adapter = Adapter::read(&id, &sources_of(&files)?, &engine.base()).await.map_err(to_js_error)?;
         let adapter = Rc::new(adapter);
-        engine.add_adapter(&id, adapter.clone()).map_err(to_js_error)?;
-        to_js(&LoraInfo::new(&id, &adapter))
+        let added = engine.add_adapter(&id, adapter.clone()).map_err(to_js_error)?;
+        to_js(&LoraInfo::new(&id, &adapter, engine.bytes_of_adapters(&[(added, 1.0)]).map_err(to_js_error)?))
     }
 
     /// Forgets an adapter; whether there was one.

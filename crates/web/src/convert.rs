@@ -225,7 +225,7 @@ pub fn to_js_error(error: peregrine::Error) -> JsValue {
     let object = js_sys::Error::new(&error.to_string());
     // Setting a property of a fresh object cannot fail.
     let _ = js_sys::Reflect::set(&object, &"code".into(), &error.code().into());
-    if let peregrine::Error::DoesNotFit { needed, budget, context_length, largest_context } = error {
+    if let peregrine::Error::DoesNotFit { needed, budget, context_length, largest_context, .. } = error {
         let fit = Fit { needed: needed as f64, budget: budget as f64, context_length, largest_context };
         let _ = to_js(&fit).and_then(|fit| js_sys::Reflect::set(&object, &"fit".into(), &fit));
     }

@@ -16,7 +16,7 @@ const { Store } = await load("store.ts");
 const { Tree } = await load("tree.ts");
 const { fileOf, readFile } = await load("exchange.ts");
 const { keepSources } = await load("sources.ts");
-const { adaptersOf, forgetAdapter, keepAdapter } = await load("adapters.ts");
+const { adaptersOf, forgetAdapter, forgetAdaptersOf, keepAdapter } = await load("adapters.ts");
 
 let clock = 1000;
 const now = () => ++clock;
@@ -521,4 +521,17 @@ test("adapters are kept with their files, beside their model, in the order in wh
   assert.deepEqual(await told("m"), [["late", "late/adapter_config.json", "third"]]);
   assert.deepEqual(await told("another"), [["early", "early/adapter_config.json", "of another model"]]);
   assert.deepEqual(await told("none"), []);
+});
+
+test("adapters beside a model that is deleted go with it, and no others", async () => {
+  const { tab } = profile();
+  const { db } = await tab();
+  const keep = (model, id, source) => keepAdapter(db, { model, ...source, id, added: 1, files: [] });
+  await keep("m", "one", { source: "org/repo" });
+  await keep("m", "two", { source: "org/repo" });
+  await keep("m", "of a file", {});
+  await keep("another", "one", { source: "org/other" });
+  await forgetAdaptersOf(db, "org/repo");
+  assert.deepEqual((await adaptersOf(db, "m")).map(({ id }) => id), ["of a file"]);
+  assert.deepEqual((await adaptersOf(db, "another")).map(({ id }) => id), ["one"]);
 });

@@ -70,7 +70,7 @@ test("adapters in Node: PEFT's logits, choices of requests, states, and what is 
   const found = JSON.parse(await run(browserOf(info), path("../node/lora.mjs"), path("../../../tests/golden"))) as Adapters;
   const modules = ["q_proj", "k_proj", "v_proj", "in_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
   const targets = modules.map((module) => ({ module, layers: 2 }));
-  expect(found.loaded[0]).toEqual({ id: "baked", kind: "peft", bytes: expect.any(Number), ranks: [6, 6], targets, notes: [] });
+  expect(found.loaded[0]).toEqual({ id: "baked", kind: "peft", bytes: expect.any(Number), deviceBytes: expect.any(Number), ranks: [6, 6], targets, notes: [] });
   expect(found.loaded[1]).toMatchObject({ id: "second", kind: "gguf" });
   // As natively: what transformers with PEFT gives, in f32.
   expect(found.differences.peft).toBeLessThan(2e-4);

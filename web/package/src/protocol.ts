@@ -198,8 +198,10 @@ export interface LoraInfo {
   id: string;
   /** A folder of PEFT, or a GGUF file. */
   kind: "peft" | "gguf";
-  /** Of its matrices, as the browser and the GPU have them. */
+  /** Of its matrices, as the worker has them. */
   bytes: number;
+  /** On the device beside the model, where a request uses it alone. */
+  deviceBytes: number;
   /** The smallest and the largest. */
   ranks: [number, number];
   /** The linear layers that it changes, and in how many layers of the model. */

@@ -12,7 +12,7 @@ class Adapting extends FakeEngine {
   async addAdapter(id, files) {
     const read = await Promise.all(files.map(async ({ name, size, read }) => [name, new TextDecoder().decode(await read(0, size))]));
     this.added.push([id, Object.fromEntries(read)]);
-    return { id, kind: "peft", bytes: 1, ranks: [1, 1], targets: [], notes: [] };
+    return { id, kind: "peft", bytes: 1, deviceBytes: 1, ranks: [1, 1], targets: [], notes: [] };
   }
   removeAdapter() {
     return true;

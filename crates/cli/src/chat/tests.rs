@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::rc::Weak;
 
 use peregrine::checkpoint::Checkpoint;
 use peregrine::gpu::{DeviceKind, Gpu, GpuOptions};
@@ -18,12 +19,13 @@ fn engine() -> Rc<Engine> {
 fn conversation(reload: &dyn Fn(u32) -> Outcome<Rc<Engine>>) -> Conversation<'_> {
     let options = GenerateOptions { max_tokens: 8, sampling: SamplingOptions::greedy(), ..GenerateOptions::default() };
     let session = Session::new(&reload(0).unwrap()).unwrap();
-    let interrupt = Arc::default();
-    Conversation { session, system: None, messages: Vec::new(), options, interrupt, reload, losses: 0 }
+    let (unread, interrupt) = (session.unread(), Arc::default());
+    let session = Some(session);
+    Conversation { session, unread, system: None, messages: Vec::new(), options, interrupt, reload, losses: 0 }
 }
 
 fn lose(conversation: &Conversation<'_>) {
-    conversation.session.engine().model().gpu().lose();
+    conversation.session.as_ref().unwrap().engine().model().gpu().lose();
 }
 
 #[test]
@@ -42,6 +44,42 @@ fn a_lost_device_ends_no_conversation() {
     assert_eq!(broken.messages, whole.messages);
     assert_eq!(broken.messages.len(), 6);
     assert_eq!(*asked.borrow(), [0, 0, 1, 1], "each answer is a new beginning");
+}
+
+#[test]
+fn the_lost_model_has_gone_before_it_is_loaded_again() {
+    let last = RefCell::new(Weak::<Engine>::new());
+    let reload = |_| {
+        assert!(last.borrow().upgrade().is_none(), "two models at once");
+        let engine = engine();
+        *last.borrow_mut() = Rc::downgrade(&engine);
+        Ok(engine)
+    };
+    let mut talk = conversation(&reload);
+    talk.answer("What is the capital of France?").unwrap();
+    lose(&talk);
+    talk.answer("And of Italy?").unwrap();
+    assert_eq!(talk.messages.len(), 4);
+}
+
+#[test]
+fn words_are_kept_where_the_model_cannot_be_loaded_again() {
+    let reload = |losses| match losses {
+        0 => Ok(engine()),
+        _ => Err(Failure::run("there is no GPU")),
+    };
+    let mut talk = conversation(&reload);
+    talk.answer("What is the capital of France?").unwrap();
+    lose(&talk);
+    talk.answer("And of Italy?").unwrap_err();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("talk.state");
+    talk.save(&path).unwrap();
+    let mut again = conversation(&reload);
+    again.restore(&path).unwrap();
+    assert_eq!(again.messages, talk.messages);
+    assert_eq!(again.messages.len(), 2);
+    again.answer("And of Italy?").unwrap();
 }
 
 #[test]

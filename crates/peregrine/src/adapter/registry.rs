@@ -1,5 +1,6 @@
 //! The adapters of an engine, and the choices of them that sessions have made.
 
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
 use super::Adapter;
@@ -43,6 +44,8 @@ pub(crate) struct Registry {
     next: u32,
     /// Choices that are on the GPU.
     made: Vec<Weak<Adapted>>,
+    /// Whether choices of a layout may publish A x, where the self-check has looked at one.
+    pub layouts: HashMap<u64, bool>,
     /// What a new session begins with.
     pub default: Option<Rc<Adapted>>,
 }
@@ -109,6 +112,11 @@ impl Registry {
     pub fn made(&mut self, chosen: &[Chosen]) -> Option<Rc<Adapted>> {
         self.made.retain(|made| made.strong_count() > 0);
         self.made.iter().filter_map(Weak::upgrade).find(|made| made.chosen == chosen)
+    }
+
+    /// Bytes of all choices that are on the GPU.
+    pub fn bytes(&self) -> u64 {
+        self.made.iter().filter_map(Weak::upgrade).map(|made| made.bytes()).sum()
     }
 
     pub fn keep(&mut self, adapted: &Rc<Adapted>) {

@@ -24,6 +24,7 @@ impl<'a> Runner<'a> {
     pub async fn begin(session: &'a mut Session, ids: &[u32]) -> Result<Self> {
         let turn = session.decoder().turn().await;
         let step = session.begin_step(ids, 1)?;
+        session.poison_adapters();
         Ok(Self { session, step, next: 0, ids: ids.to_vec(), _turn: turn })
     }
 

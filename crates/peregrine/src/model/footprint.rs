@@ -121,6 +121,7 @@ impl Footprint {
         match largest.filter(|_| options.context_length.is_none()) {
             Some(context) => Ok(estimate.at(context).within(budget)),
             None => Err(Error::DoesNotFit {
+                what: "the model".into(),
                 needed: estimate.needed(&all),
                 budget,
                 context_length: all.context_length,
@@ -156,6 +157,53 @@ impl Footprint {
     /// With no more snapshots than a budget has room for.
     pub fn within(self, budget: u64) -> Self {
         Self { snapshots: self.snapshots.min(budget.saturating_sub(self.least())), ..self }
+    }
+}
+
+/// What the caller allows, and what of it the model has not taken: room for snapshots and adapters.
+pub(crate) struct Budget {
+    options: LoadOptions,
+    device: Device,
+    footprint: Footprint,
+}
+
+impl Budget {
+    pub(super) fn new(options: &LoadOptions, device: Device, footprint: Footprint) -> Self {
+        Self { options: options.clone(), device, footprint }
+    }
+
+    /// Bytes allowed, where anybody has said how many.
+    fn allowed(&self) -> Option<u64> {
+        self.options.memory_budget.into_iter().chain(self.device.most_bytes).min()
+    }
+
+    /// Bytes that are left beside the model with a conversation and so many bytes of adapters.
+    pub fn left(&self, adapters: u64) -> Option<u64> {
+        Some(self.allowed()?.saturating_sub(self.footprint.least() + adapters))
+    }
+
+    /// Whether there is room for adapters of so many bytes. Snapshots make room, but for what was
+    /// asked for them.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`], with the largest context that would leave room.
+    pub fn expect_room(&self, config: &Config, adapters: u64, names: &str) -> Result<()> {
+        let needed = self.footprint.least() + self.options.snapshot_budget.unwrap_or(0) + adapters;
+        match self.allowed().filter(|allowed| needed > *allowed) {
+            None => Ok(()),
+            Some(budget) => {
+                let Self { options, device, footprint } = self;
+                let most = footprint.context_length;
+                let estimate = Estimate { config, options, device: *device, weights: footprint.weights, most };
+                Err(Error::DoesNotFit {
+                    what: format!("the model with {names}"),
+                    needed,
+                    budget,
+                    context_length: most,
+                    largest_context: budget.checked_sub(adapters).and_then(|budget| estimate.largest(budget)),
+                })
+            }
+        }
     }
 }
 

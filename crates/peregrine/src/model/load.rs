@@ -1,7 +1,7 @@
 //! From a checkpoint to a model on the GPU: which tensors make which matrix, under which
 //! multipliers.
 
-use super::footprint::{Device, Footprint, ScratchBytes};
+use super::footprint::{Budget, Device, Footprint, ScratchBytes};
 use super::recipe::Recipe;
 use std::rc::Rc;
 
@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 
 use super::pace::Pace;
 use super::{Layer, LoadOptions, LoadTimes, Model, Progress, Scratch, Ssd};
+use crate::adapter::Chosen;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Pipelines;
+use crate::ops::lora::Adapted;
 use crate::ops::sample::SamplingBuffers;
 use crate::ops::target::Target;
 use crate::plan::{Call, Step};
@@ -81,8 +83,9 @@ impl Model {
         Ok(model)
     }
 
-    /// The dispatches that a model would be run with, those for one token and then those for many,
-    /// without reading its weights: to compare what is recorded with what was recorded once.
+    /// The dispatches that a model would be run with beside these adapters, those for one token and
+    /// then those for many, without reading its weights: to compare what is recorded with what was
+    /// recorded once.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -92,11 +95,16 @@ impl Model {
         checkpoint: &Checkpoint,
         options: &LoadOptions,
         target: Target,
+        adapters: &[Chosen],
     ) -> Result<[Vec<Call>; 2]> {
         let footprint = Footprint::fit(checkpoint, options, Device::at(gpu, &target))?;
         let (model, _) = Self::laid_out(gpu, checkpoint, options, target, &footprint)?;
         let (state, next) = model.shortest()?;
-        Ok([false, true].map(|many| model.record(&state, &next, many, None)))
+        let adapted = match adapters {
+            [] => None,
+            chosen => Some(Adapted::new(&model, chosen.to_vec())?),
+        };
+        Ok([false, true].map(|many| model.record(&state, &next, many, adapted.as_ref())))
     }
 
     /// What a plan reads and writes of a conversation, as small as it gets: for plans that are
@@ -165,7 +173,7 @@ impl Model {
             context_length,
             kv: Arena::new(gpu, c, target.kv, context_length, options.memory_budget.is_some()),
             snapshot_budget: footprint.snapshots,
-            snapshot_limit: options.memory_budget.map_or(u64::MAX, |budget| budget - footprint.least()),
+            budget: Budget::new(options, Device::at(gpu, &target), *footprint),
             snapshot_host_budget: footprint.host_snapshots,
             pace: Pace::of(&target),
             turns: Rc::default(),

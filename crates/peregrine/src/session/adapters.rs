@@ -10,6 +10,8 @@ use super::{Engine, Session};
 use crate::adapter::{Adapter, AdapterId, Base, Chosen};
 use crate::error::Result;
 use crate::ops::lora::Adapted;
+use crate::plan::Call;
+use crate::selfcheck;
 
 impl Engine {
     /// What adapters are read for.
@@ -21,9 +23,36 @@ impl Engine {
     /// adapters has.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) for a name that is taken.
+    /// [`Error::Argument`](crate::Error::Argument) for a name that is taken;
+    /// [`Error::DoesNotFit`](crate::Error::DoesNotFit) where the model's budget has no room for it.
     pub fn add_adapter(&self, name: &str, adapter: impl Into<Rc<Adapter>>) -> Result<AdapterId> {
-        self.adapters.borrow_mut().add(name, adapter.into())
+        let mut registry = self.adapters.borrow_mut();
+        let id = registry.add(name, adapter.into())?;
+        let fits = registry.choose(&[(id, 1.0)]).and_then(|alone| self.expect_room(&alone, 0));
+        if fits.is_err() {
+            registry.remove(id);
+        }
+        fits.map(|()| id)
+    }
+
+    /// Bytes on the device of all choices of adapters that sessions use.
+    pub fn adapter_bytes(&self) -> u64 {
+        self.adapters.borrow().bytes()
+    }
+
+    /// Bytes on the device beside the model of a choice of its adapters, whether it is there or not.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) as [`Session::set_adapters`].
+    pub fn bytes_of_adapters(&self, wanted: &[(AdapterId, f32)]) -> Result<u64> {
+        let chosen = self.adapters.borrow().choose(wanted)?;
+        Ok(if chosen.is_empty() { 0 } else { Adapted::bytes_of(&self.model, &chosen) })
+    }
+
+    /// Whether the budget has room for a choice beside so many bytes of others.
+    fn expect_room(&self, chosen: &[Chosen], others: u64) -> Result<()> {
+        let bytes = others + Adapted::bytes_of(&self.model, chosen);
+        self.model.budget.expect_room(self.config(), bytes, &in_words(chosen))
     }
 
     /// Its adapters with their names, in the order in which they came.
@@ -46,9 +75,10 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Session::set_adapters`].
-    pub async fn use_adapters(&self, wanted: &[(AdapterId, f32)]) -> Result<()> {
-        let (model, adapted) = (&self.model, self.adapted(wanted)?);
+    pub async fn use_adapters(self: &Rc<Self>, wanted: &[(AdapterId, f32)]) -> Result<()> {
+        let (model, adapted) = (&self.model, self.adapted(wanted, 0)?);
         if let Some(adapted) = &adapted {
+            selfcheck::adapters::check(self, adapted).await?;
             // What is wrong with their pipelines is heard here, and not lost in a session's first
             // answer.
             let (state, next) = model.shortest()?;
@@ -62,8 +92,19 @@ impl Engine {
         self.adapters.borrow().default.clone()
     }
 
-    /// A choice on the GPU: one for all sessions that make the same.
-    fn adapted(&self, wanted: &[(AdapterId, f32)]) -> Result<Option<Rc<Adapted>>> {
+    /// Whether a choice of this layout may publish A x, where the self-check has looked at one.
+    pub(crate) fn known_layout(&self, layout: u64) -> Option<bool> {
+        self.adapters.borrow().layouts.get(&layout).copied()
+    }
+
+    /// Keeps what the self-check has found.
+    pub(crate) fn know_layout(&self, layout: u64, publishes: bool) {
+        self.adapters.borrow_mut().layouts.insert(layout, publishes);
+    }
+
+    /// A choice on the GPU: one for all sessions that make the same. The caller will give
+    /// `released` bytes of another one back.
+    fn adapted(&self, wanted: &[(AdapterId, f32)], released: u64) -> Result<Option<Rc<Adapted>>> {
         let mut registry = self.adapters.borrow_mut();
         let chosen = registry.choose(wanted)?;
         if chosen.is_empty() {
@@ -72,6 +113,7 @@ impl Engine {
         if let Some(made) = registry.made(&chosen) {
             return Ok(Some(made));
         }
+        self.expect_room(&chosen, registry.bytes() - released)?;
         let adapted = Rc::new(Adapted::new(&self.model, chosen)?);
         registry.keep(&adapted);
         Ok(Some(adapted))
@@ -86,13 +128,21 @@ impl Session {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) for an adapter that the engine does not have or
     /// that is named twice, and a scale that is no number;
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory). Then nothing has changed.
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory);
+    /// [`Error::DoesNotFit`](crate::Error::DoesNotFit) where the model's budget has no room for
+    /// them; [`Error::SelfCheck`](crate::Error::SelfCheck) where the device computes them wrong in
+    /// every way. Then nothing has changed.
     pub async fn set_adapters(&mut self, wanted: &[(AdapterId, f32)]) -> Result<()> {
         let engine = self.engine.clone();
-        let adapted = engine.adapted(wanted)?;
+        // What only this session uses makes room: for a moment both are there.
+        let own = self.decoder.adapted().filter(|adapted| Rc::strong_count(adapted) == 1);
+        let adapted = engine.adapted(wanted, own.map_or(0, |adapted| adapted.bytes()))?;
         let chosen = adapted.as_ref().map_or(&[][..], |adapted| &adapted.chosen);
         if chosen == self.adapters() {
             return Ok(());
+        }
+        if let Some(adapted) = &adapted {
+            selfcheck::adapters::check(&engine, adapted).await?;
         }
         let plans = self.decoder.plans(adapted.as_deref()).await?;
         self.settle();
@@ -100,7 +150,35 @@ impl Session {
         self.forget();
         self.dropped = 0;
         self.decoder.adapt(plans, adapted);
+        self.keep_budget();
         Ok(())
+    }
+
+    /// Another choice, for a session that has read nothing.
+    pub(crate) async fn adapt(&mut self, adapted: Option<Rc<Adapted>>) -> Result<()> {
+        let plans = self.decoder.plans(adapted.as_deref()).await?;
+        self.decoder.adapt(plans, adapted);
+        Ok(())
+    }
+
+    /// Queues a step of one token whose context is cut into more pieces than it is long enough for.
+    pub(crate) fn step_in_pieces(&mut self, id: u32, pieces: u32) -> Result<()> {
+        self.make_room(1)?;
+        self.decoder.step_in_pieces(id, pieces);
+        Ok(())
+    }
+
+    /// Poisons what a step keeps of the adapters: what is not written cannot look right.
+    pub(crate) fn poison_adapters(&self) {
+        if let Some(adapted) = self.decoder.adapted() {
+            adapted.poison(&self.engine.model.gpu);
+        }
+    }
+
+    /// What the plan for one token or for many is made of.
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn calls(&self, many: bool) -> Vec<Call> {
+        self.decoder.calls(many)
     }
 
     /// The adapters that it uses, in an order of their own.

@@ -71,7 +71,18 @@ impl Session {
         }
         self.anchored = Some(Copies::of(gpu, &self.decoder.state, spare)?);
         self.prefix_cache.reserved = each;
+        self.anchor_is_used = true;
         Ok(true)
+    }
+
+    /// Gives the copy back where something else wants its memory and no answer needs it: between
+    /// answers it only waits for the next one.
+    pub(super) fn release_anchor(&mut self) -> Option<Copies> {
+        if self.anchor_is_used {
+            return None;
+        }
+        self.prefix_cache.reserved = 0;
+        self.anchored.take()
     }
 
     /// Gives the copy back where the budget of snapshots has no room for it any more.

@@ -22,7 +22,7 @@ use crate::model::Model;
 use crate::model::turns::Turn;
 use crate::ops::lora::Adapted;
 use crate::ops::sample::SamplingBuffers;
-use crate::plan::{Plan, SamplingMode, Step};
+use crate::plan::{Call, Plan, SamplingMode, Step};
 use crate::state::{Page, State, splits};
 
 /// The states of one sequence, and the plans that run steps over them.
@@ -82,6 +82,16 @@ impl Decoder {
     /// The plan for one token or for many.
     pub fn plan(&self, many: bool) -> &Plan {
         if many { &self.prefill } else { &self.decode }
+    }
+
+    /// What its plans have of adapters on the GPU.
+    pub fn adapted(&self) -> Option<&Rc<Adapted>> {
+        self.adapted.as_ref()
+    }
+
+    /// What the plan for one token or for many is made of.
+    pub fn calls(&self, many: bool) -> Vec<Call> {
+        self.model.record(&self.state, &self.next, many, self.adapted.as_deref())
     }
 
     /// The adapters that its plans have, in an order of their own.
@@ -207,6 +217,14 @@ impl Decoder {
     /// Queues one step over `ids` with logits for the last `rows` tokens.
     pub fn step(&mut self, ids: &[u32], rows: u32) {
         let step = self.begin_step(ids, rows);
+        self.submit(&step, SamplingMode::Host, 0..self.dispatches(&step));
+        self.end_step(&step);
+    }
+
+    /// Queues a step of one token whose context is cut into more pieces than it is long enough for.
+    pub fn step_in_pieces(&mut self, id: u32, pieces: u32) {
+        let step = Step { splits: pieces, ..self.begin_step(&[id], 1) };
+        self.model.gpu.write(&self.model.step, 0, bytemuck::bytes_of(&step));
         self.submit(&step, SamplingMode::Host, 0..self.dispatches(&step));
         self.end_step(&step);
     }

@@ -102,6 +102,7 @@ impl Session {
         if mode != SamplingMode::Host {
             self.decoder.write_ends(ends);
         }
+        self.anchor_is_used = false;
         let (constrained, tokens) = (Constrained::begin(self, options)?, SampledTokens::new(mode));
         Ok(AnswerSampling { sampler, tokens, anchor: None, sampled: false, waiting: false, constrained })
     }
@@ -218,6 +219,7 @@ impl Session {
         } else if sampling.sampled {
             self.logits = self.decoder.saved_logits().await?;
         }
+        self.anchor_is_used = false;
         Ok(())
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct CacheEntry {
 /// ("greedy dual"). So a long prompt is thinned out evenly.
 pub(super) struct PrefixCache {
     pub entries: Vec<CacheEntry>,
+    /// What it was told to spend, and what of that there is room for.
+    pub wanted_budget: u64,
     pub budget: u64,
     pub host_budget: u64,
     /// Bytes of the budget that an answer's anchor takes.
@@ -44,6 +46,7 @@ impl PrefixCache {
     pub fn new(model: &Model) -> Self {
         Self {
             entries: Vec::new(),
+            wanted_budget: model.snapshot_budget,
             budget: model.snapshot_budget,
             host_budget: model.snapshot_host_budget,
             reserved: 0,
@@ -89,11 +92,16 @@ impl PrefixCache {
         self.copies(false) + self.pages(state)
     }
 
+    /// Whether there is room for `more` bytes on the GPU.
+    pub fn has_room(&self, state: &State, more: u64) -> bool {
+        self.bytes(state) + self.reserved + more <= self.budget
+    }
+
     /// Makes room for `more` bytes on the GPU. Whether there is room, and copies there that nobody
     /// needs any more.
     pub fn shrink(&mut self, gpu: &Gpu, state: &State, more: u64) -> (bool, Option<Copies>) {
         let mut spare = None;
-        while self.bytes(state) + self.reserved + more > self.budget {
+        while !self.has_room(state, more) {
             // Pages lie on the GPU wherever the copies are, so long branches are forgotten and not
             // moved.
             let freed = match self.pages(state) > self.budget / 2 {

@@ -30,7 +30,7 @@ const PREFIX: u64 = 16;
 /// Bytes that are moved at a time: each costs a browser some milliseconds of waiting.
 const PIECE: u64 = 8 << 20;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
     /// [`Model::fingerprint`](crate::model::Model::fingerprint).
@@ -50,7 +50,7 @@ struct Header {
 }
 
 /// An adapter that the states were made with.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedAdapter {
     /// For messages: it may be called otherwise where the file is read.
@@ -118,7 +118,7 @@ impl Session {
             ids: self.ids.clone(),
             pending: self.pending as u32,
             consumed: self.consumed.clone(),
-            ..self.unread()
+            ..self.unread_header()
         };
         let mut file = Output::new(sink);
         file.put(&beginning(&header)?)?;
@@ -137,20 +137,16 @@ impl Session {
     /// # Errors
     /// The sink's.
     pub fn save_note(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let mut file = Output::new(sink);
-        file.put(&beginning(&self.unread())?)?;
-        let zeros = vec![0; PIECE as usize];
-        let mut rest = self.decoder.state.recurrent_bytes();
-        while rest > 0 {
-            let piece = rest.min(PIECE);
-            file.put(&zeros[..piece as usize])?;
-            rest -= piece;
-        }
-        file.finish()
+        self.unread().save(self.note.as_deref(), sink)
+    }
+
+    /// What [`Session::save_note`] needs of a session, for whoever lets it go with a lost device.
+    pub fn unread(&self) -> Unread {
+        Unread { header: self.unread_header(), recurrent: self.decoder.state.recurrent_bytes() }
     }
 
     /// The header of a session that has read nothing.
-    fn unread(&self) -> Header {
+    fn unread_header(&self) -> Header {
         Header {
             model: self.engine.model.fingerprint().into(),
             kv: self.engine.model.kv().kv_type().name().into(),
@@ -177,6 +173,32 @@ fn places(state: &State, position: u32) -> Vec<Place> {
         (0..bytes).step_by(PIECE as usize).map(piece)
     };
     state.layers.iter().enumerate().flat_map(of).flat_map(pieces).collect()
+}
+
+/// A session that has read nothing, as a file: all that is left of one whose device was lost.
+pub struct Unread {
+    header: Header,
+    /// Bytes of convolution and SSM states, zeros.
+    recurrent: u64,
+}
+
+impl Unread {
+    /// Writes it with a [note](Session::note).
+    ///
+    /// # Errors
+    /// The sink's.
+    pub fn save(&self, note: Option<&str>, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut file = Output::new(sink);
+        file.put(&beginning(&Header { note: note.map(String::from), ..self.header.clone() })?)?;
+        let zeros = vec![0; PIECE as usize];
+        let mut rest = self.recurrent;
+        while rest > 0 {
+            let piece = rest.min(PIECE);
+            file.put(&zeros[..piece as usize])?;
+            rest -= piece;
+        }
+        file.finish()
+    }
 }
 
 /// A file's bytes up to the states.

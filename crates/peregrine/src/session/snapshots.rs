@@ -63,9 +63,10 @@ impl Session {
     /// Sets how many bytes of GPU memory snapshots may take; 0 keeps none. Before, it is what the
     /// model was
     /// loaded with ([`LoadOptions::snapshot_budget`](crate::model::LoadOptions::snapshot_budget)).
-    /// Of a model with a budget for all of it, they get no more than what that leaves.
+    /// Of a model with a budget for all of it, they get no more than what that leaves, adapters
+    /// included.
     pub fn set_snapshot_budget(&mut self, bytes: u64) {
-        self.prefix_cache.budget = bytes.min(self.engine.model.snapshot_limit);
+        self.prefix_cache.wanted_budget = bytes;
         self.keep_budget();
     }
 
@@ -78,6 +79,8 @@ impl Session {
     }
 
     pub(super) fn keep_budget(&mut self) {
+        let left = self.engine.model.budget.left(self.engine.adapter_bytes());
+        self.prefix_cache.budget = self.prefix_cache.wanted_budget.min(left.unwrap_or(u64::MAX));
         if self.prefix_cache.budget == 0 {
             self.prefix_cache.clear();
         }
@@ -216,11 +219,12 @@ impl Session {
             return Ok(());
         }
         // Room first, so that memory stays within the budget all the time.
+        let anchor = if self.prefix_cache.has_room(&self.decoder.state, each) { None } else { self.release_anchor() };
         let (fits, spare) = self.prefix_cache.shrink(self.engine.model.gpu(), &self.decoder.state, each);
         if !fits {
             return Ok(()); // only the wanted one is left, and fills the budget
         }
-        let snapshot = self.take(inside, spare)?;
+        let snapshot = self.take(inside, spare.or(anchor))?;
         let all = &mut self.prefix_cache;
         all.taken += 1;
         let (id, parent) = (all.taken, all.here);
@@ -298,6 +302,7 @@ impl Session {
         fork.pending = self.pending;
         fork.consumed.clone_from(&self.consumed);
         fork.logits.clone_from(&self.logits);
+        fork.prefix_cache.wanted_budget = self.prefix_cache.wanted_budget;
         fork.prefix_cache.budget = self.prefix_cache.budget;
         fork.prefix_cache.host_budget = self.prefix_cache.host_budget;
         Ok(fork)

@@ -61,7 +61,8 @@ impl Session {
     pub(super) fn make_room(&mut self, tokens: u32) -> Result<()> {
         loop {
             match self.decoder.state.reserve(tokens) {
-                Err(Error::OutOfMemory { .. }) if self.prefix_cache.forget(|_| true).is_some() => {}
+                Err(Error::OutOfMemory { .. })
+                    if self.release_anchor().is_some() || self.prefix_cache.forget(|_| true).is_some() => {}
                 Err(error) => return Err(error),
                 Ok(changed) => {
                     // What the session has left, snapshots may keep.
@@ -77,6 +78,7 @@ impl Session {
     /// Where an answer was abandoned (its future dropped) with a step under way, the states have
     /// read a token that nobody knows, or parts of some: everything is to be read again.
     pub(super) fn settle(&mut self) {
+        self.anchor_is_used = false;
         if !self.decoder.is_settled() {
             self.read_again();
         }

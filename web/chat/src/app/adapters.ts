@@ -53,7 +53,9 @@ export async function takeAdapter(models: Models, db: Promise<Database>, files: 
     changes.value++;
     tell(t("adapters.loaded", { name: id }));
     const kept = found.map((file) => ({ path: file.webkitRelativePath, file }));
-    await keepAdapter(await db, { model: modelOf(engine), id, added: Date.now(), files: kept });
+    const choice = models.choice.value;
+    const source = choice?.kind === "remote" ? { source: choice.model } : {};
+    await keepAdapter(await db, { model: modelOf(engine), ...source, id, added: Date.now(), files: kept });
   } catch (error) {
     tell(t("adapters.failed", { why: asOurs(error).message }));
   }

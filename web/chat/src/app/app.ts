@@ -4,7 +4,7 @@ import { effect, signal, untracked, type Signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import { language, speak, t, wantedLanguage } from "../i18n/index.js";
-import { adaptersOf } from "../store/adapters.js";
+import { adaptersOf, forgetAdaptersOf } from "../store/adapters.js";
 import type { Database } from "../store/database.js";
 import { Locks } from "../store/liveness.js";
 import { openDatabase, type Opened } from "../store/open.js";
@@ -99,6 +99,12 @@ export class App {
     const here = new Set(engine.info.adapters.map(({ id }) => id));
     const kept = (await adaptersOf(db, modelOf(engine))).filter(({ id }) => !here.has(id));
     if (kept.length > 0) await import("./adapters.js").then(({ bringAdapters }) => bringAdapters(engine, db, kept));
+  }
+
+  /** A model is not kept on this device any more, nor what is kept beside it. */
+  async forgetModel(model: string): Promise<void> {
+    this.models.forgetPaused(model);
+    await this.#db.then((db) => forgetAdaptersOf(db, model)).catch(() => undefined);
   }
 
   /** Forgets an adapter. */

@@ -14,6 +14,11 @@ export async function keepAdapter(db: Database, adapter: KeptAdapter): Promise<v
   await withRoom(db, () => db.adapters.put(adapter)).catch(() => undefined);
 }
 
+/** Forgets those beside a model that is not kept on this device any more. */
+export async function forgetAdaptersOf(db: Database, source: string): Promise<void> {
+  await db.adapters.where({ source }).delete();
+}
+
 /** Forgets one. */
 export async function forgetAdapter(db: Database, model: string, id: string): Promise<void> {
   await db.adapters.delete([model, id]);

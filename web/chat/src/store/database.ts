@@ -69,5 +69,6 @@ export class Database extends Dexie {
       .upgrade(fromFirst);
     this.version(3).stores({ sources: "id, chat" });
     this.version(4).stores({ adapters: "[model+id], model" });
+    this.version(5).stores({ adapters: "[model+id], model, source" });
   }
 }

@@ -159,6 +159,8 @@ export interface Draft {
 export interface KeptAdapter {
   /** The model that it was loaded beside. */
   model: string;
+  /** What the model was loaded by, where it is kept on this device: with it the adapter is deleted. */
+  source?: string;
   /** What the engine calls it. */
   id: string;
   /** Milliseconds since 1970: adapters come back in the order in which they came. */

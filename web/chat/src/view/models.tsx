@@ -191,14 +191,15 @@ function Ask({ offer, room, answer }: { offer: Offer; room: number | undefined; 
 }
 
 function Stored({ model, changed, choose }: { model: StoredModel; changed: (note: string) => void; choose: (choice: Choice) => void }) {
-  const { models } = useApp();
+  const app = useApp();
+  const { models } = app;
   const choice: Choice = { kind: "remote", model: model.model };
   const running = models.engine.value !== undefined && isSame(choice, models.choice.value);
   const facts = model.complete ? bytes(model.size) : t("models.storedPartly", { stored: bytes(model.stored), size: bytes(model.size) });
   const remove = async () => {
     try {
       await deleteModel(model.id);
-      models.forgetPaused(model.model);
+      await app.forgetModel(model.model);
       changed(t("models.deleted", { name: model.model }));
     } catch (error) {
       const { title, advice } = faultOf(asOurs(error), "load", []);

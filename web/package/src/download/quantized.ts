@@ -9,7 +9,7 @@ import { blobSource, type ByteSource } from "./bytes.js";
 import { Parts } from "./parts.js";
 import { openSources, remoteFiles, type Sources } from "./source.js";
 import { canWrite, digest, Entry, hex, idOf, lock, roomFor, whyNotStored, type Manifest } from "./store.js";
-import { Slots, Stored, type NewHasher } from "./stored.js";
+import { Readers, Slots, Stored, type NewHasher } from "./stored.js";
 import { Writer } from "./writer.js";
 
 type Report = (progress: Progress) => void;
@@ -103,7 +103,7 @@ async function openEntry(id: string, newHasher: NewHasher): Promise<Sources | un
       await entry.setUsed();
       const { model, key, name, url, size } = manifest;
       const parts = new Parts();
-      const options = { slots: new Slots(), parts, newHasher, onLoaded() {}, onVerified() {} };
+      const options = { slots: new Slots(), readers: new Readers(), parts, newHasher, onLoaded() {}, onVerified() {} };
       const stored = new Stored(entry, { key, name, url, size }, manifest, options, release);
       const close = () => {
         stored.close();

@@ -10,7 +10,7 @@ import { Meter } from "./meter.js";
 import { Parts } from "./parts.js";
 import type { EngineInfo, Progress, RemoteFile, SourceSpec } from "../protocol.js";
 import { lock, whyNotStored } from "./store.js";
-import { Slots, type NewHasher, type Options } from "./stored.js";
+import { Readers, Slots, type NewHasher, type Options } from "./stored.js";
 
 /** The files of a model. */
 export interface Sources {
@@ -78,12 +78,12 @@ export async function openSources(
     const files = await Promise.all(remote.map((file, i) => openHttp(file, (loaded, total) => meter.set(i, loaded, total))));
     return { files, storage: { kept: false, why }, complete: Promise.resolve(), close() {} };
   }
-  const slots = new Slots();
+  const [slots, readers] = [new Slots(), new Readers()];
   let verified = 0;
   const parts = new Parts();
   const total = remote.reduce((sum, file) => sum + (file.size ?? 0), 0);
   const onVerified = (bytes: number) => report({ phase: "verify", loaded: (verified += bytes), total });
-  const options = remote.map((_, i): Options => ({ slots, parts, newHasher, onVerified, onLoaded: (loaded, all, resumed) => meter.set(i, loaded, all, resumed), mustAsk: known !== undefined }));
+  const options = remote.map((_, i): Options => ({ slots, readers, parts, newHasher, onVerified, onLoaded: (loaded, all, resumed) => meter.set(i, loaded, all, resumed), mustAsk: known !== undefined }));
   const release = await lockOpening(remote, options).catch((error: unknown) => {
     parts.close();
     throw error;

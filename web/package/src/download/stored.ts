@@ -23,6 +23,24 @@ const AHEAD = 4;
  * read ahead.
  */
 const KEPT = AHEAD + 4;
+/**
+ * Files whose parts are in memory: a model in many is read one after the other, with layers that
+ * begin in one and end in the next.
+ */
+const MOST_READ = 2;
+
+/** The files that are read: those from long ago give their memory back. */
+export class Readers {
+  /** The one that was read last at the end. */
+  #files: { rest(): void }[] = [];
+
+  /** This one is read. */
+  read(file: { rest(): void }): void {
+    if (this.#files.at(-1) === file) return;
+    this.#files = [...this.#files.filter((other) => other !== file), file];
+    while (this.#files.length > MOST_READ) this.#files.shift()?.rest();
+  }
+}
 
 /** Lets a few tasks run at a time, in the order in which they come. */
 export class Slots {
@@ -55,6 +73,7 @@ export class Slots {
 /** What all files of a download share. */
 export interface Options {
   slots: Slots;
+  readers: Readers;
   parts: Parts;
   newHasher: NewHasher;
   onLoaded: (loaded: number, total: number, resumed: number) => void;
@@ -74,6 +93,11 @@ export interface StoredSource extends ByteSource {
   /** The bytes stay on this device. */
   kept: boolean;
   close(): void;
+}
+
+/** The file on the server is another one now. */
+class Changed {
+  constructor(readonly error: PeregrineError) {}
 }
 
 const quoted = (etag: string | null) => etag ?? "none";
@@ -139,6 +163,7 @@ export class Stored implements StoredSource {
   async read(offset: number, length: number): Promise<Uint8Array> {
     if (offset + length > this.size) throw truncated(this.name, offset, length, this.size);
     const count = Math.ceil(this.size / PART);
+    this.#options.readers.read(this);
     return readParts(offset, length, PART, (part) => {
       const bytes = this.#part(part);
       for (let next = part + 1; next <= part + AHEAD && next < count; next++) {
@@ -146,6 +171,11 @@ export class Stored implements StoredSource {
       }
       return bytes;
     });
+  }
+
+  /** Others are read now. */
+  rest(): void {
+    this.#memory.clear();
   }
 
   close(): void {
@@ -170,8 +200,18 @@ export class Stored implements StoredSource {
     return arrived;
   }
 
-  /** Fetches what is missing of a part; goes on where it was when the connection breaks. */
+  /** Fetches a part. */
   async #fetch(part: number, response?: Response): Promise<void> {
+    try {
+      await this.#append(part, response);
+    } catch (thrown) {
+      // Once the part is closed: what is open cannot be deleted.
+      throw thrown instanceof Changed ? await this.#forget(thrown.error) : thrown;
+    }
+  }
+
+  /** Fetches what is missing of a part; goes on where it was when the connection breaks. */
+  async #append(part: number, response?: Response): Promise<void> {
     const expected = partLength(part, this.size);
     const access = await this.#entry.access(partName(part));
     try {
@@ -194,7 +234,7 @@ export class Stored implements StoredSource {
             if (length < expected) cause = new Error(`the connection broke ${expected - length} bytes before the end of part ${part}`);
           } else cause = new Error(problemOf(response));
         } catch (thrown) {
-          if (thrown instanceof PeregrineError) throw thrown;
+          if (thrown instanceof PeregrineError || thrown instanceof Changed) throw thrown;
           if (this.#stop.signal.aborted) throw makeError("cancelled", "the download was stopped", { cause: thrown });
           cause = thrown as Error;
         }
@@ -226,14 +266,14 @@ export class Stored implements StoredSource {
     await response.body?.cancel();
     if (changed || response.status === 416) {
       const detail = changed ? `ETag was ${quoted(etag)} and is ${quoted(found)}` : problemOf(response);
-      throw await this.#forget(makeError("http", `${url}: the file changed on the server while it was being read (${detail}); load it again`));
+      throw new Changed(makeError("http", `${url}: the file changed on the server while it was being read (${detail}); load it again`));
     }
     throw makeError("http", `${url}: asked for bytes from ${from}, ${response.status === 206 ? `got those from ${begin}` : problemOf(response)}`);
   }
 
   /**
-   * What is kept is of no use; parts that are open for writing stay, but no manifest says whose
-   * they are.
+   * What is kept is of no use; other parts that are open for writing stay, but no manifest says
+   * whose they are.
    */
   async #forget(why: PeregrineError): Promise<unknown> {
     // Known before the others are stopped, who would tell of that otherwise.

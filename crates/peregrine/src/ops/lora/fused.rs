@@ -6,6 +6,7 @@
 use std::num::NonZeroU64;
 
 use super::{Adapted, GpuLora, GpuLoraPart, Site};
+use crate::config::Config;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::{Bound, Constant, Constants, constants, kernels};
@@ -57,6 +58,19 @@ pub struct Fused {
 pub struct Sums([u64; 2]);
 
 impl Sums {
+    /// Room for those of a linear layer: in which of the two, and where.
+    pub fn take(&mut self, op: Op, ranks: u32) -> (usize, u64) {
+        let which = usize::from(matches!(op, Op::ProjectOut | Op::MlpOut));
+        let at = self.0[which];
+        self.0[which] = (at + SUM_BYTES * u64::from(ranks)).next_multiple_of(256);
+        (which, at)
+    }
+
+    /// What the buffers take.
+    pub fn bytes(&self) -> u64 {
+        self.0.map(Gpu::storage_bytes).iter().sum()
+    }
+
     /// The buffers.
     pub fn buffers(&self, gpu: &Gpu) -> Result<[wgpu::Buffer; 2]> {
         let [first, second] = self.0.map(|bytes| gpu.storage("adapters, sums", bytes));
@@ -69,7 +83,36 @@ fn columns(a: &[f32], stride: usize, ranks: u32, cols: u32) -> impl Iterator<Ite
     (0..cols as usize).flat_map(move |col| (0..ranks as usize).map(move |rank| a[rank * stride + col]))
 }
 
+/// The norm before a linear layer that is part of it: its weight, and how many values it has.
+fn norm_before<'a>(layer: &'a Layer, op: Op, c: &Config) -> Option<(&'a wgpu::Buffer, u32)> {
+    match op {
+        Op::ProjectIn => Some((&layer.input_layernorm, c.hidden_size)),
+        Op::MlpIn => Some((&layer.pre_ff_layernorm, c.hidden_size)),
+        Op::ProjectOut => layer.mamba_norm.as_ref().map(|norm| (norm, c.mamba_d_ssm)),
+        _ => None,
+    }
+}
+
 impl Fused {
+    /// How long [`Fused::columns`] of a linear layer would be; nothing where there would be none.
+    pub(super) fn floats(model: &Model, layer: &Layer, op: Op, table: &GpuLora) -> Option<u32> {
+        let c = model.config();
+        let takes = 4 * table.rank <= MOST_RANKS && row_ranks(op, table) <= MOST_ROW_RANKS;
+        if !takes || !model.target().tokens(false).fused() {
+            return None;
+        }
+        let parts = table.part[..table.parts as usize].iter();
+        let columns = match op {
+            Op::ProjectOut => {
+                let of = |part: &GpuLoraPart| 4 * part.rank * if part.x == 0 { c.q_dim() } else { c.mamba_d_ssm };
+                layer.mamba.size() as u32 / 4 + parts.map(of).sum::<u32>()
+            }
+            Op::MlpOut => 4 * table.rank * c.intermediate_size,
+            _ => 4 * table.rank * c.hidden_size,
+        };
+        Some(columns + norm_before(layer, op, c).map_or(0, |(_, width)| width))
+    }
+
     /// Of a linear layer, with `a` and the table of its [`Site`]; nothing where it has too many
     /// ranks.
     pub(super) fn new(
@@ -82,21 +125,13 @@ impl Fused {
     ) -> Result<Option<Self>> {
         let ranks = 4 * table.rank;
         let parts = &table.part[..table.parts as usize];
-        if ranks > MOST_RANKS || row_ranks(op, table) > MOST_ROW_RANKS {
-            return Ok(None);
-        }
+        let Some(floats) = Self::floats(model, layer, op, table) else { return Ok(None) };
         let (gpu, c) = (model.gpu(), model.config());
         let columns_of =
             |part: &GpuLoraPart, cols| columns(&a[4 * part.a as usize..], 4 * part.cols as usize, 4 * part.rank, cols);
         let mut heads = [[0; 3]; 2];
-        let mut values: Vec<f32> = Vec::new();
+        let mut values: Vec<f32> = Vec::with_capacity(floats as usize);
         let mut copies = Vec::new();
-        let norm = match op {
-            Op::ProjectIn => Some((&layer.input_layernorm, c.hidden_size)),
-            Op::MlpIn => Some((&layer.pre_ff_layernorm, c.hidden_size)),
-            Op::ProjectOut => layer.mamba_norm.as_ref().map(|norm| (norm, c.mamba_d_ssm)),
-            _ => None,
-        };
         if op == Op::ProjectOut {
             copies.push((&layer.mamba, 0, layer.mamba.size()));
             values.resize(layer.mamba.size() as usize / 4, 0.0);
@@ -113,22 +148,29 @@ impl Fused {
                 rows.iter_mut().for_each(|(values_of, ranks)| values.extend(values_of.by_ref().take(*ranks)));
             }
         }
-        let norm = norm.map(|(weight, width)| {
+        let norm = norm_before(layer, op, c).map(|(weight, width)| {
             let first = values.len();
             copies.push((weight, 4 * first as u64, 4 * u64::from(width)));
             values.resize(first + width as usize, 0.0);
             first as u32
         });
+        debug_assert_eq!(values.len(), floats as usize);
         let columns = gpu.storage_of("adapters, A as columns", &values)?;
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         for (from, to, bytes) in copies {
             encoder.copy_buffer_to_buffer(from, 0, &columns, to, bytes);
         }
         gpu.queue().submit([encoder.finish()]);
-        let which = usize::from(matches!(op, Op::ProjectOut | Op::MlpOut));
-        let at = sums.0[which];
-        sums.0[which] = (at + SUM_BYTES * u64::from(ranks)).next_multiple_of(256);
-        Ok(Some(Self { columns, norm, heads, ranks, at: (which, at) }))
+        Ok(Some(Self { columns, norm, heads, ranks, at: sums.take(op, ranks) }))
+    }
+}
+
+/// Most ranks that a row of a linear layer has.
+fn row_ranks(op: Op, table: &GpuLora) -> u32 {
+    let parts = &table.part[..table.parts as usize];
+    match op {
+        Op::ProjectIn => 4 * parts.iter().map(|part| part.rank).max().unwrap_or(0),
+        _ => 4 * table.rank,
     }
 }
 
@@ -143,15 +185,6 @@ pub struct Published {
 /// Slots of sums that so many workgroups add to.
 fn slots_of(groups: u32) -> u32 {
     groups.div_ceil(GROUPS_OF_SLOT).next_power_of_two().min(MOST_SLOTS)
-}
-
-/// Most ranks that a row of a linear layer has.
-fn row_ranks(op: Op, table: &GpuLora) -> u32 {
-    let parts = &table.part[..table.parts as usize];
-    match op {
-        Op::ProjectIn => 4 * parts.iter().map(|part| part.rank).max().unwrap_or(0),
-        _ => 4 * table.rank,
-    }
 }
 
 /// What a linear layer adds of its adapters.
@@ -261,7 +294,7 @@ impl<'a> Recorder<'a> {
             Op::MlpOut => (layer + 1, Op::ProjectIn),
             _ => return None,
         };
-        let site = self.adapted?.site(next.0, next.1)?;
+        let site = self.adapted.filter(|adapted| adapted.publishes())?.site(next.0, next.1)?;
         (site.fused.is_some() && groups <= MOST_GROUPS).then_some((next.0, next.1, site))
     }
 

@@ -1,0 +1,88 @@
+//! The self-check of adapters: what the device computes wrong is computed another way, or refused.
+
+use peregrine::Error;
+use peregrine::gpu::Alter;
+
+use super::*;
+use crate::selfcheck::fault;
+
+fn altered(alter: Alter) -> Gpu {
+    gpu(&GpuOptions { shapes: Some(ShapeClass::Hardware), alter: Some(alter), ..GpuOptions::default() })
+}
+
+/// Whether a token's A x is published in sums.
+fn publishes(session: &Session) -> bool {
+    session.calls(false).iter().any(|call| call.kernel.name == "lora_clear")
+}
+
+#[test]
+fn what_is_published_wrong_has_dispatches_of_its_own() {
+    let golden = Golden::open("adapters");
+    let faults = [
+        fault!("lora_clear", "second[id.x] = vec4<u32>(0u);", ""),
+        fault!("mixer_step_lora", "sum += mamba[a +", "sum += 0.9 * mamba[a +"),
+        fault!("merge_lora", "sum += lora_a[", "sum += 0.9 * lora_a["),
+        fault!("matvec_team_lora", "0x1p-10f", "0x1p-11f"),
+        fault!("matvec_team_lora", "atomicAdd(&sums_out[at],", "atomicAdd(&sums_out[at & 31u],"),
+    ];
+    for (kernel, alter) in faults {
+        let (file, ids) = open("hf-folder");
+        let mut session = session(&altered(alter), &file, &exact());
+        choose(&mut session, &[("plain", 1.0), ("patterns", 0.5)]);
+        assert!(!publishes(&session), "{kernel}");
+        let (found, expected) = (logits(&mut session, &ids, 1), golden.f32("two"));
+        assert_close(kernel, tail(&found, &expected), &expected, LOGITS);
+        // Another choice of the same layout, and what sessions begin with, know it.
+        choose(&mut session, &[("plain", 0.5), ("patterns", 1.0)]);
+        assert!(!publishes(&session), "{kernel}");
+        let engine = session.engine().clone();
+        block_on(engine.use_adapters(&add(&engine, &[("plain", 1.0), ("patterns", 0.5)]))).unwrap();
+        assert!(!publishes(&Session::new(&engine).unwrap()), "{kernel}");
+    }
+}
+
+#[test]
+fn what_is_right_is_published() {
+    for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
+        for kv in KvType::ALL {
+            let options =
+                GpuOptions { shapes: Some(ShapeClass::Hardware), reduction: Some(reduction), ..GpuOptions::default() };
+            let (file, _) = open("quant.gguf");
+            let mut session = session(&gpu(&options), &file, &LoadOptions { kv, ..exact() });
+            let engine = session.engine().clone();
+            let id = engine.add_adapter("made", made_of_all(16, &engine.base())).unwrap();
+            block_on(session.set_adapters(&[(id, 0.1)])).unwrap();
+            assert!(publishes(&session), "{reduction:?}, {kv:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_in_every_way_is_refused() {
+    use ShapeClass::{Hardware, Software};
+    let faults = [
+        (fault!("lora_up", "y[i] += first;", "y[i] += 0.9 * first;"), &[Hardware][..]),
+        (
+            fault!("lora_down", "t[token * all + row] = sums.x;", "t[token * all + row] = sums.y;"),
+            &[Hardware, Software],
+        ),
+    ];
+    for ((kernel, alter), classes) in faults {
+        for &shapes in classes {
+            let options = GpuOptions { shapes: Some(shapes), alter: Some(alter), ..GpuOptions::default() };
+            let (file, ids) = open("hf-folder");
+            let mut session = session(&gpu(&options), &file, &exact());
+            block_on(session.prefill(&ids)).unwrap();
+            let plain = session.logits().to_vec();
+            let chosen = add(session.engine(), &[("plain", 1.0)]);
+            let error = block_on(session.set_adapters(&chosen)).unwrap_err();
+            assert!(matches!(error, Error::SelfCheck { .. }), "{kernel}, {shapes:?}: {error}");
+            assert!(error.to_string().contains("with adapters, a prompt at once"), "{error}");
+            let engine = session.engine().clone();
+            assert!(matches!(block_on(engine.use_adapters(&chosen)), Err(Error::SelfCheck { .. })));
+            // Nothing has changed.
+            assert_eq!((session.position(), session.adapters().len()), (ids.len() as u32, 0));
+            assert_eq!(session.logits(), plain);
+        }
+    }
+}
