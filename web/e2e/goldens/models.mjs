@@ -65,7 +65,10 @@ export function odd(seed) {
 
 /**
  * Makes the model and what the native program computes of it: what `native` in a plan is.
- * @param {{ name: string, size: string, type: string, layers: number, set: Record<string, number>, tokens: number, steps: number, seed?: number }} model
+ * @param {{
+ *   name: string, size: string, type: string, layers: number, set: Record<string, number>,
+ *   tokens: number, steps: number, seed?: number,
+ * }} model
  */
 export async function make({ name, size, type, layers, set, tokens, steps, seed = 0 }) {
   if (!existsSync(PROGRAM)) throw new Error("target/release/peregrine is missing: cargo build --release -p peregrine-cli");
