@@ -128,12 +128,12 @@ fn columns_of(k: u32, row: u32, last: u32) -> Columns {
   return columns;
 }
 
-// A row of y as the next layer reads it, but for the scale of the norm.
-fn read_next(row: u32, value: f32) -> vec4<f32> {
+// What the next layer multiplies a row of y with, but for the scale of the norm.
+fn next_weight(row: u32) -> f32 {
   if (NEXT_NORM == NEVER) {
-    return vec4<f32>(value);
+    return 1.0;
   }
-  return vec4<f32>(value * lora_a[NEXT_NORM + row]);
+  return lora_a[NEXT_NORM + row];
 }
 
 //: end
@@ -161,17 +161,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   // The same in all rows of a workgroup.
   let ranks = ranks_of(first_row);
   let digits = digits_of(ranks, index);
-  let share = share_of(local, row, row_2);
+  var share = Share();
+  if (local < ranks.x) {
+    share = share_of(local, row, row_2);
+  }
   let columns = columns_of(index, first_row, last_row);
   //: end
   // On its way while the weights are.
   var before = 0.0;
   var before_2 = 0.0;
+  //: if lora
+  var weight = 1.0;
+  var weight_2 = 1.0;
+  //: end
   if (writes) {
     before = standing(first_row + index);
+    //: if lora
+    weight = next_weight(row);
+    //: end
   }
   if (writes_2) {
     before_2 = standing(first_row + ROWS + index);
+    //: if lora
+    weight_2 = next_weight(row_2);
+    //: end
   }
   var sums = vec4<f32>(0.0);
   for (var span = 0u; span < SPANS; span++) {
@@ -285,14 +298,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       value = finished(total.x, total.z, before);
       y[first_row + index] = value;
     }
-    tile[index] = read_next(row, value);
+    tile[index] = vec4<f32>(weight * value);
     if (PAIRED == 1u) {
       value = 0.0;
       if (writes_2) {
         value = finished(total.z, 0.0, before_2);
         y[first_row + ROWS + index] = value;
       }
-      tile[ROWS + index] = read_next(row_2, value);
+      tile[ROWS + index] = vec4<f32>(weight_2 * value);
     }
   }
   if (SUM_RANKS == 0u) {

@@ -224,7 +224,12 @@ impl Decoder {
     fn begin(&self, tokens: u32, ids: Option<&[u32]>, rows: u32) -> Step {
         let model = &self.model;
         let position = self.state.position;
-        let splits = if tokens == 1 { splits(position + 1) } else { 1 };
+        let splits = match splits(position + 1) {
+            _ if tokens > 1 => 1,
+            // With adapters two are put together by a dispatch, which takes longer than one of both.
+            2 if self.adapted.is_some() => 1,
+            splits => splits,
+        };
         let step = Step { tokens, position, first: tokens - rows, splits };
         let rope = rope_table(&self.frequencies, position, tokens);
         model.gpu.write(&model.step, 0, bytemuck::bytes_of(&step));

@@ -127,13 +127,13 @@ impl Model {
     }
 
     /// The same with the adapters of o_proj.
-    pub(super) fn merge_lora(&self, r: &mut Recorder<'_>, fused: &Fused, sums: &Bound) {
+    pub(super) fn merge_lora(&self, r: &mut Recorder<'_>, fused: &Fused, sums: &Bound, slots: u32) {
         let (c, heads) = (&self.config, self.config.num_attention_heads);
         let kernel = MergeLora {
             THREADS: Merge::THREADS,
             SPLITS_OFFSET: self.strides.mixed,
             HEAD_DIM: c.head_dim,
-            heads: Heads::of(fused),
+            heads: Heads::of(fused, slots),
             now: r.step(),
             mixed: &self.scratch.mixed,
             lora_a: &fused.columns,

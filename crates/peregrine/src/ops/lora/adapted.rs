@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::model::{Model, Strides};
 use crate::ops::Op;
+use crate::ops::linear::Variant;
 use crate::weights::Matrix;
 
 /// The adapters of one linear layer of the page.
@@ -20,7 +21,8 @@ pub struct Site {
     pub uniform: wgpu::Buffer,
     /// The same on the host.
     pub table: GpuLora,
-    /// Where the layer makes the SwiGLU of two sums: the same weights, which make gate | up.
+    /// Where the layer makes the SwiGLU of two sums, and does not add adapters itself: the same
+    /// weights, which make gate | up.
     pub apart: Option<Matrix>,
     /// For one token on a GPU.
     pub fused: Option<Fused>,
@@ -169,7 +171,8 @@ fn site(model: &Model, chosen: &[Chosen], layer: u32, op: Op, sums: &mut Sums) -
         return Ok(None);
     }
     let weights = &model.layers[layer as usize];
-    let apart = (op == Op::MlpIn).then(|| weights.mlp_in.apart(gpu, model.config().intermediate_size));
+    let in_tiles = model.target().tokens(true).linear(op) == Variant::Tile;
+    let apart = (op == Op::MlpIn && !in_tiles).then(|| weights.mlp_in.apart(gpu, model.config().intermediate_size));
     let fused = match model.target().tokens(false).fused() {
         true => Fused::new(model, weights, op, &table, &a, sums)?,
         false => None,
