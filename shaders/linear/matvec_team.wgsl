@@ -10,13 +10,15 @@
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-@group(0) @binding(3) var<storage, read> norm: array<vec4<f32>>;      // weight of the norm; anything where there is none
+// weight of the norm; anything where there is none
+@group(0) @binding(3) var<storage, read> norm: array<vec4<f32>>;
 @group(0) @binding(4) var<uniform> now: Step;
 //: if lora
 // With adapters: what they add to y, and what they make of y where it is the next layer's input.
-@group(0) @binding(5) var<storage, read> lora_b: array<f32>;          // see published.wgsl
+@group(0) @binding(5) var<storage, read> lora_b: array<f32>;  // see published.wgsl
 @group(0) @binding(6) var<storage, read> sums_in: array<vec4<i32>>;
-@group(0) @binding(7) var<storage, read> lora_a: array<f32>;          // of the layer that reads y, as columns [rows of y, SUM_RANKS]; then the norm's weight
+// of the layer that reads y, as columns [rows of y, SUM_RANKS]; then the norm's weight
+@group(0) @binding(7) var<storage, read> lora_a: array<f32>;
 @group(0) @binding(8) var<storage, read_write> sums_out: array<atomic<i32>>;  // see publish.wgsl
 
 override NEXT_NORM: u32 = 0xffffffffu;  // where in lora_a the weight of the norm between begins
@@ -25,14 +27,17 @@ override NEXT_NORM: u32 = 0xffffffffu;  // where in lora_a the weight of the nor
 const NEVER: u32 = 0xffffffffu;
 // What is the same in all layers is a constant and not in the matrix's table: reading a table is a
 // step more in the chain.
-override ROWS: u32 = 1u;                // a power of two, at most LANES; more than 1 only where such groups of rows share their parts
-override PAIRED: u32 = 0u;              // 1: an invocation has a second row, ROWS further on, and the workgroup twice as many
-override SPAN: u32 = 1u;                // strips of the input staged at a time
+// a power of two, at most LANES; more than 1 only where such groups of rows share their parts
+override ROWS: u32 = 1u;
+// 1: an invocation has a second row, ROWS further on, and the workgroup twice as many
+override PAIRED: u32 = 0u;
+override SPAN: u32 = 1u;       // strips of the input staged at a time
 override SPANS: u32 = 1u;
-override ROUNDS: u32 = 1u;              // strips of a span, over THREADS / ROWS, rounded up
-override STRIPS: u32 = 1u;              // of a row
-override BESIDE: u32 = NEVER;           // where two parts stand beside each other: the strips of the first; the second's input follows
-override FIRST_ROW: u32 = 0u;           // Matrix.first_row and Matrix.rows
+override ROUNDS: u32 = 1u;     // strips of a span, over THREADS / ROWS, rounded up
+override STRIPS: u32 = 1u;     // of a row
+// where two parts stand beside each other: the strips of the first; the second's input follows
+override BESIDE: u32 = NEVER;
+override FIRST_ROW: u32 = 0u;  // Matrix.first_row and Matrix.rows
 override ALL_ROWS: u32 = 0u;
 // Part.first_row (NEVER for the second of a pair), quants, scales, kind and scale of each part.
 //: for i in 0..8

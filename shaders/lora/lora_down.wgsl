@@ -1,19 +1,21 @@
 //: kernel, sums: step lora
 // t = A x. For many tokens FOURS times four ranks and four tokens are a workgroup, whose x is read
-// once: THREADS / FOURS invocations share four ranks; grid: (ranks / (4 FOURS), ceil(T / 4)). For one token LANES invocations share a rank; in decode on a GPU with the norm of x on the
-// way, and with two splits of attention put together, as in matvec_team.wgsl; grid: (rank groups).
+// once: THREADS / FOURS invocations share four ranks; grid: (ranks / (4 FOURS), ceil(T / 4)). For
+// one token LANES invocations share a rank; in decode on a GPU with the norm of x on the way, and
+// with two splits of attention put together, as in matvec_team.wgsl; grid: (rank groups).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> lora: Lora;
 @group(0) @binding(2) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;         // [T, x_stride]
-@group(0) @binding(4) var<storage, read> norm: array<vec4<f32>>;      // weight of the norm; anything where there is none
-@group(0) @binding(5) var<storage, read_write> t: array<f32>;         // [T, 4 rank]
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;  // [T, x_stride]
+// weight of the norm; anything where there is none
+@group(0) @binding(4) var<storage, read> norm: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> t: array<f32>;  // [T, 4 rank]
 
 const NEVER: u32 = 0xffffffffu;
-override NORM_STRIP: u32 = NEVER;       // parts whose input begins at this strip of 32 are normalized
+override NORM_STRIP: u32 = NEVER;  // parts whose input begins at this strip of 32 are normalized
 override NORM_WIDTH: u32 = 1u;
 override NORM_EPS: f32 = 0.0;
-override SCALED: u32 = 1u;              // 0: whoever reads t applies the norm's scale
+override SCALED: u32 = 1u;         // 0: whoever reads t applies the norm's scale
 // Where attention's splits begin in x, in vec4s; see mixer_step.wgsl. Vec4s of all heads, and of
 // one.
 override SPLITS_OFFSET: u32 = NEVER;

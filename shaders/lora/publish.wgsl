@@ -3,8 +3,8 @@
 //
 // A sum is SLOTS of them, one for each remainder of the workgroup's number: so few add to the same
 // place that they do not wait long for each other. Each is a whole number of 2^-52, in four digits
-// of 21 bits: they have room for what 1024 workgroups add, and lose nothing of a value from 2^-28 to
-// 2^30. Of smaller ones what is below 2^-52 is lost; larger ones, infinities and NaN become
+// of 21 bits: they have room for what 1024 workgroups add, and lose nothing of a value from 2^-28
+// to 2^30. Of smaller ones what is below 2^-52 is lost; larger ones, infinities and NaN become
 // infinite.
 const DIGIT_BITS: u32 = 21u;
 const DIGIT: u32 = (1u << DIGIT_BITS) - 1u;

@@ -1,5 +1,5 @@
-// What adapters add to a row of a linear layer for one token, in shares of the invocations that have
-// the row: each has one rank at a time. t = A x is there as a number, or as the digits of
+// What adapters add to a row of a linear layer for one token, in shares of the invocations that
+// have the row: each has one rank at a time. t = A x is there as a number, or as the digits of
 // publish.wgsl, in which those who made x have left it.
 override PUBLISHED: u32 = 0u;
 override SHARE_RANKS: u32 = 0u;  // all ranks in t
@@ -7,7 +7,8 @@ override READ_SLOTS: u32 = 8u;   // SLOTS of publish.wgsl, when t was published
 override ROW_SLOTS: u32 = 8u;    // times the most ranks of a row
 // Of each projection that adapters change: rows of the output (where second sums have them, too, as
 // first ones), ranks, the first in t, the first number of B [rows, ranks], and what it is added to:
-// the plain sum, the sum under the norm, or the second sum. Those of the same rows follow each other.
+// the plain sum, the sum under the norm, or the second sum. Those of the same rows follow each
+// other.
 //: for p in 0..4
 override LORA_FIRST_{p}: u32 = 0u;  override LORA_ROWS_{p}: u32 = 0u;  override LORA_RANKS_{p}: u32 = 0u;  override LORA_T_{p}: u32 = 0u;  override LORA_B_{p}: u32 = 0u;  override LORA_SUM_{p}: u32 = 0u;
 //: end

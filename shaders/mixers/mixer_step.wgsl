@@ -5,33 +5,37 @@
 // Workgroups 0 .. nh splits - 1: one query head over one split of the context. The rest: THREADS /
 // LANES rows of an SSM head. Grid: (nh splits + n ceil(P / (THREADS / LANES)), 1).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> proj: array<f32>;                    // [ q | k | v | z | x | B | C | dt ]
-@group(0) @binding(2) var<uniform> turns: array<vec4<f32>, 64>;               // (cos, sin) of each pair of a head, two a vec4
-@group(0) @binding(3) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K], see prepare.wgsl
-@group(0) @binding(4) var<storage, read> mamba: array<f32>;                   // see prepare.wgsl
-@group(0) @binding(5) var<uniform> pages: array<vec4<u32>, 512>;              // see kv.wgsl
-@group(0) @binding(6) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [H, P, N / 4]
-@group(0) @binding(7) var<storage, read_write> mixed: array<f32>;             // [ attention | SSM ], then the splits for merge.wgsl
-@group(0) @binding(8) var<storage, read> control: array<u32>;                 // [0]: 1 after an end token: keep the states
+@group(0) @binding(1) var<storage, read> proj: array<f32>;  // [ q | k | v | z | x | B | C | dt ]
+// (cos, sin) of each pair of a head, two a vec4
+@group(0) @binding(2) var<uniform> turns: array<vec4<f32>, 64>;
+// [conv_dim, K], see prepare.wgsl
+@group(0) @binding(3) var<storage, read_write> conv_state: array<f32>;
+@group(0) @binding(4) var<storage, read> mamba: array<f32>;                  // see prepare.wgsl
+@group(0) @binding(5) var<uniform> pages: array<vec4<u32>, 512>;             // see kv.wgsl
+@group(0) @binding(6) var<storage, read_write> ssm_state: array<vec4<f32>>;  // [H, P, N / 4]
+// [ attention | SSM ], then the splits for merge.wgsl
+@group(0) @binding(7) var<storage, read_write> mixed: array<f32>;
+// [0]: 1 after an end token: keep the states
+@group(0) @binding(8) var<storage, read> control: array<u32>;
 //: if lora
-// With adapters: `mamba` has more behind it, A of o_proj and of out_proj as columns [heads' outputs,
-// ranks], and the weight of the SSM heads' norm.
+// With adapters: `mamba` has more behind it, A of o_proj and of out_proj as columns
+// [heads' outputs, ranks], and the weight of the SSM heads' norm.
 @group(0) @binding(9) var<storage, read_write> sums_out: array<atomic<i32>>;  // see publish.wgsl
 //: end
 @group(1) @binding(0) var<storage, read_write> kv: array<KvWord>;              // see kv.wgsl
 
 override SSM_OFFSET: u32;
-override SPLITS_OFFSET: u32;     // where the splits begin: [nh, splits, maximum total - - output (hd)]
-override Q_DIM: u32;      // nh hd
+override SPLITS_OFFSET: u32;  // where the splits begin: [nh, splits, maximum total - - output (hd)]
+override Q_DIM: u32;          // nh hd
 override HEAD_DIM: u32;
-override Q_PER_KV: u32;   // nh / nkv
+override Q_PER_KV: u32;       // nh / nkv
 override D_SSM: u32;
-override CONV_DIM: u32;   // d + 2 G N
-override D_CONV: u32;     // K
-override SSM_HEADS: u32;  // H
-override P: u32;          // mamba_d_head
-override N: u32;          // mamba_d_state
-override G: u32;          // mamba_n_groups
+override CONV_DIM: u32;       // d + 2 G N
+override D_CONV: u32;         // K
+override SSM_HEADS: u32;      // H
+override P: u32;              // mamba_d_head
+override N: u32;              // mamba_d_state
+override G: u32;              // mamba_n_groups
 
 //: if lora
 const NEVER: u32 = 0xffffffffu;
@@ -57,7 +61,7 @@ var<workgroup> fresh_key: array<vec4<f32>, QUADS>;
 var<workgroup> fresh_value: array<vec4<f32>, QUADS>;
 var<workgroup> scores: array<f32, BLOCK>;
 var<workgroup> tops: array<f32, BLOCK / 8u>;
-var<workgroup> parts: array<f32, BLOCK * 8u>;               // partial scores; B and C of an SSM head
+var<workgroup> parts: array<f32, BLOCK * 8u>;  // partial scores; B and C of an SSM head
 var<workgroup> sums: array<vec4<f32>, THREADS>;
 
 // Value i of the head at `at` in proj, with RoPE: the pair (i, i + hd / 2) turned by the token's

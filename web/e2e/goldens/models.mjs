@@ -74,7 +74,10 @@ export function sampled(seed) {
 
 /**
  * Makes the model and what the native program computes of it: what `native` in a plan is.
- * @param {{ name: string, size: string, type: string, layers: number, set: Record<string, number>, tokens: number, steps: number, seed?: number, isSampled?: boolean }} model
+ * @param {{
+ *   name: string, size: string, type: string, layers: number, set: Record<string, number>,
+ *   tokens: number, steps: number, seed?: number, isSampled?: boolean,
+ * }} model
  */
 export async function make({ name, size, type, layers, set, tokens, steps, seed = 0, isSampled = false }) {
   if (!existsSync(PROGRAM)) throw new Error("target/release/peregrine is missing: cargo build --release -p peregrine-cli");

@@ -3,7 +3,8 @@
 export const GOLDENS = ["norm1", "norm2", "gate2", "tied", "wide", "odd", "row80", "quant"];
 
 /**
- * With f32, as in tests/model.rs: logits have a standard deviation of 2 to 3, states go to about 10.
+ * With f32, as in tests/model.rs: logits have a standard deviation of 2 to 3, states go to about
+ * 10.
  */
 export const EXACT = 2e-4;
 /**

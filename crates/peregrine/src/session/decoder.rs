@@ -244,7 +244,7 @@ impl Decoder {
         let position = self.state.position;
         let splits = match splits(position + 1) {
             _ if tokens > 1 => 1,
-            // With adapters two are put together by a dispatch, which takes longer than one of both.
+            // With adapters two are merged by a dispatch, which takes longer than one of both.
             2 if self.adapted.is_some() => 1,
             splits => splits,
         };

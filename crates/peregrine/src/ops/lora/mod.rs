@@ -1,7 +1,7 @@
 //! Adapters beside linear layers: t = A x, then y += B t, two small dispatches for all projections
 //! of a layer and all adapters that change them. Where the layer makes the SwiGLU of two sums, it
-//! stores both, and the second dispatch makes it. Tiles of many tokens add B t themselves; in decode
-//! on a GPU there is neither dispatch: [`fused`].
+//! stores both, and the second dispatch makes it. Tiles of many tokens add B t themselves; in
+//! decode on a GPU there is neither dispatch: [`fused`].
 
 mod adapted;
 pub mod fused;
