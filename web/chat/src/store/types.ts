@@ -159,7 +159,9 @@ export interface Draft {
 export interface KeptAdapter {
   /** The model that it was loaded beside. */
   model: string;
-  /** What the model was loaded by, where it is kept on this device: with it the adapter is deleted. */
+  /**
+   * What the model was loaded by, where it is kept on this device: with it the adapter is deleted.
+   */
   source?: string;
   /** What the engine calls it. */
   id: string;
