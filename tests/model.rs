@@ -245,17 +245,20 @@ fn logits_of_any_tokens_in_any_number_of_rows() {
 #[test]
 fn positions_near_the_end_of_the_context() {
     let (file, golden) = open("norm2.gguf");
-    let ids = golden.ids("ids");
+    // A few are enough: each looks back at 262,000.
+    let ids = &golden.ids("ids")[..4];
     let position = golden.ids("position")[0];
     for gpu in [gpu(&GpuOptions::default()), processor()] {
         let mut session = session(&gpu, &file, &exact());
         // Attention sees only what was read: the cache below is empty, so ask for the keys, which
         // have the angle in them.
         session.start_at(position).unwrap();
-        block_on(session.forward(&ids, 32, 1, &mut |_| {})).unwrap();
+        block_on(session.forward(ids, 32, 1, &mut |_| {})).unwrap();
         let end = position + ids.len() as u32;
         let [found, _] = block_on(session.state().keys_and_values(&gpu, 0, position, end)).unwrap();
-        assert_close(&format!("{}: keys at 262,000", gpu.name()), &found, &golden.f32("k_pos.0"), HIDDEN);
+        assert_eq!(found.len(), ids.len() * (file.config.num_key_value_heads * file.config.head_dim) as usize);
+        let expected = &golden.f32("k_pos.0")[..found.len()];
+        assert_close(&format!("{}: keys at 262,000", gpu.name()), &found, expected, HIDDEN);
     }
 }
 

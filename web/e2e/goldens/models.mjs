@@ -16,7 +16,7 @@ const LAST = 8;
 
 /**
  * One layer of each official shape. Their vocabularies are cut: the head's rows are as long as they
- * are, but fewer. The largest read few tokens, each of which takes a second in software.
+ * are, but fewer. The largest read a few tokens only: software takes seconds for a step.
  */
 export const OFFICIAL = [
   { size: "tiny-90m", type: "Q8_0" },
@@ -24,9 +24,9 @@ export const OFFICIAL = [
   { size: "1.5b", type: "Q4_0" },
   { size: "1.5b-deep", type: "Q4_K_M" },
   { size: "3b", type: "Q4_0" },
-  { size: "7b", type: "Q4_0", tokens: 4 },
-  { size: "34b", type: "Q4_0", tokens: 4 },
-].map(({ size, type, tokens = 10 }) => ({ name: size, size, type, layers: 1, set: { vocab_size: 1031 }, tokens, steps: 2 }));
+  { size: "7b", type: "Q4_0", tokens: 4, steps: 3 },
+  { size: "34b", type: "Q4_0", tokens: 4, steps: 3 },
+].map(({ size, type, tokens = 10, steps = 2 }) => ({ name: size, size, type, layers: 1, set: { vocab_size: 1031 }, tokens, steps }));
 
 /** Numbers that follow from the seed: Mulberry32. */
 function noise(seed) {

@@ -3,7 +3,7 @@
 import type { Server } from "node:http";
 import { join } from "node:path";
 import { Packed, serveApp } from "../packed.js";
-import { expect, golden, test } from "../support.js";
+import { expect, golden, test, whenStoppable } from "../support.js";
 
 const question = golden("capital").messages.at(-1)!.content;
 
@@ -45,8 +45,9 @@ for (const [name, title] of [["openai", "OpenAI's client"], ["langchain", "LangC
     // It takes some seconds to tell one. Whether there is a word of it when it is stopped is left
     // open.
     await box.fill("Tell me a long story about the sea.");
+    const stopped = whenStoppable(page);
     await box.press("Enter");
-    await stop.click();
+    await stopped;
     await expect(stop).toBeDisabled();
     await box.fill("What is the capital of France?");
     await box.press("Enter");
@@ -80,8 +81,9 @@ test("tools: called as the grammar makes the model do it, answered, stopped; by 
   await expect(page.locator("#messages > *").last()).toHaveClass("assistant");
   await page.getByLabel("Tools:").selectOption("auto");
   await box.fill("Tell me a long story about the sea.");
+  const stopped = whenStoppable(page);
   await box.press("Enter");
-  await stop.click();
+  await stopped;
   await expect(stop).toBeDisabled();
   await expect(page.locator("#messages > *").last()).toHaveText("Stopped.");
   await page.getByText("Notes", { exact: true }).click();

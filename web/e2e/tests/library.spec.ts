@@ -175,8 +175,21 @@ test("a conversation goes on after a reload, and after another one, without bein
 test("a large state is written when the conversation pauses, or another one begins", async ({ page, site }) => {
   await openReady(page, await site.start());
   await beGreedy(page);
-  // No state of the embedded model is large: their size is told to be.
-  await page.evaluate(() => Object.defineProperty(Blob.prototype, "size", { get: () => 65e6 }));
+  await page.evaluate(() => {
+    // No state of the embedded model is large: their size is told to be.
+    Object.defineProperty(Blob.prototype, "size", { get: () => 65e6 });
+    // The pause of ten seconds is over when the test says so.
+    const { setTimeout, clearTimeout } = window;
+    const held = new Map<number, () => void>();
+    let last = 0;
+    window.setTimeout = ((call: () => void, milliseconds?: number, ...values: unknown[]) => {
+      if (milliseconds !== 10_000) return setTimeout(call, milliseconds, ...values);
+      held.set(--last, call);
+      return last;
+    }) as typeof window.setTimeout;
+    window.clearTimeout = (id) => void (held.delete(id as number) || clearTimeout(id));
+    Object.assign(window, { pauseIsOver: () => held.forEach((call, id) => held.delete(id) && call()) });
+  });
   const written = async () => (await kept<{ updated: number }>(page, "states")).map(({ updated }) => updated).sort();
   const [capital, sum] = [golden("capital"), golden("sum")];
   await say(page, capital.messages[0]!.content);
@@ -186,6 +199,7 @@ test("a large state is written when the conversation pauses, or another one begi
   await say(page, "What is the capital of France?");
   await answerText(page, 1);
   expect(await written(), "not after each answer").toEqual(first);
+  await page.evaluate(() => (window as unknown as { pauseIsOver: () => void }).pauseIsOver());
   await expect.poll(written).not.toEqual(first);
   const second = await written();
   await say(page, "What is 7 plus 5?");

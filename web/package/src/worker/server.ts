@@ -191,6 +191,9 @@ export class Server {
    * nobody has named it.
    */
   async #open(request: LoadRequest): Promise<Loaded> {
+    // It is needed whatever computes, and compiled while the browser looks for a GPU. What goes
+    // wrong with it is told where it is waited for.
+    if (takesProcessor(request)) begin(request.wasm).catch(() => {});
     const place: Place =
       this.#leftGpu === undefined
         ? await findPlace(request, (error) => this.#onDeviceError(error), this.#clients.log, this.#recovered)
