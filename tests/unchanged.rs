@@ -1,8 +1,7 @@
 //! Hashes of every composed WGSL source, and of every dispatch that is recorded for the golden
-//! models, with adapters and without: kernel, override constants, bindings, workgroups. Code that is moved changes none of
-//! them; what changes them on purpose writes the file anew:
-//! `make hashes`. With `HASHES=FOLDER` what is hashed is written there as text, to be compared with
-//! diff.
+//! models, with adapters and without: kernel, override constants, bindings, workgroups. Code that
+//! is moved changes none of them; what changes them on purpose writes the file anew: `make hashes`.
+//! With `HASHES=FOLDER` what is hashed is written there as text, to be compared with diff.
 
 use std::fmt::Write;
 

@@ -40,7 +40,8 @@ impl Engine {
         self.adapters.borrow().bytes()
     }
 
-    /// Bytes on the device beside the model of a choice of its adapters, whether it is there or not.
+    /// Bytes on the device, beside the model, of a choice of its adapters, whether it is there or
+    /// not.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) as [`Session::set_adapters`].
