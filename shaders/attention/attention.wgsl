@@ -2,10 +2,11 @@
 // Causal softmax attention, a workgroup for one query head at one token: on software adapters,
 // which gain nothing from tiles. Grid: (nh T, 1).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> ready: array<f32>;            // [T, READY_STRIDE], see prepare.wgsl
-@group(0) @binding(2) var<uniform> pages: array<vec4<u32>, 512>;       // see kv.wgsl
-@group(0) @binding(3) var<storage, read_write> mixed: array<f32>;      // [T, MIXED_STRIDE]: attention | SSM
-@group(1) @binding(0) var<storage, read> kv: array<KvWord>;             // see kv.wgsl
+@group(0) @binding(1) var<storage, read> ready: array<f32>;  // [T, READY_STRIDE], see prepare.wgsl
+@group(0) @binding(2) var<uniform> pages: array<vec4<u32>, 512>;  // see kv.wgsl
+// [T, MIXED_STRIDE]: attention | SSM
+@group(0) @binding(3) var<storage, read_write> mixed: array<f32>;
+@group(1) @binding(0) var<storage, read> kv: array<KvWord>;       // see kv.wgsl
 
 override THREADS: u32 = 32u;
 override READY_STRIDE: u32;

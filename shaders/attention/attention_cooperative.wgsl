@@ -8,10 +8,11 @@
 // steps of 16.
 // Grid: (ceil(T / 64) nh, 1).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> ready: array<f32>;             // [T, READY_STRIDE], see prepare.wgsl
-@group(0) @binding(2) var<uniform> pages: array<vec4<u32>, 512>;        // see kv.wgsl
-@group(0) @binding(3) var<storage, read_write> mixed: array<vec4<f32>>; // [T, MIXED_STRIDE / 4]: attention | SSM
-@group(1) @binding(0) var<storage, read> kv: array<KvWord>;             // see kv.wgsl
+@group(0) @binding(1) var<storage, read> ready: array<f32>;  // [T, READY_STRIDE], see prepare.wgsl
+@group(0) @binding(2) var<uniform> pages: array<vec4<u32>, 512>;  // see kv.wgsl
+// [T, MIXED_STRIDE / 4]: attention | SSM
+@group(0) @binding(3) var<storage, read_write> mixed: array<vec4<f32>>;
+@group(1) @binding(0) var<storage, read> kv: array<KvWord>;       // see kv.wgsl
 
 override READY_STRIDE: u32;
 override MIXED_STRIDE: u32;
@@ -22,18 +23,21 @@ override Q_PER_KV: u32;   // nh / nkv
 const LOWEST: f32 = -3.0e38;
 const QUERIES: u32 = 64u;
 const KEYS: u32 = 64u;
-const ROW: u32 = 34u;     // vec4s from row to row of `tile`: 32 and two, so that rows begin in different banks
-const SPAN: u32 = 18u;    // the same of `scores` and `shares`: 16 and two
+// vec4s from row to row of `tile`: 32 and two, so that rows begin in different banks
+const ROW: u32 = 34u;
+const SPAN: u32 = 18u;  // the same of `scores` and `shares`: 16 and two
 // Shares are powers of two over a reference of their query, which need not be the highest score: it
 // changes, and with it all that has been added up, only when a score lies more than ROOM above it,
 // where f16 would soon end. Then the highest lies START above it.
 const ROOM: f32 = 15.0;
 const START: f32 = 5.0;
 
-var<workgroup> tile: array<vec4<f16>, KEYS * ROW>;        // the queries at first, then keys and values in turn
-var<workgroup> scores: array<vec4<f32>, QUERIES * SPAN>;  // [queries][keys]; sums on their way through the invocations
+// the queries at first, then keys and values in turn
+var<workgroup> tile: array<vec4<f16>, KEYS * ROW>;
+// [queries][keys]; sums on their way through the invocations
+var<workgroup> scores: array<vec4<f32>, QUERIES * SPAN>;
 var<workgroup> shares: array<vec4<f16>, QUERIES * SPAN>;  // [queries][keys]
-var<workgroup> grown: array<u32, 8>;                      // of each subgroup: whether a query has a new reference
+var<workgroup> grown: array<u32, 8>;  // of each subgroup: whether a query has a new reference
 
 // `halves` of keys and values, which may have been cut when they were kept.
 fn kept(v: vec4<f32>) -> vec4<f16> {

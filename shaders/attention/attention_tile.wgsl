@@ -5,10 +5,11 @@
 // dimensions.
 // Grid: (ceil(T / 32) nh, ceil(hd / 128)).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> ready: array<f32>;            // [T, READY_STRIDE], see prepare.wgsl
-@group(0) @binding(2) var<uniform> pages: array<vec4<u32>, 512>;       // see kv.wgsl
-@group(0) @binding(3) var<storage, read_write> mixed: array<f32>;      // [T, MIXED_STRIDE]: attention | SSM
-@group(1) @binding(0) var<storage, read> kv: array<KvWord>;             // see kv.wgsl
+@group(0) @binding(1) var<storage, read> ready: array<f32>;  // [T, READY_STRIDE], see prepare.wgsl
+@group(0) @binding(2) var<uniform> pages: array<vec4<u32>, 512>;  // see kv.wgsl
+// [T, MIXED_STRIDE]: attention | SSM
+@group(0) @binding(3) var<storage, read_write> mixed: array<f32>;
+@group(1) @binding(0) var<storage, read> kv: array<KvWord>;       // see kv.wgsl
 
 override READY_STRIDE: u32;
 override MIXED_STRIDE: u32;

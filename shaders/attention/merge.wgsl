@@ -3,7 +3,8 @@
 // two): each split of mixer_step.wgsl has its own maximum, sum and output. A workgroup is one query
 // head. Grid: (nh, 1).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read_write> mixed: array<f32>;  // [ attention | SSM ], splits [nh, splits, maximum total - - output (hd)]
+// [ attention | SSM ], splits [nh, splits, maximum total - - output (hd)]
+@group(0) @binding(1) var<storage, read_write> mixed: array<f32>;
 //: if lora
 // With adapters: A of o_proj as columns [heads' outputs, O_RANKS], and t.
 @group(0) @binding(2) var<storage, read> lora_a: array<f32>;

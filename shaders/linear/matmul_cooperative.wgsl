@@ -14,7 +14,8 @@
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [T, y_stride]
 @group(0) @binding(5) var<storage, read_write> split_sums: array<f32>;  // matmul_sum.wgsl
 
-const STRIDE: u32 = 10u;  // vec4s from row to row of a tile: eight and two, so that rows begin in different banks
+// vec4s from row to row of a tile: eight and two, so that rows begin in different banks
+const STRIDE: u32 = 10u;
 
 var<workgroup> w_tile: array<vec4<f16>, 128u * STRIDE>;
 var<workgroup> x_tile: array<vec4<f16>, 128u * STRIDE>;

@@ -2,8 +2,9 @@
 // Y of tiles whose columns several workgroups have shared: the sum of their sums.
 // Grid: (ceil(rows / 64), T, 1).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> split_sums: array<f32>;  // [splits, T, ROWS]; SwiGLU: [splits, T, 2 ROWS]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;     // [T, STRIDE]
+// [splits, T, ROWS]; SwiGLU: [splits, T, 2 ROWS]
+@group(0) @binding(1) var<storage, read> split_sums: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [T, STRIDE]
 
 override ROWS: u32 = 1u;       // of the slab
 override FIRST_ROW: u32 = 0u;  // of the slab

@@ -10,13 +10,15 @@
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-@group(0) @binding(3) var<storage, read> norm: array<vec4<f32>>;      // weight of the norm; anything where there is none
+// weight of the norm; anything where there is none
+@group(0) @binding(3) var<storage, read> norm: array<vec4<f32>>;
 @group(0) @binding(4) var<uniform> now: Step;
 //: if lora
 // With adapters: what they add to y, and what they make of y where it is the next layer's input.
-@group(0) @binding(5) var<storage, read> lora_b: array<f32>;          // see published.wgsl
+@group(0) @binding(5) var<storage, read> lora_b: array<f32>;  // see published.wgsl
 @group(0) @binding(6) var<storage, read> sums_in: array<vec4<i32>>;
-@group(0) @binding(7) var<storage, read> lora_a: array<f32>;          // of the layer that reads y, as columns [rows of y, SUM_RANKS]; then the norm's weight
+// of the layer that reads y, as columns [rows of y, SUM_RANKS]; then the norm's weight
+@group(0) @binding(7) var<storage, read> lora_a: array<f32>;
 @group(0) @binding(8) var<storage, read_write> sums_out: array<atomic<i32>>;  // see publish.wgsl
 
 override NEXT_NORM: u32 = 0xffffffffu;  // where in lora_a the weight of the norm between begins
@@ -25,14 +27,17 @@ override NEXT_NORM: u32 = 0xffffffffu;  // where in lora_a the weight of the nor
 const NEVER: u32 = 0xffffffffu;
 // What is the same in all layers is a constant and not in the matrix's table: reading a table is a
 // step more in the chain.
-override ROWS: u32 = 1u;                // a power of two, at most LANES; more than 1 only where such groups of rows share their parts
-override PAIRED: u32 = 0u;              // 1: an invocation has a second row, ROWS further on, and the workgroup twice as many
-override SPAN: u32 = 1u;                // strips of the input staged at a time
+// a power of two, at most LANES; more than 1 only where such groups of rows share their parts
+override ROWS: u32 = 1u;
+// 1: an invocation has a second row, ROWS further on, and the workgroup twice as many
+override PAIRED: u32 = 0u;
+override SPAN: u32 = 1u;       // strips of the input staged at a time
 override SPANS: u32 = 1u;
-override ROUNDS: u32 = 1u;              // strips of a span, over THREADS / ROWS, rounded up
-override STRIPS: u32 = 1u;              // of a row
-override BESIDE: u32 = NEVER;           // where two parts stand beside each other: the strips of the first; the second's input follows
-override FIRST_ROW: u32 = 0u;           // Matrix.first_row and Matrix.rows
+override ROUNDS: u32 = 1u;     // strips of a span, over THREADS / ROWS, rounded up
+override STRIPS: u32 = 1u;     // of a row
+// where two parts stand beside each other: the strips of the first; the second's input follows
+override BESIDE: u32 = NEVER;
+override FIRST_ROW: u32 = 0u;  // Matrix.first_row and Matrix.rows
 override ALL_ROWS: u32 = 0u;
 // Part.first_row (NEVER for the second of a pair), quants, scales, kind and scale of each part.
 //: for i in 0..8
@@ -128,12 +133,12 @@ fn columns_of(k: u32, row: u32, last: u32) -> Columns {
   return columns;
 }
 
-// A row of y as the next layer reads it, but for the scale of the norm.
-fn read_next(row: u32, value: f32) -> vec4<f32> {
+// What the next layer multiplies a row of y with, but for the scale of the norm.
+fn next_weight(row: u32) -> f32 {
   if (NEXT_NORM == NEVER) {
-    return vec4<f32>(value);
+    return 1.0;
   }
-  return vec4<f32>(value * lora_a[NEXT_NORM + row]);
+  return lora_a[NEXT_NORM + row];
 }
 
 //: end
@@ -161,17 +166,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   // The same in all rows of a workgroup.
   let ranks = ranks_of(first_row);
   let digits = digits_of(ranks, index);
-  let share = share_of(local, row, row_2);
+  var share = Share();
+  if (local < ranks.x) {
+    share = share_of(local, row, row_2);
+  }
   let columns = columns_of(index, first_row, last_row);
   //: end
   // On its way while the weights are.
   var before = 0.0;
   var before_2 = 0.0;
+  //: if lora
+  var weight = 1.0;
+  var weight_2 = 1.0;
+  //: end
   if (writes) {
     before = standing(first_row + index);
+    //: if lora
+    weight = next_weight(row);
+    //: end
   }
   if (writes_2) {
     before_2 = standing(first_row + ROWS + index);
+    //: if lora
+    weight_2 = next_weight(row_2);
+    //: end
   }
   var sums = vec4<f32>(0.0);
   for (var span = 0u; span < SPANS; span++) {
@@ -285,14 +303,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       value = finished(total.x, total.z, before);
       y[first_row + index] = value;
     }
-    tile[index] = read_next(row, value);
+    tile[index] = vec4<f32>(weight * value);
     if (PAIRED == 1u) {
       value = 0.0;
       if (writes_2) {
         value = finished(total.z, 0.0, before_2);
         y[first_row + ROWS + index] = value;
       }
-      tile[ROWS + index] = read_next(row_2, value);
+      tile[ROWS + index] = vec4<f32>(weight_2 * value);
     }
   }
   if (SUM_RANKS == 0u) {

@@ -1,6 +1,6 @@
 //: kernel
-// Before a token with adapters: the sums that publish.wgsl adds to begin at zero. Grid: (ceil(length
-// of the longer / THREADS), 1).
+// Before a token with adapters: the sums that publish.wgsl adds to begin at zero.
+// Grid: (ceil(length of the longer / THREADS), 1).
 @group(0) @binding(0) var<storage, read_write> first: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> second: array<vec4<u32>>;
 

@@ -4,9 +4,10 @@
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<uniform> lora: Lora;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> t: array<vec4<f32>>;         // [T, rank]
-@group(0) @binding(4) var<storage, read> base: array<f32>;            // [T, gate | up], each `rows`; anything where y is added to
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;         // [T, y_stride]
+@group(0) @binding(3) var<storage, read> t: array<vec4<f32>>;  // [T, rank]
+// [T, gate | up], each `rows`; anything where y is added to
+@group(0) @binding(4) var<storage, read> base: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;  // [T, y_stride]
 
 override THREADS: u32 = 64u;
 // 1: the second half of the rows is `up`, which y does not have.

@@ -1,16 +1,17 @@
 // Sums over workgroups that are the same in every order, for t = A x of adapters: who makes a few
 // values of x adds what they make of t, so that nobody has to read all of x once more.
 //
-// A sum is sixteen, one for each remainder of the workgroup's number: so few add to the same place
-// that nobody waits. Each is a whole number of 2^-52, in four digits of 21 bits: they have room for
-// what 1024 workgroups add, and lose nothing of a value from 2^-28 to 2^30. Of smaller ones what is
-// below 2^-52 is lost; larger ones, infinities and NaN become infinite.
-const SLOTS: u32 = 16u;
+// A sum is SLOTS of them, one for each remainder of the workgroup's number: so few add to the same
+// place that they do not wait long for each other. Each is a whole number of 2^-52, in four digits
+// of 21 bits: they have room for what 1024 workgroups add, and lose nothing of a value from 2^-28
+// to 2^30. Of smaller ones what is below 2^-52 is lost; larger ones, infinities and NaN become
+// infinite.
 const DIGIT_BITS: u32 = 21u;
 const DIGIT: u32 = (1u << DIGIT_BITS) - 1u;
 const LOWEST_EXPONENT: u32 = 98u;   // of 2^-29: its 24 bits end at 2^-52
 const HIGHEST_EXPONENT: u32 = 156u; // of 2^29
 
+override SLOTS: u32 = 8u;
 override SUM_RANKS: u32 = 0u;  // of the layer that reads x; 0: it has no adapters
 
 fn add_digits(at: u32, digits: u32, negative: bool) {

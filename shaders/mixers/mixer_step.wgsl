@@ -5,33 +5,37 @@
 // Workgroups 0 .. nh splits - 1: one query head over one split of the context. The rest: THREADS /
 // LANES rows of an SSM head. Grid: (nh splits + n ceil(P / (THREADS / LANES)), 1).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> proj: array<f32>;                    // [ q | k | v | z | x | B | C | dt ]
-@group(0) @binding(2) var<uniform> turns: array<vec4<f32>, 64>;               // (cos, sin) of each pair of a head, two a vec4
-@group(0) @binding(3) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K], see prepare.wgsl
-@group(0) @binding(4) var<storage, read> mamba: array<f32>;                   // see prepare.wgsl
-@group(0) @binding(5) var<uniform> pages: array<vec4<u32>, 512>;              // see kv.wgsl
-@group(0) @binding(6) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [H, P, N / 4]
-@group(0) @binding(7) var<storage, read_write> mixed: array<f32>;             // [ attention | SSM ], then the splits for merge.wgsl
-@group(0) @binding(8) var<storage, read> control: array<u32>;                 // [0]: 1 after an end token: keep the states
+@group(0) @binding(1) var<storage, read> proj: array<f32>;  // [ q | k | v | z | x | B | C | dt ]
+// (cos, sin) of each pair of a head, two a vec4
+@group(0) @binding(2) var<uniform> turns: array<vec4<f32>, 64>;
+// [conv_dim, K], see prepare.wgsl
+@group(0) @binding(3) var<storage, read_write> conv_state: array<f32>;
+@group(0) @binding(4) var<storage, read> mamba: array<f32>;                  // see prepare.wgsl
+@group(0) @binding(5) var<uniform> pages: array<vec4<u32>, 512>;             // see kv.wgsl
+@group(0) @binding(6) var<storage, read_write> ssm_state: array<vec4<f32>>;  // [H, P, N / 4]
+// [ attention | SSM ], then the splits for merge.wgsl
+@group(0) @binding(7) var<storage, read_write> mixed: array<f32>;
+// [0]: 1 after an end token: keep the states
+@group(0) @binding(8) var<storage, read> control: array<u32>;
 //: if lora
-// With adapters: `mamba` has more behind it, A of o_proj and of out_proj as columns [heads' outputs,
-// ranks], and the weight of the SSM heads' norm.
+// With adapters: `mamba` has more behind it, A of o_proj and of out_proj as columns
+// [heads' outputs, ranks], and the weight of the SSM heads' norm.
 @group(0) @binding(9) var<storage, read_write> sums_out: array<atomic<i32>>;  // see publish.wgsl
 //: end
 @group(1) @binding(0) var<storage, read_write> kv: array<KvWord>;              // see kv.wgsl
 
 override SSM_OFFSET: u32;
-override SPLITS_OFFSET: u32;     // where the splits begin: [nh, splits, maximum total - - output (hd)]
-override Q_DIM: u32;      // nh hd
+override SPLITS_OFFSET: u32;  // where the splits begin: [nh, splits, maximum total - - output (hd)]
+override Q_DIM: u32;          // nh hd
 override HEAD_DIM: u32;
-override Q_PER_KV: u32;   // nh / nkv
+override Q_PER_KV: u32;       // nh / nkv
 override D_SSM: u32;
-override CONV_DIM: u32;   // d + 2 G N
-override D_CONV: u32;     // K
-override SSM_HEADS: u32;  // H
-override P: u32;          // mamba_d_head
-override N: u32;          // mamba_d_state
-override G: u32;          // mamba_n_groups
+override CONV_DIM: u32;       // d + 2 G N
+override D_CONV: u32;         // K
+override SSM_HEADS: u32;      // H
+override P: u32;              // mamba_d_head
+override N: u32;              // mamba_d_state
+override G: u32;              // mamba_n_groups
 
 //: if lora
 const NEVER: u32 = 0xffffffffu;
@@ -57,7 +61,7 @@ var<workgroup> fresh_key: array<vec4<f32>, QUADS>;
 var<workgroup> fresh_value: array<vec4<f32>, QUADS>;
 var<workgroup> scores: array<f32, BLOCK>;
 var<workgroup> tops: array<f32, BLOCK / 8u>;
-var<workgroup> parts: array<f32, BLOCK * 8u>;               // partial scores; B and C of an SSM head
+var<workgroup> parts: array<f32, BLOCK * 8u>;  // partial scores; B and C of an SSM head
 var<workgroup> sums: array<vec4<f32>, THREADS>;
 
 // Value i of the head at `at` in proj, with RoPE: the pair (i, i + hd / 2) turned by the token's
@@ -107,29 +111,68 @@ fn weight_at(i: u32, block: u32, maximum: f32) -> f32 {
 }
 
 //: if lora
-// Publishes what A makes of the first `count` of `parts`, which are heads' outputs from `first` on.
-// An invocation has one rank and every so many of them; all of the workgroup must call it.
-fn publish_parts(group: u32, first: u32, count: u32, a: u32, ranks: u32, t: u32, index: u32) {
+// A of o_proj or of out_proj for the heads' outputs of a workgroup, of which there are at most
+// MOST: an invocation has one rank and every so many outputs. Eight of them are on their way while
+// the outputs are made.
+struct Columns {
+  //: for i in 0..8
+  a_{i}: f32,
+  //: end
+}
+
+// What follows is of outputs from `first` on, `count` of them and never more than `most`.
+// Invocations that share a rank: one where eight outputs are all.
+fn slices_of(most: u32, ranks: u32) -> u32 {
+  return select(THREADS / max(ranks, 1u), 1u, most <= 8u);
+}
+
+fn column_at(i: u32, first: u32, count: u32, a: u32, ranks: u32, index: u32) -> f32 {
+  if (i >= count) {
+    return 0.0;
+  }
+  return mamba[a + (first + i) * ranks + index % ranks];
+}
+
+fn columns_of(first: u32, count: u32, most: u32, a: u32, ranks: u32, index: u32) -> Columns {
+  let slices = slices_of(most, ranks);
+  var columns = Columns();
+  if (ranks == 0u || index >= slices * ranks) {
+    return columns;
+  }
+  //: for i in 0..8
+  if ({i}u * slices < most) { columns.a_{i} = column_at(index / ranks{+ i * slices}, first, count, a, ranks, index); }
+  //: end
+  return columns;
+}
+
+// Publishes what A makes of `parts`; all of the workgroup must call it.
+fn publish_parts(group: u32, first: u32, count: u32, most: u32, a: u32, ranks: u32, t: u32, columns: Columns, index: u32) {
   if (ranks == 0u) {
     return;
   }
-  let slices = THREADS / ranks;
+  let slices = slices_of(most, ranks);
   let slice = index / ranks;
-  let k = index % ranks;
   var sum = 0.0;
   workgroupBarrier();
   if (slice < slices) {
-    for (var i = slice; i < count; i += slices) {
-      sum += mamba[a + (first + i) * ranks + k] * parts[i];
+    //: for i in 0..8
+    if ({i}u * slices < most && slice{+ i * slices} < count) { sum += columns.a_{i} * parts[slice{+ i * slices}]; }
+    //: end
+    for (var i = slice + 8u * slices; i < count; i += slices) {
+      sum += column_at(i, first, count, a, ranks, index) * parts[i];
     }
   }
-  sums[index] = vec4<f32>(sum);
-  workgroupBarrier();
-  if (slice == 0u) {
-    for (var j = 1u; j < slices; j++) {
-      sum += sums[j * ranks + k].x;
+  if (slices > 1u) {
+    sums[index] = vec4<f32>(sum);
+    workgroupBarrier();
+    if (slice == 0u) {
+      for (var j = 1u; j < slices; j++) {
+        sum += sums[j * ranks + index].x;
+      }
     }
-    publish(group, t + k, sum);
+  }
+  if (slice == 0u) {
+    publish(group, t + index, sum);
   }
 }
 
@@ -185,6 +228,12 @@ fn attention(head: u32, split: u32, index: u32) {
     }
   }
   workgroupBarrier();
+  //: if lora
+  var columns = Columns();
+  if (now.splits == 1u) {
+    columns = columns_of(head * HEAD_DIM, HEAD_DIM, HEAD_DIM, O_A, O_RANKS, index);
+  }
+  //: end
   let slices = THREADS / quads;  // of positions: an invocation sums one of them into output vec4 d
   let slice = min(index / quads, slices - 1u);
   let d = index % quads;
@@ -284,7 +333,7 @@ fn attention(head: u32, split: u32, index: u32) {
       parts[4u * index{+ k}] = sum.{c};
       //: end
     }
-    publish_parts(head, head * HEAD_DIM, HEAD_DIM, O_A, O_RANKS, O_T, index);
+    publish_parts(head, head * HEAD_DIM, HEAD_DIM, HEAD_DIM, O_A, O_RANKS, O_T, columns, index);
   }
   if (!writes) {
     return;
@@ -344,6 +393,16 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
     if (lane + {i}u * LANES < N / 4u) { s_{i} = ssm_state[state + lane + {i}u * LANES]; }
     //: end
   }
+  //: if lora
+  let rows = THREADS / LANES;
+  let first = slice * rows;
+  let count = min(rows, P - first);
+  let columns = columns_of(head * P + first, count, rows, OUT_A, OUT_RANKS, index);
+  var weight = 1.0;
+  if (OUT_NORM != NEVER) {
+    weight = mamba[OUT_NORM + channel];
+  }
+  //: end
   for (var i = index; i < 2u * N; i += THREADS) {
     parts[i] = convolved(D_SSM + select(group * N + i, G * N + group * N + i - N, i >= N), keeps);
   }
@@ -383,10 +442,9 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
   }
   workgroupBarrier();
   if (inside && lane == 0u) {
-    parts[index / LANES] = output * select(1.0, mamba[select(0u, OUT_NORM + channel, OUT_NORM != NEVER)], OUT_NORM != NEVER);
+    parts[index / LANES] = weight * output;
   }
-  let first = slice * (THREADS / LANES);
-  publish_parts(head * ((P + THREADS / LANES - 1u) / (THREADS / LANES)) + slice, head * P + first, min(THREADS / LANES, P - first), OUT_A, OUT_RANKS, OUT_T, index);
+  publish_parts(head * ((P + rows - 1u) / rows) + slice, head * P + first, count, rows, OUT_A, OUT_RANKS, OUT_T, columns, index);
   //: else
   if (inside && lane == 0u) {
     mixed[SSM_OFFSET + channel] = y * z / (1.0 + exp(-z));

@@ -5,16 +5,21 @@
 //
 // proj row:  [ q | k | v | z | x | B | C | dt ]
 // ready row:
-// [ q after RoPE | x, B, C after convolution and SiLU | delta (H) | exp(delta A) (H) | 1 after an end token ]
+// [ q after RoPE | x, B, C after convolution and SiLU | delta (H) | exp(delta A) (H)
+// | 1 after an end token ]
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> proj: array<f32>;              // [T, PROJ_STRIDE]
-@group(0) @binding(2) var<storage, read> rope: array<vec2<f32>>;        // [T, hd / 2]: cos, sin, made in f64 on the host
-@group(0) @binding(3) var<storage, read> conv_state: array<f32>;        // [conv_dim, K]: a ring, the column of position p at p % K, before the convolution
-@group(0) @binding(4) var<storage, read> mamba: array<f32>;             // conv1d.weight [conv_dim, K] | conv1d.bias [conv_dim] | dt_bias [H] | A [H] | D [H]
-@group(0) @binding(5) var<storage, read_write> ready: array<f32>;       // [T, READY_STRIDE]
-@group(0) @binding(6) var<uniform> pages: array<vec4<u32>, 512>;        // see kv.wgsl
-@group(0) @binding(7) var<storage, read> control: array<u32>;           // [0]: 1 after an end token, see sample.wgsl
-@group(1) @binding(0) var<storage, read_write> kv: array<KvWord>;        // see kv.wgsl
+@group(0) @binding(1) var<storage, read> proj: array<f32>;         // [T, PROJ_STRIDE]
+// [T, hd / 2]: cos, sin, made in f64 on the host
+@group(0) @binding(2) var<storage, read> rope: array<vec2<f32>>;
+// [conv_dim, K]: a ring, the column of position p at p % K, before the convolution
+@group(0) @binding(3) var<storage, read> conv_state: array<f32>;
+// conv1d.weight [conv_dim, K] | conv1d.bias [conv_dim] | dt_bias [H] | A [H] | D [H]
+@group(0) @binding(4) var<storage, read> mamba: array<f32>;
+@group(0) @binding(5) var<storage, read_write> ready: array<f32>;  // [T, READY_STRIDE]
+@group(0) @binding(6) var<uniform> pages: array<vec4<u32>, 512>;   // see kv.wgsl
+// [0]: 1 after an end token, see sample.wgsl
+@group(0) @binding(7) var<storage, read> control: array<u32>;
+@group(1) @binding(0) var<storage, read_write> kv: array<KvWord>;  // see kv.wgsl
 
 override THREADS: u32 = 64u;
 override PROJ_STRIDE: u32;

@@ -3,8 +3,9 @@
 // the gate y silu(z) is already applied by the SSM heads; each of the G groups of WIDTH = d / G
 // channels is normalized by itself, in place. A workgroup is one token and one group: THREADS =
 // LANES. Grid: (T, G).
-@group(0) @binding(0) var<storage, read> weight: array<f32>;           // [d]
-@group(0) @binding(1) var<storage, read_write> mixed: array<f32>;      // [T, STRIDE]; the SSM heads' output begins at OFFSET
+@group(0) @binding(0) var<storage, read> weight: array<f32>;  // [d]
+// [T, STRIDE]; the SSM heads' output begins at OFFSET
+@group(0) @binding(1) var<storage, read_write> mixed: array<f32>;
 
 override WIDTH: u32;
 override STRIDE: u32;

@@ -3,11 +3,13 @@
 // host, unless the step was halted by an end token before it. A workgroup is a slice. Grid:
 // (SLICES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;
-@group(0) @binding(1) var<storage, read> logits: array<f32>;              // [V]
-@group(0) @binding(2) var<storage, read_write> saved_logits: array<f32>;          // [V]: the logits of the last step that counted
-@group(0) @binding(3) var<storage, read> control: array<u32>;             // see sample.wgsl
-@group(0) @binding(4) var<storage, read_write> found: array<Candidate>;   // [SLICES]
-@group(0) @binding(5) var<storage, read_write> bins: array<u32>;          // [3, 1024], made zeros for histogram.wgsl
+@group(0) @binding(1) var<storage, read> logits: array<f32>;             // [V]
+// [V]: the logits of the last step that counted
+@group(0) @binding(2) var<storage, read_write> saved_logits: array<f32>;
+@group(0) @binding(3) var<storage, read> control: array<u32>;            // see sample.wgsl
+@group(0) @binding(4) var<storage, read_write> found: array<Candidate>;  // [SLICES]
+// [3, 1024], made zeros for histogram.wgsl
+@group(0) @binding(5) var<storage, read_write> bins: array<u32>;
 
 override THREADS: u32 = 256u;
 override SLICES: u32 = 64u;

@@ -3,10 +3,11 @@
 // workgroup is a slice of the vocabulary: neighboring tokens. Grid: (SLICES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;
 @group(0) @binding(1) var<uniform> params: SamplingParams;
-@group(0) @binding(2) var<storage, read> saved_logits: array<f32>;                 // [V], from candidates.wgsl
-@group(0) @binding(3) var<storage, read> control: array<u32>;              // see sample.wgsl
-@group(0) @binding(4) var<storage, read> found: array<Candidate>;          // [SLICES], from candidates.wgsl
-@group(0) @binding(5) var<storage, read_write> bins: array<atomic<u32>>;   // [3, BINS], zeros at first
+@group(0) @binding(2) var<storage, read> saved_logits: array<f32>;  // [V], from candidates.wgsl
+@group(0) @binding(3) var<storage, read> control: array<u32>;       // see sample.wgsl
+@group(0) @binding(4) var<storage, read> found: array<Candidate>;  // [SLICES], from candidates.wgsl
+// [3, BINS], zeros at first
+@group(0) @binding(5) var<storage, read_write> bins: array<atomic<u32>>;
 
 override THREADS: u32 = 256u;
 override SLICES: u32 = 64u;

@@ -5,12 +5,16 @@
 // are a copy: between their step and the mask others may run steps of theirs.
 // Grid: (SLICES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;
-@group(0) @binding(1) var<storage, read> mask: array<u32>;                // [V / 32]: bit t % 32 of word t / 32 is token t's
-@group(0) @binding(2) var<storage, read_write> saved_logits: array<f32>;          // [V]: as in candidates.wgsl, without the mask
-@group(0) @binding(3) var<storage, read_write> masked: array<u32>;        // [V]: bits of the logits; then of the same with the mask
-@group(0) @binding(4) var<storage, read> control: array<u32>;             // see sample.wgsl
-@group(0) @binding(5) var<storage, read_write> found: array<Candidate>;   // [SLICES]
-@group(0) @binding(6) var<storage, read_write> bins: array<u32>;          // [3, 1024], made zeros for histogram.wgsl
+// [V / 32]: bit t % 32 of word t / 32 is token t's
+@group(0) @binding(1) var<storage, read> mask: array<u32>;
+// [V]: as in candidates.wgsl, without the mask
+@group(0) @binding(2) var<storage, read_write> saved_logits: array<f32>;
+// [V]: bits of the logits; then of the same with the mask
+@group(0) @binding(3) var<storage, read_write> masked: array<u32>;
+@group(0) @binding(4) var<storage, read> control: array<u32>;            // see sample.wgsl
+@group(0) @binding(5) var<storage, read_write> found: array<Candidate>;  // [SLICES]
+// [3, 1024], made zeros for histogram.wgsl
+@group(0) @binding(6) var<storage, read_write> bins: array<u32>;
 
 override THREADS: u32 = 256u;
 override SLICES: u32 = 64u;

@@ -5,12 +5,13 @@
 // point is walked to by slices of the vocabulary, then inside of one. One workgroup.
 @group(0) @binding(0) var<uniform> ends: Ends;
 @group(0) @binding(1) var<uniform> params: SamplingParams;
-@group(0) @binding(2) var<storage, read> saved_logits: array<f32>;             // [V]
-@group(0) @binding(3) var<storage, read> found: array<Candidate>;      // [SLICES]
-@group(0) @binding(4) var<storage, read> slices: array<vec4<u32>>;     // [SLICES + 2], from threshold.wgsl
-@group(0) @binding(5) var<storage, read> list: array<u32>;             // [V], from threshold.wgsl
-@group(0) @binding(6) var<storage, read_write> ids: array<u32>;        // as in sample.wgsl
-@group(0) @binding(7) var<storage, read_write> control: array<u32>;    // as in sample.wgsl
+@group(0) @binding(2) var<storage, read> saved_logits: array<f32>;   // [V]
+@group(0) @binding(3) var<storage, read> found: array<Candidate>;    // [SLICES]
+// [SLICES + 2], from threshold.wgsl
+@group(0) @binding(4) var<storage, read> slices: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read> list: array<u32>;           // [V], from threshold.wgsl
+@group(0) @binding(6) var<storage, read_write> ids: array<u32>;      // as in sample.wgsl
+@group(0) @binding(7) var<storage, read_write> control: array<u32>;  // as in sample.wgsl
 
 const DIGITS: u32 = 256u;
 

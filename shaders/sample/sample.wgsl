@@ -3,9 +3,10 @@
 // After an end token, steps that are already on their way leave states and control as they are. One
 // workgroup, one invocation a candidate.
 @group(0) @binding(0) var<uniform> ends: Ends;
-@group(0) @binding(1) var<storage, read> found: array<Candidate>;    // [SLICES], from candidates.wgsl
-@group(0) @binding(2) var<storage, read_write> ids: array<u32>;      // [T]; [0] becomes the token
-@group(0) @binding(3) var<storage, read_write> control: array<u32>;  // [0]: 1 after an end token, [1]: the token, [2]: 1 after a NaN
+@group(0) @binding(1) var<storage, read> found: array<Candidate>;  // [SLICES], from candidates.wgsl
+@group(0) @binding(2) var<storage, read_write> ids: array<u32>;    // [T]; [0] becomes the token
+// [0]: 1 after an end token, [1]: the token, [2]: 1 after a NaN
+@group(0) @binding(3) var<storage, read_write> control: array<u32>;
 
 override SLICES: u32 = 64u;
 

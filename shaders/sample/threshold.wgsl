@@ -6,12 +6,13 @@
 // top-k's. A workgroup is a slice, as in histogram.wgsl. Grid: (SLICES, 1).
 @group(0) @binding(0) var<uniform> ends: Ends;
 @group(0) @binding(1) var<uniform> params: SamplingParams;
-@group(0) @binding(2) var<storage, read> saved_logits: array<f32>;              // [V]
-@group(0) @binding(3) var<storage, read> control: array<u32>;           // see sample.wgsl
-@group(0) @binding(4) var<storage, read> found: array<Candidate>;       // [SLICES]
-@group(0) @binding(5) var<storage, read> bins: array<u32>;              // [3, BINS], from histogram.wgsl
+@group(0) @binding(2) var<storage, read> saved_logits: array<f32>;        // [V]
+@group(0) @binding(3) var<storage, read> control: array<u32>;             // see sample.wgsl
+@group(0) @binding(4) var<storage, read> found: array<Candidate>;         // [SLICES]
+@group(0) @binding(5) var<storage, read> bins: array<u32>;  // [3, BINS], from histogram.wgsl
 @group(0) @binding(6) var<storage, read_write> slices: array<vec4<u32>>;  // [SLICES + 2]: see below
-@group(0) @binding(7) var<storage, read_write> list: array<u32>;        // [V]: tokens, each slice's where the slice begins
+// [V]: tokens, each slice's where the slice begins
+@group(0) @binding(7) var<storage, read_write> list: array<u32>;
 
 // The bin of a cut and the sum of those before it.
 struct Cut {

@@ -4,12 +4,14 @@
 //   S_t = exp(delta A) S_{t-1} + delta x_t B_t^T ;  y_t = S_t C_t + D x_t ;  o_t = y_t silu(z_t)
 // Grid: (ceil(d / THREADS), 1).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> proj: array<f32>;                    // [T, PROJ_STRIDE], see prepare.wgsl
-@group(0) @binding(2) var<storage, read> ready: array<f32>;                   // [T, READY_STRIDE], see prepare.wgsl
-@group(0) @binding(3) var<storage, read> mamba: array<f32>;                   // see prepare.wgsl
-@group(0) @binding(4) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K], see prepare.wgsl
-@group(0) @binding(5) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [H, P, N / 4]
-@group(0) @binding(6) var<storage, read_write> mixed: array<f32>;             // [T, MIXED_STRIDE]: attention | SSM at SSM_OFFSET
+@group(0) @binding(1) var<storage, read> proj: array<f32>;  // [T, PROJ_STRIDE], see prepare.wgsl
+@group(0) @binding(2) var<storage, read> ready: array<f32>;  // [T, READY_STRIDE], see prepare.wgsl
+@group(0) @binding(3) var<storage, read> mamba: array<f32>;                  // see prepare.wgsl
+// [conv_dim, K], see prepare.wgsl
+@group(0) @binding(4) var<storage, read_write> conv_state: array<f32>;
+@group(0) @binding(5) var<storage, read_write> ssm_state: array<vec4<f32>>;  // [H, P, N / 4]
+// [T, MIXED_STRIDE]: attention | SSM at SSM_OFFSET
+@group(0) @binding(6) var<storage, read_write> mixed: array<f32>;
 
 override THREADS: u32 = 32u;
 override READY_STRIDE: u32;

@@ -1,4 +1,4 @@
-// State-space duality (Mamba-2, Dao and Gu 2024, section 6): the tokens of a prompt in chunks of 64.
+// State-space duality (Mamba-2, Dao and Gu 2024, section 6): a prompt's tokens in chunks of 64.
 // Within a chunk the recurrence is a masked product like attention's, between chunks it is a
 // recurrence of whole states:
 //   y_i = sum over j <= i in the chunk of (C_i . B_j) exp(a_i - a_j) delta_j x_j  +  exp(a_i) S C_i
@@ -23,8 +23,8 @@ const ROW: u32 = 5u;      // and from row to row: so neighbors' rows begin in di
 var<workgroup> row_tile: array<vec4<f32>, 64u * ROW>;
 var<workgroup> column_tile: array<vec4<f32>, 64u * ROW>;
 
-// 4 x 4 results of each of the 256 invocations: rows r, r + 16, r + 32, r + 48 of columns c (a), c +
-// 16 (b), c + 32, c + 48, with r = index % 16 and c = index / 16.
+// 4 x 4 results of each of the 256 invocations: rows r, r + 16, r + 32, r + 48 of columns c (a),
+// c + 16 (b), c + 32, c + 48, with r = index % 16 and c = index / 16.
 struct Sums {
   a: vec4<f32>,
   b: vec4<f32>,

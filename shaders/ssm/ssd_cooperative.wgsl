@@ -13,7 +13,8 @@ override N: u32;          // mamba_d_state
 override G: u32;          // mamba_n_groups
 
 const CHUNK: u32 = 64u;
-const ROW: u32 = 18u;     // vec4s from row to row of a tile of 64 columns: 16 and two, so that rows begin in different banks
+// vec4s from row to row of a tile of 64 columns: 16 and two, so that rows begin in different banks
+const ROW: u32 = 18u;
 
 // Where x, B and C of a token begin in `ready`, in fours; behind the last token those of the last.
 fn x_of(t: u32) -> u32 {

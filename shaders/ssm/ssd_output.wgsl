@@ -3,13 +3,16 @@
 // x) silu(z); see ssd.wgsl. A workgroup is one chunk of one head, 64 of its channels.
 // Grid: (n ceil(P / 64), ceil(T / 64)).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> ready: array<f32>;          // [T, READY_STRIDE], see prepare.wgsl
-@group(0) @binding(2) var<storage, read> mamba: array<f32>;          // see prepare.wgsl
-@group(0) @binding(3) var<storage, read> states: array<vec4<f32>>;   // [chunks, H, P, N / 4]: before each chunk
-@group(0) @binding(4) var<storage, read> products: array<vec4<f32>>; // [chunks, G, 64, 64 / 4]: C_i . B_j
-@group(0) @binding(5) var<storage, read> decays: array<f32>;         // [chunks, H, 64]: a
-@group(0) @binding(6) var<storage, read> proj: array<f32>;           // [T, PROJ_STRIDE], see prepare.wgsl
-@group(0) @binding(7) var<storage, read_write> mixed: array<f32>;    // [T, MIXED_STRIDE]: attention | SSM at SSM_OFFSET
+@group(0) @binding(1) var<storage, read> ready: array<f32>;   // [T, READY_STRIDE], see prepare.wgsl
+@group(0) @binding(2) var<storage, read> mamba: array<f32>;   // see prepare.wgsl
+// [chunks, H, P, N / 4]: before each chunk
+@group(0) @binding(3) var<storage, read> states: array<vec4<f32>>;
+// [chunks, G, 64, 64 / 4]: C_i . B_j
+@group(0) @binding(4) var<storage, read> products: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> decays: array<f32>;  // [chunks, H, 64]: a
+@group(0) @binding(6) var<storage, read> proj: array<f32>;    // [T, PROJ_STRIDE], see prepare.wgsl
+// [T, MIXED_STRIDE]: attention | SSM at SSM_OFFSET
+@group(0) @binding(7) var<storage, read_write> mixed: array<f32>;
 
 override PROJ_STRIDE: u32;
 override COLUMNS: u32;    // where x begins in a row of proj; z lies in front of it

@@ -5,22 +5,27 @@
 // it, 64 terms at a time. What comes next is on its way while this is multiplied. Grid: (H P / 64,
 // ceil(T / 64)).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> ready: array<vec4<f32>>;        // [T, READY_STRIDE / 4], see prepare.wgsl
-@group(0) @binding(2) var<storage, read> mamba: array<f32>;              // see prepare.wgsl
-@group(0) @binding(3) var<storage, read> states: array<vec4<f32>>;       // [chunks, H, P, N / 4]: before each chunk
-@group(0) @binding(4) var<storage, read> products: array<vec4<f32>>;     // [chunks, G, 64, 64 / 4]: C_i . B_j
-@group(0) @binding(5) var<storage, read> decays: array<f32>;             // [chunks, H, 64]: a
-@group(0) @binding(6) var<storage, read> proj: array<f32>;               // [T, PROJ_STRIDE], see prepare.wgsl
-@group(0) @binding(7) var<storage, read_write> mixed: array<vec4<f32>>;  // [T, MIXED_STRIDE / 4]: attention | SSM at SSM_OFFSET
+// [T, READY_STRIDE / 4], see prepare.wgsl
+@group(0) @binding(1) var<storage, read> ready: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> mamba: array<f32>;   // see prepare.wgsl
+// [chunks, H, P, N / 4]: before each chunk
+@group(0) @binding(3) var<storage, read> states: array<vec4<f32>>;
+// [chunks, G, 64, 64 / 4]: C_i . B_j
+@group(0) @binding(4) var<storage, read> products: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> decays: array<f32>;  // [chunks, H, 64]: a
+@group(0) @binding(6) var<storage, read> proj: array<f32>;    // [T, PROJ_STRIDE], see prepare.wgsl
+// [T, MIXED_STRIDE / 4]: attention | SSM at SSM_OFFSET
+@group(0) @binding(7) var<storage, read_write> mixed: array<vec4<f32>>;
 
 override PROJ_STRIDE: u32;
 override COLUMNS: u32;    // where x begins in a row of proj; z lies in front of it
 override MIXED_STRIDE: u32;
 override SSM_OFFSET: u32;
 
-var<workgroup> row_tile: array<vec4<f16>, CHUNK * ROW>;      // [tokens][terms]
-var<workgroup> column_tile: array<vec4<f16>, CHUNK * ROW>;   // [tokens][channels]; then [channels][n]
-var<workgroup> sums: array<vec4<f32>, CHUNK * ROW>;          // [tokens][channels]
+var<workgroup> row_tile: array<vec4<f16>, CHUNK * ROW>;  // [tokens][terms]
+// [tokens][channels]; then [channels][n]
+var<workgroup> column_tile: array<vec4<f16>, CHUNK * ROW>;
+var<workgroup> sums: array<vec4<f32>, CHUNK * ROW>;      // [tokens][channels]
 
 // Shares of four tokens j in a token i.
 fn shares_of(i: u32, j: u32, product: vec4<f32>, a_i: f32, a_j: vec4<f32>, delta: vec4<f32>) -> vec4<f16> {

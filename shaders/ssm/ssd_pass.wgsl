@@ -2,12 +2,15 @@
 // From chunk to chunk: the state of each head before every chunk, and after the last; see ssd.wgsl.
 // One invocation four states. Grid: (ceil(H P N / 4 / 64), 1).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> ready: array<f32>;                   // [T, READY_STRIDE], see prepare.wgsl
-@group(0) @binding(2) var<storage, read> decays: array<f32>;                  // [chunks, H, 64], see ssd_states.wgsl
-@group(0) @binding(3) var<storage, read_write> states: array<vec4<f32>>;      // [chunks, H, P, N / 4]: what a chunk adds; the state before it
-@group(0) @binding(4) var<storage, read_write> ssm_state: array<vec4<f32>>;   // [H, P, N / 4]
-@group(0) @binding(5) var<storage, read> proj: array<f32>;                    // [T, PROJ_STRIDE], see prepare.wgsl
-@group(0) @binding(6) var<storage, read_write> conv_state: array<f32>;        // [conv_dim, K], see prepare.wgsl
+@group(0) @binding(1) var<storage, read> ready: array<f32>;  // [T, READY_STRIDE], see prepare.wgsl
+// [chunks, H, 64], see ssd_states.wgsl
+@group(0) @binding(2) var<storage, read> decays: array<f32>;
+// [chunks, H, P, N / 4]: what a chunk adds; the state before it
+@group(0) @binding(3) var<storage, read_write> states: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> ssm_state: array<vec4<f32>>;  // [H, P, N / 4]
+@group(0) @binding(5) var<storage, read> proj: array<f32>;  // [T, PROJ_STRIDE], see prepare.wgsl
+// [conv_dim, K], see prepare.wgsl
+@group(0) @binding(6) var<storage, read_write> conv_state: array<f32>;
 
 override Q_DIM: u32;      // nh hd
 override CONV_DIM: u32;   // d + 2 G N

@@ -3,11 +3,12 @@
 // ssd.wgsl. Workgroups 0 .. n tiles - 1: a tile of 64 x 64 of a head's state. The rest: C . B of
 // one group. Grid: (n ceil(P / 64) ceil(N / 64) + G, ceil(T / 64)).
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> ready: array<f32>;               // [T, READY_STRIDE], see prepare.wgsl
-@group(0) @binding(2) var<storage, read> mamba: array<f32>;               // see prepare.wgsl
-@group(0) @binding(3) var<storage, read_write> states: array<f32>;        // [chunks, H, P, N]
-@group(0) @binding(4) var<storage, read_write> products: array<f32>;      // [chunks, G, 64, 64]: C_i . B_j
-@group(0) @binding(5) var<storage, read_write> decays: array<f32>;        // [chunks, H, 64]: a
+@group(0) @binding(1) var<storage, read> ready: array<f32>;  // [T, READY_STRIDE], see prepare.wgsl
+@group(0) @binding(2) var<storage, read> mamba: array<f32>;         // see prepare.wgsl
+@group(0) @binding(3) var<storage, read_write> states: array<f32>;  // [chunks, H, P, N]
+// [chunks, G, 64, 64]: C_i . B_j
+@group(0) @binding(4) var<storage, read_write> products: array<f32>;
+@group(0) @binding(5) var<storage, read_write> decays: array<f32>;  // [chunks, H, 64]: a
 
 var<workgroup> sums_of_a: array<f32, 2u * CHUNK>;
 

@@ -5,17 +5,20 @@
 // channels and half of the columns from all 64 tokens. The rest: C . B of one group, 16 x 32 a
 // subgroup. Grid: (H P / 64 N / 128 + G, ceil(T / 64)), or N / 64.
 @group(0) @binding(0) var<uniform> now: Step;
-@group(0) @binding(1) var<storage, read> ready: array<vec4<f32>>;         // [T, READY_STRIDE / 4], see prepare.wgsl
-@group(0) @binding(2) var<storage, read> mamba: array<f32>;               // see prepare.wgsl
-@group(0) @binding(3) var<storage, read_write> states: array<f32>;        // [chunks, H, P, N]
-@group(0) @binding(4) var<storage, read_write> products: array<f32>;      // [chunks, G, 64, 64]: C_i . B_j
-@group(0) @binding(5) var<storage, read_write> decays: array<f32>;        // [chunks, H, 64]: a
+// [T, READY_STRIDE / 4], see prepare.wgsl
+@group(0) @binding(1) var<storage, read> ready: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> mamba: array<f32>;         // see prepare.wgsl
+@group(0) @binding(3) var<storage, read_write> states: array<f32>;  // [chunks, H, P, N]
+// [chunks, G, 64, 64]: C_i . B_j
+@group(0) @binding(4) var<storage, read_write> products: array<f32>;
+@group(0) @binding(5) var<storage, read_write> decays: array<f32>;  // [chunks, H, 64]: a
 
 const WIDE_ROW: u32 = 34u;   // as ROW, of a tile of 128 columns
 
-var<workgroup> x_tile: array<vec4<f16>, CHUNK * ROW>;        // [tokens][channels]; 64 values of C of each token
-var<workgroup> b_tile: array<vec4<f16>, CHUNK * WIDE_ROW>;   // [tokens][n]
-var<workgroup> weights: array<f32, CHUNK>;                   // exp(a_end - a_j) delta_j
+// [tokens][channels]; 64 values of C of each token
+var<workgroup> x_tile: array<vec4<f16>, CHUNK * ROW>;
+var<workgroup> b_tile: array<vec4<f16>, CHUNK * WIDE_ROW>;  // [tokens][n]
+var<workgroup> weights: array<f32, CHUNK>;                  // exp(a_end - a_j) delta_j
 
 // C_i . B_j for all i (rows of the product) and j (columns).
 fn products_of(group: u32, chunk: u32, index: u32) {

@@ -17,18 +17,17 @@ export const FLAGS = [
 ];
 export const SOFTWARE_WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
-/** Specs that compute on a GPU, most of their time. */
-const GPU = /(behind|engine|failures|fidelity|folders|goldens|lora|node|package|pipelines|places|selfcheck|state)\.spec\.ts$/;
-
 export default defineConfig({
   testDir: "tests",
-  // Files beside each other; each test has servers, a profile and folders of its own.
-  workers: 2,
+  // Beside each other; each test has servers, a profile and folders of its own. One more than the
+  // cores that this needs: a test waits for nearly half of its time.
+  workers: 3,
   projects: [
     // Software WebGPU takes all the cores there are, and is slow; slower still on a busy machine.
-    // No test shows how fast something is by it.
-    { name: "gpu", testMatch: GPU, workers: 1 },
-    { name: "processor", testIgnore: GPU },
+    // No test shows how fast something is by it. What computes on it has the tag, whatever file it
+    // is in: its files are in both projects.
+    { name: "gpu", grep: /@gpu/, workers: 1 },
+    { name: "processor", grepInvert: /@gpu/ },
   ],
   timeout: 600_000,
   expect: { timeout: 60_000 },

@@ -9,6 +9,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { fileURLToPath } from "node:url";
 import { expect, test as base, type Page } from "@playwright/test";
 import { listen, rangeOf, serveFolder } from "../chat/serve.mjs";
+import { safetensors } from "./goldens/tensors.mjs";
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 export const MODEL_FILE = path("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf");
@@ -39,6 +40,16 @@ export function golden(name: string): Golden {
   if (!found) throw new Error(`tests/golden/greedy.json has no conversation "${name}"`);
   return found;
 }
+
+/**
+ * A golden of two small layers, for where the model is not the subject: software WebGPU compiles
+ * its kernels in a third of the time. As bytes, with a prompt and its greedy answer.
+ */
+export const SMALL = (() => {
+  const file = (name: string) => readFileSync(path(`../../tests/golden/${name}`));
+  const { ids, greedy } = safetensors(new Uint8Array(file("norm2.safetensors")).buffer).tensors;
+  return { bytes: file("norm2.gguf"), ids: [...ids!], greedy: [...greedy!] };
+})();
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
 
@@ -89,6 +100,25 @@ export function workerBegins(code: string) {
     return sendBytes(request, response, "text/javascript", Buffer.from(`${code}\n${readFileSync(`${SITE}/assets/${name}`, "utf8")}`));
   };
 }
+
+/**
+ * For the beginning of a worker: its device is `self.device`, and is destroyed by a message on the
+ * channel "destroy". "now": once; "for good": so is the next one, when the model has been loaded on
+ * it and before it answers anything.
+ */
+export const DESTROYER = `
+  const request = GPUAdapter.prototype.requestDevice;
+  GPUAdapter.prototype.requestDevice = async function (...rest) { return (self.device = await request.apply(this, rest)); };
+  let isForGood = false;
+  const post = self.postMessage;
+  self.postMessage = (message, ...rest) => {
+    post.call(self, message, ...rest);
+    if (isForGood && message.type === "reloaded") self.device.destroy();
+  };
+  new BroadcastChannel("destroy").onmessage = ({ data }) => {
+    isForGood ||= data === "for good";
+    self.device.destroy();
+  };`;
 
 export const test = base.extend<{ site: Site; strict: void }>({
   site: async ({}, use) => {
@@ -209,6 +239,26 @@ export const whenWritten = (page: Page, text: string, then: "stop" | "new-chat" 
         observer.observe(document.body, { subtree: true, childList: true, characterData: true });
       }),
     [text, then],
+  );
+
+/**
+ * Resolves when the button "Stop" has been clicked in the moment in which it could be: a click from
+ * here may come when the answer is over. Asked for before the answer.
+ */
+export const whenStoppable = (page: Page): Promise<void> =>
+  page.evaluate(
+    () =>
+      new Promise<void>((resolve) => {
+        const stop = [...document.querySelectorAll("button")].find(({ textContent }) => textContent === "Stop")!;
+        if (!stop.disabled) throw new Error("something is being answered already");
+        const observer = new MutationObserver(() => {
+          if (stop.disabled) return;
+          observer.disconnect();
+          stop.click();
+          resolve();
+        });
+        observer.observe(stop, { attributeFilter: ["disabled"] });
+      }),
   );
 
 /** Waits for the answer of that number to be complete, and returns what its copy button copies. */

@@ -5,7 +5,10 @@
 step "formatting of the block formats, which stand in a macro"
 rustfmt --edition 2024 --check crates/formats/src/blocks/*.rs
 step "comments of at most 100 columns, but for tables and commands"
-if LC_ALL=C.UTF-8 git grep -nE '^.{101,}' -- '*.rs' | grep -E '^[^:]+:[0-9]+: *//[/!]?( [^|`]|$)'; then
+whole=' *(//[/!]?|/?\*+)( [^|`]|$)'
+behind_code='([^"`]|"[^"]*"|`[^`]*`)*[^ :"`] +//( |$)'
+if LC_ALL=C.UTF-8 git grep -nE '^.{101,}' -- '*.rs' '*.wgsl' '*.ts' '*.mjs' '*.js' '*.svelte' '*.css' |
+    LC_ALL=C.UTF-8 grep -E "^[^:]+:[0-9]+:($whole|$behind_code)"; then
     die "these comments are too long"
 fi
 step "clippy, native"

@@ -9,13 +9,14 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use peregrine::Error;
+use peregrine::LoadOptions;
 use peregrine::chat::Message;
 use peregrine::checkpoint::FileSource;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Engine, Finish, GenerateOptions, Generated, Overflow, Session, Unread, expected_speed};
 use pollster::block_on;
 
-use crate::common::{ConversationArgs, MOST_LOSSES, SamplingArgs, device_in_words, read_text};
+use crate::common::{GpuArgs, MOST_LOSSES, SamplingArgs, device_in_words, read_text};
 use crate::failure::{Failure, Outcome};
 use crate::input::{Event, Input};
 use crate::signals::{self, Signal};
@@ -46,7 +47,7 @@ pub struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
-    conversation: ConversationArgs,
+    gpu: GpuArgs<LoadOptions>,
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -54,7 +55,7 @@ pub fn run(args: &Args) -> Outcome {
     let defaults = SamplingOptions { seed: now.map_or(0, |now| now.as_secs()), ..SamplingOptions::default() };
     let sampling = args.sampling.options(defaults)?;
     let system = args.system_file.as_deref().map(read_text).transpose()?.or_else(|| args.system.clone());
-    let checkpoint = args.conversation.gpu.open(&args.model)?;
+    let checkpoint = args.gpu.open(&args.model)?;
     if checkpoint.chat_template.is_none() {
         let message = "has no chat template, so it is not a chat model; `generate` continues texts";
         return Err(Failure::input(format!("{}: {message}", args.model)));
@@ -64,7 +65,7 @@ pub fn run(args: &Args) -> Outcome {
         state::check(path)?;
     }
     let interrupt = Arc::new(Interrupt::default());
-    let (gpu, load) = (&args.conversation.gpu, args.conversation.options());
+    let (gpu, load) = (&args.gpu, args.gpu.options());
     let reload = |losses| gpu.load_after(losses, &checkpoint, &load);
     let engine = reload(0)?;
     let asked = interrupt.clone();
@@ -255,17 +256,17 @@ impl Conversation<'_> {
                 self.end(&attempt);
                 return Err(failure);
             }
-            if !attempt.told.is_empty() {
+            if !attempt.printed.is_empty() {
                 writeln!(terminal::stdout())?;
             }
             attempt = self.attempt();
         }
         self.end(&attempt);
-        let Attempt { answered, told, written } = attempt;
+        let Attempt { answered, printed, written } = attempt;
         let answer = answered?;
         self.losses = 0;
         written?;
-        writeln!(terminal::stdout(), "{}", &answer.text[told.len()..])?;
+        writeln!(terminal::stdout(), "{}", &answer.text[printed.len()..])?;
         note(&statistics(&answer));
         // Each answer has samples of its own.
         self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
@@ -275,16 +276,16 @@ impl Conversation<'_> {
     /// Answers the last message, and writes it as it comes.
     fn attempt(&mut self) -> Attempt {
         let mut out = terminal::stdout();
-        let (mut told, mut written) = (String::new(), Ok(()));
+        let (mut printed, mut written) = (String::new(), Ok(()));
         let answered = match &mut self.session {
             Some(session) => block_on(session.chat(&self.messages, &self.options, &mut |piece| {
-                told.push_str(&piece.text);
+                printed.push_str(&piece.text);
                 written = write!(out, "{}", piece.text).and_then(|()| out.flush());
                 written.is_ok()
             })),
             None => Err(Error::DeviceLost { detail: "it was not loaded again".into() }),
         };
-        Attempt { answered, told, written }
+        Attempt { answered, printed, written }
     }
 
     /// What was said is kept, also of an answer that broke off.
@@ -292,7 +293,7 @@ impl Conversation<'_> {
         self.interrupt.finish();
         let answered = attempt.answered.as_ref();
         let stopped = !answered.is_ok_and(|answer| answer.finish != Finish::Cancelled);
-        let text = answered.map_or(&attempt.told, |answer| &answer.text);
+        let text = answered.map_or(&attempt.printed, |answer| &answer.text);
         match text.is_empty() && stopped {
             // As if the question had not been asked.
             true => drop(self.messages.pop()),
@@ -322,7 +323,7 @@ impl Conversation<'_> {
 struct Attempt {
     answered: Result<Generated, Error>,
     /// What was written of it.
-    told: String,
+    printed: String,
     written: std::io::Result<()>,
 }
 

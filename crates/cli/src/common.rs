@@ -14,7 +14,7 @@ use peregrine::checkpoint::{Checkpoint, Container};
 use peregrine::gpu::{Access, DeviceKind, Gpu, GpuOptions};
 use peregrine::model::KvType;
 use peregrine::model::{LoadOptions, Progress};
-use peregrine::options::parse_bytes;
+use peregrine::options::ModelOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::selfcheck::{self, Verdict};
 use peregrine::session::Engine;
@@ -25,13 +25,13 @@ use crate::lora::LoraArgs;
 use crate::terminal::{line, note};
 use crate::{hub, self_checks};
 
-/// Where and how to run.
+/// Where and how to run: with `LoadOptions`, also the flags of conversations.
 #[derive(clap::Args)]
-pub struct GpuArgs {
+pub struct GpuArgs<L: clap::Args + AsRef<LoadOptions> = ModelOptions> {
     #[command(flatten)]
     gpu: GpuOptions,
     #[command(flatten)]
-    load: LoadOptions,
+    load: L,
     /// Multiply the logits by X, which a GGUF file of a model with tied embeddings cannot say
     /// itself
     #[arg(long, value_name = "X", value_parser = finite)]
@@ -39,34 +39,6 @@ pub struct GpuArgs {
     /// Beside the model.
     #[command(flatten)]
     pub lora: LoraArgs,
-}
-
-/// Of the commands that hold conversations.
-#[derive(clap::Args)]
-pub struct ConversationArgs {
-    /// Most tokens of a conversation
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    context: Option<u32>,
-    /// Most bytes on the GPU for places to go back to, as in 1GB
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
-    snapshots: Option<u64>,
-    /// Bytes of this machine's memory for those that the GPU has no more room for (1GiB)
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
-    host_snapshots: Option<u64>,
-    #[command(flatten)]
-    pub gpu: GpuArgs,
-}
-
-impl ConversationArgs {
-    /// What the model is loaded with.
-    pub fn options(&self) -> LoadOptions {
-        LoadOptions {
-            context_length: self.context,
-            snapshot_budget: self.snapshots,
-            snapshot_host_budget: self.host_snapshots,
-            ..self.gpu.options()
-        }
-    }
 }
 
 /// GPUs that are lost one after the other, with no answer between them, before the processor is
@@ -78,7 +50,7 @@ fn finite(text: &str) -> Result<f32, String> {
     if number.is_finite() && number > 0.0 { Ok(number) } else { Err("a finite number above 0 is needed".into()) }
 }
 
-impl GpuArgs {
+impl<L: clap::Args + AsRef<LoadOptions>> GpuArgs<L> {
     /// Opens a model: reads its header, no weights.
     pub fn open(&self, model: &str) -> Outcome<Checkpoint> {
         let mut checkpoint = open(model)?;
@@ -88,12 +60,12 @@ impl GpuArgs {
 
     /// What the flags say of loading; the rest is the command's.
     pub fn options(&self) -> LoadOptions {
-        self.load.clone()
+        self.load.as_ref().clone()
     }
 
     /// The type of keys and values that was asked for, or the default.
     pub fn kv(&self) -> KvType {
-        self.load.kv
+        self.load.as_ref().kv
     }
 
     /// The device.
@@ -318,10 +290,10 @@ mod tests {
     /// A field without `arg` would be an argument by its place.
     #[test]
     fn every_option_is_a_flag_or_none() {
-        let command = GpuArgs::augment_args(Command::new("peregrine"));
+        let command = GpuArgs::<LoadOptions>::augment_args(Command::new("peregrine"));
         let flags: Vec<_> = command.get_arguments().map(|arg| (arg.is_positional(), arg.get_long())).collect();
         assert!(flags.iter().all(|(positional, long)| !positional && long.is_some()), "{flags:?}");
-        for known in ["adapter", "baseline", "cooperative", "kv", "memory-budget", "logit-scale", "lora"] {
+        for known in ["adapter", "baseline", "cooperative", "kv", "context", "memory-budget", "logit-scale", "lora"] {
             assert!(flags.iter().any(|(_, long)| *long == Some(known)), "--{known}");
         }
     }

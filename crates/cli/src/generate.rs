@@ -89,10 +89,10 @@ pub fn run(args: &Args) -> Outcome {
 
     let mut out = terminal::stdout();
     let mut written = Ok(());
-    let mut told = 0;
+    let mut printed = 0;
     let answer = block_on(session.generate(&options, &mut |piece| {
         if !args.json {
-            told += piece.text.len();
+            printed += piece.text.len();
             written = write!(out, "{}", piece.text).and_then(|()| out.flush());
         }
         written.is_ok()
@@ -102,7 +102,7 @@ pub fn run(args: &Args) -> Outcome {
         let prefill_seconds = prefill_seconds + answer.prefill_seconds;
         writeln!(out, "{}", terminal::json(&describe(&answer, prefill_seconds, engine.gpu_name())))?;
     } else {
-        writeln!(out, "{}", &answer.text[told..])?;
+        writeln!(out, "{}", &answer.text[printed..])?;
     }
     Ok(())
 }

@@ -24,10 +24,6 @@ pub struct Args {
     /// GGUF file, Hugging Face folder, http(s) address, or org/repo[:FILE] on the hub; or a LoRA
     /// adapter: a PEFT folder or a GGUF file
     model: Option<String>,
-    /// Tokens of the conversation whose memory is estimated; by default what the model was made
-    /// for
-    #[arg(long, value_name = "N", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
-    context: Option<u32>,
     #[command(flatten)]
     load: LoadOptions,
     /// For programs
@@ -46,8 +42,8 @@ pub fn run(args: &Args) -> Outcome {
             info["memory"] = memory(&checkpoint, args)?;
             info
         }
-        None if args.load.memory_budget.is_some() => {
-            return Err(Failure::input("--memory-budget tells whether a model fits: name one"));
+        None if asks_for_memory(&args.load) => {
+            return Err(Failure::input("the options of a load say what a model needs: name one"));
         }
         None => {
             let adapters = block_on(peregrine::gpu::adapters());
@@ -71,6 +67,13 @@ pub fn run(args: &Args) -> Outcome {
         (false, Some(_)) => model_table(&mut out, &info)?,
     }
     Ok(())
+}
+
+/// Whether a number is given that says how much memory a model may take.
+fn asks_for_memory(load: &LoadOptions) -> bool {
+    let LoadOptions { context_length, memory_budget, snapshot_budget, snapshot_host_budget, .. } = load;
+    context_length.is_some()
+        || [memory_budget, snapshot_budget, snapshot_host_budget].iter().any(|bytes| bytes.is_some())
 }
 
 /// Tells what an adapter is.
@@ -138,7 +141,7 @@ fn describe(checkpoint: &Checkpoint) -> Value {
 
 /// What a GPU with usual limits needs for it.
 fn memory(checkpoint: &Checkpoint, args: &Args) -> Outcome<Value> {
-    let options = LoadOptions { context_length: args.context, memory_budget: None, ..args.load.clone() };
+    let options = LoadOptions { memory_budget: None, ..args.load.clone() };
     let need = Footprint::of(checkpoint, &options, Device::default())?;
     let need = need.within(args.load.memory_budget.unwrap_or(u64::MAX));
     let mut memory = json!({
@@ -150,6 +153,7 @@ fn memory(checkpoint: &Checkpoint, args: &Args) -> Outcome<Value> {
         "states": need.states,
         "scratch": need.scratch,
         "snapshots": need.snapshots,
+        "host_snapshots": need.host_snapshots,
     });
     if let Some(budget) = args.load.memory_budget {
         memory["budget"] = budget.into();
@@ -237,6 +241,7 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
         ("  states", "states"),
         ("  activations", "scratch"),
         ("and for snapshots, at most", "snapshots"),
+        ("  in this machine's memory", "host_snapshots"),
     ] {
         row(name, bytes(&memory[key]))?;
     }

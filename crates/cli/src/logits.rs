@@ -48,11 +48,11 @@ pub fn run(args: &Args) -> Outcome {
     // The file gets its name only when it is complete.
     let name = args.out.display().to_string();
     let failed = |source| peregrine::Error::Io { name: name.clone(), source };
-    let told = |error| match error {
+    let failure = |error| match error {
         error @ peregrine::Error::Io { .. } => Failure::run(error.to_string()),
         error => error.into(),
     };
-    let mut file = PartFile::create(&args.out).map_err(told)?;
+    let mut file = PartFile::create(&args.out).map_err(failure)?;
     let shape = [u64::from(rows), u64::from(vocab_size)];
     let written = (|| {
         let options = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape);
@@ -67,5 +67,5 @@ pub fn run(args: &Args) -> Outcome {
         result.map_err(&failed)?;
         writer.finish().map_err(&failed)
     })();
-    file.finish(written).map_err(told)
+    file.finish(written).map_err(failure)
 }

@@ -139,7 +139,7 @@ fn parse() -> Result<Command, ExitCode> {
 }
 
 fn main() -> ExitCode {
-    // A bug is told in one line, too.
+    // A bug is reported in one line, too.
     std::panic::set_hook(Box::new(|info| {
         let text = info.payload_as_str().unwrap_or("no message");
         let at = info.location().map(|at| format!(" at {at}")).unwrap_or_default();

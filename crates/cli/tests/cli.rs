@@ -56,6 +56,9 @@ fn info_tells_the_memory() {
     assert_eq!((all["total"].as_u64(), &all["context"]), (Some(sum), &4096.into()));
     assert!(all["fits"].is_null());
     assert_eq!(all["snapshots"].as_u64(), Some(256 << 20));
+    let asked = memory(&["--snapshots", "0", "--host-snapshots", "5k"]);
+    assert_eq!([&asked, &all].map(|m| m["host_snapshots"].as_u64()), [Some(5000), Some(1 << 30)]);
+    assert_eq!((asked["snapshots"].as_u64(), &asked["total"]), (Some(0), &all["total"]));
     // What a budget leaves is theirs.
     let exact = memory(&["--memory-budget", &(sum + 1000).to_string()]);
     assert_eq!((exact["fits"].as_bool(), exact["snapshots"].as_u64()), (Some(true), Some(1000)));
@@ -67,6 +70,9 @@ fn info_tells_the_memory() {
         Some(8 * 2 * 256 * (128 + 128 / 32 * 4))
     );
     fails(&["info", model, "--kv", "f8"], "f16, f32 or q8 is needed");
+    for option in ["--context=5", "--snapshots=1GB", "--memory-budget=1GB"] {
+        fails(&["info", option], "name one");
+    }
     let none = memory(&["--memory-budget", "1MiB"]);
     assert_eq!((&none["budget"], &none["fits"]), (&(1 << 20).into(), &false.into()));
     assert!(none["largest_context"].is_null());

@@ -120,7 +120,7 @@ struct ToolFunction {
 #[expect(dead_code, reason = "a type alone")]
 pub(crate) struct Tools(#[ts(type = "readonly Tool[]")] Vec<Tool>);
 
-/// Whether the model may call a tool ("auto"), must ("required"), must call this one, or must not.
+/// Whether the model may call a tool ("auto"), must ("required"), must call this, or must not.
 #[derive(TS)]
 #[expect(dead_code, reason = "a type alone")]
 pub(crate) struct ToolChoice(

@@ -17,7 +17,9 @@ pub(crate) mod streaming;
 #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
 pub(crate) use cooperative::COOPERATIVE_WORKGROUP_BYTES;
 pub use opening::{Access, adapters};
-pub use options::{AdapterSummary, Alter, DeviceKind, GpuOptions, Reduction, ShapeClass};
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) use options::Alter;
+pub use options::{AdapterSummary, DeviceKind, GpuOptions, Reduction, ShapeClass};
 #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
 pub(crate) use reading::{Fence, Reading};
 

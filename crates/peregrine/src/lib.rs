@@ -71,7 +71,7 @@
 //! | [`model`] | **the page**: the forward pass, one line a dispatch; progress of loading; what a model needs |
 //! | `cpu` | the processor as a device of its own, behind wgpu's interface: the kernels once more, in Rust (feature `cpu`) |
 //! | [`adapter`] | LoRA beside the weights: PEFT's folders, GGUF adapters |
-//! | [`session`] | a conversation: prefill, decode, stopping, snapshots, saved sessions |
+//! | [`session`] | a conversation: what was read and written, snapshots, saved sessions; its `Decoder` drives the device |
 //! | [`tokenizer`], [`chat`], [`sampling`], [`constraint`] | text in and out |
 //! | [`selfcheck`] | the pipelines that a model will use, tried on the device before the first answer |
 //! | `ops`, `kernels`, `plan`, `weights` | the operations with their kernels, variants and twins; pipelines; recorded dispatches; matrices in parts |

@@ -93,7 +93,7 @@ pub(crate) struct Scratch {
     pub proj: wgpu::Buffer,
     /// \[T, q | x | B | C | delta | exp(delta A) | halted\]
     pub ready: wgpu::Buffer,
-    /// \[T, attention | SSM\]; in decode after the first row the pieces of a long context, see
+    /// \[T, attention | SSM\]; in decode after the first row the splits of a long context, see
     /// `shaders/attention/merge.wgsl`
     pub mixed: wgpu::Buffer,
     /// What prompts need for the SSM heads on a GPU.
@@ -172,7 +172,7 @@ pub struct Model {
     pub(crate) snapshot_budget: u64,
     /// What the caller allows of memory.
     pub(crate) budget: Budget,
-    pub(crate) snapshot_host_budget: Option<u64>,
+    pub(crate) snapshot_host_budget: u64,
     pub(crate) pace: Pace,
     pub(crate) turns: Rc<Turns>,
 }
@@ -196,23 +196,34 @@ impl Model {
             .sharing([&s.proj, &s.ready]);
 
         r.lora_clear();
-        r.embed(&self.embed_tokens, &next.ids, &s.h); //                                 h [T, D] = E[ids]
+        // h [T, D] = E[ids]
+        r.embed(&self.embed_tokens, &next.ids, &s.h);
         for (i, layer) in self.layers.iter().enumerate() {
             r.layer = Some(i as u32);
-            let u = r.rmsnorm(InputNorm, self.norm(&layer.input_layernorm), &s.h, &s.u); // for both mixers
-            r.linear(ProjectIn, &layer.w_in, u, Store(&s.proj)); //                       q k v z x B C dt
-            self.prepare(&mut r, state, i); //                                            RoPE, KV append, convolution, softplus
-            self.mixers(&mut r, state, i); //                                             attention heads beside SSM heads
-            let mixed = self.gated_norm(&mut r, layer); //                                in each of the G groups
-            r.linear(ProjectOut, &layer.w_out, mixed, Add(&s.h)); //                      h += W_o attention + W_out ssm
+            // For both mixers.
+            let u = r.rmsnorm(InputNorm, self.norm(&layer.input_layernorm), &s.h, &s.u);
+            // q k v z x B C dt
+            r.linear(ProjectIn, &layer.w_in, u, Store(&s.proj));
+            // RoPE, KV append, convolution, softplus
+            self.prepare(&mut r, state, i);
+            // Attention heads beside SSM heads.
+            self.mixers(&mut r, state, i);
+            // In each of the G groups.
+            let mixed = self.gated_norm(&mut r, layer);
+            // h += W_o attention + W_out ssm
+            r.linear(ProjectOut, &layer.w_out, mixed, Add(&s.h));
             let u = r.rmsnorm(MlpNorm, self.norm(&layer.pre_ff_layernorm), &s.h, &s.u);
-            r.linear(MlpIn, &layer.mlp_in, u, SwiGlu(&s.ff)); //                          ff [T, F]
-            r.linear(MlpOut, &layer.mlp_out, Input::of(&s.ff), Add(&s.h)); //             h += W_down ff
+            // ff [T, F]
+            r.linear(MlpIn, &layer.mlp_in, u, SwiGlu(&s.ff));
+            // h += W_down ff
+            r.linear(MlpOut, &layer.mlp_out, Input::of(&s.ff), Add(&s.h));
         }
         r.layer = None;
         let last = r.rmsnorm(FinalNorm, self.norm(&self.final_layernorm), &s.h, &s.u);
-        r.linear(LmHead, &self.lm_head, last, Store(&s.logits)); //                       logits [rows, V]
-        self.sample(&mut r, next); //                                                     the next token stays on the GPU
+        // logits [rows, V]
+        r.linear(LmHead, &self.lm_head, last, Store(&s.logits));
+        // The next token stays on the GPU.
+        self.sample(&mut r, next);
         r.finish()
     }
 

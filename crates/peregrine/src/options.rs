@@ -13,11 +13,13 @@ mod types;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, Unexpected};
 
-use crate::gpu::{Alter, DeviceKind, Reduction, ShapeClass};
+#[cfg(feature = "internals")]
+use crate::gpu::Alter;
+use crate::gpu::{DeviceKind, Reduction, ShapeClass};
 use crate::state::KvType;
 
 #[cfg(feature = "clap")]
-pub use flags::bytes as parse_bytes;
+pub use flags::ModelOptions;
 
 /// What a model is loaded with.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -27,7 +29,8 @@ pub use flags::bytes as parse_bytes;
 pub struct LoadOptions {
     /// Most tokens of a conversation. Default: what the model was made for, or what fits.
     #[serde(deserialize_with = "count")]
-    #[cfg_attr(feature = "clap", arg(skip))]
+    #[cfg_attr(feature = "clap", arg(long = "context", value_name = "N", value_parser = flags::count()))]
+    #[cfg_attr(feature = "clap", arg(help_heading = flags::CONVERSATIONS))]
     pub context_length: Option<u32>,
     /// Tokens read at a time in prefill; `None` chooses by adapter.
     #[serde(skip)]
@@ -45,17 +48,21 @@ pub struct LoadOptions {
     #[cfg_attr(feature = "clap", arg(long, value_name = "TYPE", default_value = "f16", hide_default_value = true))]
     pub kv: KvType,
     /// Bytes on the GPU that each conversation may spend on places to go back to when it is edited;
-    /// 0 keeps none. Default: 256 MiB, or twice its recurrent states where that is more, or what a
+    /// 0 keeps none.
+    ///
+    /// Default: 256 MiB, or twice its recurrent states where that is more, or what a
     /// memory budget leaves; 64 MiB where a browser says that the device has at most 4 GB of
     /// memory. Answers on a fast GPU take room for one of them: for the copy with which tokens that
     /// were computed ahead are undone when the answer is stopped.
     #[serde(rename = "snapshotBytes", deserialize_with = "bytes")]
-    #[cfg_attr(feature = "clap", arg(skip))]
+    #[cfg_attr(feature = "clap", arg(long = "snapshots", value_name = "BYTES", value_parser = flags::bytes))]
+    #[cfg_attr(feature = "clap", arg(help_heading = flags::CONVERSATIONS))]
     pub snapshot_budget: Option<u64>,
     /// Bytes of other memory for those places that the GPU has no more room for. Default: 1 GiB; in
     /// a browser 256 MiB where it says that the device has at least 8 GB of memory, else 0.
     #[serde(rename = "snapshotHostBytes", deserialize_with = "bytes")]
-    #[cfg_attr(feature = "clap", arg(skip))]
+    #[cfg_attr(feature = "clap", arg(long = "host-snapshots", value_name = "BYTES", value_parser = flags::bytes))]
+    #[cfg_attr(feature = "clap", arg(help_heading = flags::CONVERSATIONS))]
     pub snapshot_host_budget: Option<u64>,
     /// Bytes that the model and one conversation may take on the GPU; a context that nobody asked
     /// for gets what the model leaves.
@@ -65,7 +72,7 @@ pub struct LoadOptions {
     /// an error that says what would. WebGPU does not tell how much memory a GPU has: who runs the
     /// model decides.
     #[serde(deserialize_with = "budget")]
-    #[cfg_attr(feature = "clap", arg(long, value_name = "BYTES", value_parser = flags::bytes))]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "BYTES", value_parser = flags::budget))]
     pub memory_budget: Option<u64>,
 }
 
@@ -129,6 +136,7 @@ pub struct GpuOptions {
     #[cfg_attr(feature = "clap", arg(skip))]
     pub identity: Option<String>,
     /// For tests: faults planted into kernels.
+    #[cfg(feature = "internals")]
     #[doc(hidden)]
     #[serde(skip)]
     #[cfg_attr(feature = "clap", arg(skip))]
@@ -154,6 +162,7 @@ impl Default for GpuOptions {
             software: None,
             name: None,
             identity: None,
+            #[cfg(feature = "internals")]
             alter: None,
             max_binding: None,
         }

@@ -64,11 +64,15 @@ pub enum Needed {
     Always,
     /// When logits are wanted.
     Logits,
+    /// When those of one token are wanted.
+    OneLogits,
+    /// When those of several tokens are wanted.
+    ManyLogits,
     /// When the context has more splits than the linear layer that reads them puts together.
     Splits,
     /// In steps of at most so many tokens.
     Tokens(u32),
-    /// When the context is cut into pieces at all.
+    /// When the context is cut into splits at all.
     Pieces,
     /// When the next token is sampled on the GPU.
     Token,
@@ -179,6 +183,8 @@ impl Dispatch {
         match self.needed {
             Needed::Always => true,
             Needed::Logits => step.logit_rows() > 0,
+            Needed::OneLogits => step.logit_rows() == 1,
+            Needed::ManyLogits => step.logit_rows() > 1,
             Needed::Splits => step.splits > 2,
             Needed::Tokens(most) => step.tokens <= most,
             Needed::Pieces => step.splits > 1,

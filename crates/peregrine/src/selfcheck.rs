@@ -235,7 +235,7 @@ fn key(gpu: &Gpu, way: &GpuOptions, checkpoint: &Checkpoint, load: &LoadOptions)
     let formats = source_formats(checkpoint.tensors().map(|tensor| tensor.format));
     for kernel in KERNELS {
         let source = kernel.source(gpu.reduction(), load.kv, formats, false);
-        layout.update(match way.alter {
+        layout.update(match way.altering() {
             Some(alter) => alter(kernel.name, source),
             None => source,
         });
@@ -313,7 +313,7 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     let logits = spread_logits(session.engine().config().vocab_size);
     let options =
         SamplingOptions { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, ..SamplingOptions::default() };
-    let samples = session.submit_samples(&logits, &options, None)?;
+    let samples = session.decoder().submit_samples(&logits, &options, None)?;
     for step in submitted {
         if let Some(first) = stages.compare(step).await? {
             return Ok(Some(first));
@@ -323,7 +323,7 @@ async fn compare(session: &mut Session, checkpoint: &Checkpoint) -> Result<Optio
     if !both.is_close() {
         return Ok(Some(both));
     }
-    let wrong = samples.first_mismatch(session).await?;
+    let wrong = samples.first_mismatch(session.decoder()).await?;
     Ok(wrong.map(|wrong| {
         let stage = if wrong.is_greedy { "sample, the likeliest token" } else { "sample, a token at a temperature" };
         Comparison::of(stage, 1, &[wrong.found as f32], &[wrong.expected as f32])
@@ -342,12 +342,12 @@ impl AllLayers {
     fn submit(session: &mut Session, ids: &[u32]) -> Result<Self> {
         session.reset();
         session.step(ids, 1)?;
-        let at_once = session.reading_of_logits(1);
+        let at_once = session.decoder().reading_of_logits(1);
         session.reset();
         for id in ids {
             session.step(&[*id], 1)?;
         }
-        let one_by_one = session.reading_of_logits(1);
+        let one_by_one = session.decoder().reading_of_logits(1);
         session.reset();
         Ok(Self { tokens: ids.len() as u32, at_once, one_by_one })
     }

@@ -7,129 +7,41 @@ mod answer;
 mod constrained;
 mod copies;
 mod decoder;
-mod gpu_sampling;
+mod engine;
 mod masks;
+mod next_token;
 mod not_finite;
 mod overflow;
-mod parts;
 mod prefix_cache;
 mod prompt;
 mod requests;
 mod saved;
 mod snapshots;
 mod speed;
+mod steps;
 mod warm_up;
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 
 pub use self::answer::{Finish, GenerateOptions, Generated, Overflow, Piece};
 use self::copies::Copies;
-pub(crate) use self::gpu_sampling::spread_logits;
+use self::decoder::Decoder;
+pub(crate) use self::decoder::spread_logits;
+pub use self::engine::Engine;
 use self::prefix_cache::PrefixCache;
 pub use self::saved::Unread;
 pub use self::snapshots::Snapshot;
 pub use self::speed::expected_speed;
-use crate::adapter::Registry;
-use crate::chat::{ChatTemplate, Transcript};
-use crate::checkpoint::{Checkpoint, Container};
+use crate::chat::Transcript;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
-use crate::model::{LoadOptions, Model, Progress};
-use crate::ops::lora::Adapted;
-use crate::ops::sample::SamplingBuffers;
 use crate::plan::Plan;
 use crate::state::State;
-use crate::tokenizer::Tokenizer;
-
-/// A model with its tokenizer and chat template; sessions share it.
-pub struct Engine {
-    model: Model,
-    tokenizer: Arc<Tokenizer>,
-    template: Option<ChatTemplate>,
-    container: Container,
-    adapters: RefCell<Registry>,
-    /// Whether the GPU samples right under a mask; not known before it was tried.
-    masks: Cell<Option<bool>>,
-}
-
-impl Engine {
-    /// Loads all of it from a checkpoint.
-    ///
-    /// # Errors
-    /// What checkpoint, tokenizer, template or device say.
-    pub async fn load(
-        gpu: &Gpu,
-        checkpoint: &Checkpoint,
-        options: &LoadOptions,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Rc<Self>> {
-        // The tokenizer first: what is wrong with it shows before gigabytes are loaded.
-        let tokenizer = Tokenizer::new(&checkpoint.tokenizer, checkpoint.config.vocab_size)?;
-        let template = checkpoint
-            .chat_template
-            .as_ref()
-            .map(|source| ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text()))
-            .transpose()?
-            .map(|template| template.with_tokens(&checkpoint.named_tokens));
-        let model = Model::load(gpu, checkpoint, options, progress).await?;
-        let (tokenizer, container) = (Arc::new(tokenizer), checkpoint.container);
-        let (adapters, masks) = (RefCell::default(), Cell::new(None));
-        Ok(Rc::new(Self { model, tokenizer, template, container, adapters, masks }))
-    }
-
-    /// The model.
-    pub fn model(&self) -> &Model {
-        &self.model
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        self.model.config()
-    }
-
-    /// The tokenizer.
-    pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
-    }
-
-    /// The same for whoever goes to another thread with it, or makes grammars of its tokens.
-    pub fn shared_tokenizer(&self) -> Arc<Tokenizer> {
-        self.tokenizer.clone()
-    }
-
-    /// The chat template, where the checkpoint has one.
-    pub fn chat_template(&self) -> Option<&ChatTemplate> {
-        self.template.as_ref()
-    }
-
-    /// What is wrong with the model's file without making it useless, each in a line for a person.
-    pub fn warnings(&self) -> Vec<String> {
-        self.template.iter().flat_map(|template| self.tokenizer.warnings(template.source())).collect()
-    }
-
-    /// The adapter's name.
-    pub fn gpu_name(&self) -> &str {
-        self.model.gpu().name()
-    }
-}
 
 /// One sequence of tokens over a shared model.
 pub struct Session {
     engine: Rc<Engine>,
-    state: State,
-    /// Where its next token is sampled.
-    next: SamplingBuffers,
-    decode: Plan,
-    prefill: Plan,
-    /// The adapters of both.
-    adapted: Option<Rc<Adapted>>,
-    /// Samples under a mask; made when the first answer wants it.
-    masked: Option<Plan>,
-    /// Base of the angle of each pair of an attention head: theta^(-2i/hd), f64.
-    frequencies: Vec<f64>,
+    decoder: Decoder,
     /// Everything read or about to be.
     ids: Vec<u32>,
     /// How many at the end of `ids` the model has not run yet: the newest sampled token, or a
@@ -137,17 +49,10 @@ pub struct Session {
     pending: usize,
     /// What `ids` stand for, where they came from a chat and nothing in them is without a text.
     consumed: Option<Transcript>,
-    /// Steps that run on tokens that are not in `ids` yet, while an answer is sampled on the GPU.
-    ahead: u32,
-    /// How many there may be, where tests say so.
-    steps_ahead: Option<u32>,
     /// The recurrent states at an answer's anchor.
     anchored: Option<Copies>,
     /// Whether an answer may still go back to them.
     anchor_is_used: bool,
-    /// A step is under way whose dispatches are not all submitted: the states are between two
-    /// tokens.
-    halfway: bool,
     /// Logits after the last token that was run.
     logits: Vec<f32>,
     /// Places to go back to.
@@ -165,32 +70,16 @@ impl Session {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn new(engine: &Rc<Engine>) -> Result<Self> {
-        let model = &engine.model;
-        let c = model.config();
-        let state = State::new(model.gpu(), c, model.context_length(), model.kv())?;
-        let next = SamplingBuffers::new(model.gpu(), c.vocab_size, model.chunk())?;
-        let adapted = engine.default_adapters();
-        let half = c.head_dim / 2;
-        let frequencies = (0..half).map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim))).collect();
         let mut session = Self {
-            decode: model.plan(&state, &next, false, adapted.as_deref()),
-            prefill: model.plan(&state, &next, true, adapted.as_deref()),
-            adapted,
-            masked: None,
+            decoder: Decoder::new(&engine.model, engine.default_adapters())?,
+            prefix_cache: PrefixCache::new(&engine.model),
             engine: engine.clone(),
-            state,
-            next,
-            frequencies,
             ids: Vec::new(),
             pending: 0,
             consumed: None,
-            ahead: 0,
-            steps_ahead: None,
             anchored: None,
             anchor_is_used: false,
-            halfway: false,
             logits: Vec::new(),
-            prefix_cache: PrefixCache::new(model),
             dropped: 0,
             note: None,
         };
@@ -205,25 +94,35 @@ impl Session {
 
     /// Tokens that the model has read.
     pub fn position(&self) -> u32 {
-        self.state.position
+        self.decoder.state.position
+    }
+
+    /// Most tokens that it can read.
+    fn context_length(&self) -> u32 {
+        self.decoder.state.context_length
+    }
+
+    /// Whether one more token can be read.
+    fn has_room(&self) -> bool {
+        self.position() < self.context_length()
     }
 
     /// The states, for tests and `check`.
     #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
     pub(crate) fn state(&self) -> &State {
-        &self.state
+        &self.decoder.state
     }
 
     /// Bytes on the GPU of all that a session has and that does not grow.
     #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
     pub(crate) fn fixed_bytes(&self) -> u64 {
-        self.state.fixed_bytes() + self.next.bytes()
+        self.decoder.fixed_bytes()
     }
 
     /// The plan for one token or for many.
     #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
     pub(crate) fn plan(&self, many: bool) -> &Plan {
-        if many { &self.prefill } else { &self.decode }
+        self.decoder.plan(many)
     }
 
     /// What [`Session::set_note`] was given, or what was saved with the session that this one was
@@ -252,12 +151,10 @@ impl Session {
 
     /// Is at the beginning, and can still go to its snapshots.
     fn forget(&mut self) {
-        self.state.clear(self.engine.model.gpu());
+        self.decoder.clear();
         self.ids.clear();
         self.pending = 0;
         self.consumed = None;
-        self.ahead = 0;
-        self.halfway = false;
         self.logits.clear();
         self.prefix_cache.leave();
     }
@@ -270,7 +167,7 @@ impl Session {
     #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
     pub(crate) fn start_at(&mut self, position: u32) -> Result<()> {
         self.reset();
-        self.state.position = position;
+        self.decoder.state.position = position;
         Ok(())
     }
 
@@ -318,7 +215,7 @@ impl Session {
             self.engine.model.turns.free().await;
             self.ids.extend(&part);
             self.step(&part, rows)?;
-            let values = self.read_logits(rows).await?;
+            let values = self.decoder.read_logits(rows).await?;
             values.chunks_exact(vocab).for_each(&mut *on_row);
             if rows > 0 {
                 self.logits = values[values.len() - vocab..].to_vec();
@@ -346,11 +243,11 @@ impl Session {
 
     /// Whether the tokens are all that the states have read: not so after [`Session::start_at`].
     fn is_known(&self) -> bool {
-        self.ids.len() - self.pending == self.state.position as usize
+        self.ids.len() - self.pending == self.position() as usize
     }
 
     fn fits(&self, needed: u64) -> Result<()> {
-        let context_length = u64::from(self.state.context_length);
+        let context_length = u64::from(self.context_length());
         if needed > context_length {
             return Err(Error::ContextFull { needed, context_length });
         }
@@ -359,7 +256,7 @@ impl Session {
 
     fn admit(&self, ids: &[u32]) -> Result<()> {
         check_range(ids, self.engine.config())?;
-        self.fits(u64::from(self.state.position) + self.pending as u64 + ids.len() as u64)
+        self.fits(u64::from(self.position()) + self.pending as u64 + ids.len() as u64)
     }
 
     fn push(&mut self, ids: &[u32]) {

@@ -43,8 +43,33 @@ async function golden(world, name) {
  * A model of which the native program has computed the logits of the last tokens, with keys and
  * values in f32.
  */
-async function native(world, { name, model, ids, logits, steps }) {
-  return { name, model: await world.read(model), ids, steps, logits: npy(await world.read(logits)), tolerance: () => EXACT };
+async function native(world, { name, model, ids, logits, steps, isSampled }) {
+  return { name, model: await world.read(model), ids, steps, isSampled, logits: npy(await world.read(logits)), tolerance: () => EXACT };
+}
+
+/** Ways to choose tokens at random. */
+const SAMPLED = [
+  { temperature: 1, top_p: 1, seed: 1 },
+  { temperature: 1.2, top_p: 0.9, seed: 2 },
+  { temperature: 1.5, top_k: 30, top_p: 0.95, min_p: 0.02, seed: 3 },
+];
+
+/**
+ * 0 where the tokens that the device samples are those that the host does, which gets all logits
+ * where log-probabilities are asked for; infinite where one is another, or where it is the same one
+ * in every way.
+ */
+async function sampled(engine) {
+  const messages = [{ role: "user", content: "Tell me a short story about a fox." }];
+  const answers = [];
+  for (const params of SAMPLED) {
+    const request = { messages, max_tokens: 5, ignore_eos: true, return_token_ids: true, ...params };
+    const [device, host] = [await engine.chat.completions.create(request), await engine.chat.completions.create({ ...request, logprobs: true })];
+    const [found, expected] = [device, host].map(({ choices }) => choices[0].token_ids.join());
+    if (found !== expected) return Infinity;
+    answers.push(found);
+  }
+  return new Set(answers).size > 1 ? 0 : Infinity;
 }
 
 /** How far the states are from those expected, after the prompt was read. */
@@ -90,6 +115,7 @@ async function compare(world, expected, mode, check) {
     await logitsOf("chunks", { last, chunk: 7 }, logits);
     const steps = expected.steps ?? last;
     await logitsOf("steps", { last: steps, oneByOne: steps }, logits.subarray(-steps * vocab));
+    if (expected.isSampled) differences.sampled = await sampled(engine);
     if (expected.states && kv === "f32") {
       differences.states = await states(engine, expected);
       const { choices } = await engine.completions.create({ prompt: ids, max_tokens: 16, temperature: 0, ignore_eos: true, return_token_ids: true });

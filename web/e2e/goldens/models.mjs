@@ -11,12 +11,12 @@ const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const PROGRAM = `${ROOT}target/release/peregrine`;
 /** Relative to the repository, as everything that the harness reads. */
 const FOLDER = "target/e2e-models";
-/** Rows of logits that are compared: one step makes so many. */
+/** Rows of logits that are compared, where there are as many tokens: one step makes so many. */
 const LAST = 8;
 
 /**
  * One layer of each official shape. Their vocabularies are cut: the head's rows are as long as they
- * are, but fewer.
+ * are, but fewer. The largest read few tokens, each of which takes a second in software.
  */
 export const OFFICIAL = [
   { size: "tiny-90m", type: "Q8_0" },
@@ -24,9 +24,9 @@ export const OFFICIAL = [
   { size: "1.5b", type: "Q4_0" },
   { size: "1.5b-deep", type: "Q4_K_M" },
   { size: "3b", type: "Q4_0" },
-  { size: "7b", type: "Q4_0" },
-  { size: "34b", type: "Q4_0" },
-].map(({ size, type }) => ({ name: size, size, type, layers: 1, set: { vocab_size: 1031 }, tokens: 10, steps: 2 }));
+  { size: "7b", type: "Q4_0", tokens: 4 },
+  { size: "34b", type: "Q4_0", tokens: 4 },
+].map(({ size, type, tokens = 10 }) => ({ name: size, size, type, layers: 1, set: { vocab_size: 1031 }, tokens, steps: 2 }));
 
 /** Numbers that follow from the seed: Mulberry32. */
 function noise(seed) {
@@ -64,10 +64,22 @@ export function odd(seed) {
 }
 
 /**
- * Makes the model and what the native program computes of it: what `native` in a plan is.
- * @param {{ name: string, size: string, type: string, layers: number, set: Record<string, number>, tokens: number, steps: number, seed?: number }} model
+ * An odd shape from which answers are sampled, too: of as many tokens as the embedded model has,
+ * which several workgroups look through.
  */
-export async function make({ name, size, type, layers, set, tokens, steps, seed = 0 }) {
+export function sampled(seed) {
+  const model = odd(seed);
+  return { ...model, name: `sampled ${seed}`, set: { ...model.set, vocab_size: 6144 }, isSampled: true };
+}
+
+/**
+ * Makes the model and what the native program computes of it: what `native` in a plan is.
+ * @param {{
+ *   name: string, size: string, type: string, layers: number, set: Record<string, number>,
+ *   tokens: number, steps: number, seed?: number, isSampled?: boolean,
+ * }} model
+ */
+export async function make({ name, size, type, layers, set, tokens, steps, seed = 0, isSampled = false }) {
   if (!existsSync(PROGRAM)) throw new Error("target/release/peregrine is missing: cargo build --release -p peregrine-cli");
   await mkdir(ROOT + FOLDER, { recursive: true });
   const stem = `${FOLDER}/${name.replaceAll(/[^\w.]/g, "-")}`;
@@ -77,6 +89,6 @@ export async function make({ name, size, type, layers, set, tokens, steps, seed 
   await run("synth", "--size", size, "--type", type, "--layers", `${layers}`, "--seed", `${seed}`, ...sizes, "-o", model);
   const ids = Array.from({ length: tokens }, (_, i) => (i * 37 + 11) % set.vocab_size);
   await writeFile(list, ids.join(" "));
-  await run("logits", "--kv", "f32", "--ids", list, "--last", `${LAST}`, "--out", logits, model);
-  return { name, model, ids, logits, steps };
+  await run("logits", "--kv", "f32", "--ids", list, "--last", `${Math.min(LAST, tokens)}`, "--out", logits, model);
+  return { name, model, ids, logits, steps, isSampled };
 }

@@ -11,11 +11,7 @@ import { run, verdict } from "./harness.mjs";
 import { planted } from "./plant.mjs";
 
 const { plan, plant, isBare, lanes } = JSON.parse(await readFile(process.argv[2], "utf8"));
-if (!("Deno" in globalThis) && !isBare) {
-  const { create, globals } = await import("webgpu");
-  Object.assign(globalThis, globals);
-  Object.defineProperty(globalThis, "navigator", { value: { gpu: create([]) }, configurable: true });
-}
+if (!("Deno" in globalThis) && !isBare) await import("../dawn.mjs");
 const { programs, wrong } = isBare ? { programs: 0, wrong: [] } : await differences(navigator.gpu);
 console.log(`${programs} small programs compiled and run, ${wrong.length} differ`);
 wrong.forEach((difference) => console.log(difference));

@@ -5,10 +5,7 @@
 
 import { openAsBlob } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { create, globals } from "webgpu";
-
-Object.assign(globalThis, globals);
-Object.defineProperty(globalThis, "navigator", { value: { gpu: create([]) }, configurable: true });
+import "../dawn.mjs";
 
 const { createEngine } = await import("peregrine");
 const wasm = await readFile(new URL(import.meta.resolve("peregrine/wasm")));

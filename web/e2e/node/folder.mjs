@@ -7,13 +7,10 @@
 import { openAsBlob, readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
-import { create, globals } from "webgpu";
+import "../dawn.mjs";
 import { farthest } from "../goldens/harness.mjs";
 import { safetensors } from "../goldens/tensors.mjs";
 import { gptq, tensorsOf, written } from "../folder-files.mjs";
-
-Object.assign(globalThis, globals);
-Object.defineProperty(globalThis, "navigator", { value: { gpu: create([]) }, configurable: true });
 
 const { createEngine } = await import("peregrine");
 const wasmUrl = await readFile(new URL(import.meta.resolve("peregrine/wasm")));

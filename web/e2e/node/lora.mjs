@@ -4,10 +4,7 @@
 
 import { openAsBlob, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { create, globals } from "webgpu";
-
-Object.assign(globalThis, globals);
-Object.defineProperty(globalThis, "navigator", { value: { gpu: create([]) }, configurable: true });
+import "../dawn.mjs";
 
 const { createEngine } = await import("peregrine");
 const wasmUrl = await readFile(new URL(import.meta.resolve("peregrine/wasm")));

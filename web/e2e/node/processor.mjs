@@ -19,9 +19,7 @@ await engine.dispose();
 // Whoever names a GPU gets an error here.
 const named = await createEngine({ model: await openAsBlob(path), worker: "here", device: "gpu" }).then(() => "made", (error) => error.code);
 
-const { create, globals } = await import("webgpu");
-Object.assign(globalThis, globals);
-Object.defineProperty(globalThis, "navigator", { value: { gpu: create([]) }, configurable: true });
+await import("../dawn.mjs");
 const load = async (device) => createEngine({ model: await openAsBlob(small), worker: "here", kvType: "f32", device });
 const ids = Array.from({ length: 70 }, (_, i) => (i * 37 + 5) % 90);
 const [first, rest] = [ids.slice(0, 41), ids.slice(41)];

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { chromium, type Page } from "@playwright/test";
 import { FLAGS } from "../playwright.config.js";
-import { answerText, beGreedy, expect, failure, golden, MODEL_FILE, modelIs, onGpu, openReady, say, test, waitReady, workerBegins } from "../support.js";
+import { answerText, beGreedy, DESTROYER, expect, failure, golden, MODEL_FILE, modelIs, onGpu, openReady, say, test, waitReady, workerBegins } from "../support.js";
 
 const model = readFileSync(MODEL_FILE);
 
@@ -129,27 +129,20 @@ test("a local file", async ({ page, site }) => {
   expect(await answerText(page, 0)).toBe(capital.answer);
 });
 
-/** Keeps the device where the test can reach it. */
-const HOLD_DEVICE = `
-  const request = GPUAdapter.prototype.requestDevice;
-  GPUAdapter.prototype.requestDevice = async function (...rest) { return (self.device = await request.apply(this, rest)); };`;
-
-test("a lost device, in the middle of an answer: it goes on by itself; lost for good, a retry helps", async ({ page, site }) => {
+test("a lost device, in the middle of an answer: it goes on by itself; lost for good, a retry helps", { tag: "@gpu" }, async ({ page, site }) => {
   await onGpu(page);
-  await openReady(page, await site.start(workerBegins(HOLD_DEVICE)));
+  await openReady(page, await site.start(workerBegins(DESTROYER)));
   await beGreedy(page);
   const story = golden("story");
   await say(page, story.messages[0]!.content);
   await expect(page.locator("article.assistant").first()).toContainText("fox named");
-  const worker = page.workers()[0]!;
-  const lose = () => worker.evaluate(() => (globalThis as unknown as { device: GPUDevice }).device.destroy());
-  await lose();
+  const lose = (how: "now" | "for good") => page.evaluate((how) => new BroadcastChannel("destroy").postMessage(how), how);
+  await lose("now");
   expect((await answerText(page, 0)).startsWith(story.answer), "the answer is the one that it would have been").toBe(true);
 
+  await lose("for good");
   await say(page, golden("capital").messages[0]!.content);
-  const losing = setInterval(() => void lose().catch(() => {}), 50);
   const { title, text } = await failure(page);
-  clearInterval(losing);
   expect(title).toBe("The connection to the graphics card was lost.");
   expect(text).toContain("Load the model again");
   await expect(page.locator("article.user")).not.toHaveCount(0);
@@ -160,7 +153,7 @@ test("a lost device, in the middle of an answer: it goes on by itself; lost for 
   await expect(page.locator("article.assistant").last()).toContainText("Paris", { timeout: 120_000 });
 });
 
-test("a broken shader is reported, never silent", async ({ page, site }) => {
+test("a broken shader is reported, never silent", { tag: "@gpu" }, async ({ page, site }) => {
   const broken = `
     const create = GPUDevice.prototype.createShaderModule;
     GPUDevice.prototype.createShaderModule = function (descriptor) {
@@ -173,9 +166,9 @@ test("a broken shader is reported, never silent", async ({ page, site }) => {
   expect(text).toContain("main");
 });
 
-test("an error on the device while it computes is reported, never silent", async ({ page, site }) => {
+test("an error on the device while it computes is reported, never silent", { tag: "@gpu" }, async ({ page, site }) => {
   await onGpu(page);
-  await openReady(page, await site.start(workerBegins(HOLD_DEVICE)));
+  await openReady(page, await site.start(workerBegins(DESTROYER)));
   await page.workers()[0]!.evaluate(() => {
     const { device } = globalThis as unknown as { device: GPUDevice };
     // A copy beyond the end of a buffer: the queue drops the whole command buffer.
@@ -188,7 +181,7 @@ test("an error on the device while it computes is reported, never silent", async
   expect(title).toContain("graphics driver reported an error");
 });
 
-test("not enough GPU memory", async ({ page, site }) => {
+test("not enough GPU memory", { tag: "@gpu" }, async ({ page, site }) => {
   const poor = `
     const create = GPUDevice.prototype.createBuffer;
     let spent = 0;

@@ -76,7 +76,7 @@ const read = (page: Page, device: "cpu" | "gpu", model: string, options: Pick<Pe
     { device, model, options, ids: [...ids], last: LAST },
   );
 
-test("a folder that a person picks, and one on a server: what transformers gives", async ({ page, site }) => {
+test("a folder that a person picks, and one on a server: what transformers gives", { tag: "@gpu" }, async ({ page, site }) => {
   const sent: string[] = [];
   await open(page, await site.bare(served(new Map(), sent)));
   await page.locator("#folder").setInputFiles(FOLDER);
@@ -93,7 +93,7 @@ test("a folder that a person picks, and one on a server: what transformers gives
   expect(sent).toHaveLength(readdirSync(FOLDER).length);
 });
 
-test("a folder in GPTQ: the logits of the same weights in F32, on both devices", async ({ page, site }) => {
+test("a folder in GPTQ: the logits of the same weights in F32, on both devices", { tag: "@gpu" }, async ({ page, site }) => {
   const files = new Map<string, Buffer>();
   await open(page, await site.bare(served(files)));
   const [inGptq, plain] = gptq(FOLDER);
@@ -271,7 +271,7 @@ const heap = (page: Page, device: "cpu" | "gpu", options: Pick<Peregrine.EngineO
     { device, options },
   );
 
-test("a folder of 300 MB takes less than 100 MiB of the worker's own memory, quantized or not", async ({ page, site }) => {
+test("a folder of 300 MB takes less than 100 MiB of the worker's own memory, quantized or not", { tag: "@gpu" }, async ({ page, site }) => {
   test.setTimeout(600_000);
   await open(page, await site.bare(served(large())));
   // On the processor the weights would be in that memory.
@@ -287,7 +287,7 @@ test("on the processor that memory is what the model needs, and 64 MB", async ({
   expect(found.heap - found.needed).toBeLessThan(64e6);
 });
 
-test("a tokenizer.json of 131,072 tokens leaves it below 100 MiB", async ({ page, site }) => {
+test("a tokenizer.json of 131,072 tokens leaves it below 100 MiB", { tag: "@gpu" }, async ({ page, site }) => {
   await open(page, await site.bare(served(wordy())));
   const found = await heap(page, "gpu");
   expect(found.vocabulary).toBe(131_072);

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import type * as Peregrine from "peregrine";
 import type { Page } from "@playwright/test";
 import { loraGguf } from "../gguf.js";
-import { answerText, expect, golden, openReady, say, sendBytes, test, waitReady } from "../support.js";
+import { answerText, DESTROYER, expect, golden, openReady, say, sendBytes, test, waitReady } from "../support.js";
 
 declare global {
   var peregrine: typeof Peregrine;
@@ -19,11 +19,7 @@ declare global {
 const { messages, answer_ids: whole } = golden("capital");
 const adapter = loraGguf();
 
-/** The package's worker; where a test can destroy its device, on a channel. */
-const DESTROYER = `
-  const request = GPUAdapter.prototype.requestDevice;
-  GPUAdapter.prototype.requestDevice = async function (...rest) { return (self.device = await request.apply(this, rest)); };
-  new BroadcastChannel("destroy").onmessage = () => self.device.destroy();`;
+/** The adapter; and the package's worker, whose device a test can destroy. */
 const serving = (request: IncomingMessage, response: ServerResponse) => {
   if (request.url === "/adapter.gguf") return sendBytes(request, response, "application/octet-stream", adapter);
   if (request.url !== "/package/dist/worker.js") return false;
@@ -46,7 +42,7 @@ const ask = (page: Page, more: object = {}) =>
     [messages, more] as const,
   );
 
-test("an adapter answers in a worker, the model alone as before; after a loss of the device it is there again", async ({ page, site }) => {
+test("an adapter answers in a worker, the model alone as before; after a loss of the device it is there again", { tag: "@gpu" }, async ({ page, site }) => {
   await open(page, await site.bare(serving), { device: "gpu" });
   const plain = await ask(page);
   expect(plain!.slice(0, whole.length)).toEqual(whole);

@@ -129,7 +129,7 @@ interface Folders {
   refusals: Record<string, string>;
 }
 
-test("folders of safetensors in Node: transformers' logits, shards, GPTQ, quantized as natively, and what is refused", async ({}, info) => {
+test("folders of safetensors in Node: transformers' logits, shards, GPTQ, quantized as natively, and what is refused", { tag: "@gpu" }, async ({}, info) => {
   const folder = info.outputPath("quantized");
   await mkdir(folder, { recursive: true });
   const golden = path("../../../tests/golden");

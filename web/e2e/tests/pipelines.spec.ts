@@ -67,7 +67,7 @@ async function load(page: Page, site: Site, change = ""): Promise<Seen> {
   }, change);
 }
 
-test("all are asked for before the weights, wgpu makes none, and without that way it makes all", async ({ page, site }) => {
+test("all are asked for before the weights, wgpu makes none, and without that way it makes all", { tag: "@gpu" }, async ({ page, site }) => {
   const seen = await load(page, site);
   expect(seen.error).toBeUndefined();
   expect(seen.calls.filter((call) => call !== "download")).toEqual(["ask", "upload", "compile", "check", "ready"]);
@@ -94,7 +94,7 @@ const only = (label: string, asked: string) => `
     ${asked}
   };`;
 
-test("a shader that is refused, a pipeline that is refused, a device that is lost meanwhile: each is told", async ({ page, site }) => {
+test("a shader that is refused, a pipeline that is refused, a device that is lost meanwhile: each is told", { tag: "@gpu" }, async ({ page, site }) => {
   const broken = await load(
     page,
     site,

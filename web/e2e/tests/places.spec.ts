@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type * as Peregrine from "peregrine";
 import type { Frame, Page } from "@playwright/test";
-import { expect, golden, sendBytes, test } from "../support.js";
+import { expect, golden, modelIs, sendBytes, SMALL, test } from "../support.js";
 
 declare global {
   var peregrine: typeof Peregrine;
@@ -50,10 +50,10 @@ const pages = (bodies: Record<string, [type: string, body: string, headers?: Rec
   return sendBytes(request, response, type, Buffer.from(body));
 };
 
-test("two engines and the app's own GPU work on one page: each has its own errors, and nothing is left behind", async ({ page, site }) => {
-  await page.goto(await site.bare());
+test("two engines and the app's own GPU work on one page: each has its own errors, and nothing is left behind", { tag: "@gpu" }, async ({ page, site }) => {
+  await page.goto(await site.bare(modelIs(SMALL.bytes)));
   await use(page);
-  const seen = await page.evaluate(async (question) => {
+  const seen = await page.evaluate(async (prompt) => {
     // The app looks at all devices, in its own way, which must go on to work.
     const devices: GPUDevice[] = [];
     const original = GPUAdapter.prototype.requestDevice;
@@ -76,12 +76,12 @@ test("two engines and the app's own GPU work on one page: each has its own error
     const broken: string[] = [];
     const model = await (await fetch("/model.gguf")).blob();
     const create = (name: string, gpu: Peregrine.GpuPreferences) =>
-      peregrine.createEngine({ model, worker: "here", device: "gpu", gpu, logLevel: "off", onBroken: (error) => broken.push(`${name} ${error.code}`) });
+      peregrine.createEngine({ model, worker: "here", device: "gpu", kvType: "f32", gpu, logLevel: "off", onBroken: (error) => broken.push(`${name} ${error.code}`) });
     const a = await create("a", { baseline: true });
     const b = await create("b", {});
     const ask = async (engine: Peregrine.Engine) => {
-      const reply = await engine.chat.completions.create({ messages: [{ role: "user", content: question }], temperature: 0, max_tokens: 30 });
-      return reply.choices[0]!.message.content;
+      const reply = await engine.completions.create({ prompt, temperature: 0, max_tokens: 16, ignore_eos: true, return_token_ids: true });
+      return reply.choices[0]!.token_ids;
     };
     const app = await own();
     const features = [devices[0]!, devices[1]!, app].map((device) => device.features.has("subgroups"));
@@ -105,13 +105,13 @@ test("two engines and the app's own GPU work on one page: each has its own error
     await b.dispose();
     const after = (await own()).features.has("subgroups");
     return { features, beside, afterLoss, made, calm, afterError, onlyB, last, broken, after, same: GPUAdapter.prototype.requestDevice === hooked, before, now: names() };
-  }, QUESTION);
+  }, SMALL.ids);
   expect(seen.features, "the app's devices and a baseline have no subgroups").toEqual([false, true, false]);
-  expect(seen.beside).toEqual([capital.answer, capital.answer]);
-  expect(seen.afterLoss).toEqual([capital.answer, capital.answer]);
+  expect(seen.beside).toEqual([SMALL.greedy, SMALL.greedy]);
+  expect(seen.afterLoss).toEqual([SMALL.greedy, SMALL.greedy]);
   expect(seen.made, "only the engine that lost its device made another").toBe(4);
   expect(seen.calm).toEqual([]);
-  expect(seen.afterError).toEqual(["gpu", capital.answer]);
+  expect(seen.afterError).toEqual(["gpu", SMALL.greedy]);
   expect(seen.onlyB).toEqual(["b gpu"]);
   expect(seen.last).toBe("gpu");
   expect(seen.broken).toEqual(["b gpu", "a gpu"]);
@@ -241,7 +241,7 @@ test("bytes and answers as models, the embedded one; what cannot be had is told;
   expect(seen.lines.some((text) => /tokens of prompt/.test(text))).toBe(true);
 });
 
-test("many requests stay within the memory that was allowed: every buffer is counted", async ({ page, site }) => {
+test("many requests stay within the memory that was allowed: every buffer is counted", { tag: "@gpu" }, async ({ page, site }) => {
   const count = `
     let alive = 0;
     let most = 0;

@@ -31,7 +31,7 @@ test("the goldens in Node without WebGPU", async ({}, info) => {
   console.log(await node(browserOf(info), { plan: onProcessor(), isBare: true }));
 });
 
-test("ten conversations token for token, and states that go from device to device", async ({}, info) => {
+test("ten conversations token for token, and states that go from device to device", { tag: "@gpu" }, async ({}, info) => {
   const args = [path("../node/processor.mjs"), MODEL_FILE, path("../../../tests/golden/greedy.json"), path("../../../tests/golden/norm2.gguf")];
   const { stdout } = await promisify(execFile)("node", args, { env: withSwiftShader(browserOf(info)), timeout: 500_000 });
   const found = JSON.parse(stdout) as {

@@ -110,7 +110,7 @@ test("truncation leaves out the oldest turns only where it is asked for, and the
   expect(seen.other.prompt, "the comparison can fail").not.toBe(seen.long.prompt);
 });
 
-test("places that the GPU has no room for move beside it, and are gone back to", async ({ page, site }) => {
+test("places that the GPU has no room for move beside it, and are gone back to", { tag: "@gpu" }, async ({ page, site }) => {
   await page.goto(await site.bare());
   const seen = await page.evaluate(async () => {
     const url = "/package/dist/index.js";

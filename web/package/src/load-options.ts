@@ -14,7 +14,9 @@ export interface LoadOptions {
   kvType?: "f16" | "f32" | "q8";
   /**
    * Bytes on the GPU that each conversation may spend on places to go back to when it is edited;
-   * 0 keeps none. Default: 256 MiB, or twice its recurrent states where that is more, or what a
+   * 0 keeps none.
+   *
+   * Default: 256 MiB, or twice its recurrent states where that is more, or what a
    * memory budget leaves; 64 MiB where a browser says that the device has at most 4 GB of
    * memory. Answers on a fast GPU take room for one of them: for the copy with which tokens that
    * were computed ahead are undone when the answer is stopped.

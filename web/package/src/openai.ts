@@ -77,7 +77,7 @@ export interface Tool {
 /** What may be called. */
 export type Tools = readonly Tool[];
 
-/** Whether the model may call a tool ("auto"), must ("required"), must call this one, or must not. */
+/** Whether the model may call a tool ("auto"), must ("required"), must call this, or must not. */
 export type ToolChoice = "none" | "auto" | "required" | { type: "function"; function: { name: string } };
 
 /** How calls are written between their tags: as the model's template has it ("auto"), an object for

@@ -1,4 +1,4 @@
-/** What a model can be quantized to. Made from the types of the crate peregrine-workbench by `make types`. */
+/** What a model can be quantized to. Made from the crate peregrine-workbench by `make types`. */
 
 /** The types of `peregrine quantize`, which are llama.cpp's. */
 export const QUANTIZE_TYPES = [

@@ -1,4 +1,4 @@
-//! From a body to an answer: what is wrong is told before anything waits.
+//! From a body to an answer: what is wrong is reported before anything waits.
 
 use axum::Extension;
 use axum::body::Body;
@@ -81,7 +81,7 @@ async fn read(shared: &Shared, body: Body, parse: Parse) -> Result<(Request, Own
 }
 
 async fn queued(shared: &Shared, request: Request, client: ClientConnection, memory: OwnedSemaphorePermit) -> Response {
-    let (told, mut heard) = channel(CHUNKS);
+    let (replies, mut heard) = channel(CHUNKS);
     let stream = request.generation().stream;
     let adapter = adapters::as_model(&request, shared.admission.adapters());
     let head = Head {
@@ -90,7 +90,7 @@ async fn queued(shared: &Shared, request: Request, client: ClientConnection, mem
         model: adapter.map_or(&shared.model.id, |adapter| &adapter.name).clone(),
         seed: random(),
     };
-    if let Err(error) = shared.queue.push(Job { request, head, told, client, _memory: Some(memory) }) {
+    if let Err(error) = shared.queue.push(Job { request, head, replies, client, _memory: Some(memory) }) {
         return refused(&error);
     }
     if stream {

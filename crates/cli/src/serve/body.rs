@@ -87,7 +87,7 @@ async fn bytes(body: &mut Body, most: usize, memory: &Arc<Semaphore>) -> Result<
     Ok(Read { bytes, memory: held })
 }
 
-/// Throws a body away while its answer is told. One that says it is endless is not even begun.
+/// Throws a body away while its answer is sent. One that says it is endless is not even begun.
 pub fn discard(mut body: Body) {
     if body.size_hint().lower() > DISCARDED as u64 {
         return;

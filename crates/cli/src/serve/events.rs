@@ -48,9 +48,9 @@ struct Events {
 
 impl Events {
     /// Its text; an error where the answer is not whole, so that clients do not take it for one.
-    fn text(&mut self, told: Option<Reply>) -> std::io::Result<String> {
-        self.ended = !matches!(told, Some(Reply::Event(_)));
-        match told {
+    fn text(&mut self, reply: Option<Reply>) -> std::io::Result<String> {
+        self.ended = !matches!(reply, Some(Reply::Event(_)));
+        match reply {
             Some(Reply::Event(text)) => Ok(text),
             Some(Reply::Done) => Ok(DONE.into()),
             Some(Reply::Failed(error)) => event(&error).map_err(std::io::Error::other),
@@ -70,7 +70,7 @@ impl HttpBody for Events {
         let next = match self.first.take() {
             Some(first) => first,
             None => match self.heard.poll_recv(context) {
-                Poll::Ready(Some(told)) => Piece::Reply(told),
+                Poll::Ready(Some(reply)) => Piece::Reply(reply),
                 Poll::Ready(None) => return Poll::Ready(Some(self.text(None).map(|text| Frame::data(text.into())))),
                 Poll::Pending => {
                     ready!(self.signs.poll_tick(context));
@@ -80,9 +80,9 @@ impl HttpBody for Events {
         };
         let text = match next {
             Piece::Waiting => Ok(": waiting\n\n".into()),
-            Piece::Reply(told) => {
+            Piece::Reply(reply) => {
                 self.signs.reset();
-                self.text(Some(told))
+                self.text(Some(reply))
             }
         };
         Poll::Ready(Some(text.map(|text| Frame::data(text.into()))))
@@ -98,12 +98,12 @@ mod tests {
     use super::*;
     use crate::serve::job::stopping;
 
-    /// The text of a stream in which this was told, and whether it came to its end.
-    fn stream(first: Piece, told: Vec<Reply>) -> (String, bool) {
+    /// The text of a stream in which these replies came, and whether it came to its end.
+    fn stream(first: Piece, replies: Vec<Reply>) -> (String, bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let (to, heard) = channel(8);
-            for word in told {
+            for word in replies {
                 assert!(to.try_send(word).is_ok());
             }
             drop(to);

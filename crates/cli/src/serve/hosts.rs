@@ -9,17 +9,17 @@ use axum::http::header::HOST;
 pub struct Hosts([String; 4]);
 
 impl Hosts {
-    /// This machine's, and what it was told to listen at.
+    /// This machine's, and the name that it listens at.
     pub fn local(host: &str) -> Self {
         let bare = host.trim_matches(['[', ']']).to_ascii_lowercase();
-        let told = if bare.contains(':') { format!("[{bare}]") } else { bare };
-        Self(["localhost".into(), "127.0.0.1".into(), "[::1]".into(), told])
+        let named = if bare.contains(':') { format!("[{bare}]") } else { bare };
+        Self(["localhost".into(), "127.0.0.1".into(), "[::1]".into(), named])
     }
 
     /// The name that is not one of them, where there is one. No browser leaves the name out.
     pub fn stranger<'a>(&self, headers: &'a HeaderMap, uri: &'a Uri) -> Option<String> {
-        let told = headers.get_all(HOST).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let mut all = told.chain(uri.authority().map(|authority| authority.as_str().into()));
+        let named = headers.get_all(HOST).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let mut all = named.chain(uri.authority().map(|authority| authority.as_str().into()));
         all.find(|name| !self.allow(name)).map(|name| name.chars().take(80).collect())
     }
 

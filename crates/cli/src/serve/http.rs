@@ -92,7 +92,7 @@ async fn count(State(shared): State<Shared>, request: HttpRequest, next: Next) -
 }
 
 async fn models(State(shared): State<Shared>) -> Response {
-    told(StatusCode::OK, &Models::all(shared.models()))
+    as_json(StatusCode::OK, &Models::all(shared.models()))
 }
 
 async fn model(State(shared): State<Shared>, id: Result<Path<String>, PathRejection>) -> Response {
@@ -102,7 +102,7 @@ async fn model(State(shared): State<Shared>, id: Result<Path<String>, PathReject
     };
     let models = shared.models();
     if let Some(model) = models.iter().find(|model| model.id == id) {
-        return told(StatusCode::OK, model);
+        return as_json(StatusCode::OK, model);
     }
     let id: String = id.chars().take(80).collect();
     let names: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
@@ -117,7 +117,7 @@ async fn health(State(shared): State<Shared>) -> Response {
     if !shared.healthy.load(Ordering::Relaxed) {
         return failed(&ApiError::new(Code::DeviceLost, "the GPU was lost; the model is being loaded again"));
     }
-    told(StatusCode::OK, &json!({ "status": "ok", "model": shared.model.id }))
+    as_json(StatusCode::OK, &json!({ "status": "ok", "model": shared.model.id }))
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
@@ -141,7 +141,7 @@ fn short(uri: &Uri) -> String {
     uri.path().chars().take(80).collect()
 }
 
-fn told(status: StatusCode, value: &impl Serialize) -> Response {
+fn as_json(status: StatusCode, value: &impl Serialize) -> Response {
     // What this program makes can be written.
     let text = serde_json::to_string(value).unwrap_or_default();
     (status, typed("application/json", text)).into_response()
@@ -155,7 +155,7 @@ pub fn typed(kind: &'static str, text: String) -> Response {
 /// An error as OpenAI's object.
 pub fn failed(error: &ApiError) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = told(status, error);
+    let mut response = as_json(status, error);
     if error.code == Code::InvalidKey {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

@@ -13,7 +13,7 @@ pub enum Reply {
     Event(String),
     /// A whole response, as JSON.
     Whole(String),
-    /// All of a stream was told.
+    /// All of a stream was sent.
     Done,
     /// Nothing more comes.
     Failed(ApiError),
@@ -24,7 +24,7 @@ pub struct Job {
     pub request: Request,
     pub head: Head,
     /// Closed as soon as the client has gone.
-    pub told: Sender<Reply>,
+    pub replies: Sender<Reply>,
     /// The connection that it came over.
     pub client: ClientConnection,
     /// What the request takes of the memory for all of them.
@@ -45,9 +45,9 @@ pub mod tests {
 
     /// A short completion, with room for so many words of its answer.
     pub fn job(room: usize) -> (Job, Receiver<Reply>) {
-        let (told, heard) = channel(room);
+        let (replies, heard) = channel(room);
         let request = Request::completion(&json!({ "prompt": "Once", "max_tokens": 2, "ignore_eos": true })).unwrap();
         let head = Head { id: "1".into(), created: 0, model: "m".into(), seed: 0 };
-        (Job { request, head, told, client: ClientConnection::default(), _memory: None }, heard)
+        (Job { request, head, replies, client: ClientConnection::default(), _memory: None }, heard)
     }
 }

@@ -38,7 +38,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_secs(60);
 const TRIED_EVERY: Duration = Duration::from_secs(15);
 
-/// Serves until it is to stop, and closes what is open. `answered`: the last answer has been told.
+/// Serves until it is to stop, and closes what is open. `answered`: the last answer has been sent.
 /// `grace`: what that may still take.
 pub async fn serve(
     listener: TcpListener,

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use peregrine::LoadOptions;
 use peregrine::checkpoint::Checkpoint;
 use peregrine::constraint::Compiler;
 use peregrine::session::{Engine, Session};
@@ -45,7 +46,7 @@ use self::http::{Server, router};
 use self::metrics::Metrics;
 use self::queue::Queue;
 use self::worker::{FIRST_WAIT, Loads, Worker};
-use crate::common::ConversationArgs;
+use crate::common::GpuArgs;
 use crate::failure::{Failure, Outcome};
 use crate::signals;
 use crate::terminal::{self, note};
@@ -77,7 +78,7 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     grace: u32,
     #[command(flatten)]
-    conversation: ConversationArgs,
+    gpu: GpuArgs<LoadOptions>,
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -90,10 +91,9 @@ pub fn run(args: &Args) -> Outcome {
     if !address.ip().is_loopback() && key.is_none() {
         note(&format!("warning: whoever can reach {address} can ask; give a key with --api-key or {KEY_VARIABLE}"));
     }
-    let mut loads =
-        Loading { args, checkpoint: args.conversation.gpu.open(&args.model)?, grammars: None, adapters: Vec::new() };
+    let mut loads = Loading { args, checkpoint: args.gpu.open(&args.model)?, grammars: None, adapters: Vec::new() };
     let engine = loads.engine(0)?;
-    loads.adapters = args.conversation.gpu.lora.offered(&engine);
+    loads.adapters = args.gpu.lora.offered(&engine);
     let session = loads.session(&engine)?;
     let context_length = engine.model().context_length();
     let admission = Admission::new(&loads.checkpoint, context_length)?.with_adapters(loads.adapters.clone());
@@ -194,9 +194,8 @@ struct Loading<'a> {
 
 impl Loads for Loading<'_> {
     fn engine(&self, losses: u32) -> Outcome<Rc<Engine>> {
-        let conversation = &self.args.conversation;
-        let (gpu, options) = (&conversation.gpu, conversation.options());
-        let engine = gpu.load_after(losses, &self.checkpoint, &options)?;
+        let gpu = &self.args.gpu;
+        let engine = gpu.load_after(losses, &self.checkpoint, &gpu.options())?;
         // Each answers when it is asked for.
         block_on(engine.use_adapters(&[]))?;
         Ok(engine)

@@ -61,7 +61,7 @@ impl Queue {
     /// Takes out those whose client has gone.
     fn sift(&self, state: &mut State) {
         state.waiting.retain(|job| {
-            let gone = job.told.is_closed();
+            let gone = job.replies.is_closed();
             if gone {
                 self.metrics.cancelled();
             }
@@ -133,7 +133,7 @@ impl Queue {
         for job in state.waiting.drain(..) {
             self.metrics.cancelled();
             // There is room in a fresh channel; or the client has gone.
-            let _ = job.told.try_send(Reply::Failed(stopping()));
+            let _ = job.replies.try_send(Reply::Failed(stopping()));
         }
         self.wake.notify_all();
     }
@@ -215,10 +215,10 @@ mod tests {
         assert!(matches!(queue.room(), Err(Refused::Full(1..=60))));
         drop(heard);
         assert_eq!((queue.counts(), queue.room()), ((1, 0), Ok(())));
-        let (fourth, mut told) = job(1);
+        let (fourth, mut heard) = job(1);
         assert!(queue.push(fourth).is_ok());
         queue.stop();
-        assert!(matches!(told.try_recv(), Ok(Reply::Failed(error)) if error.code == Code::Stopping));
+        assert!(matches!(heard.try_recv(), Ok(Reply::Failed(error)) if error.code == Code::Stopping));
         let (fifth, _fifth) = job(1);
         assert!(matches!(queue.push(fifth), Err(Refused::Stopping)));
         assert!(matches!(queue.next(None), Next::End));

@@ -1,5 +1,5 @@
-//! From the GPU's thread to a connection: what is told waits for a client that reads slowly, but
-//! not for ever.
+//! From the GPU's thread to a connection: a reply waits for a client that reads slowly, but not for
+//! ever.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub struct ReplySender {
 
 impl ReplySender {
     pub fn new(job: &Job, queue: Arc<Queue>, pauses: u32) -> Self {
-        let (to, client) = (job.told.clone(), job.client.clone());
+        let (to, client) = (job.replies.clone(), job.client.clone());
         let pause = Box::new(|| std::thread::sleep(PAUSE));
         Self { to, client, queue, left: Cell::new(pauses), given_up: Cell::new(false), pause }
     }
@@ -44,15 +44,15 @@ impl ReplySender {
 
     /// `false`: the client has gone, or has cost all others too much time; its connection is cut
     /// then.
-    pub fn send(&self, mut told: Reply) -> bool {
+    pub fn send(&self, mut reply: Reply) -> bool {
         if self.given_up.get() {
             return false;
         }
         loop {
-            told = match self.to.try_send(told) {
+            reply = match self.to.try_send(reply) {
                 Ok(()) => return true,
                 Err(TrySendError::Closed(_)) => return false,
-                Err(TrySendError::Full(told)) => told,
+                Err(TrySendError::Full(reply)) => reply,
             };
             if self.stops() {
                 return false;
@@ -70,8 +70,8 @@ impl ReplySender {
     }
 
     /// The same without waiting: whoever does not read now is cut off.
-    pub fn send_now(&self, told: Reply) {
-        if self.to.try_send(told).is_err() {
+    pub fn send_now(&self, reply: Reply) {
+        if self.to.try_send(reply).is_err() {
             self.client.cut();
         }
     }

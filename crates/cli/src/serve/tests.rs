@@ -172,7 +172,7 @@ fn what_is_wrong_is_reported_while_the_gpu_is_busy() {
     }
     assert_eq!(local.shared.queue.counts(), (1, 0));
     slot.done(true);
-    assert!(job.told.try_send(whole("{}")).is_ok());
+    assert!(job.replies.try_send(whole("{}")).is_ok());
     drop(job);
     let answer = rest(running);
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{}"), "{answer}");

@@ -239,7 +239,7 @@ impl Gpu {
             queue,
             name,
             identity,
-            alter: options.alter,
+            alter: options.altering(),
             software,
             processor,
             why: None,

@@ -8,10 +8,18 @@ use serde::Deserialize;
 pub use crate::options::GpuOptions;
 
 /// Changes the source of the kernel of that name: for tests, which plant faults.
-#[doc(hidden)]
-pub type Alter = fn(&str, String) -> String;
+#[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+pub(crate) type Alter = fn(&str, String) -> String;
 
 impl GpuOptions {
+    /// What tests do to the source of a kernel.
+    pub(crate) fn altering(&self) -> Option<Alter> {
+        #[cfg(feature = "internals")]
+        return self.alter;
+        #[cfg(not(feature = "internals"))]
+        None
+    }
+
     /// Whether anything here says which GPU, or how to drive it.
     pub(crate) fn is_about_gpus(&self) -> bool {
         self.adapter.is_some() || self.baseline || self.cooperative || self.reduction.is_some() || self.shapes.is_some()

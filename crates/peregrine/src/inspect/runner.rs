@@ -22,7 +22,7 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// [`Error::ContextFull`], [`Error::OutOfMemory`].
     pub async fn begin(session: &'a mut Session, ids: &[u32]) -> Result<Self> {
-        let turn = session.turn().await;
+        let turn = session.decoder().turn().await;
         let step = session.begin_step(ids, 1)?;
         session.poison_adapters();
         Ok(Self { session, step, next: 0, ids: ids.to_vec(), _turn: turn })
@@ -30,8 +30,7 @@ impl<'a> Runner<'a> {
 
     /// After the last dispatch: the session has read the step's tokens.
     pub fn end(self) {
-        self.session.end_step(&self.step);
-        self.session.remember(&self.ids);
+        self.session.end_step(&self.step, &self.ids);
     }
 
     /// The plan that the step runs.

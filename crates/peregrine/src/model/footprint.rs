@@ -25,6 +25,9 @@ const MOST_CHUNK: u32 = 2048;
 /// recurrent states where that is more.
 const SNAPSHOTS: u64 = 256 << 20;
 
+/// The same in the host's memory: in a browser the app says how many.
+const HOST_SNAPSHOTS: u64 = if cfg!(target_arch = "wasm32") { 0 } else { 1 << 30 };
+
 /// Most rows of logits of a step unless the options say otherwise: answers need one.
 const LOGIT_ROWS: u32 = 8;
 
@@ -86,6 +89,8 @@ pub struct Footprint {
     /// Most bytes of snapshots: as many as the options say; where they say nothing, no more than a
     /// budget leaves.
     pub snapshots: u64,
+    /// Most bytes of the host's memory for snapshots that the GPU has no more room for.
+    pub host_snapshots: u64,
     /// Tokens of the conversation.
     pub context_length: u32,
 }
@@ -235,8 +240,8 @@ impl ScratchBytes {
         let wanted = options.logit_rows.unwrap_or(LOGIT_ROWS).clamp(1, chunk);
         let logit_rows = (device.max_binding / (4 * u64::from(c.vocab_size))).clamp(1, wanted.into()) as u32;
         let floats = |width: u32| 4 * u64::from(width) * u64::from(chunk);
-        // Room for the pieces of the longest context.
-        let pieces = match splits(context_length) {
+        // Room for the splits of the longest context.
+        let merged = match splits(context_length) {
             1 => 0,
             most => 4 * u64::from(strides.mixed + c.num_attention_heads * most * (c.head_dim + 4)),
         };
@@ -248,7 +253,7 @@ impl ScratchBytes {
             hidden: floats(strides.hidden),
             proj: floats(strides.proj),
             ready: floats(strides.ready),
-            mixed: floats(strides.mixed).max(pieces),
+            mixed: floats(strides.mixed).max(merged),
             ssd: [state, products, decays].map(|bytes| chunks * bytes),
             ff: floats(strides.ff),
             logits: 4 * u64::from(c.vocab_size) * u64::from(logit_rows),
@@ -299,6 +304,7 @@ impl<'a> Estimate<'a> {
             kv_cache: state.kv_cache,
             kv_growth: state.kv_growth,
             snapshots: self.options.snapshot_budget.unwrap_or(SNAPSHOTS.max(2 * state.fixed)),
+            host_snapshots: self.options.snapshot_host_budget.unwrap_or(HOST_SNAPSHOTS),
             context_length,
         }
     }

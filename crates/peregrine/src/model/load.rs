@@ -174,7 +174,7 @@ impl Model {
             kv: Arena::new(gpu, c, target.kv, context_length, options.memory_budget.is_some()),
             snapshot_budget: footprint.snapshots,
             budget: Budget::new(options, Device::at(gpu, &target), *footprint),
-            snapshot_host_budget: options.snapshot_host_budget,
+            snapshot_host_budget: footprint.host_snapshots,
             pace: Pace::of(&target),
             turns: Rc::default(),
             fingerprint: String::new(),

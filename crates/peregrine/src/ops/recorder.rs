@@ -2,6 +2,7 @@
 
 use super::Op;
 use super::lora::Adapted;
+use super::lora::fused::Published;
 use super::target::Target;
 use crate::kernels::Typed;
 use crate::plan::{Call, Needed, Stage, Step};
@@ -17,8 +18,8 @@ pub struct Recorder<'a> {
     pub(super) adapted: Option<&'a Adapted>,
     /// [`Recorder::sharing`]
     pub(super) free: Option<[&'a wgpu::Buffer; 2]>,
-    /// The linear layer whose t of adapters what was recorded has made.
-    pub(super) published: Option<(u32, Op)>,
+    /// The t of adapters that what was recorded has made.
+    pub(super) published: Option<Published>,
     calls: Vec<Call>,
 }
 

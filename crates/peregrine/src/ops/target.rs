@@ -281,11 +281,18 @@ impl Target {
         }
     }
 
-    /// For A x of adapters.
-    pub fn lora_down(&self) -> Shape {
-        match self.class {
-            ShapeClass::Software => Shape { THREADS: 16, LANES: 1 },
-            ShapeClass::Hardware => Shape { THREADS: 128, LANES: self.most_lanes },
+    /// For A x of adapters with so many ranks, in fours; of many tokens with how many of these a
+    /// workgroup has: so many that there are about four for each four tokens, however many ranks.
+    pub fn lora_down(&self, ranks: u32) -> (Shape, u32) {
+        match (self.class, self.many) {
+            (ShapeClass::Software, _) => (Shape { THREADS: 16, LANES: 1 }, 1),
+            (ShapeClass::Hardware, false) => (Shape { THREADS: 128, LANES: self.most_lanes }, 1),
+            (ShapeClass::Hardware, true) => {
+                let threads = self.most_threads.min(256);
+                let most = (threads / self.most_lanes).min(8);
+                let fours = (ranks / 4).next_power_of_two().clamp(1, most);
+                (Shape { THREADS: threads, LANES: self.most_lanes }, fours)
+            }
         }
     }
 

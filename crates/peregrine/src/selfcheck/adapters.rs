@@ -81,10 +81,10 @@ impl Decoded {
         for id in ids {
             session.step(&[*id], 1)?;
         }
-        let mut logits = vec![session.reading_of_logits(1)];
+        let mut logits = vec![session.decoder().reading_of_logits(1)];
         if session.engine().model().context_length() >= LONG {
             session.step_in_pieces(last, PIECES)?;
-            logits.push(session.reading_of_logits(1));
+            logits.push(session.decoder().reading_of_logits(1));
         }
         session.reset();
         Ok(Self(logits))

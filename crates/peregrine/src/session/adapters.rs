@@ -10,7 +10,7 @@ use super::{Engine, Session};
 use crate::adapter::{Adapter, AdapterId, Base, Chosen};
 use crate::error::Result;
 use crate::ops::lora::Adapted;
-use crate::plan::{Call, SamplingMode, Step};
+use crate::plan::Call;
 use crate::selfcheck;
 
 impl Engine {
@@ -136,7 +136,7 @@ impl Session {
     pub async fn set_adapters(&mut self, wanted: &[(AdapterId, f32)]) -> Result<()> {
         let engine = self.engine.clone();
         // What only this session uses makes room: for a moment both are there.
-        let own = self.adapted.as_ref().filter(|adapted| Rc::strong_count(adapted) == 1);
+        let own = self.decoder.adapted().filter(|adapted| Rc::strong_count(adapted) == 1);
         let adapted = engine.adapted(wanted, own.map_or(0, |adapted| adapted.bytes()))?;
         let chosen = adapted.as_ref().map_or(&[][..], |adapted| &adapted.chosen);
         if chosen == self.adapters() {
@@ -145,36 +145,33 @@ impl Session {
         if let Some(adapted) = &adapted {
             selfcheck::adapters::check(&engine, adapted).await?;
         }
-        let [decode, prefill] = engine.model.plans(&self.state, &self.next, adapted.as_deref()).await?;
+        let plans = self.decoder.plans(adapted.as_deref()).await?;
         self.settle();
         self.keep_border()?;
         self.forget();
         self.dropped = 0;
-        (self.decode, self.prefill, self.adapted) = (decode, prefill, adapted);
+        self.decoder.adapt(plans, adapted);
         self.keep_budget();
         Ok(())
     }
 
     /// Another choice, for a session that has read nothing.
     pub(crate) async fn adapt(&mut self, adapted: Option<Rc<Adapted>>) -> Result<()> {
-        let [decode, prefill] = self.engine.model.plans(&self.state, &self.next, adapted.as_deref()).await?;
-        (self.decode, self.prefill, self.adapted) = (decode, prefill, adapted);
+        let plans = self.decoder.plans(adapted.as_deref()).await?;
+        self.decoder.adapt(plans, adapted);
         Ok(())
     }
 
     /// Queues a step of one token whose context is cut into more pieces than it is long enough for.
     pub(crate) fn step_in_pieces(&mut self, id: u32, pieces: u32) -> Result<()> {
-        let step = Step { splits: pieces, ..self.begin_step(&[id], 1)? };
-        let model = &self.engine.model;
-        model.gpu.write(&model.step, 0, bytemuck::bytes_of(&step));
-        self.submit(&step, SamplingMode::Host, 0..self.dispatches(&step));
-        self.end_step(&step);
+        self.make_room(1)?;
+        self.decoder.step_in_pieces(id, pieces);
         Ok(())
     }
 
     /// Poisons what a step keeps of the adapters: what is not written cannot look right.
     pub(crate) fn poison_adapters(&self) {
-        if let Some(adapted) = &self.adapted {
+        if let Some(adapted) = self.decoder.adapted() {
             adapted.poison(&self.engine.model.gpu);
         }
     }
@@ -182,22 +179,12 @@ impl Session {
     /// What the plan for one token or for many is made of.
     #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
     pub(crate) fn calls(&self, many: bool) -> Vec<Call> {
-        self.engine.model.record(&self.state, &self.next, many, self.adapted.as_deref())
+        self.decoder.calls(many)
     }
 
     /// The adapters that it uses, in an order of their own.
     pub fn adapters(&self) -> &[Chosen] {
-        self.adapted.as_ref().map_or(&[], |adapted| &adapted.chosen)
-    }
-
-    /// Becomes a session with the same adapters as another one of the same engine.
-    pub(super) fn adapt_as(&mut self, other: &Self) {
-        if self.adapters() != other.adapters() {
-            let (model, adapted) = (&self.engine.model, other.adapted.clone());
-            self.decode = model.plan(&self.state, &self.next, false, adapted.as_deref());
-            self.prefill = model.plan(&self.state, &self.next, true, adapted.as_deref());
-            self.adapted = adapted;
-        }
+        self.decoder.adapters()
     }
 }
 

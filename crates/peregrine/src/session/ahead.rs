@@ -11,7 +11,7 @@
 
 use super::Session;
 use super::copies::Copies;
-use super::decoder::AnswerSampling;
+use super::next_token::AnswerSampling;
 use crate::error::Result;
 
 /// Tokens between two copies: those that are read once more are no more than these and what is
@@ -29,24 +29,24 @@ pub(super) struct Anchor {
 impl Session {
     /// Queues this many steps on tokens that are not known yet, whatever the device's pace; `None`:
     /// as many as suit that. For tests.
-    #[doc(hidden)]
-    pub fn set_steps_ahead(&mut self, steps: Option<u32>) {
-        self.steps_ahead = steps;
+    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
+    pub(crate) fn set_steps_ahead(&mut self, steps: Option<u32>) {
+        self.decoder.set_most_ahead(steps);
     }
 
     /// How many steps may be queued on tokens that are not known yet. Where they are several, the
     /// states have been copied.
     pub(super) fn most_ahead(&mut self, sampling: &mut AnswerSampling) -> Result<u32> {
-        let most = self.steps_ahead.unwrap_or_else(|| self.engine.model.pace.steps_ahead());
+        let most = self.decoder.most_ahead();
         if most <= 1 {
             return Ok(most);
         }
         match sampling.anchor {
-            Some(anchor) if self.state.position - anchor.position < DISTANCE => Ok(most),
+            Some(anchor) if self.decoder.state.position - anchor.position < DISTANCE => Ok(most),
             // What is queued comes first: a place is of use when all of its tokens are known.
-            _ if self.ahead > 0 => Ok(1),
+            _ if self.decoder.ahead() > 0 => Ok(1),
             _ if self.copy_states()? => {
-                sampling.anchor = Some(Anchor { position: self.state.position, read: self.ids.len() });
+                sampling.anchor = Some(Anchor { position: self.decoder.state.position, read: self.ids.len() });
                 Ok(most)
             }
             _ => Ok(1),
@@ -56,20 +56,20 @@ impl Session {
     /// Copies the recurrent states, within the budget of snapshots. False where that has no room
     /// for a snapshot beside it.
     fn copy_states(&mut self) -> Result<bool> {
-        let each = self.state.recurrent_bytes();
+        let each = self.decoder.state.recurrent_bytes();
         if self.prefix_cache.budget < 2 * each {
             return Ok(false);
         }
         let gpu = self.engine.model.gpu();
         let mut spare = self.anchored.take();
         if spare.is_none() {
-            let (fits, from_snapshots) = self.prefix_cache.shrink(gpu, &self.state, each);
+            let (fits, from_snapshots) = self.prefix_cache.shrink(gpu, &self.decoder.state, each);
             if !fits {
                 return Ok(false);
             }
             spare = from_snapshots;
         }
-        self.anchored = Some(Copies::of(gpu, &self.state, spare)?);
+        self.anchored = Some(Copies::of(gpu, &self.decoder.state, spare)?);
         self.prefix_cache.reserved = each;
         self.anchor_is_used = true;
         Ok(true)
@@ -87,42 +87,16 @@ impl Session {
 
     /// Gives the copy back where the budget of snapshots has no room for it any more.
     pub(super) fn shrink_anchored(&mut self) {
-        if self.prefix_cache.budget < 2 * self.state.recurrent_bytes() {
+        if self.prefix_cache.budget < 2 * self.decoder.state.recurrent_bytes() {
             self.anchored = None;
             self.prefix_cache.reserved = 0;
         }
     }
 
-    /// The token that was sampled belongs to the answer. The model may be running on it already.
-    pub(super) fn accept(&mut self, token: u32) {
-        self.ids.push(token);
-        match self.ahead {
-            0 => self.pending += 1,
-            _ => self.ahead -= 1,
-        }
-    }
-
-    /// The token that was sampled is not to be read: the steps that were queued on it and after it
-    /// have been halted.
-    pub(super) fn take_back(&mut self) {
-        self.retract_to(self.state.position - self.ahead);
-        self.ahead = 0;
-    }
-
-    fn retract_to(&mut self, position: u32) {
-        // Where nothing is taken back, the page that this would be in may have others' rows there.
-        if position < self.state.position {
-            self.state.pages.retract(position, self.state.position);
-        }
-        self.state.position = position;
-    }
-
     /// The states have read tokens that the answer does not have: back to those that it has.
     pub(super) async fn rewind(&mut self, anchor: Anchor) -> Result<()> {
         let Some(copies) = &self.anchored else { return Ok(()) };
-        copies.on_gpu().put_back(self.engine.model.gpu(), &self.state)?;
-        self.retract_to(anchor.position);
-        self.ahead = 0;
+        self.decoder.rewind(anchor.position, &copies.on_gpu())?;
         self.pending = self.ids.len() - anchor.read;
         self.logits.clear();
         while self.pending > 0 {
@@ -131,7 +105,7 @@ impl Session {
             self.step(&[token], u32::from(self.pending == 1))?;
             self.pending -= 1;
         }
-        self.logits = self.read_logits(1).await?;
+        self.logits = self.decoder.read_logits(1).await?;
         Ok(())
     }
 }

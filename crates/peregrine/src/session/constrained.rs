@@ -7,11 +7,11 @@
 
 use std::collections::VecDeque;
 
-use super::decoder::AnswerSampling;
+use super::next_token::AnswerSampling;
 use super::{GenerateOptions, Session};
 use crate::constraint::{Constraint, allow, allows, mask_words};
 use crate::error::{Error, Result};
-use crate::plan::{self, Step};
+use crate::plan::SamplingMode;
 
 /// A constraint, and what the session adds to it.
 pub(super) struct Constrained {
@@ -96,18 +96,6 @@ impl Constrained {
 }
 
 impl Session {
-    /// Makes what samples under a mask, unless it is there: before a step, since none may be waited
-    /// for between a step and its sample.
-    pub(super) async fn prepare_masked(&mut self) -> Result<()> {
-        if self.masked.is_none() {
-            let model = &self.engine.model;
-            let plan = model.masked_sample(&self.next);
-            model.pipelines.finish().await?;
-            self.masked = Some(plan);
-        }
-        Ok(())
-    }
-
     /// The next token under a constraint, or `None` when cancelled. The step that reads it is
     /// queued before it is known here, and runs while the mask of the token after it is made.
     pub(super) async fn next_masked(
@@ -124,26 +112,22 @@ impl Session {
             Ok(mask) => mask,
             Err(error) => {
                 // The step has been: its logits are of use to whoever goes on.
-                self.logits = self.waiting_logits().await?;
+                self.logits = self.decoder.waiting_logits().await?;
                 return Err(error);
             }
         };
-        self.engine.model.gpu.write(&self.next.mask, 0, bytemuck::cast_slice(mask));
+        self.decoder.write_mask(mask);
         // The sample has a list where steps have their logits.
         self.engine.model.turns.free().await;
-        let step = Step { tokens: 1, ..Step::default() };
-        self.write_params(sampling);
-        let reading = self.read_sampled(sampling, |session, encoder, by| {
-            if let Some(plan) = &session.masked {
-                plan.encode(encoder, &step, by, 0..plan.dispatches().len(), session.engine.model.kv());
-            }
-        });
+        let params = sampling.params();
+        let reading = self.decoder.sample_waiting(&mut sampling.tokens, params);
         (sampling.sampled, sampling.waiting) = (true, false);
-        if more && self.state.position < self.state.context_length {
+        if more && self.has_room() {
             self.engine.model.turns.free().await;
             let step = self.begin_on_sampled()?;
-            self.submit_waiting(&step, 0);
-            self.ahead = 1;
+            self.logits.clear();
+            self.decoder.submit_waiting(&step, 0);
+            self.decoder.end_step_ahead(&step);
             sampling.waiting = true;
         }
         self.sampled_token(sampling, reading).await.map(Some)
@@ -157,7 +141,7 @@ impl Session {
         if self.pending > chunk && !self.run(cancel, chunk).await? {
             return Ok(false);
         }
-        self.prepare_masked().await?;
+        self.decoder.prepare_masked().await?;
         // Those that are here are of an earlier place.
         self.logits.clear();
         // A few that had to come are read one by one, where that is quicker.
@@ -170,29 +154,11 @@ impl Session {
         let newest = self.ids[self.ids.len() - self.pending..].to_vec();
         self.engine.model.turns.free().await;
         let step = self.begin_step(&newest, 1)?;
-        let Some(first) = self.submit_parts(&step, plan::SamplingMode::Host, cancel).await? else { return Ok(false) };
-        self.submit_waiting(&step, first);
+        let Some(first) = self.submit_parts(&step, SamplingMode::Host, cancel).await? else { return Ok(false) };
+        self.decoder.submit_waiting(&step, first);
+        self.decoder.end_step(&step);
         self.pending = 0;
         sampling.waiting = true;
         Ok(true)
-    }
-
-    /// Queues what is left of a step, and puts its logits where they wait for their mask.
-    fn submit_waiting(&mut self, step: &Step, first: usize) {
-        self.logits.clear();
-        let first = self.submit_head(step, plan::SamplingMode::Host, first);
-        let model = &self.engine.model;
-        let mut encoder = model.gpu.device().create_command_encoder(&Default::default());
-        self.encode_into(&mut encoder, step, plan::SamplingMode::Host, first..self.dispatches(step));
-        let bytes = 4 * u64::from(model.config.vocab_size);
-        encoder.copy_buffer_to_buffer(&model.scratch.logits, 0, &self.next.masked_logits, 0, bytes);
-        model.gpu.queue().submit([encoder.finish()]);
-        self.end_step(step);
-    }
-
-    /// The logits that wait for their mask.
-    pub(super) async fn waiting_logits(&self) -> Result<Vec<f32>> {
-        let model = &self.engine.model;
-        model.gpu.read(&self.next.masked_logits, 0, model.config.vocab_size.into()).await
     }
 }

@@ -6,10 +6,9 @@
 
 use std::rc::Rc;
 
-use super::State;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::state::LayerState;
+use crate::state::{LayerState, State};
 
 /// Most bytes of a buffer, if one layer is not more.
 const MOST: u64 = 64 << 20;

@@ -2,7 +2,7 @@
 //! them, since most of its users never do: they are tried before the first answer that needs them.
 
 use super::Session;
-use super::gpu_sampling::spread_logits;
+use super::decoder::spread_logits;
 use crate::constraint::{allow, mask_words};
 use crate::error::Result;
 use crate::sampling::SamplingOptions;
@@ -31,7 +31,7 @@ impl Session {
         for may_come in masks {
             let mut mask = vec![0; mask_words(vocab_size)];
             (0..vocab_size).for_each(|token| allow(&mut mask, token, may_come(token)));
-            if self.first_mismatch_under_mask(&logits, &sampled, &mask).await?.is_some() {
+            if self.decoder.first_mismatch_under_mask(&logits, &sampled, &mask).await?.is_some() {
                 return Ok(false);
             }
         }

@@ -38,7 +38,7 @@ impl Session {
         messages: &[Message],
         options: &GenerateOptions,
     ) -> Result<Fitting> {
-        let context = u64::from(self.state.context_length);
+        let context = u64::from(self.context_length());
         let all = self.without(template, messages, 0)?;
         if options.overflow == Overflow::Error {
             self.fits(needs(&all))?;
@@ -102,7 +102,7 @@ impl Session {
     /// Without as few of the oldest turns, but at least one, as leave a quarter of the context
     /// beside `more` tokens.
     fn leaving_a_quarter(&self, template: &ChatTemplate, messages: &[Message], more: u64) -> Result<Option<Fitting>> {
-        let (turns, context) = (turns(messages), u64::from(self.state.context_length));
+        let (turns, context) = (turns(messages), u64::from(self.context_length()));
         let mut found = None;
         // Fewer turns never need more.
         let (mut least, mut most) = (0, turns.len());

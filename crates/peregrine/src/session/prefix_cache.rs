@@ -8,10 +8,6 @@ use crate::gpu::Gpu;
 use crate::model::Model;
 use crate::state::State;
 
-/// Bytes in the host's memory that a session spends on snapshots unless told otherwise: in a
-/// browser the app says how many.
-const DEFAULT_HOST_BUDGET: u64 = if cfg!(target_arch = "wasm32") { 0 } else { 1 << 30 };
-
 /// A snapshot that a session keeps by itself.
 pub(super) struct CacheEntry {
     pub id: u64,
@@ -52,7 +48,7 @@ impl PrefixCache {
             entries: Vec::new(),
             wanted_budget: model.snapshot_budget,
             budget: model.snapshot_budget,
-            host_budget: model.snapshot_host_budget.unwrap_or(DEFAULT_HOST_BUDGET),
+            host_budget: model.snapshot_host_budget,
             reserved: 0,
             clock: 0,
             taken: 0,

@@ -35,21 +35,21 @@ impl Session {
             let tokens = self.pending.min(self.engine.model.chunk() as usize);
             let part = self.ids[from..from + tokens].to_vec();
             let rows = u32::from(tokens == self.pending);
-            let before = self.state.position;
+            let before = self.position();
             self.engine.model.turns.free().await;
             let step = self.begin_step(&part, rows)?;
             let Some(first) = self.submit_parts(&step, SamplingMode::Host, cancel).await? else {
                 return Ok(false);
             };
             let begun = Instant::now();
-            let head = self.submit_head(&step, SamplingMode::Host, first);
-            self.submit(&step, SamplingMode::Host, head..self.dispatches(&step));
-            self.end_step(&step);
+            let head = self.decoder.submit_head(&step, SamplingMode::Host, first);
+            self.decoder.submit(&step, SamplingMode::Host, head..self.decoder.dispatches(&step));
+            self.decoder.end_step(&step);
             self.pending -= tokens;
             self.keep_distance(before)?;
             let chunk = Chunk { begun, tokens: step.tokens, whole: first == 0 };
             if rows == 1 {
-                let logits = self.reading_of_logits(1);
+                let logits = self.decoder.reading_of_logits(1);
                 if let Some(before) = queued.take() {
                     free = self.passed(before, free).await?;
                 }

@@ -170,7 +170,7 @@ impl Session {
             if answer.ids.len() as u32 >= options.max_tokens {
                 break;
             }
-            if self.ids.len() as u64 > u64::from(self.state.context_length) {
+            if self.ids.len() as u64 > u64::from(self.context_length()) {
                 let shed = match conversation {
                     Some((template, messages)) => self.shed(template, messages, &answer.ids).await?,
                     None => None,
@@ -203,8 +203,8 @@ impl Session {
                 // A stop text may end with it, and then begins earlier.
                 answer.text.push_str(&scan.push_control(control.unwrap_or_default()));
                 // The steps that were queued on it have been halted.
-                sampling.waiting &= self.ahead == 0;
-                self.take_back();
+                sampling.waiting &= self.decoder.ahead() == 0;
+                self.decoder.take_back();
                 break;
             }
             let logprobs = options.logprobs.map(|top| match forced {

@@ -22,7 +22,7 @@ use crate::adapter::Chosen;
 use crate::chat::Transcript;
 use crate::error::{Error, Result};
 use crate::gpu::streaming::{Place, batches};
-use crate::state::LayerState;
+use crate::state::{LayerState, State};
 
 const MAGIC: [u8; 8] = *b"PGSTATE\0";
 const VERSION: u32 = 3;
@@ -104,22 +104,6 @@ impl<'a> Output<'a> {
 }
 
 impl Session {
-    /// Where the states lie on the GPU, in the file's order; no piece is larger than [`PIECE`].
-    fn places(&self, position: u32) -> Vec<Place> {
-        let whole = |buffer: &wgpu::Buffer| (buffer.clone(), 0, buffer.size());
-        let of = |(i, layer): (usize, &LayerState)| {
-            let mut places = self.state.rows(i, false, 0, position);
-            places.extend(self.state.rows(i, true, 0, position));
-            places.extend([whole(&layer.conv), whole(&layer.ssm)]);
-            places
-        };
-        let pieces = |(buffer, first, bytes): Place| {
-            let piece = move |at| (buffer.clone(), first + at, PIECE.min(bytes - at));
-            (0..bytes).step_by(PIECE as usize).map(piece)
-        };
-        self.state.layers.iter().enumerate().flat_map(of).flat_map(pieces).collect()
-    }
-
     /// Writes the session to `sink`, piece by piece.
     ///
     /// # Errors
@@ -138,7 +122,7 @@ impl Session {
         };
         let mut file = Output::new(sink);
         file.put(&beginning(&header)?)?;
-        let places = self.places(self.state.position);
+        let places = places(&self.decoder.state, self.position());
         let gpu = self.engine.model.gpu();
         gpu.stream_places(&batches(&places, PIECE), &mut |bytes| file.put(bytes)).await?;
         if self.pending == 0 && !self.ids.is_empty() {
@@ -158,7 +142,7 @@ impl Session {
 
     /// What [`Session::save_note`] needs of a session, for whoever lets it go with a lost device.
     pub fn unread(&self) -> Unread {
-        Unread { header: self.unread_header(), recurrent: self.state.recurrent_bytes() }
+        Unread { header: self.unread_header(), recurrent: self.decoder.state.recurrent_bytes() }
     }
 
     /// The header of a session that has read nothing.
@@ -173,6 +157,22 @@ impl Session {
             adapters: self.adapters().iter().map(SavedAdapter::of).collect(),
         }
     }
+}
+
+/// Where the states lie on the GPU, in the file's order; no piece is larger than [`PIECE`].
+fn places(state: &State, position: u32) -> Vec<Place> {
+    let whole = |buffer: &wgpu::Buffer| (buffer.clone(), 0, buffer.size());
+    let of = |(i, layer): (usize, &LayerState)| {
+        let mut places = state.rows(i, false, 0, position);
+        places.extend(state.rows(i, true, 0, position));
+        places.extend([whole(&layer.conv), whole(&layer.ssm)]);
+        places
+    };
+    let pieces = |(buffer, first, bytes): Place| {
+        let piece = move |at| (buffer.clone(), first + at, PIECE.min(bytes - at));
+        (0..bytes).step_by(PIECE as usize).map(piece)
+    };
+    state.layers.iter().enumerate().flat_map(of).flat_map(pieces).collect()
 }
 
 /// A session that has read nothing, as a file: all that is left of one whose device was lost.

@@ -85,13 +85,13 @@ impl Session {
             self.prefix_cache.clear();
         }
         self.shrink_anchored();
-        self.prefix_cache.shrink(self.engine.model.gpu(), &self.state, 0);
+        self.prefix_cache.shrink(self.engine.model.gpu(), &self.decoder.state, 0);
     }
 
     /// How many there are, and their bytes on the GPU: copies of recurrent states, and pages that
     /// nothing else needs.
     pub fn snapshots(&self) -> (usize, u64) {
-        (self.prefix_cache.entries.len(), self.prefix_cache.bytes(&self.state))
+        (self.prefix_cache.entries.len(), self.prefix_cache.bytes(&self.decoder.state))
     }
 
     /// How many of them have their copies in the host's memory, and the bytes of these.
@@ -113,7 +113,7 @@ impl Session {
 
     /// `inside`: of the part of the prompt that has been run. `spare`: the buffers of another one.
     fn take(&self, inside: bool, spare: Option<Copies>) -> Result<Snapshot> {
-        let copies = Copies::of(self.engine.model.gpu(), &self.state, spare)?;
+        let copies = Copies::of(self.engine.model.gpu(), &self.decoder.state, spare)?;
         let read = self.ids.len() - if inside { self.pending } else { 0 };
         let pending = if inside { 0 } else { self.pending };
         Ok(Snapshot {
@@ -123,7 +123,7 @@ impl Session {
             pending,
             consumed: self.consumed.clone().filter(|_| !inside),
             logits: if inside || pending > 0 { Vec::new() } else { self.logits.clone() },
-            pages: self.state.pages.share(self.state.position),
+            pages: self.decoder.state.pages.share(self.decoder.state.position),
             copies,
         })
     }
@@ -154,22 +154,18 @@ impl Session {
     }
 
     fn become_that(&mut self, snapshot: &Snapshot, copies: &Readable<'_>) -> Result<()> {
-        copies.put_back(self.engine.model.gpu(), &self.state)?;
-        self.state.position = snapshot.position();
-        self.state.pages.become_those(&snapshot.pages);
+        self.decoder.put_back(snapshot.position(), &snapshot.pages, copies)?;
         self.ids.clone_from(&snapshot.ids);
         self.pending = snapshot.pending;
         self.consumed.clone_from(&snapshot.consumed);
         self.logits.clone_from(&snapshot.logits);
-        self.ahead = 0;
-        self.halfway = false;
         Ok(())
     }
 
     /// A step was stopped in its middle: back to the nearest place before it that is kept. What has
     /// been read since is to be read again.
     pub(super) async fn undo_step(&mut self) -> Result<()> {
-        let (here, ids) = (self.state.position, &self.ids);
+        let (here, ids) = (self.decoder.state.position, &self.ids);
         let is_before = |place: &Snapshot| {
             let position = place.position();
             let same = *place.adapters == *self.adapters();
@@ -192,7 +188,7 @@ impl Session {
             Some((id, _)) => self.prefix_cache.here = Some(*id),
             None => self.forget(),
         }
-        self.pending = ids.len() - self.state.position as usize;
+        self.pending = ids.len() - self.decoder.state.position as usize;
         (self.ids, self.consumed) = (ids, consumed);
         self.logits.clear();
         outcome
@@ -202,17 +198,17 @@ impl Session {
     fn keep(&mut self, inside: bool) -> Result<()> {
         let read = self.ids.len() - if inside { self.pending } else { 0 };
         // A session that was put at a position for tests has no tokens to know the place by.
-        let known = self.ids.len() - self.pending == self.state.position as usize;
-        let each = self.state.recurrent_bytes();
-        if self.state.position == 0 || !known || self.prefix_cache.budget < each {
+        let known = self.ids.len() - self.pending == self.decoder.state.position as usize;
+        let each = self.decoder.state.recurrent_bytes();
+        if self.decoder.state.position == 0 || !known || self.prefix_cache.budget < each {
             return Ok(());
         }
         let (clock, ids) = (self.prefix_cache.clock, &self.ids[..read]);
-        let adapters = self.adapted.as_ref().map_or(&[][..], |adapted| &adapted.chosen);
+        let adapters = self.decoder.adapters();
         let same = |entry: &&mut CacheEntry| {
             let snapshot = &entry.snapshot;
             let complete = inside || snapshot.consumed.is_some() || self.consumed.is_none();
-            snapshot.position() == self.state.position
+            snapshot.position() == self.decoder.state.position
                 && snapshot.ids == ids
                 && *snapshot.adapters == *adapters
                 && complete
@@ -223,8 +219,8 @@ impl Session {
             return Ok(());
         }
         // Room first, so that memory stays within the budget all the time.
-        let anchor = if self.prefix_cache.has_room(&self.state, each) { None } else { self.release_anchor() };
-        let (fits, spare) = self.prefix_cache.shrink(self.engine.model.gpu(), &self.state, each);
+        let anchor = if self.prefix_cache.has_room(&self.decoder.state, each) { None } else { self.release_anchor() };
+        let (fits, spare) = self.prefix_cache.shrink(self.engine.model.gpu(), &self.decoder.state, each);
         if !fits {
             return Ok(()); // only the wanted one is left, and fills the budget
         }
@@ -245,7 +241,7 @@ impl Session {
     /// After the prompt has been pushed: reads it (but maybe its last token) and keeps that place,
     /// if the prompt is long. False when cancelled.
     pub(super) async fn keep_prompt(&mut self, cancel: Option<&dyn Fn() -> bool>) -> Result<bool> {
-        if self.pending < LONG_PROMPT || self.prefix_cache.budget < self.state.recurrent_bytes() {
+        if self.pending < LONG_PROMPT || self.prefix_cache.budget < self.decoder.state.recurrent_bytes() {
             return Ok(true);
         }
         if !self.run(cancel, 1).await? {
@@ -258,7 +254,7 @@ impl Session {
     /// After a step of a prompt that began at `before`: keeps the place, if it is far enough from
     /// the last.
     pub(super) fn keep_distance(&mut self, before: u32) -> Result<()> {
-        match self.pending >= LONG_PROMPT && before / DISTANCE < self.state.position / DISTANCE {
+        match self.pending >= LONG_PROMPT && before / DISTANCE < self.decoder.state.position / DISTANCE {
             true => self.keep(true),
             false => Ok(()),
         }
@@ -292,24 +288,6 @@ impl Session {
         Ok(Some(rest))
     }
 
-    /// Makes room for `tokens` more; snapshots go where there is none.
-    pub(super) fn make_room(&mut self, tokens: u32) -> Result<()> {
-        loop {
-            match self.state.reserve(tokens) {
-                Err(Error::OutOfMemory { .. })
-                    if self.release_anchor().is_some() || self.prefix_cache.forget(|_| true).is_some() => {}
-                Err(error) => return Err(error),
-                Ok(changed) => {
-                    // What the session has left, snapshots may keep.
-                    if changed {
-                        self.keep_budget();
-                    }
-                    return Ok(());
-                }
-            }
-        }
-    }
-
     /// A second session that has read what this one has; from here on each goes its own way. Costs
     /// a copy of the recurrent states on the GPU; weights, keys and values are shared. Snapshots
     /// stay with the first.
@@ -319,16 +297,7 @@ impl Session {
     pub fn fork(&mut self) -> Result<Self> {
         self.settle();
         let mut fork = Self::new(&self.engine)?;
-        fork.adapt_as(self);
-        let gpu = self.engine.model.gpu();
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        for (from, to) in self.state.layers.iter().zip(&fork.state.layers) {
-            encoder.copy_buffer_to_buffer(&from.conv, 0, &to.conv, 0, from.conv.size());
-            encoder.copy_buffer_to_buffer(&from.ssm, 0, &to.ssm, 0, from.ssm.size());
-        }
-        gpu.queue().submit([encoder.finish()]);
-        fork.state.position = self.state.position;
-        fork.state.pages.become_those(&self.state.pages.share(self.state.position));
+        fork.decoder.continue_from(&self.decoder);
         fork.ids.clone_from(&self.ids);
         fork.pending = self.pending;
         fork.consumed.clone_from(&self.consumed);

@@ -21,7 +21,7 @@ const LOOKS: u32 = 5;
 pub async fn expected_speed(engine: &Rc<Engine>) -> Result<f64> {
     let mut session = Session::new(engine)?;
     let step = session.begin_step(&[0], 1)?;
-    let dispatches = session.plan(false).dispatches();
+    let dispatches = session.decoder.plan(false).dispatches();
     let layer = dispatches.iter().take_while(|d| d.stage.layer.is_none_or(|layer| layer == 0)).count();
     // The embedding is read for one row.
     let read = |d: &&plan::Dispatch| d.stage.op != Op::Embed;
@@ -32,7 +32,7 @@ pub async fn expected_speed(engine: &Rc<Engine>) -> Result<f64> {
     for _ in 0..LOOKS {
         let (begun, mut runs) = (Instant::now(), 0);
         while runs == 0 || Instant::now().since(begun) < LOOK {
-            session.submit(&step, plan::SamplingMode::Host, 0..layer);
+            session.decoder.submit(&step, plan::SamplingMode::Host, 0..layer);
             runs += 1;
         }
         engine.model.gpu().sync().await?;

@@ -17,16 +17,16 @@ impl Session {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub async fn warm_up(&mut self) -> Result<()> {
         let model = &self.engine.model;
-        let is_fresh = self.ids.is_empty() && self.state.position == 0;
-        if !is_fresh || !model.target.warms_up() || self.state.context_length <= PROMPT.len() as u32 {
+        let is_fresh = self.ids.is_empty() && self.position() == 0;
+        if !is_fresh || !model.target.warms_up() || self.context_length() <= PROMPT.len() as u32 {
             return Ok(());
         }
         let weighted = if model.samples_at_temperatures() { SamplingMode::Random } else { SamplingMode::Greedy };
         model.turns.free().await;
         for (ids, mode) in [(&PROMPT[..], SamplingMode::Greedy), (&PROMPT[..1], weighted)] {
             let step = self.begin_step(ids, 1)?;
-            self.submit(&step, mode, 0..self.dispatches(&step));
-            self.end_step(&step);
+            self.decoder.submit(&step, mode, 0..self.decoder.dispatches(&step));
+            self.decoder.end_step(&step);
         }
         self.forget();
         Ok(())

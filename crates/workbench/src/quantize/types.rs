@@ -192,7 +192,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/package/src/quantize-types.ts");
         let names: String = QuantType::ALL.iter().map(|ty| format!("  {:?},\n", ty.name())).collect();
         let expected = format!(
-            "/** What a model can be quantized to. Made from the types of the crate peregrine-workbench by `make types`. */\n\n\
+            "/** What a model can be quantized to. Made from the crate peregrine-workbench by `make types`. */\n\n\
              /** The types of `peregrine quantize`, which are llama.cpp's. */\n\
              export const QUANTIZE_TYPES = [\n{names}] as const;\n\n/** One of them. */\n\
              export type QuantizeType = (typeof QUANTIZE_TYPES)[number];\n"

@@ -32,7 +32,10 @@ export async function isAdapter(file: Blob): Promise<boolean> {
 const PEFT = /^(adapter_config\.json|adapter_model\.(safetensors|bin)|config\.json)$/;
 const CONFIG = "adapter_config.json";
 
-/** The adapter among these files: the first of a folder of PEFT, without what training left in it, or a GGUF file. */
+/**
+ * The adapter among these files: the first of a folder of PEFT, without what training left in it,
+ * or a GGUF file.
+ */
 async function adapterOf(files: readonly File[]): Promise<readonly File[] | undefined> {
   const folder = ({ name, webkitRelativePath: path }: File) => path.slice(0, path.length - name.length);
   const depth = (file: File) => folder(file).split("/").length;
@@ -68,7 +71,8 @@ export async function bringAdapters(engine: Answerer, db: Database, kept: readon
     try {
       await engine.lora.load(files.map(({ path, file }) => atPath(file, path)), { id });
     } catch (error) {
-      // A file that is none would be no other the next time; what else is in the way may be gone then.
+      // A file that is none would be no other the next time; what else is in the way may be gone
+      // then.
       if (error instanceof ModelFileError) await forgetAdapter(db, model, id);
       tell(t("adapters.failed", { why: asOurs(error).message }));
     }

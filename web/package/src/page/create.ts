@@ -116,8 +116,8 @@ export async function downloadModel(options: DownloadOptions): Promise<EngineInf
 /**
  * Loads a model onto the GPU, or the processor ({@link EngineOptions.device}), or, where that
  * cannot be and there is the option `server`, makes an engine that asks the server.
- * @throws NoGpuError, DownloadError, StorageError, ModelFileError, OutOfMemoryError, GpuError, AbortError, TimeoutError, RequestError,
- * EnvironmentError
+ * @throws NoGpuError, DownloadError, StorageError, ModelFileError, OutOfMemoryError, GpuError,
+ * AbortError, TimeoutError, RequestError, EnvironmentError
  */
 export async function createEngine(options: EngineOptions & { server?: never }): Promise<Engine>;
 export async function createEngine(options: EngineOptions): Promise<Engine<EngineInfo | ServerInfo>>;

@@ -123,7 +123,8 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   /**
    * Goes on from a saved state: the next request that continues it costs only what is new. `lora`:
    * the adapters that it was made with, where there were any, under whatever ids they have now.
-   * @throws ModelFileError for what is damaged, of another model or other adapters, or no saved state; then nothing has been read.
+   * @throws ModelFileError for what is damaged, of another model or other adapters, or no saved
+   * state; then nothing has been read.
    */
   async restoreState(state: Blob, options: { lora?: Loras } = {}): Promise<void> {
     if (!(state instanceof Blob)) throw wrong("state", "a Blob, as saveState gives", state);

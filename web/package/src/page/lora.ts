@@ -49,8 +49,8 @@ export class LoraAdapters {
   /**
    * Loads an adapter beside the model. It does nothing until a request asks for it: by
    * `lora: [{ id, scale }]`, or by its id as `model`.
-   * @throws ModelFileError for what is damaged, of another model, or of a kind that cannot be run, by file and field; RequestError for an id that is
-   * taken; DownloadError
+   * @throws ModelFileError for what is damaged, of another model, or of a kind that cannot be run,
+   * by file and field; RequestError for an id that is taken; DownloadError
    */
   async load(source: LoraSource, options: LoraOptions = {}): Promise<LoraInfo> {
     LOAD(options, "");

@@ -3,8 +3,10 @@
  */
 
 import { __wbg_reset_state as beginAnew, WebGrammars } from "../../wasm/grammar.js";
-import type { WebEngine } from "../../wasm/peregrine.js";
-import { isTrap } from "./wasm.js";
+import type { WebEngine, WebRequest } from "../../wasm/peregrine.js";
+import type { Log } from "../log.js";
+import type { LoadRequest } from "../protocol.js";
+import { beginGrammar, isTrap } from "./wasm.js";
 
 /** For the vocabularies of models. */
 let made = new WeakMap<WebEngine, WebGrammars>();
@@ -138,4 +140,32 @@ export function forgetGrammars(engine: WebEngine | undefined): void {
   if (!grammars) return;
   made.delete(engine);
   grammars.free();
+}
+
+/** The module itself, which is loaded when the first request needs it. */
+export class GrammarModule {
+  readonly #log: Log;
+  /** Why it could not be loaded, and has not been since. */
+  #missing: string | undefined;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /**
+   * Loads it, before the request takes its place in the queue: nobody else waits for it. Whether it
+   * is there; what can be answered without is.
+   */
+  async isThere(request: WebRequest, wasm: LoadRequest["grammarWasm"]): Promise<boolean> {
+    const loading = beginGrammar(wasm).then(() => (this.#missing = undefined));
+    if (request.insistsOnGrammars) return loading.then(() => true);
+    // Once it could not be had it is tried again beside the answers.
+    if (this.#missing === undefined) await loading.catch((error: Error) => (this.#missing = error.message));
+    else loading.catch(() => {});
+    if (this.#missing === undefined) return true;
+    const line = `tools: calls are not enforced, since the module of grammars is not there: ${this.#missing}`;
+    this.#log("warn", line);
+    request.warn(line);
+    return false;
+  }
 }

@@ -3,34 +3,20 @@
  * all that share it.
  */
 
-import { Hasher, quantize, WebAccess, WebEngine, WebRequest, type WebSession } from "../../wasm/peregrine.js";
+import { Hasher, WebAccess, WebEngine, WebRequest } from "../../wasm/peregrine.js";
 import { Adapters, openAdapter } from "./adapters.js";
+import { Clients, endSession, type Client } from "./clients.js";
 import { describe, snapshotBudgets } from "./describe.js";
 import type { GpuWay } from "./device.js";
+import { OpenFiles, throughSources } from "./files.js";
 import { findPlace, takesProcessor, type Place } from "./place.js";
 import { isOfGpu, makeError, ModelFileError, toWire, type PeregrineError } from "../errors.js";
-import { isTold, type Log } from "../log.js";
 import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
 import type { Loras, Usage } from "../openai.js";
 import { sharedBy, type ApiRequest, type ApiResult, type Calls, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type LoraInfo, type Port, type Progress, type ToWorker } from "../protocol.js";
-import { openMade, openQuantized, type Quantize } from "../download/quantized.js";
 import { blobSource } from "../download/bytes.js";
-import { openSources, type Sources } from "../download/source.js";
-import { forgetGrammars, Grammars } from "./grammars.js";
-import { begin, beginGrammar, isTrap } from "./wasm.js";
-
-/** A page that talks with the worker. */
-interface Client {
-  port: Port;
-  /** Its conversation. */
-  session: WebSession | undefined;
-  /** Answers that were asked for and are to stop. */
-  aborted: Set<number>;
-  /** Hears the progress while the model loads. */
-  report: ((progress: Progress) => void) | undefined;
-  /** What it wants to be told. */
-  logLevel: NonNullable<LoadRequest["logLevel"]>;
-}
+import { forgetGrammars, GrammarModule, Grammars } from "./grammars.js";
+import { begin, isTrap } from "./wasm.js";
 
 interface Loaded {
   engine: WebEngine;
@@ -53,7 +39,7 @@ const isOfFile = (error: unknown): boolean => makeError((error as PeregrineError
 
 /** All that one worker does. */
 export class Server {
-  readonly #clients = new Set<Client>();
+  readonly #clients = new Clients();
   /** Called when the last page has gone. */
   readonly #onIdle: () => void;
   #request: LoadRequest | undefined;
@@ -78,13 +64,12 @@ export class Server {
   /** A device was lost, and no answer has been completed since. */
   #recovered = false;
   #disposing = false;
-  /** Files of models that are being read. */
-  readonly #opened = new Set<Sources>();
+  /** Of models, as long as there is a page. */
+  readonly #files = new OpenFiles(() => this.#checkWanted());
   /** The end of all answers that were asked for so far. */
   #queue: Promise<unknown> = Promise.resolve();
   #queued = 0;
-  /** Why the module of grammars could not be loaded, and has not been since. */
-  #noGrammars: string | undefined;
+  readonly #grammars = new GrammarModule(this.#clients.log);
 
   constructor(onIdle: () => void = () => {}) {
     this.#onIdle = onIdle;
@@ -97,8 +82,7 @@ export class Server {
 
   /** Listens to a page. */
   connect(port: Port): void {
-    const client: Client = { port, session: undefined, aborted: new Set(), report: undefined, logLevel: "off" };
-    this.#clients.add(client);
+    const client = this.#clients.add(port);
     port.addEventListener("message", ({ data }: MessageEvent<ToWorker>) => {
       if (data.type === "abort") client.aborted.add(data.id);
       // The lock is free when the page has gone, however it went.
@@ -112,7 +96,7 @@ export class Server {
     const post = (answer: FromWorker) => client.port.postMessage(answer);
     try {
       if (this.#broken && call !== "dispose") throw this.#broken;
-      if (!this.#clients.has(client) && call !== "dispose") throw makeError("disposed", "the engine has been disposed");
+      if (call !== "dispose") this.#clients.expect(client);
       const result = await this.#answerTo(client, message, (event) => post({ type: "event", id, event }));
       // A GPU error shows after the work that it spoils.
       if (this.#broken && call !== "dispose") throw this.#broken;
@@ -209,7 +193,7 @@ export class Server {
   async #open(request: LoadRequest): Promise<Loaded> {
     const place: Place =
       this.#leftGpu === undefined
-        ? await findPlace(request, (error) => this.#onDeviceError(error), this.#log, this.#recovered)
+        ? await findPlace(request, (error) => this.#onDeviceError(error), this.#clients.log, this.#recovered)
         : { kind: "cpu", why: this.#leftGpu };
     this.#checkWanted();
     try {
@@ -217,7 +201,7 @@ export class Server {
     } catch (error) {
       if (place.kind === "cpu" || !takesProcessor(request) || !isOfGpu(error as PeregrineError)) throw error;
       place.way.forget();
-      this.#log("warn", `${(error as Error).message}; the processor computes`);
+      this.#clients.log("warn", `${(error as Error).message}; the processor computes`);
       return await this.#openOn({ kind: "cpu", why: `the GPU cannot be used: ${(error as Error).message}` }, request);
     }
   }
@@ -226,8 +210,8 @@ export class Server {
     const begun = performance.now();
     const gpu = place.kind === "gpu" ? place.way : undefined;
     this.#gpu = gpu;
-    if (place.kind === "cpu") this.#log("info", `the processor: ${place.why}`);
-    else this.#log("info", `${place.way.facts.name}${place.way.facts.software ? ", where the CPU computes" : ""}`);
+    if (place.kind === "cpu") this.#clients.log("info", `the processor: ${place.why}`);
+    else this.#clients.log("info", `${place.way.facts.name}${place.way.facts.software ? ", where the CPU computes" : ""}`);
     const found: Outcomes = {};
     const report = (progress: Progress) => {
       if (progress.phase === "check") {
@@ -240,21 +224,21 @@ export class Server {
           // news.
           gpu?.forget();
           this.#early = undefined;
-          this.#log("warn", `${told.variant} ${isWrong ? "computes wrong results" : "could not be used"}: ${told.failed}`);
+          this.#clients.log("warn", `${told.variant} ${isWrong ? "computes wrong results" : "could not be used"}: ${told.failed}`);
         }
       }
-      this.#clients.forEach((client) => client.report?.(progress));
+      this.#clients.report(progress);
     };
     const { memory } = await begin(request.wasm);
-    return this.#reading(request, report, async (sources) => {
-      if (!sources.storage.kept) this.#log("info", `the model is not kept: ${sources.storage.why}`);
+    return this.#files.reading(request, report, async (sources) => {
+      if (!sources.storage.kept) this.#clients.log("info", `the model is not kept: ${sources.storage.why}`);
       const outcomes = await readOutcomes();
       this.#checkWanted();
       const options = { load: { ...request.options, ...snapshotBudgets(request.options, place.kind) }, gpu: preferencesOf(place, request), outcomes };
       let engine: WebEngine;
       this.#early = undefined;
       try {
-        engine = await this.#throughSources(sources, undefined, (files) => WebEngine.load(gpu ? gpu.within(() => new WebAccess()) : WebAccess.withoutGpus(), files, options, report));
+        engine = await throughSources(sources, () => this.#checkWanted(), (files) => WebEngine.load(gpu ? gpu.within(() => new WebAccess()) : WebAccess.withoutGpus(), files, options, report));
       } catch (error) {
         // What is wrong with the device is the cause of what the runtime says; but not of what is
         // wrong with a file, after which the runtime lets its device go.
@@ -278,7 +262,7 @@ export class Server {
       report({ phase: "ready" });
       const info = describe(engine, place, request, sources.storage, memory.buffer.byteLength, this.#adapters.list);
       const { name, formats, contextLength: tokens } = info.model;
-      this.#log("info", `${name} (${formats}), ${tokens} tokens of context, loaded in ${Math.round(performance.now() - begun)} ms`);
+      this.#clients.log("info", `${name} (${formats}), ${tokens} tokens of context, loaded in ${Math.round(performance.now() - begun)} ms`);
       return { engine, info };
     });
   }
@@ -288,33 +272,14 @@ export class Server {
    * is done for.
    */
   #checkWanted(client?: Client): void {
-    if (this.#disposing || (client && !this.#clients.has(client))) throw makeError("disposed", "the engine has been disposed");
-  }
-
-  /** Opens the files of a model for as long as `work` needs them, or there is a page. */
-  async #reading<T>({ source, quantizeTo }: Pick<LoadRequest, "source" | "quantizeTo">, report: (progress: Progress) => void, work: (sources: Sources) => Promise<T>): Promise<T> {
-    const newHasher = () => new Hasher();
-    const quantizing: Quantize = (files, sink, told) => this.#throughSources(files, undefined, (readers) => quantize(readers, quantizeTo!, (bytes: Uint8Array) => sink.take(bytes), told), () => sink.flush());
-    const sources =
-      quantizeTo !== undefined
-        ? await openQuantized(source, quantizeTo, report, newHasher, quantizing)
-        : source.kind === "stored"
-          ? await openMade(source.model, report, newHasher)
-          : await openSources(source, report, newHasher);
-    this.#opened.add(sources);
-    try {
-      this.#checkWanted();
-      return await work(sources);
-    } finally {
-      this.#opened.delete(sources);
-      sources.close();
-    }
+    if (this.#disposing) throw makeError("disposed", "the engine has been disposed");
+    if (client) this.#clients.expect(client);
   }
 
   /** Downloads a model into the store. */
   async #fetch(request: Calls["fetch"]["request"], report: (progress: Progress) => void): Promise<EngineInfo["storage"]> {
     await begin(request.wasm);
-    return this.#reading(request, report, async ({ complete, storage }) => {
+    return this.#files.reading(request, report, async ({ complete, storage }) => {
       await complete;
       return storage;
     });
@@ -333,7 +298,7 @@ export class Server {
     const checked = new WebRequest(request.kind, request.body, request.onlyRead, this.#adapters.names);
     try {
       this.#refuseBusy(request);
-      const byGrammars = checked.needsGrammars && (await this.#hasGrammars(checked));
+      const byGrammars = checked.needsGrammars && (await this.#grammars.isThere(checked, this.#request.grammarWasm));
       this.#refuseBusy(request);
       report("");
       return await this.#enqueue(() => this.#answer(client, id, request, checked, byGrammars, report));
@@ -342,28 +307,11 @@ export class Server {
     }
   }
 
-  /**
-   * Loads the module of grammars, before the request takes its place in the queue: nobody else
-   * waits for it. What can be answered without is.
-   */
-  async #hasGrammars(request: WebRequest): Promise<boolean> {
-    const loading = beginGrammar(this.#request?.grammarWasm).then(() => (this.#noGrammars = undefined));
-    if (request.insistsOnGrammars) return loading.then(() => true);
-    // Once it could not be had it is tried again beside the answers.
-    if (this.#noGrammars === undefined) await loading.catch((error: Error) => (this.#noGrammars = error.message));
-    else loading.catch(() => {});
-    if (this.#noGrammars === undefined) return true;
-    const line = `tools: calls are not enforced, since the module of grammars is not there: ${this.#noGrammars}`;
-    this.#log("warn", line);
-    request.warn(line);
-    return false;
-  }
-
   async #answer(client: Client, id: number, head: ApiRequest, request: WebRequest, byGrammars: boolean, report: (event: string) => void): Promise<ApiResult> {
     const told: string[] = [];
     for (;;) {
       if (client.aborted.has(id)) throw makeError("cancelled", "stopped");
-      if (!this.#clients.has(client)) throw makeError("disposed", "the engine has been disposed");
+      this.#clients.expect(client);
       const engine = await this.#ready();
       try {
         client.session ??= engine.session();
@@ -386,7 +334,7 @@ export class Server {
         this.#recovered = false;
         const { prompt_tokens, completion_tokens, prompt_tokens_details, timings } = result.usage as Usage;
         const times = `${(timings.prefill_ms / 1000).toFixed(3)} s and ${(timings.decode_ms / 1000).toFixed(3)} s`;
-        this.#log("debug", `${prompt_tokens} tokens of prompt, ${prompt_tokens_details.cached_tokens} of them read before, ${completion_tokens} of answer: ${times}`);
+        this.#clients.log("debug", `${prompt_tokens} tokens of prompt, ${prompt_tokens_details.cached_tokens} of them read before, ${completion_tokens} of answer: ${times}`);
         return result;
       } catch (error) {
         const lost = await this.#wasLost(error);
@@ -398,8 +346,8 @@ export class Server {
 
   async #check(client: Client, { tokens, lora }: { tokens: number; lora: Loras }, report: (comparisons: number) => void): Promise<CheckReport> {
     const engine = await this.#ready();
-    return this.#reading(this.#request!, () => {}, (sources) =>
-      this.#throughSources(sources, client, (files) => engine.check(files, tokens, report, lora) as Promise<CheckReport>),
+    return this.#files.reading(this.#request!, () => {}, (sources) =>
+      throughSources(sources, () => this.#checkWanted(client), (files) => engine.check(files, tokens, report, lora) as Promise<CheckReport>),
     );
   }
 
@@ -417,14 +365,14 @@ export class Server {
     const files = await openAdapter(source, () => new Hasher());
     return this.#enqueue(async () => {
       const info = await this.#adapters.add(await this.#ready(), id, files);
-      this.#tellAll({ type: "adapters", adapters: this.#adapters.list });
+      this.#clients.tell({ type: "adapters", adapters: this.#adapters.list });
       return info;
     });
   }
 
   #removeLora(engine: WebEngine, id: string): boolean {
     const was = this.#adapters.remove(engine, id);
-    if (was) this.#tellAll({ type: "adapters", adapters: this.#adapters.list });
+    if (was) this.#clients.tell({ type: "adapters", adapters: this.#adapters.list });
     return was;
   }
 
@@ -461,13 +409,10 @@ export class Server {
     if (isForGood) this.#leftGpu = `the GPU was lost again and again: ${lost.message}`;
     this.#recovered = true;
     // The runtime may have noticed it before the browser said so.
-    if (!this.#lost) this.#tellAll({ type: "lost", error: toWire(lost) });
+    if (!this.#lost) this.#clients.tell({ type: "lost", error: toWire(lost) });
     this.#gpu?.forget();
-    this.#log("warn", `${lost.message}; the model is loaded again`);
-    for (const client of this.#clients) {
-      client.session?.free();
-      client.session = undefined;
-    }
+    this.#clients.log("warn", `${lost.message}; the model is loaded again`);
+    this.#clients.endSessions();
     forgetGrammars(this.#engine);
     this.#adapters.leave(this.#engine);
     this.#engine?.free();
@@ -475,7 +420,7 @@ export class Server {
     this.#lost = undefined;
     this.#loading = this.#open(request);
     try {
-      this.#tellAll({ type: "reloaded", info: (await this.#loading).info });
+      this.#clients.tell({ type: "reloaded", info: (await this.#loading).info });
     } catch (error) {
       this.#break(makeError("device-lost", `${lost.message}; and the model could not be loaded again: ${(error as Error).message}`, { cause: error }));
       throw this.#broken ?? error;
@@ -489,24 +434,14 @@ export class Server {
     if (!this.#engine) this.#early ??= error;
     else if (error.code === "device-lost") {
       this.#lost = error;
-      this.#tellAll({ type: "lost", error: toWire(error) });
+      this.#clients.tell({ type: "lost", error: toWire(error) });
     } else this.#break(error);
   }
-
-  #tellAll(message: FromWorker): void {
-    for (const { port } of this.#clients) port.postMessage(message);
-  }
-
-  readonly #log: Log = (level, text) => {
-    for (const { port, logLevel } of this.#clients) {
-      if (isTold(level, logLevel)) port.postMessage({ type: "log", level, text } satisfies FromWorker);
-    }
-  };
 
   #break(error: PeregrineError): void {
     if (this.#broken || this.#disposing) return;
     this.#broken = error;
-    this.#tellAll({ type: "broken", error: toWire(error) });
+    this.#clients.tell({ type: "broken", error: toWire(error) });
   }
 
   /** A page has gone; with the last one goes the model. */
@@ -514,43 +449,15 @@ export class Server {
     if (!this.#clients.delete(client)) return;
     // What it had asked for stops at its next token; until then its session is in use.
     await this.#queue;
-    client.session?.free();
-    client.session = undefined;
-    if (this.#clients.size > 0) return;
+    endSession(client);
+    if (!this.#clients.isEmpty) return;
     this.#disposing = true;
-    for (const sources of this.#opened) sources.close();
+    this.#files.close();
     this.#gpu?.forget();
     forgetGrammars(this.#engine);
     this.#engine?.free();
     this.#engine = undefined;
     // After the farewell.
     setTimeout(this.#onIdle, 0);
-  }
-
-  /**
-   * The runtime's errors have no room for what went wrong in a source, so what it threw is thrown
-   * again. `before`: what each read waits for.
-   */
-  async #throughSources<T>(sources: Sources, client: Client | undefined, load: (files: unknown[]) => Promise<T>, before?: () => Promise<void>): Promise<T> {
-    let thrown: unknown;
-    const files = sources.files.map((source) => ({
-      name: source.name,
-      size: source.size,
-      read: async (offset: number, length: number) => {
-        try {
-          this.#checkWanted(client);
-          await before?.();
-          return await source.read(offset, length);
-        } catch (error) {
-          thrown ??= error;
-          throw error;
-        }
-      },
-    }));
-    try {
-      return await load(files);
-    } catch (error) {
-      throw thrown ?? error;
-    }
   }
 }

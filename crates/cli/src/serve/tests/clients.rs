@@ -53,7 +53,7 @@ fn a_thousand_clients_leave_nothing_behind() {
     let client = local.ask(&brief());
     let (job, slot) = local.take();
     slot.done(true);
-    assert!(job.told.try_send(whole("{}")).is_ok());
+    assert!(job.replies.try_send(whole("{}")).is_ok());
     drop(job);
     assert!(rest(client).ends_with("{}"));
     local.end();
@@ -65,9 +65,9 @@ fn a_client_that_leaves_stops_its_answer() {
     for body in [brief(), json!({ "prompt": "Once", "stream": true })] {
         let client = local.ask(&body);
         let (job, slot) = local.take();
-        assert!(!job.told.is_closed());
+        assert!(!job.replies.is_closed());
         drop(client);
-        local.until(true, |_| job.told.is_closed());
+        local.until(true, |_| job.replies.is_closed());
         slot.done(false);
     }
     local.until("0".to_string(), Local::connections);

@@ -25,7 +25,7 @@ fn a_full_queue_refuses_before_the_body_has_come() {
     assert!(rest(running).contains("the answer was broken off"));
     let (job, slot) = local.take();
     slot.done(true);
-    assert!(job.told.try_send(whole("{}")).is_ok());
+    assert!(job.replies.try_send(whole("{}")).is_ok());
     drop(job);
     assert!(rest(waiting).starts_with("HTTP/1.1 200 "));
     local.end();
@@ -38,7 +38,7 @@ fn bodies_have_limits_alone_and_together() {
         let answer = rest(local.raw(text));
         assert!(answer.starts_with(status) && answer.contains(message), "{answer}");
     };
-    // Also where its length is not told beforehand.
+    // Also where its length is not known beforehand.
     let long = "x".repeat((1 << 20) + 1);
     refused(&post(&long), "HTTP/1.1 413 ", "1024 KiB");
     let chunked =
@@ -66,8 +66,8 @@ fn a_client_that_does_not_read_is_cut_off() {
     let sender = ReplySender::new(&job, local.shared.queue.clone(), 20);
     let event = || Reply::Event("x".repeat(1024));
     // The channel, and what the sockets of both sides take.
-    let told = (0..64 << 10).take_while(|_| sender.send(event())).count();
-    assert!((1024..64 << 10).contains(&told), "{told} KiB");
+    let sent = (0..64 << 10).take_while(|_| sender.send(event())).count();
+    assert!((1024..64 << 10).contains(&sent), "{sent} KiB");
     assert!(sender.stops());
     slot.done(false);
     drop((sender, job));
@@ -75,6 +75,6 @@ fn a_client_that_does_not_read_is_cut_off() {
     local.until("0".to_string(), Local::connections);
     let heard = rest(client);
     assert!(heard.starts_with("HTTP/1.1 200 ") || heard.is_empty(), "{heard:?}");
-    assert!(heard.len() < told << 10 && !heard.contains("[DONE]"));
+    assert!(heard.len() < sent << 10 && !heard.contains("[DONE]"));
     local.end();
 }

@@ -1,4 +1,4 @@
-//! The end of a server: what is under way is told, what is not there yet is not waited for.
+//! The end of a server: what is under way is sent, what is not there yet is not waited for.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn the_answer_that_is_made_is_told_and_nothing_else_is_waited_for() {
     let local = Local::start(4);
     let mut running = local.ask(&json!({ "prompt": "Once", "stream": true }));
     let (job, slot) = local.take();
-    let word = |text: &str| job.told.try_send(Reply::Event(format!("data: {text}\n\n"))).is_ok();
+    let word = |text: &str| job.replies.try_send(Reply::Event(format!("data: {text}\n\n"))).is_ok();
     assert!(word("before"));
     let mut heard = [0; 4096];
     let first = running.read(&mut heard).unwrap();
@@ -30,12 +30,12 @@ fn the_answer_that_is_made_is_told_and_nothing_else_is_waited_for() {
     local.until("1".to_string(), Local::connections);
     local.until(true, |local| TcpStream::connect(local.address).is_err());
     // The answer goes on to its end.
-    assert!(word("after") && job.told.try_send(Reply::Done).is_ok());
+    assert!(word("after") && job.replies.try_send(Reply::Done).is_ok());
     slot.done(true);
     drop(job);
     local.answered.send_replace(true);
-    let told = rest(running);
-    assert!(told.contains("data: after\n\n") && told.contains("data: [DONE]\n\n"), "{told}");
+    let text = rest(running);
+    assert!(text.contains("data: after\n\n") && text.contains("data: [DONE]\n\n"), "{text}");
     assert!(matches!(local.shared.queue.next(None), Next::End));
     local.connections.join().unwrap().unwrap();
     // Whoever waited is counted, once; what was answered is the worker's to count.

@@ -68,9 +68,9 @@ fn after_a_loss_a_request_loads_the_model_again() {
         let _ends = Ends(queue.clone());
         [(); 3].map(|()| {
             let well = healthy.load(Ordering::Relaxed);
-            let told = ask(&queue).blocking_recv();
+            let answer = ask(&queue).blocking_recv();
             // Whoever has heard the last word finds it counted, and the place free.
-            (well, told, queue.counts(), ["failed", "length"].map(|ended| metrics.answers(ended)))
+            (well, answer, queue.counts(), ["failed", "length"].map(|ended| metrics.answers(ended)))
         })
     });
     worker.run();

@@ -1,6 +1,5 @@
 //! Attention heads: causal, over the keys and values of all positions before. For one token on a
-//! GPU they are part of [`super::mixers`], and [`Merge`] puts the pieces of a long context
-//! together.
+//! GPU they are part of [`super::mixers`], and [`Merge`] merges the splits of a long context.
 
 pub mod reference;
 
@@ -32,10 +31,10 @@ kernels! {
     }
     cache read (now: uniform Step, ready: read f32, pages: uniform PageTable, mixed: write [f32; 4])
 
-    /// One head: the pieces of a context that is cut into more than two.
+    /// One head: the splits of a context that is cut into more than two.
     Merge = MERGE { THREADS: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32 } (now: uniform Step, mixed: write f32)
 
-    /// The same where o_proj has adapters, whose A it multiplies: then also of two pieces.
+    /// The same where o_proj has adapters, whose A it multiplies: then also of two splits.
     MergeLora = MERGE_LORA { THREADS: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32; heads: Heads }
     (now: uniform Step, mixed: write f32, lora_a: read f32, sums_out: write_part Atomic<i32>)
 }
@@ -114,7 +113,7 @@ impl Model {
         }
     }
 
-    /// The pieces that a long context was cut into, put together.
+    /// The splits that a long context was cut into, merged.
     pub(super) fn merge(&self, r: &mut Recorder<'_>) {
         let (c, heads) = (&self.config, self.config.num_attention_heads);
         let kernel = Merge {
@@ -128,13 +127,13 @@ impl Model {
     }
 
     /// The same with the adapters of o_proj.
-    pub(super) fn merge_lora(&self, r: &mut Recorder<'_>, fused: &Fused, sums: &Bound) {
+    pub(super) fn merge_lora(&self, r: &mut Recorder<'_>, fused: &Fused, sums: &Bound, slots: u32) {
         let (c, heads) = (&self.config, self.config.num_attention_heads);
         let kernel = MergeLora {
             THREADS: Merge::THREADS,
             SPLITS_OFFSET: self.strides.mixed,
             HEAD_DIM: c.head_dim,
-            heads: Heads::of(fused),
+            heads: Heads::of(fused, slots),
             now: r.step(),
             mixed: &self.scratch.mixed,
             lora_a: &fused.columns,

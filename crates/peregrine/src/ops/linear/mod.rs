@@ -5,16 +5,17 @@ pub mod reference;
 pub(super) mod splits;
 pub(super) mod team;
 
+use super::lora::{Adapted, GpuLora, Site};
 use super::norm::Norm;
 use super::{Op, Recorder, Rows};
 use crate::config::Config;
 use crate::kernels::{constants, kernels};
-use crate::plan::Step;
+use crate::plan::{Needed, Step};
 use crate::weights::{GpuMatrix, Matrix, Slab};
 
 use splits::Tile;
 pub use splits::{MatmulSum, Splits};
-pub use team::{Epsilon, MatvecTeam, MatvecTeamLora, Pieces, Table, Team};
+pub use team::{AttentionSplits, Epsilon, MatvecTeam, MatvecTeamLora, Table, Team};
 
 constants! {
     /// The block formats that a pipeline keeps of all.
@@ -55,6 +56,11 @@ kernels! {
     (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32,
         split_sums: write f32)
 
+    /// The same, and B t of adapters.
+    MatmulTileLora = MATMUL_TILE_LORA { EPILOGUE: u32, FINAL: bool; formats: Formats, splits: Option<Splits> }
+    (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32,
+        split_sums: write f32, lora: uniform GpuLora, lora_b: weights [f32; 4], lora_t: read [f32; 4])
+
     /// A larger tile, with cooperative matrices.
     MatmulCooperative = MATMUL_COOPERATIVE { EPILOGUE: u32, FINAL: bool; formats: Formats, splits: Option<Splits> }
     (now: uniform Step, matrix: uniform GpuMatrix, weights: weights [u32; 4], x: read [f32; 4], y: write f32,
@@ -88,15 +94,15 @@ pub struct Input<'a> {
     pub x: &'a wgpu::Buffer,
     /// The norm that is still to be applied to it.
     pub norm: Option<Norm<'a>>,
-    /// Pieces of attention in decode that are still to be put together, where the context is cut
-    /// into two.
-    pub pieces: Option<Pieces>,
+    /// Splits of attention in decode that are still to be merged, where the context is cut into
+    /// two.
+    pub attention: Option<AttentionSplits>,
 }
 
 impl<'a> Input<'a> {
     /// As it is.
     pub fn of(x: &'a wgpu::Buffer) -> Self {
-        Self { x, norm: None, pieces: None }
+        Self { x, norm: None, attention: None }
     }
 }
 
@@ -170,22 +176,58 @@ impl Recorder<'_> {
     /// y = W x, y += W x or y = silu(W_gate x) (W_up x): a dispatch for each slab of W; and what
     /// adapters add to it.
     pub fn linear(&mut self, op: Op, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
-        if self.target().linear(op) == Variant::Team {
-            return self.team(op, matrix, input, output);
+        let (variant, needed) = (self.target().linear(op), op.rows().needed());
+        if variant == Variant::Team {
+            return self.team(op, needed, matrix, input, output);
+        }
+        if variant == Variant::Tile && op.rows() == Rows::Logits {
+            // An answer wants the logits of one token, which a tile would make for 64.
+            self.team(op, Needed::OneLogits, matrix, input, output);
+            return self.product(op, Needed::ManyLogits, matrix, input, output);
         }
         let Some(site) = self.site(op) else {
-            return self.product(op, matrix, input, output);
+            return self.product(op, needed, matrix, input, output);
         };
         self.lora_down(op, site, input);
+        if variant == Variant::Tile {
+            return self.product_lora(op, site, matrix, input, output);
+        }
         match &site.1.apart {
-            Some(apart) => self.product(op, apart, input, Output::Store(&site.0.gate_up)),
-            None => self.product(op, matrix, input, output),
+            Some(apart) => self.product(op, needed, apart, input, Output::Store(&site.0.gate_up)),
+            None => self.product(op, needed, matrix, input, output),
         }
         self.lora_up(op, site, output);
     }
 
-    fn product(&mut self, op: Op, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
-        let (needed, threads) = (op.rows().needed(), self.target().linear_threads());
+    fn product_lora(
+        &mut self,
+        op: Op,
+        (adapted, site): (&Adapted, &Site),
+        matrix: &Matrix,
+        input: Input<'_>,
+        output: Output<'_>,
+    ) {
+        for slab in &matrix.slabs {
+            let layer = Linear { op, matrix, slab, input, output };
+            let (tiles, split_sums) = self.tiles(&layer, Tile::PORTABLE);
+            let kernel = plain!(
+                MatmulTileLora {
+                    splits: tiles.constants(),
+                    split_sums: split_sums,
+                    lora: &site.uniform,
+                    lora_b: &site.b,
+                    lora_t: &adapted.t
+                },
+                self,
+                layer
+            );
+            self.call(op, &kernel, op.rows().needed(), tiles.grid());
+            self.split_sums(&layer, tiles);
+        }
+    }
+
+    fn product(&mut self, op: Op, needed: Needed, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
+        let threads = self.target().linear_threads();
         for slab in &matrix.slabs {
             let layer = Linear { op, matrix, slab, input, output };
             match self.target().linear(op) {
@@ -217,7 +259,7 @@ impl Recorder<'_> {
     }
 }
 
-impl Pieces {
+impl AttentionSplits {
     /// In a model whose rows of `mixed` have `first` floats before them.
     pub fn of(first: u32, c: &Config) -> Self {
         Self { SPLITS_OFFSET: first / 4, ATTENTION: c.q_dim() / 4, HEAD: c.head_dim / 4 }

@@ -1,13 +1,13 @@
 //! One token on a GPU: a workgroup's invocations share a few rows, norm what they read on the way,
-//! and put two pieces of attention together. The table of the matrix's parts is in the pipeline's
+//! and put two splits of attention together. The table of the matrix's parts is in the pipeline's
 //! constants.
 
 use super::{Formats, Input, Linear, Output};
 use crate::kernels::{Atomic, Constant, Constants, constants, kernels};
-use crate::ops::lora::fused::{Shares, WORKGROUP_BYTES};
+use crate::ops::lora::fused::{Next, Shares};
 use crate::ops::norm::Norm;
 use crate::ops::{Op, Recorder};
-use crate::plan::Step;
+use crate::plan::{Needed, Step};
 use crate::weights::{GpuMatrix, Matrix, PART_CONSTANTS, Slab};
 
 constants! {
@@ -57,8 +57,8 @@ impl Epsilon {
 }
 
 constants! {
-    /// Where `shaders/mixers/mixer_step.wgsl` leaves the pieces of attention, in vec4s.
-    Pieces {
+    /// Where `shaders/mixers/mixer_step.wgsl` leaves the splits of attention, in vec4s.
+    AttentionSplits {
         /// The first of them.
         SPLITS_OFFSET: u32,
         /// nh hd
@@ -92,14 +92,15 @@ kernels! {
     /// 4 or 8 rows of W x, one token, with the norm of x on the way.
     MatvecTeam = MATVEC_TEAM {
         EPILOGUE: u32;
-        formats: Formats, team: Team, table: Table, epsilon: Option<Epsilon>, pieces: Option<Pieces>,
+        formats: Formats, team: Team, table: Table, epsilon: Option<Epsilon>, attention: Option<AttentionSplits>,
     }
     (weights: weights [u32; 4], x: read [f32; 4], y: write f32, norm: read [f32; 4], now: uniform Step)
 
     /// The same with adapters: B t is added, and A of the next layer multiplied.
     MatvecTeamLora = MATVEC_TEAM_LORA {
-        EPILOGUE: u32, SUM_RANKS: Option<u32>, NEXT_NORM: Option<u32>;
-        formats: Formats, team: Team, table: Table, epsilon: Option<Epsilon>, pieces: Option<Pieces>, shares: Shares,
+        EPILOGUE: u32;
+        formats: Formats, team: Team, table: Table, epsilon: Option<Epsilon>, attention: Option<AttentionSplits>,
+        shares: Shares, next: Option<Next>,
     }
     (
         weights: weights [u32; 4], x: read [f32; 4], y: write f32, norm: read [f32; 4], now: uniform Step,
@@ -116,7 +117,7 @@ macro_rules! team {
             team: $team,
             table: Table($layer.slab.table),
             epsilon: $layer.input.norm.map(|norm| Epsilon::of(&norm)),
-            pieces: $layer.input.pieces,
+            attention: $layer.input.attention,
             weights: &$layer.slab.weights,
             x: $layer.input.x,
             y: $layer.output.buffer(),
@@ -129,26 +130,25 @@ macro_rules! team {
 
 impl Recorder<'_> {
     /// A dispatch for each slab, adapters included.
-    pub(super) fn team(&mut self, op: Op, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
+    pub(super) fn team(&mut self, op: Op, needed: Needed, matrix: &Matrix, input: Input<'_>, output: Output<'_>) {
         let together = [8, 4, 2].into_iter().find(|rows| matrix.in_groups_of(*rows)).unwrap_or(1);
         let mixed = input.norm.is_some_and(|norm| norm.offset > 0);
         let target = self.target();
-        let besides = if self.adapted.is_some() && self.layer.is_some() { WORKGROUP_BYTES } else { 0 };
+        let besides = self.bytes_beside(op);
         let team = |slab: &Slab| target.team(&slab.table, together, !output.is_swiglu() && !mixed, besides);
         let groups = matrix.slabs.iter().map(|slab| slab.table.rows.div_ceil(team(slab).rows())).sum();
         let beside = self.beside(op, groups, input);
         for slab in &matrix.slabs {
             let (layer, team) = (Linear { op, matrix, slab, input, output }, team(slab));
-            let (needed, grid) = (op.rows().needed(), layer.grid([team.rows(), 1]));
+            let grid = layer.grid([team.rows(), 1]);
             let Some(beside) = &beside else {
                 self.call(op, &team!(MatvecTeam {}, self, layer, team), needed, grid);
                 continue;
             };
             let kernel = team!(
                 MatvecTeamLora {
-                    SUM_RANKS: beside.next.map(|(ranks, _)| ranks),
-                    NEXT_NORM: beside.next.and_then(|(_, norm)| norm),
                     shares: beside.shares,
+                    next: beside.next,
                     lora_b: beside.lora_b,
                     sums_in: &beside.sums_in,
                     lora_a: beside.lora_a,

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::model::{Model, Strides};
 use crate::ops::Op;
+use crate::ops::linear::Variant;
 use crate::weights::Matrix;
 
 /// The adapters of one linear layer of the page.
@@ -23,7 +24,8 @@ pub struct Site {
     pub uniform: wgpu::Buffer,
     /// The same on the host.
     pub table: GpuLora,
-    /// Where the layer makes the SwiGLU of two sums: the same weights, which make gate | up.
+    /// Where the layer makes the SwiGLU of two sums, and does not add adapters itself: the same
+    /// weights, which make gate | up.
     pub apart: Option<Matrix>,
     /// For one token on a GPU.
     pub fused: Option<Fused>,
@@ -153,7 +155,7 @@ impl Adapted {
             let parts = || table.part[..table.parts as usize].iter();
             let a = storage(parts().map(|part| 16 * part.rank * part.cols).sum());
             let b = storage(parts().map(|part| 4 * part.rank * part.rows).sum());
-            let apart = if *op == Op::MlpIn { weights.mlp_in.apart_table_bytes() } else { 0 };
+            let apart = if stores_gate_up(model, *op) { weights.mlp_in.apart_table_bytes() } else { 0 };
             let fused = Fused::floats(model, weights, *op, table).map_or(0, |floats| {
                 sums.take(*op, 4 * table.rank);
                 storage(floats)
@@ -162,7 +164,7 @@ impl Adapted {
         };
         let sites: u64 = all.iter().map(&mut site).sum();
         let ranks = all.iter().map(|(.., table)| table.rank).max();
-        let scratch = scratch_bytes(model, ranks, all.iter().any(|(_, op, _)| *op == Op::MlpIn));
+        let scratch = scratch_bytes(model, ranks, all.iter().any(|(_, op, _)| stores_gate_up(model, *op)));
         let scratch = scratch.map(Gpu::storage_bytes);
         sites + scratch.iter().sum::<u64>() + sums.bytes() + 2 * Gpu::storage_bytes(0)
     }
@@ -199,10 +201,15 @@ impl Drop for Adapted {
     }
 }
 
-/// Bytes of t with so many vec4s of ranks in a row, and of gate | up where adapters change them.
-fn scratch_bytes(model: &Model, ranks: Option<u32>, changes_mlp_in: bool) -> [u64; 2] {
+/// Whether a linear layer makes the SwiGLU of two sums and cannot add adapters to them itself.
+fn stores_gate_up(model: &Model, op: Op) -> bool {
+    op == Op::MlpIn && model.target().tokens(true).linear(op) != Variant::Tile
+}
+
+/// Bytes of t with so many vec4s of ranks in a row, and of gate | up where they are stored.
+fn scratch_bytes(model: &Model, ranks: Option<u32>, stores_gate_up: bool) -> [u64; 2] {
     let tokens = u64::from(model.chunk());
-    let gate_up = if changes_mlp_in { 8 * u64::from(model.config().intermediate_size) } else { 0 };
+    let gate_up = if stores_gate_up { 8 * u64::from(model.config().intermediate_size) } else { 0 };
     [16 * u64::from(ranks.unwrap_or(1)) * tokens, gate_up * tokens]
 }
 
@@ -247,7 +254,7 @@ fn site(model: &Model, chosen: &[Chosen], layer: u32, op: Op, sums: &mut Sums) -
         fill(deltas(chosen, layer, place.projection), place, part, &mut a, &mut b);
     }
     let weights = &model.layers[layer as usize];
-    let apart = (op == Op::MlpIn).then(|| weights.mlp_in.apart(gpu, model.config().intermediate_size));
+    let apart = stores_gate_up(model, op).then(|| weights.mlp_in.apart(gpu, model.config().intermediate_size));
     let fused = Fused::new(model, weights, op, &table, &a, sums)?;
     Ok(Some(Site {
         a: gpu.storage_of("adapters, A", &a)?,

@@ -9,7 +9,7 @@ use super::{Adapted, GpuLora, GpuLoraPart, Site};
 use crate::config::Config;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::kernels::{Bound, Constant, Constants, kernels};
+use crate::kernels::{Bound, Constant, Constants, constants, kernels};
 use crate::model::{Layer, Model};
 use crate::ops::linear::Input;
 use crate::ops::{Op, Recorder};
@@ -17,14 +17,17 @@ use crate::plan::Needed;
 
 /// Most ranks of a linear layer's adapters whose t is published: invocations of a workgroup.
 const MOST_RANKS: u32 = 256;
-/// Most of them that one row has: `MOST_ROW_RANKS` of `shaders/lora/published.wgsl`.
+/// Most of them that one row has.
 const MOST_ROW_RANKS: u32 = 64;
 /// Most workgroups that add to one sum: what a digit of `shaders/lora/publish.wgsl` has room for.
 const MOST_GROUPS: u32 = 8192;
+/// Most slots of a sum.
+const MOST_SLOTS: u32 = 8;
+/// Workgroups that may add to the same slot before they wait for each other longer than reading one
+/// more takes.
+const GROUPS_OF_SLOT: u32 = 32;
 /// Bytes of a sum: its slots and digits.
-const SUM_BYTES: u64 = 16 * 16;
-/// Bytes of workgroup memory that [`Beside`] wants.
-pub const WORKGROUP_BYTES: u32 = 16 * 4 * MOST_ROW_RANKS;
+const SUM_BYTES: u64 = 16 * MOST_SLOTS as u64;
 /// Invocations of [`LoraClear`].
 const THREADS: u32 = 256;
 
@@ -171,6 +174,19 @@ fn row_ranks(op: Op, table: &GpuLora) -> u32 {
     }
 }
 
+/// The t of a linear layer's adapters, made before it.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Published {
+    layer: u32,
+    op: Op,
+    slots: u32,
+}
+
+/// Slots of sums that so many workgroups add to.
+fn slots_of(groups: u32) -> u32 {
+    groups.div_ceil(GROUPS_OF_SLOT).next_power_of_two().min(MOST_SLOTS)
+}
+
 /// What a linear layer adds of its adapters.
 #[derive(Clone, Copy)]
 pub struct Shares {
@@ -178,7 +194,8 @@ pub struct Shares {
     op: Op,
     /// Whether the parts that are in the norm's range are under a norm.
     normed: bool,
-    published: bool,
+    /// Slots of the sums that t is in; nothing where it is there as a number.
+    slots: Option<u32>,
 }
 
 /// The names of a part as override constants of `shaders/lora/published.wgsl`.
@@ -193,7 +210,10 @@ const PART_CONSTANTS: [[&str; 6]; super::MAX_PARTS] = [
 impl Constants for Shares {
     fn push(&self, constants: &mut Vec<(&'static str, f64)>) {
         let Some(table) = &self.table else { return };
-        constants.push(("PUBLISHED", f64::from(u8::from(self.published))));
+        if let Some(slots) = self.slots {
+            let values = [1, slots, slots * row_ranks(self.op, table)].map(f64::from);
+            constants.extend(["PUBLISHED", "READ_SLOTS", "ROW_SLOTS"].into_iter().zip(values));
+        }
         constants.push(("SHARE_RANKS", f64::from(4 * table.rank)));
         for (part, names) in table.part[..table.parts as usize].iter().zip(PART_CONSTANTS) {
             // Up's rows are gate's, of the second sum.
@@ -210,7 +230,7 @@ impl Constants for Shares {
     }
 
     fn declare(constants: &mut Vec<Constant>) {
-        let names = PART_CONSTANTS.into_iter().flatten().chain(["PUBLISHED", "SHARE_RANKS"]);
+        let names = PART_CONSTANTS.into_iter().flatten().chain(["PUBLISHED", "READ_SLOTS", "ROW_SLOTS", "SHARE_RANKS"]);
         constants.extend(names.map(|name| Constant { name, scalar: "u32", optional: true }));
     }
 }
@@ -220,8 +240,8 @@ impl Constants for Shares {
 pub struct Beside<'a> {
     /// What it adds.
     pub shares: Shares,
-    /// Ranks of the next layer, and where the weight of the norm between begins.
-    pub next: Option<(u32, Option<u32>)>,
+    /// What it makes for the next layer.
+    pub next: Option<Next>,
     /// B of what it adds.
     pub lora_b: &'a wgpu::Buffer,
     /// t of it.
@@ -230,6 +250,18 @@ pub struct Beside<'a> {
     pub lora_a: &'a wgpu::Buffer,
     /// t of it.
     pub sums_out: Bound,
+}
+
+constants! {
+    /// t of the next layer.
+    Next {
+        /// All its ranks.
+        SUM_RANKS: u32,
+        /// Slots of a sum.
+        SLOTS: u32,
+        /// Where in A the weight of the norm between begins.
+        NEXT_NORM: Option<u32>,
+    }
 }
 
 impl Adapted {
@@ -266,12 +298,26 @@ impl<'a> Recorder<'a> {
         (site.fused.is_some() && groups <= MOST_GROUPS).then_some((next.0, next.1, site))
     }
 
-    /// What the mixers publish the t of `project_out` with, in so many workgroups, and the sums
-    /// that they add to.
-    pub(in super::super) fn publish_mixed(&mut self, groups: u32) -> Option<(&'a Fused, Bound)> {
+    /// What the mixers publish the t of `project_out` with, in so many workgroups, the sums that
+    /// they add to, and their slots.
+    pub(in super::super) fn publish_mixed(&mut self, groups: u32) -> Option<(&'a Fused, Bound, u32)> {
         let (layer, op, site) = self.next_site(Op::Mixer, groups)?;
-        self.published = Some((layer, op));
-        Some((site.fused.as_ref()?, self.adapted?.sums_of(site)?))
+        let slots = slots_of(groups);
+        self.published = Some(Published { layer, op, slots });
+        Some((site.fused.as_ref()?, self.adapted?.sums_of(site)?, slots))
+    }
+
+    /// Slots of the sums that a linear layer's t is in.
+    fn slots(&self, op: Op) -> Option<u32> {
+        let published = self.published.filter(|published| (Some(published.layer), published.op) == (self.layer, op))?;
+        self.site(op)?;
+        Some(published.slots)
+    }
+
+    /// Bytes of workgroup memory that a linear layer wants for its t.
+    pub(in super::super) fn bytes_beside(&self, op: Op) -> u32 {
+        let (Some(slots), Some((_, site))) = (self.slots(op), self.site(op)) else { return 0 };
+        4 * slots * row_ranks(op, &site.table)
     }
 
     /// What a linear layer of so many workgroups has beside it; nothing where neither it nor the
@@ -283,13 +329,14 @@ impl<'a> Recorder<'a> {
         if site.is_none() && next.is_none() {
             return None;
         }
-        let published = site.is_some() && self.published.take() == Some((self.layer?, op));
-        if let Some(site) = site.filter(|_| !published) {
+        let slots = self.slots(op);
+        self.published = None;
+        if let Some(site) = site.filter(|_| slots.is_none()) {
             self.lora_down(op, (adapted, site), input);
         }
-        let shares = Shares { table: site.map(|site| site.table), op, normed: input.norm.is_some(), published };
+        let shares = Shares { table: site.map(|site| site.table), op, normed: input.norm.is_some(), slots };
         let t = || Bound::from(&adapted.t);
-        let sums_in = site.map_or_else(t, |site| adapted.sums_of(site).filter(|_| published).unwrap_or_else(t));
+        let sums_in = site.map_or_else(t, |site| adapted.sums_of(site).filter(|_| slots.is_some()).unwrap_or_else(t));
         let mut beside = Beside {
             shares,
             next: None,
@@ -301,8 +348,9 @@ impl<'a> Recorder<'a> {
         if let Some((layer, op, site)) = next
             && let (Some(fused), Some(sums)) = (&site.fused, adapted.sums_of(site))
         {
-            self.published = Some((layer, op));
-            beside.next = Some((4 * site.table.rank, fused.norm));
+            let slots = slots_of(groups);
+            self.published = Some(Published { layer, op, slots });
+            beside.next = Some(Next { SUM_RANKS: 4 * site.table.rank, SLOTS: slots, NEXT_NORM: fused.norm });
             (beside.lora_a, beside.sums_out) = (&fused.columns, sums);
         }
         Some(beside)

@@ -1,6 +1,7 @@
 //! Adapters beside linear layers: t = A x, then y += B t, two small dispatches for all projections
 //! of a layer and all adapters that change them. Where the layer makes the SwiGLU of two sums, it
-//! stores both, and the second dispatch makes it. In decode on a GPU there are neither: [`fused`].
+//! stores both, and the second dispatch makes it. Tiles of many tokens add B t themselves; in
+//! decode on a GPU there is neither dispatch: [`fused`].
 
 mod adapted;
 pub mod fused;
@@ -9,7 +10,7 @@ pub mod reference;
 use bytemuck::{Pod, Zeroable};
 
 pub use self::adapted::{Adapted, Site};
-use super::linear::{Epsilon, Input, Output, Pieces};
+use super::linear::{AttentionSplits, Epsilon, Input, Output};
 use super::target::Shape;
 use super::{Op, Recorder};
 use crate::kernels::{kernels, wgsl};
@@ -67,7 +68,10 @@ wgsl! {
 
 kernels! {
     /// t = A x, one token or four, with the norm of x on the way.
-    LoraDown = LORA_DOWN { MANY: bool, SCALED: Option<bool>; shape: Shape, epsilon: Option<Epsilon>, pieces: Option<Pieces> }
+    LoraDown = LORA_DOWN {
+        MANY: bool, SCALED: Option<bool>, FOURS: u32;
+        shape: Shape, epsilon: Option<Epsilon>, attention: Option<AttentionSplits>,
+    }
     (now: uniform Step, lora: uniform GpuLora, a: weights [f32; 4], x: read [f32; 4], norm: read [f32; 4], t: write f32)
 
     /// y += B t, one token or four; or the SwiGLU of two sums with what is added to both.
@@ -88,13 +92,15 @@ impl<'a> Recorder<'a> {
     /// t = A x; of one token on a GPU without the scale of the norm.
     pub(super) fn lora_down(&mut self, op: Op, (adapted, site): (&Adapted, &Site), input: Input<'_>) {
         let target = self.target();
-        let shape = target.lora_down();
+        let ranks = site.table.rank;
+        let (shape, fours) = target.lora_down(ranks);
         let kernel = LoraDown {
             MANY: target.many,
             SCALED: (target.fused() && input.norm.is_some()).then_some(false),
+            FOURS: fours,
             shape,
             epsilon: input.norm.map(|norm| Epsilon::of(&norm)),
-            pieces: input.pieces,
+            attention: input.attention,
             now: self.step(),
             lora: &site.uniform,
             a: &site.a,
@@ -102,7 +108,8 @@ impl<'a> Recorder<'a> {
             norm: input.norm.map_or(input.x, |norm| norm.weight),
             t: &adapted.t,
         };
-        let groups = (4 * site.table.rank).div_ceil(shape.THREADS / shape.LANES);
+        let groups =
+            if target.many { ranks.div_ceil(fours) } else { (4 * ranks).div_ceil(shape.THREADS / shape.LANES) };
         self.call(op, &kernel, op.rows().needed(), move |step| [groups, step.tokens.div_ceil(TOKENS), 1]);
     }
 

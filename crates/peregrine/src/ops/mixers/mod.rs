@@ -98,6 +98,8 @@ constants! {
         O_T: u32,
         /// All ranks of `project_out`.
         SUM_RANKS: u32,
+        /// Slots of a sum.
+        SLOTS: u32,
     }
 }
 
@@ -118,9 +120,9 @@ constants! {
 #[allow(non_snake_case, reason = "the names of WGSL")]
 impl Heads {
     /// Of the adapters of `project_out`.
-    pub fn of(fused: &Fused) -> Self {
+    pub fn of(fused: &Fused, slots: u32) -> Self {
         let [O_A, O_RANKS, O_T] = fused.heads[0];
-        Self { O_A, O_RANKS, O_T, SUM_RANKS: fused.ranks }
+        Self { O_A, O_RANKS, O_T, SUM_RANKS: fused.ranks, SLOTS: slots }
     }
 }
 
@@ -212,13 +214,13 @@ impl Model {
         // A norm that is a dispatch of its own comes in between.
         let norm_follows = self.layers[layer].mamba_norm.is_some() && !r.target().fuses_gated_norm(c.mamba_n_groups);
         let publish = if norm_follows { None } else { r.publish_mixed(attention + ssm) };
-        let Some((fused, sums)) = publish else {
+        let Some((fused, sums, slots)) = publish else {
             let kernel = step!(MixerStep {}, self, r, state, layer, &self.layers[layer].mamba);
             r.call(Op::Mixer, &kernel, Needed::Always, grid);
             return self.merge(r);
         };
         let kernel = step!(
-            MixerStepLora { heads: Heads::of(fused), out: Out::of(fused), sums_out: &sums },
+            MixerStepLora { heads: Heads::of(fused, slots), out: Out::of(fused), sums_out: &sums },
             self,
             r,
             state,
@@ -228,7 +230,7 @@ impl Model {
         r.call(Op::Mixer, &kernel, Needed::Always, grid);
         match fused.heads[0] {
             [_, 0, _] => self.merge(r),
-            _ => self.merge_lora(r, fused, &sums),
+            _ => self.merge_lora(r, fused, &sums, slots),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 pub mod reference;
 
-use super::linear::{Input, Pieces};
+use super::linear::{AttentionSplits, Input};
 use super::target::Shape;
 use super::{Op, Recorder};
 use crate::kernels::kernels;
@@ -64,8 +64,8 @@ impl Model {
     /// dispatch, or fused into what reads it.
     pub(crate) fn gated_norm<'a>(&'a self, r: &mut Recorder<'_>, layer: &'a Layer) -> Input<'a> {
         let (c, s) = (&self.config, &self.scratch);
-        let pieces = r.target().fused().then(|| Pieces::of(self.strides.mixed, c));
-        let mixed = Input { pieces, ..Input::of(&s.mixed) };
+        let attention = r.target().fused().then(|| AttentionSplits::of(self.strides.mixed, c));
+        let mixed = Input { attention, ..Input::of(&s.mixed) };
         let Some(weight) = &layer.mamba_norm else {
             return mixed;
         };

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::checksum::Checksum;
-use super::{Header, MAGIC, PIECE, PREFIX, SavedAdapter};
+use super::{Header, MAGIC, PIECE, PREFIX, SavedAdapter, places};
 use crate::checkpoint::Source;
 use crate::error::{Error, Result};
 use crate::gpu::streaming::{batches, bytes_of};
@@ -104,7 +104,7 @@ impl Session {
         let keeps_logits = header.pending == 0 && position > 0;
         let logits = if keeps_logits { u64::from(self.engine.config().vocab_size) } else { 0 };
         let of_layer = 2 * u64::from(position) * kv.row_bytes(self.engine.config());
-        let states = of_layer * self.state.layers.len() as u64 + self.state.recurrent_bytes();
+        let states = of_layer * self.decoder.state.layers.len() as u64 + self.decoder.state.recurrent_bytes();
         let expected = PREFIX + header_len + states + 4 * logits + checksum.bytes();
         if source.len() != expected {
             return Err(wrong("length", format!("{expected} bytes"), format!("{} bytes", source.len())));
@@ -123,7 +123,7 @@ impl Session {
             return Err(wrong("checksum", format!("the {kind} of what is before it"), "another".into()));
         }
         self.logits = last.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        self.state.position = position;
+        self.decoder.state.position = position;
         self.ids = header.ids;
         self.pending = header.pending as usize;
         self.consumed = header.consumed;
@@ -139,7 +139,7 @@ impl Session {
         checksum: &mut Checksum,
     ) -> Result<()> {
         let gpu = self.engine.model.gpu();
-        let places = self.places(position);
+        let places = places(&self.decoder.state, position);
         let batches = batches(&places, PIECE);
         let starts = batches.iter().scan(bytes.start, |next, batch| {
             let at = *next;

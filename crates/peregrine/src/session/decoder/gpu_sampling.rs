@@ -1,6 +1,6 @@
 //! Samples of the GPU from given logits, and whether they are the host's.
 
-use super::Session;
+use super::Decoder;
 use crate::constraint::mask_words;
 use crate::error::{Error, Result};
 use crate::gpu::Reading;
@@ -38,13 +38,13 @@ pub(crate) struct GpuSamples<'a> {
 impl GpuSamples<'_> {
     /// The first that is not the host's. Where the host finds nothing to sample, nothing is
     /// compared.
-    pub(crate) async fn first_mismatch(self, session: &Session) -> Result<Option<SampleMismatch>> {
+    pub(crate) async fn first_mismatch(self, decoder: &Decoder) -> Result<Option<SampleMismatch>> {
         for (options, readings) in self.of {
             let is_greedy = options.is_greedy();
             let mut sampler = Sampler::new(options)?;
             for reading in readings {
                 let Ok(expected) = sampler.sample_masked(self.logits, &[], self.mask) else { continue };
-                let found = match session.arrived_sample(reading).await {
+                let found = match decoder.arrived_sample(reading).await {
                     Ok(found) => found,
                     Err(Error::Sampling { .. }) => u32::MAX,
                     Err(error) => return Err(error),
@@ -58,7 +58,7 @@ impl GpuSamples<'_> {
     }
 }
 
-impl Session {
+impl Decoder {
     /// Queues samples from `logits` under a mask or without one: the likeliest token and, where the
     /// GPU samples at temperatures, some with `options`. Whoever has a mask has prepared the plan
     /// with masks.
@@ -68,7 +68,7 @@ impl Session {
         options: &SamplingOptions,
         mask: Option<&'a [u32]>,
     ) -> Result<GpuSamples<'a>> {
-        let weighted = self.engine.model.samples_at_temperatures().then(|| (options.clone(), SAMPLES));
+        let weighted = self.model.samples_at_temperatures().then(|| (options.clone(), SAMPLES));
         let submit = |(options, count): (SamplingOptions, u64)| {
             let readings = (0..count).map(|n| self.submit_sample(logits, &options, n, mask)).collect::<Result<_>>()?;
             Ok((options, readings))
@@ -85,21 +85,20 @@ impl Session {
         mask: &[u32],
     ) -> Result<Option<SampleMismatch>> {
         self.prepare_masked().await?;
-        self.engine.model.turns.free().await;
+        self.model.turns.free().await;
         let samples = self.submit_samples(logits, options, Some(mask))?;
         samples.first_mismatch(self).await
     }
 
     /// Sample number `n` by the GPU from `logits`, at most \[V\] of them; biases and penalties are
     /// not for the GPU and left out. Where there is a `mask`, only from the tokens that it allows
-    /// ([`mask_words`](crate::constraint::mask_words) of the logits). The session's states stay as
-    /// they are, its logits on the GPU do not.
+    /// ([`mask_words`](crate::constraint::mask_words) of the logits). The states stay as they are,
+    /// the logits on the GPU do not.
     ///
     /// # Errors
     /// [`Error::Sampling`] for options out of range, and where the GPU finds a logit that is no
     /// number; [`Error::Argument`] for more logits than tokens; [`Error::Unsupported`] where the
     /// host samples; what the device says.
-    #[cfg_attr(feature = "internals", doc(hidden), visibility::make(pub))]
     pub(crate) async fn sample_on_gpu(
         &mut self,
         logits: &[f32],
@@ -111,12 +110,12 @@ impl Session {
         if mask.is_some() {
             self.prepare_masked().await?;
         }
-        self.engine.model.turns.free().await;
+        self.model.turns.free().await;
         let reading = self.submit_sample(logits, options, n, mask)?;
         self.arrived_sample(reading).await
     }
 
-    /// Queues a sample as [`Session::sample_on_gpu`] makes it. Whoever has a mask has prepared the
+    /// Queues a sample as [`Decoder::sample_on_gpu`] makes it. Whoever has a mask has prepared the
     /// plan with masks.
     pub(crate) fn submit_sample(
         &self,
@@ -125,7 +124,7 @@ impl Session {
         n: u64,
         mask: Option<&[u32]>,
     ) -> Result<Reading> {
-        let (model, next) = (&self.engine.model, &self.next);
+        let (model, next) = (&self.model, &self.next);
         let vocab_size = model.config.vocab_size;
         if logits.is_empty() || logits.len() > vocab_size as usize {
             return Err(Error::Argument {
@@ -171,7 +170,7 @@ impl Session {
 
     /// The token of a sample, once it is here.
     pub(crate) async fn arrived_sample(&self, reading: Reading) -> Result<u32> {
-        let found = self.engine.model.gpu.arrive_once::<u32>(reading).await?;
+        let found = self.model.gpu.arrive_once::<u32>(reading).await?;
         match found[..] {
             [_, token, 0, _] => Ok(token),
             _ => Err(Error::Sampling {

@@ -1,0 +1,11 @@
+// Puts WebGPU where a browser has it: Dawn's, by the npm package `webgpu`. Imported for that alone.
+
+import { create, globals } from "webgpu";
+
+Object.assign(globalThis, globals);
+Object.defineProperty(globalThis, "navigator", { value: { gpu: create([]) }, configurable: true });
+
+// While anything is awaited of it, the package asks Dawn for it again and again, each time by
+// `setImmediate`: a core that does nothing else, and is missing where shaders are compiled on the
+// CPU. Once a millisecond is often enough.
+globalThis.setImmediate = (callback, ...values) => setTimeout(callback, 1, ...values);
