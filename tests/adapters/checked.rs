@@ -20,7 +20,7 @@ fn what_is_published_wrong_has_dispatches_of_its_own() {
     let golden = Golden::open("adapters");
     let faults = [
         fault!("lora_clear", "second[id.x] = vec4<u32>(0u);", ""),
-        fault!("mixer_step_lora", "sum += mamba[a +", "sum += 0.9 * mamba[a +"),
+        fault!("mixer_step_lora", "return mamba[a +", "return 0.9 * mamba[a +"),
         fault!("merge_lora", "sum += lora_a[", "sum += 0.9 * lora_a["),
         fault!("matvec_team_lora", "0x1p-10f", "0x1p-11f"),
         fault!("matvec_team_lora", "atomicAdd(&sums_out[at],", "atomicAdd(&sums_out[at & 31u],"),
@@ -61,9 +61,9 @@ fn what_is_right_is_published() {
 fn what_is_wrong_in_every_way_is_refused() {
     use ShapeClass::{Hardware, Software};
     let faults = [
-        (fault!("lora_up", "y[i] += first;", "y[i] += 0.9 * first;"), &[Hardware][..]),
+        (fault!("matmul_tile_lora", "b_of(lora_row, s)", "scaled(b_of(lora_row, s), 0.9)"), &[Hardware][..]),
         (
-            fault!("lora_down", "t[token * all + row] = sums.x;", "t[token * all + row] = sums.y;"),
+            fault!("lora_down", "lora.rank + four) + r] = sum;", "lora.rank + four) + r] = 0.9 * sum;"),
             &[Hardware, Software],
         ),
     ];

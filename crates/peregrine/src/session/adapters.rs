@@ -40,7 +40,7 @@ impl Engine {
         self.adapters.borrow().bytes()
     }
 
-    /// Bytes on the device beside the model of a choice of its adapters, whether it is there or
+    /// Bytes on the device, beside the model, of a choice of its adapters, whether it is there or
     /// not.
     ///
     /// # Errors
