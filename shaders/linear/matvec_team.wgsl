@@ -168,7 +168,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let digits = digits_of(ranks, index);
   var share = Share();
   if (local < ranks.x) {
-    share = share_of(local, row, row_2);
+    share = share_of(local, row, select(row, row_2, pair));
   }
   let columns = columns_of(index, first_row, last_row);
   //: end
@@ -268,7 +268,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     sums += added(share, t_of(local, ranks), pair);
   }
   for (var k = local + THREADS / ROWS; k < ranks.x; k += THREADS / ROWS) {
-    sums += added(share_of(k, row, row_2), t_of(k, ranks), pair);
+    sums += added(share_of(k, row, select(row, row_2, pair)), t_of(k, ranks), pair);
   }
   //: end
   let all = reduce_apart(sums, index, ROWS);

@@ -114,3 +114,43 @@ fn a_budget_is_kept() {
     block_on(session.set_adapters(&[])).unwrap();
     block_on(other.set_adapters(&[(plain, 0.5)])).unwrap();
 }
+
+#[test]
+fn a_context_that_nobody_asked_for_makes_room() {
+    let (file, ids) = open("hf-folder");
+    // The processor: thousands of tokens are read.
+    let gpu = device(&GpuOptions { device: DeviceKind::Cpu, ..GpuOptions::default() });
+    let of = |context_length, memory_budget| LoadOptions {
+        context_length,
+        memory_budget,
+        kv: KvType::F32,
+        chunk: Some(256),
+        ..LoadOptions::default()
+    };
+    let whole = Footprint::of(&file, &of(Some(4000), None), Device::of(&gpu)).unwrap();
+    let budget = whole.least();
+    let mut session = session(&gpu, &file, &of(None, Some(budget)));
+    let engine = session.engine().clone();
+    assert!(engine.model().context_length() >= 4000);
+    choose(&mut session, &[("plain", 1.0)]);
+    let bytes = engine.adapter_bytes();
+    assert!(bytes > 0);
+
+    let prompt: Vec<u32> = ids.iter().copied().cycle().take(4000).collect();
+    let error = block_on(session.prefill(&prompt)).unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+    let position = session.position();
+    assert!((2048..4000).contains(&position), "{position}");
+    let taken = || budget - whole.kv_cache - whole.kv_growth + engine.adapter_bytes() + engine.model().kv().bytes();
+    assert!(taken() <= budget, "{} of {budget}", taken());
+    // Without them the whole context is there again.
+    block_on(session.set_adapters(&[])).unwrap();
+    block_on(session.prefill(&prompt)).unwrap();
+    assert!(taken() <= budget, "{} of {budget}", taken());
+
+    drop(session);
+    // What another engine has had is taken whatever there is room for.
+    let short = super::session(&gpu, &file, &of(Some(4000), Some(budget))).engine().clone();
+    assert!(short.add_adapter("plain", adapter("plain", &engine.base())).is_err());
+    assert!(short.take_adapter("plain", adapter("plain", &engine.base())).is_ok());
+}

@@ -213,8 +213,9 @@ impl Session {
             let rows = (done + tokens).saturating_sub(wanted_from.max(done));
             let part = ids[done as usize..(done + tokens) as usize].to_vec();
             self.engine.model.turns.free().await;
-            self.ids.extend(&part);
             self.step(&part, rows)?;
+            self.ids.extend(&part);
+            self.logits.clear();
             let values = self.decoder.read_logits(rows).await?;
             values.chunks_exact(vocab).for_each(&mut *on_row);
             if rows > 0 {

@@ -120,12 +120,17 @@ impl WebEngine {
         WebAdapters(self.engine.adapters().into_iter().map(|(_, id, adapter)| (id, adapter)).collect())
     }
 
-    /// Takes them over.
+    /// Takes them over; what they are on this device.
     #[wasm_bindgen(js_name = takeAdapters)]
-    pub fn take_adapters(&self, adapters: WebAdapters) -> Result<(), JsValue> {
-        for (id, adapter) in adapters.0 {
-            self.engine.add_adapter(&id, adapter).map_err(to_js_error)?;
+    pub fn take_adapters(&self, adapters: WebAdapters) -> Result<JsValue, JsValue> {
+        let take = |id: &str, adapter: &Rc<Adapter>| {
+            let taken = self.engine.take_adapter(id, adapter.clone())?;
+            self.engine.bytes_of_adapters(&[(taken, 1.0)])
+        };
+        let mut infos = Vec::new();
+        for (id, adapter) in &adapters.0 {
+            infos.push(LoraInfo::new(id, adapter, take(id, adapter).map_err(to_js_error)?));
         }
-        Ok(())
+        to_js(&infos)
     }
 }

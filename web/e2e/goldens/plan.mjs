@@ -45,9 +45,11 @@ export function chosen() {
     step("quant", "hardware", "workgroup"),
     step("quant", "hardware", "subgroup", "f16"),
     step("row80", "hardware", "workgroup", "q8"),
-    step("norm2", "hardware", "subgroup", "q8"),
+    step("norm2", "hardware", "subgroup"),
+    step("gate2", "hardware", "workgroup", "f16"),
+    step("norm1", "hardware", "subgroup", "q8"),
     ...GOLDENS.map((golden, i) => step(golden, "software", i % 2 ? "subgroup" : "workgroup")),
     step("norm1", "software", "subgroup", "f16"),
-    step("gate2", "software", "workgroup", "q8"),
+    step("gate2", "software", "subgroup", "q8"),
   ];
 }

@@ -42,13 +42,13 @@ for (const [name, title] of [["openai", "OpenAI's client"], ["langchain", "LangC
     await box.press("Enter");
     await expectAnswered();
     const first = await messages.nth(1).textContent();
-    // It takes some seconds to tell one. Whether there is a word of it when it is stopped is left
-    // open.
+    // It takes some seconds to tell one: it is stopped before its first word.
     await box.fill("Tell me a long story about the sea.");
     const stopped = whenStoppable(page);
     await box.press("Enter");
     await stopped;
     await expect(stop).toBeDisabled();
+    if (name !== "ai-sdk") await expect(messages.last()).toHaveText("Stopped.");
     await box.fill("What is the capital of France?");
     await box.press("Enter");
     await expect(page.locator(".user")).toHaveCount(3);

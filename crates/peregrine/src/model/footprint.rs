@@ -160,6 +160,10 @@ impl Footprint {
     }
 }
 
+/// Tokens of a conversation beside which adapters must have room where nobody asked for a context:
+/// that is then as long as memory allows, and adapters make it shorter.
+const TOKENS_BESIDE_ADAPTERS: u32 = 2048;
+
 /// What the caller allows, and what of it the model has not taken: room for snapshots and adapters.
 pub(crate) struct Budget {
     options: LoadOptions,
@@ -182,28 +186,50 @@ impl Budget {
         Some(self.allowed()?.saturating_sub(self.footprint.least() + adapters))
     }
 
-    /// Whether there is room for adapters of so many bytes. Snapshots make room, but for what was
-    /// asked for them.
+    /// Whether there is room for adapters of so many bytes, and for keys and values of so many that
+    /// are there. Snapshots make room, but for what was asked for them.
     ///
     /// # Errors
     /// [`Error::DoesNotFit`], with the largest context that would leave room.
-    pub fn expect_room(&self, config: &Config, adapters: u64, names: &str) -> Result<()> {
-        let needed = self.footprint.least() + self.options.snapshot_budget.unwrap_or(0) + adapters;
+    pub fn expect_room(&self, config: &Config, adapters: u64, kv: u64, names: &str) -> Result<()> {
+        let footprint = &self.footprint;
+        let estimate = self.estimate(config);
+        let context_length = match self.options.context_length {
+            Some(_) => footprint.context_length,
+            None => footprint.context_length.min(TOKENS_BESIDE_ADAPTERS),
+        };
+        let conversation = estimate.at(context_length);
+        let kv = kv.max(conversation.kv_cache + conversation.kv_growth);
+        let needed = self.without_kv() + kv + self.options.snapshot_budget.unwrap_or(0) + adapters;
         match self.allowed().filter(|allowed| needed > *allowed) {
             None => Ok(()),
-            Some(budget) => {
-                let Self { options, device, footprint } = self;
-                let most = footprint.context_length;
-                let estimate = Estimate { config, options, device: *device, weights: footprint.weights, most };
-                Err(Error::DoesNotFit {
-                    what: format!("the model with {names}"),
-                    needed,
-                    budget,
-                    context_length: most,
-                    largest_context: budget.checked_sub(adapters).and_then(|budget| estimate.largest(budget)),
-                })
-            }
+            Some(budget) => Err(Error::DoesNotFit {
+                what: format!("the model with {names}"),
+                needed,
+                budget,
+                context_length,
+                largest_context: budget.checked_sub(adapters).and_then(|budget| estimate.largest(budget)),
+            }),
         }
+    }
+
+    /// Tokens of a conversation that have room beside so many bytes of adapters.
+    pub fn context_beside(&self, config: &Config, adapters: u64) -> u32 {
+        let all = self.footprint.context_length;
+        let Some(allowed) = self.allowed().filter(|_| adapters > 0) else { return all };
+        let estimate = self.estimate(config);
+        // Scratch is for the longest context, whatever is left of it.
+        let scratch = self.footprint.scratch - estimate.at(1.min(all)).scratch;
+        estimate.largest(allowed.saturating_sub(adapters + scratch)).unwrap_or(0)
+    }
+
+    fn estimate<'a>(&'a self, config: &'a Config) -> Estimate<'a> {
+        let Self { options, device, footprint } = self;
+        Estimate { config, options, device: *device, weights: footprint.weights, most: footprint.context_length }
+    }
+
+    fn without_kv(&self) -> u64 {
+        self.footprint.least() - self.footprint.kv_cache - self.footprint.kv_growth
     }
 }
 

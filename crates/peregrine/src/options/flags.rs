@@ -88,7 +88,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         None => power(short.strip_suffix('b').unwrap_or(&short)).map(|p| long[p]),
     };
     match (number.parse::<f64>(), factor) {
-        (Ok(number), Some(factor)) => Ok((number * factor) as u64),
+        (Ok(number), Some(factor)) if number == 0.0 || number * factor >= 1.0 => Ok((number * factor) as u64),
         _ => Err("bytes are needed, as in 4GB, 1.5GiB, 900M".into()),
     }
 }

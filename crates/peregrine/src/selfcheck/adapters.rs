@@ -57,6 +57,7 @@ pub(crate) async fn check(engine: &Rc<Engine>, adapted: &Rc<Adapted>) -> Result<
     let both = all.compare(&session).await?;
     if !both.found.is_finite() && !both.expected.is_finite() {
         // They add what f32 does not hold. The answer says so, and there is nothing to compare.
+        adapted.allow_publishing(false);
         return Ok(());
     }
     if !both.is_close() {

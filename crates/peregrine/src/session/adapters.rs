@@ -35,6 +35,15 @@ impl Engine {
         fits.map(|()| id)
     }
 
+    /// The same of one that another engine of the model has had: whether there is room for it is
+    /// looked at when it is chosen.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) for a name that is taken.
+    pub fn take_adapter(&self, name: &str, adapter: impl Into<Rc<Adapter>>) -> Result<AdapterId> {
+        self.adapters.borrow_mut().add(name, adapter.into())
+    }
+
     /// Bytes on the device of all choices of adapters that sessions use.
     pub fn adapter_bytes(&self) -> u64 {
         self.adapters.borrow().bytes()
@@ -50,10 +59,17 @@ impl Engine {
         Ok(if chosen.is_empty() { 0 } else { Adapted::bytes_of(&self.model, &chosen) })
     }
 
+    /// What of a choice is not there yet.
+    fn coming_bytes(&self, wanted: &[(AdapterId, f32)]) -> Result<u64> {
+        let chosen = self.adapters.borrow().choose(wanted)?;
+        let is_there = self.adapters.borrow_mut().made(&chosen).is_some();
+        Ok(if is_there || chosen.is_empty() { 0 } else { Adapted::bytes_of(&self.model, &chosen) })
+    }
+
     /// Whether the budget has room for a choice beside so many bytes of others.
     fn expect_room(&self, chosen: &[Chosen], others: u64) -> Result<()> {
         let bytes = others + Adapted::bytes_of(&self.model, chosen);
-        self.model.budget.expect_room(self.config(), bytes, &in_words(chosen))
+        self.model.budget.expect_room(self.config(), bytes, self.model.kv().bytes(), &in_words(chosen))
     }
 
     /// Its adapters with their names, in the order in which they came.
@@ -77,7 +93,10 @@ impl Engine {
     /// # Errors
     /// As [`Session::set_adapters`].
     pub async fn use_adapters(self: &Rc<Self>, wanted: &[(AdapterId, f32)]) -> Result<()> {
-        let (model, adapted) = (&self.model, self.adapted(wanted, 0)?);
+        let own = self.adapters.borrow().default.clone();
+        // What nothing else uses goes: the registry has one share, and this is another.
+        let released = own.filter(|adapted| Rc::strong_count(adapted) == 2).map_or(0, |adapted| adapted.bytes());
+        let (model, adapted) = (&self.model, self.adapted(wanted, released)?);
         if let Some(adapted) = &adapted {
             selfcheck::adapters::check(self, adapted).await?;
             // What is wrong with their pipelines is heard here, and not lost in a session's first
@@ -137,7 +156,13 @@ impl Session {
         let engine = self.engine.clone();
         // What only this session uses makes room: for a moment both are there.
         let own = self.decoder.adapted().filter(|adapted| Rc::strong_count(adapted) == 1);
-        let adapted = engine.adapted(wanted, own.map_or(0, |adapted| adapted.bytes()))?;
+        let released = own.map_or(0, |adapted| adapted.bytes());
+        // Snapshots make room before it is taken.
+        let coming = engine.coming_bytes(wanted)?;
+        self.keep_budget_beside(engine.adapter_bytes() + coming - released);
+        let adapted = engine.adapted(wanted, released);
+        self.keep_budget();
+        let adapted = adapted?;
         let chosen = adapted.as_ref().map_or(&[][..], |adapted| &adapted.chosen);
         if chosen == self.adapters() {
             return Ok(());

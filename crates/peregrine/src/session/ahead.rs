@@ -87,7 +87,7 @@ impl Session {
 
     /// Gives the copy back where the budget of snapshots has no room for it any more.
     pub(super) fn shrink_anchored(&mut self) {
-        if self.prefix_cache.budget < 2 * self.decoder.state.recurrent_bytes() {
+        if !self.anchor_is_used && self.prefix_cache.budget < 2 * self.decoder.state.recurrent_bytes() {
             self.anchored = None;
             self.prefix_cache.reserved = 0;
         }

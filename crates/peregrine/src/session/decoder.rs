@@ -132,6 +132,17 @@ impl Decoder {
         self.state.pages.become_those(&other.state.pages.share(other.state.position));
     }
 
+    /// The states are being written from outside: parts of them are another conversation's.
+    pub fn begin_restoring(&mut self) {
+        self.halfway = true;
+    }
+
+    /// They are those of a sequence of so many tokens.
+    pub fn end_restoring(&mut self, position: u32) {
+        self.state.position = position;
+        self.halfway = false;
+    }
+
     /// Is at the beginning.
     pub fn clear(&mut self) {
         self.state.clear(self.model.gpu());

@@ -220,6 +220,7 @@ impl Session {
             self.logits = self.decoder.saved_logits().await?;
         }
         self.anchor_is_used = false;
+        self.shrink_anchored();
         Ok(())
     }
 }

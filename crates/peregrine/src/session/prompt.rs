@@ -46,6 +46,8 @@ impl Session {
             self.decoder.submit(&step, SamplingMode::Host, head..self.decoder.dispatches(&step));
             self.decoder.end_step(&step);
             self.pending -= tokens;
+            // They are of the place before, until the new ones are here.
+            self.logits.clear();
             self.keep_distance(before)?;
             let chunk = Chunk { begun, tokens: step.tokens, whole: first == 0 };
             if rows == 1 {

@@ -79,7 +79,14 @@ impl Session {
     }
 
     pub(super) fn keep_budget(&mut self) {
-        let left = self.engine.model.budget.left(self.engine.adapter_bytes());
+        self.keep_budget_beside(self.engine.adapter_bytes());
+    }
+
+    /// The same beside so many bytes of adapters.
+    pub(super) fn keep_budget_beside(&mut self, adapters: u64) {
+        let model = &self.engine.model;
+        model.kv().allow(model.budget.context_beside(model.config(), adapters));
+        let left = model.budget.left(adapters);
         self.prefix_cache.budget = self.prefix_cache.wanted_budget.min(left.unwrap_or(u64::MAX));
         if self.prefix_cache.budget == 0 {
             self.prefix_cache.clear();

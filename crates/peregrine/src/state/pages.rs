@@ -65,6 +65,8 @@ pub struct Arena {
     head_dim: u32,
     /// Pages of one full sequence.
     context_pages: u32,
+    /// Of them there is room for so many.
+    allowed_pages: Cell<u32>,
     /// There are no more pages than the sequences may need: what only snapshots hold goes when
     /// there is no room.
     bounded: bool,
@@ -111,6 +113,7 @@ impl Arena {
             page_bytes: kv.page_bytes(config),
             head_dim: config.head_dim,
             context_pages: full(context_length).0,
+            allowed_pages: Cell::new(full(context_length).0),
             bounded,
             buffers: RefCell::default(),
             capacity: Cell::new(0),
@@ -173,6 +176,11 @@ impl Arena {
         group.clone()
     }
 
+    /// From now on a sequence has room for so many tokens.
+    pub(crate) fn allow(&self, tokens: u32) {
+        self.allowed_pages.set(full(tokens).0.min(self.context_pages));
+    }
+
     /// Sees to it that `count` more pages can be taken.
     fn make_room(&self, count: u32) -> Result<()> {
         let (before, used) = self.pages();
@@ -181,8 +189,9 @@ impl Arena {
             return Ok(());
         }
         let limit = self.gpu.max_binding();
-        let allowed = match self.bounded {
-            true => limit.min(u64::from(self.context_pages) * u64::from(self.states.get().max(1)) * self.page_bytes),
+        let pages = self.allowed_pages.get();
+        let allowed = match self.bounded || pages < self.context_pages {
+            true => limit.min(u64::from(pages) * u64::from(self.states.get().max(1)) * self.page_bytes),
             false => limit,
         };
         let most = u32::try_from(allowed / self.page_bytes).unwrap_or(u32::MAX);

@@ -6,7 +6,7 @@
 import { signal } from "@preact/signals";
 import { ModelFileError } from "peregrine";
 import { t } from "../i18n/index.js";
-import { forgetAdapter, keepAdapter } from "../store/adapters.js";
+import { forgetAdapter, keepAdapter, nameSource } from "../store/adapters.js";
 import type { Database } from "../store/database.js";
 import type { KeptAdapter } from "../store/types.js";
 import { modelOf, type Answerer } from "./engine.js";
@@ -52,23 +52,32 @@ export async function takeAdapter(models: Models, db: Promise<Database>, files: 
   try {
     const engine = models.engine.value;
     if (!engine) throw new Error(t("models.none"));
+    // Loading waits for answers, and another model may have been taken by then.
+    const source = sourceOf(models);
     const { id } = await engine.lora.load(found);
     changes.value++;
     tell(t("adapters.loaded", { name: id }));
     const kept = found.map((file) => ({ path: file.webkitRelativePath, file }));
-    const choice = models.choice.value;
-    const source = choice?.kind === "remote" ? { source: choice.model } : {};
-    await keepAdapter(await db, { model: modelOf(engine), ...source, id, added: Date.now(), files: kept });
+    await keepAdapter(await db, { model: modelOf(engine), ...(source === undefined ? {} : { source }), id, added: Date.now(), files: kept });
   } catch (error) {
     tell(t("adapters.failed", { why: asOurs(error).message }));
   }
   return true;
 }
 
+/** Where the model is from that answers: then what acts beside it goes with it. */
+function sourceOf(models: Models): string | undefined {
+  const choice = models.choice.value;
+  return choice?.kind === "remote" ? choice.model : undefined;
+}
+
 /** Loads the adapters that were kept beside a model, before it answers. */
-export async function bringAdapters(engine: Answerer, db: Database, kept: readonly KeptAdapter[]): Promise<void> {
-  for (const { model, id, files } of kept) {
+export async function bringAdapters(models: Models, engine: Answerer, db: Database, kept: readonly KeptAdapter[]): Promise<void> {
+  const own = sourceOf(models);
+  for (const { model, source, id, files } of kept) {
     try {
+      // Earlier versions of the page did not write it down.
+      if (source === undefined && own !== undefined) await nameSource(db, model, id, own);
       await engine.lora.load(files.map(({ path, file }) => atPath(file, path)), { id });
     } catch (error) {
       // A file that is none would be no other the next time; what else is in the way may be gone

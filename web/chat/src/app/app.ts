@@ -15,6 +15,7 @@ import { Documents } from "./documents.js";
 import { isDevice, modelOf, type Answerer } from "./engine.js";
 import { beginsLikeModel, Models } from "./models.js";
 import { nameOf, type Offer } from "./offers.js";
+import { isSameModel } from "./paused.js";
 import { tell } from "./notices.js";
 import { keptSettings, type Settings } from "./settings.js";
 import { draftOf, joined, putDraft } from "./local.js";
@@ -98,13 +99,13 @@ export class App {
     if (!db) return void this.#db.then(() => this.#bringAdapters(engine)).catch(() => undefined);
     const here = new Set(engine.info.adapters.map(({ id }) => id));
     const kept = (await adaptersOf(db, modelOf(engine))).filter(({ id }) => !here.has(id));
-    if (kept.length > 0) await import("./adapters.js").then(({ bringAdapters }) => bringAdapters(engine, db, kept));
+    if (kept.length > 0) await import("./adapters.js").then(({ bringAdapters }) => bringAdapters(this.models, engine, db, kept));
   }
 
   /** A model is not kept on this device any more, nor what is kept beside it. */
   async forgetModel(model: string): Promise<void> {
     this.models.forgetPaused(model);
-    await this.#db.then((db) => forgetAdaptersOf(db, model)).catch(() => undefined);
+    await this.#db.then((db) => forgetAdaptersOf(db, (source) => isSameModel(source, model))).catch(() => undefined);
   }
 
   /** Forgets an adapter. */

@@ -15,8 +15,13 @@ export async function keepAdapter(db: Database, adapter: KeptAdapter): Promise<v
 }
 
 /** Forgets those beside a model that is not kept on this device any more. */
-export async function forgetAdaptersOf(db: Database, source: string): Promise<void> {
-  await db.adapters.where({ source }).delete();
+export async function forgetAdaptersOf(db: Database, isSource: (source: string) => boolean): Promise<void> {
+  await db.adapters.filter(({ source }) => source !== undefined && isSource(source)).delete();
+}
+
+/** Says from where the model is that one acts beside. */
+export async function nameSource(db: Database, model: string, id: string, source: string): Promise<void> {
+  await db.adapters.update([model, id], { source });
 }
 
 /** Forgets one. */

@@ -199,7 +199,8 @@ function Stored({ model, changed, choose }: { model: StoredModel; changed: (note
   const remove = async () => {
     try {
       await deleteModel(model.id);
-      await app.forgetModel(model.model);
+      // An older tab may keep the database shut: the model is gone all the same.
+      void app.forgetModel(model.model);
       changed(t("models.deleted", { name: model.model }));
     } catch (error) {
       const { title, advice } = faultOf(asOurs(error), "load", []);

@@ -330,7 +330,8 @@ export class Stored implements StoredSource {
     const hasher = sha256 === null ? undefined : this.#options.newHasher();
     for (let part = 0; part * PART < this.size; part++) {
       if (hasher) {
-        const bytes = await this.#part(part);
+        // What only the checksum wants is not kept.
+        const bytes = await (this.#memory.get(part) ?? this.#check(part));
         hasher.update(bytes);
         this.#options.onVerified(bytes.length);
       } else await this.#arriving.get(part);

@@ -53,6 +53,6 @@ export class Adapters {
   join(engine: WebEngine): void {
     const kept = this.#kept;
     this.#kept = undefined;
-    if (kept) engine.takeAdapters(kept);
+    if (kept) this.#all = engine.takeAdapters(kept) as LoraInfo[];
   }
 }

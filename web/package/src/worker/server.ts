@@ -255,11 +255,11 @@ export class Server {
         await sources.complete;
         this.#checkWanted();
         if (this.#early) throw this.#early;
+        this.#adapters.join(engine);
       } catch (error) {
         engine.free();
         throw error;
       }
-      this.#adapters.join(engine);
       this.#engine = engine;
       this.#loadedAt = Math.floor(Date.now() / 1000);
       report({ phase: "ready" });

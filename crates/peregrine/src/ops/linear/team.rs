@@ -4,7 +4,7 @@
 
 use super::{Formats, Input, Linear, Output};
 use crate::kernels::{Atomic, Constant, Constants, constants, kernels};
-use crate::ops::lora::fused::{Next, Shares};
+use crate::ops::lora::fused::{MOST_SLOTS, Next, Shares};
 use crate::ops::norm::Norm;
 use crate::ops::{Op, Recorder};
 use crate::plan::{Needed, Step};
@@ -136,7 +136,9 @@ impl Recorder<'_> {
         let target = self.target();
         let besides = self.bytes_beside(op);
         let team = |slab: &Slab| target.team(&slab.table, together, !output.is_swiglu() && !mixed, besides);
-        let groups = matrix.slabs.iter().map(|slab| slab.table.rows.div_ceil(team(slab).rows())).sum();
+        // Each slab's are counted from 0: no slot is added to more often than these say.
+        let groups_of = |slab: &Slab| slab.table.rows.div_ceil(team(slab).rows()).next_multiple_of(MOST_SLOTS);
+        let groups = matrix.slabs.iter().map(groups_of).sum();
         let beside = self.beside(op, groups, input);
         for slab in &matrix.slabs {
             let (layer, team) = (Linear { op, matrix, slab, input, output }, team(slab));

@@ -22,7 +22,7 @@ const MOST_ROW_RANKS: u32 = 64;
 /// Most workgroups that add to one sum: what a digit of `shaders/lora/publish.wgsl` has room for.
 const MOST_GROUPS: u32 = 8192;
 /// Most slots of a sum.
-const MOST_SLOTS: u32 = 8;
+pub const MOST_SLOTS: u32 = 8;
 /// Workgroups that may add to the same slot before they wait for each other longer than reading one
 /// more takes.
 const GROUPS_OF_SLOT: u32 = 32;

@@ -110,6 +110,7 @@ impl Session {
             return Err(wrong("length", format!("{expected} bytes"), format!("{} bytes", source.len())));
         }
         self.make_room(position)?;
+        self.decoder.begin_restoring();
         let mut at = PREFIX + header_len;
         self.read_states(source, at..at + states, position, &mut checksum).await?;
         at += states;
@@ -123,7 +124,7 @@ impl Session {
             return Err(wrong("checksum", format!("the {kind} of what is before it"), "another".into()));
         }
         self.logits = last.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        self.decoder.state.position = position;
+        self.decoder.end_restoring(position);
         self.ids = header.ids;
         self.pending = header.pending as usize;
         self.consumed = header.consumed;
