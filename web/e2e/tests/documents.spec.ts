@@ -66,7 +66,7 @@ test("a sent document: the other choice asks again as a version, it is used agai
   await page.getByRole("button", { name: "Earlier version" }).first().click();
   await expect(choice).toHaveValue("whole");
   await page.getByRole("button", { name: "Use birds.txt in the next question" }).click();
-  // Counted, after which nothing moves any more: a button that moves under the mouse is not clicked.
+  // Counted: nothing moves any more. A button that moves under the mouse is not clicked.
   await expect(chips(page)).toContainText(/birds\.txt.*\d tokens/s);
   await expect(messageBox(page)).toBeFocused();
 
