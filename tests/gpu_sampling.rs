@@ -174,7 +174,7 @@ fn the_gpu_samples_what_the_host_samples() {
     let mut session = open(ShapeClass::Hardware);
     let mut noise = Noise(seed(180));
     let mut different = 0;
-    for round in 0..400 {
+    for round in 0..200 {
         let start = noise.0;
         let len = noise.pick(&[1, 2, 63, 64, 65, 1000, 4097, 6144, 32_784, 65_537, LARGEST as usize]);
         // The largest are slow, and as many would show no more.
@@ -189,7 +189,7 @@ fn the_gpu_samples_what_the_host_samples() {
         }
     }
     // What is compared are not only the likeliest tokens.
-    assert!(different > 200, "{different}");
+    assert!(different > 100, "{different}");
 }
 
 /// Sample number `n` of the host under a mask.
@@ -203,7 +203,7 @@ fn the_gpu_samples_under_a_mask_what_the_host_samples() {
     let mut session = open(ShapeClass::Hardware);
     let mut noise = Noise(seed(209));
     let (mut different, mut forbidden) = (0, 0);
-    for round in 0..300 {
+    for round in 0..150 {
         let start = noise.0;
         let len = noise.pick(&[1, 2, 31, 32, 33, 63, 65, 1000, 4097, 6144, 32_784, 65_537, LARGEST as usize]);
         let len = if round % 8 == 0 { len } else { len.min(5000 + noise.below(3000)) };
@@ -220,8 +220,8 @@ fn the_gpu_samples_under_a_mask_what_the_host_samples() {
             forbidden += u32::from(!allows(&mask, host(&options, &logits, n)));
         }
     }
-    assert!(different > 50, "not only the likeliest tokens: {different}");
-    assert!(forbidden > 100, "without the mask it would be another one: {forbidden}");
+    assert!(different > 25, "not only the likeliest tokens: {different}");
+    assert!(forbidden > 50, "without the mask it would be another one: {forbidden}");
     // What a masked sample leaves behind changes no other: the mask stays in its buffer.
     let options = SamplingOptions { temperature: 1.0, top_p: 1.0, ..SamplingOptions::default() };
     let logits: Vec<f32> = (0..5000).map(|_| noise.normal()).collect();

@@ -1,4 +1,4 @@
-//! Answers under a constraint by the embedded model: the same tokens however they are sampled,
+//! Answers under a constraint by layers of the embedded model: the same tokens however they are sampled,
 //! within what the constraint allows, and nothing else of a session changes.
 
 use std::cell::{Cell, RefCell};
@@ -12,18 +12,18 @@ use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Piece, Session};
 use peregrine::{Error, Result};
 use peregrine_grammar::Grammars;
-use peregrine_tests::{assert_same, checkpoint, device, gpu, processor, session, states, tiny_model};
+use peregrine_tests::{assert_same, device, gpu, processor, session, states, two_layers};
 use pollster::block_on;
 use serde_json::{Value, json};
 
 fn open() -> Session {
-    session(&device(&GpuOptions::default()), &checkpoint(&tiny_model()), &LoadOptions::default())
+    session(&device(&GpuOptions::default()), &two_layers(), &LoadOptions::default())
 }
 
 /// Where answers are sampled by shaders.
 fn on_a_gpu(shapes: ShapeClass) -> Session {
     let options = GpuOptions { shapes: Some(shapes), ..GpuOptions::default() };
-    session(&gpu(&options), &checkpoint(&tiny_model()), &LoadOptions::default())
+    session(&gpu(&options), &two_layers(), &LoadOptions::default())
 }
 
 fn beside(session: &Session) -> Session {
@@ -91,7 +91,7 @@ fn validates(text: &str) -> bool {
 fn an_answer_by_schema_is_the_same_however_it_is_sampled() {
     let hardware = on_a_gpu(ShapeClass::Hardware);
     let (mut software, mut processor) =
-        (on_a_gpu(ShapeClass::Software), session(&processor(), &checkpoint(&tiny_model()), &LoadOptions::default()));
+        (on_a_gpu(ShapeClass::Software), session(&processor(), &two_layers(), &LoadOptions::default()));
     let grammar = compiled(&hardware, &by_schema());
     let mut texts = Vec::new();
     for options in [greedy(&grammar), sampled(&grammar, 1), sampled(&grammar, 2)] {
@@ -121,7 +121,7 @@ fn an_answer_by_schema_is_the_same_however_it_is_sampled() {
 /// host samples.
 #[test]
 fn a_kernel_that_masks_wrongly_is_not_used() {
-    let mut right = session(&processor(), &checkpoint(&tiny_model()), &LoadOptions::default());
+    let mut right = session(&processor(), &two_layers(), &LoadOptions::default());
     let grammar = compiled(&right, &by_schema());
     // One that only samples at a temperature show, and one that only the likeliest token shows.
     let faults: [(Alter, GenerateOptions); 2] = [
@@ -130,7 +130,7 @@ fn a_kernel_that_masks_wrongly_is_not_used() {
     ];
     for (fault, asked) in faults {
         let options = GpuOptions { shapes: Some(ShapeClass::Hardware), alter: Some(fault), ..GpuOptions::default() };
-        let mut wrong = session(&gpu(&options), &checkpoint(&tiny_model()), &LoadOptions::default());
+        let mut wrong = session(&gpu(&options), &two_layers(), &LoadOptions::default());
         assert_eq!(ask(&mut wrong, &asked).0.ids, ask(&mut right, &asked).0.ids);
     }
 }
@@ -375,7 +375,7 @@ fn turns_after_an_answer_by_schema_read_only_what_is_new() {
 #[test]
 fn a_small_chunk_and_a_full_context_are_no_obstacle() {
     let load = LoadOptions { chunk: Some(1), context_length: Some(64), ..LoadOptions::default() };
-    let mut small = session(&device(&GpuOptions::default()), &checkpoint(&tiny_model()), &load);
+    let mut small = session(&device(&GpuOptions::default()), &two_layers(), &load);
     let text = "the story of a cat and a dog and ".repeat(10);
     let grammar: Rc<dyn Grammar> = Rc::new(letters(&small, " moon", &text, 1000, 1000));
     let (answer, _) = ask(&mut small, &greedy(&grammar));

@@ -14,7 +14,7 @@ use peregrine::sampling::SamplingOptions;
 use peregrine::selfcheck::{Checked, Outcomes, Verdict, load as load_checked, self_check};
 use peregrine::session::{GenerateOptions, Session};
 use peregrine::state::KvType;
-use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model};
+use peregrine_tests::{checkpoint, golden_path, gpu, tiny_model, two_layers};
 use pollster::block_on;
 
 fn shaped(shapes: ShapeClass, reduction: Reduction) -> GpuOptions {
@@ -315,7 +315,7 @@ fn logits_that_are_no_numbers_end_in_an_error_that_says_where() {
 fn a_step_of_an_answer_that_is_no_number_ends_it() {
     let (_, step) = fault!("mixer_step", "let decay = exp(", "let decay = exp(1e9 + ");
     let options = GpuOptions { alter: Some(step), ..shaped(ShapeClass::Hardware, Reduction::Workgroup) };
-    let checkpoint = checkpoint(&tiny_model());
+    let checkpoint = two_layers();
     let load = LoadOptions::default();
     let engine = block_on(peregrine::session::Engine::load(&gpu(&options), &checkpoint, &load, &mut |_| {})).unwrap();
     let mut session = Session::new(&engine).unwrap();

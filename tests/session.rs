@@ -16,7 +16,7 @@ use peregrine::model::LoadOptions;
 use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Finish, GenerateOptions, Generated, Overflow, Session};
 use peregrine_tests::{
-    argmax, assert_close, assert_same, checkpoint, device, golden_path, session, states, tiny_model,
+    argmax, assert_close, assert_same, checkpoint, device, golden_path, session, states, tiny_model, two_layers,
 };
 use pollster::block_on;
 use serde_json::Value;
@@ -26,6 +26,11 @@ const SECOND: &str = "What is its name?";
 
 fn open(options: &GpuOptions, load: &LoadOptions) -> Session {
     session(&device(options), &checkpoint(&tiny_model()), load)
+}
+
+/// For what depends on steps and samples, and not on what is said.
+fn open_two_layers(options: &GpuOptions, load: &LoadOptions) -> Session {
+    session(&device(options), &two_layers(), load)
 }
 
 fn fresh() -> Session {
@@ -129,7 +134,7 @@ fn fused_kernels_and_the_hosts_sampler_give_the_same_tokens() {
 fn the_gpu_samples_the_hosts_answers() {
     for reduction in [Reduction::Workgroup, Reduction::Subgroup] {
         let options = GpuOptions { reduction: Some(reduction), ..hardware() };
-        let mut session = open(&options, &LoadOptions::default());
+        let mut session = open_two_layers(&options, &LoadOptions::default());
         assert!(session.engine().model().samples_at_temperatures());
         let mut beside = beside(&session);
         let mut texts = Vec::new();
@@ -167,7 +172,7 @@ fn the_gpu_samples_the_hosts_answers() {
 
 #[test]
 fn a_stop_text_ends_a_sampled_answer_as_on_the_host() {
-    let mut session = open(&hardware(), &LoadOptions::default());
+    let mut session = open_two_layers(&hardware(), &LoadOptions::default());
     let all = ask(&mut session, &user(FIRST), &sampled(3, 40));
     let stop: String = all.text.chars().skip(all.text.chars().count() / 2).take(4).collect();
     let how = GenerateOptions { stop: vec![stop.clone()], ..sampled(3, 40) };
@@ -265,7 +270,7 @@ fn the_same_seed_gives_the_same_text() {
 
 #[test]
 fn a_warmed_session_is_a_fresh_one() {
-    let mut warmed = open(&hardware(), &LoadOptions::default());
+    let mut warmed = open_two_layers(&hardware(), &LoadOptions::default());
     let mut fresh = beside(&warmed);
     block_on(warmed.warm_up()).unwrap();
     assert_eq!((warmed.position(), warmed.snapshots().0, warmed.logits().len()), (0, 0, 0));

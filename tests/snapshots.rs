@@ -176,9 +176,9 @@ fn random_requests_are_answered_as_if_each_were_the_first() {
     let mut noise = Noise(11);
     let mut lines: Vec<Vec<u32>> = vec![noise.tokens(&session, 70)];
     let (mut cached, mut asked) = (0, 0);
-    for turn in 0..40 {
-        session.set_snapshot_budget(each * [3, 12, 40][turn / 14]);
-        session.set_snapshot_host_budget(each * [4, 0, 2][turn / 14]);
+    for turn in 0..24 {
+        session.set_snapshot_budget(each * [3, 12, 40][turn / 8]);
+        session.set_snapshot_host_budget(each * [4, 0, 2][turn / 8]);
         let mut ids = lines[noise.below(lines.len())].clone();
         match noise.below(4) {
             0 => ids.truncate(1 + noise.below(ids.len())),

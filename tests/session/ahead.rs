@@ -125,7 +125,7 @@ fn stopped_after(session: &mut Session, how: &GenerateOptions, tokens: usize, by
 #[test]
 fn a_stop_text_ends_it_as_with_one_step_ahead() {
     let software = GpuOptions { shapes: Some(ShapeClass::Software), ..hardware() };
-    let model = open(&software, &LoadOptions::default());
+    let model = open_two_layers(&software, &LoadOptions::default());
     let all = ask(&mut ahead(&model, 1), &user(FIRST), &endless(greedy(24)));
     let letters: Vec<char> = all.text.chars().collect();
     for at in [1, letters.len() / 2] {
@@ -158,7 +158,7 @@ fn a_context_that_fills_inside_the_queue_ends_it() {
 fn an_answer_that_sheds_turns_can_be_stopped_after_it() {
     const CONTEXT: u32 = 120;
     let software = GpuOptions { shapes: Some(ShapeClass::Software), ..hardware() };
-    let model = open(&software, &LoadOptions { context_length: Some(CONTEXT), ..LoadOptions::default() });
+    let model = open_two_layers(&software, &LoadOptions { context_length: Some(CONTEXT), ..LoadOptions::default() });
     let said = Message::new("assistant", "Two, and never three. ".repeat(5));
     let messages = [user("What is one plus one?"), vec![said], user(FIRST)].concat();
     let stopped = |session: &mut Session, after: u32| {

@@ -44,7 +44,7 @@ fn a_stopped_answer_goes_on_as_if_it_had_not_been() {
 #[test]
 fn on_the_processor_a_token_is_reported_before_the_next_step() {
     let told = |options: &GpuOptions, how: GenerateOptions| {
-        let mut session = open(options, &LoadOptions::default());
+        let mut session = open_two_layers(options, &LoadOptions::default());
         let mut heard = 0;
         let mut stop = |_| {
             heard += 1;
@@ -63,7 +63,7 @@ fn on_the_processor_a_token_is_reported_before_the_next_step() {
 
 #[test]
 fn prefill_can_be_stopped_between_chunks() {
-    let mut session = open(&hardware(), &LoadOptions { chunk: Some(4), ..LoadOptions::default() });
+    let mut session = open_two_layers(&hardware(), &LoadOptions { chunk: Some(4), ..LoadOptions::default() });
     // A GPU gets the first chunk as a whole, whatever it turns out to be.
     let stopped = ask(&mut session, &user(FIRST), &stopped_at(3, greedy(8)));
     assert_eq!((stopped.finish, stopped.ids.len(), session.position()), (Finish::Cancelled, 0, 4));
@@ -86,7 +86,7 @@ fn prefill_can_be_stopped_inside_a_chunk_where_it_takes_long() {
     let software = GpuOptions { shapes: Some(ShapeClass::Software), ..hardware() };
     for options in [greedy(8), greedy_on_the_host(8)] {
         // A model that has not shown yet how fast it is: after a few dispatches it asks again.
-        let mut session = open(&software, &LoadOptions::default());
+        let mut session = open_two_layers(&software, &LoadOptions::default());
         let stopped = ask(&mut session, &user(FIRST), &stopped_at(2, options.clone()));
         assert_eq!((stopped.finish, stopped.ids.len(), session.position()), (Finish::Cancelled, 0, 0));
         let whole = ask(&mut beside(&session), &user(FIRST), &options);
@@ -94,6 +94,7 @@ fn prefill_can_be_stopped_inside_a_chunk_where_it_takes_long() {
     }
     // In the second turn, however far it had come: back to the border between the turns, and on
     // from there.
+    // With words that are the same tokens when they are read again: all layers.
     let (mut session, options) = (open(&software, &LoadOptions::default()), greedy(8));
     let whole = ask(&mut session, &user(FIRST), &options);
     let messages = then(user(FIRST), &whole, SECOND);
