@@ -16,9 +16,10 @@ use peregrine::sampling::SamplingOptions;
 use peregrine::session::{Engine, Finish, GenerateOptions, Generated, Overflow, Session, Unread, expected_speed};
 use pollster::block_on;
 
-use crate::common::{GpuArgs, MOST_LOSSES, SamplingArgs, device_in_words, read_text};
+use crate::common::{GpuArgs, SamplingArgs, device_in_words, read_text};
 use crate::failure::{Failure, Outcome};
 use crate::input::{Event, Input};
+use crate::lost::load_again;
 use crate::signals::{self, Signal};
 use crate::state::{self, SavedAs};
 use crate::terminal::{self, line, note};
@@ -304,16 +305,8 @@ impl Conversation<'_> {
     /// The model once more after its device was lost: on a GPU, then on the processor.
     fn recover(&mut self, lost: &Error) -> Outcome {
         self.losses += 1;
-        if self.losses > MOST_LOSSES {
-            return Err(Failure::run(lost.to_string()));
-        }
-        note("the GPU was lost; the model is loaded again, and the answer begins anew");
-        let again = |failure: Failure| {
-            Failure::run(format!("the GPU was lost, and the model cannot be loaded again: {}", failure.message()))
-        };
-        // The memory of the lost one is wanted.
         self.session = None;
-        let engine = (self.reload)(self.losses).map_err(again)?;
+        let engine = load_again(self.losses, lost, self.reload)?;
         self.session = Some(Session::new(&engine)?);
         Ok(())
     }
@@ -357,4 +350,4 @@ fn statistics(answer: &Generated) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,17 +2,20 @@
 //! or a grammar.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use peregrine::Error;
 use peregrine::checkpoint::FileSource;
 use peregrine::sampling::SamplingOptions;
-use peregrine::session::{Finish, GenerateOptions, Generated, Session};
+use peregrine::session::{Engine, Finish, GenerateOptions, Generated, Session};
 use pollster::block_on;
 use serde_json::json;
 
 use crate::common::{GpuArgs, SamplingArgs, read_ids, read_text};
 use crate::failure::Outcome;
 use crate::format::FormatArgs;
+use crate::lost::load_again;
 use crate::terminal;
 
 #[derive(clap::Args)]
@@ -61,7 +64,9 @@ pub fn run(args: &Args) -> Outcome {
     let checkpoint = args.gpu.open(&args.model)?;
     let vocab_size = checkpoint.config.vocab_size;
     let given = args.ids.as_deref().map(|path| read_ids(path, vocab_size)).transpose()?;
-    let engine = args.gpu.load(&checkpoint, &args.gpu.options())?;
+    let load = args.gpu.options();
+    let reload = |losses| args.gpu.load_after(losses, &checkpoint, &load);
+    let engine = reload(0)?;
     let grammar = format.map(|format| format.compile(&engine)).transpose()?;
     let ids = match (given, &prompt) {
         (Some(ids), _) => ids,
@@ -79,45 +84,121 @@ pub fn run(args: &Args) -> Outcome {
         grammar,
         ..GenerateOptions::default()
     };
-    let mut session = Session::new(&engine)?;
-    let start = std::time::Instant::now();
-    if let Some(path) = &args.state {
-        block_on(session.restore(&FileSource::open(path)?))?;
-    }
-    block_on(session.prefill(&ids))?;
-    let prefill_seconds = start.elapsed().as_secs_f64();
-
+    let asked = Asked { state: args.state.as_deref(), ids, options };
     let mut out = terminal::stdout();
-    let mut written = Ok(());
-    let mut printed = 0;
-    let answer = block_on(session.generate(&options, &mut |piece| {
-        if !args.json {
-            printed += piece.text.len();
-            written = write!(out, "{}", piece.text).and_then(|()| out.flush());
-        }
-        written.is_ok()
-    }))?;
-    written?;
     if args.json {
-        let prefill_seconds = prefill_seconds + answer.prefill_seconds;
-        writeln!(out, "{}", terminal::json(&describe(&answer, prefill_seconds, engine.gpu_name())))?;
+        let answered = asked.answer(engine, &reload, &mut Told::new(&mut std::io::sink()))?;
+        writeln!(out, "{}", terminal::json(&answered.describe()))?;
     } else {
-        writeln!(out, "{}", &answer.text[printed..])?;
+        asked.answer(engine, &reload, &mut Told::new(&mut out))?;
+        writeln!(out)?;
     }
     Ok(())
 }
 
-fn describe(answer: &Generated, prefill_seconds: f64, adapter: &str) -> serde_json::Value {
-    json!({
-        "text": answer.text,
-        "ids": answer.ids,
-        "finish": finish(answer.finish),
-        "prompt_tokens": answer.prompt_tokens,
-        "prefill_seconds": prefill_seconds,
-        "decode_seconds": answer.decode_seconds,
-        "tokens_per_second": answer.tokens_per_second(),
-        "adapter": adapter,
-    })
+/// What is to be continued, and how.
+struct Asked<'a> {
+    state: Option<&'a Path>,
+    ids: Vec<u32>,
+    options: GenerateOptions,
+}
+
+impl Asked<'_> {
+    /// The answer, told as it comes. Where the device is lost in it, `reload` loads the model
+    /// again.
+    fn answer(
+        &self,
+        mut engine: Rc<Engine>,
+        reload: &dyn Fn(u32) -> Outcome<Rc<Engine>>,
+        told: &mut Told<'_>,
+    ) -> Outcome<Answered> {
+        let mut losses = 0;
+        loop {
+            match self.attempt(engine, told) {
+                Err(error @ Error::DeviceLost { .. }) => {
+                    losses += 1;
+                    engine = load_again(losses, &error, reload)?;
+                }
+                answered => {
+                    let answered = answered?;
+                    std::mem::replace(&mut told.written, Ok(()))?;
+                    return Ok(answered);
+                }
+            }
+        }
+    }
+
+    fn attempt(&self, engine: Rc<Engine>, told: &mut Told<'_>) -> Result<Answered, Error> {
+        let mut session = Session::new(&engine)?;
+        let start = std::time::Instant::now();
+        if let Some(path) = self.state {
+            block_on(session.restore(&FileSource::open(path)?))?;
+        }
+        block_on(session.prefill(&self.ids))?;
+        let prefill_seconds = start.elapsed().as_secs_f64();
+        let mut text = String::new();
+        let answer = block_on(session.generate(&self.options, &mut |piece| {
+            text.push_str(&piece.text);
+            told.tell(&text)
+        }))?;
+        told.tell(&answer.text);
+        Ok(Answered {
+            prefill_seconds: prefill_seconds + answer.prefill_seconds,
+            adapter: engine.gpu_name().into(),
+            answer,
+        })
+    }
+}
+
+/// What has been written of an answer.
+struct Told<'a> {
+    out: &'a mut dyn Write,
+    printed: String,
+    written: std::io::Result<()>,
+}
+
+impl<'a> Told<'a> {
+    fn new(out: &'a mut dyn Write) -> Self {
+        Self { out, printed: String::new(), written: Ok(()) }
+    }
+
+    /// Writes what is new of the answer so far, and whether that went well. One that begins anew
+    /// says the same again, which is not written twice; on another device it may say something
+    /// else, and then stands on a line of its own.
+    fn tell(&mut self, text: &str) -> bool {
+        if self.written.is_ok() && !self.printed.starts_with(text) {
+            let written = match text.strip_prefix(self.printed.as_str()) {
+                Some(new) => write!(self.out, "{new}"),
+                None => write!(self.out, "\n{text}"),
+            };
+            self.written = written.and_then(|()| self.out.flush());
+            self.printed = text.into();
+        }
+        self.written.is_ok()
+    }
+}
+
+/// An answer, and what it took.
+struct Answered {
+    answer: Generated,
+    prefill_seconds: f64,
+    adapter: String,
+}
+
+impl Answered {
+    fn describe(&self) -> serde_json::Value {
+        let answer = &self.answer;
+        json!({
+            "text": answer.text,
+            "ids": answer.ids,
+            "finish": finish(answer.finish),
+            "prompt_tokens": answer.prompt_tokens,
+            "prefill_seconds": self.prefill_seconds,
+            "decode_seconds": answer.decode_seconds,
+            "tokens_per_second": answer.tokens_per_second(),
+            "adapter": self.adapter,
+        })
+    }
 }
 
 fn finish(finish: Finish) -> &'static str {
@@ -128,3 +209,6 @@ fn finish(finish: Finish) -> &'static str {
         Finish::Cancelled => "cancelled",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ mod info;
 mod input;
 mod logits;
 mod lora;
+mod lost;
 mod merge;
 mod perplexity;
 mod prefill;

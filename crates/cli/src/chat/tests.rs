@@ -6,9 +6,10 @@ use peregrine::gpu::{DeviceKind, Gpu, GpuOptions};
 use peregrine::model::LoadOptions;
 
 use super::*;
+use crate::common::MOST_LOSSES;
 
 /// The embedded model on the processor, a device as any other.
-fn engine() -> Rc<Engine> {
+pub(crate) fn engine() -> Rc<Engine> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tiny/peregrine-tiny-chat-Q4_0.gguf");
     let checkpoint = block_on(Checkpoint::open(path)).unwrap();
     let gpu = block_on(Gpu::new(&GpuOptions { device: DeviceKind::Cpu, ..GpuOptions::default() })).unwrap();
