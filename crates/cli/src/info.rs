@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use indicatif::HumanBytes;
-use peregrine::adapter::Summary;
+use peregrine::adapter::{Base, Summary};
 use peregrine::checkpoint::{Checkpoint, Container, TokenizerData};
 use peregrine::config::{ARCHITECTURE, Config};
 use peregrine::gpu::{Gpu, GpuOptions};
@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 
 use crate::common::open;
 use crate::failure::{Failure, Outcome};
+use crate::lora::LoraArgs;
 use crate::terminal::{self, line};
+
+mod adapter;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -26,6 +29,8 @@ pub struct Args {
     model: Option<String>,
     #[command(flatten)]
     load: LoadOptions,
+    #[command(flatten)]
+    lora: LoraArgs,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -33,17 +38,22 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Outcome {
     if let Some(path) = args.model.as_deref().map(Path::new).filter(|path| block_on(Summary::is_adapter(path))) {
-        return adapter(&block_on(Summary::read(path))?, args.json);
+        if !args.lora.is_empty() {
+            return Err(Failure::input("--lora names an adapter beside a model, and an adapter is no model: name one"));
+        }
+        return adapter::alone(&block_on(Summary::read(path))?, args.json);
     }
     let info = match &args.model {
         Some(model) => {
             let checkpoint = open(model)?;
+            let adapters = args.lora.open(&Base::of(&checkpoint))?;
             let mut info = describe(&checkpoint);
-            info["memory"] = memory(&checkpoint, args)?;
+            info["lora"] = adapters.iter().map(|(adapter, scale)| adapter::describe(adapter, *scale)).collect();
+            info["memory"] = memory(&checkpoint, adapters.iter().map(|(adapter, _)| adapter.bytes()).sum(), args)?;
             info
         }
-        None if asks_for_memory(&args.load) => {
-            return Err(Failure::input("the options of a load say what a model needs: name one"));
+        None if asks_for_memory(&args.load) || !args.lora.is_empty() => {
+            return Err(Failure::input("the options of a load and --lora say what a model needs: name one"));
         }
         None => {
             let adapters = block_on(peregrine::gpu::adapters());
@@ -76,43 +86,6 @@ fn asks_for_memory(load: &LoadOptions) -> bool {
         || [memory_budget, snapshot_budget, snapshot_host_budget].iter().any(|bytes| bytes.is_some())
 }
 
-/// Tells what an adapter is.
-fn adapter(summary: &Summary, json: bool) -> Outcome {
-    let Summary { name, kind, base, alpha, use_rslora, ranks, targets, parameters, bytes } = summary;
-    let mut out = terminal::stdout();
-    if json {
-        let info = json!({
-            "name": name,
-            "container": kind.name().to_lowercase(),
-            "type": "lora",
-            "base": base,
-            "alpha": alpha,
-            "use_rslora": use_rslora,
-            "rank": { "least": ranks.0, "most": ranks.1 },
-            "targets": targets,
-            "parameters": parameters,
-            "bytes": bytes,
-        });
-        writeln!(out, "{}", terminal::json(&info))?;
-        return Ok(());
-    }
-    let mut row = |key: &str, value: String| writeln!(out, "{key:<26} {}", line(&value));
-    row("name", name.clone())?;
-    row("LoRA adapter", kind.name().into())?;
-    if let Some(base) = base {
-        row("made for", base.clone())?;
-    }
-    let rank = if ranks.0 == ranks.1 { ranks.0.to_string() } else { format!("{} to {}", ranks.0, ranks.1) };
-    row("rank", rank)?;
-    row("alpha", format!("{alpha}{}", if *use_rslora { ", over the root of the rank (rsLoRA)" } else { "" }))?;
-    row("parameters", format!("{:.3} M", *parameters as f64 / 1e6))?;
-    row("size", HumanBytes(*bytes).to_string())?;
-    for (target, layers) in targets {
-        row(&format!("  {target}"), format!("in {layers} layers"))?;
-    }
-    Ok(())
-}
-
 fn describe(checkpoint: &Checkpoint) -> Value {
     // Format name: tensors, bytes.
     let mut formats: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
@@ -139,15 +112,17 @@ fn describe(checkpoint: &Checkpoint) -> Value {
     })
 }
 
-/// What a GPU with usual limits needs for it.
-fn memory(checkpoint: &Checkpoint, args: &Args) -> Outcome<Value> {
+/// What a GPU with usual limits needs for it, beside so many bytes of adapters.
+fn memory(checkpoint: &Checkpoint, adapters: u64, args: &Args) -> Outcome<Value> {
     let options = LoadOptions { memory_budget: None, ..args.load.clone() };
     let need = Footprint::of(checkpoint, &options, Device::default())?;
-    let need = need.within(args.load.memory_budget.unwrap_or(u64::MAX));
+    let need = need.within(args.load.memory_budget.unwrap_or(u64::MAX).saturating_sub(adapters));
+    let total = need.least() + adapters;
     let mut memory = json!({
         "context": need.context_length,
-        "total": need.least(),
+        "total": total,
         "weights": need.weights,
+        "adapters": adapters,
         "kv_cache": need.kv_cache,
         "kv_growth": need.kv_growth,
         "states": need.states,
@@ -157,8 +132,9 @@ fn memory(checkpoint: &Checkpoint, args: &Args) -> Outcome<Value> {
     });
     if let Some(budget) = args.load.memory_budget {
         memory["budget"] = budget.into();
-        memory["fits"] = (need.least() <= budget).into();
-        memory["largest_context"] = json!(Footprint::largest_context(checkpoint, &options, Device::default(), budget)?);
+        memory["fits"] = (total <= budget).into();
+        let left = budget.saturating_sub(adapters);
+        memory["largest_context"] = json!(Footprint::largest_context(checkpoint, &options, Device::default(), left)?);
     }
     Ok(memory)
 }
@@ -232,10 +208,14 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
     for (format, sizes) in info["formats"].as_object().into_iter().flatten() {
         row(&format!("  {format}"), format!("{} in {} tensors", bytes(&sizes["bytes"]), sizes["tensors"]))?;
     }
+    for adapter in info["lora"].as_array().into_iter().flatten() {
+        row("LoRA adapter", line(&adapter::in_words(adapter)).into_owned())?;
+    }
     let memory = &info["memory"];
     row("on the GPU", format!("{} with a context of {} tokens", bytes(&memory["total"]), memory["context"]))?;
     for (name, key) in [
         ("  weights", "weights"),
+        ("  adapters", "adapters"),
         ("  keys and values", "kv_cache"),
         ("  while they grow", "kv_growth"),
         ("  states", "states"),
@@ -243,7 +223,9 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
         ("and for snapshots, at most", "snapshots"),
         ("  in this machine's memory", "host_snapshots"),
     ] {
-        row(name, bytes(&memory[key]))?;
+        if key != "adapters" || memory[key] != 0 {
+            row(name, bytes(&memory[key]))?;
+        }
     }
     if let (Some(fits), total) = (memory["fits"].as_bool(), memory["total"].as_u64().unwrap_or(0)) {
         let budget = memory["budget"].as_u64().unwrap_or(0);

@@ -53,6 +53,11 @@ impl LoraArgs {
         self.all.is_empty()
     }
 
+    /// Reads them for a model. Returns them with their scales.
+    pub fn open(&self, base: &Base<'_>) -> Outcome<Vec<(Adapter, f32)>> {
+        self.all.iter().map(|lora| Ok((lora.open(base)?, lora.scale))).collect()
+    }
+
     /// Loads them, each under the name of its folder or file. Returns them with their scales.
     pub fn load(&self, engine: &Rc<Engine>) -> Outcome<Vec<(AdapterId, f32)>> {
         let load = |lora: &Lora| {
