@@ -38,10 +38,21 @@ check() {
         say "$name: failed"
     fi
 }
+# beside NAME COMMAND...   runs it beside what follows; after `wait`, `ended NAME` gives its output and its status.
+beside() {
+    name=$1
+    shift
+    { "$@" >"$logs/$name.beside" 2>&1 && echo 0 || echo "$?"; } >"$logs/$name.ended" &
+}
+ended() {
+    cat "$logs/$1.beside"
+    return "$(cat "$logs/$1.ended")"
+}
+# What runs beside hears no Ctrl-C.
+trap 'trap - TERM; kill 0' INT TERM
 
 check fmt cargo fmt --all --check
 check clippy sh web/scripts/lint.sh
-check packages sh web/scripts/packages.sh
 # Each test with its time, for the list at the end.
 host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 run cargo-test env "CARGO_TARGET_${host}_RUNNER=sh $root/web/scripts/timed.sh" cargo test --release --workspace --exclude peregrine-web --no-fail-fast
@@ -49,10 +60,14 @@ count "$(sum '^test result: .* \([0-9]*\) passed;.*')" "$(sum '^test result: .* 
 
 check clippy-wasm sh web/scripts/wasm.sh check
 check page make --no-print-directory page
+# It takes one core, and nothing up to its end needs cargo.
+beside packages sh web/scripts/packages.sh
 check types sh -c 'cd web && npm run --silent check'
 check docs sh -c 'cd web && npm run --silent docs'
 run node-test sh -c 'cd web && npm run --silent test:unit'
 count "$(sum '^[^a-z]*pass \([0-9]*\)$')" "$(sum '^[^a-z]*fail \([0-9]*\)$')"
+wait
+check packages ended packages
 run browser sh -c 'cd web && npm run --silent test:e2e'
 count "$(sum '^ *\([0-9]*\) passed.*')" "$(sum '^ *\([0-9]*\) \(failed\|flaky\|did not run\|interrupted\|skipped\)$')"
 
