@@ -1,5 +1,5 @@
-//! Answers under a constraint by layers of the embedded model: the same tokens however they are sampled,
-//! within what the constraint allows, and nothing else of a session changes.
+//! Answers under a constraint by layers of the embedded model: the same tokens however they are
+//! sampled, within what the constraint allows, and nothing else of a session changes.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -176,10 +176,10 @@ fn with_rounded_keys_and_values_nothing_is_lost_but_the_rounding() {
             );
             for (place, gpu) in gpus.iter().enumerate() {
                 let mut session = session(gpu, &file, &LoadOptions { kv, ..exact() });
-                // Token by token shaders are slow here: in two files they read so, too, and without
+                // Shaders are slow here: in two files they read in small steps, too, and without
                 // rounding in `every_variant_is_transformers`.
                 let chunks =
-                    if place < 2 && !["norm2.gguf", "quant.gguf"].contains(case) { &[7, 32][..] } else { &[1, 7, 32] };
+                    if place < 2 && !["norm2.gguf", "quant.gguf"].contains(case) { &[32][..] } else { &[1, 7, 32] };
                 for &chunk in chunks {
                     session.reset();
                     let mut logits = Vec::new();
@@ -322,8 +322,8 @@ fn the_published_shapes_are_the_twins() {
     let file = block_on(Checkpoint::open_gguf(Rc::new(MemorySource::new("3b", bytes)))).unwrap();
     let gpu = gpu(&GpuOptions { shapes: Some(ShapeClass::Hardware), ..Default::default() });
     let mut session = session(&gpu, &file, &LoadOptions { context_length: Some(256), ..Default::default() });
-    let ids: Vec<u32> = (0..138).map(|i| (i * 37 + 11) % file.config.vocab_size).collect();
-    for r in check_all(&mut session, &file, &ids, &[67, 71]) {
+    let ids: Vec<u32> = (0..76).map(|i| (i * 37 + 11) % file.config.vocab_size).collect();
+    for r in check_all(&mut session, &file, &ids, &[67, 9]) {
         assert!(r.is_close(), "{r:?}");
     }
 }
