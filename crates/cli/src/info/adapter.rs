@@ -52,13 +52,14 @@ fn from_to(least: u64, most: u64) -> String {
 /// One beside the model, at this scale.
 pub fn describe(adapter: &Adapter, scale: f32) -> Value {
     let (least, most) = adapter.ranks();
+    let targets = adapter.targets().into_iter().map(|(target, layers)| (target.to_string(), json!(layers)));
     json!({
         "name": adapter.name(),
         "container": adapter.kind().name().to_lowercase(),
         "type": "lora",
         "scale": scale,
         "rank": { "least": least, "most": most },
-        "targets": adapter.targets().into_iter().map(|(target, layers)| (target.into(), layers.into())).collect::<serde_json::Map<_, _>>(),
+        "targets": targets.collect::<serde_json::Map<_, _>>(),
         "bytes": adapter.bytes(),
     })
 }
