@@ -265,3 +265,25 @@ fn a_download_that_ends_while_loading_is_truncated() {
     let error = block_on(Checkpoint::open_gguf(Rc::new(source))).err().unwrap();
     assert!(matches!(error, Error::Truncated { .. }), "{error}");
 }
+
+/// As after a loss, when the model is loaded again and the next device goes, too.
+#[test]
+fn a_device_that_is_lost_while_weights_are_read_ends_the_load() {
+    let file = checkpoint(&golden_path("norm1.gguf"));
+    for open in [|| gpu(&GpuOptions::default()), processor] {
+        let lost = open();
+        let mut heard = false;
+        let loaded = block_on(Model::load(&lost, &file, &exact(), &mut |progress| {
+            if !heard && matches!(progress, Progress::Upload { .. }) {
+                heard = true;
+                lost.lose();
+            }
+        }));
+        let error = loaded.map(drop).unwrap_err();
+        assert!(heard && matches!(error, Error::DeviceLost { .. }), "{error}");
+        // The same file, on the next one.
+        let mut next = session(&open(), &file, &exact());
+        block_on(next.prefill(&[3, 5, 7])).unwrap();
+        assert!(next.logits().iter().all(|logit| logit.is_finite()));
+    }
+}

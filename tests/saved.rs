@@ -160,6 +160,19 @@ fn what_is_damaged_is_refused_by_name_and_leaves_an_empty_session() {
     assert_eq!(other.logits(), one.logits());
 }
 
+/// States that people have saved name their model by it: how one of its fields is called or printed
+/// is no reason to refuse them. Whoever changes this on purpose keeps reading the old one.
+#[test]
+fn a_model_has_the_name_that_saved_states_have_for_it() {
+    let name = |path| {
+        session(&processor(), &checkpoint(path), &LoadOptions::default()).engine().model().fingerprint().to_string()
+    };
+    let found = [&tiny_model(), &random_model(), &golden_path("hf-folder")].map(|path| name(path));
+    let expected =
+        ["ac420e4f65916de839c7bca9a4b7837c", "28a221191bf072e7f7f32d5318464cea", "0d78513dda0e01bb1c15de164afe07a8"];
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn the_state_of_another_model_is_refused() {
     let mut one = session(&device(&Default::default()), &checkpoint(&tiny_model()), &LoadOptions::default());
