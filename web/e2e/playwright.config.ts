@@ -5,6 +5,31 @@ import { defineConfig } from "@playwright/test";
 const browser = execFileSync("sh", [fileURLToPath(new URL("../scripts/browser.sh", import.meta.url))], { encoding: "utf8" }).trim();
 if (!browser) throw new Error("there is no Chromium: sh web/scripts/system.sh browser installs it; CHROMIUM=/path says where it is");
 
+/**
+ * Features of Chromium that are off: those that Playwright turns off itself, since a second flag
+ * takes the place of its own (chromiumSwitches.ts of playwright-core); and the address bar's boxes
+ * of suggestions, which have a process of their own for every page: a fifth of what opening a page
+ * and loading the model costs.
+ */
+const WITHOUT = [
+  "AvoidUnnecessaryBeforeUnloadCheckSync",
+  "DestroyProfileOnBrowserClose",
+  "HttpsUpgrades",
+  "HttpsFirstBalancedModeAutoEnable",
+  "LensOverlay",
+  "MediaRouter",
+  "PaintHolding",
+  "ThirdPartyStoragePartitioning",
+  "AvoidCorsURLLoaderRestartOnRedirect",
+  "TcpPortRandomizationWin",
+  "OptimizationHints",
+  "NetworkTimeServiceQuerying",
+  "AimEnabled",
+  "PreconnectToSearch",
+  "WebUIOmniboxPopup",
+  "WebUIOmniboxAimPopup",
+];
+
 /** What headless Chromium needs for WebGPU without a GPU, and to leave the network alone. */
 export const FLAGS = [
   "--headless=new",
@@ -14,6 +39,7 @@ export const FLAGS = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
+  `--disable-features=${WITHOUT.join(",")}`,
 ];
 export const SOFTWARE_WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 

@@ -13,6 +13,8 @@ import { safetensors } from "./goldens/tensors.mjs";
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 export const MODEL_FILE = path("../../models/tiny/peregrine-tiny-chat-Q4_0.gguf");
+/** Its bytes: one buffer, of which the digest is made once. */
+const model = readFileSync(MODEL_FILE);
 const SITE = path("../chat/dist");
 const WEB = path("..");
 
@@ -120,6 +122,16 @@ export const DESTROYER = `
     self.device.destroy();
   };`;
 
+/** For the beginning of a worker: every adapter says that it is a graphics card. */
+export const CARD = `
+  const { get } = Object.getOwnPropertyDescriptor(GPUAdapter.prototype, "info");
+  Object.defineProperty(GPUAdapter.prototype, "info", {
+    get() {
+      const { subgroupMinSize, subgroupMaxSize } = get.call(this);
+      return { vendor: "acme", architecture: "one", device: "", description: "A card", subgroupMinSize, subgroupMaxSize, isFallbackAdapter: false };
+    },
+  });`;
+
 export const test = base.extend<{ site: Site; strict: void }>({
   site: async ({}, use) => {
     const servers: Server[] = [];
@@ -135,7 +147,6 @@ export const test = base.extend<{ site: Site; strict: void }>({
       },
       bare: (fault) => {
         const folder = serveFolder(WEB);
-        const model = readFileSync(MODEL_FILE);
         return serve((request, response) => {
           if (fault?.(request, response)) return true;
           if (request.url === "/") return sendBytes(request, response, "text/html", Buffer.from("<!doctype html><title>bare</title>"));

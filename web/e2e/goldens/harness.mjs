@@ -118,14 +118,20 @@ async function compare(world, expected, mode, check) {
     if (ids.length > CHUNK) await logitsOf("chunks", { last, chunk: CHUNK }, logits);
     const steps = expected.steps ?? last;
     await logitsOf("steps", { last: steps, oneByOne: steps }, logits.subarray(-steps * vocab));
-    if (expected.isSampled) differences.sampled = await sampled(engine);
+    /** Between the layers: every dispatch and every state beside the CPU twin. */
+    const checked = async (options) => {
+      const report = await engine.check(options);
+      if (report.first) throw new Error(`check: ${report.first}`);
+      differences.check = report.ok && report.comparisons > 0 ? 0 : Infinity;
+    };
+    if (expected.isSampled) {
+      differences.sampled = await sampled(engine);
+      await checked({ tokens: 10 });
+    }
     if (expected.states && kv === "f32") {
       differences.states = await states(engine, expected);
       const { choices } = await engine.completions.create({ prompt: ids, max_tokens: 16, temperature: 0, ignore_eos: true, return_token_ids: true });
-      // Between the layers: every dispatch and every state beside the CPU twin.
-      const report = check ? await engine.check() : undefined;
-      if (report?.first) throw new Error(`check: ${report.first}`);
-      if (report) differences.check = report.ok && report.comparisons > 0 ? 0 : Infinity;
+      if (check) await checked();
       differences.greedy = JSON.stringify(choices[0].token_ids) === JSON.stringify(expected.greedy) ? 0 : Infinity;
     }
     return { differences, device };

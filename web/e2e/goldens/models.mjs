@@ -69,7 +69,7 @@ export function odd(seed) {
  */
 export function sampled(seed) {
   const model = odd(seed);
-  return { ...model, name: `sampled ${seed}`, set: { ...model.set, vocab_size: 6144 }, isSampled: true };
+  return { ...model, name: `sampled ${seed}`, set: { ...model.set, vocab_size: 6144 }, tokens: 20, steps: 3, isSampled: true };
 }
 
 /**
