@@ -1,4 +1,4 @@
-//: kernel: step | step publish
+//: kernel: step | step
 // Puts the splits of a long context together (decode; matvec_team.wgsl does it where there are
 // two): each split of mixer_step.wgsl has its own maximum, sum and output. A workgroup is one query
 // head. Grid: (nh, 1).
@@ -6,13 +6,14 @@
 // [ attention | SSM ], splits [nh, splits, maximum total - - output (hd)]
 @group(0) @binding(1) var<storage, read_write> mixed: array<f32>;
 //: if lora
-// With adapters: A of o_proj as columns [heads' outputs, O_RANKS], and t.
+// With adapters: A of o_proj as columns [heads' outputs, O_RANKS], and A o of each head, as
+// mixer_step.wgsl leaves it where there is nothing to merge.
 @group(0) @binding(2) var<storage, read> lora_a: array<f32>;
-@group(0) @binding(3) var<storage, read_write> sums_out: array<atomic<i32>>;  // see publish.wgsl
+@group(0) @binding(3) var<storage, read_write> sums_out: array<f32>;
 
 override O_A: u32 = 0u;
 override O_RANKS: u32 = 1u;
-override O_T: u32 = 0u;
+override HEADS_AT: u32 = 0u;
 //: end
 
 override THREADS: u32 = 64u;
@@ -74,12 +75,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
   }
   //: if lora
+  if (now.splits == 2u) {
+    // A comparison of stages merges two as well; each has left its own.
+    return;
+  }
   for (var k = index; k < O_RANKS; k += THREADS) {
     var sum = 0.0;
     for (var d = 0u; d < HEAD_DIM; d++) {
       sum += lora_a[O_A + (group.x * HEAD_DIM + d) * O_RANKS + k] * head[d];
     }
-    publish(group.x, O_T + k, sum);
+    sums_out[HEADS_AT + 4u * (group.x * O_RANKS + k)] = sum;
   }
   //: end
 }

@@ -165,7 +165,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let pair = EPILOGUE != SWIGLU && PAIRED == 1u;
   // The same in all rows of a workgroup.
   let ranks = ranks_of(first_row);
-  let digits = digits_of(ranks, index);
+  let published = published_at(index, ranks);
   var share = Share();
   if (local < ranks.x) {
     share = share_of(local, row, select(row, row_2, pair));
@@ -213,7 +213,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (span > 0u) {
       workgroupBarrier();
     }
-    for (var i = index; i < 8u * SPAN; i += THREADS) {
+    // So many rounds for everyone, which constants say: their loads are on their way together.
+    for (var round = 0u; round < (8u * SPAN + THREADS - 1u) / THREADS; round++) {
+      let i = index + round * THREADS;
+      if (8u * SPAN % THREADS != 0u && i >= 8u * SPAN) {
+        break;
+      }
       let s = begin + i / 8u;
       let column = 8u * min(s, STRIPS - 1u) + i % 8u;
       var v = select(vec4<f32>(0.0), input(column), s < STRIPS);
@@ -226,7 +231,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     //: if lora
     if (span == 0u) {
-      stage(ranks, index, digits);
+      stage(ranks, index, published);
     }
     //: end
     workgroupBarrier();
@@ -267,8 +272,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (local < ranks.x) {
     sums += added(share, t_of(local, ranks), pair);
   }
-  for (var k = local + THREADS / ROWS; k < ranks.x; k += THREADS / ROWS) {
-    sums += added(share_of(k, row, select(row, row_2, pair)), t_of(k, ranks), pair);
+  // Loops that constants rule out would be code all the same, which costs a dispatch time.
+  if (ROW_RANKS > THREADS / ROWS) {
+    for (var k = local + THREADS / ROWS; k < ranks.x; k += THREADS / ROWS) {
+      sums += added(share_of(k, row, select(row, row_2, pair)), t_of(k, ranks), pair);
+    }
   }
   //: end
   let all = reduce_apart(sums, index, ROWS);
@@ -283,8 +291,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   //: end
   var total = vec4<f32>(0.0);
-  for (var i = index; i < ROWS * (THREADS / LANES); i += ROWS) {
-    total += partial[i];
+  for (var i = 0u; i < THREADS / LANES; i++) {
+    total += partial[ROWS * i + r];
   }
   if (NORM_STRIP != NEVER) {
     var squares = 0.0;
@@ -319,7 +327,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   workgroupBarrier();
   for (var k = index; k < SUM_RANKS; k += THREADS) {
     var a = columns;
-    if (k != index) {
+    if (SUM_RANKS > THREADS && k != index) {
       a = columns_of(k, first_row, last_row);
     }
     var sum = 0.0;
@@ -327,6 +335,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if ({j}u < (1u + PAIRED) * ROWS) { sum += a.a_{j} * tile[{j}u].x; }
     //: end
     publish(group.x + group.y * 32768u, k, sum);
+    if (SUM_RANKS <= THREADS) {
+      break;
+    }
   }
   //: else
   finish(first_row + index, total.x, total.z, before);

@@ -1,10 +1,16 @@
 // What adapters add to a row of a linear layer for one token, in shares of the invocations that
-// have the row: each has one rank at a time. t = A x is there as a number, or as the digits of
-// publish.wgsl, in which those who made x have left it.
+// have the row: each has one rank at a time. t = A x is there as a number, or as those who made x
+// have left it: the digits of publish.wgsl, and numbers of each of attention's heads.
 override PUBLISHED: u32 = 0u;
 override SHARE_RANKS: u32 = 0u;  // all ranks in t
 override READ_SLOTS: u32 = 8u;   // SLOTS of publish.wgsl, when t was published
-override ROW_SLOTS: u32 = 8u;    // times the most ranks of a row
+override ROW_RANKS: u32 = 4u;    // the most ranks of a row
+// Of attention's heads, which have left A o of o_proj as numbers of each: how many there are, their
+// ranks, which are the first of a row, and where they begin in sums_in [heads, ranks].
+override HEADS: u32 = 0u;
+override HEAD_RANKS: u32 = 0u;
+override HEADS_AT: u32 = 0u;
+override T_SHARES: u32 = 32u;    // slots, or heads if these are more, times ROW_RANKS
 // Of each projection that adapters change: rows of the output (where second sums have them, too, as
 // first ones), ranks, the first in t, the first number of B [rows, ranks], and what it is added to:
 // the plain sum, the sum under the norm, or the second sum. Those of the same rows follow each
@@ -13,8 +19,8 @@ override ROW_SLOTS: u32 = 8u;    // times the most ranks of a row
 override LORA_FIRST_{p}: u32 = 0u;  override LORA_ROWS_{p}: u32 = 0u;  override LORA_RANKS_{p}: u32 = 0u;  override LORA_T_{p}: u32 = 0u;  override LORA_B_{p}: u32 = 0u;  override LORA_SUM_{p}: u32 = 0u;
 //: end
 
-// t of each slot [slots, ranks of the workgroup's rows].
-var<workgroup> t_slots: array<f32, ROW_SLOTS>;
+// What each slot, or head, has of t [slots or heads, ROW_RANKS].
+var<workgroup> t_shares: array<f32, T_SHARES>;
 
 // Ranks of all projections that change a row, and the first of them in t.
 fn ranks_of(row: u32) -> vec2<u32> {
@@ -27,53 +33,60 @@ fn ranks_of(row: u32) -> vec2<u32> {
   return ranks;
 }
 
-// Digits of four slots and ranks, on their way.
-struct Digits {
-  a: vec4<i32>,
-  b: vec4<i32>,
-  c: vec4<i32>,
-  d: vec4<i32>,
+// What a rank has of a slot, on its way: four digits, the lowest first. Or of a head: a number, or
+// two where the context has two splits, whose maxima and totals are there then, too.
+struct Published {
+  raw: vec4<i32>,
+  ends: vec4<f32>,
 }
 
-// Number i of t_slots: its slot and rank.
-fn digits_at(i: u32, ranks: vec2<u32>) -> vec4<i32> {
-  let most = ROW_SLOTS / READ_SLOTS;
-  if (i >= ROW_SLOTS || i % most >= ranks.x) {
-    return vec4<i32>(0i);
+// Number i of t_shares. What no row has is zero: a constant says so, and nothing is kept for it.
+fn published_at(i: u32, ranks: vec2<u32>) -> Published {
+  var published = Published();
+  let k = i % ROW_RANKS;
+  let share = i / ROW_RANKS;
+  if (PUBLISHED == 0u || k >= ranks.x) {
+    return published;
   }
-  return sums_in[i / most * SHARE_RANKS + ranks.y + i % most];
-}
-
-// All invocations of a workgroup load `ranks` of every slot. Where no row has so many, a constant
-// says so, and nothing is kept for them.
-fn digits_of(ranks: vec2<u32>, index: u32) -> Digits {
-  var digits = Digits();
-  //: for i, part in a b c d
-  if (PUBLISHED == 1u && {i}u * THREADS < ROW_SLOTS) {
-    digits.{part} = digits_at(index{+ i * THREADS}, ranks);
+  let is_head = k < HEAD_RANKS;
+  if (share < select(READ_SLOTS, HEADS, is_head)) {
+    published.raw = sums_in[select(share * SHARE_RANKS + ranks.y + k, HEADS_AT + share * HEAD_RANKS + k, is_head)];
+    if (is_head && now.splits == 2u) {
+      let split = SPLITS_OFFSET + 2u * share * (HEAD + 1u);
+      published.ends = vec4<f32>(x[split].xy, x[split + HEAD + 1u].xy);
+    }
   }
-  //: end
-  return digits;
+  return published;
 }
 
-// The digits' number; beyond the last digit's it is infinite.
-fn number_of(digits: vec4<i32>) -> f32 {
-  let number = dot(vec4<f32>(digits), vec4<f32>(0x1p-52f, 0x1p-31f, 0x1p-10f, 0x1p11f));
-  return select(number, f32(digits.w) * 0x1p126f, digits.w >= 1i << 29u);
+// Its number. Beyond the last digit's it is infinite; of two splits each has its own maximum, and
+// is not divided by a total.
+fn number_of(p: Published, i: u32) -> f32 {
+  if (i % ROW_RANKS < HEAD_RANKS) {
+    let numbers = bitcast<vec4<f32>>(p.raw).xy;
+    if (now.splits != 2u) {
+      return numbers.x;
+    }
+    let top = max(p.ends.x, p.ends.z);
+    let weights = vec2<f32>(exp(p.ends.x - top), exp(p.ends.z - top));
+    return dot(weights, numbers) / dot(weights, p.ends.yw);
+  }
+  let number = dot(vec4<f32>(p.raw), vec4<f32>(0x1p-52f, 0x1p-31f, 0x1p-10f, 0x1p11f));
+  return select(number, f32(p.raw.w) * 0x1p126f, p.raw.w >= 1i << 29u);
 }
 
-// Stages them: before a barrier, after which t_of finds them.
-fn stage(ranks: vec2<u32>, index: u32, digits: Digits) {
+// Stages them, of which `published` is the first: before a barrier, after which t_of finds them.
+fn stage(ranks: vec2<u32>, index: u32, published: Published) {
   if (PUBLISHED == 0u) {
     return;
   }
-  //: for i, part in a b c d
-  if (index{+ i * THREADS} < ROW_SLOTS) {
-    t_slots[index{+ i * THREADS}] = number_of(digits.{part});
+  if (index < T_SHARES) {
+    t_shares[index] = number_of(published, index);
   }
-  //: end
-  for (var i = index + 4u * THREADS; i < ROW_SLOTS; i += THREADS) {
-    t_slots[i] = number_of(digits_at(i, ranks));
+  if (T_SHARES > THREADS) {
+    for (var i = index + THREADS; i < T_SHARES; i += THREADS) {
+      t_shares[i] = number_of(published_at(i, ranks), i);
+    }
   }
 }
 
@@ -83,8 +96,14 @@ fn t_of(k: u32, ranks: vec2<u32>) -> f32 {
     return bitcast<f32>(sums_in[(ranks.y + k) / 4u][(ranks.y + k) % 4u]);
   }
   var t = 0.0;
-  for (var slot = 0u; slot < READ_SLOTS; slot++) {
-    t += t_slots[slot * (ROW_SLOTS / READ_SLOTS) + k];
+  if (k < HEAD_RANKS) {
+    for (var head = 0u; head < HEADS; head++) {
+      t += t_shares[head * ROW_RANKS + k];
+    }
+  } else {
+    for (var slot = 0u; slot < READ_SLOTS; slot++) {
+      t += t_shares[slot * ROW_RANKS + k];
+    }
   }
   return t;
 }

@@ -39,10 +39,11 @@ override G: u32;              // mamba_n_groups
 
 //: if lora
 const NEVER: u32 = 0xffffffffu;
-// Of o_proj and of out_proj: where their A begins, its ranks, and the first of them in t.
+// Of o_proj and of out_proj: where their A begins and its ranks; of out_proj the first of them in t.
 override O_A: u32 = 0u;
 override O_RANKS: u32 = 0u;
-override O_T: u32 = 0u;
+// Where in sums_out heads leave A o as numbers [heads, O_RANKS, 4], one of each split.
+override HEADS_AT: u32 = 0u;
 override OUT_A: u32 = 0u;
 override OUT_RANKS: u32 = 0u;
 override OUT_T: u32 = 0u;
@@ -145,10 +146,10 @@ fn columns_of(first: u32, count: u32, most: u32, a: u32, ranks: u32, index: u32)
   return columns;
 }
 
-// Publishes what A makes of `parts`; all of the workgroup must call it.
-fn publish_parts(group: u32, first: u32, count: u32, most: u32, a: u32, ranks: u32, t: u32, columns: Columns, index: u32) {
+// What A makes of `parts`: rank `index`, where there is one. All of the workgroup must call it.
+fn product(first: u32, count: u32, most: u32, a: u32, ranks: u32, columns: Columns, index: u32) -> f32 {
   if (ranks == 0u) {
-    return;
+    return 0.0;
   }
   let slices = slices_of(most, ranks);
   let slice = index / ranks;
@@ -158,8 +159,10 @@ fn publish_parts(group: u32, first: u32, count: u32, most: u32, a: u32, ranks: u
     //: for i in 0..8
     if ({i}u * slices < most && slice{+ i * slices} < count) { sum += columns.a_{i} * parts[slice{+ i * slices}]; }
     //: end
-    for (var i = slice + 8u * slices; i < count; i += slices) {
-      sum += column_at(i, first, count, a, ranks, index) * parts[i];
+    if (8u * slices < most) {
+      for (var i = slice + 8u * slices; i < count; i += slices) {
+        sum += column_at(i, first, count, a, ranks, index) * parts[i];
+      }
     }
   }
   if (slices > 1u) {
@@ -171,9 +174,7 @@ fn publish_parts(group: u32, first: u32, count: u32, most: u32, a: u32, ranks: u
       }
     }
   }
-  if (slice == 0u) {
-    publish(group, t + index, sum);
-  }
+  return sum;
 }
 
 //: end
@@ -230,7 +231,7 @@ fn attention(head: u32, split: u32, index: u32) {
   workgroupBarrier();
   //: if lora
   var columns = Columns();
-  if (now.splits == 1u) {
+  if (now.splits <= 2u) {
     columns = columns_of(head * HEAD_DIM, HEAD_DIM, HEAD_DIM, O_A, O_RANKS, index);
   }
   //: end
@@ -325,15 +326,18 @@ fn attention(head: u32, split: u32, index: u32) {
     sum = sum / total;
   }
   //: if lora
-  // Pieces of a longer context are published when they have been put together.
-  if (now.splits == 1u) {
+  // A o of one split or two as numbers of each; merge.wgsl leaves those of more.
+  if (now.splits <= 2u) {
     workgroupBarrier();
     if (writes) {
       //: for k, c in x y z w
       parts[4u * index{+ k}] = sum.{c};
       //: end
     }
-    publish_parts(head, head * HEAD_DIM, HEAD_DIM, HEAD_DIM, O_A, O_RANKS, O_T, columns, index);
+    let t = product(head * HEAD_DIM, HEAD_DIM, HEAD_DIM, O_A, O_RANKS, columns, index);
+    if (index < O_RANKS) {
+      atomicStore(&sums_out[HEADS_AT + 4u * (head * O_RANKS + index) + split], bitcast<i32>(t));
+    }
   }
   if (!writes) {
     return;
@@ -403,7 +407,12 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
     weight = mamba[OUT_NORM + channel];
   }
   //: end
-  for (var i = index; i < 2u * N; i += THREADS) {
+  // So many rounds for everyone, which constants say: their loads are on their way together.
+  for (var round = 0u; round < (2u * N + THREADS - 1u) / THREADS; round++) {
+    let i = index + round * THREADS;
+    if (2u * N % THREADS != 0u && i >= 2u * N) {
+      break;
+    }
     parts[i] = convolved(D_SSM + select(group * N + i, G * N + group * N + i - N, i >= N), keeps);
   }
   let x = convolved(channel, !halted && inside && lane == 0u);
@@ -444,7 +453,10 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
   if (inside && lane == 0u) {
     parts[index / LANES] = weight * output;
   }
-  publish_parts(head * ((P + rows - 1u) / rows) + slice, head * P + first, count, rows, OUT_A, OUT_RANKS, OUT_T, columns, index);
+  let t = product(head * P + first, count, rows, OUT_A, OUT_RANKS, columns, index);
+  if (index < OUT_RANKS) {
+    publish(head * ((P + rows - 1u) / rows) + slice, OUT_T + index, t);
+  }
   //: else
   if (inside && lane == 0u) {
     mixed[SSM_OFFSET + channel] = y * z / (1.0 + exp(-z));

@@ -23,6 +23,7 @@ fn what_is_published_wrong_has_dispatches_of_its_own() {
         fault!("mixer_step_lora", "return mamba[a +", "return 0.9 * mamba[a +"),
         fault!("merge_lora", "sum += lora_a[", "sum += 0.9 * lora_a["),
         fault!("matvec_team_lora", "0x1p-10f", "0x1p-11f"),
+        fault!("matvec_team_lora", "dot(weights, numbers)", "dot(weights, 0.9 * numbers)"),
         fault!("matvec_team_lora", "atomicAdd(&sums_out[at],", "atomicAdd(&sums_out[at & 31u],"),
     ];
     for (kernel, alter) in faults {

@@ -20,15 +20,19 @@ const READ: &str = "
 @group(0) @binding(0) var<storage, read> sums_in: array<vec4<i32>>;
 @group(0) @binding(1) var<storage, read_write> numbers: array<f32>;
 var<private> lora_b: array<f32, 1>;
+var<private> x: array<vec4<f32>, 1>;
+struct Step { splits: u32 }
+var<private> now: Step;
+const SPLITS_OFFSET: u32 = 0u;
+const HEAD: u32 = 1u;
 override THREADS: u32 = 4u;
 
 @compute @workgroup_size(4)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  var sum = 0.0;
-  for (var slot = 0u; slot < READ_SLOTS; slot++) {
-    sum += number_of(sums_in[4u * slot + id.x]);
-  }
-  numbers[id.x] = sum;
+fn main(@builtin(local_invocation_index) index: u32) {
+  let ranks = vec2<u32>(4u, 0u);
+  stage(ranks, index, published_at(index, ranks));
+  workgroupBarrier();
+  numbers[index] = t_of(index, ranks);
 }
 ";
 
@@ -90,7 +94,10 @@ fn summed(own: &Own, values: &[f32]) -> Vec<f32> {
         [&values_on, &sums],
         values.len() as u32 / 4,
     );
-    run(own, &(text("published.wgsl") + READ), [&sums, &numbers], 1);
+    let constants =
+        [("PUBLISHED: u32 = 0u", "PUBLISHED: u32 = 1u"), ("SHARE_RANKS: u32 = 0u", "SHARE_RANKS: u32 = 4u")];
+    let published = constants.iter().fold(text("published.wgsl"), |text, (from, to)| text.replace(from, to));
+    run(own, &(published + READ), [&sums, &numbers], 1);
     block_on(gpu.read(&numbers, 0, 4)).unwrap()
 }
 

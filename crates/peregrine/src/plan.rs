@@ -72,8 +72,6 @@ pub enum Needed {
     Splits,
     /// In steps of at most so many tokens.
     Tokens(u32),
-    /// When the context is cut into splits at all.
-    Pieces,
     /// When the next token is sampled on the GPU.
     Token,
     /// When that is the likeliest.
@@ -187,7 +185,6 @@ impl Dispatch {
             Needed::ManyLogits => step.logit_rows() > 1,
             Needed::Splits => step.splits > 2,
             Needed::Tokens(most) => step.tokens <= most,
-            Needed::Pieces => step.splits > 1,
             Needed::Token => mode != SamplingMode::Host,
             Needed::Greedy => mode == SamplingMode::Greedy,
             Needed::Random => mode == SamplingMode::Random,

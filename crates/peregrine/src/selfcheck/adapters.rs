@@ -15,8 +15,9 @@ use crate::ops::lora::Adapted;
 use crate::session::{Engine, Session};
 use crate::state::PAGE;
 
-/// Pieces of a context, more than the linear layers put together: most are empty.
-const PIECES: u32 = 3;
+/// Splits of a context: as many as the linear layers put together, and one more. The last ones are
+/// empty.
+const SPLITS: [u32; 2] = [2, 3];
 
 /// Tokens of a context that has room for them.
 const LONG: u32 = 2 * PAGE + 1;
@@ -73,7 +74,7 @@ pub(crate) async fn check(engine: &Rc<Engine>, adapted: &Rc<Adapted>) -> Result<
     Ok(())
 }
 
-/// Logits of tokens that are read one by one, and of another one whose context is cut into pieces.
+/// Logits of tokens that are read one by one, and of others whose context is cut into splits.
 struct Decoded(Vec<Reading>);
 
 impl Decoded {
@@ -84,8 +85,10 @@ impl Decoded {
         }
         let mut logits = vec![session.decoder().reading_of_logits(1)];
         if session.engine().model().context_length() >= LONG {
-            session.step_in_pieces(last, PIECES)?;
-            logits.push(session.decoder().reading_of_logits(1));
+            for splits in SPLITS {
+                session.step_in_splits(last, splits)?;
+                logits.push(session.decoder().reading_of_logits(1));
+            }
         }
         session.reset();
         Ok(Self(logits))

@@ -187,10 +187,10 @@ impl Session {
         Ok(())
     }
 
-    /// Queues a step of one token whose context is cut into more pieces than it is long enough for.
-    pub(crate) fn step_in_pieces(&mut self, id: u32, pieces: u32) -> Result<()> {
+    /// Queues a step of one token whose context is cut into more splits than it is long enough for.
+    pub(crate) fn step_in_splits(&mut self, id: u32, splits: u32) -> Result<()> {
         self.make_room(1)?;
-        self.decoder.step_in_pieces(id, pieces);
+        self.decoder.step_in_splits(id, splits);
         Ok(())
     }
 

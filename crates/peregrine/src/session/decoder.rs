@@ -232,9 +232,9 @@ impl Decoder {
         self.end_step(&step);
     }
 
-    /// Queues a step of one token whose context is cut into more pieces than it is long enough for.
-    pub fn step_in_pieces(&mut self, id: u32, pieces: u32) {
-        let step = Step { splits: pieces, ..self.begin_step(&[id], 1) };
+    /// Queues a step of one token whose context is cut into more splits than it is long enough for.
+    pub fn step_in_splits(&mut self, id: u32, splits: u32) {
+        let step = Step { splits, ..self.begin_step(&[id], 1) };
         self.model.gpu.write(&self.model.step, 0, bytemuck::bytes_of(&step));
         self.submit(&step, SamplingMode::Host, 0..self.dispatches(&step));
         self.end_step(&step);
@@ -253,12 +253,7 @@ impl Decoder {
     fn begin(&self, tokens: u32, ids: Option<&[u32]>, rows: u32) -> Step {
         let model = &self.model;
         let position = self.state.position;
-        let splits = match splits(position + 1) {
-            _ if tokens > 1 => 1,
-            // With adapters two are merged by a dispatch, which takes longer than one of both.
-            2 if self.adapted.is_some() => 1,
-            splits => splits,
-        };
+        let splits = if tokens > 1 { 1 } else { splits(position + 1) };
         let step = Step { tokens, position, first: tokens - rows, splits };
         let rope = rope_table(&self.frequencies, position, tokens);
         model.gpu.write(&model.step, 0, bytemuck::bytes_of(&step));

@@ -7,7 +7,7 @@ use super::lora::fused::Fused;
 use super::mixers::{Heads, KvSizes};
 use super::{Op, Recorder};
 use crate::config::Config;
-use crate::kernels::{Atomic, Bound, kernels};
+use crate::kernels::{Bound, kernels};
 use crate::model::Model;
 use crate::plan::{Needed, Step};
 use crate::state::{PageTable, State};
@@ -34,9 +34,9 @@ kernels! {
     /// One head: the splits of a context that is cut into more than two.
     Merge = MERGE { THREADS: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32 } (now: uniform Step, mixed: write f32)
 
-    /// The same where o_proj has adapters, whose A it multiplies: then also of two splits.
+    /// The same where o_proj has adapters, whose A it multiplies.
     MergeLora = MERGE_LORA { THREADS: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32; heads: Heads }
-    (now: uniform Step, mixed: write f32, lora_a: read f32, sums_out: write_part Atomic<i32>)
+    (now: uniform Step, mixed: write f32, lora_a: read f32, sums_out: write_part f32)
 }
 
 impl AttentionTile<'_> {
@@ -127,18 +127,18 @@ impl Model {
     }
 
     /// The same with the adapters of o_proj.
-    pub(super) fn merge_lora(&self, r: &mut Recorder<'_>, fused: &Fused, sums: &Bound, slots: u32) {
+    pub(super) fn merge_lora(&self, r: &mut Recorder<'_>, fused: &Fused, sums: &Bound) {
         let (c, heads) = (&self.config, self.config.num_attention_heads);
         let kernel = MergeLora {
             THREADS: Merge::THREADS,
             SPLITS_OFFSET: self.strides.mixed,
             HEAD_DIM: c.head_dim,
-            heads: Heads::of(fused, slots),
+            heads: Heads::of(fused),
             now: r.step(),
             mixed: &self.scratch.mixed,
             lora_a: &fused.columns,
             sums_out: sums,
         };
-        r.call(Op::Mixer, &kernel, Needed::Pieces, move |_| [heads, 1, 1]);
+        r.call(Op::Mixer, &kernel, Needed::Splits, move |_| [heads, 1, 1]);
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::fused::{Fused, Sums};
+use super::fused::{Fused, Sums, sum_bytes};
 use super::{GpuLora, GpuLoraPart, MAX_PARTS};
 use crate::adapter::{Chosen, Delta, Projection};
 use crate::config::Config;
@@ -45,6 +45,8 @@ pub struct Adapted {
     pub(super) nothing: wgpu::Buffer,
     /// And where there is nothing to write.
     pub(super) unwritten: wgpu::Buffer,
+    /// Of attention.
+    pub(super) heads: u32,
     /// Whether who makes x may publish A x.
     publishing: Cell<bool>,
     /// Of each layer those of [`OPS`].
@@ -109,6 +111,7 @@ impl Adapted {
             sums: sums.buffers(gpu)?,
             nothing: gpu.storage("no adapters", 0)?,
             unwritten: gpu.storage("no sums", 0)?,
+            heads: c.num_attention_heads,
             publishing: Cell::new(true),
             sites,
             chosen,
@@ -157,7 +160,7 @@ impl Adapted {
             let b = storage(parts().map(|part| 4 * part.rank * part.rows).sum());
             let apart = if stores_gate_up(model, *op) { weights.mlp_in.apart_table_bytes() } else { 0 };
             let fused = Fused::floats(model, weights, *op, table).map_or(0, |floats| {
-                sums.take(*op, 4 * table.rank);
+                sums.take(*op, sum_bytes(*op, table, model.config()));
                 storage(floats)
             });
             a + b + size_of::<GpuLora>() as u64 + apart + fused

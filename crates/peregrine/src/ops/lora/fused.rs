@@ -1,6 +1,7 @@
 //! Adapters in decode on a GPU, without dispatches of their own. Who makes x (the mixers, a linear
 //! layer) multiplies the few values that a workgroup has with their columns of A, and adds that to
-//! exact sums: `shaders/lora/publish.wgsl`. The linear layer that reads x adds B t on the way:
+//! exact sums: `shaders/lora/publish.wgsl`; attention's heads, which are few, leave it as numbers of
+//! each. The linear layer that reads x adds B t on the way:
 //! `shaders/lora/published.wgsl`. What nobody publishes, [`LoraDown`](super::LoraDown) makes.
 
 use std::num::NonZeroU64;
@@ -50,6 +51,8 @@ pub struct Fused {
     pub ranks: u32,
     /// Which of the two buffers the sums lie in, and where.
     at: (usize, u64),
+    /// Bytes of the sums.
+    bytes: u64,
 }
 
 /// How long the two buffers of sums are: one for the linear layers that read the residual stream,
@@ -59,10 +62,10 @@ pub struct Sums([u64; 2]);
 
 impl Sums {
     /// Room for those of a linear layer: in which of the two, and where.
-    pub fn take(&mut self, op: Op, ranks: u32) -> (usize, u64) {
+    pub fn take(&mut self, op: Op, bytes: u64) -> (usize, u64) {
         let which = usize::from(matches!(op, Op::ProjectOut | Op::MlpOut));
         let at = self.0[which];
-        self.0[which] = (at + SUM_BYTES * u64::from(ranks)).next_multiple_of(256);
+        self.0[which] = (at + bytes).next_multiple_of(256);
         (which, at)
     }
 
@@ -161,7 +164,33 @@ impl Fused {
             encoder.copy_buffer_to_buffer(from, 0, &columns, to, bytes);
         }
         gpu.queue().submit([encoder.finish()]);
-        Ok(Some(Self { columns, norm, heads, ranks, at: sums.take(op, ranks) }))
+        let bytes = sum_bytes(op, table, c);
+        Ok(Some(Self { columns, norm, heads, ranks, at: sums.take(op, bytes), bytes }))
+    }
+}
+
+/// Bytes of the sums of a linear layer's adapters, and of what attention's heads leave.
+pub(super) fn sum_bytes(op: Op, table: &GpuLora, c: &Config) -> u64 {
+    let numbers = c.num_attention_heads * head_ranks(op, table);
+    SUM_BYTES * u64::from(4 * table.rank) + 16 * u64::from(numbers)
+}
+
+/// What a workgroup stages of the t that its rows want: a number of each slot, or head.
+fn t_shares(op: Op, table: &GpuLora, slots: u32, heads: u32) -> u32 {
+    let shares = if head_ranks(op, table) > 0 { slots.max(heads) } else { slots };
+    shares * row_ranks(op, table)
+}
+
+/// Where in the sums of so many ranks the heads' numbers begin, in sums.
+pub fn heads_at(ranks: u32) -> u32 {
+    MOST_SLOTS * ranks
+}
+
+/// Ranks of o_proj, the first ones of `project_out`.
+fn head_ranks(op: Op, table: &GpuLora) -> u32 {
+    match table.part[0] {
+        part if op == Op::ProjectOut && part.x == 0 => 4 * part.rank,
+        _ => 0,
     }
 }
 
@@ -196,6 +225,8 @@ pub struct Shares {
     normed: bool,
     /// Slots of the sums that t is in; nothing where it is there as a number.
     slots: Option<u32>,
+    /// Attention's heads, which leave t of o_proj as numbers of each.
+    heads: u32,
 }
 
 /// The names of a part as override constants of `shaders/lora/published.wgsl`.
@@ -207,14 +238,27 @@ const PART_CONSTANTS: [[&str; 6]; super::MAX_PARTS] = [
     ["LORA_FIRST_3", "LORA_ROWS_3", "LORA_RANKS_3", "LORA_T_3", "LORA_B_3", "LORA_SUM_3"],
 ];
 
+const SHARE_CONSTANTS: [&str; 8] =
+    ["ROW_RANKS", "SHARE_RANKS", "PUBLISHED", "READ_SLOTS", "T_SHARES", "HEADS", "HEAD_RANKS", "HEADS_AT"];
+
 impl Constants for Shares {
     fn push(&self, constants: &mut Vec<(&'static str, f64)>) {
         let Some(table) = &self.table else { return };
+        let mut push = |name, value: u32| constants.push((name, f64::from(value)));
+        let ranks = row_ranks(self.op, table);
+        push("ROW_RANKS", ranks);
+        push("SHARE_RANKS", 4 * table.rank);
         if let Some(slots) = self.slots {
-            let values = [1, slots, slots * row_ranks(self.op, table)].map(f64::from);
-            constants.extend(["PUBLISHED", "READ_SLOTS", "ROW_SLOTS"].into_iter().zip(values));
+            push("PUBLISHED", 1);
+            push("READ_SLOTS", slots);
+            push("T_SHARES", t_shares(self.op, table, slots, self.heads));
+            let of_heads = head_ranks(self.op, table);
+            if of_heads > 0 {
+                push("HEADS", self.heads);
+                push("HEAD_RANKS", of_heads);
+                push("HEADS_AT", heads_at(4 * table.rank));
+            }
         }
-        constants.push(("SHARE_RANKS", f64::from(4 * table.rank)));
         for (part, names) in table.part[..table.parts as usize].iter().zip(PART_CONSTANTS) {
             // Up's rows are gate's, of the second sum.
             let is_up = self.op == Op::MlpIn && part.first_row > 0;
@@ -230,7 +274,7 @@ impl Constants for Shares {
     }
 
     fn declare(constants: &mut Vec<Constant>) {
-        let names = PART_CONSTANTS.into_iter().flatten().chain(["PUBLISHED", "READ_SLOTS", "ROW_SLOTS", "SHARE_RANKS"]);
+        let names = PART_CONSTANTS.into_iter().flatten().chain(SHARE_CONSTANTS);
         constants.extend(names.map(|name| Constant { name, scalar: "u32", optional: true }));
     }
 }
@@ -267,9 +311,9 @@ constants! {
 impl Adapted {
     /// The sums of a linear layer.
     pub(super) fn sums_of(&self, site: &Site) -> Option<Bound> {
-        let (which, offset) = site.fused.as_ref()?.at;
-        let size = NonZeroU64::new(SUM_BYTES * 4 * u64::from(site.table.rank))?;
-        Some(Bound { buffer: self.sums[which].clone(), range: Some((offset, size)) })
+        let fused = site.fused.as_ref()?;
+        let (which, offset) = fused.at;
+        Some(Bound { buffer: self.sums[which].clone(), range: Some((offset, NonZeroU64::new(fused.bytes)?)) })
     }
 }
 
@@ -316,8 +360,8 @@ impl<'a> Recorder<'a> {
 
     /// Bytes of workgroup memory that a linear layer wants for its t.
     pub(in super::super) fn bytes_beside(&self, op: Op) -> u32 {
-        let (Some(slots), Some((_, site))) = (self.slots(op), self.site(op)) else { return 0 };
-        4 * slots * row_ranks(op, &site.table)
+        let (Some(slots), Some((adapted, site))) = (self.slots(op), self.site(op)) else { return 0 };
+        4 * t_shares(op, &site.table, slots, adapted.heads)
     }
 
     /// What a linear layer of so many workgroups has beside it; nothing where neither it nor the
@@ -334,7 +378,8 @@ impl<'a> Recorder<'a> {
         if let Some(site) = site.filter(|_| slots.is_none()) {
             self.lora_down(op, (adapted, site), input);
         }
-        let shares = Shares { table: site.map(|site| site.table), op, normed: input.norm.is_some(), slots };
+        let (table, normed) = (site.map(|site| site.table), input.norm.is_some());
+        let shares = Shares { table, op, normed, slots, heads: adapted.heads };
         let t = || Bound::from(&adapted.t);
         let sums_in = site.map_or_else(t, |site| adapted.sums_of(site).filter(|_| slots.is_some()).unwrap_or_else(t));
         let mut beside = Beside {

@@ -4,7 +4,7 @@
 
 pub mod reference;
 
-use super::lora::fused::Fused;
+use super::lora::fused::{Fused, heads_at};
 use super::ssm::StateSizes;
 use super::target::{Shape, Target};
 use super::{Op, Recorder};
@@ -94,12 +94,8 @@ constants! {
         O_A: u32,
         /// Its ranks.
         O_RANKS: u32,
-        /// The first of them in t.
-        O_T: u32,
-        /// All ranks of `project_out`.
-        SUM_RANKS: u32,
-        /// Slots of a sum.
-        SLOTS: u32,
+        /// Where in the sums each head leaves its own product.
+        HEADS_AT: u32,
     }
 }
 
@@ -114,23 +110,27 @@ constants! {
         OUT_T: u32,
         /// Where the weight of the SSM heads' norm begins.
         OUT_NORM: Option<u32>,
+        /// All ranks of `project_out`.
+        SUM_RANKS: u32,
+        /// Slots of a sum.
+        SLOTS: u32,
     }
 }
 
 #[allow(non_snake_case, reason = "the names of WGSL")]
 impl Heads {
     /// Of the adapters of `project_out`.
-    pub fn of(fused: &Fused, slots: u32) -> Self {
-        let [O_A, O_RANKS, O_T] = fused.heads[0];
-        Self { O_A, O_RANKS, O_T, SUM_RANKS: fused.ranks, SLOTS: slots }
+    pub fn of(fused: &Fused) -> Self {
+        let [O_A, O_RANKS, _] = fused.heads[0];
+        Self { O_A, O_RANKS, HEADS_AT: 4 * heads_at(fused.ranks) }
     }
 }
 
 #[allow(non_snake_case, reason = "the names of WGSL")]
 impl Out {
-    fn of(fused: &Fused) -> Self {
+    fn of(fused: &Fused, slots: u32) -> Self {
         let [OUT_A, OUT_RANKS, OUT_T] = fused.heads[1];
-        Self { OUT_A, OUT_RANKS, OUT_T, OUT_NORM: fused.norm }
+        Self { OUT_A, OUT_RANKS, OUT_T, OUT_NORM: fused.norm, SUM_RANKS: fused.ranks, SLOTS: slots }
     }
 }
 
@@ -220,7 +220,7 @@ impl Model {
             return self.merge(r);
         };
         let kernel = step!(
-            MixerStepLora { heads: Heads::of(fused, slots), out: Out::of(fused), sums_out: &sums },
+            MixerStepLora { heads: Heads::of(fused), out: Out::of(fused, slots), sums_out: &sums },
             self,
             r,
             state,
@@ -230,7 +230,7 @@ impl Model {
         r.call(Op::Mixer, &kernel, Needed::Always, grid);
         match fused.heads[0] {
             [_, 0, _] => self.merge(r),
-            _ => self.merge_lora(r, fused, &sums, slots),
+            _ => self.merge_lora(r, fused, &sums),
         }
     }
 }
