@@ -287,3 +287,18 @@ fn a_device_that_is_lost_while_weights_are_read_ends_the_load() {
         assert!(next.logits().iter().all(|logit| logit.is_finite()));
     }
 }
+
+/// Nobody has noticed when the next buffers are made, which are refused on use: the loss is the
+/// error, not that.
+#[test]
+fn a_loss_that_nobody_has_noticed_is_what_is_told() {
+    let file = checkpoint(&golden_path("norm1.gguf"));
+    for open in [|| gpu(&GpuOptions::default()), processor] {
+        let lost = open();
+        let engine = session(&lost, &file, &exact()).engine().clone();
+        lost.lose();
+        let answered = peregrine::Session::new(&engine).and_then(|mut session| block_on(session.prefill(&[3, 5, 7])));
+        let error = answered.unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+    }
+}

@@ -39,7 +39,7 @@ override G: u32;              // mamba_n_groups
 
 //: if lora
 const NEVER: u32 = 0xffffffffu;
-// Of o_proj and of out_proj: where their A begins and its ranks; of out_proj the first of them in t.
+// Of o_proj and of out_proj: where their A begins and its ranks; of out_proj the first in t.
 override O_A: u32 = 0u;
 override O_RANKS: u32 = 0u;
 // Where in sums_out heads leave A o as numbers [heads, O_RANKS, 4], one of each split.

@@ -213,6 +213,12 @@ impl Gpu {
     /// # Errors
     /// That report.
     pub fn check(&self) -> Result<()> {
+        // What is refused may be refused because the device is lost; natively that is said when it
+        // is asked.
+        #[cfg(not(target_arch = "wasm32"))]
+        if self.0.failure.lock().is_ok_and(|slot| matches!(*slot, Some(Error::Gpu { .. }))) {
+            let _ = self.0.device.poll(wgpu::PollType::Poll);
+        }
         match self.0.failure.lock() {
             Ok(mut slot) => slot.take().map_or(Ok(()), Err),
             Err(_) => Err(Error::Gpu { detail: "the error handler failed".into() }),

@@ -1,8 +1,8 @@
 //! Adapters in decode on a GPU, without dispatches of their own. Who makes x (the mixers, a linear
 //! layer) multiplies the few values that a workgroup has with their columns of A, and adds that to
-//! exact sums: `shaders/lora/publish.wgsl`; attention's heads, which are few, leave it as numbers of
-//! each. The linear layer that reads x adds B t on the way:
-//! `shaders/lora/published.wgsl`. What nobody publishes, [`LoraDown`](super::LoraDown) makes.
+//! exact sums: `shaders/lora/publish.wgsl`; attention's heads, which are few, leave it as numbers
+//! of each. The linear layer that reads x adds B t on the way: `shaders/lora/published.wgsl`. What
+//! nobody publishes, [`LoraDown`](super::LoraDown) makes.
 
 use std::num::NonZeroU64;
 
