@@ -166,7 +166,7 @@ fn every_stage_is_the_twins() {
     }
 }
 
-/// Compares every stage with the twin, past positions 128 and 256: attention is cut into pieces,
+/// Compares every stage with the twin, past positions 128 and 256: attention is cut into splits,
 /// which the kernels that read them put together.
 fn check_long(session: &mut Session, file: &Checkpoint, ids: &[u32]) {
     let ids: Vec<u32> = ids.iter().copied().cycle().take(262).collect();
@@ -174,8 +174,8 @@ fn check_long(session: &mut Session, file: &Checkpoint, ids: &[u32]) {
     block_on(check(session, file, &ids, &[120, 1, 1, 17, 1, 1, 114, 1, 1, 1, 1, 1, 1, 1], &mut judge)).unwrap();
 }
 
-/// Where the norm of the SSM heads is a dispatch of its own `lora_down` reads the pieces, and where
-/// it is not the mixers publish what is not cut, and `merge_lora` what is.
+/// Where the norm of the SSM heads is a dispatch of its own `lora_down` reads the splits, and where
+/// it is not the heads leave A o of one or two, and `merge_lora` of more.
 #[test]
 fn a_long_context_is_the_twins() {
     for (base, adapters) in

@@ -10,7 +10,7 @@ override ROW_RANKS: u32 = 4u;    // the most ranks of a row
 override HEADS: u32 = 0u;
 override HEAD_RANKS: u32 = 0u;
 override HEADS_AT: u32 = 0u;
-override T_SHARES: u32 = 32u;    // slots, or heads if these are more, times ROW_RANKS
+override T_SHARES: u32 = 1u;     // slots, or heads if these are more, times ROW_RANKS
 // Of each projection that adapters change: rows of the output (where second sums have them, too, as
 // first ones), ranks, the first in t, the first number of B [rows, ranks], and what it is added to:
 // the plain sum, the sum under the norm, or the second sum. Those of the same rows follow each

@@ -2,6 +2,7 @@
 
 use peregrine::inspect::Runner;
 use peregrine::plan::SamplingMode;
+use peregrine_workbench::synth::{Size, SynthOptions, synth};
 
 use super::*;
 
@@ -61,6 +62,45 @@ fn many_ranks_are_the_twins() {
         }
         let mut judge = |c: &Comparison| assert!(c.is_close(), "{}", c.describe());
         block_on(check(&mut session, &file, &ids[..4], &[2, 1, 1], &mut judge)).unwrap();
+    }
+}
+
+/// Attention's heads leave numbers of each, the SSM heads add to slots: more of these than of those,
+/// and fewer; adapters of the heads alone; and so many heads that `lora_down` takes over.
+#[test]
+fn any_number_of_heads_is_the_twins() {
+    let both = &["attn_output", "ssm_out"][..];
+    for (heads, ssm_heads, projections, published) in
+        [(40, 4, both, true), (2, 24, both, true), (2, 24, &both[..1], true), (140, 4, both, false)]
+    {
+        let sizes = [("num_attention_heads", heads), ("num_key_value_heads", 2), ("head_dim", 16)];
+        let sizes = sizes.into_iter().chain([
+            ("mamba_n_heads", ssm_heads),
+            ("mamba_d_head", 64),
+            ("mamba_n_groups", 1),
+            ("vocab_size", 512),
+        ]);
+        let sizes = sizes.map(|(name, size)| (name.into(), size)).collect();
+        let options = SynthOptions { layers: Some(1), sizes, ..SynthOptions::new(Size::Toy, QuantType::F32, 7) };
+        let mut bytes = Vec::new();
+        synth(&mut bytes, &options, &mut |_, _| {}).unwrap();
+        let file = block_on(Checkpoint::open_gguf(Rc::new(MemorySource::new("toy", bytes)))).unwrap();
+        let c = &file.config;
+        let (d, cols) = (c.hidden_size.into(), [c.q_dim(), c.mamba_d_ssm].map(u64::from));
+        let name = |projection: &str| format!("blk.0.{projection}.weight");
+        let weights = both.iter().zip(cols).filter(|(projection, _)| projections.contains(projection));
+        let weights: Vec<_> = weights.map(|(projection, cols)| (name(projection), d, cols)).collect();
+        let weights: Vec<_> = weights.iter().map(|(name, rows, cols)| (name.as_str(), *rows, *cols)).collect();
+
+        let mut session = session(&hardware(), &file, &exact());
+        let engine = session.engine().clone();
+        let id = engine.add_adapter("made", made_of(8, &weights, &engine.base())).unwrap();
+        block_on(session.set_adapters(&[(id, 0.1)])).unwrap();
+        assert_eq!(kernels(&session).contains(&"mixer_step_lora"), published, "{heads} heads");
+        let ids: Vec<u32> = (0..16).map(|i| (i * 37 + 11) % c.vocab_size).collect();
+        if published {
+            check_long(&mut session, &file, &ids);
+        }
     }
 }
 

@@ -94,8 +94,11 @@ fn summed(own: &Own, values: &[f32]) -> Vec<f32> {
         [&values_on, &sums],
         values.len() as u32 / 4,
     );
-    let constants =
-        [("PUBLISHED: u32 = 0u", "PUBLISHED: u32 = 1u"), ("SHARE_RANKS: u32 = 0u", "SHARE_RANKS: u32 = 4u")];
+    let constants = [
+        ("PUBLISHED: u32 = 0u", "PUBLISHED: u32 = 1u"),
+        ("SHARE_RANKS: u32 = 0u", "SHARE_RANKS: u32 = 4u"),
+        ("T_SHARES: u32 = 1u", "T_SHARES: u32 = 32u"),
+    ];
     let published = constants.iter().fold(text("published.wgsl"), |text, (from, to)| text.replace(from, to));
     run(own, &(published + READ), [&sums, &numbers], 1);
     block_on(gpu.read(&numbers, 0, 4)).unwrap()

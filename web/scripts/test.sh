@@ -20,8 +20,14 @@ run() {
     name=$1
     shift
     step "$name"
-    { "$@" 2>&1 || echo "$?" >"$logs/$name.status"; } | tee "$logs/$name"
-    status=$(cat "$logs/$name.status" 2>/dev/null || echo 0)
+    {
+        code=0
+        "$@" 2>&1 || code=$?
+        echo "$code" >"$logs/$name.status"
+    } | tee "$logs/$name"
+    # Nothing there is a failure, too.
+    status=$(cat "$logs/$name.status" 2>/dev/null || true)
+    status=${status:-1}
 }
 # sum PATTERN   adds up the numbers that the pattern finds in the last command's output, colors taken off.
 sum() { sed 's/\x1b\[[0-9;]*m//g' "$logs/$name" | sed -n "s/$1/\\1/p" | awk '{ n += $1 } END { print n + 0 }'; }
@@ -46,10 +52,11 @@ beside() {
 }
 ended() {
     cat "$logs/$1.beside"
-    return "$(cat "$logs/$1.ended")"
+    code=$(cat "$logs/$1.ended") || code=1
+    return "${code:-1}"
 }
 # What runs beside hears no Ctrl-C.
-trap 'trap - TERM; kill 0' INT TERM
+trap 'kill 0' INT
 
 check fmt cargo fmt --all --check
 check clippy sh web/scripts/lint.sh
@@ -60,7 +67,7 @@ count "$(sum '^test result: .* \([0-9]*\) passed;.*')" "$(sum '^test result: .* 
 
 check clippy-wasm sh web/scripts/wasm.sh check
 check page make --no-print-directory page
-# It takes one core, and nothing up to its end needs cargo.
+# Nothing up to its end needs cargo.
 beside packages sh web/scripts/packages.sh
 check types sh -c 'cd web && npm run --silent check'
 check docs sh -c 'cd web && npm run --silent docs'

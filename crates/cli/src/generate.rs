@@ -141,7 +141,7 @@ impl Asked<'_> {
             text.push_str(&piece.text);
             told.tell(&text)
         }))?;
-        told.tell(&answer.text);
+        told.finish(&answer.text);
         Ok(Answered {
             prefill_seconds: prefill_seconds + answer.prefill_seconds,
             adapter: engine.gpu_name().into(),
@@ -175,6 +175,15 @@ impl<'a> Told<'a> {
             self.printed = text.into();
         }
         self.written.is_ok()
+    }
+
+    /// The whole answer, which may be the beginning of what another device has said.
+    fn finish(&mut self, text: &str) {
+        self.tell(text);
+        if self.written.is_ok() && self.printed != text {
+            self.written = write!(self.out, "\n{text}").and_then(|()| self.out.flush());
+            self.printed = text.into();
+        }
     }
 }
 

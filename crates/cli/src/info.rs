@@ -49,7 +49,8 @@ pub fn run(args: &Args) -> Outcome {
             let adapters = args.lora.open(&Base::of(&checkpoint))?;
             let mut info = describe(&checkpoint);
             info["lora"] = adapters.iter().map(|(adapter, scale)| adapter::describe(adapter, *scale)).collect();
-            info["memory"] = memory(&checkpoint, adapters.iter().map(|(adapter, _)| adapter.bytes()).sum(), args)?;
+            info["memory"] =
+                memory(&checkpoint, adapters.iter().map(|(adapter, _)| adapter.device_bytes()).sum(), args)?;
             info
         }
         None if asks_for_memory(&args.load) || !args.lora.is_empty() => {
@@ -132,7 +133,8 @@ fn memory(checkpoint: &Checkpoint, adapters: u64, args: &Args) -> Outcome<Value>
     });
     if let Some(budget) = args.load.memory_budget {
         memory["budget"] = budget.into();
-        memory["fits"] = (total <= budget).into();
+        // Of adapters only their matrices are known: a load says exactly whether they fit.
+        memory["fits"] = json!((adapters == 0 || total > budget).then_some(total <= budget));
         let left = budget.saturating_sub(adapters);
         memory["largest_context"] = json!(Footprint::largest_context(checkpoint, &options, Device::default(), left)?);
     }
@@ -227,10 +229,12 @@ fn model_table(out: &mut impl Write, info: &Value) -> std::io::Result<()> {
             row(name, bytes(&memory[key]))?;
         }
     }
-    if let (Some(fits), total) = (memory["fits"].as_bool(), memory["total"].as_u64().unwrap_or(0)) {
-        let budget = memory["budget"].as_u64().unwrap_or(0);
-        let verdict = match (fits, &memory["largest_context"]) {
-            (true, _) => format!("fits, {} are left", HumanBytes(budget - total)),
+    if let (Some(budget), total) = (memory["budget"].as_u64(), memory["total"].as_u64().unwrap_or(0)) {
+        let verdict = match (memory["fits"].as_bool(), &memory["largest_context"]) {
+            (Some(true), _) => format!("fits, {} are left", HumanBytes(budget - total)),
+            (None, _) => {
+                format!("fits, if the adapters take no more than {} beside their matrices", HumanBytes(budget - total))
+            }
             (_, Value::Null) => format!("does not fit: {} too much, with any context", HumanBytes(total - budget)),
             (_, n) => format!("does not fit: {} too much; a context of {n} tokens fits", HumanBytes(total - budget)),
         };

@@ -43,27 +43,32 @@ fn info_tells_the_adapters_beside_a_model() {
     let (model, plain, patterns) = (golden("hf-folder"), golden("adapters/plain"), golden("adapters/patterns"));
     let info =
         |args: &[&str]| serde_json::from_str::<Value>(&ok(&[&["info", &model, "--json"], args].concat())).unwrap();
-    let (alone, found) = (info(&[]), info(&["--lora", &plain, "--lora", &format!("{patterns}:-0.5")]));
+    let (alone, found) = (info(&[]), info(&["--lora", &plain, "--lora", &format!("{patterns}:-0.1")]));
     assert_eq!((&alone["lora"], &alone["memory"]["adapters"]), (&json!([]), &json!(0)));
     let adapters = found["lora"].as_array().unwrap();
     let names: Vec<(&Value, &Value)> = adapters.iter().map(|adapter| (&adapter["name"], &adapter["scale"])).collect();
-    assert_eq!(names, [(&json!("plain"), &json!(1.0)), (&json!("patterns"), &json!(-0.5))]);
+    assert_eq!(names, [(&json!("plain"), &json!(1.0)), (&json!("patterns"), &json!(-0.1))]);
     assert_eq!(adapters[1]["rank"], json!({ "least": 2, "most": 5 }));
     assert_eq!(adapters[1]["targets"].as_object().unwrap().len(), 4, "{found}");
     // Matrices in f32, whatever the file has: here halves.
     let summary: Value = serde_json::from_str(&ok(&["info", &patterns, "--json"])).unwrap();
     assert_eq!(adapters[1]["bytes"].as_u64(), Some(4 * summary["parameters"].as_u64().unwrap()));
     let bytes = |info: &Value, key: &str| info["memory"][key].as_u64().unwrap();
-    let both = adapters.iter().map(|adapter| adapter["bytes"].as_u64().unwrap()).sum::<u64>();
-    assert_eq!((bytes(&found, "adapters"), bytes(&found, "total")), (both, bytes(&alone, "total") + both));
+    // On a GPU ranks are in fours, and A is there twice.
+    let both = bytes(&found, "adapters");
+    let once = adapters.iter().map(|adapter| adapter["bytes"].as_u64().unwrap()).sum::<u64>();
+    assert!(both > once * 5 / 4 && both < 3 * once, "{both}, {once}");
+    assert_eq!(bytes(&found, "total"), bytes(&alone, "total") + both);
     // A budget has to hold them, too: what is just enough for the model is too little for both.
     let info = |args: &[&str]| info(&[&["--context", "16"], args].concat());
     let enough = bytes(&info(&[]), "total").to_string();
     let alone = info(&["--memory-budget", &enough]);
     let found = info(&["--memory-budget", &enough, "--lora", &plain]);
     assert_eq!((&alone["memory"]["fits"], &found["memory"]["fits"]), (&json!(true), &json!(false)));
-    let table = ok(&["info", &model, "--lora", &format!("{patterns}:-0.5")]);
-    assert!(table.contains("LoRA adapter               patterns times -0.5, rank 2 to 5, "), "{table}");
+    let found = info(&["--memory-budget", "1GB", "--lora", &plain]);
+    assert_eq!(found["memory"]["fits"], Value::Null, "a load says exactly");
+    let table = ok(&["info", &model, "--lora", &format!("{patterns}:-0.1")]);
+    assert!(table.contains("LoRA adapter               patterns times -0.1, rank 2 to 5, "), "{table}");
     assert!(table.contains("down_proj in 2 layers") && table.contains("\n  adapters "), "{table}");
     assert!(!ok(&["info", &model]).contains("adapter"));
     for args in [&["info", "--lora", &plain][..], &["info", &plain, "--lora", &patterns]] {

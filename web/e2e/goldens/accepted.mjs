@@ -1,6 +1,6 @@
 // What Dawn, Chromium's WebGPU, takes: every composed source, and all that loading models asks of
-// it. Its backend "null" compiles and checks everything as the others do, up to where a driver
-// would get it, and computes nothing. So no model passes its self-check: each is loaded in every
+// it. Its backend "null" parses and checks sources and pipelines as the others do, writes no code
+// for a driver, and computes nothing. So no model passes its self-check: each is loaded in every
 // way that is left to try, and the error says of each way what was wrong with it.
 // Usage: DAWN=backend=null node accepted.mjs INPUT.json
 // INPUT.json: { sources: [{ name, code }], models: [{ name, model, shapes, kv }], plant }; `model`

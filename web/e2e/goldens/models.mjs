@@ -73,22 +73,37 @@ export function sampled(seed) {
 }
 
 /**
- * Makes the model and what the native program computes of it: what `native` in a plan is.
- * @param {{
+ * @typedef {{
  *   name: string, size: string, type: string, layers: number, set: Record<string, number>,
  *   tokens: number, steps: number, seed?: number, isSampled?: boolean,
- * }} model
+ * }} Shape
  */
-export async function make({ name, size, type, layers, set, tokens, steps, seed = 0, isSampled = false }) {
+
+const native = (...args) => promisify(execFile)(PROGRAM, args, { cwd: ROOT });
+
+/**
+ * Makes the model, and returns its path without the ending.
+ * @param {Shape} shape
+ */
+export async function synth({ name, size, type, layers, set, seed = 0 }) {
   if (!existsSync(PROGRAM)) throw new Error("target/release/peregrine is missing: cargo build --release -p peregrine-cli");
   await mkdir(ROOT + FOLDER, { recursive: true });
   const stem = `${FOLDER}/${name.replaceAll(/[^\w.]/g, "-")}`;
-  const [model, logits, list] = [`${stem}.gguf`, `${stem}.npy`, `${ROOT}${stem}.txt`];
-  const run = (...args) => promisify(execFile)(PROGRAM, args, { cwd: ROOT });
   const sizes = Object.entries(set).flatMap(([field, value]) => ["--set", `${field}=${value}`]);
-  await run("synth", "--size", size, "--type", type, "--layers", `${layers}`, "--seed", `${seed}`, ...sizes, "-o", model);
+  await native("synth", "--size", size, "--type", type, "--layers", `${layers}`, "--seed", `${seed}`, ...sizes, "-o", `${stem}.gguf`);
+  return stem;
+}
+
+/**
+ * Makes the model and what the native program computes of it: what `native` in a plan is.
+ * @param {Shape} shape
+ */
+export async function make(shape) {
+  const stem = await synth(shape);
+  const { name, set, tokens, steps, isSampled = false } = shape;
+  const [model, logits, list] = [`${stem}.gguf`, `${stem}.npy`, `${ROOT}${stem}.txt`];
   const ids = Array.from({ length: tokens }, (_, i) => (i * 37 + 11) % set.vocab_size);
   await writeFile(list, ids.join(" "));
-  await run("logits", "--kv", "f32", "--ids", list, "--last", `${Math.min(LAST, tokens)}`, "--out", logits, model);
+  await native("logits", "--kv", "f32", "--ids", list, "--last", `${Math.min(LAST, tokens)}`, "--out", logits, model);
   return { name, model, ids, logits, steps, isSampled };
 }

@@ -81,13 +81,20 @@ const damaged: [string, Buffer, string, string][] = [
 ];
 test("broken models: each is named, and trying again works when the server is mended", async ({ page, site }) => {
   let served: Buffer | undefined;
-  const address = await site.start((request, response) => served !== undefined && modelIs(served)(request, response));
+  let asked = 0;
+  const address = await site.start((request, response) => {
+    const isAsked = served !== undefined && modelIs(served)(request, response);
+    asked += isAsked ? 1 : 0;
+    return isAsked;
+  });
   for (const [name, bytes, sentence, detail] of damaged) {
     served = bytes;
+    asked = 0;
     await page.goto(address);
     const { title, text } = await failure(page);
     expect(title, name).toContain(sentence);
     expect(text, name).toContain(detail);
+    expect(asked, `${name}: from the server, not from the visit before`).toBeGreaterThan(0);
   }
   served = undefined;
   await page.getByRole("button", { name: "Try again" }).click();
@@ -130,7 +137,7 @@ test("a local file", async ({ page, site }) => {
 
 test("a lost device, in the middle of an answer: it goes on by itself; lost for good, a retry helps", { tag: "@gpu" }, async ({ page, site }) => {
   // Long enough to be in its middle when the device goes.
-  await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ device: "gpu", temperature: 0, maxTokens: 24 })));
+  await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ device: "gpu", temperature: 0, maxTokens: 40 })));
   await openReady(page, await site.start(workerBegins(DESTROYER)));
   const story = golden("story");
   await say(page, story.messages[0]!.content);

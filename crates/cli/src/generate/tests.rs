@@ -76,6 +76,14 @@ fn an_answer_that_becomes_another_one_has_a_line_of_its_own() {
         assert!(told.tell(text));
     }
     assert_eq!(String::from_utf8(out).unwrap(), "a ca\na cow");
+    // It may also be the beginning of what was there.
+    let mut out = Vec::new();
+    let mut told = Told::new(&mut out);
+    assert!(told.tell("a ca"));
+    for _ in 0..2 {
+        told.finish("a");
+    }
+    assert_eq!(String::from_utf8(out).unwrap(), "a ca\na");
 }
 
 #[test]

@@ -57,7 +57,8 @@ pub fn describe(adapter: &Adapter, scale: f32) -> Value {
         "name": adapter.name(),
         "container": adapter.kind().name().to_lowercase(),
         "type": "lora",
-        "scale": scale,
+        // As it was given: the nearest f64 of an f32 has more digits.
+        "scale": scale.to_string().parse::<f64>().unwrap_or(scale.into()),
         "rank": { "least": least, "most": most },
         "targets": targets.collect::<serde_json::Map<_, _>>(),
         "bytes": adapter.bytes(),

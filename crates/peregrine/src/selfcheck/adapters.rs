@@ -19,9 +19,6 @@ use crate::state::PAGE;
 /// empty.
 const SPLITS: [u32; 2] = [2, 3];
 
-/// Tokens of a context that has room for them.
-const LONG: u32 = 2 * PAGE + 1;
-
 /// Looks at a choice of adapters, unless one of the same layout has been looked at.
 ///
 /// # Errors
@@ -84,11 +81,10 @@ impl Decoded {
             session.step(&[*id], 1)?;
         }
         let mut logits = vec![session.decoder().reading_of_logits(1)];
-        if session.engine().model().context_length() >= LONG {
-            for splits in SPLITS {
-                session.step_in_splits(last, splits)?;
-                logits.push(session.decoder().reading_of_logits(1));
-            }
+        let longest = session.engine().model().context_length();
+        for splits in SPLITS.into_iter().filter(|splits| longest > (splits - 1) * PAGE) {
+            session.step_in_splits(last, splits)?;
+            logits.push(session.decoder().reading_of_logits(1));
         }
         session.reset();
         Ok(Self(logits))

@@ -20,6 +20,8 @@ use crate::plan::Needed;
 const MOST_RANKS: u32 = 256;
 /// Most of them that one row has.
 const MOST_ROW_RANKS: u32 = 64;
+/// Most numbers of slots, or of attention's heads, that a workgroup stages for its rows: 8 KiB.
+const MOST_SHARES: u32 = 2048;
 /// Most workgroups that add to one sum: what a digit of `shaders/lora/publish.wgsl` has room for.
 const MOST_GROUPS: u32 = 8192;
 /// Most slots of a sum.
@@ -100,7 +102,9 @@ impl Fused {
     /// How long [`Fused::columns`] of a linear layer would be; nothing where there would be none.
     pub(super) fn floats(model: &Model, layer: &Layer, op: Op, table: &GpuLora) -> Option<u32> {
         let c = model.config();
-        let takes = 4 * table.rank <= MOST_RANKS && row_ranks(op, table) <= MOST_ROW_RANKS;
+        let takes = 4 * table.rank <= MOST_RANKS
+            && row_ranks(op, table) <= MOST_ROW_RANKS
+            && t_shares(op, table, MOST_SLOTS, c.num_attention_heads) <= MOST_SHARES;
         if !takes || !model.target().tokens(false).fused() {
             return None;
         }

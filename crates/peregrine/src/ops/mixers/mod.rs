@@ -213,7 +213,7 @@ impl Model {
         let grid = move |step: &Step| [attention * step.splits + ssm, 1, 1];
         // A norm that is a dispatch of its own comes in between.
         let norm_follows = self.layers[layer].mamba_norm.is_some() && !r.target().fuses_gated_norm(c.mamba_n_groups);
-        let publish = if norm_follows { None } else { r.publish_mixed(attention + ssm) };
+        let publish = if norm_follows { None } else { r.publish_mixed(ssm) };
         let Some((fused, sums, slots)) = publish else {
             let kernel = step!(MixerStep {}, self, r, state, layer, &self.layers[layer].mamba);
             r.call(Op::Mixer, &kernel, Needed::Always, grid);
