@@ -65,7 +65,7 @@ fn many_ranks_are_the_twins() {
     }
 }
 
-/// Attention's heads leave numbers of each, the SSM heads add to slots: more of these than of those,
+/// Attention has numbers of each head, the SSM heads add to slots: more of these than of those,
 /// and fewer; adapters of the heads alone; and so many heads that `lora_down` takes over.
 #[test]
 fn any_number_of_heads_is_the_twins() {
