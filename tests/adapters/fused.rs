@@ -49,8 +49,14 @@ fn many_ranks_are_the_twins() {
         let (file, ids) = open("quant.gguf");
         let mut session = session(&hardware(), &file, &exact());
         let engine = session.engine().clone();
-        let id = engine.add_adapter("made", made_of_all(rank, &engine.base())).unwrap();
+        let made = made_of_all(rank, &engine.base());
+        let matrices = made.gpu_matrix_bytes();
+        let id = engine.add_adapter("made", made).unwrap();
         block_on(session.set_adapters(&[(id, 0.1)])).unwrap();
+        if published == [true; 2] {
+            // What `info` counts is in what is taken.
+            assert!(matrices <= engine.adapter_bytes(), "rank {rank}: {matrices}");
+        }
         let kernels = kernels(&session);
         for kernel in ["mixer_step_lora", "merge_lora"] {
             assert_eq!(kernels.contains(&kernel), published[0], "rank {rank}: {kernel}");

@@ -1,5 +1,5 @@
 //! Prints every composed WGSL source that a browser may be given, as JSON: `[{"name", "code"}]`.
-//! `web/e2e/goldens/accepted.mjs` has them all compiled by Dawn.
+//! `web/e2e/goldens/accepted.mjs` has them all parsed and checked by Dawn.
 
 use peregrine_tests::variants;
 use serde_json::{Value, json};

@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Outcome {
             let mut info = describe(&checkpoint);
             info["lora"] = adapters.iter().map(|(adapter, scale)| adapter::describe(adapter, *scale)).collect();
             info["memory"] =
-                memory(&checkpoint, adapters.iter().map(|(adapter, _)| adapter.device_bytes()).sum(), args)?;
+                memory(&checkpoint, adapters.iter().map(|(adapter, _)| adapter.gpu_matrix_bytes()).sum(), args)?;
             info
         }
         None if asks_for_memory(&args.load) || !args.lora.is_empty() => {

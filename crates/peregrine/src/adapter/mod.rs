@@ -135,12 +135,11 @@ impl Adapter {
     }
 
     /// Bytes of its matrices in f32 on a GPU: ranks in fours, and A twice, as rows and as columns.
-    /// What one load takes of a choice of adapters beside that is small, and known to the engine:
+    /// What a choice of adapters takes beside them is small, and known to a loaded model:
     /// [`Engine::bytes_of_adapters`](crate::session::Engine::bytes_of_adapters).
-    pub fn device_bytes(&self) -> u64 {
-        let padded = |delta: &Delta| (delta.rank.next_multiple_of(4), delta.a.len() / delta.rank as usize);
-        let bytes = |(ranks, cols): (u32, usize), rows: usize| 4 * u64::from(ranks) * (2 * cols + rows) as u64;
-        self.deltas.iter().map(|delta| bytes(padded(delta), delta.b.len() / delta.rank as usize)).sum()
+    pub fn gpu_matrix_bytes(&self) -> u64 {
+        let ranks = |delta: &Delta| u64::from(delta.rank.next_multiple_of(4));
+        self.deltas.iter().map(|delta| 4 * ranks(delta) * (2 * delta.cols() + delta.rows()) as u64).sum()
     }
 
     /// Bytes of its matrices in f32, as the host has them.

@@ -47,8 +47,9 @@ pub struct Fused {
     pub columns: wgpu::Buffer,
     /// Where in it the norm's weight begins.
     pub norm: Option<u32>,
-    /// Before `project_out`: of o_proj and out_proj, where A begins, its ranks, and the first in t.
-    pub heads: [[u32; 3]; 2],
+    /// Before `project_out`: of o_proj and out_proj, where A begins and its ranks. In t those of
+    /// o_proj come first.
+    pub heads: [[u32; 2]; 2],
     /// All its ranks.
     pub ranks: u32,
     /// Which of the two buffers the sums lie in, and where.
@@ -136,7 +137,7 @@ impl Fused {
         let (gpu, c) = (model.gpu(), model.config());
         let columns_of =
             |part: &GpuLoraPart, cols| columns(&a[4 * part.a as usize..], 4 * part.cols as usize, 4 * part.rank, cols);
-        let mut heads = [[0; 3]; 2];
+        let mut heads = [[0; 2]; 2];
         let mut values: Vec<f32> = Vec::with_capacity(floats as usize);
         let mut copies = Vec::new();
         if op == Op::ProjectOut {
@@ -144,7 +145,7 @@ impl Fused {
             values.resize(layer.mamba.size() as usize / 4, 0.0);
             for part in parts {
                 let (at, cols) = if part.x == 0 { (0, c.q_dim()) } else { (1, c.mamba_d_ssm) };
-                heads[at] = [values.len() as u32, 4 * part.rank, 4 * part.t];
+                heads[at] = [values.len() as u32, 4 * part.rank];
                 values.extend(columns_of(part, cols));
             }
         } else {

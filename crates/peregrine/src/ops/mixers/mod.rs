@@ -121,7 +121,7 @@ constants! {
 impl Heads {
     /// Of the adapters of `project_out`.
     pub fn of(fused: &Fused) -> Self {
-        let [O_A, O_RANKS, _] = fused.heads[0];
+        let [O_A, O_RANKS] = fused.heads[0];
         Self { O_A, O_RANKS, HEADS_AT: 4 * heads_at(fused.ranks) }
     }
 }
@@ -129,7 +129,7 @@ impl Heads {
 #[allow(non_snake_case, reason = "the names of WGSL")]
 impl Out {
     fn of(fused: &Fused, slots: u32) -> Self {
-        let [OUT_A, OUT_RANKS, OUT_T] = fused.heads[1];
+        let [[_, OUT_T], [OUT_A, OUT_RANKS]] = fused.heads;
         Self { OUT_A, OUT_RANKS, OUT_T, OUT_NORM: fused.norm, SUM_RANKS: fused.ranks, SLOTS: slots }
     }
 }
@@ -229,7 +229,7 @@ impl Model {
         );
         r.call(Op::Mixer, &kernel, Needed::Always, grid);
         match fused.heads[0] {
-            [_, 0, _] => self.merge(r),
+            [_, 0] => self.merge(r),
             _ => self.merge_lora(r, fused, &sums),
         }
     }
