@@ -1,7 +1,11 @@
 //! The self-check of adapters: what the device computes wrong is computed another way, or refused.
 
+use std::pin::pin;
+use std::task::{Context, Waker};
+
 use peregrine::Error;
 use peregrine::gpu::Alter;
+use peregrine::inspect::Runner;
 
 use super::*;
 use crate::selfcheck::fault;
@@ -40,6 +44,29 @@ fn what_is_published_wrong_has_dispatches_of_its_own() {
         block_on(engine.use_adapters(&add(&engine, &[("plain", 1.0), ("patterns", 0.5)]))).unwrap();
         assert!(!publishes(&Session::new(&engine).unwrap()), "{kernel}");
     }
+}
+
+#[test]
+fn two_sessions_that_choose_the_same_are_looked_at_one_after_the_other() {
+    let (_, alter) = fault!("matvec_team_lora", "0x1p-10f", "0x1p-11f");
+    let (file, ids) = open("hf-folder");
+    let mut first = session(&altered(alter), &file, &exact());
+    let engine = first.engine().clone();
+    let [mut second, mut third] = [(); 2].map(|()| Session::new(&engine).unwrap());
+    let chosen = add(&engine, &[("plain", 1.0)]);
+    let mut context = Context::from_waker(Waker::noop());
+    {
+        let others_turn = block_on(Runner::begin(&mut third, &ids[..1])).unwrap();
+        let mut one = pin!(first.set_adapters(&chosen));
+        let mut other = pin!(second.set_adapters(&chosen));
+        assert!(one.as_mut().poll(&mut context).is_pending());
+        assert!(other.as_mut().poll(&mut context).is_pending());
+        others_turn.end();
+        assert!(other.as_mut().poll(&mut context).is_pending(), "while the first one is looked at");
+        block_on(one).unwrap();
+        block_on(other).unwrap();
+    }
+    assert!(!publishes(&first) && !publishes(&second));
 }
 
 #[test]

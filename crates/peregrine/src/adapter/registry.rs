@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 
 use super::Adapter;
 use crate::error::{Error, Result};
+use crate::model::turns::Turns;
 use crate::ops::lora::Adapted;
 
 /// An adapter of an engine. No other of that engine ever has the same.
@@ -46,6 +47,9 @@ pub(crate) struct Registry {
     made: Vec<Weak<Adapted>>,
     /// Whether choices of a layout may publish A x, where the self-check has looked at one.
     pub layouts: HashMap<u64, bool>,
+    /// Whose choice it looks at: one at a time, since a choice is computed one way and the other
+    /// meanwhile.
+    pub checking: Rc<Turns>,
     /// What a new session begins with.
     pub default: Option<Rc<Adapted>>,
 }

@@ -28,6 +28,7 @@ pub(crate) async fn check(engine: &Rc<Engine>, adapted: &Rc<Adapted>) -> Result<
     if !model.target().needs_self_check() {
         return Ok(());
     }
+    let _turn = engine.turn_to_check().await;
     if let Some(publishes) = engine.known_layout(adapted.layout()) {
         adapted.allow_publishing(publishes);
         return Ok(());

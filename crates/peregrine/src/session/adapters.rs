@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::{Engine, Session};
 use crate::adapter::{Adapter, AdapterId, Base, Chosen};
 use crate::error::Result;
+use crate::model::turns::Turn;
 use crate::ops::lora::Adapted;
 use crate::plan::Call;
 use crate::selfcheck;
@@ -115,6 +116,13 @@ impl Engine {
     /// Whether a choice of this layout may publish A x, where the self-check has looked at one.
     pub(crate) fn known_layout(&self, layout: u64) -> Option<bool> {
         self.adapters.borrow().layouts.get(&layout).copied()
+    }
+
+    /// Waits until the self-check looks at no other choice.
+    pub(crate) async fn turn_to_check(&self) -> Turn {
+        let checking = self.adapters.borrow().checking.clone();
+        checking.free().await;
+        checking.take()
     }
 
     /// Keeps what the self-check has found.

@@ -189,16 +189,30 @@ impl Adapted {
 
     /// The storage buffers.
     fn buffers(&self) -> impl Iterator<Item = &wgpu::Buffer> {
-        let scratch = [&self.t, &self.gate_up, &self.nothing, &self.unwritten].into_iter().chain(&self.sums);
-        let sites = || self.sites.iter().flatten().flatten();
-        let columns = sites().filter_map(|site| Some(&site.fused.as_ref()?.columns));
-        sites().flat_map(|site| [&site.a, &site.b]).chain(columns).chain(scratch)
+        self.sites.iter().flatten().flatten().flat_map(Site::buffers).chain(self.own_buffers())
+    }
+
+    /// Those that are no site's.
+    fn own_buffers(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+        [&self.t, &self.gate_up, &self.nothing, &self.unwritten].into_iter().chain(&self.sums)
     }
 }
 
+// A browser gives the memory of a buffer back when the collector has found it, which may be never:
+// it knows nothing of a GPU's.
 impl Drop for Adapted {
-    /// A browser gives the memory of a buffer back when the collector has found it, which may be
-    /// never: it knows nothing of a GPU's.
+    fn drop(&mut self) {
+        self.own_buffers().for_each(wgpu::Buffer::destroy);
+    }
+}
+
+impl Site {
+    fn buffers(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+        [&self.a, &self.b].into_iter().chain(self.fused.as_ref().map(|fused| &fused.columns))
+    }
+}
+
+impl Drop for Site {
     fn drop(&mut self) {
         self.buffers().for_each(wgpu::Buffer::destroy);
     }
