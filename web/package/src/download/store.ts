@@ -313,11 +313,11 @@ export function append(access: Access, bytes: Uint8Array, at: number, name: stri
  * Adds the checksum to a part that has all its bytes, `length` of them: `bytes`, where they are in
  * memory. Nothing is forced onto the disk: what a crash of the machine takes the checksum tells.
  */
-export async function seal(access: Access, length: number, name: string, bytes?: Uint8Array<ArrayBuffer>): Promise<void> {
+export async function seal(access: Access, length: number, name: string, bytes?: BufferSource): Promise<void> {
   access.truncate(length);
-  let stored = bytes;
-  if (!stored) access.read((stored = new Uint8Array(length)), { at: 0 });
-  append(access, await digest(stored), length, name);
+  const stored = new Uint8Array(bytes ? 0 : length);
+  if (!bytes) access.read(stored, { at: 0 });
+  append(access, await digest(bytes ?? stored), length, name);
 }
 
 /** Whether the bytes of a part, `length` of them, have their checksum behind them. */
