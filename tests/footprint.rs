@@ -90,9 +90,77 @@ fn what_a_device_has_is_a_budget() {
     }
 }
 
+/// A context that nobody asked for is as long as the memory allows that a device is thought to
+/// have; nothing is refused for it.
+#[test]
+fn a_context_is_chosen_by_the_memory_of_the_device() {
+    let file = checkpoint(&tiny_model());
+    let of = |device_memory| LoadOptions { device_memory, ..LoadOptions::default() };
+    let with = |options: &LoadOptions, device| Footprint::fit(&file, options, device).unwrap();
+    // The model was made for 4096 tokens, which are as few as a context has by itself.
+    for memory in [None, Some(1), Some(1 << 40)] {
+        assert_eq!(with(&of(memory), Device::default()).context_length, 4096, "{memory:?}");
+    }
+
+    let mut long = file;
+    long.config.max_position_embeddings = 1 << 17;
+    let with = |options: &LoadOptions| Footprint::fit(&long, options, Device::default()).unwrap();
+    let at =
+        |context| Footprint::of(&long, &LoadOptions { context_length: Some(context), ..of(None) }, Device::default());
+    assert_eq!(with(&of(None)).context_length, 1 << 17);
+    assert_eq!(with(&of(Some(1 << 40))).context_length, 1 << 17);
+    assert_eq!(with(&of(Some(1))).context_length, 4096);
+    // To the byte, and in whole thousands.
+    let memory = at(20 * 1024).unwrap().least();
+    assert_eq!(with(&of(Some(memory))).context_length, 20 * 1024);
+    assert_eq!(with(&of(Some(memory - 1))).context_length, 19 * 1024);
+    assert_eq!(with(&of(Some(memory + 128 * 100))).context_length, 20 * 1024);
+    // Snapshots get what is left.
+    let snapshots = LoadOptions { snapshot_budget: Some(5 << 20), ..of(Some(memory)) };
+    assert_eq!(with(&snapshots).context_length, 20 * 1024);
+
+    // Who asks, or says what may be taken, knows better.
+    let asked = LoadOptions { context_length: Some(50_000), ..of(Some(1)) };
+    assert_eq!(with(&asked).context_length, 50_000);
+    let allowed = LoadOptions { memory_budget: Some(at(40_000).unwrap().least()), ..of(Some(1)) };
+    assert_eq!(with(&allowed).context_length.div_ceil(PAGE), 40_000_u32.div_ceil(PAGE));
+    // What does not fit at all is said of the context that would be chosen.
+    let nothing = LoadOptions { memory_budget: Some(1), ..of(Some(memory)) };
+    let error = Footprint::fit(&long, &nothing, Device::default()).unwrap_err();
+    let Error::DoesNotFit { needed, context_length, largest_context: None, .. } = error else { panic!("{error}") };
+    assert_eq!((needed, context_length), (memory, 20 * 1024));
+}
+
+#[test]
+fn a_context_grows_within_a_budget() {
+    let file = checkpoint(&golden_path("norm1.gguf"));
+    let gpu = device(&GpuOptions::default());
+    let at = |context| Footprint::of(&file, &options(context, 8), Device::of(&gpu)).unwrap();
+    let budget = at(500).least() + 100;
+    let mut session = session(&gpu, &file, &LoadOptions { memory_budget: Some(budget), ..options(100, 8) });
+    let engine = session.engine().clone();
+    assert_eq!(engine.model().footprint().context_length, 100);
+    let error = engine.grow_context(600).unwrap_err();
+    let Error::DoesNotFit { needed, budget: allowed, context_length, largest_context: Some(largest), .. } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((needed, allowed, context_length), (at(600).least(), budget, 600));
+    assert_eq!(engine.model().context_length(), 100, "nothing has changed");
+    // What it offers fits, and one more does not; snapshots get what is left.
+    assert!((500..600).contains(&largest), "{largest}");
+    assert!(engine.grow_context(largest + 1).is_err());
+    assert_eq!(engine.grow_context(largest).unwrap(), largest);
+    assert_eq!(engine.model().footprint().total(), budget);
+    let ids: Vec<u32> = (0..largest).map(|i| i % 40).collect();
+    block_on(session.prefill(&ids)).unwrap();
+    let pages = engine.model().kv().bytes();
+    assert!(engine.model().bytes() + session.fixed_bytes() + pages + session.snapshots().1 <= budget);
+}
+
 /// A state that has grown to its end.
 fn full_state(gpu: &Gpu, model: &Model) -> State {
-    let mut state = State::new(gpu, model.config(), model.context_length(), model.kv()).unwrap();
+    let mut state = State::new(gpu, model.config(), model.kv()).unwrap();
     // In two steps, as it grows.
     state.reserve(1).unwrap();
     state.reserve(model.context_length()).unwrap();

@@ -108,3 +108,38 @@ fn an_answer_that_fills_the_context_goes_on_without_the_oldest_turns() {
         assert_eq!((answer.finish, answer.dropped_messages), (Finish::Context, 0));
     }
 }
+
+#[test]
+fn a_context_grows_and_the_conversation_goes_on() {
+    let of = |context| LoadOptions { context_length: Some(context), ..LoadOptions::default() };
+    let ids: Vec<u32> = (0..700).map(|i| 40 + (i * 7) % 500).collect();
+    let (mut session, mut whole) = (open(&GpuOptions::default(), &of(150)), open(&GpuOptions::default(), &of(700)));
+    let engine = session.engine().clone();
+    block_on(session.prefill(&ids[..150])).unwrap();
+    let place = session.snapshot().unwrap();
+    let error = block_on(session.prefill(&ids[150..])).unwrap_err();
+    assert!(matches!(error, Error::ContextFull { needed: 700, context_length: 150 }), "{error}");
+
+    // It is never made shorter, and nothing is promised that cannot be.
+    assert_eq!((engine.grow_context(10).unwrap(), engine.grow_context(151).unwrap()), (150, 151));
+    let longest = engine.model().longest_context();
+    assert_eq!(longest, engine.config().max_position_embeddings);
+    let Error::Argument { field, expected, found } = engine.grow_context(longest + 1).unwrap_err() else { panic!() };
+    assert_eq!((field.as_str(), found), ("contextLength", (longest + 1).to_string()));
+    assert!(expected.contains(&longest.to_string()), "{expected}");
+    assert_eq!(engine.grow_context(700).unwrap(), 700);
+    assert_eq!((engine.model().context_length(), engine.model().footprint().context_length), (700, 700));
+
+    // To the bit what a context of that length gives, from a place before it as well.
+    block_on(whole.prefill(&ids[..150])).unwrap();
+    block_on(whole.prefill(&ids[150..])).unwrap();
+    for _ in 0..2 {
+        block_on(session.prefill(&ids[150..])).unwrap();
+        assert_eq!((session.position(), session.logits()), (700, whole.logits()));
+        session.go_to(&place).unwrap();
+    }
+    block_on(session.prefill(&ids[150..])).unwrap();
+    assert!(matches!(block_on(session.prefill(&[5])), Err(Error::ContextFull { context_length: 700, .. })));
+    // Conversations that begin now have it, too.
+    block_on(Session::new(&engine).unwrap().prefill(&ids)).unwrap();
+}

@@ -11,18 +11,19 @@ import { sendBytes } from "./support.js";
 /**
  * Questions may say: [slow] a word every 40 ms, 4000 of them: it is stopped; [never] nothing until
  * it is stopped; [once] the same, from the second time on; [fail] an error after some words; [full]
- * the context is too short; [told] what the instructions are; [say TEXT] exactly that;
- * [stream TEXT] the same, some words at a time. Whatever else is asked is answered with its own
- * words and a number.
+ * the context is too short until it grows; [told] what the instructions are; [say TEXT] exactly
+ * that; [stream TEXT] the same, some words at a time. Whatever else is asked is answered with its
+ * own words and a number.
  */
 const WORKER = `
-  let serial = 0;
+  let [serial, contextLength] = [0, 4096];
   const open = new Map();
   const answered = new Set();
   const info = (name) => ({
-    model: { name, parameters: 31e6, bytes: 18.6e6, formats: "Q4_0", vocabSize: 4096, layers: 4, contextLength: 4096 },
+    where: "device",
+    model: { name, parameters: 31e6, bytes: 18.6e6, formats: "Q4_0", vocabSize: 4096, layers: 4, contextLength, longestContext: 6000 },
     device: { name: "Fake GPU", vendor: "", architecture: "", software: false, subgroups: false, reduction: "workgroup", shapes: "hardware", why: {} },
-    memory: { weights: 1, needed: 2e8, wasm: 1 }, storage: { kept: true, why: "" },
+    memory: { weights: 1, needed: 2e8, wasm: 1 }, storage: { kept: true, why: "" }, adapters: [],
   });
   const count = (text) => text.split(/\\s+/).filter(Boolean).length;
   const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -53,7 +54,7 @@ const WORKER = `
       tell({ type: "result", result: { usage, cancelled: !finish, ...(whole && { whole }) } });
     };
     if (request.onlyRead) return result("length");
-    if (asked.includes("[full]") && !drops) return tell({ type: "error", error: { code: "context-full", message: "5000 tokens; 4096 fit" } });
+    if (asked.includes("[full]") && !drops && contextLength < 5000) return tell({ type: "error", error: { code: "context-full", message: "5000 tokens; 4096 fit" } });
     const streamed = /\\[stream ([^]*)\\]$/.exec(asked)?.[1];
     const told = /\\[say ([^]*)\\]$/.exec(asked)?.[1];
     const system = messages?.find(({ role }) => role === "system")?.content ?? "nothing";
@@ -93,7 +94,12 @@ const WORKER = `
       self.postMessage({ type: "event", id, event: { phase: "compile", done: 1, total: 2 } });
       result(info(name));
     } else if (call === "respond") await answer(id, request);
-    else if (call === "save") result(new Blob(["state"]));
+    else if (call === "growContext") {
+      contextLength = request.contextLength;
+      const { model, memory } = info("Fake Model");
+      self.postMessage({ type: "grown", model, memory });
+      result(contextLength);
+    } else if (call === "save") result(new Blob(["state"]));
     else if (call === "encode") result([...request.text].map((letter) => letter.codePointAt(0)));
     else result(null);
     open.delete(id);

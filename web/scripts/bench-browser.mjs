@@ -76,17 +76,21 @@ function inPage() {
     timed(() => engine.completions.create({ prompt: ids(count, seed), max_tokens: tokens, temperature: 0, ignore_eos: true }));
   globalThis.visit = async (model) => {
     const { createEngine } = await import("/package/dist/index.js");
-    const marks = { upload: 0, check: 0 };
+    const marks = { begin: 0, upload: 0, compile: 0, check: 0 };
     const onProgress = (progress) => {
+      if (progress.phase === "upload") marks.begin ||= performance.now();
       if (progress.phase === "upload") marks.upload = performance.now();
+      if (progress.phase === "compile") marks.compile ||= performance.now();
       if (progress.phase === "check") marks.check = 1000 * (progress.seconds ?? 0);
     };
+    const asked = performance.now();
     // Places to go back to would be moved out of the way by prompts that have nothing in common, as
     // no person's have.
     engine = await createEngine({ model, onProgress, snapshotHostBytes: 0, contextLength: 8192 });
     const ready = performance.now();
     const [first] = await ask(128, 1, 1);
-    return { ready, upload: marks.upload, check: marks.check, first, token: performance.now(), device: engine.info.device };
+    const { device, loading, model: { bytes } } = engine.info;
+    return { asked, ready, ...marks, first, token: performance.now(), device, loading, bytes };
   };
   globalThis.answers = async (repeat) => {
     const [prompts, decode, long] = [[], [], []];
@@ -125,12 +129,18 @@ function site(models) {
   };
 }
 
-/** One visit in a browser of its own, whose profile stays. */
-async function visit(profile, address, model, work) {
+/** Where drivers keep what they have compiled: nowhere, or in a folder. */
+const cacheOf = (folder) =>
+  folder === undefined
+    ? { __GL_SHADER_DISK_CACHE: "0", MESA_SHADER_CACHE_DISABLE: "true" }
+    : { __GL_SHADER_DISK_CACHE: "1", __GL_SHADER_DISK_CACHE_PATH: folder, MESA_SHADER_CACHE_DIR: folder };
+
+/** One visit in a browser of its own, whose profile stays, as does `cache`, the driver's folder. */
+async function visit(profile, address, model, { work, cache } = {}) {
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: browser(),
     args: [...ARGS, ...values["browser-args"].split(" ").filter(Boolean), ...(process.getuid?.() === 0 ? ["--no-sandbox"] : [])],
-    env: { ...process.env, __GL_SHADER_DISK_CACHE: "0" },
+    env: { ...process.env, ...cacheOf(cache) },
   });
   try {
     const page = await context.newPage();
@@ -149,10 +159,16 @@ const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1]
 
 async function measure(model, address) {
   say(`${basename(model)}: ${(statSync(model).size / 1e6).toFixed(0)} MB`);
-  const profile = mkdtempSync(join(process.env.TMPDIR || tmpdir(), "peregrine-bench-"));
+  const folder = mkdtempSync(join(process.env.TMPDIR || tmpdir(), "peregrine-bench-"));
+  const [profile, cache] = ["profile", "cache"].map((name) => join(folder, name));
+  mkdirSync(cache);
   try {
-    const first = await visit(profile, address, model, repeat);
+    const first = await visit(profile, address, model, { work: repeat });
     const second = await visit(profile, address, model);
+    // Of somebody whose driver has seen these programs: the first of two such visits fills its
+    // cache.
+    await visit(join(folder, "filling"), address, model, { cache });
+    const cached = await visit(join(folder, "filled"), address, model, { cache });
     const [short, long] = [native(model, 128, 257), native(model, 2048, 2)];
     const later = median(first.prompts);
     return {
@@ -160,11 +176,20 @@ async function measure(model, address) {
       device: first.device,
       rows: [
         ["first visit: to the end of the upload, s", first.upload / 1000, undefined, 2],
-        ["  from there to ready, s", (first.ready - first.upload) / 1000, undefined, 2],
-        ["  of it the self-check, s", first.check / 1000, undefined, 2],
+        ['  "compile" to "ready", nothing cached, s', (first.ready - first.compile) / 1000, undefined, 2],
+        ["    of it the self-check, s", first.check / 1000, undefined, 2],
+        ['  "compile" to "ready", the driver\'s cache filled, s', (cached.ready - cached.compile) / 1000, undefined, 2],
+        ["    of it the self-check, s", cached.check / 1000, undefined, 2],
         ["  first answer over later ones, prompt of 128", first.first / later, undefined, 2],
         ["  one after five idle seconds over later ones", first.idle / later, undefined, 2],
         ["second visit: to the first token, s", second.token / 1000, undefined, 2],
+        ["  to createEngine, s", second.asked / 1000, undefined, 2],
+        ["  from there to the first weights on the device, s", (second.begin - second.asked) / 1000, undefined, 2],
+        ["  from there to the last, s", (second.upload - second.begin) / 1000, undefined, 2],
+        ["    MB/s", second.bytes / 1000 / (second.upload - second.begin), undefined, 0],
+        ...[["waited for bytes", "read"], ["laid out", "layOut"], ["handed over", "upload"]].map(([what, name]) => [`    of it ${what}, s`, second.loading[name], undefined, 2]),
+        ["  from there to ready, s", (second.ready - second.upload) / 1000, undefined, 2],
+        ["  the first answer, s", second.first / 1000, undefined, 2],
         ["decode at context 128, ms a token", median(first.decode), short.decode_milliseconds_per_token, 2],
         ["prompt of 128, tokens/s", 128000 / later, short.prefill_tokens_per_second, 0],
         ["prompt of 2,048, tokens/s", 2048000 / median(first.long), long.prefill_tokens_per_second, 0],
@@ -174,7 +199,7 @@ async function measure(model, address) {
       native: short.adapter,
     };
   } finally {
-    rmSync(profile, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 

@@ -32,7 +32,7 @@ use crate::weights::{Matrix, padded};
 pub use crate::options::LoadOptions;
 pub use crate::state::KvType;
 pub use crate::weights::LoadTimes;
-use footprint::Budget;
+use footprint::{Budget, Footprint};
 pub(crate) use load::mamba_values;
 use pace::Pace;
 use turns::Turns;
@@ -165,7 +165,6 @@ pub struct Model {
     pub(crate) target: Target,
     chunk: u32,
     logit_rows: u32,
-    context_length: u32,
     fingerprint: String,
     kv: Rc<Arena>,
     load_times: LoadTimes,
@@ -282,7 +281,29 @@ impl Model {
 
     /// Most tokens of a conversation.
     pub fn context_length(&self) -> u32 {
-        self.context_length
+        self.kv.context_length()
+    }
+
+    /// What it can grow to ([`Engine::grow_context`](crate::session::Engine::grow_context)): what
+    /// the model was made for, and the device can bind.
+    pub fn longest_context(&self) -> u32 {
+        self.budget.longest(&self.config)
+    }
+
+    /// What it takes on the device with a conversation of its context.
+    pub fn footprint(&self) -> Footprint {
+        self.budget.footprint()
+    }
+
+    /// Conversations have so many tokens from now on, beside so many bytes of adapters.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`](crate::Error::DoesNotFit); then nothing has changed.
+    pub(crate) fn grow_context(&self, context_length: u32, adapters: u64) -> Result<()> {
+        self.budget.grow(&self.config, context_length, adapters)?;
+        self.kv.grow(context_length);
+        self.kv.allow(self.budget.context_beside(&self.config, adapters));
+        Ok(())
     }
 
     /// What its plans are recorded for.

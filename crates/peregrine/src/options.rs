@@ -28,6 +28,10 @@ pub use flags::ModelOptions;
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct LoadOptions {
     /// Most tokens of a conversation. Default: what the model was made for, or what fits.
+    ///
+    /// With a memory budget it is what fits that. Without one, in a browser, what fits half of the
+    /// memory that it says the device has (4 GB where it says nothing), and 4096 tokens at least.
+    /// It can grow later.
     #[serde(deserialize_with = "count")]
     #[cfg_attr(feature = "clap", arg(long = "context", value_name = "N", value_parser = flags::count()))]
     #[cfg_attr(feature = "clap", arg(help_heading = flags::CONVERSATIONS))]
@@ -74,6 +78,13 @@ pub struct LoadOptions {
     #[serde(deserialize_with = "budget")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "BYTES", value_parser = flags::budget))]
     pub memory_budget: Option<u64>,
+    /// Browser: bytes that the device is thought to have for the model. It refuses nothing: where
+    /// neither a context was asked for nor a budget given, the context is as long as fits, in whole
+    /// multiples of 1024 tokens and at least 4096, as far as the model was made for them.
+    #[serde(deserialize_with = "bytes")]
+    #[cfg_attr(test, ts(skip))]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub device_memory: Option<u64>,
 }
 
 /// What may be used of the GPU. Everything is chosen by adapter when left out.

@@ -99,7 +99,7 @@ impl Session {
 
     /// Most tokens that it can read.
     fn context_length(&self) -> u32 {
-        self.decoder.state.context_length
+        self.decoder.state.context_length()
     }
 
     /// Whether one more token can be read.

@@ -28,8 +28,6 @@ pub struct LayerState {
 pub struct State {
     /// Tokens read so far.
     pub position: u32,
-    /// Most positions.
-    pub context_length: u32,
     /// One a layer.
     pub layers: Vec<LayerState>,
     /// Keys and values.
@@ -48,13 +46,11 @@ pub fn splits(positions: u32) -> u32 {
 }
 
 impl State {
-    /// The state before the first token. `context_length` is cut to what one binding of the adapter
-    /// holds.
+    /// The state before the first token.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] from the adapter's limits.
-    pub fn new(gpu: &Gpu, config: &Config, context_length: u32, arena: &Rc<Arena>) -> Result<Self> {
-        let context_length = context_length.min(longest(config, arena.kv_type(), gpu.max_binding()));
+    pub fn new(gpu: &Gpu, config: &Config, arena: &Rc<Arena>) -> Result<Self> {
         let layers = (0..config.num_hidden_layers)
             .map(|_| {
                 Ok(LayerState {
@@ -64,7 +60,12 @@ impl State {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Self { position: 0, context_length, layers, pages: Pages::new(arena) })
+        Ok(Self { position: 0, layers, pages: Pages::new(arena) })
+    }
+
+    /// Most positions.
+    pub fn context_length(&self) -> u32 {
+        self.pages.arena().context_length()
     }
 
     /// Positions that there are pages for.
@@ -78,8 +79,9 @@ impl State {
     /// [`Error::ContextFull`], [`Error::OutOfMemory`] before anything has changed.
     pub fn reserve(&mut self, tokens: u32) -> Result<bool> {
         let needed = u64::from(self.position) + u64::from(tokens);
-        if needed > u64::from(self.context_length) {
-            return Err(Error::ContextFull { needed, context_length: self.context_length.into() });
+        let context_length = u64::from(self.context_length());
+        if needed > context_length {
+            return Err(Error::ContextFull { needed, context_length });
         }
         self.pages.reserve(self.position, needed as u32)
     }

@@ -98,7 +98,7 @@ impl WebEngine {
     #[wasm_bindgen(js_name = addAdapter)]
     pub async fn add_adapter(&self, id: String, files: Array) -> Result<JsValue, JsValue> {
         let engine = self.engine.clone();
-        if id == self.info.model.name || engine.adapter(&id).is_some() {
+        if id == self.info.borrow().model.name || engine.adapter(&id).is_some() {
             let expected = "a name that neither the model nor another adapter has".into();
             return Err(to_js_error(Error::Argument { field: "id".into(), expected, found: format!("{id:?}") }));
         }

@@ -129,6 +129,7 @@ pub struct Info {
     pub model: ModelInfo,
     pub device: DeviceInfo,
     pub memory: MemoryInfo,
+    pub loading: LoadingInfo,
     /// What was tried, in order; the last one is used.
     pub self_check: Vec<Verdict>,
 }
@@ -144,6 +145,24 @@ pub struct ModelInfo {
     pub vocab_size: u32,
     pub layers: u32,
     pub context_length: u32,
+    pub longest_context: u32,
+}
+
+/// Seconds of loading, by what the engine's thread did in them.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadingInfo {
+    pub read: f64,
+    pub lay_out: f64,
+    pub upload: f64,
+    pub pipelines: f64,
+}
+
+impl From<&peregrine::model::LoadTimes> for LoadingInfo {
+    fn from(times: &peregrine::model::LoadTimes) -> Self {
+        let peregrine::model::LoadTimes { read, repack, upload, pipelines } = *times;
+        Self { read, lay_out: repack, upload, pipelines }
+    }
 }
 
 /// The device it runs on.

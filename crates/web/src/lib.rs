@@ -10,7 +10,7 @@ mod quantize;
 mod requests;
 mod source;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -18,7 +18,6 @@ use js_sys::{Array, Function};
 use peregrine::checkpoint::{Checkpoint, Source};
 use peregrine::gpu::{Reduction, ShapeClass};
 use peregrine::inspect::{Comparison, spread_ids};
-use peregrine::model::footprint::{Device, Footprint};
 use peregrine::selfcheck;
 use peregrine::session::{Engine, Session, expected_speed};
 use peregrine_openai::response::{Model, Models};
@@ -28,7 +27,8 @@ use wasm_bindgen::prelude::*;
 
 use access::WebAccess;
 use convert::{
-    CheckReport, DeviceInfo, Info, MemoryInfo, ModelInfo, Progress, Stage, Verdict, Wanted, to_js, to_js_error,
+    CheckReport, DeviceInfo, Info, LoadingInfo, MemoryInfo, ModelInfo, Progress, Stage, Verdict, Wanted, to_js,
+    to_js_error,
 };
 use grammars::{JsGrammars, WebVocabulary};
 use requests::WebRequest;
@@ -44,7 +44,7 @@ pub fn start() {
 #[wasm_bindgen]
 pub struct WebEngine {
     engine: Rc<Engine>,
-    info: Info,
+    info: RefCell<Info>,
     /// The first conversation's session, made while the model was loaded.
     first: Cell<Option<Session>>,
 }
@@ -104,7 +104,7 @@ impl WebEngine {
         .map_err(to_js_error)?;
         let engine = checked.engine;
         let gpu = engine.model().gpu().clone();
-        let needed = Footprint::fit(&checkpoint, &load, Device::of(&gpu)).map_err(to_js_error)?;
+        let needed = engine.model().footprint();
         let info = Info {
             model: ModelInfo {
                 name: checkpoint.name.clone(),
@@ -114,6 +114,7 @@ impl WebEngine {
                 vocab_size: engine.config().vocab_size,
                 layers: engine.config().num_hidden_layers,
                 context_length: engine.model().context_length(),
+                longest_context: engine.model().longest_context(),
             },
             device: DeviceInfo {
                 kind: if gpu.is_processor() { "cpu" } else { "gpu" },
@@ -139,11 +140,12 @@ impl WebEngine {
                 snapshots: needed.snapshots as f64,
                 snapshots_host: load.snapshot_host_budget.unwrap_or(0) as f64,
             },
+            loading: LoadingInfo::from(engine.model().load_times()),
             self_check: checked.verdicts.iter().map(Verdict::from).collect(),
         };
         // Where there is no room for it, whoever asks for a session is told.
         let first = Cell::new(warm(&engine).await.ok());
-        Ok(Self { engine, info, first })
+        Ok(Self { engine, info: RefCell::new(info), first })
     }
 
     /// Compares every dispatch and every state with the CPU while `tokens` tokens are read, half of
@@ -165,13 +167,23 @@ impl WebEngine {
 
     /// What is loaded, and where it runs.
     pub fn info(&self) -> Result<JsValue, JsValue> {
-        to_js(&self.info)
+        to_js(&*self.info.borrow())
+    }
+
+    /// Lets conversations have at least so many tokens, those that there are as well.
+    #[wasm_bindgen(js_name = growContext)]
+    pub fn grow_context(&self, tokens: u32) -> Result<(), JsValue> {
+        let context_length = self.engine.grow_context(tokens).map_err(to_js_error)?;
+        let (mut info, needed) = (self.info.borrow_mut(), self.engine.model().footprint());
+        info.model.context_length = context_length;
+        info.memory.needed = needed.total() as f64;
+        info.memory.snapshots = needed.snapshots as f64;
+        Ok(())
     }
 
     /// What `GET /v1/models` answers, as JSON. `created`: seconds since 1970.
     pub fn models(&self, created: f64) -> Result<String, JsValue> {
-        let ModelInfo { name, context_length, .. } = &self.info.model;
-        let model = Model::new(name, created as u64, *context_length);
+        let model = Model::new(&self.info.borrow().model.name, created as u64, self.engine.model().context_length());
         let adapters: Vec<_> = self.engine.adapters().iter().map(|(_, name, _)| model.adapter(name)).collect();
         let models = Models::all([vec![model], adapters].concat());
         serde_json::to_string(&models).map_err(|error| JsValue::from_str(&error.to_string()))

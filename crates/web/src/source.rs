@@ -1,7 +1,7 @@
 //! A [`Source`] whose bytes JavaScript brings: HTTP ranges, files and blobs are all the same from
 //! here.
 
-use js_sys::{Function, Promise, Uint8Array};
+use js_sys::{Array, Function, Promise, Uint8Array};
 use peregrine::Error;
 use peregrine::checkpoint::{LocalFuture, Source};
 use wasm_bindgen::{JsCast, JsValue};
@@ -9,7 +9,9 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::convert::{text_field, to_js_number};
 
-/// Reads through a JavaScript function `(offset, length) => Promise<Uint8Array>`.
+/// Reads through a JavaScript function
+/// `(offset, length) => Promise<Uint8Array | Uint8Array[]>`: the bytes, or pieces that follow each
+/// other.
 pub struct JsSource {
     name: String,
     len: u64,
@@ -73,12 +75,21 @@ impl Source for JsSource {
                 .call2(&JsValue::NULL, &to_js_number(offset), &to_js_number(needed))
                 .and_then(|value| value.dyn_into::<Promise>())
                 .map_err(failed)?;
-            let bytes: Uint8Array = JsFuture::from(promise).await.and_then(JsCast::dyn_into).map_err(failed)?;
-            if u64::from(bytes.length()) != needed {
-                let source = std::io::Error::other(format!("{needed} bytes were asked for, {} came", bytes.length()));
+            let answer = JsFuture::from(promise).await.map_err(failed)?;
+            let answer = if Array::is_array(&answer) { answer } else { Array::of1(&answer).into() };
+            let pieces: Vec<Uint8Array> =
+                Array::from(&answer).iter().map(JsCast::dyn_into).collect::<Result<_, _>>().map_err(failed)?;
+            let came: u64 = pieces.iter().map(|piece| u64::from(piece.length())).sum();
+            if came != needed {
+                let source = std::io::Error::other(format!("{needed} bytes were asked for, {came} came"));
                 return Err(Error::Io { name: self.name.clone(), source });
             }
-            bytes.copy_to(buf);
+            let mut rest = buf;
+            for piece in pieces {
+                let (here, behind) = rest.split_at_mut(piece.length() as usize);
+                piece.copy_to(here);
+                rest = behind;
+            }
             Ok(())
         })
     }

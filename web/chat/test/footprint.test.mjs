@@ -11,7 +11,7 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { SHAPES, writeOfficial } from "./official.mjs";
 import { browser, load } from "./support.mjs";
-import { longestContext, memoryNeeded } from "peregrine";
+import { defaultContext, longestContext, memoryNeeded } from "peregrine";
 
 browser();
 const { OFFERS } = await load("app/offers.ts");
@@ -53,10 +53,38 @@ describe("computed by the engine", () => {
   }
 });
 
+test("without a choice the context is what suits the device", () => {
+  const own = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  /** With the gigabytes that a browser tells of a device. */
+  const on = (deviceMemory, { shape }, kvType = "f16") => {
+    Object.defineProperty(globalThis, "navigator", { value: { deviceMemory }, configurable: true });
+    const { tokens, full } = needOf(shape, null, kvType);
+    assert.equal(tokens, defaultContext(shape, kvType));
+    return { tokens, full };
+  };
+  try {
+    for (const offer of OFFERS) {
+      for (const gigabytes of [undefined, 0.25, 4, 8, 16, 1024]) {
+        const { tokens, full } = on(gigabytes, offer);
+        const likely = ((gigabytes ?? 4) * 2 ** 30) / 2;
+        assert.ok(tokens === offer.shape.context || tokens % 1024 === 0, `${tokens}`);
+        assert.ok(tokens === 4096 || full <= likely, `${offer.name}: ${full} of ${likely}`);
+        if (tokens < offer.shape.context) assert.ok(memoryNeeded(offer.shape, tokens + 1024) > likely, `${offer.name}: more than ${tokens} fit`);
+      }
+      assert.equal(on(1024, offer).tokens, offer.shape.context);
+      assert.equal(on(0.25, offer).tokens, 4096);
+      assert.ok(on(8, offer, "q8").tokens >= on(8, offer).tokens);
+      assert.equal(on(undefined, offer).tokens, on(4, offer).tokens);
+    }
+  } finally {
+    if (own) Object.defineProperty(globalThis, "navigator", own);
+    else delete globalThis.navigator;
+  }
+});
+
 test("a context that is longer than the model's is the model's", () => {
   const [{ shape }] = OFFERS;
   assert.equal(needOf(shape, 1e9, "f16").tokens, shape.context);
-  assert.equal(needOf(shape, null, "f16").tokens, shape.context);
   assert.deepEqual(needOf(shape, 100, "f16").first, needOf(shape, 100, "f16").full);
   assert.equal(longestContext(shape, 1000, "f16"), 0);
   assert.equal(longestContext(shape, Infinity, "f16"), shape.context);

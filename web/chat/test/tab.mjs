@@ -100,7 +100,7 @@ export function profile() {
     const locks = new parts.Locks();
     const store = new parts.Store(db, locks);
     const toy = engine();
-    const models = { engine: signal(toy), where: signal(toy.info) };
+    const models = { engine: signal(toy), where: signal(toy.info), longerContext: () => undefined };
     const settings = signal({ instructions: "", whenFull: "stop", maxTokens: 64 });
     const talk = new parts.Talk({ store: Promise.resolve(store), locks, models, settings });
     const choosing = new parts.Choosing(models, settings);

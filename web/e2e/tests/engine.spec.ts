@@ -79,6 +79,48 @@ test("a memory budget makes the context smaller, or says what would fit", async 
   expect(seen.wrong).toContain("memoryBudget");
 });
 
+test("a context that is full says what to do, and grows while the conversation goes on", async ({ page, site }) => {
+  await open(page, await site.bare());
+  const seen = await page.evaluate(async () => {
+    const create = (contextLength?: number) => peregrine.createEngine({ model: "/model.gguf", cache: false, device: "cpu", ...(contextLength !== undefined && { contextLength }) });
+    const prompt = Array.from({ length: 120 }, (_, i) => 300 + ((i * 37) % 2000));
+    const answer = async (engine: Peregrine.Engine) => (await engine.completions.create({ prompt, max_tokens: 8, temperature: 0, ignore_eos: true })).choices[0]!.text;
+    const failure = (work: Promise<unknown>) => work.then(() => "", (error: Peregrine.PeregrineError) => `${error.code}: ${error.message}`);
+    const whole = await create();
+    const expected = await answer(whole);
+    const chosen = whole.info.model;
+    await whole.dispose();
+
+    const engine = await create(64);
+    const first = engine.info;
+    const full = await failure(answer(engine));
+    const beyond = await failure(engine.growContext(first.model.longestContext + 1));
+    const grown = await engine.growContext(200);
+    const after = await answer(engine);
+    // An answer that is being written goes on where it would have ended.
+    let tokens = 0;
+    let reason: string | null = null;
+    for await (const chunk of await engine.completions.create({ prompt: prompt.slice(0, 100), max_tokens: 160, temperature: 0, ignore_eos: true, stream: true, return_token_ids: true })) {
+      if (tokens === 0) await engine.growContext(300);
+      tokens += chunk.choices[0]?.token_ids?.length ?? 0;
+      reason = chunk.choices[0]?.finish_reason ?? reason;
+    }
+    const last = engine.info;
+    await engine.dispose();
+    return { chosen, first, full, beyond, grown, expected, after, tokens, reason, last };
+  });
+  // The model was made for no more than what any device is thought to have room for.
+  expect(seen.chosen).toMatchObject({ contextLength: 4096, longestContext: 4096 });
+  expect(seen.first.model).toMatchObject({ contextLength: 64, longestContext: 4096 });
+  expect(seen.full).toMatch(/^context-full: .*; or make room: engine\.growContext\(tokens\), up to 4096$/);
+  expect(seen.beyond).toMatch(/^argument: contextLength: expected at most 4096 tokens/);
+  expect(seen.grown).toBe(200);
+  expect(seen.after).toBe(seen.expected);
+  expect([seen.tokens, seen.reason]).toEqual([160, "length"]);
+  expect(seen.last.model.contextLength).toBe(300);
+  expect(seen.last.memory.needed).toBeGreaterThan(seen.first.memory.needed);
+});
+
 test("stops, biases, penalties, log-probabilities, several answers, plain completions, a schema", async ({ page, site }) => {
   await open(page, await site.bare());
   await load(page);

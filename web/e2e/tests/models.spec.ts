@@ -81,13 +81,14 @@ test("on a software adapter nothing is recommended", async ({ page, site }) => {
 });
 
 test("what each model needs at the chosen context, and whether the person allows it", async ({ page, site }) => {
+  await page.addInitScript(() => Object.defineProperty(Navigator.prototype, "deviceMemory", { get: () => 8, configurable: true }));
   await openReady(page, await site.start(fakeEngine(HEADERS)));
   await page.locator("#model-chip").click();
   const middle = row(page, "Falcon-H1 1.5B Instruct");
   await expect(middle).toContainText("18 languages");
   await expect(middle).toContainText("Falcon LLM License");
   await expect(middle).toContainText("945 MB to download");
-  await expect(middle).toContainText("1.07 GB of GPU memory at first, 5.89 GB with a full context of 131,072 tokens");
+  await expect(middle).toContainText("1.07 GB of GPU memory at first, 3.48 GB with a full context of 65,536 tokens");
   await expect(middle, "browsers do not tell").not.toContainText("limit");
   await expect(page.locator("#memory-note")).toContainText("Browsers do not tell");
   await page.keyboard.press("Escape");

@@ -146,6 +146,7 @@ test("a full context and a cut answer are no dead ends", async ({ page, site }) 
   await expect(page.locator("#ring")).toHaveAttribute("aria-label", /^\d+% of the context is used: \d+ of 4,096 tokens$/);
   await say(page, "Two [full]");
   expect((await failure(page)).title).toBe("The conversation is longer than the model can remember.");
+  await expect(page.getByRole("button", { name: "Use a context of 6,000 tokens" })).toBeVisible();
   await page.getByRole("button", { name: "Leave out the oldest messages" }).click();
   await done(page, 1);
   await expect(answers(page).nth(1)).toContainText("2 messages at the beginning were left out");
@@ -159,6 +160,17 @@ test("a full context and a cut answer are no dead ends", async ({ page, site }) 
   await page.getByRole("button", { name: "Continue" }).click();
   await expect(answers(page).nth(2).locator(".body")).not.toHaveText(before);
   expect((await answers(page).nth(2).locator(".body").innerText()).startsWith(before.trim())).toBe(true);
+});
+
+test("a full context grows when the person asks for it", async ({ page, site }) => {
+  await openReady(page, await site.start(fakeEngine()));
+  await say(page, "One [full]");
+  expect((await failure(page)).title).toBe("The conversation is longer than the model can remember.");
+  await page.getByRole("button", { name: "Use a context of 6,000 tokens" }).click();
+  await done(page, 0);
+  await expect(answers(page).first()).toContainText("One full");
+  await expect(questions(page)).toHaveText(["One [full]"]);
+  await expect(page.locator("#ring")).toHaveAttribute("aria-label", /of 6,000 tokens$/);
 });
 
 test("many chats: by date, found by what was said, pinned", async ({ page, site }) => {

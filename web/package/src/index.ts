@@ -16,7 +16,7 @@ export type { CallOptions, ChatStream, CompletionStream, PrefillOptions } from "
 export { AnswerStream } from "./page/stream.js";
 export type { WorkerChoice } from "./connections.js";
 export type { ModelSource, SourceOptions } from "./page/model.js";
-export { longestContext, memoryNeeded, readNeeds } from "./page/memory.js";
+export { defaultContext, longestContext, memoryNeeded, readNeeds } from "./page/memory.js";
 export type { KvType, ModelNeeds, ModelShape, NeedsOptions } from "./page/memory.js";
 export { deleteModel, exportModel, listModels, persist, storageEstimate } from "./download/kept.js";
 export type { StoredModel } from "./download/kept.js";

@@ -5,7 +5,13 @@ export type Kind = readonly string[] | "boolean" | { min: number; whole: boolean
 
 /** What a model is loaded with. */
 export interface LoadOptions {
-  /** Most tokens of a conversation. Default: what the model was made for, or what fits. */
+  /**
+   * Most tokens of a conversation. Default: what the model was made for, or what fits.
+   *
+   * With a memory budget it is what fits that. Without one, in a browser, what fits half of the
+   * memory that it says the device has (4 GB where it says nothing), and 4096 tokens at least.
+   * It can grow later.
+   */
   contextLength?: number;
   /**
    * How keys and values are kept: f16 (default), f32 as they were computed, in twice the memory,

@@ -100,7 +100,7 @@ export type Progress =
     }
   | { phase: "verify"; /** bytes whose checksum is made */ loaded: number; total: number }
   | { phase: "quantize"; /** bytes of tensors in the new format */ loaded: number; total: number }
-  | { phase: "upload"; /** bytes on the device */ loaded: number; /** bytes in all */ total: number }
+  | { phase: "upload"; /** bytes on the device */ loaded: number; /** bytes in all */ total: number; /** bytes a second in the last seconds */ rate: number }
   | { phase: "compile"; /** programs ready */ done: number; total: number }
   | {
       /**
@@ -134,6 +134,11 @@ export interface EngineInfo {
     layers: number;
     /** Tokens that a conversation may have. */
     contextLength: number;
+    /**
+     * Tokens that it may have once {@link Engine.growContext} has asked for them: what the model
+     * was made for, and the device can hold in a piece.
+     */
+    longestContext: number;
   };
   device: {
     /** What computes. */
@@ -178,6 +183,12 @@ export interface EngineInfo {
      */
     wasm: number;
   };
+  /**
+   * Seconds of loading, by what the worker did in them: it waited for bytes, laid them out for the
+   * device, handed them over or waited for it, and waited for programs. Of a model whose bytes were
+   * there `model.bytes / loading.read` is the speed of reading.
+   */
+  loading: { read: number; layOut: number; upload: number; pipelines: number };
   /** Whether the model's bytes are kept on this device, and why not. */
   storage: {
     kept: boolean;
@@ -290,6 +301,8 @@ export interface Calls {
   logits: { request: { ids: number[]; last: number; oneByOne: number; chunk: number; lora: Loras }; result: Float32Array; event: never };
   check: { request: { tokens: number; lora: Loras }; result: CheckReport; event: number };
   profile: { request: { tokens: number; lora: Loras }; result: ProfileStage[]; event: never };
+  /** The tokens that a conversation may have now. */
+  growContext: { request: { contextLength: number }; result: number; event: never };
   /** Of a hub id the files of an adapter are read, not those of a model. */
   addLora: { request: { source: AdapterSpec; id: string }; result: LoraInfo; event: never };
   listLora: { request: null; result: LoraInfo[]; event: never };
@@ -312,9 +325,13 @@ export type ToWorker =
 
 /**
  * What happens to the device. `lost`: the model is loaded again when it is next needed; `reloaded`:
- * it has been. `adapters`: one has come, or has gone.
+ * it has been. `adapters`: one has come, or has gone. `grown`: the context is longer.
  */
-export type News = { type: "lost"; error: WireError } | { type: "reloaded"; info: EngineInfo } | { type: "adapters"; adapters: LoraInfo[] };
+export type News =
+  | { type: "lost"; error: WireError }
+  | { type: "reloaded"; info: EngineInfo }
+  | { type: "adapters"; adapters: LoraInfo[] }
+  | ({ type: "grown" } & Pick<EngineInfo, "model" | "memory">);
 
 /**
  * Worker to page. `hello` is the answer to the first call: the worker is there. `broken`: the

@@ -25,7 +25,7 @@ export class FakeEngine {
   free() {}
   info() {
     const device = { software: false, reduction: "workgroup", shapes: "hardware" };
-    return { model: { name: "m", formats: "", contextLength: 1 }, device, memory: {}, selfCheck: [{ variant: "GPU shapes, workgroup sums" }] };
+    return { model: { name: "m", formats: "", contextLength: 1 }, device, memory: {}, loading: {}, selfCheck: [{ variant: "GPU shapes, workgroup sums" }] };
   }
   vocabulary() {
     this.vocabularies++;

@@ -5,6 +5,7 @@ import { createEngine, downloadModel } from "../dist/index.js";
 import { GPU_OPTIONS, LOAD_OPTIONS } from "../dist/load-options.js";
 import { keepOutcomes, readOutcomes } from "../dist/worker/outcomes.js";
 import { WebEngine } from "../wasm/peregrine.js";
+import { done } from "./faked.mjs";
 
 const model = new Blob(["no model"]);
 
@@ -39,7 +40,7 @@ class FakeEngine {
   }
   info() {
     const device = { software: false, reduction: "workgroup", shapes: "hardware" };
-    return { model: { name: "m", formats: "", contextLength: 1 }, device, memory: {}, selfCheck: [{ variant: "GPU shapes, workgroup sums" }] };
+    return { model: { name: "m", formats: "", contextLength: 1 }, device, memory: {}, loading: {}, selfCheck: [{ variant: "GPU shapes, workgroup sums" }] };
   }
 }
 
@@ -66,10 +67,12 @@ test("the runtime gets every option that a page gives", async () => {
     await (await createEngine({ model, worker: "here", ...load, gpu })).dispose();
     await (await createEngine({ model, worker: "here", kvType: undefined, memoryBudget: 5, gpu: { shapes: undefined } })).dispose();
   });
-  assert.deepEqual(seen[0].load, load);
+  // Of a device that tells nothing half of 4 GB are thought to be there for the model.
+  const deviceMemory = 2 ** 31;
+  assert.deepEqual(seen[0].load, { ...load, deviceMemory });
   assert.deepEqual({ ...seen[0].gpu, ...gpu }, seen[0].gpu);
   // What is undefined is not there: Rust would have to tell it from what is missing.
-  assert.deepEqual(seen[1].load, { memoryBudget: 5, snapshotHostBytes: 0 });
+  assert.deepEqual(seen[1].load, { memoryBudget: 5, snapshotHostBytes: 0, deviceMemory });
   assert.deepEqual(Object.keys(seen[1].gpu).sort(), ["architecture", "device", "identity", "name", "software", "subgroups", "vendor"]);
 });
 
@@ -111,6 +114,52 @@ test("an engine without a worker is freed once, also one that broke", async () =
       assert.equal(engine.freed, 1, String(fault));
     });
   }
+});
+
+/** An engine whose context grows up to 100 tokens. */
+class GrowingEngine extends FakeEngine {
+  tokens = 10;
+  constructor(isLost) {
+    super();
+    this.isLost = isLost;
+  }
+  session() {
+    const respond = async () => {
+      if (this.isLost) throw Object.assign(new Error("it is gone"), { code: "device-lost" });
+      return done();
+    };
+    return { respond, free() {} };
+  }
+  info() {
+    const info = super.info();
+    return { ...info, model: { ...info.model, contextLength: this.tokens, longestContext: 100 }, memory: { needed: this.tokens } };
+  }
+  growContext(tokens) {
+    if (tokens > 100) throw Object.assign(new Error("contextLength: expected at most 100 tokens"), { code: "argument" });
+    this.tokens = Math.max(this.tokens, tokens);
+  }
+  encode() {
+    throw Object.assign(new Error("the context is full"), { code: "context-full" });
+  }
+}
+
+test("a context grows, is told, and has grown once the model is loaded again", async () => {
+  const engines = [];
+  await having(async () => (engines.push(new GrowingEngine(engines.length === 0)), engines.at(-1)), async () => {
+    const engine = await createEngine({ model, worker: "here", logLevel: "off" });
+    const now = () => [engine.info.model.contextLength, engine.info.memory.needed];
+    assert.deepEqual(now(), [10, 10]);
+    await assert.rejects(engine.tokenizer.encode("x"), { code: "context-full", message: "the context is full; or make room: engine.growContext(tokens), up to 100" });
+    for (const wrong of [0, 1.5, "20", undefined]) await assert.rejects(engine.growContext(wrong), { code: "argument", message: /^contextLength: / });
+    await assert.rejects(engine.growContext(101), { code: "argument" });
+    assert.deepEqual([await engine.growContext(100), ...now()], [100, 100, 100]);
+    assert.deepEqual([await engine.growContext(20), ...now()], [100, 100, 100]);
+    await assert.rejects(engine.tokenizer.encode("x"), { message: "the context is full" });
+    // The device is lost in the first answer.
+    await engine.completions.create({ prompt: "x" });
+    assert.deepEqual([engines.length, engines[1].tokens, ...now()], [2, 100, 100, 100]);
+    await engine.dispose();
+  });
 });
 
 test("a comparison that nobody waits for any more stops, and the engine is freed after it", async () => {

@@ -2,7 +2,10 @@
 //!
 //! Counted is everything that stays: weights as they will lie there, activations, one
 //! conversation's states and caches, and what it may spend on snapshots. On top of it come, for a
-//! moment, writes on their way while loading (at most 16 MiB) and read-backs of logits.
+//! moment, writes on their way while loading (at most 16 MiB; 40 in a browser) and read-backs of
+//! logits.
+
+use std::cell::Cell;
 
 use super::recipe::Recipe;
 use super::{LoadOptions, Strides};
@@ -27,6 +30,11 @@ const SNAPSHOTS: u64 = 256 << 20;
 
 /// The same in the host's memory: in a browser the app says how many.
 const HOST_SNAPSHOTS: u64 = if cfg!(target_arch = "wasm32") { 0 } else { 1 << 30 };
+
+/// Tokens that a context has at least where nobody asked for one, however little memory the device
+/// is thought to have, and what it is a multiple of.
+const SHORTEST: u32 = 4096;
+const ROUND: u32 = 1024;
 
 /// Most rows of logits of a step unless the options say otherwise: answers need one.
 const LOGIT_ROWS: u32 = 8;
@@ -106,13 +114,16 @@ impl Footprint {
     }
 
     /// The footprint within the options' budget, and what the device has. A context that was not
-    /// asked for is made as small as it must be.
+    /// asked for is as long as the memory allows that the device is thought to have
+    /// ([`LoadOptions::device_memory`]), and made as small as it must be.
     ///
     /// # Errors
     /// [`Error::DoesNotFit`], with the largest context that does; and as [`Footprint::of`].
     pub fn fit(checkpoint: &Checkpoint, options: &LoadOptions, device: Device) -> Result<Self> {
         let estimate = Estimate::new(checkpoint, options, device)?;
-        let all = estimate.at(estimate.most);
+        let suitable = estimate.suitable();
+        // Who says what may be taken knows the device.
+        let all = estimate.at(if options.memory_budget.is_some() { estimate.most } else { suitable });
         let Some(budget) = options.memory_budget.into_iter().chain(device.most_bytes).min() else { return Ok(all) };
         if estimate.needed(&all) <= budget {
             return Ok(all.within(budget));
@@ -120,13 +131,7 @@ impl Footprint {
         let largest = estimate.largest(budget);
         match largest.filter(|_| options.context_length.is_none()) {
             Some(context) => Ok(estimate.at(context).within(budget)),
-            None => Err(Error::DoesNotFit {
-                what: "the model".into(),
-                needed: estimate.needed(&all),
-                budget,
-                context_length: all.context_length,
-                largest_context: largest,
-            }),
+            None => Err(estimate.does_not_fit("the model".into(), suitable, 0, budget)),
         }
     }
 
@@ -168,12 +173,16 @@ const TOKENS_BESIDE_ADAPTERS: u32 = 2048;
 pub(crate) struct Budget {
     options: LoadOptions,
     device: Device,
-    footprint: Footprint,
+    /// Another one once the context has grown.
+    footprint: Cell<Footprint>,
+    /// Somebody asked for that context.
+    is_asked: Cell<bool>,
 }
 
 impl Budget {
     pub(super) fn new(options: &LoadOptions, device: Device, footprint: Footprint) -> Self {
-        Self { options: options.clone(), device, footprint }
+        let is_asked = Cell::new(options.context_length.is_some());
+        Self { options: options.clone(), device, footprint: Cell::new(footprint), is_asked }
     }
 
     /// Bytes allowed, where anybody has said how many.
@@ -181,9 +190,34 @@ impl Budget {
         self.options.memory_budget.into_iter().chain(self.device.most_bytes).min()
     }
 
+    /// What the model takes with a conversation.
+    pub fn footprint(&self) -> Footprint {
+        self.footprint.get()
+    }
+
+    /// Tokens of the longest conversation that there can be.
+    pub fn longest(&self, config: &Config) -> u32 {
+        longest(config, self.options.kv, self.device)
+    }
+
+    /// Conversations have so many tokens from now on, beside so many bytes of adapters.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`]; then nothing has changed.
+    pub fn grow(&self, config: &Config, context_length: u32, adapters: u64) -> Result<()> {
+        let estimate = Estimate { most: self.longest(config), ..self.estimate(config) };
+        let (grown, budget) = (estimate.at(context_length), self.allowed().unwrap_or(u64::MAX));
+        if estimate.needed(&grown) + adapters > budget {
+            return Err(estimate.does_not_fit("the longer context".into(), context_length, adapters, budget));
+        }
+        self.footprint.set(grown.within(budget));
+        self.is_asked.set(true);
+        Ok(())
+    }
+
     /// Bytes that are left beside the model with a conversation and so many bytes of adapters.
     pub fn left(&self, adapters: u64) -> Option<u64> {
-        Some(self.allowed()?.saturating_sub(self.footprint.least() + adapters))
+        Some(self.allowed()?.saturating_sub(self.footprint().least() + adapters))
     }
 
     /// Whether there is room for adapters of so many bytes, and for keys and values of so many that
@@ -192,11 +226,11 @@ impl Budget {
     /// # Errors
     /// [`Error::DoesNotFit`], with the largest context that would leave room.
     pub fn expect_room(&self, config: &Config, adapters: u64, kv: u64, names: &str) -> Result<()> {
-        let footprint = &self.footprint;
+        let footprint = self.footprint();
         let estimate = self.estimate(config);
-        let context_length = match self.options.context_length {
-            Some(_) => footprint.context_length,
-            None => footprint.context_length.min(TOKENS_BESIDE_ADAPTERS),
+        let context_length = match self.is_asked.get() {
+            true => footprint.context_length,
+            false => footprint.context_length.min(TOKENS_BESIDE_ADAPTERS),
         };
         let conversation = estimate.at(context_length);
         let kv = kv.max(conversation.kv_cache + conversation.kv_growth);
@@ -215,21 +249,19 @@ impl Budget {
 
     /// Tokens of a conversation that have room beside so many bytes of adapters.
     pub fn context_beside(&self, config: &Config, adapters: u64) -> u32 {
-        let all = self.footprint.context_length;
+        let all = self.footprint().context_length;
         let Some(allowed) = self.allowed().filter(|_| adapters > 0) else { return all };
-        let estimate = self.estimate(config);
-        // Scratch is for the longest context, whatever is left of it.
-        let scratch = self.footprint.scratch - estimate.at(1.min(all)).scratch;
-        estimate.largest(allowed.saturating_sub(adapters + scratch)).unwrap_or(0)
+        self.estimate(config).largest(allowed.saturating_sub(adapters)).unwrap_or(0)
     }
 
     fn estimate<'a>(&'a self, config: &'a Config) -> Estimate<'a> {
-        let Self { options, device, footprint } = self;
-        Estimate { config, options, device: *device, weights: footprint.weights, most: footprint.context_length }
+        let Footprint { weights, context_length: most, .. } = self.footprint();
+        Estimate { config, options: &self.options, device: self.device, weights, most }
     }
 
     fn without_kv(&self) -> u64 {
-        self.footprint.least() - self.footprint.kv_cache - self.footprint.kv_growth
+        let footprint = self.footprint();
+        footprint.least() - footprint.kv_cache - footprint.kv_growth
     }
 }
 
@@ -250,7 +282,7 @@ pub(super) struct ScratchBytes {
 }
 
 impl ScratchBytes {
-    pub fn of(c: &Config, options: &LoadOptions, device: Device, context_length: u32) -> Self {
+    pub fn of(c: &Config, options: &LoadOptions, device: Device) -> Self {
         let strides = Strides::of(c);
         // What a chunk of tokens keeps for the SSM heads.
         let state = 4 * u64::from(c.mamba_d_ssm) * u64::from(c.mamba_d_state);
@@ -266,8 +298,8 @@ impl ScratchBytes {
         let wanted = options.logit_rows.unwrap_or(LOGIT_ROWS).clamp(1, chunk);
         let logit_rows = (device.max_binding / (4 * u64::from(c.vocab_size))).clamp(1, wanted.into()) as u32;
         let floats = |width: u32| 4 * u64::from(width) * u64::from(chunk);
-        // Room for the splits of the longest context.
-        let merged = match splits(context_length) {
+        // Room for the splits of the longest context that it may grow to.
+        let merged = match splits(longest(c, options.kv, device)) {
             1 => 0,
             most => 4 * u64::from(strides.mixed + c.num_attention_heads * most * (c.head_dim + 4)),
         };
@@ -293,14 +325,10 @@ impl ScratchBytes {
     }
 }
 
-/// Tokens of the longest conversation: what was asked for, what the model was made for, what a
+/// Tokens of the longest conversation that there can be: what the model was made for, what a
 /// binding holds.
-fn longest(c: &Config, options: &LoadOptions, device: Device) -> u32 {
-    options.context_length.unwrap_or(u32::MAX).min(c.max_position_embeddings).min(state::longest(
-        c,
-        options.kv,
-        device.max_binding,
-    ))
+fn longest(c: &Config, kv: KvType, device: Device) -> u32 {
+    c.max_position_embeddings.min(state::longest(c, kv, device.max_binding))
 }
 
 /// What does not depend on the context is computed once.
@@ -316,11 +344,12 @@ impl<'a> Estimate<'a> {
     fn new(checkpoint: &'a Checkpoint, options: &'a LoadOptions, device: Device) -> Result<Self> {
         let config = &checkpoint.config;
         let weights = weight_bytes(checkpoint, device)?;
-        Ok(Self { config, options, device, weights, most: longest(config, options, device) })
+        let most = options.context_length.unwrap_or(u32::MAX).min(longest(config, options.kv, device));
+        Ok(Self { config, options, device, weights, most })
     }
 
     fn at(&self, context_length: u32) -> Footprint {
-        let scratch = ScratchBytes::of(self.config, self.options, self.device, context_length);
+        let scratch = ScratchBytes::of(self.config, self.options, self.device);
         let state = StateBytes::of(self.config, context_length, self.options.kv);
         let next = SamplingBuffers::bytes_of(self.config.vocab_size, scratch.chunk);
         Footprint {
@@ -335,14 +364,42 @@ impl<'a> Estimate<'a> {
         }
     }
 
+    /// The context that was asked for, or one that the memory which the device is thought to have
+    /// allows.
+    fn suitable(&self) -> u32 {
+        let memory = self.options.device_memory.filter(|_| self.options.context_length.is_none());
+        // Snapshots get what is left.
+        match memory.map(|bytes| self.longest_within(bytes).unwrap_or(0)) {
+            None => self.most,
+            Some(largest) if largest == self.most => largest,
+            Some(largest) => (largest / ROUND * ROUND).max(SHORTEST).min(self.most),
+        }
+    }
+
+    /// [`Error::DoesNotFit`] of a context beside so many bytes of adapters.
+    fn does_not_fit(&self, what: String, context_length: u32, adapters: u64, budget: u64) -> Error {
+        Error::DoesNotFit {
+            what,
+            needed: self.needed(&self.at(context_length)) + adapters,
+            budget,
+            context_length,
+            largest_context: budget.checked_sub(adapters).and_then(|budget| self.largest(budget)),
+        }
+    }
+
     /// What cannot be less: snapshots only where they are asked for.
     fn needed(&self, footprint: &Footprint) -> u64 {
         footprint.least() + self.options.snapshot_budget.unwrap_or(0)
     }
 
-    /// By bisection: more context never needs less.
+    /// The longest context that fits, beside the snapshots that are asked for.
     fn largest(&self, budget: u64) -> Option<u32> {
-        let fits = |context: u32| self.needed(&self.at(context)) <= budget;
+        self.longest_within(budget.checked_sub(self.options.snapshot_budget.unwrap_or(0))?)
+    }
+
+    /// Without any snapshots; by bisection: more context never needs less.
+    fn longest_within(&self, bytes: u64) -> Option<u32> {
+        let fits = |context: u32| self.at(context).least() <= bytes;
         if !fits(1.min(self.most)) {
             return None;
         }

@@ -110,7 +110,7 @@ impl Model {
     /// What a plan reads and writes of a conversation, as small as it gets: for plans that are
     /// recorded only to make their pipelines.
     pub(crate) fn shortest(&self) -> Result<(State, SamplingBuffers)> {
-        let state = State::new(&self.gpu, &self.config, 1, &self.kv)?;
+        let state = State::new(&self.gpu, &self.config, &self.kv)?;
         Ok((state, SamplingBuffers::new(&self.gpu, self.config.vocab_size, self.chunk)?))
     }
 
@@ -135,8 +135,7 @@ impl Model {
             None => embed_tokens.tied(gpu, c.lm_head_multiplier, (strides.hidden, c.vocab_size)),
         };
 
-        let context_length = footprint.context_length;
-        let bytes = ScratchBytes::of(c, options, Device::at(gpu, &target), context_length);
+        let bytes = ScratchBytes::of(c, options, Device::at(gpu, &target));
         let (chunk, logit_rows) = (bytes.chunk, bytes.logit_rows);
         let scratch = Scratch {
             rope: gpu.storage("rope", bytes.rope)?,
@@ -170,8 +169,7 @@ impl Model {
             scratch,
             chunk,
             logit_rows,
-            context_length,
-            kv: Arena::new(gpu, c, target.kv, context_length, options.memory_budget.is_some()),
+            kv: Arena::new(gpu, c, target.kv, footprint.context_length, options.memory_budget.is_some()),
             snapshot_budget: footprint.snapshots,
             budget: Budget::new(options, Device::at(gpu, &target), *footprint),
             snapshot_host_budget: footprint.host_snapshots,

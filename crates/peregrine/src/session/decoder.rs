@@ -55,7 +55,7 @@ impl Decoder {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn new(model: &Rc<Model>, adapted: Option<Rc<Adapted>>) -> Result<Self> {
         let c = model.config();
-        let state = State::new(model.gpu(), c, model.context_length(), model.kv())?;
+        let state = State::new(model.gpu(), c, model.kv())?;
         let next = SamplingBuffers::new(model.gpu(), c.vocab_size, model.chunk())?;
         let half = c.head_dim / 2;
         let frequencies = (0..half).map(|i| c.rope_theta.powf(-f64::from(2 * i) / f64::from(c.head_dim))).collect();

@@ -8,7 +8,7 @@ use crate::adapter::Registry;
 use crate::chat::ChatTemplate;
 use crate::checkpoint::{Checkpoint, Container};
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::model::{LoadOptions, Model, Progress};
 use crate::tokenizer::Tokenizer;
@@ -52,6 +52,28 @@ impl Engine {
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Lets conversations have at least so many tokens from now on, those that there are as well:
+    /// nothing is loaded or read again, and memory for keys and values is taken as it is needed.
+    /// Gives the tokens that they may have.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for more than [`Model::longest_context`]; [`Error::DoesNotFit`] where
+    /// the model's budget, or what the device can have, has no room. Then nothing has changed.
+    pub fn grow_context(&self, tokens: u32) -> Result<u32> {
+        let longest = self.model.longest_context();
+        if tokens > longest {
+            return Err(Error::Argument {
+                field: "contextLength".into(),
+                expected: format!("at most {longest} tokens, what the model was made for and the device can hold"),
+                found: tokens.to_string(),
+            });
+        }
+        if tokens > self.model.context_length() {
+            self.model.grow_context(tokens, self.adapter_bytes())?;
+        }
+        Ok(self.model.context_length())
     }
 
     /// The configuration.

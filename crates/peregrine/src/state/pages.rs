@@ -63,8 +63,8 @@ pub struct Arena {
     layers: usize,
     page_bytes: u64,
     head_dim: u32,
-    /// Pages of one full sequence.
-    context_pages: u32,
+    /// Most tokens of a sequence.
+    context_length: Cell<u32>,
     /// Of them there is room for so many.
     allowed_pages: Cell<u32>,
     /// There are no more pages than the sequences may need: what only snapshots hold goes when
@@ -112,7 +112,7 @@ impl Arena {
             layers: config.num_hidden_layers as usize,
             page_bytes: kv.page_bytes(config),
             head_dim: config.head_dim,
-            context_pages: full(context_length).0,
+            context_length: Cell::new(context_length),
             allowed_pages: Cell::new(full(context_length).0),
             bounded,
             buffers: RefCell::default(),
@@ -176,9 +176,24 @@ impl Arena {
         group.clone()
     }
 
+    /// Most tokens of a sequence.
+    pub fn context_length(&self) -> u32 {
+        self.context_length.get()
+    }
+
+    /// Pages of one full sequence.
+    fn context_pages(&self) -> u32 {
+        full(self.context_length()).0
+    }
+
+    /// Sequences may have so many tokens from now on: their pages come as they are needed.
+    pub(crate) fn grow(&self, context_length: u32) {
+        self.context_length.set(context_length);
+    }
+
     /// From now on a sequence has room for so many tokens.
     pub(crate) fn allow(&self, tokens: u32) {
-        self.allowed_pages.set(full(tokens).0.min(self.context_pages));
+        self.allowed_pages.set(full(tokens).0.min(self.context_pages()));
     }
 
     /// Sees to it that `count` more pages can be taken.
@@ -190,7 +205,7 @@ impl Arena {
         }
         let limit = self.gpu.max_binding();
         let pages = self.allowed_pages.get();
-        let allowed = match self.bounded || pages < self.context_pages {
+        let allowed = match self.bounded || pages < self.context_pages() {
             true => limit.min(u64::from(pages) * u64::from(self.states.get().max(1)) * self.page_bytes),
             false => limit,
         };
@@ -203,7 +218,7 @@ impl Arena {
                 limit: Some(allowed),
             });
         }
-        let capacity = larger(before, needed, self.context_pages).min(most);
+        let capacity = larger(before, needed, self.context_pages()).min(most);
         let room = |_| self.gpu.storage("KV cache", u64::from(capacity) * self.page_bytes);
         let larger = (0..self.layers).map(room).collect::<Result<Vec<_>>>()?;
         let smaller = self.buffers.replace(larger);

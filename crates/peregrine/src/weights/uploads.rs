@@ -2,6 +2,8 @@
 //! written while the next piece is laid out. No more than some pieces are on the host at a time,
 //! whatever the file's size.
 
+use std::collections::VecDeque;
+
 use super::table::GpuPart;
 use super::{PartSpec, SAMPLED_ROWS};
 use crate::checkpoint::Checkpoint;
@@ -25,9 +27,11 @@ pub struct LoadTimes {
 /// Bytes of the file read and laid out at a time. In a browser there is one thread, and less
 /// memory.
 const PIECE: u64 = if cfg!(target_arch = "wasm32") { 2 << 20 } else { 4 << 20 };
-/// Bytes queued between two marks; we wait for the mark before the last. With the pieces, the bound
-/// on host memory.
+/// Bytes queued between two marks.
 const QUEUED: u64 = 8 << 20;
+/// Marks that are not waited for yet. A browser answers late, from another process, and what it has
+/// not got yet it cannot copy meanwhile. With the pieces, the bound on host memory.
+const MARKS: usize = if cfg!(target_arch = "wasm32") { 4 } else { 1 };
 /// Rows of a piece that are worth a thread, bytes.
 const SHARE: usize = 128 << 10;
 
@@ -60,7 +64,7 @@ pub struct Uploads<'a> {
     done: u64,
     total: u64,
     queued: u64,
-    fence: Option<Fence>,
+    fences: VecDeque<Fence>,
     fingerprint: u64,
     times: LoadTimes,
     threads: usize,
@@ -83,7 +87,7 @@ impl<'a> Uploads<'a> {
             done: 0,
             total,
             queued: 0,
-            fence: None,
+            fences: VecDeque::new(),
             fingerprint: 0,
             times: LoadTimes::default(),
             threads,
@@ -170,8 +174,11 @@ impl<'a> Uploads<'a> {
             self.queued += self.raw.len() as u64;
             if self.queued >= QUEUED {
                 self.queued = 0;
-                if let Some(before) = self.fence.replace(gpu.fence()) {
-                    gpu.passed(before).await?;
+                self.fences.push_back(gpu.fence());
+                if self.fences.len() > MARKS
+                    && let Some(oldest) = self.fences.pop_front()
+                {
+                    gpu.passed(oldest).await?;
                 }
                 self.times.upload += Instant::now().since(laid_out);
             }

@@ -2,7 +2,7 @@
  * What a model needs on the GPU when a conversation begins, and when it is as long as it may be.
  */
 
-import { memoryNeeded, type ModelShape } from "peregrine";
+import { defaultContext, memoryNeeded, type ModelShape } from "peregrine";
 
 /** What a model needs. */
 export interface Need {
@@ -17,8 +17,8 @@ export interface Need {
 /** Tokens of a conversation that has just begun. */
 const FIRST = 256;
 
-/** With the context that was chosen; null: what the model was made for. */
+/** With the context that was chosen; null: what suits this device. */
 export function needOf(shape: ModelShape, contextLength: number | null, kvType: "f16" | "q8"): Need {
-  const tokens = Math.min(contextLength ?? shape.context, shape.context);
+  const tokens = Math.min(contextLength ?? defaultContext(shape, kvType), shape.context);
   return { first: memoryNeeded(shape, Math.min(tokens, FIRST), kvType), full: memoryNeeded(shape, tokens, kvType), tokens };
 }

@@ -6,7 +6,7 @@ import "peregrine/embedded";
 import { number, t } from "../i18n/index.js";
 import { Bar } from "./bar.js";
 import { lastChoice, rememberChoice, remoteOf, textOf, type Choice } from "./choice.js";
-import type { Answerer } from "./engine.js";
+import { isDevice, type Answerer } from "./engine.js";
 import { asOurs, faultOf, mayBeServed, type Fault, type Way } from "./faults.js";
 import { announce } from "./notices.js";
 import { isSameModel, leftDownload, rememberDownload, type Paused } from "./paused.js";
@@ -97,6 +97,21 @@ export class Models {
     });
     current?.abort();
     announce(t("load.pausedSaid", { name: value.name }));
+  }
+
+  /** Twice the tokens that the model on this device remembers, as far as it can; else nothing. */
+  longerContext(): number | undefined {
+    const info = this.engine.value?.info;
+    if (!info || info.where === "server" || info.model.contextLength >= info.model.longestContext) return undefined;
+    return Math.min(2 * info.model.contextLength, info.model.longestContext);
+  }
+
+  /** Lets it remember so many. @throws as the engine */
+  async growContext(tokens: number): Promise<void> {
+    const { value: engine } = this.engine;
+    if (!engine || !isDevice(engine)) return;
+    await engine.growContext(tokens);
+    if (this.engine.value === engine) this.where.value = engine.info;
   }
 
   /** Goes on with a paused download. */

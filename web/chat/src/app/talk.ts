@@ -1,7 +1,7 @@
 /** What is asked in the chat on the page, and the answers that come. */
 
 import { batch, effect, untracked, type Signal } from "@preact/signals";
-import { t } from "../i18n/index.js";
+import { number, t } from "../i18n/index.js";
 import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
 import { Tree } from "../store/tree.js";
@@ -186,7 +186,7 @@ export class Talk extends OpenChat {
         const here = this.chat.value === what.chat;
         if (here && unkept === undefined && !refused) this.replace(row);
         if (empty && here && this.leaf.value === writing.id) this.leaf.value = what.before ?? last.id;
-        if (here && error !== undefined && models.engine.value === engine) this.#failed(error, last.id, row.content.trim() === "");
+        if (here && error !== undefined && models.engine.value === engine) this.#failed(error, what, row.content.trim() === "");
         if (here) announce(`${ending ? `${t(`talk.ended.${ending}`)} ` : ""}${plain(row.content)}`);
       });
     });
@@ -194,13 +194,29 @@ export class Talk extends OpenChat {
     await end;
   }
 
-  #failed(error: unknown, question: string, empty: boolean): void {
+  #failed(error: unknown, what: Wanted, empty: boolean): void {
     const ours = asOurs(error);
     const close = { label: t("way.close"), go: () => (this.fault.value = undefined) };
     const anew = { label: t("way.newChat"), go: () => this.open(null) };
-    const drop = { label: t("way.drop"), go: () => void this.answer(question, true) };
-    const canDrop = ours.code === "context-full" && empty && this.branch.value.length > 2;
-    this.fault.value = faultOf(ours, "answer", canDrop ? [drop, anew, close] : [close, anew]);
+    const drop = { label: t("way.drop"), go: () => void this.answer((what.branch.at(-1) as Message).id, true) };
+    const isFull = ours.code === "context-full";
+    const others = isFull && empty && this.branch.value.length > 2 ? [drop, anew, close] : [close, anew];
+    const tokens = isFull ? this.#needs.models.longerContext() : undefined;
+    const grow = tokens === undefined ? [] : [{ label: t("way.context", { tokens: number(tokens) }), go: () => void this.#grow(tokens, what) }];
+    this.fault.value = faultOf(ours, "answer", [...grow, ...others]);
+  }
+
+  /** Lets the model remember more, and asks again. */
+  async #grow(tokens: number, what: Wanted): Promise<void> {
+    const { models } = this.#needs;
+    const { value: engine } = models.engine;
+    try {
+      await models.growContext(tokens);
+    } catch (error) {
+      if (models.engine.value === engine && this.chat.value === what.chat) this.#failed(error, what, true);
+      return;
+    }
+    await this.#write(what);
   }
 
   /** The store would not take an answer: it stays on the page, and the person may try again. */

@@ -22,7 +22,10 @@ function detailOf({ progress }: Loading): string {
     return `${here}${before}${left}`;
   }
   if (progress?.phase === "quantize") return t("load.quantize", { loaded: bytes(progress.loaded), total: bytes(progress.total) });
-  if (progress?.phase === "upload") return t("load.upload", { loaded: bytes(progress.loaded), total: bytes(progress.total) });
+  if (progress?.phase === "upload") {
+    const { loaded, total, rate } = progress;
+    return `${t("load.upload", { loaded: bytes(loaded), total: bytes(total) })}${rate > 0 ? `, ${t("load.rate", { bytes: bytes(rate) })}` : ""}`;
+  }
   if (progress?.phase === "compile") return t("load.compile", { done: progress.done, total: progress.total });
   if (progress?.phase === "check") return t("load.check");
   return t("load.starting");

@@ -10,6 +10,20 @@ export interface ByteSource {
   readonly size: number;
   /** Exactly `length` bytes from `offset`; rejects otherwise. */
   read(offset: number, length: number): Promise<Uint8Array>;
+  /** The same in pieces that follow each other, where the bytes lie so: nothing is copied. */
+  pieces?(offset: number, length: number): Promise<Uint8Array[]>;
+}
+
+/** Pieces that follow each other as one; a single one is not copied. */
+export function joined(pieces: Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
+  if (pieces.length === 1) return pieces[0]!;
+  const out = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    out.set(piece, at);
+    at += piece.length;
+  }
+  return out;
 }
 
 /** The error for bytes that a file does not have. */

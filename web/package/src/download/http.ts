@@ -7,7 +7,7 @@ import { makeError, PeregrineError } from "../errors.js";
 import type { OnLoaded } from "./meter.js";
 import type { RemoteFile } from "../protocol.js";
 import { ATTEMPTS, mayPass, pause } from "./retry.js";
-import { blobSource, truncated, type ByteSource } from "./bytes.js";
+import { blobSource, joined, truncated, type ByteSource } from "./bytes.js";
 
 /** What a server said that is not the file. */
 export const problemOf = (response: Response): string => `the server answered ${response.status} ${response.statusText}`.trimEnd();
@@ -149,40 +149,32 @@ export async function openHttp(file: RemoteFile, onLoaded: OnLoaded): Promise<By
   };
   void get(0, first).catch(() => {});
 
-  return {
-    name,
-    size,
-    read: (offset, length) => {
-      if (offset + length > size) return Promise.reject(truncated(name, offset, length, size));
-      const count = Math.ceil(size / PART);
-      return readParts(offset, length, PART, (part) => {
-        const bytes = get(part);
-        for (let next = part + 1; next <= part + AHEAD && next < count; next++) void get(next).catch(() => {});
-        return bytes;
-      });
-    },
+  const pieces = async (offset: number, length: number) => {
+    if (offset + length > size) throw truncated(name, offset, length, size);
+    const count = Math.ceil(size / PART);
+    return piecesOf(offset, length, PART, (part) => {
+      const bytes = get(part);
+      for (let next = part + 1; next <= part + AHEAD && next < count; next++) void get(next).catch(() => {});
+      return bytes;
+    });
   };
+  return { name, size, pieces, read: async (offset, length) => joined(await pieces(offset, length)) };
 }
 
-/** Bytes that lie in parts of equal length. */
-export async function readParts(
+/** Bytes that lie in parts of equal length, part by part: these do not change. */
+export async function piecesOf(
   offset: number,
   length: number,
   partLength: number,
   get: (part: number) => Promise<Uint8Array<ArrayBuffer>>,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const [first, last] = [Math.floor(offset / partLength), Math.floor((offset + length - 1) / partLength)];
-  // Parts do not change: of one alone nothing is copied.
-  if (length > 0 && first === last) return (await get(first)).subarray(offset - first * partLength, offset - first * partLength + length);
-  const out = new Uint8Array(length);
-  for (let at = 0; at < length; ) {
+): Promise<Uint8Array<ArrayBuffer>[]> {
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  for (let at = 0; at < length; at += pieces.at(-1)!.length) {
     const part = Math.floor((offset + at) / partLength);
     const begin = part * partLength;
-    const piece = (await get(part)).subarray(offset + at - begin, offset + length - begin);
-    out.set(piece, at);
-    at += piece.length;
+    pieces.push((await get(part)).subarray(offset + at - begin, offset + length - begin));
   }
-  return out;
+  return pieces;
 }
 
 async function wholeBody(response: Response, name: string, onLoaded: OnLoaded): Promise<ByteSource> {

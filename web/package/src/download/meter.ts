@@ -16,12 +16,27 @@ const WINDOW = 3000;
  */
 const EVERY = 50;
 
+/** How fast bytes come. */
+export class Speed {
+  /** Time and bytes, oldest first. */
+  readonly #points: [number, number][] = [];
+
+  /** Bytes a second of the last seconds, with so many bytes by now. */
+  after(bytes: number): number {
+    const now = performance.now();
+    const points = this.#points;
+    points.push([now, bytes]);
+    while (points.length > 2 && now - (points[0] as [number, number])[0] > WINDOW) points.shift();
+    const [from, before] = points[0] as [number, number];
+    return now > from ? Math.max(0, ((bytes - before) * 1000) / (now - from)) : 0;
+  }
+}
+
 /** A meter over some files. */
 export class Meter {
   readonly #report: (progress: Download) => void;
   readonly #files = new Map<number, { loaded: number; total: number; resumed: number }>();
-  /** Time and bytes, oldest first. */
-  readonly #points: [number, number][] = [];
+  readonly #speed = new Speed();
   #told = 0;
 
   constructor(report: (progress: Download) => void) {
@@ -34,14 +49,10 @@ export class Meter {
     const sum = (of: "loaded" | "total" | "resumed") => [...this.#files.values()].reduce((n, one) => n + one[of], 0);
     const [all, resumedFrom] = [sum("loaded"), sum("resumed")];
     const now = performance.now();
-    const points = this.#points;
-    points.push([now, all - resumedFrom]);
-    while (points.length > 2 && now - (points[0] as [number, number])[0] > WINDOW) points.shift();
+    const rate = this.#speed.after(all - resumedFrom);
     const done = [...this.#files.values()].every((one) => one.loaded === one.total);
     if (!done && now - this.#told < EVERY) return;
     this.#told = now;
-    const [from, bytes] = points[0] as [number, number];
-    const rate = now > from ? Math.max(0, ((all - resumedFrom - bytes) * 1000) / (now - from)) : 0;
     this.#report({ phase: "download", loaded: all, total: sum("total"), rate, resumedFrom });
   }
 }

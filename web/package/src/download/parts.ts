@@ -1,7 +1,7 @@
 /**
- * Parts of kept files, read and compared with their checksums: in a worker beside this one, which
- * meanwhile lays out the parts before. Where there can be no other worker, and until it is there,
- * they are read here.
+ * Parts of kept files, read and compared with their checksums: in workers beside this one, which
+ * meanwhile lays out the parts before. Where there can be no other workers, and until they are
+ * there, they are read here.
  */
 
 import { makeError } from "../errors.js";
@@ -46,10 +46,13 @@ async function readPart(entry: Entry, part: number, length: number): Promise<Par
 
 /** The other worker's side: answers until it is ended. */
 export function serveParts(port: ReaderPort): void {
+  // One that is deleted and kept anew has the same place.
+  const entries = new Map<string, Entry>();
   port.addEventListener("message", async ({ data: { number, id, part, length } }: MessageEvent<Question>) => {
     const post = (answer: Answer, ...transfer: Transferable[]) => port.postMessage(answer, transfer);
     try {
-      const entry = await Entry.find(id);
+      const entry = entries.get(id) ?? (await Entry.find(id));
+      if (entry) entries.set(id, entry);
       const found = entry ? await readPart(entry, part, length) : { bytes: new Uint8Array(), isWhole: false };
       post({ type: "part", number, ...found }, found.bytes.buffer);
     } catch (error) {
@@ -94,8 +97,8 @@ interface Waiting {
   here: () => Promise<Part>;
 }
 
-/** Reads parts. */
-export class Parts {
+/** One other worker, if there can be one. */
+class Reader {
   #worker = startReader();
   #isThere = false;
   #number = 0;
@@ -114,14 +117,10 @@ export class Parts {
     this.#worker?.addEventListener("error", (event) => {
       // It could not be started, or has stopped: what it is for is done here then.
       event.preventDefault();
-      this.#end(({ resolve, here }) => resolve(here()));
+      this.end(({ resolve, here }) => resolve(here()));
     });
   }
 
-  /**
-   * Part `part` of an entry, which has `length` bytes.
-   * @throws what the browser says when it cannot be read
-   */
   read(entry: Entry, part: number, length: number): Promise<Part> {
     const worker = this.#worker;
     const here = () => readPart(entry, part, length);
@@ -133,15 +132,39 @@ export class Parts {
     });
   }
 
-  /** Ends the other worker; what it has not answered fails. */
-  close(): void {
-    this.#end(({ reject }) => reject(makeError("cancelled", "the reading was stopped")));
-  }
-
-  #end(settle: (one: Waiting) => void): void {
+  /** Ends it; `settle` says what becomes of what it has not answered. */
+  end(settle: (one: Waiting) => void): void {
     this.#worker?.terminate();
     this.#worker = undefined;
     this.#waiting.forEach(settle);
     this.#waiting.clear();
+  }
+}
+
+/** Most other workers. */
+const READERS = 3;
+
+/**
+ * Fresh memory for a part and its checksum, which Chromium makes in the thread that asks for it,
+ * take longer than what the engine's worker does with the part: several workers share them. That
+ * worker and the browser's own process have a core each.
+ */
+const readers = (): number => Math.min(READERS, Math.max(1, (globalThis.navigator?.hardwareConcurrency ?? 4) - 2));
+
+/** Reads parts. */
+export class Parts {
+  readonly #readers = Array.from({ length: readers() }, () => new Reader());
+
+  /**
+   * Part `part` of an entry, which has `length` bytes.
+   * @throws what the browser says when it cannot be read
+   */
+  read(entry: Entry, part: number, length: number): Promise<Part> {
+    return this.#readers[part % this.#readers.length]!.read(entry, part, length);
+  }
+
+  /** Ends the other workers; what they have not answered fails. */
+  close(): void {
+    for (const reader of this.#readers) reader.end(({ reject }) => reject(makeError("cancelled", "the reading was stopped")));
   }
 }

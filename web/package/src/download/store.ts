@@ -309,13 +309,15 @@ export function append(access: Access, bytes: Uint8Array, at: number, name: stri
   throw makeError("quota", `${name}: the browser lets this page store no more`);
 }
 
-/** Adds the checksum to a part that has all its bytes. */
-export async function seal(access: Access, length: number, name: string): Promise<void> {
-  const bytes = new Uint8Array(length);
+/**
+ * Adds the checksum to a part that has all its bytes, `length` of them: `bytes`, where they are in
+ * memory. Nothing is forced onto the disk: what a crash of the machine takes the checksum tells.
+ */
+export async function seal(access: Access, length: number, name: string, bytes?: BufferSource): Promise<void> {
   access.truncate(length);
-  access.read(bytes, { at: 0 });
-  append(access, await digest(bytes), length, name);
-  access.flush();
+  const stored = new Uint8Array(bytes ? 0 : length);
+  if (!bytes) access.read(stored, { at: 0 });
+  append(access, await digest(bytes ?? stored), length, name);
 }
 
 /** Whether the bytes of a part, `length` of them, have their checksum behind them. */

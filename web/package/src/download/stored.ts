@@ -1,10 +1,10 @@
 /** A file in the store that is read while its parts still arrive. */
 
 import { makeError, PeregrineError } from "../errors.js";
-import { readParts, problemOf } from "./http.js";
+import { piecesOf, problemOf } from "./http.js";
 import type { RemoteFile } from "../protocol.js";
 import { ATTEMPTS, mayPass, pause } from "./retry.js";
-import { truncated, type ByteSource } from "./bytes.js";
+import { joined, truncated, type ByteSource } from "./bytes.js";
 import type { Part, Parts } from "./parts.js";
 import { append, canWrite, DIGEST, Entry, PART, partLength, partName, seal, type Manifest } from "./store.js";
 
@@ -17,7 +17,7 @@ const PARALLEL = 4;
  * Parts that are read before they are asked for, so that their checksums are made beside what is
  * done with those before.
  */
-const AHEAD = 4;
+const AHEAD = 6;
 /**
  * Parts in memory: of a layer, whose matrices are not read in the order of the file, and of what is
  * read ahead.
@@ -100,6 +100,9 @@ class Changed {
   constructor(readonly error: PeregrineError) {}
 }
 
+/** The bytes of a part that need not be read. */
+type Fresh = Uint8Array<ArrayBuffer> | undefined;
+
 const quoted = (etag: string | null) => etag ?? "none";
 
 /** A file whose parts are here, or on their way. */
@@ -115,8 +118,11 @@ export class Stored implements StoredSource {
   readonly #manifest: Manifest;
   readonly #options: Options;
   readonly #stop = new AbortController();
-  /** Resolved when a part is whole; not there for parts that are. */
-  readonly #arriving = new Map<number, Promise<void>>();
+  /**
+   * Resolved when a part is whole, with its bytes where all of them came just now; not there for
+   * parts that are.
+   */
+  readonly #arriving = new Map<number, Promise<Fresh>>();
   /** Parts in memory, the one that was used last at the end. */
   readonly #memory = new Map<number, Promise<Uint8Array<ArrayBuffer>>>();
   readonly #release: () => void;
@@ -154,20 +160,25 @@ export class Stored implements StoredSource {
     options.onLoaded(this.#loaded, this.size, this.#resumed);
     const parts = Array.from({ length: Math.ceil(this.size / PART) }, (_, i) => i);
     // The answer that is here is read at once: its server waits.
-    this.begun = first ? this.#arrive(first.part, this.#fetch(first.part, first.response)).catch(() => {}) : Promise.resolve();
+    const begun = first ? this.#arrive(first.part, this.#fetch(first.part, first.response)) : Promise.resolve();
+    this.begun = begun.then(() => {}, () => {});
     for (const part of parts) if (part !== first?.part) this.#arrive(part);
     this.complete = this.#finish();
     this.complete.catch(() => {});
   }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
+    return joined(await this.pieces(offset, length));
+  }
+
+  async pieces(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>[]> {
     if (offset + length > this.size) throw truncated(this.name, offset, length, this.size);
     const count = Math.ceil(this.size / PART);
     this.#options.readers.read(this);
-    return readParts(offset, length, PART, (part) => {
+    return piecesOf(offset, length, PART, (part) => {
       const bytes = this.#part(part);
       for (let next = part + 1; next <= part + AHEAD && next < count; next++) {
-        if (!this.#memory.has(next) && !this.#arriving.has(next)) void this.#part(next).catch(() => {});
+        if (!this.#memory.has(next)) void this.#part(next).catch(() => {});
       }
       return bytes;
     });
@@ -184,7 +195,7 @@ export class Stored implements StoredSource {
     this.#release();
   }
 
-  #arrive(part: number, fetched = this.#options.slots.run(() => this.#fetch(part))): Promise<void> {
+  #arrive(part: number, fetched = this.#options.slots.run(() => this.#fetch(part))): Promise<Fresh> {
     const arrived = fetched.catch((error: unknown) => {
       // One part that cannot be had is the end of the file; the others only say that they were
       // stopped.
@@ -201,9 +212,9 @@ export class Stored implements StoredSource {
   }
 
   /** Fetches a part. */
-  async #fetch(part: number, response?: Response): Promise<void> {
+  async #fetch(part: number, response?: Response): Promise<Fresh> {
     try {
-      await this.#append(part, response);
+      return await this.#append(part, response);
     } catch (thrown) {
       // Once the part is closed: what is open cannot be deleted.
       throw thrown instanceof Changed ? await this.#forget(thrown.error) : thrown;
@@ -211,13 +222,14 @@ export class Stored implements StoredSource {
   }
 
   /** Fetches what is missing of a part; goes on where it was when the connection breaks. */
-  async #append(part: number, response?: Response): Promise<void> {
+  async #append(part: number, response?: Response): Promise<Fresh> {
     const expected = partLength(part, this.size);
     const access = await this.#entry.access(partName(part));
     try {
       let length = access.getSize();
-      if (length === expected + DIGEST) return;
+      if (length === expected + DIGEST) return undefined;
       length = Math.min(length, expected);
+      const fresh = length === 0 ? new Uint8Array(expected) : undefined;
       for (let failures = 0; length < expected; ) {
         let cause: Error | undefined;
         try {
@@ -226,6 +238,7 @@ export class Stored implements StoredSource {
             for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
               const piece = chunk.subarray(0, expected - length);
               append(access, piece, length, this.name);
+              fresh?.set(piece, length);
               length += piece.length;
               failures = 0;
               this.#options.onLoaded((this.#loaded += piece.length), this.size, this.#resumed);
@@ -244,7 +257,8 @@ export class Stored implements StoredSource {
         }
         response = undefined;
       }
-      await seal(access, expected, this.name);
+      await seal(access, expected, this.name, fresh);
+      return fresh;
     } finally {
       access.close();
     }
@@ -296,7 +310,8 @@ export class Stored implements StoredSource {
   async #check(part: number): Promise<Uint8Array<ArrayBuffer>> {
     const expected = partLength(part, this.size);
     for (let attempt = 1; ; attempt++) {
-      await this.#arriving.get(part);
+      const fresh = await this.#arriving.get(part);
+      if (fresh) return fresh;
       const { bytes, isWhole } = await this.#load(part);
       if (isWhole) return bytes;
       // The disk, or somebody, has changed it: the part is fetched once more, unless the file was

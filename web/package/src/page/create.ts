@@ -189,6 +189,7 @@ async function load(options: EngineOptions, routes: RouterOptions, noSoftware: b
     (news) => {
       if (news.type === "reloaded") router?.reloaded(news.info);
       else if (news.type === "adapters") router?.adapted(news.adapters);
+      else if (news.type === "grown") router?.grown(news);
       else router?.lost(makeError(news.error.code, news.error.message, news.error));
     },
   );

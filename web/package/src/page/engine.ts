@@ -133,6 +133,19 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
   }
 
   /**
+   * Lets conversations have at least so many tokens from now on, also the one that there is, and an
+   * answer that is being written: nothing is loaded or read again, and memory for keys and values
+   * is taken as it is needed. Resolves with the tokens that they may have now, which
+   * `info.model.contextLength` says, too; pages that share a worker share its context.
+   * @throws RequestError for more than `info.model.longestContext`; OutOfMemoryError with `fit`
+   * where `memoryBudget`, or what a processor can have, leaves no room. Then nothing has changed.
+   */
+  async growContext(contextLength: number): Promise<number> {
+    LONGER(contextLength, "contextLength");
+    return this.#router.call("growContext", { contextLength }).result;
+  }
+
+  /**
    * Frees the GPU's memory and ends the worker; open requests fail with `disposed`. Harmless when
    * done twice.
    */
@@ -148,6 +161,7 @@ export class Engine<Info extends EngineInfo | ServerInfo = EngineInfo> implement
 const PROFILE = fields({ tokens: count(1), lora: loras }, "profile");
 const LOGITS = fields({ last: count(0), oneByOne: count(0), chunk: count(0), lora: loras }, "logits");
 const CHECK = fields({ tokens: number(2, 512, true), onProgress: callable, lora: loras }, "check");
+const LONGER = number(1, 2 ** 32 - 1, true);
 const RESTORE = fields({ lora: loras }, "restoreState");
 const ENCODE = fields({ addBos: boolean }, "encode");
 

@@ -1,6 +1,7 @@
 /** What a model needs on the GPU, before it is there. */
 
 import { createEngine, type EngineOptions } from "./create.js";
+import { likelyMemory } from "../device-memory.js";
 import { makeError, OutOfMemoryError, type MemoryFit } from "../errors.js";
 
 /** A model's shape, as far as it decides about memory. */
@@ -53,11 +54,25 @@ export function longestContext(shape: ModelShape, bytes: number, kvType: KvType 
   return fits;
 }
 
+/** A context that nobody asked for is a multiple of so many tokens, and has at least so many. */
+const [ROUND, SHORTEST] = [1024, 4096];
+
+/**
+ * Tokens of the context that `createEngine` chooses on this device where the app says neither
+ * `contextLength` nor `memoryBudget`: as many as fit half of the memory that the browser says the
+ * device has (Chromium does; elsewhere 4 GB are assumed), in whole multiples of 1,024 and at least
+ * 4,096, as far as the model was made for them. `engine.growContext` makes it longer.
+ */
+export function defaultContext(shape: ModelShape, kvType: KvType = "f16"): number {
+  const fits = longestContext(shape, likelyMemory(), kvType);
+  return fits === shape.context ? fits : Math.min(Math.max(Math.floor(fits / ROUND) * ROUND, SHORTEST), shape.context);
+}
+
 /** What {@link readNeeds} tells. */
 export interface ModelNeeds {
   /** Bytes of the file; 0: the server does not say. */
   bytes: number;
-  /** Tokens that a conversation may have. */
+  /** Tokens that a conversation may have; where none were asked for, as {@link defaultContext}. */
   contextLength: number;
   /** Bytes on the GPU when a conversation begins. */
   first: number;

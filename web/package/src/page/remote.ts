@@ -38,6 +38,7 @@ const LACKING: Partial<Record<CallName, readonly [what: string, instead: string]
   logits: ["logits", "ask for logprobs"],
   check: ["check", "there is no device to check"],
   profile: ["profile", "an answer's usage has the times"],
+  growContext: ["growContext", "it is the server that has a context"],
   addLora: ["lora", "load the adapter into the server, and name it in a request"],
   listLora: ["lora", "ask the server for its models"],
   removeLora: ["lora", "it is the server that has adapters"],

@@ -112,6 +112,12 @@ export class Router implements Backend {
     if (info.where === "device") this.#route = { backend, info: { ...info, adapters } };
   }
 
+  /** The device's model has a longer context now. */
+  grown({ model, memory }: Pick<EngineInfo, "model" | "memory">): void {
+    const { backend, info } = this.#route;
+    if (info.where === "device") this.#route = { backend, info: { ...info, model, memory } };
+  }
+
   /**
    * The device cannot answer: the server takes over where it is allowed to. `isBroken`: nothing
    * more comes of the device.

@@ -115,7 +115,7 @@ export class WorkerClient implements Backend {
     clearTimeout(this.#silence);
     if (message.type === "log") return this.#log(message.level, message.text);
     if (message.type === "hello") return;
-    if (message.type === "lost" || message.type === "reloaded" || message.type === "adapters") return this.#dead ? undefined : this.#onNews?.(message);
+    if (message.type === "lost" || message.type === "reloaded" || message.type === "adapters" || message.type === "grown") return this.#dead ? undefined : this.#onNews?.(message);
     if (message.type === "broken") return this.#break(makeError(message.error.code, message.error.message, message.error));
     const open = this.#open.get(message.id);
     if (!open) return;

@@ -2,9 +2,16 @@
 
 import type { WebEngine } from "../../wasm/peregrine.js";
 import type { AdapterFacts } from "./device.js";
+import { toldGigabytes } from "../device-memory.js";
 import type { Place } from "./place.js";
 import type { LoadOptions } from "../load-options.js";
 import { namesGpu, type EngineInfo, type LoadRequest, type LoraInfo } from "../protocol.js";
+
+/** Where the seconds of loading went, for a line of a log. */
+export function inWords({ read, layOut, upload, pipelines }: EngineInfo["loading"]): string {
+  const milliseconds = (seconds: number) => Math.round(1000 * seconds);
+  return `${milliseconds(read)} for reading, ${milliseconds(layOut)} for laying out, ${milliseconds(upload)} for the device, ${milliseconds(pipelines)} for programs`;
+}
 
 /** Of the processor nothing is told. */
 const NO_FACTS: AdapterFacts = { name: "", vendor: "", architecture: "", software: true, subgroups: false };
@@ -12,7 +19,7 @@ const NO_FACTS: AdapterFacts = { name: "", vendor: "", architecture: "", softwar
 /** What is loaded, and where it runs; `wasm`: bytes of the wasm heap. */
 export function describe(engine: WebEngine, place: Place, request: LoadRequest, storage: EngineInfo["storage"], wasm: number, adapters: LoraInfo[] = []): EngineInfo {
   const { baseline, reduction, shapes } = request.gpu;
-  const info = engine.info() as Pick<EngineInfo, "model" | "memory"> & {
+  const info = engine.info() as Pick<EngineInfo, "model" | "memory" | "loading"> & {
     device: Omit<EngineInfo["device"], "vendor" | "architecture" | "subgroups" | "why">;
     selfCheck: { variant: string; failed?: string; isWrong?: boolean }[];
   };
@@ -49,7 +56,7 @@ export function describe(engine: WebEngine, place: Place, request: LoadRequest, 
   });
   const why = place.kind === "cpu" ? ofCpu(place.why) : ofGpu();
   const device = { ...info.device, vendor, architecture, subgroups: subgroups && !baseline, why };
-  return { where: "device", model: info.model, device, memory: { ...info.memory, wasm }, storage, adapters };
+  return { where: "device", model: info.model, device, memory: { ...info.memory, wasm }, loading: info.loading, storage, adapters };
 }
 
 /**
@@ -60,7 +67,7 @@ export function describe(engine: WebEngine, place: Place, request: LoadRequest, 
 export function snapshotBudgets({ snapshotBytes, snapshotHostBytes, memoryBudget }: LoadOptions, kind: Place["kind"] = "gpu"): Pick<LoadOptions, "snapshotBytes" | "snapshotHostBytes"> {
   // Nor has the CPU other memory than its own.
   if (memoryBudget !== undefined || kind === "cpu") return { ...(snapshotBytes === undefined ? {} : { snapshotBytes }), snapshotHostBytes: snapshotHostBytes ?? 0 };
-  const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
+  const gigabytes = toldGigabytes();
   const small = gigabytes !== undefined && gigabytes <= 4;
   const large = gigabytes !== undefined && gigabytes >= 8;
   return { snapshotBytes: snapshotBytes ?? (small ? 64 : 256) * 2 ** 20, snapshotHostBytes: snapshotHostBytes ?? (large ? 256 : 0) * 2 ** 20 };

@@ -15,9 +15,21 @@ export class OpenFiles {
     this.#expectWanted = expectWanted;
   }
 
-  /** Opens the files of a model for as long as `work` needs them, or they are wanted. */
-  async reading<T>(of: Pick<LoadRequest, "source" | "quantizeTo">, report: (progress: Progress) => void, work: (sources: Sources) => Promise<T>): Promise<T> {
-    const sources = await this.#open(of, report);
+  /**
+   * Opens the files of a model for as long as `work` needs them, or they are wanted; `beside`: what
+   * must be there, too, and is waited for meanwhile. Where that fails nothing is read.
+   */
+  async reading<T>(of: Pick<LoadRequest, "source" | "quantizeTo">, report: (progress: Progress) => void, work: (sources: Sources) => Promise<T>, beside?: Promise<unknown>): Promise<T> {
+    const opening = this.#open(of, report);
+    try {
+      // What goes wrong with the files is told once that is there.
+      opening.catch(() => {});
+      await beside;
+    } catch (error) {
+      opening.then((sources) => sources.close(), () => {});
+      throw error;
+    }
+    const sources = await opening;
     this.#opened.add(sources);
     try {
       this.#expectWanted();
@@ -57,7 +69,7 @@ export async function throughSources<T>(sources: Sources, expectWanted: () => vo
       try {
         expectWanted();
         await before?.();
-        return await source.read(offset, length);
+        return await (source.pieces?.(offset, length) ?? source.read(offset, length));
       } catch (error) {
         thrown ??= error;
         throw error;

@@ -6,15 +6,17 @@
 import { Hasher, WebAccess, WebEngine, WebRequest } from "../../wasm/peregrine.js";
 import { Adapters, openAdapter } from "./adapters.js";
 import { Clients, endSession, type Client } from "./clients.js";
-import { describe, snapshotBudgets } from "./describe.js";
+import { describe, inWords, snapshotBudgets } from "./describe.js";
 import type { GpuWay } from "./device.js";
+import { likelyMemory } from "../device-memory.js";
 import { OpenFiles, throughSources } from "./files.js";
 import { findPlace, takesProcessor, type Place } from "./place.js";
-import { isOfGpu, makeError, ModelFileError, toWire, type PeregrineError } from "../errors.js";
+import { isOfGpu, makeError, ModelFileError, toWire, type PeregrineError, type WireError } from "../errors.js";
 import { keepOutcomes, readOutcomes, type Outcomes } from "./outcomes.js";
 import type { Loras, Usage } from "../openai.js";
 import { sharedBy, type ApiRequest, type ApiResult, type Calls, type CheckReport, type EngineInfo, type FromWorker, type LoadRequest, type LoraInfo, type Port, type Progress, type ToWorker } from "../protocol.js";
 import { blobSource } from "../download/bytes.js";
+import { Speed } from "../download/meter.js";
 import { forgetGrammars, GrammarModule, Grammars } from "./grammars.js";
 import { begin, isTrap } from "./wasm.js";
 
@@ -45,6 +47,8 @@ export class Server {
   #request: LoadRequest | undefined;
   #loading: Promise<Loaded> | undefined;
   #engine: WebEngine | undefined;
+  /** Tokens that the context has grown to. */
+  #context: number | undefined;
   readonly #adapters = new Adapters();
   /** Seconds since 1970. */
   #loadedAt = 0;
@@ -102,7 +106,7 @@ export class Server {
       if (this.#broken && call !== "dispose") throw this.#broken;
       post({ type: "result", id, result });
     } catch (thrown) {
-      const error = toWire(this.#broken ?? thrown);
+      const error = this.#advised(toWire(this.#broken ?? thrown));
       // A trap in wasm leaves its memory in an unknown state.
       if (!this.#broken && isTrap(thrown)) this.#break(makeError("internal", `the engine crashed: ${(thrown as Error).message}`));
       post({ type: "error", id, error });
@@ -132,6 +136,8 @@ export class Server {
         return this.#enqueue(() => this.#check(client, message.request, report));
       case "profile":
         return this.#enqueue(async () => (await this.#ready()).profile(message.request.tokens, message.request.lora));
+      case "growContext":
+        return this.#growContext(message.request.contextLength);
       case "addLora":
         return this.#addLora(message.request);
       case "listLora":
@@ -191,32 +197,29 @@ export class Server {
    * nobody has named it.
    */
   async #open(request: LoadRequest): Promise<Loaded> {
-    // It is needed whatever computes, and compiled while the browser looks for a GPU. What goes
-    // wrong with it is told where it is waited for.
-    if (takesProcessor(request)) begin(request.wasm).catch(() => {});
-    const place: Place =
+    const placing: Promise<Place> =
       this.#leftGpu === undefined
-        ? await findPlace(request, (error) => this.#onDeviceError(error), this.#clients.log, this.#recovered)
-        : { kind: "cpu", why: this.#leftGpu };
-    this.#checkWanted();
+        ? findPlace(request, (error) => this.#onDeviceError(error), this.#clients.log, this.#recovered)
+        : Promise.resolve({ kind: "cpu", why: this.#leftGpu });
     try {
-      return await this.#openOn(place, request);
+      return await this.#openOn(placing, request);
     } catch (error) {
+      const place = await placing;
       if (place.kind === "cpu" || !takesProcessor(request) || !isOfGpu(error as PeregrineError)) throw error;
       place.way.forget();
       this.#clients.log("warn", `${(error as Error).message}; the processor computes`);
-      return await this.#openOn({ kind: "cpu", why: `the GPU cannot be used: ${(error as Error).message}` }, request);
+      return await this.#openOn(Promise.resolve({ kind: "cpu", why: `the GPU cannot be used: ${(error as Error).message}` }), request);
     }
   }
 
-  async #openOn(place: Place, request: LoadRequest): Promise<Loaded> {
+  /** The module is compiled, and the files are opened, while the browser looks for a GPU. */
+  async #openOn(placing: Promise<Place>, request: LoadRequest): Promise<Loaded> {
     const begun = performance.now();
-    const gpu = place.kind === "gpu" ? place.way : undefined;
-    this.#gpu = gpu;
-    if (place.kind === "cpu") this.#clients.log("info", `the processor: ${place.why}`);
-    else this.#clients.log("info", `${place.way.facts.name}${place.way.facts.software ? ", where the CPU computes" : ""}`);
+    let gpu: GpuWay | undefined;
     const found: Outcomes = {};
+    const speed = new Speed();
     const report = (progress: Progress) => {
+      if (progress.phase === "upload") progress = { ...progress, rate: speed.after(progress.loaded) };
       if (progress.phase === "check") {
         const { key, isWrong, ...told } = progress as typeof progress & { key: string; isWrong: boolean };
         progress = told;
@@ -232,12 +235,23 @@ export class Server {
       }
       this.#clients.report(progress);
     };
+    // Where nothing but a GPU will do, nothing is fetched before there is one.
+    if (!takesProcessor(request)) await placing;
+    this.#checkWanted();
+    // What goes wrong with the rest is told first.
+    placing.catch(() => {});
     const { memory } = await begin(request.wasm);
     return this.#files.reading(request, report, async (sources) => {
+      const place = await placing;
+      gpu = place.kind === "gpu" ? place.way : undefined;
+      this.#gpu = gpu;
+      if (place.kind === "cpu") this.#clients.log("info", `the processor: ${place.why}`);
+      else this.#clients.log("info", `${place.way.facts.name}${place.way.facts.software ? ", where the CPU computes" : ""}`);
       if (!sources.storage.kept) this.#clients.log("info", `the model is not kept: ${sources.storage.why}`);
       const outcomes = await readOutcomes();
       this.#checkWanted();
-      const options = { load: { ...request.options, ...snapshotBudgets(request.options, place.kind) }, gpu: preferencesOf(place, request), outcomes };
+      const load = { ...request.options, ...snapshotBudgets(request.options, place.kind), deviceMemory: likelyMemory() };
+      const options = { load, gpu: preferencesOf(place, request), outcomes };
       let engine: WebEngine;
       this.#early = undefined;
       try {
@@ -256,6 +270,7 @@ export class Server {
         this.#checkWanted();
         if (this.#early) throw this.#early;
         this.#adapters.join(engine);
+        this.#growAgain(engine);
       } catch (error) {
         engine.free();
         throw error;
@@ -265,9 +280,9 @@ export class Server {
       report({ phase: "ready" });
       const info = describe(engine, place, request, sources.storage, memory.buffer.byteLength, this.#adapters.list);
       const { name, formats, contextLength: tokens } = info.model;
-      this.#clients.log("info", `${name} (${formats}), ${tokens} tokens of context, loaded in ${Math.round(performance.now() - begun)} ms`);
+      this.#clients.log("info", `${name} (${formats}), ${tokens} tokens of context, loaded in ${Math.round(performance.now() - begun)} ms: ${inWords(info.loading)}`);
       return { engine, info };
-    });
+    }, placing);
   }
 
   /**
@@ -362,6 +377,38 @@ export class Server {
     const pieces: Blob[] = [];
     await client.session.save({ take: (bytes) => void pieces.push(new Blob([bytes as Uint8Array<ArrayBuffer>])) });
     return new Blob(pieces, { type: "application/octet-stream" });
+  }
+
+  /**
+   * Also while an answer is written: it then goes on where it would have ended. All pages that
+   * share the model hear of it.
+   */
+  async #growContext(contextLength: number): Promise<number> {
+    const engine = await this.#ready();
+    engine.growContext(contextLength);
+    const loaded = await this.#loading!;
+    const { model, memory } = engine.info() as Pick<EngineInfo, "model" | "memory">;
+    loaded.info = { ...loaded.info, model, memory: { ...loaded.info.memory, ...memory } };
+    this.#context = model.contextLength;
+    this.#clients.tell({ type: "grown", model, memory: loaded.info.memory });
+    return model.contextLength;
+  }
+
+  /** What was loaded again has the context that the one before had grown to, where that fits. */
+  #growAgain(engine: WebEngine): void {
+    if (this.#context === undefined) return;
+    try {
+      engine.growContext(this.#context);
+    } catch (error) {
+      this.#clients.log("warn", `the context is shorter than it had grown to: ${(error as Error).message}`);
+    }
+  }
+
+  /** Says what to do about a context that is full, where it can grow. */
+  #advised(error: WireError): WireError {
+    const model = this.#engine && (this.#engine.info() as Pick<EngineInfo, "model">).model;
+    if (error.code !== "context-full" || !model || model.contextLength >= model.longestContext) return error;
+    return { ...error, message: `${error.message}; or make room: engine.growContext(tokens), up to ${model.longestContext}` };
   }
 
   async #addLora({ source, id }: Calls["addLora"]["request"]): Promise<LoraInfo> {
