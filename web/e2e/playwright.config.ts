@@ -62,8 +62,8 @@ export default defineConfig({
   use: {
     browserName: "chromium",
     viewport: { width: 1100, height: 800 },
-    // The page's own copies all of the page, and the model, for visits without a network: a fifth of
-    // what a test costs. Specs about such visits, and chat.spec.ts, have it.
+    // The page's own copies all of the page, and the model, for visits without a network: a fifth
+    // of what a test costs. Specs about such visits, and chat.spec.ts, have it.
     serviceWorkers: "block",
     actionTimeout: 120_000,
     launchOptions: { executablePath: browser, args: [...FLAGS, ...SOFTWARE_WEBGPU] },
