@@ -7,6 +7,7 @@ mod fused;
 mod sessions;
 mod sums;
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use peregrine::adapter::{Adapter, AdapterId, Base};
@@ -91,15 +92,28 @@ fn the_cpu_twin_is_peft() {
     }
 }
 
+/// Bases that are open, by name.
+type Opened = BTreeMap<&'static str, (Checkpoint, Vec<u32>, Session)>;
+
+/// One session of each base: beside it are the adapters of all cases so far, of which each case
+/// chooses its own.
+fn session_of<'a>(opened: &'a mut Opened, gpu: &Gpu, base: &'static str) -> &'a mut (Checkpoint, Vec<u32>, Session) {
+    opened.entry(base).or_insert_with(|| {
+        let (file, ids) = open(base);
+        let session = session(gpu, &file, &exact());
+        (file, ids, session)
+    })
+}
+
 fn compare_gpu(gpu: &Gpu) {
     let golden = Golden::open("adapters");
+    let mut opened = Opened::new();
     for (case, base, adapters) in CASES {
-        let (file, ids) = open(base);
-        let mut session = session(gpu, &file, &exact());
-        choose(&mut session, adapters);
+        let (_, ids, session) = session_of(&mut opened, gpu, base);
+        choose(session, adapters);
         for chunk in [1, 32, 7, 2] {
             session.reset();
-            let found = logits(&mut session, &ids, chunk);
+            let found = logits(session, ids, chunk);
             let expected = golden.f32(case);
             let what = format!("{case}, {adapters:?} in chunks of {chunk}");
             assert_close(&what, tail(&found, &expected), &expected, LOGITS);
@@ -151,16 +165,17 @@ fn what_is_merged_is_peft() {
 fn every_stage_is_the_twins() {
     for shapes in [ShapeClass::Software, ShapeClass::Hardware] {
         let gpu = gpu(&GpuOptions { shapes: Some(shapes), ..GpuOptions::default() });
+        let mut opened = Opened::new();
         for (case, base, adapters) in CASES {
-            let (file, ids) = open(base);
-            let mut session = session(&gpu, &file, &exact());
-            choose(&mut session, adapters);
+            let (file, ids, session) = session_of(&mut opened, &gpu, base);
+            choose(session, adapters);
+            session.reset();
             let mut results = 0;
             let mut judge = |c: &Comparison| {
                 assert!(c.is_close(), "{case}, {adapters:?}: {}", c.describe());
                 results += 1;
             };
-            block_on(check(&mut session, &file, &ids[..13], &[10, 1, 1, 1], &mut judge)).unwrap();
+            block_on(check(session, file, &ids[..13], &[10, 1, 1, 1], &mut judge)).unwrap();
             assert!(results > 50);
         }
     }

@@ -37,7 +37,9 @@ fn what_is_right_passes_in_every_variant() {
     let baseline = GpuOptions { baseline: true, ..shaped(hardware, workgroup) };
     for case in ["norm1", "norm2", "gate2", "odd", "quant", "row80", "tied", "wide"] {
         let model = golden_path(&format!("{case}.gguf"));
-        for (i, options) in variants.iter().chain([&baseline]).enumerate() {
+        // `model::every_variant_is_transformers` has others within these limits.
+        let within = ["norm1", "odd"].contains(&case).then_some(&baseline);
+        for (i, options) in variants.iter().chain(within).enumerate() {
             // Each kind of keys and values with each case, somewhere.
             let kv = KvType::ALL[(i + case.len()) % 3];
             assert_eq!(outcome(options, &model, kv), None, "{case}, {options:?}, {kv:?}");

@@ -70,17 +70,19 @@ export function splitGguf(file: Buffer): [Buffer, Buffer] {
   return [part(0, 0, half), part(1, half, tensorCount)];
 }
 
+/** Matrices of the embedded model: name, inputs, outputs. */
+const EMBEDDED: [string, number, number][] = [["blk.0.attn_q", 512, 512], ["blk.3.ffn_down", 1024, 512]];
+
 /**
- * A LoRA adapter of rank 2 for the embedded model, as a GGUF file: it changes one layer's query and
- * another's MLP, with the same numbers every time.
+ * A LoRA adapter of rank 2 for these matrices, as a GGUF file: for the embedded model's, one
+ * layer's query and another's MLP; with the same numbers every time.
  */
-export function loraGguf(): Buffer {
+export function loraGguf(layers = EMBEDDED): Buffer {
   const field = (name: string, type: number, value: Buffer) => Buffer.concat([text(name), u32(type), value]);
   const alpha = Buffer.alloc(4);
   alpha.writeFloatLE(8);
   const words = { "general.type": "adapter", "adapter.type": "lora", "general.architecture": "falcon-h1" };
   const fields = [...Object.entries(words).map(([name, value]) => field(name, STRING, text(value))), field("adapter.lora.alpha", 6, alpha)];
-  const layers: [string, number, number][] = [["blk.0.attn_q", 512, 512], ["blk.3.ffn_down", 1024, 512]];
   const matrices = layers.flatMap(([name, inputs, outputs]) => [
     { name: `${name}.weight.lora_a`, dims: [inputs, 2] },
     { name: `${name}.weight.lora_b`, dims: [2, outputs] },

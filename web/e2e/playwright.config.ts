@@ -7,9 +7,9 @@ if (!browser) throw new Error("there is no Chromium: sh web/scripts/system.sh br
 
 /**
  * Features of Chromium that are off: those that Playwright turns off itself, since a second flag
- * takes the place of its own (chromiumSwitches.ts of playwright-core); and the address bar's boxes
- * of suggestions, which have a process of their own for every page: a fifth of what opening a page
- * and loading the model costs.
+ * takes the place of its own (browser.spec.ts sees that none is forgotten); and the address bar's
+ * boxes of suggestions, which have a process of their own for every page: a fifth of what opening a
+ * page and loading the model costs.
  */
 const WITHOUT = [
   "AvoidUnnecessaryBeforeUnloadCheckSync",
@@ -62,6 +62,9 @@ export default defineConfig({
   use: {
     browserName: "chromium",
     viewport: { width: 1100, height: 800 },
+    // The page's own copies all of the page, and the model, for visits without a network: a fifth
+    // of what a test costs. Specs about such visits, and chat.spec.ts, have it.
+    serviceWorkers: "block",
     actionTimeout: 120_000,
     launchOptions: { executablePath: browser, args: [...FLAGS, ...SOFTWARE_WEBGPU] },
   },

@@ -104,23 +104,68 @@ export function workerBegins(code: string) {
 }
 
 /**
- * For the beginning of a worker: its device is `self.device`, and is destroyed by a message on the
- * channel "destroy". "now": once; "for good": so is the next one, when the model has been loaded on
- * it and before it answers anything.
+ * For the beginning of a worker: `hollow` makes of a kernel's source one that does nothing: a
+ * software adapter compiles it at once. Its bindings stay in use, as what is bound follows from
+ * them.
  */
-export const DESTROYER = `
+export const HOLLOW = `
+  const hollow = (code) => {
+    const uses = [...code.matchAll(/@binding\\(\\d+\\) var(?:<[^>]*>)? (\\w+)/g)].map(([, name]) => "_ = &" + name + ";");
+    return code.replace(/(fn main\\([^{]*\\{)[^]*/, (_, head) => head + uses.join(" ") + "}");
+  };`;
+
+/** When the device of a {@link DESTROYER} is destroyed. */
+export type Loss = "now" | "in an answer" | "for good";
+
+/**
+ * For the beginning of a worker: its device is `self.device`, and is destroyed by a message on the
+ * channel "destroy". "now": once; "in an answer": once, when four pieces of the next one have been
+ * told; "for good": now, and so is the next one, when the model has been loaded on it and before it
+ * answers anything: its kernels are hollow. The channel "told" hears in which order messages,
+ * losses, loads, and ends of answers came.
+ */
+export const DESTROYER = `${HOLLOW}
   const request = GPUAdapter.prototype.requestDevice;
   GPUAdapter.prototype.requestDevice = async function (...rest) { return (self.device = await request.apply(this, rest)); };
   let isForGood = false;
+  const create = GPUDevice.prototype.createShaderModule;
+  GPUDevice.prototype.createShaderModule = function (descriptor) {
+    return create.call(this, isForGood ? { ...descriptor, code: hollow(descriptor.code) } : descriptor);
+  };
+  let pieces = Infinity;
+  const told = new BroadcastChannel("told");
   const post = self.postMessage;
   self.postMessage = (message, ...rest) => {
     post.call(self, message, ...rest);
+    if (message.type === "lost" || message.type === "reloaded" || message.result?.usage) told.postMessage(message.type);
     if (isForGood && message.type === "reloaded") self.device.destroy();
+    // The first one is empty; those of loading are no texts.
+    if (message.type === "event" && typeof message.event === "string" && message.event && --pieces === 0) self.device.destroy();
   };
   new BroadcastChannel("destroy").onmessage = ({ data }) => {
+    // A worker that only reads has none.
+    if (!self.device) return;
     isForGood ||= data === "for good";
-    self.device.destroy();
+    if (data === "in an answer") pieces = 4;
+    else self.device.destroy();
+    told.postMessage(data);
   };`;
+
+/** Tells a {@link DESTROYER} of a page; resolves when it has heard. */
+export const lose = (page: Page, how: Loss): Promise<void> =>
+  page.evaluate(
+    (how) =>
+      new Promise<void>((resolve) => {
+        const told = new BroadcastChannel("told");
+        told.onmessage = ({ data }) => {
+          if (data !== how) return;
+          told.close();
+          resolve();
+        };
+        new BroadcastChannel("destroy").postMessage(how);
+      }),
+    how,
+  );
 
 /** For the beginning of a worker: every adapter says that it is a graphics card. */
 export const CARD = `

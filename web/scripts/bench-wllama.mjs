@@ -1,18 +1,19 @@
 // The processor in Chromium beside wllama, llama.cpp's build for browsers: the same file and
 // prompts, one thread each, in one run and by turns. Each visit is a browser of its own; medians
 // are printed, and what a token must cost: the bytes of the weights over the speed with which this
-// machine copies memory.
+// machine copies memory. Both are bundled by Vite, as apps have them.
 // Usage: node bench-wllama.mjs [FILE.gguf] [--repeat N] [--prompt-words N] [--gen-tokens N]
 // [--json]
 // CHROME=PATH says which Chromium. wllama is installed from npm into target/bench/wllama, its
 // current version; WLLAMA=VERSION another.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { build } from "vite";
 import { listen, serveFolder } from "../chat/serve.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -46,12 +47,12 @@ execFileSync("npm", ["install", "--no-save", "--no-fund", "--no-audit", "--prefi
 const wllama = join(folder, "node_modules/@wllama/wllama");
 const { version } = JSON.parse(readFileSync(join(wllama, "package.json"), "utf8"));
 
-/** What runs in the page: each engine in the same three steps. */
+/** What runs in the page: each engine in the same three steps. Its imports are the app's own. */
 function inPage() {
   const text = (count, seed) => Array.from({ length: count }, (_, i) => ["bird", "sea", "storm", "old", "sailor", "wind", "small", "house"][(i * 5 + seed * 3 + (i >> 3)) % 8]).join(" ");
   const engines = {
     async peregrine(model) {
-      const { createEngine } = await import("/package/dist/index.js");
+      const { createEngine } = await import("peregrine");
       const engine = await createEngine({ model, device: "cpu", cache: false, contextLength: 4096 });
       const ask = async (prompt, max_tokens) => {
         const { usage } = await engine.completions.create({ prompt, max_tokens, temperature: 0, ignore_eos: true });
@@ -61,7 +62,7 @@ function inPage() {
       return { ask, weights: engine.info.memory.weights, expected: engine.info.device.tokensPerSecond };
     },
     async wllama(model) {
-      const { Wllama } = await import("/wllama/esm/index.js");
+      const { Wllama } = await import("@wllama/wllama");
       const quiet = { debug() {}, log() {}, warn() {}, error: console.error };
       const engine = new Wllama({ default: "/wllama/esm/wasm/wllama.wasm" }, { suppressNativeLog: true, logger: quiet });
       await engine.loadModelFromUrl(new URL(model, location.href).href, { useCache: false, n_threads: 1, n_ctx: 4096, n_gpu_layers: 0 });
@@ -94,11 +95,25 @@ function inPage() {
   };
 }
 
-const PAGE = `<!doctype html><meta charset="utf-8"><title>bench</title><script>(${inPage})()</script>`;
-const folders = { "/package/": serveFolder("web/package"), "/wllama/": serveFolder(wllama), "/model/": serveFolder(dirname(model)) };
+const app = resolve(folder, "app");
+rmSync(app, { recursive: true, force: true });
+mkdirSync(app);
+writeFileSync(join(app, "index.html"), '<!doctype html><meta charset="utf-8"><title>bench</title><script type="module" src="./main.js"></script>');
+writeFileSync(join(app, "main.js"), `(${inPage})();`);
+await build({
+  root: app,
+  base: "./",
+  configFile: false,
+  logLevel: "warn",
+  resolve: { alias: { peregrine: resolve("web/package/dist/index.js"), "@wllama/wllama": resolve(wllama, "esm/index.js") } },
+  build: { target: "es2022", assetsInlineLimit: 0, modulePreload: false },
+  worker: { format: "es" },
+});
+const folders = { "/wllama/": serveFolder(wllama), "/model/": serveFolder(dirname(model)) };
+const page = serveFolder(join(app, "dist"));
 const { server, address } = await listen((request, response) => {
   const at = Object.keys(folders).find((prefix) => request.url.startsWith(prefix));
-  if (!at) return response.writeHead(200, { "Content-Type": "text/html" }).end(PAGE);
+  if (!at) return page(request, response);
   request.url = request.url.slice(at.length - 1);
   return folders[at](request, response);
 }, 8410);

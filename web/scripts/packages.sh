@@ -34,8 +34,9 @@ verify() {
 }
 verify check --workspace --exclude peregrine-web
 for features in "" http hub; do verify check -p peregrine --no-default-features --features "$features"; done
-# These see of the runtime what everybody does.
+# These see of the runtime what everybody does, and are documented so; the others see what only the workbench calls, too.
 verify check -p peregrine -p peregrine-openai -p peregrine-grammar
 verify doc --no-deps -p peregrine -p peregrine-openai -p peregrine-grammar
-verify doc --no-deps --workspace --exclude peregrine-web --exclude peregrine-cli
+verify doc --no-deps --workspace --exclude peregrine-web --exclude peregrine-cli \
+    --exclude peregrine --exclude peregrine-openai --exclude peregrine-grammar
 rm -rf $out

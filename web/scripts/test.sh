@@ -60,6 +60,9 @@ trap 'kill 0' INT
 
 check fmt cargo fmt --all --check
 check clippy sh web/scripts/lint.sh
+# One more at a time than there are cores: a test waits for its device, and for the programs that it starts.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) + 1))}
+export RUST_TEST_THREADS
 # Each test with its time, for the list at the end.
 host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 run cargo-test env "CARGO_TARGET_${host}_RUNNER=sh $root/web/scripts/timed.sh" cargo test --release --workspace --exclude peregrine-web --no-fail-fast
@@ -67,16 +70,16 @@ count "$(sum '^test result: .* \([0-9]*\) passed;.*')" "$(sum '^test result: .* 
 
 check clippy-wasm sh web/scripts/wasm.sh check
 check page make --no-print-directory page
-# Nothing up to its end needs cargo.
+# Nothing behind it needs cargo. It waits for one crate at times, and is done long before the browser tests.
 beside packages sh web/scripts/packages.sh
 check types sh -c 'cd web && npm run --silent check'
 check docs sh -c 'cd web && npm run --silent docs'
 run node-test sh -c 'cd web && npm run --silent test:unit'
 count "$(sum '^[^a-z]*pass \([0-9]*\)$')" "$(sum '^[^a-z]*fail \([0-9]*\)$')"
-wait
-check packages ended packages
 run browser sh -c 'cd web && npm run --silent test:e2e'
 count "$(sum '^ *\([0-9]*\) passed.*')" "$(sum '^ *\([0-9]*\) \(failed\|flaky\|did not run\|interrupted\|skipped\)$')"
+wait
+check packages ended packages
 
 step "the ten slowest tests"
 node web/scripts/slowest.mjs "$logs/cargo-test" "$logs/node-test" "$logs/browser"

@@ -21,14 +21,15 @@ const named = await createEngine({ model: await openAsBlob(path), worker: "here"
 
 await import("../dawn.mjs");
 const load = async (device) => createEngine({ model: await openAsBlob(small), worker: "here", kvType: "f32", device });
-const ids = Array.from({ length: 70 }, (_, i) => (i * 37 + 5) % 90);
-const [first, rest] = [ids.slice(0, 41), ids.slice(41)];
+const all = Array.from({ length: 140 }, (_, i) => (i * 37 + 5) % 90);
+const engines = { cpu: await load("cpu"), gpu: await load("gpu") };
 const moved = {};
-for (const [from, to] of [["cpu", "gpu"], ["gpu", "cpu"]]) {
-  const [here, there] = [await load(from), await load(to)];
-  await here.prefill(first);
+// What is read of the one is nothing that the other has read before.
+for (const [from, to, ids] of [["cpu", "gpu", all.slice(0, 70)], ["gpu", "cpu", all.slice(70)]]) {
+  const [here, there] = [engines[from], engines[to]];
+  await here.prefill(ids.slice(0, 41));
   await there.restoreState(await here.saveState());
-  const request = { prompt: [...first, ...rest], max_tokens: 12, temperature: 0, ignore_eos: true, return_token_ids: true };
+  const request = { prompt: ids, max_tokens: 12, temperature: 0, ignore_eos: true, return_token_ids: true };
   const [gone, stayed] = [await there.completions.create(request), await here.completions.create(request)];
   moved[from] = {
     kinds: [here.info.device.kind, there.info.device.kind],
@@ -36,8 +37,6 @@ for (const [from, to] of [["cpu", "gpu"], ["gpu", "cpu"]]) {
     same: JSON.stringify(gone.choices[0].token_ids) === JSON.stringify(stayed.choices[0].token_ids),
     tokens: gone.choices[0].token_ids.length,
   };
-  await here.dispose();
-  await there.dispose();
 }
 console.log(JSON.stringify({ device, answers, named, moved }));
 // Dawn keeps the process alive.

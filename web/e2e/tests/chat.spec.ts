@@ -2,6 +2,8 @@
 
 import { answers, answerText, beGreedy, expect, golden, messageBox, openReady, say, test, waitReady, whenWritten } from "../support.js";
 
+test.use({ serviceWorkers: "allow" });
+
 test("ask, get the exact answer; reload, ask again", async ({ page, site }) => {
   await openReady(page, await site.start());
   await expect(page.locator("#chip-model")).toHaveText("Peregrine Tiny Chat");

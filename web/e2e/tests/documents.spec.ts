@@ -133,39 +133,43 @@ test("a document is read once: another chat, after a reload, starts behind it", 
   await expect(answers(page)).toContainText(/The document was not read again: 1,\d\d\d of 1,\d\d\d tokens were remembered/);
 });
 
-test("what another app shares, files too, stands beside the box of a new chat, once", async ({ page, site }) => {
-  const fake = fakeEngine();
-  const form = `<!doctype html><form method="post" enctype="multipart/form-data" action="/share"><input name="title" value="Herons"><input name="text" value="Where do they live?"><input name="url" value=""><input type="file" name="files" multiple><button>Share</button></form>`;
-  const address = await site.start((request, response) => (request.url === "/other" && sendBytes(request, response, "text/html", Buffer.from(form))) || fake(request, response));
-  await openReady(page, address);
-  await page.evaluate(() => navigator.serviceWorker.ready);
-  await page.goto(new URL("/other", address).href);
-  await page.locator("input[type=file]").setInputFiles([
-    { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("The heron stands in the reeds.") },
-    { name: "model.gguf", mimeType: "application/octet-stream", buffer: Buffer.from("GGUF, and no more") },
-  ]);
-  await page.getByRole("button", { name: "Share" }).click();
-  await waitReady(page);
-  await expect(messageBox(page)).toHaveValue("Herons\nWhere do they live?");
-  await expect(chips(page)).toHaveText([/notes\.txt\d+ tokens/]);
-  await expect(page.locator("#toast"), "nothing that is shared takes the model's place").toContainText("model.gguf is a model");
-  await expect(page.locator("#chip-model")).toHaveText("Fake Model");
-  expect(page.url()).not.toContain("shared");
-  await say(page, "Which bird?");
-  await done(page, 0);
-  await expect(answers(page), "the model has read it").toContainText("The heron stands in the reeds");
-  expect(await page.evaluate(async () => (await (await caches.open("shared-peregrine")).keys()).length)).toBe(0);
-  await page.goto(new URL("/?shared=gone", address).href);
-  await expect(page.locator("#toast")).toContainText("has not arrived here");
-  const manifest = await page.evaluate(async () => (await fetch(document.querySelector<HTMLLinkElement>("link[rel=manifest]")!.href)).json());
-  expect(manifest.share_target).toMatchObject({ action: "./share", method: "POST", enctype: "multipart/form-data" });
-  const sizes = await page.evaluate(async (icons: { src: string; sizes: string; type: string }[]) => {
-    const found = [];
-    for (const { src, sizes, type } of icons.filter(({ type }) => type === "image/png")) {
-      const { width, height } = await createImageBitmap(await (await fetch(src)).blob());
-      found.push(`${width}x${height}` === sizes && type === "image/png");
-    }
-    return found;
-  }, manifest.icons);
-  expect(sizes).toEqual([true, true, true]);
+test.describe(() => {
+  test.use({ serviceWorkers: "allow" });
+
+  test("what another app shares, files too, stands beside the box of a new chat, once", async ({ page, site }) => {
+    const fake = fakeEngine();
+    const form = `<!doctype html><form method="post" enctype="multipart/form-data" action="/share"><input name="title" value="Herons"><input name="text" value="Where do they live?"><input name="url" value=""><input type="file" name="files" multiple><button>Share</button></form>`;
+    const address = await site.start((request, response) => (request.url === "/other" && sendBytes(request, response, "text/html", Buffer.from(form))) || fake(request, response));
+    await openReady(page, address);
+    await page.evaluate(() => navigator.serviceWorker.ready);
+    await page.goto(new URL("/other", address).href);
+    await page.locator("input[type=file]").setInputFiles([
+      { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("The heron stands in the reeds.") },
+      { name: "model.gguf", mimeType: "application/octet-stream", buffer: Buffer.from("GGUF, and no more") },
+    ]);
+    await page.getByRole("button", { name: "Share" }).click();
+    await waitReady(page);
+    await expect(messageBox(page)).toHaveValue("Herons\nWhere do they live?");
+    await expect(chips(page)).toHaveText([/notes\.txt\d+ tokens/]);
+    await expect(page.locator("#toast"), "nothing that is shared takes the model's place").toContainText("model.gguf is a model");
+    await expect(page.locator("#chip-model")).toHaveText("Fake Model");
+    expect(page.url()).not.toContain("shared");
+    await say(page, "Which bird?");
+    await done(page, 0);
+    await expect(answers(page), "the model has read it").toContainText("The heron stands in the reeds");
+    expect(await page.evaluate(async () => (await (await caches.open("shared-peregrine")).keys()).length)).toBe(0);
+    await page.goto(new URL("/?shared=gone", address).href);
+    await expect(page.locator("#toast")).toContainText("has not arrived here");
+    const manifest = await page.evaluate(async () => (await fetch(document.querySelector<HTMLLinkElement>("link[rel=manifest]")!.href)).json());
+    expect(manifest.share_target).toMatchObject({ action: "./share", method: "POST", enctype: "multipart/form-data" });
+    const sizes = await page.evaluate(async (icons: { src: string; sizes: string; type: string }[]) => {
+      const found = [];
+      for (const { src, sizes, type } of icons.filter(({ type }) => type === "image/png")) {
+        const { width, height } = await createImageBitmap(await (await fetch(src)).blob());
+        found.push(`${width}x${height}` === sizes && type === "image/png");
+      }
+      return found;
+    }, manifest.icons);
+    expect(sizes).toEqual([true, true, true]);
+  });
 });

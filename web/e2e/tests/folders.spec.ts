@@ -196,15 +196,15 @@ test("a picked folder is quantized once, and what was stopped leaves nothing tha
 });
 
 /**
- * A folder of 300 MB, and nearly all of it three matrices: zeros, since what they mean is not
- * looked at.
+ * A folder of 160 MB, and nearly all of it three matrices: zeros, since what they mean is not
+ * looked at. Held as a whole it is more than a worker's own memory may grow to.
  */
 function large(): Map<string, Buffer> {
-  const [hidden, intermediate] = [1024, 49_152];
+  const [hidden, intermediate] = [1024, 26_624];
   const files = zeros({ hidden_size: hidden, intermediate_size: intermediate }, (name, size) =>
     size === 64 && name.includes("feed_forward") ? intermediate : size === 32 && !name.includes("mamba.conv1d") ? hidden : size,
   );
-  expect(files.get("model.safetensors")!.length).toBeGreaterThan(300e6);
+  expect(files.get("model.safetensors")!.length).toBeGreaterThan(160e6);
   return files;
 }
 
@@ -271,7 +271,7 @@ const heap = (page: Page, device: "cpu" | "gpu", options: Pick<Peregrine.EngineO
     { device, options },
   );
 
-test("a folder of 300 MB takes less than 100 MiB of the worker's own memory, quantized or not", { tag: "@gpu" }, async ({ page, site }) => {
+test("a folder of 160 MB takes less than 100 MiB of the worker's own memory, quantized or not", { tag: "@gpu" }, async ({ page, site }) => {
   test.setTimeout(600_000);
   await open(page, await site.bare(served(large())));
   // On the processor the weights would be in that memory.
@@ -282,7 +282,7 @@ test("a folder of 300 MB takes less than 100 MiB of the worker's own memory, qua
 test("on the processor that memory is what the model needs, and 64 MB", async ({ page, site }) => {
   await open(page, await site.bare(served(large())));
   const found = await heap(page, "cpu");
-  expect(found.weights).toBeGreaterThan(300e6);
+  expect(found.weights).toBeGreaterThan(160e6);
   expect(found.heap).toBeGreaterThan(found.weights);
   expect(found.heap - found.needed).toBeLessThan(64e6);
 });
@@ -310,7 +310,7 @@ test("the page: a picked folder that does not fit is made smaller, is among the 
   const folder = info.outputPath("Large-H1");
   await cp(FOLDER, folder, { recursive: true });
   for (const [name, bytes] of large()) await writeFile(`${folder}/${name}`, bytes);
-  await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ memoryLimit: 0.25 })));
+  await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ memoryLimit: 0.125 })));
   await openReady(page, await site.start());
   await page.locator("#model-chip").click();
   await page.locator("#folder-files").setInputFiles(folder);

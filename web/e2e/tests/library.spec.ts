@@ -211,24 +211,28 @@ test("a large state is written when the conversation pauses, or another one begi
   expect((await written())[0], "the one that was left, before the other began").toBeGreaterThan(second[0]!);
 });
 
-test("a newer version of the page is offered, and taken as a whole", async ({ page, site }) => {
-  let newer = false;
-  const address = await site.start((request, response) => {
-    if (request.url !== "/sw.js") return false;
-    const worker = readFileSync(new URL("../../chat/dist/sw.js", import.meta.url), "utf8");
-    return sendBytes(request, response, "text/javascript", Buffer.from(newer ? worker.replace(/"version":"\w+"/, '"version":"newer"') : worker));
+test.describe(() => {
+  test.use({ serviceWorkers: "allow" });
+
+  test("a newer version of the page is offered, and taken as a whole", async ({ page, site }) => {
+    let newer = false;
+    const address = await site.start((request, response) => {
+      if (request.url !== "/sw.js") return false;
+      const worker = readFileSync(new URL("../../chat/dist/sw.js", import.meta.url), "utf8");
+      return sendBytes(request, response, "text/javascript", Buffer.from(newer ? worker.replace(/"version":"\w+"/, '"version":"newer"') : worker));
+    });
+    await openReady(page, address);
+    await page.evaluate(() => navigator.serviceWorker.ready);
+    await page.reload();
+    await waitReady(page);
+    newer = true;
+    await page.evaluate(async () => (await navigator.serviceWorker.ready).update());
+    await expect(page.locator("#toast")).toContainText("newer version");
+    expect(await page.evaluate(() => caches.keys())).toHaveLength(2);
+    await page.getByRole("button", { name: "Reload" }).click();
+    await expect.poll(() => page.evaluate(() => caches.keys()).catch(() => [])).toEqual(["peregrine-newer"]);
+    await waitReady(page);
   });
-  await openReady(page, address);
-  await page.evaluate(() => navigator.serviceWorker.ready);
-  await page.reload();
-  await waitReady(page);
-  newer = true;
-  await page.evaluate(async () => (await navigator.serviceWorker.ready).update());
-  await expect(page.locator("#toast")).toContainText("newer version");
-  expect(await page.evaluate(() => caches.keys())).toHaveLength(2);
-  await page.getByRole("button", { name: "Reload" }).click();
-  await expect.poll(() => page.evaluate(() => caches.keys()).catch(() => [])).toEqual(["peregrine-newer"]);
-  await waitReady(page);
 });
 
 test("the list is a drawer on a phone; Escape closes it", async ({ page, site }) => {
@@ -308,18 +312,22 @@ test("a model by its address: downloaded, stopped, gone on with, stored, listed,
   await expect(page.locator("#toy-note")).toBeVisible();
 });
 
-test("a visit without a network: the page, the model, the conversation", async ({ page, site, context }) => {
-  await openReady(page, await site.start());
-  await page.evaluate(() => navigator.serviceWorker.ready);
-  await beGreedy(page);
-  await say(page, golden("capital").messages[0]!.content);
-  await answerText(page, 0);
-  await context.setOffline(true);
-  await page.reload();
-  await waitReady(page);
-  await expect(answers(page)).toHaveCount(1);
-  await messageBox(page).focus();
-  await page.locator("#new-chat").click();
-  await say(page, golden("sum").messages[0]!.content);
-  expect(await answerText(page, 0)).toBe(golden("sum").answer);
+test.describe(() => {
+  test.use({ serviceWorkers: "allow" });
+
+  test("a visit without a network: the page, the model, the conversation", async ({ page, site, context }) => {
+    await openReady(page, await site.start());
+    await page.evaluate(() => navigator.serviceWorker.ready);
+    await beGreedy(page);
+    await say(page, golden("capital").messages[0]!.content);
+    await answerText(page, 0);
+    await context.setOffline(true);
+    await page.reload();
+    await waitReady(page);
+    await expect(answers(page)).toHaveCount(1);
+    await messageBox(page).focus();
+    await page.locator("#new-chat").click();
+    await say(page, golden("sum").messages[0]!.content);
+    expect(await answerText(page, 0)).toBe(golden("sum").answer);
+  });
 });

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import type * as Peregrine from "peregrine";
 import type { Page } from "@playwright/test";
 import { loraGguf } from "../gguf.js";
-import { answerText, DESTROYER, expect, golden, openReady, say, sendBytes, test, waitReady } from "../support.js";
+import { answerText, DESTROYER, expect, golden, lose, modelIs, openReady, say, sendBytes, SMALL, test, waitReady } from "../support.js";
 
 declare global {
   var peregrine: typeof Peregrine;
@@ -19,15 +19,15 @@ declare global {
 const { messages, answer_ids: whole } = golden("capital");
 const adapter = loraGguf();
 
-/** The adapter; and the package's worker, whose device a test can destroy. */
-const serving = (request: IncomingMessage, response: ServerResponse) => {
+/** An adapter; and the package's worker, whose device a test can destroy. */
+const serving = (adapter: Buffer) => (request: IncomingMessage, response: ServerResponse) => {
   if (request.url === "/adapter.gguf") return sendBytes(request, response, "application/octet-stream", adapter);
   if (request.url !== "/package/dist/worker.js") return false;
   const own = readFileSync(new URL("../../package/dist/worker.js", import.meta.url));
   return sendBytes(request, response, "text/javascript", Buffer.concat([Buffer.from(`${DESTROYER}\n`), own]));
 };
 
-async function open(page: Page, address: string, options: Pick<Peregrine.EngineOptions, "device"> & { worker?: "shared" }): Promise<void> {
+async function open(page: Page, address: string, options: Pick<Peregrine.EngineOptions, "device" | "kvType"> & { worker?: "shared" }): Promise<void> {
   await page.goto(address);
   await page.evaluate(async (options) => {
     const url = "/package/dist/index.js";
@@ -43,25 +43,29 @@ const ask = (page: Page, more: object = {}) =>
   );
 
 test("an adapter answers in a worker, the model alone as before; after a loss of the device it is there again", { tag: "@gpu" }, async ({ page, site }) => {
-  await open(page, await site.bare(serving), { device: "gpu" });
-  const plain = await ask(page);
-  expect(plain!.slice(0, whole.length)).toEqual(whole);
+  const [model, more] = [modelIs(SMALL.bytes), serving(loraGguf([["blk.0.attn_q", 32, 64], ["blk.1.ffn_down", 64, 32]]))];
+  await open(page, await site.bare((request, response) => more(request, response) || model(request, response)), { device: "gpu", kvType: "f32" });
+  const ask = (more: object = {}) =>
+    page.evaluate(
+      async ([prompt, more]) => (await engine.completions.create({ prompt, temperature: 0, max_tokens: 16, ignore_eos: true, return_token_ids: true, ...more })).choices[0]!.token_ids,
+      [SMALL.ids, more] as const,
+    );
+  expect(await ask()).toEqual(SMALL.greedy);
   const info = await page.evaluate(() => engine.lora.load("/adapter.gguf"));
   expect(info).toMatchObject({ id: "adapter", kind: "gguf", ranks: [2, 2], targets: [{ module: "q_proj", layers: 1 }, { module: "down_proj", layers: 1 }] });
-  const adapted = await ask(page, { model: "adapter" });
-  expect(adapted).not.toEqual(plain);
-  expect(await ask(page)).toEqual(plain);
-  await page.evaluate(async () => {
-    const back = new Promise((resolve) => engine.on("device-lost", resolve));
-    new BroadcastChannel("destroy").postMessage("now");
-    await back;
-  });
+  const adapted = await ask({ model: "adapter" });
+  expect(adapted).not.toEqual(SMALL.greedy);
+  expect(await ask()).toEqual(SMALL.greedy);
+  const told = page.evaluate(() => new Promise<void>((resolve) => void engine.on("device-lost", () => resolve())));
+  await lose(page, "now");
+  await told;
   expect(await page.evaluate(() => engine.info.adapters.map(({ id }) => id))).toEqual(["adapter"]);
-  expect(await ask(page, { lora: [{ id: "adapter" }] })).toEqual(adapted);
+  expect(await ask({ lora: [{ id: "adapter" }] })).toEqual(adapted);
+  expect(await ask()).toEqual(SMALL.greedy);
 });
 
 test("pages that share a model share its adapters, and each chooses for itself", async ({ page, site, context }) => {
-  const address = await site.bare(serving);
+  const address = await site.bare(serving(adapter));
   const other = await context.newPage();
   await open(page, address, { worker: "shared" });
   await page.evaluate(() => engine.lora.load("/adapter.gguf", { id: "mine" }));

@@ -143,54 +143,58 @@ test("from a CDN, under Trusted Types, in a sandboxed frame", async ({ page, sit
   expect(await frame.evaluate(async () => [await peregrine.listModels(), (await peregrine.storageEstimate()).usage, await peregrine.persist()])).toEqual([[], 0, false]);
 });
 
-test("in a SharedWorker and in a service worker, and what is said where that cannot be", async ({ page, site }) => {
-  const ask = `async (options) => {
-    try {
-      const engine = await createEngine({ model: "/model.gguf", ...options });
-      const reply = await engine.chat.completions.create({ messages: [{ role: "user", content: ${JSON.stringify(QUESTION)} }], temperature: 0, max_tokens: 30 });
-      await engine.dispose();
-      return { text: reply.choices[0].message.content, storage: engine.info.storage };
-    } catch (error) { return JSON.parse(JSON.stringify(error)); }
-  }`;
-  const script = (entry: string) => `import { createEngine } from "/package/dist/${entry}.js"; const ask = ${ask};`;
-  const js = "text/javascript";
-  await page.goto(
-    await site.bare(
-      pages({
-        "/shared.js": [js, `${script("index")} self.onconnect = ({ ports: [port] }) => { port.onmessage = async ({ data }) => port.postMessage(await ask(data)); };`],
-        "/service.js": [js, `${script("service-worker")} self.onmessage = ({ data, ports: [port] }) => port.postMessage("x") ?? ask(data).then((found) => port.postMessage(found));`],
-        "/dynamic.js": [js, `${script("index")} self.onmessage = ({ data, ports: [port] }) => port.postMessage("x") ?? ask(data).then((found) => port.postMessage(found));`],
-      }),
-    ),
-  );
-  const inShared = (options: object) =>
-    page.evaluate(async (options) => {
-      const { port } = new SharedWorker("/shared.js", { type: "module" });
-      port.postMessage(options);
-      return new Promise((resolve) => (port.onmessage = ({ data }) => resolve(data)));
-    }, options);
-  const kept = { kept: false, why: expect.stringContaining("dedicated workers") };
-  expect(await inShared({})).toEqual({ text: capital.answer, storage: kept });
-  expect(await inShared({ worker: "dedicated" })).toMatchObject({ name: "EnvironmentError", code: "no-worker" });
+test.describe(() => {
+  test.use({ serviceWorkers: "allow" });
 
-  const inService = (address: string, options: object) =>
-    page.evaluate(
-      async ([address, options]) => {
-        const registration = await navigator.serviceWorker.register(address, { type: "module", scope: `${address}/` });
-        const worker = (registration.installing ?? registration.waiting ?? registration.active)!;
-        await new Promise<void>((resolve) => {
-          const check = () => worker.state === "activated" && resolve();
-          worker.addEventListener("statechange", check);
-          check();
-        });
-        const { port1, port2 } = new MessageChannel();
-        worker.postMessage(options, [port2]);
-        return new Promise((resolve) => (port1.onmessage = ({ data }) => data !== "x" && resolve(data)));
-      },
-      [address, options] as const,
+  test("in a SharedWorker and in a service worker, and what is said where that cannot be", async ({ page, site }) => {
+    const ask = `async (options) => {
+      try {
+        const engine = await createEngine({ model: "/model.gguf", ...options });
+        const reply = await engine.chat.completions.create({ messages: [{ role: "user", content: ${JSON.stringify(QUESTION)} }], temperature: 0, max_tokens: 30 });
+        await engine.dispose();
+        return { text: reply.choices[0].message.content, storage: engine.info.storage };
+      } catch (error) { return JSON.parse(JSON.stringify(error)); }
+    }`;
+    const script = (entry: string) => `import { createEngine } from "/package/dist/${entry}.js"; const ask = ${ask};`;
+    const js = "text/javascript";
+    await page.goto(
+      await site.bare(
+        pages({
+          "/shared.js": [js, `${script("index")} self.onconnect = ({ ports: [port] }) => { port.onmessage = async ({ data }) => port.postMessage(await ask(data)); };`],
+          "/service.js": [js, `${script("service-worker")} self.onmessage = ({ data, ports: [port] }) => port.postMessage("x") ?? ask(data).then((found) => port.postMessage(found));`],
+          "/dynamic.js": [js, `${script("index")} self.onmessage = ({ data, ports: [port] }) => port.postMessage("x") ?? ask(data).then((found) => port.postMessage(found));`],
+        }),
+      ),
     );
-  expect(await inService("/service.js", {})).toEqual({ text: capital.answer, storage: kept });
-  expect(await inService("/dynamic.js", {})).toMatchObject({ name: "EnvironmentError", code: "no-worker", message: expect.stringContaining("peregrine/service-worker") });
+    const inShared = (options: object) =>
+      page.evaluate(async (options) => {
+        const { port } = new SharedWorker("/shared.js", { type: "module" });
+        port.postMessage(options);
+        return new Promise((resolve) => (port.onmessage = ({ data }) => resolve(data)));
+      }, options);
+    const kept = { kept: false, why: expect.stringContaining("dedicated workers") };
+    expect(await inShared({})).toEqual({ text: capital.answer, storage: kept });
+    expect(await inShared({ worker: "dedicated" })).toMatchObject({ name: "EnvironmentError", code: "no-worker" });
+
+    const inService = (address: string, options: object) =>
+      page.evaluate(
+        async ([address, options]) => {
+          const registration = await navigator.serviceWorker.register(address, { type: "module", scope: `${address}/` });
+          const worker = (registration.installing ?? registration.waiting ?? registration.active)!;
+          await new Promise<void>((resolve) => {
+            const check = () => worker.state === "activated" && resolve();
+            worker.addEventListener("statechange", check);
+            check();
+          });
+          const { port1, port2 } = new MessageChannel();
+          worker.postMessage(options, [port2]);
+          return new Promise((resolve) => (port1.onmessage = ({ data }) => data !== "x" && resolve(data)));
+        },
+        [address, options] as const,
+      );
+    expect(await inService("/service.js", {})).toEqual({ text: capital.answer, storage: kept });
+    expect(await inService("/dynamic.js", {})).toMatchObject({ name: "EnvironmentError", code: "no-worker", message: expect.stringContaining("peregrine/service-worker") });
+  });
 });
 
 test("bytes and answers as models, the embedded one; what cannot be had is told; an app's Worker that is used twice", async ({ page, site }) => {

@@ -8,7 +8,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { fileURLToPath } from "node:url";
 import type * as Peregrine from "peregrine";
 import type { Page } from "@playwright/test";
-import { CARD, expect, modelIs, onGpu, openReady, sendBytes, test, type Site } from "../support.js";
+import { CARD, expect, HOLLOW, modelIs, onGpu, openReady, sendBytes, test, type Site } from "../support.js";
 
 declare global {
   var peregrine: typeof Peregrine;
@@ -33,25 +33,25 @@ interface Fault {
   hollow: string[];
 }
 
+/** The kernels that a fault changes, in the order in which they are told. */
+const changedBy = ({ kernel, hollow }: Fault) => [kernel, ...hollow].sort();
+
 /** The golden model; and a worker that makes something else of the source of some kernels. */
 const planted = (fault?: Fault, before = "") =>
   begun(
     !fault
       ? before
-      : `${before}
+      : `${before}${HOLLOW}
     const fault = ${JSON.stringify(fault)};
     const original = GPUDevice.prototype.createShaderModule;
     GPUDevice.prototype.createShaderModule = function (descriptor) {
       const { label, code } = descriptor;
       let changed = code;
       if (label === fault.kernel) changed = code.replace(fault.from, fault.to);
-      else if (fault.hollow.includes(label)) {
-        // Its bindings stay in use: what is bound follows from them.
-        const uses = [...code.matchAll(/@binding\\(\\d+\\) var(?:<[^>]*>)? (\\w+)/g)].map(([, name]) => "_ = &" + name + ";");
-        changed = code.replace(/(fn main\\([^{]*\\{)[^]*/, (_, head) => head + uses.join(" ") + "}");
-      }
+      else if (fault.hollow.includes(label)) changed = hollow(code);
       else return original.call(this, descriptor);
       if (changed === code) throw new Error("nothing was planted");
+      self.postMessage({ type: "log", level: "error", text: label });
       return original.call(this, { ...descriptor, code: changed });
     };
   `,
@@ -67,6 +67,8 @@ async function open(page: Page, address: string): Promise<void> {
 
 interface Seen {
   checks: { variant: string; failed?: string; seconds?: number }[];
+  /** Kernels whose source was changed. */
+  changed: string[];
   device?: Peregrine.EngineInfo["device"];
   logits?: number[];
   report?: Peregrine.CheckReport;
@@ -81,12 +83,15 @@ const SOFTWARE = { shapes: "software" } as const;
 /** Loads the golden model, driven like this, and reads a few tokens at once. */
 const load = (page: Page, gpu: Peregrine.EngineOptions["gpu"], { check = false } = {}): Promise<Seen> =>
   page.evaluate(async ({ gpu, check }) => {
-    const seen: Seen = { checks: [] };
+    const seen: Seen = { checks: [], changed: [] };
+    // What is planted is told as a line for the log.
+    const changed = new Set<string>();
+    const logger = { ...console, error: (line: string) => void changed.add(line.replace("peregrine: ", "")) };
     const onProgress = (progress: Peregrine.Progress) => {
       if (progress.phase === "check") seen.checks.push(progress);
     };
     try {
-      const engine = await peregrine.createEngine({ model: "/golden.gguf", cache: false, kvType: "f32", gpu, onProgress });
+      const engine = await peregrine.createEngine({ model: "/golden.gguf", cache: false, kvType: "f32", gpu, logger, onProgress });
       seen.device = engine.info.device;
       seen.logits = Array.from(await engine.logits([5, 9, 2, 7, 11, 3, 1, 8]));
       if (check) seen.report = await engine.check({ tokens: 10 });
@@ -95,6 +100,7 @@ const load = (page: Page, gpu: Peregrine.EngineOptions["gpu"], { check = false }
       const { code, message, advice, name } = thrown as Peregrine.PeregrineError;
       seen.error = { code, message, advice, kind: name };
     }
+    seen.changed = [...changed].sort();
     return seen;
   }, { gpu, check });
 
@@ -137,7 +143,7 @@ test("what is right passes, and is not looked at again", { tag: "@gpu" }, async 
 // As browsers' compilers had it once: rows in front of a border take weights of the part behind.
 const border = {
   kernel: "matmul_tile", from: "let scale = select(0.0, part.scale, covered);", to: "let scale = part.scale;",
-  hollow: ["mixer_step", "attention_tile", "ssd_states", "ssd_pass", "ssd_output", "matmul_sum", "matvec_team", "histogram", "threshold", "multinomial"],
+  hollow: ["mixer_step", "attention_tile", "ssd_states", "ssd_pass", "ssd_output", "matvec_team", "histogram", "threshold", "multinomial"],
 };
 
 test("a kernel that computes wrong results is not used, and the app hears of it", { tag: "@gpu" }, async ({ page, site }) => {
@@ -145,6 +151,7 @@ test("a kernel that computes wrong results is not used, and the app hears of it"
   await open(page, await site.bare(planted(border, CARD)));
   const seen = await load(page, BASELINE);
   expect(seen.error).toBeUndefined();
+  expect(seen.changed, "each is a kernel that is asked for").toEqual(changedBy(border));
   expect(seen.checks.map(({ variant }) => variant)).toEqual(["GPU shapes, workgroup sums, baseline limits", "software shapes, workgroup sums, baseline limits"]);
   expect(seen.checks[0]!.failed).toMatch(/^layer 0, project_in \(\w\): the device computes/);
   expect(seen.checks[1]).not.toHaveProperty("failed");
@@ -162,8 +169,10 @@ test("a kernel that computes wrong results is not used, and the app hears of it"
 
 test("where nothing computes right results there is an error and no text", { tag: "@gpu" }, async ({ page, site }) => {
   const hollow = [...border.hollow, border.kernel, "rmsnorm", "gated_norm", "prepare", "attention", "selective_scan", "matvec", "matmul", "merge", "sample", "candidates"];
-  await open(page, await site.bare(planted({ kernel: "embed", from: "h[y + 7u] = w.h;", to: "", hollow }, CARD)));
-  const { error } = await load(page, BASELINE);
+  const fault = { kernel: "embed", from: "h[y + 7u] = w.h;", to: "", hollow };
+  await open(page, await site.bare(planted(fault, CARD)));
+  const { error, changed } = await load(page, BASELINE);
+  expect(changed, "each is a kernel that is asked for").toEqual(changedBy(fault));
   expect(error).toMatchObject({ code: "self-check", kind: "GpuError" });
   expect(error!.message).toContain("this device computes wrong results: GPU shapes, workgroup sums, baseline limits: embed: the device computes");
   expect(error!.advice).toContain("another browser");
