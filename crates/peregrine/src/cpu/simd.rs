@@ -4,18 +4,18 @@
 //! themselves, weights from blocks, is in [`Isa`] by hand.
 
 mod digits;
-// Plain code is for processors of which nothing is known.
-#[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), allow(dead_code))]
 mod isa;
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+mod plain;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use digits::Digits;
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-pub use isa::Plain;
 pub use isa::{Isa, Near, Wide};
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub use plain::Plain;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512, Vnni};
 
