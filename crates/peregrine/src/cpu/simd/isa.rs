@@ -1,25 +1,35 @@
 //! Weights from blocks, and their products, 32 at a time: what each set of instructions does in its
 //! own way.
 
-use super::digits::Digits;
+use super::digits::Strip;
 
 /// Weights of a strip.
 const STRIP: usize = 32;
 
 /// A strip of the input.
 #[derive(Clone, Copy)]
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "x86 alone reads digits"))]
-pub struct Near<'a> {
+pub struct Near<'a, D> {
     pub floats: &'a [f32; STRIP],
     /// The same, for who multiplies integers.
-    pub digits: &'a Digits,
+    pub digits: &'a D,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<'a, D> Near<'a, D> {
+    /// For who reads nothing else.
+    #[inline(always)]
+    pub fn as_floats(self) -> Near<'a, ()> {
+        Near { floats: self.floats, digits: &() }
+    }
 }
 
 /// A set of instructions. Whoever calls these has found that the processor has them, and all is
 /// inlined into a function that is compiled for them.
 pub trait Isa {
-    /// Whether it reads the input's digits.
-    const DIGITS: bool = false;
+    /// Rows that meet a strip of the input together: 1, or 2 where loads count.
+    const ROWS: usize = 1;
+    /// How it reads the input where it multiplies integers; `()`: it does not.
+    type Digits: Strip;
     /// 32 bytes.
     type Bytes: Copy;
     /// 32 floats.
@@ -40,10 +50,12 @@ pub trait Isa {
 
     /// Eight halves as floats.
     fn eight_halves(halves: &[u16; 8]) -> [f32; 8];
+    /// Two of them.
+    fn two_halves(halves: &[u16; 2]) -> [f32; 2];
     /// Eight unsigned bytes as floats.
     fn eight_bytes(words: &[u32; 2]) -> [f32; 8];
-    /// Eight signed bytes as floats.
-    fn eight_signed(words: &[u32; 2]) -> [f32; 8];
+    /// Eight signed bytes, two in a half, as floats.
+    fn eight_signed(bytes: &[u16; 4]) -> [f32; 8];
     /// Unsigned bytes.
     fn unsigned(bytes: Self::Bytes) -> Self::Codes;
     /// Signed bytes.
@@ -80,9 +92,26 @@ pub trait Isa {
     /// No sums yet.
     fn zero() -> Self::Sums;
     /// `sums + factor codes x`
-    fn plus(sums: Self::Sums, factor: f32, codes: Self::Codes, x: Near<'_>) -> Self::Sums;
+    fn plus(sums: Self::Sums, factor: f32, codes: Self::Codes, x: Near<'_, Self::Digits>) -> Self::Sums;
     /// The same with a factor for each half of the strip.
-    fn plus_halves(sums: Self::Sums, factors: [f32; 2], codes: Self::Codes, x: Near<'_>) -> Self::Sums;
+    fn plus_halves(sums: Self::Sums, factors: [f32; 2], codes: Self::Codes, x: Near<'_, Self::Digits>) -> Self::Sums;
+    /// Of several rows; `TWO`: with a factor for each half, else the first is the strip's.
+    #[inline(always)]
+    fn plus_rows<const TWO: bool, const R: usize>(
+        sums: [Self::Sums; R],
+        factors: [[f32; 2]; R],
+        codes: [Self::Codes; R],
+        x: Near<'_, Self::Digits>,
+    ) -> [Self::Sums; R] {
+        let mut sums = sums;
+        for r in 0..R {
+            sums[r] = match TWO {
+                true => Self::plus_halves(sums[r], factors[r], codes[r], x),
+                false => Self::plus(sums[r], factors[r][0], codes[r], x),
+            };
+        }
+        sums
+    }
     /// `sums + offset x`, lane by lane, of the eight or sixteen offsets of a group and the input's
     /// sums, where that is a step of its own; `None`: the caller adds them apart.
     #[inline(always)]

@@ -12,6 +12,7 @@ pub struct Plain;
 const FMA: bool = cfg!(target_arch = "aarch64");
 
 impl Isa for Plain {
+    type Digits = ();
     type Bytes = [u8; STRIP];
     type Codes = [f32; STRIP];
     type Sums = [f32; 8];
@@ -62,14 +63,19 @@ impl Isa for Plain {
     }
 
     #[inline(always)]
+    fn two_halves(halves: &[u16; 2]) -> [f32; 2] {
+        halves.map(half)
+    }
+
+    #[inline(always)]
     fn eight_bytes(words: &[u32; 2]) -> [f32; 8] {
         let bytes: [u8; 8] = bytemuck::cast(words.map(u32::to_le));
         bytes.map(f32::from)
     }
 
     #[inline(always)]
-    fn eight_signed(words: &[u32; 2]) -> [f32; 8] {
-        let bytes: [u8; 8] = bytemuck::cast(words.map(u32::to_le));
+    fn eight_signed(bytes: &[u16; 4]) -> [f32; 8] {
+        let bytes: [u8; 8] = bytemuck::cast(bytes.map(u16::to_le));
         bytes.map(|byte| f32::from(byte as i8))
     }
 
@@ -115,7 +121,7 @@ impl Isa for Plain {
     }
 
     #[inline(always)]
-    fn plus(sums: [f32; 8], factor: f32, codes: [f32; STRIP], x: Near<'_>) -> [f32; 8] {
+    fn plus(sums: [f32; 8], factor: f32, codes: [f32; STRIP], x: Near<'_, Self::Digits>) -> [f32; 8] {
         let x = x.floats;
         let mut sums = sums;
         for i in 0..8 {
@@ -127,7 +133,7 @@ impl Isa for Plain {
     }
 
     #[inline(always)]
-    fn plus_halves(sums: [f32; 8], factors: [f32; 2], codes: [f32; STRIP], x: Near<'_>) -> [f32; 8] {
+    fn plus_halves(sums: [f32; 8], factors: [f32; 2], codes: [f32; STRIP], x: Near<'_, Self::Digits>) -> [f32; 8] {
         let x = x.floats;
         let mut sums = sums;
         for i in 0..8 {
