@@ -142,6 +142,24 @@ fn next_weight(row: u32) -> f32 {
 }
 
 //: end
+// What the workgroup has summed for its row r, the norm included; z: for the second row.
+fn total_of(r: u32) -> vec4<f32> {
+  var total = vec4<f32>(0.0);
+  for (var i = 0u; i < THREADS / LANES; i++) {
+    total += partial[ROWS * i + r];
+  }
+  if (NORM_STRIP != NEVER) {
+    var squares = 0.0;
+    for (var i = 0u; i < ROWS * (THREADS / LANES); i++) {
+      squares += partial[i].w;
+    }
+    let scale = inverseSqrt(squares / f32(NORM_WIDTH) + NORM_EPS);
+    total.x += scale * total.y;
+    total.z *= scale;
+  }
+  return total;
+}
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let inside = (ROWS + PAIRED * ROWS) * (group.x + group.y * 32768u);
@@ -166,6 +184,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   // The same in all rows of a workgroup.
   let ranks = ranks_of(first_row);
   let published = published_at(index, ranks);
+  var more = Published();
+  if (T_SHARES > THREADS) {
+    more = published_at(index + THREADS, ranks);
+  }
   var share = Share();
   if (local < ranks.x) {
     share = share_of(local, row, select(row, row_2, pair));
@@ -192,14 +214,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     //: end
   }
   var sums = vec4<f32>(0.0);
+  // The weights of two rounds are on their way while the input is staged, later those of the next
+  // two while one is summed. A single span's go out before the loop: a driver sends them earlier.
+  var w = Loaded();
+  var w_2 = Loaded();
+  if (SPANS == 1u) {
+    w = loaded(below, row, min(local, STRIPS - 1u));
+    if (seconds) {
+      w_2 = loaded(below_2, row_2, min(local, STRIPS - 1u));
+    }
+  }
   for (var span = 0u; span < SPANS; span++) {
     let begin = span * SPAN;
-    // The weights of two rounds are on their way while the input is staged, later those of the next
-    // two while one is summed.
-    var w = loaded(below, row, min(begin + local, STRIPS - 1u));
-    var w_2 = Loaded();
-    if (seconds) {
-      w_2 = loaded(below_2, row_2, min(begin + local, STRIPS - 1u));
+    if (SPANS > 1u) {
+      w = loaded(below, row, min(begin + local, STRIPS - 1u));
+      if (seconds) {
+        w_2 = loaded(below_2, row_2, min(begin + local, STRIPS - 1u));
+      }
     }
     var next = Loaded();
     var next_2 = Loaded();
@@ -214,7 +245,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       workgroupBarrier();
     }
     // So many rounds for everyone, which constants say: their loads are on their way together.
-    for (var round = 0u; round < (8u * SPAN + THREADS - 1u) / THREADS; round++) {
+    var rounds = (8u * SPAN + THREADS - 1u) / THREADS;
+    //: if lora
+    // Not where each may put splits of attention together: all at once take so many registers,
+    // beside those of the adapters, that fewer workgroups run at the same time.
+    if (SPANS > 1u && SPLITS_OFFSET != NEVER) {
+      rounds = (8u * SPAN + THREADS - 1u - index) / THREADS;
+    }
+    //: end
+    for (var round = 0u; round < rounds; round++) {
       let i = index + round * THREADS;
       if (8u * SPAN % THREADS != 0u && i >= 8u * SPAN) {
         break;
@@ -231,7 +270,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     //: if lora
     if (span == 0u) {
-      stage(ranks, index, published);
+      stage(ranks, index, published, more);
     }
     //: end
     workgroupBarrier();
@@ -285,27 +324,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   workgroupBarrier();
   //: if lora
-  //: else
-  if (!writes) {
-    return;
-  }
-  //: end
-  var total = vec4<f32>(0.0);
-  for (var i = 0u; i < THREADS / LANES; i++) {
-    total += partial[ROWS * i + r];
-  }
-  if (NORM_STRIP != NEVER) {
-    var squares = 0.0;
-    for (var i = 0u; i < ROWS * (THREADS / LANES); i++) {
-      squares += partial[i].w;
-    }
-    let scale = inverseSqrt(squares / f32(NORM_WIDTH) + NORM_EPS);
-    total.x += scale * total.y;
-    total.z *= scale;
-  }
-  //: if lora
-  // What is published is staged where the input was.
+  // What is published is staged where the input was. Whoever has no row only waits.
   if (index < ROWS) {
+    let total = total_of(r);
     var value = 0.0;
     if (writes) {
       value = finished(total.x, total.z, before);
@@ -340,6 +361,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   //: else
+  if (!writes) {
+    return;
+  }
+  let total = total_of(r);
   finish(first_row + index, total.x, total.z, before);
   if (writes_2) {
     finish(first_row + ROWS + index, total.z, 0.0, before_2);

@@ -75,16 +75,20 @@ fn number_of(p: Published, i: u32) -> f32 {
   return select(number, f32(p.raw.w) * 0x1p126f, p.raw.w >= 1i << 29u);
 }
 
-// Stages them, of which `published` is the first: before a barrier, after which t_of finds them.
-fn stage(ranks: vec2<u32>, index: u32, published: Published) {
+// Stages them, of which `published` and `second`, THREADS further on, are on their way: before a
+// barrier, after which t_of finds them.
+fn stage(ranks: vec2<u32>, index: u32, published: Published, second: Published) {
   if (PUBLISHED == 0u) {
     return;
   }
   if (index < T_SHARES) {
     t_shares[index] = number_of(published, index);
   }
-  if (T_SHARES > THREADS) {
-    for (var i = index + THREADS; i < T_SHARES; i += THREADS) {
+  if (index + THREADS < T_SHARES) {
+    t_shares[index + THREADS] = number_of(second, index + THREADS);
+  }
+  if (T_SHARES > 2u * THREADS) {
+    for (var i = index + 2u * THREADS; i < T_SHARES; i += THREADS) {
       t_shares[i] = number_of(published_at(i, ranks), i);
     }
   }

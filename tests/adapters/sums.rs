@@ -30,7 +30,7 @@ override THREADS: u32 = 4u;
 @compute @workgroup_size(4)
 fn main(@builtin(local_invocation_index) index: u32) {
   let ranks = vec2<u32>(4u, 0u);
-  stage(ranks, index, published_at(index, ranks));
+  stage(ranks, index, published_at(index, ranks), published_at(index + THREADS, ranks));
   workgroupBarrier();
   numbers[index] = t_of(index, ranks);
 }
