@@ -18,7 +18,7 @@ pub struct Near<'a, D> {
 impl<'a, D> Near<'a, D> {
     /// For who reads nothing else.
     #[inline(always)]
-    pub fn as_floats(self) -> Near<'a, ()> {
+    pub fn without_digits(self) -> Near<'a, ()> {
         Near { floats: self.floats, digits: &() }
     }
 }

@@ -224,7 +224,7 @@ impl Isa for Simd128 {
             for r in 0..R {
                 let (codes, x) = (codes[r].floats(), x.floats);
                 let [first, second] = [half_product(&codes[..4], &x[..16]), half_product(&codes[4..], &x[16..])];
-                let [a, b] = factors[r].map(|factor| f32x4_splat(factor));
+                let [a, b] = [f32x4_splat(factors[r][0]), f32x4_splat(factors[r][1])];
                 sums[r] = f32x4_add(sums[r], f32x4_add(f32x4_mul(a, first), f32x4_mul(b, second)));
             }
             return sums;

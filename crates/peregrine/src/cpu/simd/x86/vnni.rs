@@ -94,7 +94,7 @@ impl Isa for Vnni {
     fn plus(sums: __m512, factor: f32, codes: Codes, x: Near<'_, Digits8>) -> __m512 {
         match codes {
             Codes::Small(codes) => scaled(sums, unsafe { _mm256_set1_ps(factor * x.digits.scale) }, codes, x.digits),
-            Codes::Floats(codes) => Avx512::plus(sums, factor, codes, x.as_floats()),
+            Codes::Floats(codes) => Avx512::plus(sums, factor, codes, x.without_digits()),
         }
     }
 
@@ -106,7 +106,7 @@ impl Isa for Vnni {
                 let factors = unsafe { _mm256_set_m128(_mm_set1_ps(second), _mm_set1_ps(first)) };
                 scaled(sums, factors, codes, x.digits)
             }
-            Codes::Floats(codes) => Avx512::plus_halves(sums, factors, codes, x.as_floats()),
+            Codes::Floats(codes) => Avx512::plus_halves(sums, factors, codes, x.without_digits()),
         }
     }
 
