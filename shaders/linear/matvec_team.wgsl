@@ -178,7 +178,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let writes = index < ROWS && inside + index < ALL_ROWS;
   let writes_2 = PAIRED == 1u && index < ROWS && inside + ROWS + index < ALL_ROWS;
   //: if lora
-  // The first round of both is on its way while all else is.
+  // The first round of all is on its way while all else is; A comes behind the input, for whose
+  // registers it waits.
   let last_row = FIRST_ROW + ALL_ROWS - 1u;
   let pair = EPILOGUE != SWIGLU && PAIRED == 1u;
   // The same in all rows of a workgroup.
@@ -192,7 +193,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (local < ranks.x) {
     share = share_of(local, row, select(row, row_2, pair));
   }
-  let columns = columns_of(index, first_row, last_row);
+  var columns = Columns();
   //: end
   // On its way while the weights are.
   var before = 0.0;
@@ -271,6 +272,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     //: if lora
     if (span == 0u) {
       stage(ranks, index, published, more);
+      columns = columns_of(index, first_row, last_row);
     }
     //: end
     workgroupBarrier();
