@@ -4,18 +4,24 @@
 //! themselves, weights from blocks, is in [`Isa`] by hand.
 
 mod digits;
-// Plain code is for processors of which nothing is known.
-#[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), allow(dead_code))]
 mod isa;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+mod plain;
+#[cfg(any(all(target_arch = "wasm32", target_feature = "simd128"), test))]
 mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use digits::Digits;
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-pub use isa::Plain;
+#[cfg(target_arch = "x86_64")]
+pub use digits::Digits8;
+#[cfg(any(all(target_arch = "wasm32", target_feature = "simd128"), test))]
+pub use digits::Digits12;
+pub use digits::Strip;
 pub use isa::{Isa, Near, Wide};
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub use plain::Plain;
+#[cfg(test)]
+pub use wasm::Simd128;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512, Vnni};
 
@@ -24,6 +30,8 @@ pub use x86::{Avx2, Avx512, Vnni};
 pub type Base = wasm::Simd128;
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 pub type Base = Plain;
+/// See [`Base`].
+pub type BaseDigits = <Base as Isa>::Digits;
 /// See [`Base`].
 pub const BASE_LANES: usize = if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) { 4 } else { 8 };
 /// Whether that has fused multiply-add.

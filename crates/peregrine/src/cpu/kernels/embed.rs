@@ -2,7 +2,7 @@
 
 use crate::cpu::pool::prelude::*;
 
-use super::formats::{self, Blocks, GROUP, Row, STRIP, by_format};
+use super::formats::{self, Blocks, GROUP, Group, Row, STRIP, by_format};
 use super::{Numbers, Run, Slot};
 use crate::cpu::simd::{Base, Isa};
 use crate::ops::embed::Embed;
@@ -45,11 +45,11 @@ fn decode<B: Blocks>(place: Place<'_>, scale: f32, h: &mut [f32]) {
     let halves = &bytemuck::cast_slice(place.weights)[place.scales..];
     let row = Row::new::<B>(&place.weights[place.quants..], halves, place.strips, place.row);
     for (i, h) in h[..place.strips * STRIP].chunks_mut(GROUP * STRIP).enumerate() {
-        let (words, halves, scales) = row.group::<B, Base>(GROUP * i);
+        let group = Group::some::<B, Base>(&row, GROUP * i);
         for (j, h) in h.chunks_exact_mut(STRIP).enumerate() {
             let Some(h) = h.first_chunk_mut::<STRIP>() else { return };
-            let [factors, offsets] = scales.of::<B>(j);
-            Base::put(B::codes::<Base>(words, halves, j), factors, offsets, h);
+            let [factors, offsets] = group.scales.of::<B>(j);
+            Base::put(group.codes::<B, Base>(j), factors, offsets, h);
             h.iter_mut().for_each(|h| *h *= scale);
         }
     }

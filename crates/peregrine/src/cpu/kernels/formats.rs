@@ -85,22 +85,34 @@ impl<'a> Row<'a> {
         let (width, count) = (strips * B::WORDS, strips / B::UNIT * B::HALVES);
         Self { words: &words[row * width..(row + 1) * width], halves: &halves[row * count..(row + 1) * count] }
     }
+}
 
-    /// Words, halves and factors of the whole group that begins at strip `first`: slices whose
-    /// lengths are known, so that nobody asks again whether a strip is inside.
+/// Eight strips of a row, or what there is of them.
+#[derive(Clone, Copy)]
+pub struct Group<'a> {
+    words: &'a [u32],
+    halves: &'a [u16],
+    pub scales: Scales,
+}
+
+impl<'a> Group<'a> {
+    /// None yet.
+    pub const NONE: Self = Self { words: &[], halves: &[], scales: Scales::NONE };
+
+    /// The whole group that begins at strip `first`: slices whose lengths are known, so that nobody
+    /// asks again whether a strip is inside.
     #[inline(always)]
-    pub fn whole_group<B: Blocks, I: Isa>(&self, first: usize) -> (&'a [u32], &'a [u16], Scales) {
-        let words = &self.words[first * B::WORDS..][..GROUP * B::WORDS];
-        let halves = &self.halves[first / B::UNIT * B::HALVES..][..B::GROUP_HALVES];
-        (words, halves, B::scales::<I>(halves))
+    pub fn whole<B: Blocks, I: Isa>(row: &Row<'a>, first: usize) -> Self {
+        let words = &row.words[first * B::WORDS..][..GROUP * B::WORDS];
+        let halves = &row.halves[first / B::UNIT * B::HALVES..][..B::GROUP_HALVES];
+        Self { words, halves, scales: B::scales::<I>(halves) }
     }
 
-    /// Words, halves and factors of the group that begins at strip `first`, of which there may be
-    /// less.
+    /// The group that begins at strip `first`, of which there may be less.
     #[inline(always)]
-    pub fn group<B: Blocks, I: Isa>(&self, first: usize) -> (&'a [u32], &'a [u16], Scales) {
-        let words = &self.words[first * B::WORDS..];
-        let halves = &self.halves[first / B::UNIT * B::HALVES..];
+    pub fn some<B: Blocks, I: Isa>(row: &Row<'a>, first: usize) -> Self {
+        let words = &row.words[first * B::WORDS..];
+        let halves = &row.halves[first / B::UNIT * B::HALVES..];
         let scales = match halves.get(..B::GROUP_HALVES) {
             Some(halves) => B::scales::<I>(halves),
             None => {
@@ -109,7 +121,13 @@ impl<'a> Row<'a> {
                 B::scales::<I>(&padded)
             }
         };
-        (words, halves, scales)
+        Self { words, halves, scales }
+    }
+
+    /// Codes of its strip `j`.
+    #[inline(always)]
+    pub fn codes<B: Blocks, I: Isa>(&self, j: usize) -> I::Codes {
+        B::codes::<I>(self.words, self.halves, j)
     }
 }
 

@@ -7,10 +7,14 @@ mod one;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use crate::cpu::pool::prelude::*;
 
 use super::{Run, Slot};
-use crate::cpu::simd::{silu, wide};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::simd::has_vnni;
+use crate::cpu::simd::{Strip, silu, wide};
 use crate::cpu::{kernels::formats::STRIP, kernels::formats::ids, pool};
 use crate::ops::linear::Formats;
 use crate::plan::Step;
@@ -78,6 +82,9 @@ struct Rows<'a> {
     scale: f32,
 }
 
+/// What adds the products of rows: [`one::add`] in one of its ways.
+type Add<D> = fn(Rows<'_>, &[f32], &one::Sums<D>, &mut [f32]);
+
 impl<'a> Product<'a> {
     fn parts(&self) -> &'a [GpuPart] {
         &self.matrix.part[..self.matrix.parts as usize]
@@ -122,26 +129,35 @@ impl<'a> Product<'a> {
 
     /// One token.
     fn one(&self, y: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if has_vnni() {
+            return self.one_by(one::add_with_vnni, y);
+        }
+        self.one_by(one::add, y);
+    }
+
+    /// One token, its rows by `add`.
+    fn one_by<D: Strip + Sync + Send>(&self, add: Add<D>, y: &mut [f32]) {
         let first = self.matrix.first_row as usize;
         let y = &mut y[first..first + self.matrix.rows as usize];
-        let sums: Vec<one::Sums> = self
-            .parts()
-            .iter()
-            .map(|part| {
-                let x = 4 * part.x as usize;
-                one::Sums::of(&self.x[x..x + STRIP * part.strips as usize])
-            })
-            .collect();
+        // Most parts multiply the same floats.
+        let mut sums = BTreeMap::new();
+        for part in self.parts() {
+            let x = 4 * part.x as usize;
+            let of = || one::Sums::<D>::of(&self.x[x..x + STRIP * part.strips as usize]);
+            sums.entry((part.x, part.strips)).or_insert_with(of);
+        }
         let share = self.share(16, 256);
         y.par_chunks_mut(share).enumerate().for_each(|(i, y)| {
             let mut both = [vec![0.0; y.len()], Vec::new()];
             if self.layer.epilogue == Epilogue::SwiGlu {
                 both[1] = vec![0.0; y.len()];
             }
-            for (part, sums) in self.parts().iter().zip(&sums) {
+            for part in self.parts() {
+                let sums = &sums[&(part.x, part.strips)];
                 let Some((to, from, count)) = Self::shared(part, first + i * share, y.len()) else { continue };
                 let sum = &mut both[usize::from(part.kind >> 8 != 0)];
-                one::add(self.rows(part, from), self.x, sums, &mut sum[to..to + count]);
+                add(self.rows(part, from), self.x, sums, &mut sum[to..to + count]);
             }
             let [sum, second] = both;
             finish(self.layer.epilogue, &sum, &second, y);

@@ -5,9 +5,17 @@
 // SAFETY of every `unsafe` here: loads and stores are inside of the arrays that are borrowed; wasm
 // has no alignment to keep.
 
+mod codes;
+#[cfg(test)]
+mod emulated;
+
+#[cfg(target_arch = "wasm32")]
 use std::arch::wasm32::*;
 
-use super::{Isa, Near, Wide};
+use self::codes::{Codes, meet};
+#[cfg(not(target_arch = "wasm32"))]
+use self::emulated::*;
+use super::{Digits12, Isa, Near, Wide};
 
 const STRIP: usize = 32;
 
@@ -29,8 +37,9 @@ fn store(v: v128, to: &mut [f32]) {
 
 /// Eight bytes in the low half of a register.
 #[inline(always)]
-fn eight(words: &[u32; 2]) -> v128 {
-    unsafe { v128_load64_zero(words.as_ptr().cast()) }
+fn eight<T>(bytes: &[T]) -> v128 {
+    debug_assert!(size_of_val(bytes) >= 8);
+    unsafe { v128_load64_zero(bytes.as_ptr().cast()) }
 }
 
 /// Eight 16-bit numbers as floats.
@@ -79,8 +88,10 @@ fn half_product(codes: &[v128], x: &[f32]) -> v128 {
 }
 
 impl Isa for Simd128 {
+    const ROWS: usize = 2;
+    type Digits = Digits12;
     type Bytes = [v128; 2];
-    type Codes = [v128; 8];
+    type Codes = Codes;
     type Sums = v128;
 
     #[inline(always)]
@@ -91,7 +102,12 @@ impl Isa for Simd128 {
 
     #[inline(always)]
     fn pairs(words: &[u32; 2]) -> [v128; 2] {
-        words.map(|word| v128_and(u32x4(word, word >> 2, word >> 4, word >> 6), u8x16_splat(3)))
+        // Both words at once, since registers have one shift for all lanes.
+        let both = eight(words);
+        let two = i32x4_shuffle::<0, 4, 1, 5>(both, u32x4_shr(both, 2));
+        let four = i32x4_shuffle::<0, 4, 1, 5>(u32x4_shr(both, 4), u32x4_shr(both, 6));
+        let all = [i64x2_shuffle::<0, 2>(two, four), i64x2_shuffle::<1, 3>(two, four)];
+        all.map(|pairs| v128_and(pairs, u8x16_splat(3)))
     }
 
     #[inline(always)]
@@ -117,61 +133,68 @@ impl Isa for Simd128 {
     }
 
     #[inline(always)]
+    fn two_halves(from: &[u16; 2]) -> [f32; 2] {
+        let floats = four_halves(u32x4(from[0].into(), from[1].into(), 0, 0));
+        [f32x4_extract_lane::<0>(floats), f32x4_extract_lane::<1>(floats)]
+    }
+
+    #[inline(always)]
     fn eight_bytes(words: &[u32; 2]) -> [f32; 8] {
         both(floats(i16x8_extend_low_u8x16(eight(words))))
     }
 
     #[inline(always)]
-    fn eight_signed(words: &[u32; 2]) -> [f32; 8] {
-        both(floats(i16x8_extend_low_i8x16(eight(words))))
+    fn eight_signed(bytes: &[u16; 4]) -> [f32; 8] {
+        both(floats(i16x8_extend_low_i8x16(eight(bytes))))
     }
 
     #[inline(always)]
-    fn unsigned([low, high]: [v128; 2]) -> [v128; 8] {
-        let ([a, b], [c, d]) = (floats(i16x8_extend_low_u8x16(low)), floats(i16x8_extend_high_u8x16(low)));
-        let ([e, f], [g, h]) = (floats(i16x8_extend_low_u8x16(high)), floats(i16x8_extend_high_u8x16(high)));
-        [a, b, c, d, e, f, g, h]
+    fn unsigned(bytes: [v128; 2]) -> Codes {
+        Codes::Small(bytes)
     }
 
     #[inline(always)]
-    fn signed([low, high]: [v128; 2]) -> [v128; 8] {
-        let ([a, b], [c, d]) = (floats(i16x8_extend_low_i8x16(low)), floats(i16x8_extend_high_i8x16(low)));
-        let ([e, f], [g, h]) = (floats(i16x8_extend_low_i8x16(high)), floats(i16x8_extend_high_i8x16(high)));
-        [a, b, c, d, e, f, g, h]
+    fn signed(bytes: [v128; 2]) -> Codes {
+        Codes::Signed(bytes)
     }
 
     #[inline(always)]
-    fn halves(words: &[u32; 16]) -> [v128; 8] {
+    fn halves(words: &[u32; 16]) -> Codes {
         let at = |i: usize| halves(load(&words[4 * i..4 * i + 4]));
         let ([a, b], [c, d], [e, f], [g, h]) = (at(0), at(1), at(2), at(3));
-        [a, b, c, d, e, f, g, h]
+        Codes::Floats([a, b, c, d, e, f, g, h])
     }
 
     #[inline(always)]
-    fn uppers(words: &[u32; 16]) -> [v128; 8] {
+    fn uppers(words: &[u32; 16]) -> Codes {
         let at = |i: usize| {
             let eight = load(&words[4 * i..4 * i + 4]);
             [u32x4_shl(u32x4_extend_low_u16x8(eight), 16), u32x4_shl(u32x4_extend_high_u16x8(eight), 16)]
         };
         let ([a, b], [c, d], [e, f], [g, h]) = (at(0), at(1), at(2), at(3));
-        [a, b, c, d, e, f, g, h]
+        Codes::Floats([a, b, c, d, e, f, g, h])
     }
 
     #[inline(always)]
-    fn singles(words: &[u32; 32]) -> [v128; 8] {
+    fn singles(words: &[u32; 32]) -> Codes {
         let at = |i: usize| load(&words[4 * i..4 * i + 4]);
-        [at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)]
+        Codes::Floats([at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)])
     }
 
     #[inline(always)]
-    fn raised(codes: [v128; 8], bits: u32, by: f32) -> [v128; 8] {
-        let (each, by) = (u32x4(1, 2, 4, 8), f32x4_splat(by));
-        let mut codes = codes;
-        for (i, codes) in codes.iter_mut().enumerate() {
-            let set = i32x4_eq(v128_and(u32x4_splat(bits >> (4 * i)), each), each);
-            *codes = f32x4_add(*codes, v128_and(set, by));
+    fn raised(codes: Codes, bits: u32, by: f32) -> Codes {
+        // Bit v of each byte of the bits: byte v / 8 eight times, and one bit of it.
+        let (all, by) = (u32x4_splat(bits), u8x16_splat(by as u8));
+        let each = u64x2_splat(0x8040_2010_0804_0201);
+        let raised = |bytes: v128, of: v128| v128_or(bytes, v128_and(i8x16_eq(v128_and(of, each), each), by));
+        match codes {
+            Codes::Small([low, high]) => Codes::Small([
+                raised(low, i8x16_shuffle::<0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1>(all, all)),
+                raised(high, i8x16_shuffle::<2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3>(all, all)),
+            ]),
+            // No format has such.
+            others => others,
         }
-        codes
     }
 
     #[inline(always)]
@@ -180,18 +203,48 @@ impl Isa for Simd128 {
     }
 
     #[inline(always)]
-    fn plus(sums: v128, factor: f32, codes: [v128; 8], x: Near<'_>) -> v128 {
-        let x = x.floats;
-        let both = f32x4_add(half_product(&codes[..4], &x[..16]), half_product(&codes[4..], &x[16..]));
-        f32x4_add(sums, f32x4_mul(f32x4_splat(factor), both))
+    fn plus(sums: v128, factor: f32, codes: Codes, x: Near<'_, Digits12>) -> v128 {
+        Self::plus_rows::<false, 1>([sums], [[factor; 2]], [codes], x)[0]
     }
 
     #[inline(always)]
-    fn plus_halves(sums: v128, factors: [f32; 2], codes: [v128; 8], x: Near<'_>) -> v128 {
-        let x = x.floats;
-        let first = f32x4_mul(f32x4_splat(factors[0]), half_product(&codes[..4], &x[..16]));
-        let second = f32x4_mul(f32x4_splat(factors[1]), half_product(&codes[4..], &x[16..]));
-        f32x4_add(sums, f32x4_add(first, second))
+    fn plus_halves(sums: v128, factors: [f32; 2], codes: Codes, x: Near<'_, Digits12>) -> v128 {
+        Self::plus_rows::<true, 1>([sums], [factors], [codes], x)[0]
+    }
+
+    #[inline(always)]
+    fn plus_rows<const TWO: bool, const R: usize>(
+        sums: [v128; R],
+        factors: [[f32; 2]; R],
+        codes: [Codes; R],
+        x: Near<'_, Digits12>,
+    ) -> [v128; R] {
+        if let Codes::Floats(_) = codes[0] {
+            let mut sums = sums;
+            for r in 0..R {
+                let (codes, x) = (codes[r].floats(), x.floats);
+                let [first, second] = [half_product(&codes[..4], &x[..16]), half_product(&codes[4..], &x[16..])];
+                let [a, b] = [f32x4_splat(factors[r][0]), f32x4_splat(factors[r][1])];
+                sums[r] = f32x4_add(sums[r], f32x4_add(f32x4_mul(a, first), f32x4_mul(b, second)));
+            }
+            return sums;
+        }
+        match TWO {
+            true => {
+                let sums = meet(sums, factors.map(|two| two[0]), codes, x.digits, 0..2);
+                meet(sums, factors.map(|two| two[1]), codes, x.digits, 2..4)
+            }
+            false => meet(sums, factors.map(|two| two[0]), codes, x.digits, 0..4),
+        }
+    }
+
+    #[inline(always)]
+    fn plus_offsets(sums: v128, offset: &[f32; 16], x: &[f32]) -> Option<v128> {
+        let mut sums = sums;
+        for (offset, x) in offset.as_chunks::<4>().0.iter().zip(x.as_chunks::<4>().0) {
+            sums = f32x4_add(sums, f32x4_mul(load(offset), load(x)));
+        }
+        Some(sums)
     }
 
     #[inline(always)]
@@ -200,8 +253,8 @@ impl Isa for Simd128 {
     }
 
     #[inline(always)]
-    fn put(codes: [v128; 8], factors: [f32; 2], offsets: [f32; 2], to: &mut [f32; STRIP]) {
-        for (i, (codes, to)) in codes.into_iter().zip(to.chunks_exact_mut(4)).enumerate() {
+    fn put(codes: Codes, factors: [f32; 2], offsets: [f32; 2], to: &mut [f32; STRIP]) {
+        for (i, (codes, to)) in codes.floats().into_iter().zip(to.chunks_exact_mut(4)).enumerate() {
             let (factor, offset) = (f32x4_splat(factors[i / 4]), f32x4_splat(offsets[i / 4]));
             store(f32x4_add(f32x4_mul(factor, codes), offset), to);
         }

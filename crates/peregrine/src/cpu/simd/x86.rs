@@ -55,13 +55,18 @@ macro_rules! bytes {
         }
 
         #[inline(always)]
+        fn two_halves(halves: &[u16; 2]) -> [f32; 2] {
+            super::two_halves(halves)
+        }
+
+        #[inline(always)]
         fn eight_bytes(words: &[u32; 2]) -> [f32; 8] {
             super::eight_bytes(words)
         }
 
         #[inline(always)]
-        fn eight_signed(words: &[u32; 2]) -> [f32; 8] {
-            super::eight_signed(words)
+        fn eight_signed(bytes: &[u16; 4]) -> [f32; 8] {
+            super::eight_signed(bytes)
         }
     };
 }
@@ -114,6 +119,14 @@ fn eight_halves(halves: &[u16; 8]) -> [f32; 8] {
     eight
 }
 
+#[inline(always)]
+fn two_halves([a, b]: &[u16; 2]) -> [f32; 2] {
+    let both = u32::from(*a) | u32::from(*b) << 16;
+    let floats = unsafe { _mm_castps_si128(_mm_cvtph_ps(_mm_cvtsi32_si128(both as i32))) };
+    let floats = unsafe { _mm_cvtsi128_si64(floats) } as u64;
+    [f32::from_bits(floats as u32), f32::from_bits((floats >> 32) as u32)]
+}
+
 /// Eight bytes in the low half of a register.
 #[inline(always)]
 fn eight(words: &[u32; 2]) -> __m128i {
@@ -128,8 +141,9 @@ fn eight_bytes(words: &[u32; 2]) -> [f32; 8] {
 }
 
 #[inline(always)]
-fn eight_signed(words: &[u32; 2]) -> [f32; 8] {
+fn eight_signed(bytes: &[u16; 4]) -> [f32; 8] {
     let mut floats = [0.0; 8];
-    unsafe { _mm256_storeu_ps(floats.as_mut_ptr(), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight(words)))) };
+    let words = [0, 2].map(|i| u32::from(bytes[i]) | u32::from(bytes[i + 1]) << 16);
+    unsafe { _mm256_storeu_ps(floats.as_mut_ptr(), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight(&words)))) };
     floats
 }

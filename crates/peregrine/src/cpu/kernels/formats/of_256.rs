@@ -67,8 +67,7 @@ impl Blocks for Q3K {
 #[inline(always)]
 fn factors_and_leasts<I: Isa>(halves: &[u16]) -> Scales {
     let Some(head) = halves.first_chunk::<8>() else { return Scales::NONE };
-    let floats = I::eight_halves(head);
-    let (d, least) = (floats[0], -floats[1]);
+    let [d, least] = I::two_halves(&[head[0], head[1]]);
     let (a, b, c) = (word(&head[2..]), word(&head[4..]), word(&head[6..]));
     // Six bits of each of four bytes at once.
     let s = [a & 0x3f3f_3f3f, (c & 0x0f0f_0f0f) | ((a >> 2) & 0x3030_3030)];
@@ -77,7 +76,7 @@ fn factors_and_leasts<I: Isa>(halves: &[u16]) -> Scales {
     let mut scales = Scales::NONE;
     for j in 0..GROUP {
         scales.factor[j] = d * s[j];
-        scales.offset[j] = least * m[j];
+        scales.offset[j] = -least * m[j];
     }
     scales
 }
@@ -132,8 +131,8 @@ impl Blocks for Q6K {
     #[inline(always)]
     fn scales<I: Isa>(halves: &[u16]) -> Scales {
         let d = half(halves[8]);
-        let (low, high) = ([word(halves), word(&halves[2..])], [word(&halves[4..]), word(&halves[6..])]);
-        let (low, high) = (I::eight_signed(&low), I::eight_signed(&high));
+        let [low, high, ..] = halves.as_chunks().0 else { return Scales::NONE };
+        let (low, high) = (I::eight_signed(low), I::eight_signed(high));
         let mut scales = Scales::NONE;
         for i in 0..GROUP {
             scales.factor[i] = d * low[i];

@@ -2,7 +2,7 @@
 //! meets all tokens, a tile of rows and tokens at a time whose sums stay in registers.
 
 use super::Rows;
-use crate::cpu::kernels::formats::{Blocks, GROUP, Row, STRIP, by_format};
+use crate::cpu::kernels::formats::{Blocks, GROUP, Group, Row, STRIP, by_format};
 use crate::cpu::simd::{Isa, Wide, fma, wide};
 
 /// Panels have 6 rows or 3: whole ones of either.
@@ -18,6 +18,8 @@ pub fn add(rows: Rows<'_>, x: &[f32], stride: usize, tokens: usize, to: &mut [f3
 }
 
 wide! {
+    // Browsers compile a function at a time: all formats in one are too much at once.
+    #[cfg_attr(target_arch = "wasm32", inline(never))]
     fn products[B: Blocks](rows: Rows<'_>, x: &[f32], stride: usize, tokens: usize, to: &mut [f32]) = products_body
 }
 
@@ -82,11 +84,11 @@ fn panels<B: Blocks, I: Isa + Wide<L>, const L: usize, const FMA: bool, const R:
 fn decode<B: Blocks, I: Isa>(rows: Rows<'_>, row: usize, strip: usize, to: &mut [f32]) {
     let row = Row::new::<B>(rows.words, rows.halves, rows.strips, row);
     for (i, to) in to.chunks_mut(GROUP * STRIP).enumerate() {
-        let (words, halves, scales) = row.group::<B, I>(strip + GROUP * i);
+        let group = Group::some::<B, I>(&row, strip + GROUP * i);
         for (j, to) in to.chunks_exact_mut(STRIP).enumerate() {
             let Some(to) = to.first_chunk_mut::<STRIP>() else { return };
-            let [factors, offsets] = scales.of::<B>(j);
-            I::put(B::codes::<I>(words, halves, j), factors, offsets, to);
+            let [factors, offsets] = group.scales.of::<B>(j);
+            I::put(group.codes::<B, I>(j), factors, offsets, to);
         }
     }
 }

@@ -3,10 +3,11 @@
 
 use super::{Rows, many, one};
 use crate::cpu::kernels::formats::{Blocks, STRIP, by_format};
-use crate::cpu::simd::{Isa, Plain, Wide};
+use crate::cpu::simd::{Isa, Plain, Simd128, Wide};
 use crate::format::{FORMATS, FormatSpec};
 
-const ROWS: usize = 6;
+/// Odd: the last has no second.
+const ROWS: usize = 7;
 const TOKENS: usize = 5;
 
 /// Rows of a format: strips, scales, and the weights that they are.
@@ -73,42 +74,68 @@ fn compare<B: Blocks, I: Isa + Wide<L>, const L: usize, const FMA: bool>(spec: &
 fn plain<B: Blocks>(spec: &FormatSpec, made: &Made) {
     compare::<B, Plain, 8, false>(spec, made, "plain");
     compare::<B, Plain, 8, true>(spec, made, "plain, fused");
+    // Emulated; the sum of products must fit into its integers.
+    compare::<B, Simd128, 4, false>(spec, made, "SIMD128");
+    with_digits::<B, Simd128>(spec, made, "SIMD128", one::products_body::<B, Simd128, 4, false>);
 }
 
 #[cfg(target_arch = "x86_64")]
 fn wide<B: Blocks>(spec: &FormatSpec, made: &Made) {
-    use crate::cpu::simd::{Avx2, Avx512, Level, level};
+    use crate::cpu::simd::{Avx2, Avx512, Level, Vnni, has_vnni, level};
     if matches!(level(), Level::Avx2 | Level::Avx512) {
         compare::<B, Avx2, 8, true>(spec, made, "AVX2");
     }
-    if one::integers() {
-        with_vnni::<B>(spec, made);
+    if has_vnni() {
+        with_digits::<B, Vnni>(spec, made, "VNNI", one::with_vnni::<B>);
     }
     if level() == Level::Avx512 {
         compare::<B, Avx512, 16, true>(spec, made, "AVX-512");
     }
 }
 
-/// Products of one token in integers, of inputs whose sizes differ a thousandfold, and what is not
-/// a number.
-#[cfg(target_arch = "x86_64")]
-fn with_vnni<B: Blocks>(spec: &FormatSpec, made: &Made) {
+/// Products of one token in integers: of inputs whose sizes differ a thousandfold, of the largest
+/// sums that there are, and of what is not a number.
+fn with_digits<B: Blocks, I: Isa>(spec: &FormatSpec, made: &Made, name: &str, products: Products<I::Digits>) {
     let cols = made.strips * STRIP;
     let mut state = 5;
     let mut x: Vec<f32> = (0..cols).map(|i| noise(&mut state) * [1.0, 1e-3][i / STRIP % 2]).collect();
     let rows =
         Rows { words: &made.words, halves: &made.halves, strips: made.strips, format: spec.gguf_id, x: 0, scale: 0.5 };
-    let mut found = vec![1.0; ROWS];
-    one::with_vnni::<B>(rows, &x, &one::Sums::of(&x), &mut found);
-    for (row, found) in found.iter().enumerate() {
-        let weights = &made.weights[row * cols..(row + 1) * cols];
-        let sum: f64 = x.iter().zip(weights).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-        close(*found, 1.0 + 0.5 * sum, &format!("{}, VNNI, row {row}", spec.name));
+    // One row alone, and all.
+    for count in [1, ROWS] {
+        let mut found = vec![1.0; count];
+        products(rows, &x, &one::Sums::of(&x), &mut found);
+        for (row, found) in found.into_iter().enumerate() {
+            let weights = &made.weights[row * cols..(row + 1) * cols];
+            let sum: f64 = x.iter().zip(weights).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+            close(found, 1.0 + 0.5 * sum, &format!("{}, {name}, row {row} of {count}", spec.name));
+        }
+    }
+    // All products of a strip at their largest, with one sign: all bits of codes set and none.
+    for (word, largest) in [(u32::MAX, 0.999_999_9), (u32::MAX, -1.0), (0x8080_8080, -1.0), (0, 1.0)] {
+        let (words, x) = (vec![word; made.words.len()], vec![largest; cols]);
+        let rows = Rows { words: &words, ..rows };
+        let (mut found, mut expected) = (vec![0.0; ROWS], vec![0.0; ROWS]);
+        products(rows, &x, &one::Sums::of(&x), &mut found);
+        one::products_body::<B, Plain, 8, false>(rows, &x, &one::Sums::of(&x), &mut expected);
+        for (found, expected) in found.into_iter().zip(expected) {
+            // Words of floats are infinite, or no numbers.
+            let alike = found.is_nan() && expected.is_nan() || (found - expected).abs() <= 2e-5 * expected.abs() + 1e-3;
+            assert!(
+                alike || found == expected,
+                "{}, {name}, {word:#x} {largest}: {found}, expected {expected}",
+                spec.name
+            );
+        }
     }
     x[cols - 3] = f32::NAN;
-    one::with_vnni::<B>(rows, &x, &one::Sums::of(&x), &mut found);
-    assert!(found.iter().all(|found| found.is_nan()), "{}: a NaN must come through", spec.name);
+    let mut found = vec![1.0; ROWS];
+    products(rows, &x, &one::Sums::of(&x), &mut found);
+    assert!(found.iter().all(|found| found.is_nan()), "{}, {name}: a NaN must come through", spec.name);
 }
+
+/// [`one::products_body`] in one of its ways.
+type Products<D> = fn(Rows<'_>, &[f32], &one::Sums<D>, &mut [f32]);
 
 #[test]
 fn every_format_with_all_instructions() {

@@ -17,6 +17,7 @@ fn eights(bytes: __m256i) -> [__m128i; 4] {
 }
 
 impl Isa for Avx2 {
+    type Digits = ();
     type Codes = [__m256; 4];
     type Sums = __m256;
 
@@ -72,7 +73,7 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn plus(sums: __m256, factor: f32, codes: [__m256; 4], x: Near<'_>) -> __m256 {
+    fn plus(sums: __m256, factor: f32, codes: [__m256; 4], x: Near<'_, Self::Digits>) -> __m256 {
         let x = x.floats;
         unsafe {
             let at = |i: usize| _mm256_loadu_ps(x[8 * i..8 * i + 8].as_ptr());
@@ -83,7 +84,7 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn plus_halves(sums: __m256, factors: [f32; 2], codes: [__m256; 4], x: Near<'_>) -> __m256 {
+    fn plus_halves(sums: __m256, factors: [f32; 2], codes: [__m256; 4], x: Near<'_, Self::Digits>) -> __m256 {
         let x = x.floats;
         unsafe {
             let at = |i: usize| _mm256_loadu_ps(x[8 * i..8 * i + 8].as_ptr());

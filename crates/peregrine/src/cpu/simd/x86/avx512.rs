@@ -32,6 +32,7 @@ fn pair_entries(words: &[u32; 2], table: __m512) -> [__m512; 2] {
 }
 
 impl Isa for Avx512 {
+    type Digits = ();
     type Codes = [__m512; 2];
     type Sums = __m512;
 
@@ -113,7 +114,7 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn plus(sums: __m512, factor: f32, codes: [__m512; 2], x: Near<'_>) -> __m512 {
+    fn plus(sums: __m512, factor: f32, codes: [__m512; 2], x: Near<'_, Self::Digits>) -> __m512 {
         let x = x.floats;
         unsafe {
             let at = |i: usize| _mm512_loadu_ps(x[16 * i..16 * i + 16].as_ptr());
@@ -123,7 +124,7 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn plus_halves(sums: __m512, factors: [f32; 2], codes: [__m512; 2], x: Near<'_>) -> __m512 {
+    fn plus_halves(sums: __m512, factors: [f32; 2], codes: [__m512; 2], x: Near<'_, Self::Digits>) -> __m512 {
         let x = x.floats;
         unsafe {
             let at = |i: usize| _mm512_loadu_ps(x[16 * i..16 * i + 16].as_ptr());

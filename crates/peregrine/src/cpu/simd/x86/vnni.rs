@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::{Avx512, Vnni};
-use crate::cpu::simd::{Digits, Isa, Near};
+use crate::cpu::simd::{Digits8, Isa, Near};
 
 const STRIP: usize = 32;
 
@@ -18,7 +18,7 @@ pub enum Codes {
 
 /// The products of a strip, four to a lane, without its scale: whole numbers until here.
 #[inline(always)]
-fn products(codes: __m256i, digits: &Digits) -> __m256 {
+fn products(codes: __m256i, digits: &Digits8) -> __m256 {
     unsafe {
         let plane = |i: usize| _mm256_loadu_si256(digits.planes[i].as_ptr().cast());
         let first = _mm256_dpbusd_epi32(_mm256_setzero_si256(), codes, plane(0));
@@ -29,7 +29,7 @@ fn products(codes: __m256i, digits: &Digits) -> __m256 {
 
 /// `sums + factors codes digits`: eight lanes, the others are zeros.
 #[inline(always)]
-fn scaled(sums: __m512, factors: __m256, codes: __m256i, digits: &Digits) -> __m512 {
+fn scaled(sums: __m512, factors: __m256, codes: __m256i, digits: &Digits8) -> __m512 {
     unsafe {
         let sums = _mm512_castps512_ps256(sums);
         _mm512_zextps256_ps512(_mm256_fmadd_ps(factors, products(codes, digits), sums))
@@ -37,7 +37,7 @@ fn scaled(sums: __m512, factors: __m256, codes: __m256i, digits: &Digits) -> __m
 }
 
 impl Isa for Vnni {
-    const DIGITS: bool = true;
+    type Digits = Digits8;
     type Codes = Codes;
     type Sums = __m512;
 
@@ -91,22 +91,22 @@ impl Isa for Vnni {
     }
 
     #[inline(always)]
-    fn plus(sums: __m512, factor: f32, codes: Codes, x: Near<'_>) -> __m512 {
+    fn plus(sums: __m512, factor: f32, codes: Codes, x: Near<'_, Digits8>) -> __m512 {
         match codes {
             Codes::Small(codes) => scaled(sums, unsafe { _mm256_set1_ps(factor * x.digits.scale) }, codes, x.digits),
-            Codes::Floats(codes) => Avx512::plus(sums, factor, codes, x),
+            Codes::Floats(codes) => Avx512::plus(sums, factor, codes, x.without_digits()),
         }
     }
 
     #[inline(always)]
-    fn plus_halves(sums: __m512, factors: [f32; 2], codes: Codes, x: Near<'_>) -> __m512 {
+    fn plus_halves(sums: __m512, factors: [f32; 2], codes: Codes, x: Near<'_, Digits8>) -> __m512 {
         match codes {
             Codes::Small(codes) => {
                 let [first, second] = factors.map(|factor| factor * x.digits.scale);
                 let factors = unsafe { _mm256_set_m128(_mm_set1_ps(second), _mm_set1_ps(first)) };
                 scaled(sums, factors, codes, x.digits)
             }
-            Codes::Floats(codes) => Avx512::plus_halves(sums, factors, codes, x),
+            Codes::Floats(codes) => Avx512::plus_halves(sums, factors, codes, x.without_digits()),
         }
     }
 
