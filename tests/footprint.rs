@@ -158,6 +158,28 @@ fn a_context_grows_within_a_budget() {
     assert!(engine.model().bytes() + session.fixed_bytes() + pages + session.snapshots().1 <= budget);
 }
 
+#[test]
+fn a_context_that_is_full_moves_to_one_that_is_hardly_longer() {
+    let file = checkpoint(&golden_path("norm1.gguf"));
+    let gpu = device(&GpuOptions::default());
+    // Four pages, which come after two; but three are there.
+    let four = Footprint::of(&file, &options(4 * PAGE, 8), Device::of(&gpu)).unwrap();
+    let page = four.kv_cache / 4;
+    for (budget, fits) in [(four.least(), false), (four.least() + page, true)] {
+        let options = LoadOptions { memory_budget: Some(budget), ..options(3 * PAGE, 8) };
+        let mut session = session(&gpu, &file, &options);
+        let ids: Vec<u32> = (0..3 * PAGE).map(|i| i % 40).collect();
+        block_on(session.prefill(&ids)).unwrap();
+        let engine = session.engine().clone();
+        assert_eq!(engine.model().kv().bytes(), 3 * page);
+        let grown = engine.grow_context(4 * PAGE);
+        assert_eq!(grown.is_ok(), fits, "{grown:?}");
+        if let Err(error) = grown {
+            assert!(matches!(error, Error::DoesNotFit { needed, .. } if needed == budget + page), "{error}");
+        }
+    }
+}
+
 /// A state that has grown to its end.
 fn full_state(gpu: &Gpu, model: &Model) -> State {
     let mut state = State::new(gpu, model.config(), model.kv()).unwrap();

@@ -155,8 +155,9 @@ export const DESTROYER = `${HOLLOW}
 export const lose = (page: Page, how: Loss): Promise<void> =>
   page.evaluate(
     (how) =>
-      new Promise<void>((resolve) => {
+      new Promise<void>((resolve, reject) => {
         const told = new BroadcastChannel("told");
+        setTimeout(() => reject(new Error("no worker has a device")), 60_000);
         told.onmessage = ({ data }) => {
           if (data !== how) return;
           told.close();

@@ -300,7 +300,7 @@ impl Model {
     /// # Errors
     /// [`Error::DoesNotFit`](crate::Error::DoesNotFit); then nothing has changed.
     pub(crate) fn grow_context(&self, context_length: u32, adapters: u64) -> Result<()> {
-        self.budget.grow(&self.config, context_length, adapters)?;
+        self.budget.grow(&self.config, context_length, adapters, self.kv.bytes())?;
         self.kv.grow(context_length);
         self.kv.allow(self.budget.context_beside(&self.config, adapters));
         Ok(())

@@ -271,20 +271,23 @@ const heap = (page: Page, device: "cpu" | "gpu", options: Pick<Peregrine.EngineO
     { device, options },
   );
 
-test("a folder of 160 MB takes less than 100 MiB of the worker's own memory, quantized or not", { tag: "@gpu" }, async ({ page, site }) => {
+test("a folder of 160 MB takes less than 60 MiB of the worker's own memory, quantized or not", { tag: "@gpu" }, async ({ page, site }) => {
   test.setTimeout(600_000);
   await open(page, await site.bare(served(large())));
   // On the processor the weights would be in that memory.
-  expect((await heap(page, "gpu")).heap).toBeLessThan(100 << 20);
-  expect((await heap(page, "gpu", { quantizeTo: "Q8_0" })).heap).toBeLessThan(100 << 20);
+  const [plain, quantized] = [await heap(page, "gpu"), await heap(page, "gpu", { quantizeTo: "Q8_0" })];
+  console.log(`${plain.heap >> 20} MiB, ${quantized.heap >> 20} MiB`);
+  // 55 MB are one matrix.
+  expect(plain.heap).toBeLessThan(60 << 20);
+  expect(quantized.heap).toBeLessThan(60 << 20);
 });
 
-test("on the processor that memory is what the model needs, and 64 MB", async ({ page, site }) => {
+test("on the processor that memory is what the model needs, and 32 MB", async ({ page, site }) => {
   await open(page, await site.bare(served(large())));
   const found = await heap(page, "cpu");
   expect(found.weights).toBeGreaterThan(160e6);
   expect(found.heap).toBeGreaterThan(found.weights);
-  expect(found.heap - found.needed).toBeLessThan(64e6);
+  expect(found.heap - found.needed).toBeLessThan(32e6);
 });
 
 test("a tokenizer.json of 131,072 tokens leaves it below 100 MiB", { tag: "@gpu" }, async ({ page, site }) => {

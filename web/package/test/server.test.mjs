@@ -149,7 +149,7 @@ test("a context grows, is told, and has grown once the model is loaded again", a
     const engine = await createEngine({ model, worker: "here", logLevel: "off" });
     const now = () => [engine.info.model.contextLength, engine.info.memory.needed];
     assert.deepEqual(now(), [10, 10]);
-    await assert.rejects(engine.tokenizer.encode("x"), { code: "context-full", message: "the context is full; or make room: engine.growContext(tokens), up to 100" });
+    await assert.rejects(engine.tokenizer.encode("x"), { code: "context-full", message: "the context is full; or make room: engine.growContext(tokens), up to 100 where memory allows" });
     for (const wrong of [0, 1.5, "20", undefined]) await assert.rejects(engine.growContext(wrong), { code: "argument", message: /^contextLength: / });
     await assert.rejects(engine.growContext(101), { code: "argument" });
     assert.deepEqual([await engine.growContext(100), ...now()], [100, 100, 100]);

@@ -3,7 +3,11 @@
 //! of instructions, and the best that this processor has is called. What compilers do not find by
 //! themselves, weights from blocks, is in [`Isa`] by hand.
 
+// Where codes and the input are floats nobody reads digits.
+#[cfg_attr(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))), allow(dead_code))]
 mod digits;
+// The same.
+#[cfg_attr(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))), allow(dead_code))]
 mod isa;
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 mod plain;

@@ -200,15 +200,18 @@ impl Budget {
         longest(config, self.options.kv, self.device)
     }
 
-    /// Conversations have so many tokens from now on, beside so many bytes of adapters.
+    /// Conversations have so many tokens from now on, beside so many bytes of adapters. The arena
+    /// has `kv` bytes now, from which a larger one is filled.
     ///
     /// # Errors
     /// [`Error::DoesNotFit`]; then nothing has changed.
-    pub fn grow(&self, config: &Config, context_length: u32, adapters: u64) -> Result<()> {
+    pub fn grow(&self, config: &Config, context_length: u32, adapters: u64, kv: u64) -> Result<()> {
         let estimate = Estimate { most: self.longest(config), ..self.estimate(config) };
-        let (grown, budget) = (estimate.at(context_length), self.allowed().unwrap_or(u64::MAX));
+        let (mut grown, budget) = (estimate.at(context_length), self.allowed().unwrap_or(u64::MAX));
+        let more = kv.min(grown.kv_cache).saturating_sub(grown.kv_growth);
+        grown.kv_growth += more;
         if estimate.needed(&grown) + adapters > budget {
-            return Err(estimate.does_not_fit("the longer context".into(), context_length, adapters, budget));
+            return Err(estimate.does_not_fit("the longer context".into(), context_length, adapters + more, budget));
         }
         self.footprint.set(grown.within(budget));
         self.is_asked.set(true);

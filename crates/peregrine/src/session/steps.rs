@@ -59,6 +59,11 @@ impl Session {
 
     /// Makes room for `tokens` more; snapshots go where there is none.
     pub(super) fn make_room(&mut self, tokens: u32) -> Result<()> {
+        // A context that has grown leaves snapshots less, before its pages are taken.
+        let left = self.engine.model.budget.left(self.engine.adapter_bytes());
+        if left.is_some_and(|left| left < self.prefix_cache.budget) {
+            self.keep_budget();
+        }
         loop {
             match self.decoder.state.reserve(tokens) {
                 Err(Error::OutOfMemory { .. })

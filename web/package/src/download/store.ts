@@ -311,13 +311,15 @@ export function append(access: Access, bytes: Uint8Array, at: number, name: stri
 
 /**
  * Adds the checksum to a part that has all its bytes, `length` of them: `bytes`, where they are in
- * memory. Nothing is forced onto the disk: what a crash of the machine takes the checksum tells.
+ * memory. Both are on the disk before anything can say that the file is whole: what was quantized
+ * here cannot be fetched again.
  */
 export async function seal(access: Access, length: number, name: string, bytes?: BufferSource): Promise<void> {
   access.truncate(length);
   const stored = new Uint8Array(bytes ? 0 : length);
   if (!bytes) access.read(stored, { at: 0 });
   append(access, await digest(bytes ?? stored), length, name);
+  access.flush();
 }
 
 /** Whether the bytes of a part, `length` of them, have their checksum behind them. */

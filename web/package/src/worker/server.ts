@@ -106,10 +106,10 @@ export class Server {
       if (this.#broken && call !== "dispose") throw this.#broken;
       post({ type: "result", id, result });
     } catch (thrown) {
-      const error = this.#advised(toWire(this.#broken ?? thrown));
+      const error = toWire(this.#broken ?? thrown);
       // A trap in wasm leaves its memory in an unknown state.
       if (!this.#broken && isTrap(thrown)) this.#break(makeError("internal", `the engine crashed: ${(thrown as Error).message}`));
-      post({ type: "error", id, error });
+      post({ type: "error", id, error: error.code === "context-full" ? this.#advised(error) : error });
     }
     client.aborted.delete(id);
   }
@@ -383,7 +383,13 @@ export class Server {
    * Also while an answer is written: it then goes on where it would have ended. All pages that
    * share the model hear of it.
    */
-  async #growContext(contextLength: number): Promise<number> {
+  /** Also while an answer is written, but not while it has the model loaded again. */
+  #growContext(contextLength: number): Promise<number> {
+    const grow = () => this.#grow(contextLength);
+    return this.#lost || !this.#engine ? this.#enqueue(grow) : grow();
+  }
+
+  async #grow(contextLength: number): Promise<number> {
     const engine = await this.#ready();
     engine.growContext(contextLength);
     const loaded = await this.#loading!;
@@ -405,10 +411,10 @@ export class Server {
   }
 
   /** Says what to do about a context that is full, where it can grow. */
-  #advised(error: WireError): WireError {
+  #advised(full: WireError): WireError {
     const model = this.#engine && (this.#engine.info() as Pick<EngineInfo, "model">).model;
-    if (error.code !== "context-full" || !model || model.contextLength >= model.longestContext) return error;
-    return { ...error, message: `${error.message}; or make room: engine.growContext(tokens), up to ${model.longestContext}` };
+    if (!model || model.contextLength >= model.longestContext) return full;
+    return { ...full, message: `${full.message}; or make room: engine.growContext(tokens), up to ${model.longestContext} where memory allows` };
   }
 
   async #addLora({ source, id }: Calls["addLora"]["request"]): Promise<LoraInfo> {
