@@ -102,9 +102,7 @@ fn with_digits<B: Blocks, I: Isa>(spec: &FormatSpec, made: &Made, name: &str, pr
     let rows =
         Rows { words: &made.words, halves: &made.halves, strips: made.strips, format: spec.gguf_id, x: 0, scale: 0.5 };
     // And within a strip.
-    for (i, x) in x.iter_mut().enumerate().filter(|(i, _)| i % 7 == 3) {
-        *x *= if i % 2 == 0 { 30.0 } else { 0.03 };
-    }
+    x.iter_mut().enumerate().filter(|(i, _)| i % 7 != 3).for_each(|(_, x)| *x *= 0.03);
     // One row alone, and all.
     for count in [1, ROWS] {
         let mut found = vec![1.0; count];
