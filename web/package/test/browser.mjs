@@ -13,9 +13,14 @@ const missing = (name) => new DOMException(name, "NotFoundError");
 class FileHandle {
   kind = "file";
   bytes = new Uint8Array();
+  /** What the disk has of it. */
+  #flushed = this.bytes;
   #open = false;
   #modified = ++disk.clock;
 
+  crash() {
+    this.bytes = this.#flushed.slice();
+  }
   async getFile() {
     return new File([this.bytes], "", { lastModified: this.#modified });
   }
@@ -31,7 +36,7 @@ class FileHandle {
     return {
       getSize: () => this.bytes.length,
       truncate: resize,
-      flush() {},
+      flush: () => (this.#flushed = this.bytes.slice()),
       close: () => (this.#open = false),
       read: (into, { at }) => {
         const piece = this.bytes.subarray(at, at + into.length);
@@ -49,6 +54,11 @@ class FileHandle {
     };
   }
 }
+/** The machine's power is gone for a moment: what was not flushed is lost. */
+export function crash() {
+  for (const file of files) file.crash();
+}
+
 class DirectoryHandle {
   kind = "directory";
   #inside = new Map();

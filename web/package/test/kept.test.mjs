@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test, { beforeEach } from "node:test";
 import { openSources } from "../dist/download/source.js";
 import { deleteModel, exportModel, listModels } from "../dist/index.js";
-import { disk, network, newHasher, restart, storedParts } from "./browser.mjs";
+import { crash, disk, network, newHasher, restart, storedParts } from "./browser.mjs";
 
 const ADDRESS = "https://x.example/m/H1/";
 const FOLDER = { kind: "folder", model: ADDRESS, cache: true };
@@ -51,6 +51,15 @@ test("a folder that has another version: without a network all of it is the new 
   await load();
   network.isThere = false;
   assert.deepEqual(await load(), second);
+});
+
+test("what is whole is on the disk: without a network it is there after the machine has crashed", async () => {
+  const files = { ...SMALL, "model.safetensors": "weights" };
+  serve(files);
+  await load();
+  crash();
+  network.isThere = false;
+  assert.deepEqual(await load(), files);
 });
 
 test("another hub's model of the same name is another one", async () => {

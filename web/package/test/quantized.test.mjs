@@ -4,7 +4,7 @@ import { openMade, openQuantized } from "../dist/download/quantized.js";
 import { ATTEMPTS } from "../dist/download/retry.js";
 import { deleteModel, exportModel, listModels } from "../dist/index.js";
 import { sourceOf } from "../dist/page/model.js";
-import { disk, network, newHasher, restart, storedParts } from "./browser.mjs";
+import { crash, disk, network, newHasher, restart, storedParts } from "./browser.mjs";
 
 const ADDRESS = "https://x.example/m/H1/";
 const FOLDER = { kind: "folder", model: ADDRESS, cache: true };
@@ -52,6 +52,12 @@ const ids = async () => (await listModels()).map(({ id }) => id).filter((id) => 
 beforeEach(() => {
   restart();
   quantized.length = 0;
+});
+
+test("what was quantized is on the disk when it is called whole", async () => {
+  const made = await load(picked("one"));
+  crash();
+  assert.equal(await stored(made.id), made.text);
 });
 
 test("two folders, and two hubs' models, of the same name are both kept", async () => {
