@@ -145,8 +145,16 @@ class GrowingEngine extends FakeEngine {
 
 test("a context grows, is told, and has grown once the model is loaded again", async () => {
   const engines = [];
-  await having(async () => (engines.push(new GrowingEngine(engines.length === 0)), engines.at(-1)), async () => {
-    const engine = await createEngine({ model, worker: "here", logLevel: "off" });
+  let engine;
+  let meanwhile;
+  const load = async () => {
+    engines.push(new GrowingEngine(engines.length === 0));
+    // Asked for while there is no model.
+    if (engines.length === 2) meanwhile = engine.growContext(50);
+    return engines.at(-1);
+  };
+  await having(load, async () => {
+    engine = await createEngine({ model, worker: "here", logLevel: "off" });
     const now = () => [engine.info.model.contextLength, engine.info.memory.needed];
     assert.deepEqual(now(), [10, 10]);
     await assert.rejects(engine.tokenizer.encode("x"), { code: "context-full", message: "the context is full; or make room: engine.growContext(tokens), up to 100 where memory allows" });
@@ -158,6 +166,7 @@ test("a context grows, is told, and has grown once the model is loaded again", a
     // The device is lost in the first answer.
     await engine.completions.create({ prompt: "x" });
     assert.deepEqual([engines.length, engines[1].tokens, ...now()], [2, 100, 100, 100]);
+    assert.equal(await meanwhile, 100);
     await engine.dispose();
   });
 });

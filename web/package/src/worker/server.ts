@@ -123,7 +123,7 @@ export class Server {
       case "respond":
         return this.#respond(client, message.id, message.request, report);
       case "models":
-        return (await this.#ready()).models(this.#loadedAt);
+        return this.#atOnce((engine) => engine.models(this.#loadedAt));
       case "save":
         return this.#enqueue(() => this.#save(client));
       case "restore":
@@ -137,7 +137,7 @@ export class Server {
       case "profile":
         return this.#enqueue(async () => (await this.#ready()).profile(message.request.tokens, message.request.lora));
       case "growContext":
-        return this.#growContext(message.request.contextLength);
+        return this.#atOnce((engine) => this.#grow(engine, message.request.contextLength));
       case "addLora":
         return this.#addLora(message.request);
       case "listLora":
@@ -145,9 +145,9 @@ export class Server {
       case "removeLora":
         return this.#enqueue(async () => this.#removeLora(await this.#ready(), message.request.id));
       case "encode":
-        return Array.from((await this.#ready()).encode(message.request.text, message.request.addBos));
+        return this.#atOnce((engine) => Array.from(engine.encode(message.request.text, message.request.addBos)));
       case "decode":
-        return (await this.#ready()).decode(Uint32Array.from(message.request.ids));
+        return this.#atOnce((engine) => engine.decode(Uint32Array.from(message.request.ids)));
       case "dispose":
         await this.#leave(client);
         return null;
@@ -167,6 +167,15 @@ export class Server {
       () => this.#queued--,
     );
     return result;
+  }
+
+  /**
+   * What uses no GPU: also while an answer is written, but not while that has the model loaded
+   * again.
+   */
+  #atOnce<T>(task: (engine: WebEngine) => T | Promise<T>): Promise<T> {
+    const run = async () => task(await this.#ready());
+    return this.#lost || !this.#engine ? this.#enqueue(run) : run();
   }
 
   /** Loads the model; pages that ask for the same one get the one that is here. */
@@ -383,14 +392,7 @@ export class Server {
    * Also while an answer is written: it then goes on where it would have ended. All pages that
    * share the model hear of it.
    */
-  /** Also while an answer is written, but not while it has the model loaded again. */
-  #growContext(contextLength: number): Promise<number> {
-    const grow = () => this.#grow(contextLength);
-    return this.#lost || !this.#engine ? this.#enqueue(grow) : grow();
-  }
-
-  async #grow(contextLength: number): Promise<number> {
-    const engine = await this.#ready();
+  async #grow(engine: WebEngine, contextLength: number): Promise<number> {
     engine.growContext(contextLength);
     const loaded = await this.#loading!;
     const { model, memory } = engine.info() as Pick<EngineInfo, "model" | "memory">;
