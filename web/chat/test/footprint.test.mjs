@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -15,8 +15,10 @@ import { defaultContext, longestContext, memoryNeeded } from "peregrine";
 
 browser();
 const { OFFERS } = await load("app/offers.ts");
-const { needOf } = await load("app/footprint.ts");
+const { needOf, readNeed } = await load("app/footprint.ts");
 const ENGINE = fileURLToPath(new URL("../../../target/release/peregrine", import.meta.url));
+/** The settings of somebody who has chosen nothing, but for these. */
+const chosen = (these = {}) => ({ contextLength: null, kvType: "f16", memoryLimit: null, ...these });
 const folder = mkdtempSync(join(tmpdir(), "official-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -59,7 +61,7 @@ test("without a choice the context is what suits the device", () => {
   /** With the gigabytes that a browser tells of a device. */
   const on = (deviceMemory, { shape }, kvType = "f16") => {
     Object.defineProperty(globalThis, "navigator", { value: { deviceMemory }, configurable: true });
-    const { tokens, full } = needOf(shape, null, kvType);
+    const { tokens, full } = needOf(shape, chosen({ kvType }));
     assert.equal(tokens, defaultContext(shape, kvType));
     return { tokens, full };
   };
@@ -85,8 +87,37 @@ test("without a choice the context is what suits the device", () => {
 
 test("a context that is longer than the model's is the model's", () => {
   const [{ shape }] = OFFERS;
-  assert.equal(needOf(shape, 1e9, "f16").tokens, shape.context);
-  assert.deepEqual(needOf(shape, 100, "f16").first, needOf(shape, 100, "f16").full);
+  assert.equal(needOf(shape, chosen({ contextLength: 1e9 })).tokens, shape.context);
+  assert.deepEqual(needOf(shape, chosen({ contextLength: 100 })).first, needOf(shape, chosen({ contextLength: 100 })).full);
   assert.equal(longestContext(shape, 1000, "f16"), 0);
   assert.equal(longestContext(shape, Infinity, "f16"), shape.context);
+});
+
+test("with a limit, and without a choice, the context is the longest that fits", () => {
+  for (const { name, shape } of OFFERS) {
+    for (const kvType of ["f16", "q8"]) {
+      const most = memoryNeeded(shape, shape.context, kvType);
+      for (const part of [0.01, 0.3, 0.99]) {
+        const memoryLimit = (shape.base + part * (most - shape.base)) / 1e9;
+        const { tokens, first, full } = needOf(shape, chosen({ kvType, memoryLimit }));
+        assert.equal(tokens, longestContext(shape, Math.round(memoryLimit * 1e9), kvType), name);
+        assert.ok(tokens > 0 && tokens < shape.context && full <= memoryLimit * 1e9 && first <= full, `${name}: ${tokens}`);
+        assert.equal(needOf(shape, chosen({ kvType, memoryLimit, contextLength: 5000 })).tokens, 5000, "what was chosen is what it is");
+      }
+      assert.equal(needOf(shape, chosen({ kvType, memoryLimit: 1e3 })).tokens, shape.context);
+      const none = chosen({ kvType, memoryLimit: shape.base / 1e9 });
+      assert.deepEqual(needOf(shape, none), needOf(shape, { ...none, memoryLimit: null }), "of one that does not fit: what it needs");
+    }
+  }
+});
+
+test("a header is read with the limit", async () => {
+  const model = new Blob([readFileSync(new URL("../../../models/tiny/peregrine-tiny-chat-Q4_0.gguf", import.meta.url))]);
+  const read = (these) => readNeed(model, chosen(these), new AbortController().signal);
+  const all = await read();
+  const memoryLimit = Math.round((all.first + all.full) / 2) / 1e9;
+  const { tokens, first, full, bytes } = await read({ memoryLimit });
+  assert.ok(tokens > 256 && tokens < all.tokens && full <= memoryLimit * 1e9, `${tokens}`);
+  assert.deepEqual([first, bytes], [all.first, all.bytes]);
+  assert.equal((await read({ memoryLimit, contextLength: 4000 })).tokens, 4000);
 });

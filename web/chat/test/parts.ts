@@ -3,7 +3,7 @@
  * has.
  */
 
-export { PeregrineError } from "peregrine";
+export { OutOfMemoryError, PeregrineError } from "peregrine";
 export * as local from "../src/app/local.js";
 export { holdNotice, notice } from "../src/app/notices.js";
 export { Choosing } from "../src/app/choosing.js";

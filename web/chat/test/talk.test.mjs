@@ -317,3 +317,95 @@ describe("chats", () => {
     assert.equal(tab.talk.chat.value, first);
   });
 });
+
+describe("a context that is full", () => {
+  /** A tab whose engine has no room for a second question until `room` is called; `first`: a version of the answer. */
+  async function full() {
+    const tab = await profile().tab();
+    const { create } = tab.toy.chat.completions;
+    let has = true;
+    tab.toy.chat.completions.create = async (params, options) => {
+      const { messages } = params;
+      if (has && messages.length > 2) throw new tab.PeregrineError("context-full", "too long");
+      return create(params, options);
+    };
+    tab.models.longerContext = () => 8192;
+    const room = () => (has = false);
+    await asked(tab, "one");
+    const first = tab.talk.branch.value.at(-1).id;
+    await tab.talk.again(first);
+    await tab.sender.send("two");
+    await until(() => tab.talk.fault.value);
+    return { tab, room, first };
+  }
+  const waysOf = (tab) => tab.talk.fault.value.ways.map(({ label }) => label);
+  const OTHERS = ["Leave out the oldest messages", "New chat", "Close"];
+
+  test("what fits is offered where it does not grow as far, and the oldest messages can still be left out", async () => {
+    const { tab, room } = await full();
+    assert.deepEqual(waysOf(tab), ["Use a context of 8,192 tokens", ...OTHERS]);
+    const wanted = [];
+    tab.models.growContext = async (tokens) => {
+      wanted.push(tokens);
+      if (tokens <= 5000) return room();
+      const fit = { needed: 3, budget: 2, contextLength: tokens, largestContext: 5000 };
+      throw new tab.OutOfMemoryError("out-of-memory", "the longer context does not fit", { fit });
+    };
+    const { value: before } = tab.talk.fault;
+    before.ways[0].go();
+    await until(() => tab.talk.fault.value !== before);
+    assert.equal(tab.talk.fault.value.title, "There is not enough memory for this.");
+    assert.deepEqual(waysOf(tab), ["Use a context of 5,000 tokens", ...OTHERS]);
+    tab.talk.fault.value.ways[0].go();
+    await answered(tab, "one", "yes", "two", "yes");
+    assert.deepEqual(wanted, [8192, 5000]);
+    assert.equal(tab.talk.fault.value, undefined);
+  });
+
+  test("no other context is offered where no longer one fits, or the error does not say so", async () => {
+    for (const fit of [{ needed: 3, budget: 2, contextLength: 8192, largestContext: 4096 }, undefined]) {
+      const { tab } = await full();
+      tab.models.growContext = async () => Promise.reject(new tab.OutOfMemoryError("out-of-memory", "no", { fit }));
+      const { value: before } = tab.talk.fault;
+      before.ways[0].go();
+      await until(() => tab.talk.fault.value !== before);
+      assert.deepEqual(waysOf(tab), OTHERS);
+      tab.talk.fault.value.ways[0].go();
+      await until(() => tab.toy.asked.at(-1).length === 1);
+    }
+  });
+
+  for (const [how, ends] of [["grows", (go) => go()], ["cannot grow", (_, fail) => fail(new Error("no"))]]) {
+    test(`a question that is asked and answered while it ${how} stands where it stands`, async () => {
+      const { tab, room } = await full();
+      let end;
+      tab.models.growContext = () => new Promise((go, fail) => (end = () => ends(go, fail)));
+      tab.talk.fault.value.ways[0].go();
+      await until(() => end);
+      room();
+      await tab.sender.send("three");
+      await answered(tab, "one", "yes", "two", "three", "yes");
+      const { length } = tab.toy.asked;
+      end();
+      await new Promise(setImmediate);
+      await answered(tab, "one", "yes", "two", "three", "yes");
+      assert.equal(tab.toy.asked.length, length, "nothing is asked anew");
+      assert.equal(tab.talk.fault.value, undefined);
+    });
+  }
+
+  test("where another version is looked at meanwhile, nothing is asked, and nothing stands in the way", async () => {
+    const { tab, room, first } = await full();
+    let end;
+    tab.models.growContext = () => new Promise((go) => (end = go));
+    tab.talk.fault.value.ways[0].go();
+    await until(() => end);
+    tab.talk.leaf.value = first;
+    await answered(tab, "one", "yes");
+    room();
+    end();
+    await until(() => tab.talk.fault.value === undefined);
+    assert.equal(tab.talk.writing.value, undefined);
+    assert.deepEqual(tab.said(), ["one", "yes"]);
+  });
+});

@@ -96,9 +96,16 @@ test("what each model needs at the chosen context, and whether the person allows
   await limit(page, "2");
   await page.locator("#model-chip").click();
   await expect(row(page, "0.5B")).toContainText("fits your limit");
-  await expect(middle).toContainText(/fits your limit up to a context of [\d,]+ tokens/);
+  await expect(middle, "the longest that fits").toContainText("1.07 GB of GPU memory at first, 2.00 GB with a full context of 21,632 tokens · fits your limit");
   await expect(row(page, "7B")).toContainText("does not fit your limit of 2.00 GB");
   await expect(page.locator("#memory-note")).toContainText("2.00 GB");
+  await page.keyboard.press("Escape");
+  await page.locator("#open-settings").click();
+  await page.getByText("Context, in tokens").first().click();
+  await page.getByRole("spinbutton", { name: "Context, in tokens" }).fill("65536");
+  await page.keyboard.press("Escape");
+  await page.locator("#model-chip").click();
+  await expect(middle).toContainText("3.48 GB with a full context of 65,536 tokens · fits your limit up to a context of 21,632 tokens");
   await page.keyboard.press("Escape");
   await page.locator("#open-settings").click();
   await page.getByText("Context, in tokens").first().click();

@@ -8,6 +8,7 @@ import { Bar } from "./bar.js";
 import { lastChoice, rememberChoice, remoteOf, textOf, type Choice } from "./choice.js";
 import { isDevice, type Answerer } from "./engine.js";
 import { asOurs, faultOf, mayBeServed, type Fault, type Way } from "./faults.js";
+import { budgetOf } from "./footprint.js";
 import { announce } from "./notices.js";
 import { isSameModel, leftDownload, rememberDownload, type Paused } from "./paused.js";
 import { isKept, keptServer, type Server } from "./server.js";
@@ -200,7 +201,8 @@ export class Models {
     if (choice.kind === "file" && !(await beginsLikeModel(choice.file))) {
       throw new ModelFileError("not-gguf", `${choice.file.name}: not a GGUF file`);
     }
-    const { contextLength, device, kvType, memoryLimit } = this.#hooks.settings.value;
+    const { contextLength, device, kvType } = this.#hooks.settings.value;
+    const memoryBudget = budgetOf(this.#hooks.settings.value);
     const bar = new Bar();
     const create = () => {
       const options: EngineOptions = {
@@ -211,7 +213,7 @@ export class Models {
         kvType,
         device,
         ...(contextLength === null ? {} : { contextLength }),
-        ...(memoryLimit === null ? {} : { memoryBudget: Math.round(memoryLimit * 1e9) }),
+        ...(memoryBudget === null ? {} : { memoryBudget }),
         onProgress: (progress) => {
           const { value } = this.loading;
           if (this.#current !== mine || !value) return;

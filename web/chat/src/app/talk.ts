@@ -1,13 +1,14 @@
 /** What is asked in the chat on the page, and the answers that come. */
 
 import { batch, effect, untracked, type Signal } from "@preact/signals";
+import { OutOfMemoryError, type PeregrineError } from "peregrine";
 import { number, t } from "../i18n/index.js";
 import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
 import { Tree } from "../store/tree.js";
 import type { Attachment, Message } from "../store/types.js";
-import { asOurs, faultOf } from "./faults.js";
-import { hostOf } from "./engine.js";
+import { asOurs, faultOf, type Way } from "./faults.js";
+import { hostOf, type Answerer } from "./engine.js";
 import { keepDraft } from "./local.js";
 import type { Models } from "./models.js";
 import { announce } from "./notices.js";
@@ -196,27 +197,44 @@ export class Talk extends OpenChat {
 
   #failed(error: unknown, what: Wanted, empty: boolean): void {
     const ours = asOurs(error);
-    const close = { label: t("way.close"), go: () => (this.fault.value = undefined) };
-    const anew = { label: t("way.newChat"), go: () => this.open(null) };
+    if (ours.code === "context-full") return this.#tellFull(ours, this.#needs.models.longerContext(), what, empty);
+    this.fault.value = faultOf(ours, "answer", [this.#close, this.#anew]);
+  }
+
+  get #close(): Way {
+    return { label: t("way.close"), go: () => (this.fault.value = undefined) };
+  }
+
+  get #anew(): Way {
+    return { label: t("way.newChat"), go: () => this.open(null) };
+  }
+
+  /** A context that is full: it may grow to so many tokens, or the oldest messages are left out. */
+  #tellFull(error: PeregrineError, tokens: number | undefined, what: Wanted, empty: boolean): void {
     const drop = { label: t("way.drop"), go: () => void this.answer((what.branch.at(-1) as Message).id, true) };
-    const isFull = ours.code === "context-full";
-    const others = isFull && empty && this.branch.value.length > 2 ? [drop, anew, close] : [close, anew];
-    const tokens = isFull ? this.#needs.models.longerContext() : undefined;
-    const grow = tokens === undefined ? [] : [{ label: t("way.context", { tokens: number(tokens) }), go: () => void this.#grow(tokens, what) }];
-    this.fault.value = faultOf(ours, "answer", [...grow, ...others]);
+    const others = empty && this.branch.value.length > 2 ? [drop, this.#anew, this.#close] : [this.#close, this.#anew];
+    const grow = tokens === undefined ? [] : [{ label: t("way.context", { tokens: number(tokens) }), go: () => void this.#grow(tokens, what, empty) }];
+    this.fault.value = faultOf(error, "answer", [...grow, ...others]);
   }
 
   /** Lets the model remember more, and asks again. */
-  async #grow(tokens: number, what: Wanted): Promise<void> {
+  async #grow(tokens: number, what: Wanted, empty: boolean): Promise<void> {
     const { models } = this.#needs;
     const { value: engine } = models.engine;
+    const { value: fault } = this.fault;
+    const last = this.branch.value.at(-1)?.id;
+    // Whoever asks something else meanwhile, or looks at another version, has gone on from it.
+    const isThere = () => this.chat.value === what.chat && this.branch.value.at(-1)?.id === last;
     try {
       await models.growContext(tokens);
     } catch (error) {
-      if (models.engine.value === engine && this.chat.value === what.chat) this.#failed(error, what, true);
-      return;
+      if (models.engine.value !== engine || !isThere()) return;
+      const ours = asOurs(error);
+      // It is as full as before, and nobody may know beforehand what the memory has room for.
+      return this.#tellFull(ours, largerOf(ours, engine), what, empty);
     }
-    await this.#write(what);
+    if (isThere()) return this.#write(what);
+    if (this.fault.value === fault) this.fault.value = undefined;
   }
 
   /** The store would not take an answer: it stays on the page, and the person may try again. */
@@ -254,6 +272,13 @@ export class Talk extends OpenChat {
 
 /** An answer that is asked for. */
 type Wanted = Omit<Task, "instructions" | "drop"> & { drop?: boolean };
+
+/** Tokens of the context that has room, by an error that says so, where they are more than now. */
+function largerOf(error: PeregrineError, engine: Answerer | undefined): number | undefined {
+  const tokens = error instanceof OutOfMemoryError ? error.fit?.largestContext : undefined;
+  const info = engine?.info;
+  return tokens !== undefined && info && info.where !== "server" && tokens > info.model.contextLength ? tokens : undefined;
+}
 
 const reason = (error: unknown): string => (error instanceof Error ? `${error.name}: ${error.message}` : String(error));
 

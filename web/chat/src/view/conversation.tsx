@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { useCallback, useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { hostOf } from "../app/engine.js";
-import { needOf } from "../app/footprint.js";
+import { budgetOf, needOf } from "../app/footprint.js";
 import { RECOMMENDED } from "../app/offers.js";
 import { bytes, t, type Key } from "../i18n/index.js";
 import { Icon } from "./icons.js";
@@ -20,13 +20,13 @@ import { Unanswered } from "./unanswered.js";
 function Recommended() {
   const app = useApp();
   const info = app.models.where.value;
-  const { memoryLimit, contextLength, kvType } = app.settings.value;
   const { name, model, bytes: size, shape } = RECOMMENDED;
-  const need = needOf(shape, contextLength, kvType);
+  const need = needOf(shape, app.settings.value);
+  const budget = budgetOf(app.settings.value);
   // What is on its way, or waits, needs no recommendation.
   const busy = app.models.loading.value ?? app.models.paused.value;
   if (app.models.choice.value.kind !== "embedded" || !info || info.where === "server" || info.device.software !== false || busy) return null;
-  if (memoryLimit !== null && need.first > memoryLimit * 1e9) return null;
+  if (budget !== null && need.first > budget) return null;
   const get = async () => {
     const models = await import("peregrine/download").then(({ listModels }) => listModels()).catch(() => []);
     const here = models.some((one) => one.model === model && one.complete);

@@ -8,7 +8,7 @@ import { deleteModel, exportModel, listModels, persist, storageEstimate, type En
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { asOurs, faultOf, titleOf } from "../app/faults.js";
-import { needOf } from "../app/footprint.js";
+import { budgetOf, needOf } from "../app/footprint.js";
 import { isSame, type Choice } from "../app/models.js";
 import { offerFile } from "../app/saving.js";
 import { license, nameOf, OFFERS, RECOMMENDED, type Offer } from "../app/offers.js";
@@ -144,7 +144,7 @@ function Row({ name, facts, recommended, choice, verb, choose }: RowProps) {
 
 function OfferRow({ offer, stored, recommended, choose }: { offer: Offer; stored: readonly StoredModel[]; recommended: boolean; choose: (choice: Choice) => void }) {
   const { models, settings } = useApp();
-  const { contextLength, kvType, memoryLimit } = settings.value;
+  const budget = budgetOf(settings.value);
   const here = stored.find(({ model }) => model === offer.model);
   const paused = models.paused.value?.model === offer.model && models.paused.value;
   const state = here?.complete
@@ -152,14 +152,14 @@ function OfferRow({ offer, stored, recommended, choose }: { offer: Offer; stored
     : here
       ? [paused && t("models.paused"), t("models.partly", { stored: bytes(here.stored), size: bytes(here.size) })].filter(Boolean).join(": ")
       : t("models.toDownload", { size: bytes(offer.bytes) });
-  const need = needOf(offer.shape, contextLength, kvType);
+  const need = needOf(offer.shape, settings.value);
   const facts = [
     [t(offer.about), t("models.languages", { count: offer.languages }), license].join(" · "),
     [state, outlook(offer.bytes)].filter(Boolean).join(" · "),
     [needWords(need), verdictOf(offer.shape, need, settings.value)].filter(Boolean).join(" · "),
   ];
   const verb = t(here && !here.complete ? "models.goOn" : "models.use");
-  const fits = memoryLimit === null || need.first <= memoryLimit * 1e9;
+  const fits = budget === null || need.first <= budget;
   return <Row name={offer.name} facts={facts} recommended={recommended && fits} choice={{ kind: "remote", model: offer.model }} verb={verb} choose={choose} />;
 }
 

@@ -1,11 +1,11 @@
 /** What a model needs on the GPU, in words, and whether that is allowed. */
 
 import { useSignal } from "@preact/signals";
-import { longestContext, readNeeds, type ModelShape } from "peregrine";
+import { longestContext, type ModelShape } from "peregrine";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app.js";
 import { asOurs, titleOf } from "../app/faults.js";
-import type { Need } from "../app/footprint.js";
+import { budgetOf, readNeed, type Need } from "../app/footprint.js";
 import type { Settings } from "../app/settings.js";
 import { bytes, number, t } from "../i18n/index.js";
 
@@ -16,13 +16,13 @@ export const needWords = ({ first, full, tokens }: Need): string => t("models.ne
  * Whether it fits what the person allows; nothing where there is no limit: of a GPU's memory
  * browsers say nothing.
  */
-export function verdictOf(shape: ModelShape | undefined, { first, full }: Need, { memoryLimit, kvType }: Settings): string {
-  if (memoryLimit === null) return "";
-  const limit = memoryLimit * 1e9;
+export function verdictOf(shape: ModelShape | undefined, { first, full }: Need, settings: Settings): string {
+  const limit = budgetOf(settings);
+  if (limit === null) return "";
   if (full <= limit) return t("models.fits");
   if (first > limit) return t("models.fitsNot", { limit: bytes(limit) });
   if (!shape) return t("models.fitsShorter");
-  return t("models.fitsUpTo", { tokens: number(longestContext(shape, limit, kvType)) });
+  return t("models.fitsUpTo", { tokens: number(longestContext(shape, limit, settings.kvType)) });
 }
 
 /**
@@ -40,9 +40,7 @@ export function HeaderCheck({ model, begin }: { model: string; begin: boolean })
     problem.value = "";
     const { signal } = (abort.current = new AbortController());
     try {
-      const { contextLength, kvType } = settings.value;
-      const { bytes, contextLength: tokens, first, full } = await readNeeds({ model, kvType, signal, ...(contextLength !== null && { contextLength }) });
-      found.value = { bytes, tokens, first, full };
+      found.value = await readNeed(model, settings.value, signal);
     } catch (error) {
       if (!signal.aborted) problem.value = t("models.headerFailed", { why: titleOf(asOurs(error), "load") });
     } finally {

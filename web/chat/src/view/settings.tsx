@@ -129,14 +129,13 @@ function Answers() {
 /** What the chosen context costs, of the model in use. */
 function Cost() {
   const { models, settings } = useApp();
-  const { contextLength, kvType } = settings.value;
   const { choice, where } = models;
   const offer = OFFERS.find(({ model }) => choice.value.kind === "remote" && model === choice.value.model);
   const info = where.value;
   const loaded = info && info.where !== "server" ? `${info.model.name}: ${t("models.memoryIs", { needed: bytes(info.memory.needed) })}` : "";
   return (
     <p class="help" id="context-cost">
-      {offer ? `${offer.name}: ${needWords(needOf(offer.shape, contextLength, kvType))}` : loaded}
+      {offer ? `${offer.name}: ${needWords(needOf(offer.shape, settings.value))}` : loaded}
     </p>
   );
 }

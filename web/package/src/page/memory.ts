@@ -32,15 +32,20 @@ const ROWS: Record<KvType, (width: number) => number> = {
   q8: (width) => (width / BLOCK) * (BLOCK + 4),
 };
 
+/** Pages that there are at most in a conversation of so many tokens. */
+function pagesOf(tokens: number): number {
+  const pages = Math.ceil(tokens / PAGE);
+  // It grows by doubling, and what was there lies beside it while it does.
+  const before = pages < 2 ? 0 : 2 ** Math.floor(Math.log2(pages - 1));
+  return pages + (before < FIRST ? 0 : before);
+}
+
 /**
  * Bytes on the GPU with a conversation of so many tokens, snapshots not counted: what
  * `memoryBudget` is compared with.
  */
 export function memoryNeeded({ base, layers, width }: ModelShape, tokens: number, kvType: KvType = "f16"): number {
-  const pages = Math.ceil(tokens / PAGE);
-  // It grows by doubling, and what was there lies beside it while it does.
-  const before = pages < 2 ? 0 : 2 ** Math.floor(Math.log2(pages - 1));
-  return base + layers * (pages + (before < FIRST ? 0 : before)) * 2 * PAGE * ROWS[kvType](width);
+  return base + layers * pagesOf(tokens) * 2 * PAGE * ROWS[kvType](width);
 }
 
 /** Tokens of the longest conversation for which so many bytes are enough; 0: none. */
@@ -68,11 +73,18 @@ export function defaultContext(shape: ModelShape, kvType: KvType = "f16"): numbe
   return fits === shape.context ? fits : Math.min(Math.max(Math.floor(fits / ROUND) * ROUND, SHORTEST), shape.context);
 }
 
+/** More tokens than any model was made for. */
+const ANY = 2 ** 32 - 1;
+
 /** What {@link readNeeds} tells. */
 export interface ModelNeeds {
   /** Bytes of the file; 0: the server does not say. */
   bytes: number;
-  /** Tokens that a conversation may have; where none were asked for, as {@link defaultContext}. */
+  /**
+   * Tokens that a conversation may have; where none were asked for, the most for which
+   * `memoryBudget` has room, and without one, or where the model does not fit into it at all, as
+   * {@link defaultContext}.
+   */
   contextLength: number;
   /** Bytes on the GPU when a conversation begins. */
   first: number;
@@ -83,7 +95,7 @@ export interface ModelNeeds {
 /**
  * What {@link readNeeds} takes: the model, how it is had, and the options that decide about memory.
  */
-export type NeedsOptions = Pick<EngineOptions, "model" | "hub" | "contextLength" | "kvType" | "signal" | "wasmUrl" | "logLevel" | "logger">;
+export type NeedsOptions = Pick<EngineOptions, "model" | "hub" | "contextLength" | "memoryBudget" | "kvType" | "signal" | "wasmUrl" | "logLevel" | "logger">;
 
 /**
  * What a model needs, by its header: no more than the first bytes of its file are read, and nothing
@@ -110,7 +122,19 @@ export async function readNeeds(options: NeedsOptions): Promise<ModelNeeds> {
     }
     throw makeError("internal", "a model fitted into one byte");
   };
-  const { needed: full, contextLength } = await ask(options.contextLength);
-  const { needed: first } = await ask(Math.min(FIRST * PAGE, contextLength));
-  return { bytes, contextLength, first, full };
+  const { memoryBudget, kvType = "f16" } = options;
+  const isFree = options.contextLength === undefined && memoryBudget !== undefined;
+  const { needed: full, contextLength } = await ask(isFree ? ANY : options.contextLength);
+  const few = Math.min(FIRST * PAGE, contextLength);
+  const { needed: first } = await ask(few);
+  if (!isFree || full <= memoryBudget) return { bytes, contextLength, first, full };
+  // Two contexts tell what a page takes: the header need not be read again for others.
+  const pages = pagesOf(contextLength) - pagesOf(few);
+  const page = pages > 0 ? (full - first) / pages : 0;
+  const width = page / (2 * PAGE * ROWS[kvType](1));
+  const shape = { base: first - page * pagesOf(few), layers: 1, width, context: contextLength };
+  // Of a model that does not fit at all it is told what it needs.
+  const tokens = longestContext(shape, memoryBudget, kvType) || defaultContext(shape, kvType);
+  const needed = (most: number) => memoryNeeded(shape, Math.min(most, tokens), kvType);
+  return { bytes, contextLength: tokens, first: needed(few), full: needed(tokens) };
 }
