@@ -319,7 +319,10 @@ describe("chats", () => {
 });
 
 describe("a context that is full", () => {
-  /** A tab whose engine has no room for a second question until `room` is called; `first`: a version of the answer. */
+  /**
+   * A tab whose engine has no room for a second question until `room` is called; `first`: a version
+   * of the answer.
+   */
   async function full() {
     const tab = await profile().tab();
     const { create } = tab.toy.chat.completions;
