@@ -59,10 +59,13 @@ impl Session {
 
     /// Makes room for `tokens` more; snapshots go where there is none.
     pub(super) fn make_room(&mut self, tokens: u32) -> Result<()> {
-        // A context that has grown leaves snapshots less, before its pages are taken.
-        let left = self.engine.model.budget.left(self.engine.adapter_bytes());
-        if left.is_some_and(|left| left < self.prefix_cache.budget) {
-            self.keep_budget();
+        // A context that has grown leaves snapshots less, before its pages are taken. Most tokens
+        // take none, and then nothing is counted.
+        if self.decoder.state.capacity() < self.decoder.state.position.saturating_add(tokens) {
+            let left = self.engine.model.budget.left(self.engine.adapter_bytes());
+            if left.is_some_and(|left| left < self.prefix_cache.budget) {
+                self.keep_budget();
+            }
         }
         loop {
             match self.decoder.state.reserve(tokens) {
