@@ -320,10 +320,10 @@ describe("chats", () => {
 
 describe("a context that is full", () => {
   /**
-   * A tab whose engine has no room for a second question until `room` is called; `first`: a version
-   * of the answer.
+   * A tab whose engine has no room for a second question until `room` is called; `longer`: tokens to
+   * which it may grow; `first`: a version of the answer.
    */
-  async function full() {
+  async function full({ longer } = { longer: 8192 }) {
     const tab = await profile().tab();
     const { create } = tab.toy.chat.completions;
     let has = true;
@@ -332,7 +332,7 @@ describe("a context that is full", () => {
       if (has && messages.length > 2) throw new tab.PeregrineError("context-full", "too long");
       return create(params, options);
     };
-    tab.models.longerContext = () => 8192;
+    tab.models.longerContext = () => longer;
     const room = () => (has = false);
     await asked(tab, "one");
     const first = tab.talk.branch.value.at(-1).id;
@@ -347,6 +347,7 @@ describe("a context that is full", () => {
   test("what fits is offered where it does not grow as far, and the oldest messages can still be left out", async () => {
     const { tab, room } = await full();
     assert.deepEqual(waysOf(tab), ["Use a context of 8,192 tokens", ...OTHERS]);
+    assert.match(tab.talk.fault.value.advice, /^Use a longer context, /);
     const wanted = [];
     tab.models.growContext = async (tokens) => {
       wanted.push(tokens);
@@ -363,6 +364,12 @@ describe("a context that is full", () => {
     await answered(tab, "one", "yes", "two", "yes");
     assert.deepEqual(wanted, [8192, 5000]);
     assert.equal(tab.talk.fault.value, undefined);
+  });
+
+  test("where it cannot grow, nobody is told to let it", async () => {
+    const { tab } = await full({});
+    assert.deepEqual(waysOf(tab), OTHERS);
+    assert.match(tab.talk.fault.value.advice, /^Start a new chat, /);
   });
 
   test("no other context is offered where no longer one fits, or the error does not say so", async () => {

@@ -76,6 +76,12 @@ export function faultOf(error: PeregrineError, what: "load" | "answer", ways: Wa
   return { title: titleOf(error, what), advice: adviceOf(error, what), detail, ways };
 }
 
+/** A context that is full, with `longer` as its first way out where it can grow. */
+export function fullOf(error: PeregrineError, longer: Way | undefined, others: readonly Way[]): Fault {
+  const fault = faultOf(error, "answer", longer ? [longer, ...others] : [...others]);
+  return longer && error.code === "context-full" ? { ...fault, advice: t("advice.context-longer") } : fault;
+}
+
 const SERVED = new Set<Code>(["no-webgpu", "no-gpu", "no-worker", "no-wasm", "self-check", "gpu", "device-lost", "out-of-memory"]);
 /** Whether it is what a device cannot, and a server might. */
 export const mayBeServed = ({ code }: PeregrineError): boolean => SERVED.has(code);

@@ -7,7 +7,7 @@ import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
 import { Tree } from "../store/tree.js";
 import type { Attachment, Message } from "../store/types.js";
-import { asOurs, faultOf, type Way } from "./faults.js";
+import { asOurs, faultOf, fullOf, type Way } from "./faults.js";
 import { hostOf, type Answerer } from "./engine.js";
 import { keepDraft } from "./local.js";
 import type { Models } from "./models.js";
@@ -213,8 +213,8 @@ export class Talk extends OpenChat {
   #tellFull(error: PeregrineError, tokens: number | undefined, what: Wanted, empty: boolean): void {
     const drop = { label: t("way.drop"), go: () => void this.answer((what.branch.at(-1) as Message).id, true) };
     const others = empty && this.branch.value.length > 2 ? [drop, this.#anew, this.#close] : [this.#close, this.#anew];
-    const grow = tokens === undefined ? [] : [{ label: t("way.context", { tokens: number(tokens) }), go: () => void this.#grow(tokens, what, empty) }];
-    this.fault.value = faultOf(error, "answer", [...grow, ...others]);
+    const longer = tokens === undefined ? undefined : { label: t("way.context", { tokens: number(tokens) }), go: () => void this.#grow(tokens, what, empty) };
+    this.fault.value = fullOf(error, longer, others);
   }
 
   /** Lets the model remember more, and asks again. */
