@@ -229,7 +229,8 @@ export const test = base.extend<{ site: Site; strict: void }>({
 export { expect };
 
 export const answers = (page: Page) => page.locator("article.assistant");
-export const messageBox = (page: Page) => page.getByRole("textbox", { name: "Message" });
+/** Not by its name: the page speaks many languages. */
+export const messageBox = (page: Page) => page.locator("#prompt");
 
 /** Opens the page and waits until one can write. */
 export async function openReady(page: Page, address: string): Promise<void> {

@@ -404,6 +404,31 @@ describe("a context that is full", () => {
     });
   }
 
+  test("at an answer without the oldest messages it grows once, as far as it fits, and the answer stays", async () => {
+    const tab = await profile().tab();
+    await asked(tab, "one");
+    const { id } = tab.talk.branch.value.at(-1);
+    assert.equal(tab.talk.longerAt(id), undefined, "it has all that it can have");
+    tab.models.longerContext = () => 8192;
+    assert.equal(tab.talk.longerAt(id), 8192);
+    const wanted = [];
+    tab.models.growContext = async (tokens) => {
+      wanted.push([tokens, tab.talk.longerAt(id)]);
+      if (tokens <= 5000) return;
+      const fit = { needed: 3, budget: 2, contextLength: tokens, largestContext: 5000 };
+      throw new tab.OutOfMemoryError("out-of-memory", "the longer context does not fit", { fit });
+    };
+    await tab.talk.growAt(id, 8192);
+    assert.equal(tab.notice.value.text, "There is not enough memory for this.");
+    assert.equal(tab.talk.longerAt(id), 5000);
+    await tab.talk.growAt(id, 5000);
+    assert.equal(tab.notice.value.text, "The model remembers 5,000 tokens now.");
+    assert.equal(tab.talk.longerAt(id), undefined);
+    assert.equal(tab.talk.longerAt("the next"), 8192);
+    assert.deepEqual(wanted, [[8192, undefined], [5000, undefined]], "not while it grows");
+    assert.equal(tab.toy.asked.length, 1, "nothing is asked anew");
+  });
+
   test("where another version is looked at meanwhile, nothing is asked, and nothing stands in the way", async () => {
     const { tab, room, first } = await full();
     let end;

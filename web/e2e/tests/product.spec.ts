@@ -7,7 +7,8 @@ import { answers, expect, failure, messageBox, openReady, say, test, waitReady }
 
 const titles = (page: Page) => page.locator("#chat-list .chat-title");
 const questions = (page: Page) => page.locator("article.user .body");
-const done = (page: Page, index: number) => expect(answers(page).nth(index).getByRole("button", { name: "Copy", exact: true })).toBeVisible();
+/** Neither coming nor without a word; in any language. */
+const done = (page: Page, index: number) => expect(answers(page).nth(index)).toHaveClass("assistant");
 const focused = (page: Page) => page.evaluate(() => document.activeElement?.id || document.activeElement?.className || document.activeElement?.tagName);
 
 /** Drops a file on the page. */
@@ -171,6 +172,37 @@ test("a full context grows when the person asks for it", async ({ page, site }) 
   await expect(answers(page).first()).toContainText("One full");
   await expect(questions(page)).toHaveText(["One [full]"]);
   await expect(page.locator("#ring")).toHaveAttribute("aria-label", /of 6,000 tokens$/);
+});
+
+test("a full context says what to do in every language, the first button first", async ({ page, site }) => {
+  await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ language: "ar" })));
+  await openReady(page, await site.start(fakeEngine()));
+  await say(page, "One [full]");
+  const { text } = await failure(page);
+  expect(text).toContain("استخدم سياقًا أطول، أو ابدأ محادثة جديدة");
+  const longer = page.locator("#status button").first();
+  await expect(longer).toHaveText(/^استخدام سياق من .+ رمز$/);
+  await longer.click();
+  await done(page, 0);
+});
+
+test("where the oldest messages are left out, the context grows when the person asks for it", async ({ page, site }) => {
+  await page.addInitScript(() => localStorage.setItem("peregrine.settings", JSON.stringify({ whenFull: "drop" })));
+  await openReady(page, await site.start(fakeEngine()));
+  for (const [index, text] of ["One", "Two"].entries()) {
+    await say(page, text);
+    await done(page, index);
+  }
+  const longer = page.getByRole("button", { name: "Use a context of 6,000 tokens" });
+  await expect(longer, "at the last answer only").toHaveCount(1);
+  await answers(page).nth(1).locator(longer).click();
+  await expect(page.locator("#toast")).toContainText("The model remembers 6,000 tokens now.");
+  await expect(page.locator("#ring")).toHaveAttribute("aria-label", /of 6,000 tokens$/);
+  await expect(longer).toHaveCount(0);
+  await say(page, "Three");
+  await done(page, 2);
+  await expect(answers(page).nth(2)).toContainText("left out");
+  await expect(longer, "it is as long as it can be").toHaveCount(0);
 });
 
 test("many chats: by date, found by what was said, pinned", async ({ page, site }) => {

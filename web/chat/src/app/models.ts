@@ -102,7 +102,7 @@ export class Models {
 
   /** Twice the tokens that the model on this device remembers, as far as it can; else nothing. */
   longerContext(): number | undefined {
-    const info = this.engine.value?.info;
+    const info = this.where.value;
     if (!info || info.where === "server" || info.model.contextLength >= info.model.longestContext) return undefined;
     return Math.min(2 * info.model.contextLength, info.model.longestContext);
   }

@@ -1,17 +1,17 @@
 /** What is asked in the chat on the page, and the answers that come. */
 
-import { batch, effect, untracked, type Signal } from "@preact/signals";
+import { batch, effect, signal, untracked, type Signal } from "@preact/signals";
 import { OutOfMemoryError, type PeregrineError } from "peregrine";
 import { number, t } from "../i18n/index.js";
 import type { Locks } from "../store/liveness.js";
 import type { Store } from "../store/store.js";
 import { Tree } from "../store/tree.js";
 import type { Attachment, Message } from "../store/types.js";
-import { asOurs, faultOf, fullOf, type Way } from "./faults.js";
+import { asOurs, faultOf, fullOf, titleOf, type Way } from "./faults.js";
 import { hostOf, type Answerer } from "./engine.js";
 import { keepDraft } from "./local.js";
 import type { Models } from "./models.js";
-import { announce } from "./notices.js";
+import { announce, tell } from "./notices.js";
 import { OpenChat } from "./open-chat.js";
 import type { Settings } from "./settings.js";
 import { States } from "./states.js";
@@ -36,6 +36,8 @@ export class Talk extends OpenChat {
   readonly #asking = new Set<string>();
   /** What is written once there is a model. */
   #later: Wanted | undefined;
+  /** The answer at which a longer context was asked for last, and what can still be asked for. */
+  readonly #asked = signal<{ answer: string; tokens: number | undefined } | undefined>(undefined);
 
   constructor(needs: Needs) {
     super(needs.store, needs.locks);
@@ -235,6 +237,30 @@ export class Talk extends OpenChat {
     }
     if (isThere()) return this.#write(what);
     if (this.fault.value === fault) this.fault.value = undefined;
+  }
+
+  /** Tokens that the context may grow to at an answer for which messages were left out. */
+  longerAt(answer: string): number | undefined {
+    const { value: asked } = this.#asked;
+    return asked?.answer === answer ? asked.tokens : this.#needs.models.longerContext();
+  }
+
+  /**
+   * Lets the model remember more from now on. The answer stays: who wants another one asks for it.
+   */
+  async growAt(answer: string, tokens: number): Promise<void> {
+    const { models } = this.#needs;
+    const { value: engine } = models.engine;
+    this.#asked.value = { answer, tokens: undefined };
+    try {
+      await models.growContext(tokens);
+    } catch (error) {
+      if (models.engine.value !== engine) return;
+      const ours = asOurs(error);
+      this.#asked.value = { answer, tokens: largerOf(ours, engine) };
+      return tell(titleOf(ours, "answer"));
+    }
+    tell(t("talk.grown", { tokens: number(tokens) }));
   }
 
   /** The store would not take an answer: it stays on the page, and the person may try again. */

@@ -169,6 +169,23 @@ function AloudButton({ id, content }: Message) {
   );
 }
 
+/** Where messages were left out: the context may grow, as far as the device allows it. */
+function LongerButton({ id }: Message) {
+  const { talk } = useApp();
+  const tokens = talk.longerAt(id);
+  if (tokens === undefined) return null;
+  const grow = () => {
+    // The button goes.
+    focusPage();
+    void talk.growAt(id, tokens);
+  };
+  return (
+    <button type="button" class="small longer" onClick={grow}>
+      {t("way.context", { tokens: number(tokens) })}
+    </button>
+  );
+}
+
 function Answer({ message, versions, last, mine, busy, documents }: MessageProps) {
   const { talk } = useApp();
   const { id, content, ending, prompt, cached, model } = message;
@@ -203,6 +220,7 @@ function Answer({ message, versions, last, mine, busy, documents }: MessageProps
             <span class="remembered">{t("talk.remembered", { cached: number(cached), prompt: number(prompt) })}</span>
           )}
           <span title={[read, model].filter(Boolean).join(" · ")}>{factsOf(message)}</span>
+          {last && !busy && (message.dropped ?? 0) > 0 && <LongerButton {...message} />}
         </div>
       )}
     </article>
