@@ -253,7 +253,7 @@ export async function waitReady(page: Page): Promise<void> {
 }
 
 /** What the page has kept in a table of its database. */
-export function kept<T>(page: Page, table: "chats" | "messages" | "states" | "drafts"): Promise<T[]> {
+export function kept<T>(page: Page, table: "chats" | "messages" | "states" | "drafts" | "adapters"): Promise<T[]> {
   return page.evaluate(async (table) => {
     const opening = indexedDB.open("peregrine");
     const db = await new Promise<IDBDatabase>((resolve) => (opening.onsuccess = () => resolve(opening.result)));

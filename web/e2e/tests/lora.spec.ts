@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import type * as Peregrine from "peregrine";
 import type { Page } from "@playwright/test";
 import { loraGguf } from "../gguf.js";
-import { answerText, DESTROYER, expect, golden, lose, modelIs, openReady, say, sendBytes, SMALL, test, waitReady } from "../support.js";
+import { answerText, DESTROYER, expect, golden, kept, lose, MODEL_FILE, modelIs, openReady, say, sendBytes, SMALL, test, waitReady } from "../support.js";
 
 declare global {
   var peregrine: typeof Peregrine;
@@ -118,4 +118,35 @@ test("the page: an adapter's file acts, and goes; a folder that does not fit say
   await page.locator("#model-chip").click();
   await expect(page.locator("#open-adapter")).toBeVisible();
   await expect(list).toHaveCount(0);
+});
+
+test("the page: a model that is deleted takes the adapters beside it along, and says so", async ({ page, site }) => {
+  await page.addInitScript(() => localStorage.setItem("peregrine.model", "/big.gguf"));
+  const model = readFileSync(MODEL_FILE);
+  await openReady(page, await site.start((request, response) => request.url === "/big.gguf" && sendBytes(request, response, "application/octet-stream", model)));
+  await page.locator("#file").setInputFiles({ name: "poems.gguf", mimeType: "application/octet-stream", buffer: adapter });
+  await expect(page.locator("#toast")).toContainText("The adapter poems acts from now on");
+  const adapters = async () => (await kept<{ id: string }>(page, "adapters")).map(({ id }) => id).sort();
+  await expect.poll(adapters).toEqual(["poems"]);
+  await page.evaluate(async () => {
+    const opening = indexedDB.open("peregrine");
+    const db = await new Promise<IDBDatabase>((resolve) => (opening.onsuccess = () => resolve(opening.result)));
+    const writing = db.transaction("adapters", "readwrite");
+    writing.objectStore("adapters").put({ model: "another", id: "songs", source: "/other.gguf", added: 1, files: [] });
+    await new Promise((resolve) => (writing.oncomplete = resolve));
+    db.close();
+  });
+
+  await page.locator("#model-chip").click();
+  await page.getByRole("button", { name: /^Delete: .*big\.gguf$/ }).click();
+  await expect(page.locator("#storage-note")).toHaveText(/big\.gguf was deleted, and its adapters too\.$/);
+  await expect(page.locator("#stored-part")).toBeHidden();
+  expect(await adapters(), "another model's stays").toEqual(["songs"]);
+  // Nor does it come back with the model.
+  await page.reload();
+  await waitReady(page);
+  await page.locator("#model-chip").click();
+  await expect(page.locator("#stored li")).toContainText("/big.gguf");
+  await expect(page.locator("#open-adapter")).toBeVisible();
+  await expect(page.locator("#adapters")).toHaveCount(0);
 });

@@ -102,10 +102,13 @@ export class App {
     if (kept.length > 0) await import("./adapters.js").then(({ bringAdapters }) => bringAdapters(this.models, engine, db, kept));
   }
 
-  /** A model is not kept on this device any more, nor what is kept beside it. */
-  async forgetModel(model: string): Promise<void> {
+  /**
+   * A model is not kept on this device any more, nor what is kept beside it; how many adapters that
+   * were.
+   */
+  async forgetModel(model: string): Promise<number> {
     this.models.forgetPaused(model);
-    await this.#db.then((db) => forgetAdaptersOf(db, (source) => isSameModel(source, model))).catch(() => undefined);
+    return this.#db.then((db) => forgetAdaptersOf(db, (source) => isSameModel(source, model))).catch(() => 0);
   }
 
   /** Forgets an adapter. */

@@ -14,9 +14,9 @@ export async function keepAdapter(db: Database, adapter: KeptAdapter): Promise<v
   await withRoom(db, () => db.adapters.put(adapter)).catch(() => undefined);
 }
 
-/** Forgets those beside a model that is not kept on this device any more. */
-export async function forgetAdaptersOf(db: Database, isSource: (source: string) => boolean): Promise<void> {
-  await db.adapters.filter(({ source }) => source !== undefined && isSource(source)).delete();
+/** Forgets those beside a model that is not kept on this device any more; how many they were. */
+export async function forgetAdaptersOf(db: Database, isSource: (source: string) => boolean): Promise<number> {
+  return db.adapters.filter(({ source }) => source !== undefined && isSource(source)).delete();
 }
 
 /** Says from where the model is that one acts beside. */

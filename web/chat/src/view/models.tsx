@@ -200,7 +200,7 @@ function Stored({ model, changed, choose }: { model: StoredModel; changed: (note
     try {
       await deleteModel(model.id);
       // An older tab may keep the database shut: the model is gone all the same.
-      void app.forgetModel(model.model);
+      void app.forgetModel(model.model).then((adapters) => adapters > 0 && changed(t("models.deletedWith", { name: model.model })));
       changed(t("models.deleted", { name: model.model }));
     } catch (error) {
       const { title, advice } = faultOf(asOurs(error), "load", []);
@@ -265,9 +265,9 @@ export function ModelsSheet() {
     void import("./adapters.js").then((part) => (Adapters.value = part.Adapters), () => undefined);
     return () => (asking.value = undefined);
   }, []);
-  const changed = async (text: string) => {
-    await refresh();
+  const changed = (text: string) => {
     note.value = text;
+    void refresh();
   };
   const load = (choice: Choice) => {
     app.dialog.value = undefined;
@@ -344,7 +344,7 @@ export function ModelsSheet() {
           <h3 id="stored-title">{t("models.stored")}</h3>
           <ul class="models" id="stored">
             {stored.value.map((model) => (
-              <Stored key={model.id} model={model} changed={(text) => void changed(text)} choose={load} />
+              <Stored key={model.id} model={model} changed={changed} choose={load} />
             ))}
           </ul>
         </section>
