@@ -171,6 +171,43 @@ test("a context grows, is told, and has grown once the model is loaded again", a
   });
 });
 
+test("tokens are counted while the model of a lost device is loaded again, and before the answer for which it is has ended", async () => {
+  const [lost, again, answer] = [gate(), gate(), gate()];
+  class CountingEngine extends FakeEngine {
+    isFirst = loads === 1;
+    encode = (text) => [...text].map((letter) => letter.codePointAt(0));
+    decode = (ids) => String.fromCodePoint(...ids);
+    models = () => ({ object: "list", data: [] });
+    session() {
+      const respond = async () => {
+        await (this.isFirst ? lost : answer).pass();
+        if (this.isFirst) throw Object.assign(new Error("it is gone"), { code: "device-lost" });
+        return done();
+      };
+      return { respond, free() {} };
+    }
+  }
+  let loads = 0;
+  const load = async () => {
+    if (++loads === 2) await again.pass();
+    return new CountingEngine();
+  };
+  await having(load, async () => {
+    const engine = await createEngine({ model, worker: "here", logLevel: "off" });
+    const answering = engine.completions.create({ prompt: "x" });
+    await lost.begun;
+    lost.goOn();
+    await again.begun;
+    const counted = Promise.all([engine.tokenizer.encode("ab"), engine.tokenizer.decode([99, 100])]);
+    again.goOn();
+    assert.deepEqual(await counted, [[97, 98], "cd"]);
+    answer.goOn();
+    await answering;
+    assert.equal(loads, 2);
+    await engine.dispose();
+  });
+});
+
 test("a comparison that nobody waits for any more stops, and the engine is freed after it", async () => {
   const { begun, goOn, pass } = gate();
   const engine = new FakeEngine();

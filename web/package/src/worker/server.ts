@@ -170,12 +170,12 @@ export class Server {
   }
 
   /**
-   * What uses no GPU: also while an answer is written, but not while that has the model loaded
-   * again.
+   * What uses no GPU: also while an answer is written, and when the device is lost; while the model
+   * is being loaded again, as soon as it is there.
    */
-  #atOnce<T>(task: (engine: WebEngine) => T | Promise<T>): Promise<T> {
-    const run = async () => task(await this.#ready());
-    return this.#lost || !this.#engine ? this.#enqueue(run) : run();
+  async #atOnce<T>(task: (engine: WebEngine) => T | Promise<T>): Promise<T> {
+    if (!this.#engine) await this.#loading;
+    return task(this.#here());
   }
 
   /** Loads the model; pages that ask for the same one get the one that is here. */
@@ -313,6 +313,10 @@ export class Server {
   }
 
   async #ready(): Promise<WebEngine> {
+    return this.#here();
+  }
+
+  #here(): WebEngine {
     if (this.#lost) await this.#recover(this.#lost);
     if (!this.#engine) throw makeError("internal", "no model is loaded");
     return this.#engine;
@@ -394,8 +398,9 @@ export class Server {
    */
   async #grow(engine: WebEngine, contextLength: number): Promise<number> {
     engine.growContext(contextLength);
-    const loaded = await this.#loading!;
+    // Before anything is waited for: an answer may have the model loaded again meanwhile.
     const { model, memory } = engine.info() as Pick<EngineInfo, "model" | "memory">;
+    const loaded = await this.#loading!;
     loaded.info = { ...loaded.info, model, memory: { ...loaded.info.memory, ...memory } };
     this.#context = model.contextLength;
     this.#clients.tell({ type: "grown", model, memory: loaded.info.memory });
