@@ -14,9 +14,13 @@ const spec = { kind: "urls", model: ADDRESS, files: [{ url: ADDRESS, name: "mode
 /** What `read` of each worker that was started is asked, and how it is ended. */
 let started = [];
 
-/** A worker as `Parts` starts one, in this realm; `behave(worker)` says what it does. */
-function workers(behave) {
+/**
+ * A worker as `Parts` starts one, in this realm; `behave(worker)` says what it does. Of 4 cores 2
+ * are for them.
+ */
+function workers(behave, cores = 4) {
   started = [];
+  navigator.hardwareConcurrency = cores;
   class FakeScope {}
   globalThis.DedicatedWorkerGlobalScope = FakeScope;
   Object.setPrototypeOf(globalThis, FakeScope.prototype);
@@ -81,8 +85,9 @@ test("a script that is not the package's own is not started again", async () => 
 test("other workers read the parts; they end with the reading", async () => {
   workers((worker) => queueMicrotask(() => serveParts(worker.port)));
   await kept();
-  started = [];
+  assert.equal(started.length, 0, "what comes from the network is not read from the disk");
   const sources = await open();
+  assert.equal(started.length, 2, "they start while the rest is made ready");
   await readAll(sources);
   assert.equal(started.length, 2);
   for (const [i, worker] of started.entries()) {
@@ -135,9 +140,29 @@ test("where it cannot be started, or stops, the parts are read here", async () =
   }
 });
 
+test("there are as many as cores are left beside the engine's worker and the browser, at least one and at most three", () => {
+  const count = (cores) => {
+    workers(() => {}, cores);
+    const parts = new Parts();
+    parts.start();
+    parts.start();
+    parts.close();
+    return started.length;
+  };
+  const cores = [1, 2, 3, 4, 5, 6, 64, undefined];
+  assert.deepEqual(cores.map(count), [1, 1, 1, 2, 3, 3, 3, 2]);
+});
+
+test("one that is closed before it has read anything starts none", () => {
+  workers(() => {});
+  new Parts().close();
+  assert.equal(started.length, 0);
+});
+
 test("what was asked and not answered ends with the reading", async () => {
   workers((worker) => queueMicrotask(() => worker.port.postMessage({ type: "hello" })));
   const parts = new Parts();
+  parts.start();
   await undefined;
   const waiting = parts.read({ id: "of no account" }, 0, 1);
   parts.close();

@@ -8,6 +8,7 @@ import { Readers, Slots, Stored } from "../dist/download/stored.js";
 /** What a load's files share; `read` hears of every part that is read from the disk. */
 function shared(read) {
   const parts = {
+    start() {},
     async read(entry, part, length) {
       read(`${entry.name} ${part}`);
       return { bytes: new Uint8Array(length), isWhole: true };

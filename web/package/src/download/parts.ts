@@ -153,18 +153,24 @@ const readers = (): number => Math.min(READERS, Math.max(1, (globalThis.navigato
 
 /** Reads parts. */
 export class Parts {
-  readonly #readers = Array.from({ length: readers() }, () => new Reader());
+  #readers: Reader[] | undefined;
+
+  /** Starts the other workers, where that has not been done: what is here is read soon. */
+  start(): Reader[] {
+    return (this.#readers ??= Array.from({ length: readers() }, () => new Reader()));
+  }
 
   /**
    * Part `part` of an entry, which has `length` bytes.
    * @throws what the browser says when it cannot be read
    */
   read(entry: Entry, part: number, length: number): Promise<Part> {
-    return this.#readers[part % this.#readers.length]!.read(entry, part, length);
+    const all = this.start();
+    return all[part % all.length]!.read(entry, part, length);
   }
 
   /** Ends the other workers; what they have not answered fails. */
   close(): void {
-    for (const reader of this.#readers) reader.end(({ reject }) => reject(makeError("cancelled", "the reading was stopped")));
+    for (const reader of this.#readers ?? []) reader.end(({ reject }) => reject(makeError("cancelled", "the reading was stopped")));
   }
 }

@@ -154,6 +154,7 @@ export class Stored implements StoredSource {
     this.#resumed = lengths ? [...lengths.values()].reduce((sum, length) => sum + length, 0) : manifest.size;
     this.#loaded = this.#resumed;
     if (!lengths) {
+      options.parts.start();
       this.complete = this.begun = Promise.resolve();
       return;
     }
