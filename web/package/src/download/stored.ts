@@ -8,8 +8,8 @@ import { joined, truncated, type ByteSource } from "./bytes.js";
 import type { Part, Parts } from "./parts.js";
 import { append, canWrite, DIGEST, Entry, PART, partLength, partName, seal, type Manifest } from "./store.js";
 
-/** Makes an SHA-256 of bytes that come in pieces. */
-export type NewHasher = () => { update(bytes: Uint8Array): void; finish(): string };
+/** Makes an SHA-256 of bytes that come in pieces, once the module for it is there. */
+export type NewHasher = () => Promise<{ update(bytes: Uint8Array): void; finish(): string }>;
 
 /** Requests in flight at the same time, over all files of a model. */
 const PARALLEL = 4;
@@ -343,7 +343,7 @@ export class Stored implements StoredSource {
   /** Waits for all parts, in order, and checks the whole file where its checksum is known. */
   async #finish(): Promise<void> {
     const { sha256 } = this.#manifest;
-    const hasher = sha256 === null ? undefined : this.#options.newHasher();
+    const hasher = sha256 === null ? undefined : await this.#options.newHasher();
     for (let part = 0; part * PART < this.size; part++) {
       if (hasher) {
         // What only the checksum wants is not kept.

@@ -11,7 +11,7 @@ import type { NewHasher } from "./stored.js";
 const PIECE = 4 << 20;
 
 async function hashOf(blob: Blob, newHasher: NewHasher): Promise<string> {
-  const hasher = newHasher();
+  const hasher = await newHasher();
   for (let at = 0; at < blob.size; at += PIECE) hasher.update(new Uint8Array(await blob.slice(at, at + PIECE).arrayBuffer()));
   return hasher.finish();
 }

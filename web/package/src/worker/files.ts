@@ -5,6 +5,9 @@ import { openMade, openQuantized, type Quantize } from "../download/quantized.js
 import { openSources, type Sources } from "../download/source.js";
 import type { LoadRequest, Progress } from "../protocol.js";
 
+type Model = Pick<LoadRequest, "source" | "quantizeTo">;
+type Report = (progress: Progress) => void;
+
 /** Files that are open. */
 export class OpenFiles {
   readonly #opened = new Set<Sources>();
@@ -16,15 +19,17 @@ export class OpenFiles {
   }
 
   /**
-   * Opens the files of a model for as long as `work` needs them, or they are wanted; `beside`: what
-   * must be there, too, and is waited for meanwhile. Where that fails nothing is read.
+   * Opens the files of a model for as long as `work` needs them, or they are wanted. The module
+   * compiles meanwhile, and `placing`, which must succeed, too, goes on; where one of them fails
+   * nothing is read.
    */
-  async reading<T>(of: Pick<LoadRequest, "source" | "quantizeTo">, report: (progress: Progress) => void, work: (sources: Sources) => Promise<T>, beside?: Promise<unknown>): Promise<T> {
-    const opening = this.#open(of, report);
+  async reading<T>(of: Model, report: Report, work: (sources: Sources) => Promise<T>, compiling: Promise<unknown> = Promise.resolve(), placing?: Promise<unknown>): Promise<T> {
+    const opening = this.#open(of, report, compiling);
     try {
-      // What goes wrong with the files is told once that is there.
+      // What goes wrong with the files is told once these are there.
       opening.catch(() => {});
-      await beside;
+      await compiling;
+      await placing;
     } catch (error) {
       opening.then((sources) => sources.close(), () => {});
       throw error;
@@ -40,11 +45,13 @@ export class OpenFiles {
     }
   }
 
-  #open({ source, quantizeTo }: Pick<LoadRequest, "source" | "quantizeTo">, report: (progress: Progress) => void): Promise<Sources> {
-    const newHasher = () => new Hasher();
+  #open({ source, quantizeTo }: Model, report: Report, compiling: Promise<unknown>): Promise<Sources> {
+    const newHasher = async () => (await compiling, new Hasher());
     if (quantizeTo !== undefined) {
-      const quantizing: Quantize = (files, sink, tell) =>
-        throughSources(files, this.#expectWanted, (readers) => quantize(readers, quantizeTo, (bytes: Uint8Array) => sink.take(bytes), tell), () => sink.flush());
+      const quantizing: Quantize = async (files, sink, tell) => {
+        await compiling;
+        return throughSources(files, this.#expectWanted, (readers) => quantize(readers, quantizeTo, (bytes: Uint8Array) => sink.take(bytes), tell), () => sink.flush());
+      };
       return openQuantized(source, quantizeTo, report, newHasher, quantizing);
     }
     return source.kind === "stored" ? openMade(source.model, report, newHasher) : openSources(source, report, newHasher);

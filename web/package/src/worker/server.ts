@@ -221,7 +221,7 @@ export class Server {
     }
   }
 
-  /** The module is compiled, and the files are opened, while the browser looks for a GPU. */
+  /** The files are opened while the module compiles and the browser looks for a GPU. */
   async #openOn(placing: Promise<Place>, request: LoadRequest): Promise<Loaded> {
     const begun = performance.now();
     let gpu: GpuWay | undefined;
@@ -249,9 +249,9 @@ export class Server {
     this.#checkWanted();
     // What goes wrong with the rest is told first.
     placing.catch(() => {});
-    const { memory } = await begin(request.wasm);
+    const compiling = begin(request.wasm);
     return this.#files.reading(request, report, async (sources) => {
-      const place = await placing;
+      const [{ memory }, place] = [await compiling, await placing];
       gpu = place.kind === "gpu" ? place.way : undefined;
       this.#gpu = gpu;
       if (place.kind === "cpu") this.#clients.log("info", `the processor: ${place.why}`);
@@ -291,7 +291,7 @@ export class Server {
       const { name, formats, contextLength: tokens } = info.model;
       this.#clients.log("info", `${name} (${formats}), ${tokens} tokens of context, loaded in ${Math.round(performance.now() - begun)} ms: ${inWords(info.loading)}`);
       return { engine, info };
-    }, placing);
+    }, compiling, placing);
   }
 
   /**
@@ -305,19 +305,18 @@ export class Server {
 
   /** Downloads a model into the store. */
   async #fetch(request: Calls["fetch"]["request"], report: (progress: Progress) => void): Promise<EngineInfo["storage"]> {
-    await begin(request.wasm);
     return this.#files.reading(request, report, async ({ complete, storage }) => {
       await complete;
       return storage;
-    });
+    }, begin(request.wasm));
   }
 
   async #ready(): Promise<WebEngine> {
+    if (this.#lost) await this.#recover(this.#lost);
     return this.#here();
   }
 
   #here(): WebEngine {
-    if (this.#lost) await this.#recover(this.#lost);
     if (!this.#engine) throw makeError("internal", "no model is loaded");
     return this.#engine;
   }
@@ -400,9 +399,9 @@ export class Server {
     engine.growContext(contextLength);
     // Before anything is waited for: an answer may have the model loaded again meanwhile.
     const { model, memory } = engine.info() as Pick<EngineInfo, "model" | "memory">;
+    this.#context = model.contextLength;
     const loaded = await this.#loading!;
     loaded.info = { ...loaded.info, model, memory: { ...loaded.info.memory, ...memory } };
-    this.#context = model.contextLength;
     this.#clients.tell({ type: "grown", model, memory: loaded.info.memory });
     return model.contextLength;
   }
@@ -425,7 +424,7 @@ export class Server {
   }
 
   async #addLora({ source, id }: Calls["addLora"]["request"]): Promise<LoraInfo> {
-    const files = await openAdapter(source, () => new Hasher());
+    const files = await openAdapter(source, async () => new Hasher());
     return this.#enqueue(async () => {
       const info = await this.#adapters.add(await this.#ready(), id, files);
       this.#clients.tell({ type: "adapters", adapters: this.#adapters.list });
