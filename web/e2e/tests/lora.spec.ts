@@ -138,6 +138,8 @@ test("the page: a model that is deleted takes the adapters beside it along, and 
   });
 
   await page.locator("#model-chip").click();
+  await expect(page.locator("#stored li")).toContainText("big.gguf");
+  await expect(page.getByRole("button", { name: /^Use: .*big\.gguf$/ }), "it is the one in use").toHaveCount(0);
   await page.getByRole("button", { name: /^Delete: .*big\.gguf$/ }).click();
   await expect(page.locator("#storage-note")).toHaveText(/big\.gguf was deleted, and its adapters too\.$/);
   await expect(page.locator("#stored-part")).toBeHidden();

@@ -52,6 +52,16 @@ export function rememberChoice(choice: Choice): void {
   }
 }
 
+/** Whether two names are of one model: addresses are kept in full. */
+export function isSameModel(a: string, b: string): boolean {
+  const full = (model: string) => (URL.canParse(model, document.baseURI) ? new URL(model, document.baseURI).href : model);
+  return a === b || full(a) === full(b);
+}
+
 /** Whether two choices are the same model. */
-export const isSame = (a: Choice, b: Choice): boolean =>
-  a.kind === b.kind && (a.kind !== "remote" || textOf(a) === textOf(b as typeof a)) && (a.kind !== "file" || a.file === (b as typeof a).file) && (a.kind !== "folder" || a.files === (b as typeof a).files);
+export function isSame(a: Choice, b: Choice): boolean {
+  if (a.kind === "remote" && b.kind === "remote") return a.quantizeTo === b.quantizeTo && isSameModel(a.model, b.model);
+  if (a.kind === "file" && b.kind === "file") return a.file === b.file;
+  if (a.kind === "folder" && b.kind === "folder") return a.files === b.files;
+  return a.kind === b.kind;
+}

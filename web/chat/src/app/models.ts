@@ -5,12 +5,12 @@ import { createEngine, ModelFileError, OutOfMemoryError, PeregrineError, type En
 import "peregrine/embedded";
 import { number, t } from "../i18n/index.js";
 import { Bar } from "./bar.js";
-import { lastChoice, rememberChoice, remoteOf, textOf, type Choice } from "./choice.js";
+import { isSameModel, lastChoice, rememberChoice, remoteOf, textOf, type Choice } from "./choice.js";
 import { isDevice, type Answerer } from "./engine.js";
 import { asOurs, faultOf, mayBeServed, type Fault, type Way } from "./faults.js";
 import { budgetOf } from "./footprint.js";
 import { announce } from "./notices.js";
-import { isSameModel, leftDownload, rememberDownload, type Paused } from "./paused.js";
+import { leftDownload, rememberDownload, type Paused } from "./paused.js";
 import { isKept, keptServer, type Server } from "./server.js";
 import type { Settings } from "./settings.js";
 

@@ -3,7 +3,7 @@
  * kept, and it goes on from there.
  */
 
-import { remoteOf, textOf, type Quantized } from "./choice.js";
+import { isSameModel, remoteOf, textOf, type Quantized } from "./choice.js";
 
 /** How far it is. */
 export interface Paused extends Quantized {
@@ -23,12 +23,6 @@ export function rememberDownload(what: ({ model: string } & Quantized) | undefin
   } catch {
     // Then the dialog for models tells of it after a reload.
   }
-}
-
-/** Whether two names are of one model: addresses are kept in full. */
-export function isSameModel(a: string, b: string): boolean {
-  const full = (model: string) => (URL.canParse(model, document.baseURI) ? new URL(model, document.baseURI).href : model);
-  return a === b || full(a) === full(b);
 }
 
 function remembered(): string | undefined {
