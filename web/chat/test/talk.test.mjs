@@ -320,8 +320,8 @@ describe("chats", () => {
 
 describe("a context that is full", () => {
   /**
-   * A tab whose engine has no room for a second question until `room` is called; `longer`: tokens to
-   * which it may grow; `first`: a version of the answer.
+   * A tab whose engine has no room for a second question until `room` is called; `longer`: tokens
+   * to which it may grow; `first`: a version of the answer.
    */
   async function full({ longer } = { longer: 8192 }) {
     const tab = await profile().tab();
