@@ -58,6 +58,12 @@ ended() {
 # What runs beside hears no Ctrl-C.
 trap 'kill 0' INT
 
+# Most of what a test on a GPU in software costs is compiling its shaders. Mesa's driver keeps what it has compiled, as those of graphics
+# cards do; here, so that it does not depend on a home folder. A new driver, or another shader, finds nothing there.
+MESA_SHADER_CACHE_DIR=$root/target/shader-cache
+export MESA_SHADER_CACHE_DIR
+mkdir -p "$MESA_SHADER_CACHE_DIR"
+
 check fmt cargo fmt --all --check
 check clippy sh web/scripts/lint.sh
 # One more at a time than there are cores: a test waits for its device, and for the programs that it starts.
