@@ -262,6 +262,45 @@ fn positions_near_the_end_of_the_context() {
     }
 }
 
+/// Attention over more splits than the mixers of one token make, of several pages each, against
+/// what these make of fewer: keys and values of 600 tokens, of one more, and zeros between.
+#[test]
+fn many_splits_of_a_context_are_the_same_as_few() {
+    let gpu = gpu(&GpuOptions { shapes: Some(ShapeClass::Hardware), ..GpuOptions::default() });
+    let toy = tempfile::tempdir().unwrap();
+    let mut options = SynthOptions::new(Size::Toy, QuantType::Q4_K_M, 3);
+    options.sizes = vec![("num_attention_heads".into(), 10)];
+    // Five heads for each of keys, which are two workgroups.
+    let ten_heads = synth_to_file(&toy.path().join("model.gguf"), &options, &mut |_, _| {}).unwrap();
+    let cases = [
+        (golden_path("odd.gguf"), KvType::F16, 33_050),
+        (golden_path("quant.gguf"), KvType::Q8, 16_600),
+        (golden_path("norm2.gguf"), KvType::F32, 33_000),
+        (ten_heads, KvType::F16, 33_024),
+    ];
+    for (path, kv, position) in cases {
+        let mut file = checkpoint(&path);
+        file.config.max_position_embeddings = 1 << 17;
+        let vocab = file.config.vocab_size;
+        let mut session = session(&gpu, &file, &LoadOptions { kv, ..LoadOptions::default() });
+        let ids: Vec<u32> = (0..600).map(|i| (i * 37 + 11) % vocab).collect();
+        block_on(session.prefill(&ids)).unwrap();
+        session.start_at(position - 1).unwrap();
+        // Both have the pages of one: what lies there before is what other tokens have left.
+        block_on(session.prefill(&[4])).unwrap();
+        let mut few = session.fork().unwrap();
+        for id in [5, 6] {
+            let expected = block_on(few.logits_in_splits(id, 100)).unwrap();
+            block_on(session.prefill(&[id])).unwrap();
+            assert_close(&format!("{}, {kv:?}: {id}", path.display()), session.logits(), &expected, LOGITS);
+            // Half of them are empty.
+            let expected = block_on(few.logits_in_splits(id + 10, 100)).unwrap();
+            let found = block_on(session.logits_in_splits(id + 10, 256)).unwrap();
+            assert_close(&format!("{}, {kv:?}: {id} in 256", path.display()), &found, &expected, LOGITS);
+        }
+    }
+}
+
 fn check_all(session: &mut Session, file: &Checkpoint, ids: &[u32], steps: &[u32]) -> Vec<Comparison> {
     let mut results = Vec::new();
     block_on(check(session, file, ids, steps, &mut |r| results.push(r.clone()))).unwrap();

@@ -95,6 +95,7 @@ fn faults_in_kernels_of_gpus_are_found() {
             "exp(scores[min(i, BLOCK - 1u)] - maximum)",
             "exp(0.01 * f32(i) + scores[min(i, BLOCK - 1u)] - maximum)"
         ),
+        fault!("attention_long", "+= w_0.x * v_0;", "+= 0.5 * w_0.x * v_0;"),
         fault!("merge", "= sum / total;", "= 1.001 * sum / total;"),
         fault!("candidates", "best[index] = better(best[index], best[index + reach]);", "best[index] = best[index];"),
         fault!("sample", "store_token(best[0].token,", "store_token(best[0].token + 1u,"),

@@ -65,9 +65,9 @@ fn source(name: &str) -> String {
 
 #[test]
 fn every_kernel_is_valid_in_every_variant() {
-    // 27 kernels without weights; of the 8 with them, two of which sum, each format, each mix, and
+    // 28 kernels without weights; of the 8 with them, two of which sum, each format, each mix, and
     // all formats.
-    assert_eq!(all().count(), 48 + 10 * (FORMATS.len() + MIXES.len() + 1));
+    assert_eq!(all().count(), 51 + 10 * (FORMATS.len() + MIXES.len() + 1));
     let names: HashSet<&str> = KERNELS.iter().map(|k| k.name).collect();
     assert_eq!(names.len(), KERNELS.len(), "a name twice");
     let sources: HashSet<String> = sources().map(|(_, _, source)| source).collect();
@@ -191,6 +191,7 @@ fn workgroups_keep_the_baselines_limits() {
         ("KV_DIM", 512.0),
         ("KV_FOURS", 8.0),
         ("Q_PER_KV", 4.0),
+        ("HEADS_EACH", 4.0),
         ("D_SSM", 3072.0),
         ("CONV_DIM", 4096.0),
         ("D_CONV", 4.0),
@@ -269,10 +270,11 @@ fn every_format_has_its_file_and_ggufs_number() {
 /// Sizes that both sides have as constants.
 #[test]
 fn constants_are_the_same_on_both_sides() {
-    let most_splits = peregrine::state::splits(u32::MAX - 128);
+    let most_splits = peregrine::state::most_splits(u32::MAX);
     let chunk = peregrine::ops::ssm::CHUNK;
     let constants = [
         ("merge", "MOST_SPLITS", most_splits),
+        ("mixer_step", "MOST_SPLITS", peregrine::state::SHORT_SPLITS),
         ("attention_tile", "PAGE", peregrine::state::PAGE),
         ("attention_tile", "QUERIES", AttentionTile::QUERIES),
         ("attention_cooperative", "QUERIES", AttentionCooperative::QUERIES),

@@ -2,8 +2,9 @@
 // The parallel hybrid for one token (decode), with what prepare.wgsl does for many. Attention heads
 // and SSM heads are workgroups of one dispatch; each makes what it needs of RoPE, convolution and
 // softplus itself.
-// Workgroups 0 .. nh splits - 1: one query head over one split of the context. The rest: THREADS /
-// LANES rows of an SSM head. Grid: (nh splits + n ceil(P / (THREADS / LANES)), 1).
+// Workgroups 0 .. nh splits - 1: one query head over one split of the context, where there are no
+// more than MOST_SPLITS. The rest: THREADS / LANES rows of an SSM head.
+// Grid: (nh splits + n ceil(P / (THREADS / LANES)), 1).
 @group(0) @binding(0) var<uniform> now: Step;
 @group(0) @binding(1) var<storage, read> proj: array<f32>;  // [ q | k | v | z | x | B | C | dt ]
 // (cos, sin) of each pair of a head, two a vec4
@@ -52,6 +53,7 @@ override OUT_NORM: u32 = NEVER;
 
 //: end
 const LOWEST: f32 = -3.0e38;
+const MOST_SPLITS: u32 = 128u;  // SHORT_SPLITS in state.rs
 const BLOCK: u32 = PAGE;  // positions whose scores are in workgroup memory at a time
 // vec4s of a head, rounded up to whole rounds of the eight invocations that share a position; zeros
 // in the end.
@@ -466,7 +468,8 @@ fn selective_scan(head: u32, slice: u32, index: u32) {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-  let attention_groups = Q_DIM / HEAD_DIM * now.splits;
+  // More splits are attention_long.wgsl's.
+  let attention_groups = select(Q_DIM / HEAD_DIM * now.splits, 0u, now.splits > MOST_SPLITS);
   if (group.x < attention_groups) {
     attention(group.x / now.splits, group.x % now.splits, index);
     return;

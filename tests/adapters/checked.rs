@@ -25,7 +25,7 @@ fn what_is_published_wrong_has_dispatches_of_its_own() {
     let faults = [
         fault!("lora_clear", "second[id.x] = vec4<u32>(0u);", ""),
         fault!("mixer_step_lora", "return mamba[a +", "return 0.9 * mamba[a +"),
-        fault!("merge_lora", "sum += lora_a[", "sum += 0.9 * lora_a["),
+        fault!("merge_lora", "t += dot(head[q], ", "t += 0.9 * dot(head[q], "),
         fault!("matvec_team_lora", "0x1p-10f", "0x1p-11f"),
         fault!("matvec_team_lora", "dot(weights, numbers)", "dot(weights, 0.9 * numbers)"),
         fault!("matvec_team_lora", "atomicAdd(&sums_out[at],", "atomicAdd(&sums_out[at & 31u],"),

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::gpu::Reduction;
 use crate::kernels::{Bound, Kernel, Pipelines, wgsl};
 use crate::ops::Op;
-use crate::state::Arena;
+use crate::state::{Arena, SHORT_SPLITS};
 
 /// `Step` of `shaders/common/step.wgsl`, same layout: the only uniform that changes from step to
 /// step.
@@ -70,6 +70,8 @@ pub enum Needed {
     ManyLogits,
     /// When the context has more splits than the linear layer that reads them puts together.
     Splits,
+    /// When it has more than the mixers of one token make.
+    ManySplits,
     /// In steps of at most so many tokens.
     Tokens(u32),
     /// When the next token is sampled on the GPU.
@@ -184,6 +186,7 @@ impl Dispatch {
             Needed::OneLogits => step.logit_rows() == 1,
             Needed::ManyLogits => step.logit_rows() > 1,
             Needed::Splits => step.splits > 2,
+            Needed::ManySplits => step.splits > SHORT_SPLITS,
             Needed::Tokens(most) => step.tokens <= most,
             Needed::Token => mode != SamplingMode::Host,
             Needed::Greedy => mode == SamplingMode::Greedy,

@@ -29,6 +29,7 @@ use crate::model::{LoadOptions, Progress};
 use crate::ops::target::Target;
 use crate::sampling::SamplingOptions;
 use crate::session::{Engine, Session, spread_logits};
+use crate::state::SHORT_SPLITS;
 
 /// What is known of ways to drive a device: by key, `None` where results are right, else what was
 /// wrong first. Keep it between runs, so that each way is looked at once; a key holds the version,
@@ -336,6 +337,9 @@ struct AllLayers {
     /// Of the last tokens, since one row of logits has kernels of its own.
     at_once: Reading,
     one_by_one: Reading,
+    /// The last one's context in more splits than it is long enough for, so that attention over
+    /// long ones is looked at.
+    in_splits: Option<Reading>,
 }
 
 impl AllLayers {
@@ -351,7 +355,19 @@ impl AllLayers {
         }
         let one_by_one = session.decoder().reading_of_logits(1);
         session.reset();
-        Ok(Self { tokens: ids.len() as u32, at_once, one_by_one })
+        let in_splits = match ids {
+            [before @ .., last] if session.engine().model().has_long_attention() => {
+                for id in before {
+                    session.step(&[*id], 1)?;
+                }
+                session.step_in_splits(*last, SHORT_SPLITS + 1)?;
+                let reading = session.decoder().reading_of_logits(1);
+                session.reset();
+                Some(reading)
+            }
+            _ => None,
+        };
+        Ok(Self { tokens: ids.len() as u32, at_once, one_by_one, in_splits })
     }
 
     async fn compare(self, session: &Session) -> Result<Comparison> {
@@ -361,6 +377,10 @@ impl AllLayers {
         let at_once = &at_once[at_once.len() - one_by_one.len()..];
         let tolerance = model.target().tolerance_between_kernels();
         let both = Comparison::of("a prompt at once and one by one, logits", self.tokens, at_once, &one_by_one);
-        Ok(Comparison { tolerance, ..both })
+        let both = Comparison { tolerance, ..both };
+        let Some(in_splits) = self.in_splits.filter(|_| both.is_close()) else { return Ok(both) };
+        let in_splits = model.gpu().arrive_once::<f32>(in_splits).await?;
+        let splits = Comparison::of("attention over a long context, logits", 1, &in_splits, &one_by_one);
+        Ok(Comparison { tolerance, ..splits })
     }
 }

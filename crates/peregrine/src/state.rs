@@ -36,12 +36,21 @@ pub struct State {
 
 /// Most splits of the context in decode: `MOST_SPLITS` of
 /// `shaders/attention/merge.wgsl`.
-const MAX_SPLITS: u32 = 128;
+const MAX_SPLITS: u32 = 256;
 
-/// Splits of a context of so many positions, each at least a block of
-/// `shaders/mixers/mixer_step.wgsl`. Two are put together by the linear layer that reads them, more
-/// by a dispatch of their own.
+/// Most of them that `shaders/mixers/mixer_step.wgsl` makes: its `MOST_SPLITS`. More are
+/// `shaders/attention/attention_long.wgsl`'s.
+pub const SHORT_SPLITS: u32 = 128;
+
+/// Splits of a context of so many positions, each so many pages and none empty. Two are put
+/// together by the linear layer that reads them, more by a dispatch of their own.
 pub fn splits(positions: u32) -> u32 {
+    let pages = positions.div_ceil(PAGE).max(1);
+    pages.div_ceil(pages.div_ceil(MAX_SPLITS))
+}
+
+/// Most splits of a context that grows to so many positions.
+pub fn most_splits(positions: u32) -> u32 {
     positions.div_ceil(PAGE).clamp(1, MAX_SPLITS)
 }
 

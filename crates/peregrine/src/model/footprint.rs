@@ -17,7 +17,7 @@ use crate::ops::sample::SamplingBuffers;
 use crate::ops::ssm::CHUNK as SSD_CHUNK;
 use crate::ops::target::Target;
 use crate::plan::Step;
-use crate::state::{self, KvType, StateBytes, splits};
+use crate::state::{self, KvType, StateBytes, most_splits};
 
 use crate::weights::padded;
 
@@ -30,6 +30,11 @@ const SNAPSHOTS: u64 = 256 << 20;
 
 /// The same in the host's memory: in a browser the app says how many.
 const HOST_SNAPSHOTS: u64 = if cfg!(target_arch = "wasm32") { 0 } else { 1 << 30 };
+
+/// Where a device is thought to have so many bytes for the model, it reads so many tokens at a time
+/// in prefill: more of them share what is read of the weights.
+const ROOMY: u64 = 8 << 30;
+const ROOMY_CHUNK: u32 = 1024;
 
 /// Tokens that a context has at least where nobody asked for one, however little memory the device
 /// is thought to have, and what it is a multiple of.
@@ -77,6 +82,16 @@ impl Device {
             ssd: target.has_ssm_chunks(),
             most_bytes: target.most_bytes(OWN_BYTES),
         }
+    }
+}
+
+impl Device {
+    /// Tokens read at a time in prefill where the options do not say.
+    fn likely_chunk(&self, options: &LoadOptions) -> u32 {
+        // A budget counts what activations take.
+        let memory = options.device_memory.filter(|_| options.memory_budget.is_none()).unwrap_or(0);
+        let is_roomy = self.ssd && memory >= ROOMY;
+        if is_roomy { self.chunk.max(ROOMY_CHUNK) } else { self.chunk }
     }
 }
 
@@ -296,13 +311,13 @@ impl ScratchBytes {
         let by_states = (device.max_binding / state.max(products)).max(1) * u64::from(SSD_CHUNK);
         let most = if device.ssd { by_rows.min(by_states) } else { by_rows };
         let most = most.clamp(1, MOST_CHUNK.into());
-        let chunk = options.chunk.unwrap_or(device.chunk).clamp(1, most as u32);
+        let chunk = options.chunk.unwrap_or_else(|| device.likely_chunk(options)).clamp(1, most as u32);
         let chunks = if device.ssd { u64::from(chunk.div_ceil(SSD_CHUNK)) } else { 0 };
         let wanted = options.logit_rows.unwrap_or(LOGIT_ROWS).clamp(1, chunk);
         let logit_rows = (device.max_binding / (4 * u64::from(c.vocab_size))).clamp(1, wanted.into()) as u32;
         let floats = |width: u32| 4 * u64::from(width) * u64::from(chunk);
         // Room for the splits of the longest context that it may grow to.
-        let merged = match splits(longest(c, options.kv, device)) {
+        let merged = match most_splits(longest(c, options.kv, device)) {
             1 => 0,
             most => 4 * u64::from(strides.mixed + c.num_attention_heads * most * (c.head_dim + 4)),
         };

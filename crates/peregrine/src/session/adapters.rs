@@ -202,6 +202,17 @@ impl Session {
         Ok(())
     }
 
+    /// The logits after one token whose context is cut into so many splits.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`].
+    #[cfg(feature = "internals")]
+    #[doc(hidden)]
+    pub async fn logits_in_splits(&mut self, id: u32, splits: u32) -> Result<Vec<f32>> {
+        self.step_in_splits(id, splits)?;
+        self.decoder.read_logits(1).await
+    }
+
     /// Poisons what a step keeps of the adapters: what is not written cannot look right.
     pub(crate) fn poison_adapters(&self) {
         if let Some(adapted) = self.decoder.adapted() {

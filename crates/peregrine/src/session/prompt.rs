@@ -6,6 +6,9 @@ use crate::error::Result;
 use crate::gpu::{Fence, Instant};
 use crate::plan::SamplingMode;
 
+/// Tokens of the first chunk that a device reads, at most.
+const FIRST_TOKENS: u32 = 256;
+
 /// A chunk that the device is computing.
 struct Chunk {
     begun: Instant,
@@ -32,7 +35,9 @@ impl Session {
                 return Ok(false);
             }
             let from = self.ids.len() - self.pending;
-            let tokens = self.pending.min(self.engine.model.chunk() as usize);
+            // What a device that has shown nothing yet gets at once does not stop its screen.
+            let most = if self.engine.model.pace.is_known() { u32::MAX } else { FIRST_TOKENS };
+            let tokens = self.pending.min(self.engine.model.chunk().min(most) as usize);
             let part = self.ids[from..from + tokens].to_vec();
             let rows = u32::from(tokens == self.pending);
             let before = self.position();

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::kernels::{Bound, kernels};
 use crate::model::Model;
 use crate::plan::{Needed, Step};
-use crate::state::{PageTable, State};
+use crate::state::{PageTable, SHORT_SPLITS, State, most_splits};
 
 kernels! {
     /// One head at one token: where the CPU computes.
@@ -31,12 +31,18 @@ kernels! {
     }
     cache read (now: uniform Step, ready: read f32, pages: uniform PageTable, mixed: write [f32; 4])
 
+    /// One token, the query heads that share keys and values at a time: splits of a long context.
+    AttentionLong = ATTENTION_LONG { THREADS: u32, SPLITS_OFFSET: u32, Q_DIM: u32, HEAD_DIM: u32, Q_PER_KV: u32, HEADS_EACH: u32; sizes: KvSizes }
+    cache write (
+        now: uniform Step, proj: read f32, turns: uniform [[f32; 4]; 64], pages: uniform PageTable, mixed: write f32,
+    )
+
     /// One head: the splits of a context that is cut into more than two.
-    Merge = MERGE { THREADS: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32 } (now: uniform Step, mixed: write f32)
+    Merge = MERGE { SPLITS_OFFSET: u32, HEAD_DIM: u32 } (now: uniform Step, mixed: write [f32; 4])
 
     /// The same where o_proj has adapters, whose A it multiplies.
-    MergeLora = MERGE_LORA { THREADS: u32, SPLITS_OFFSET: u32, HEAD_DIM: u32; heads: Heads }
-    (now: uniform Step, mixed: write f32, lora_a: read f32, sums_out: write_part f32)
+    MergeLora = MERGE_LORA { SPLITS_OFFSET: u32, HEAD_DIM: u32; heads: Heads }
+    (now: uniform Step, mixed: write [f32; 4], lora_a: read f32, sums_out: write_part f32)
 }
 
 impl AttentionTile<'_> {
@@ -56,8 +62,10 @@ impl AttentionCooperative<'_> {
     }
 }
 
-impl Merge<'_> {
-    pub(super) const THREADS: u32 = 256;
+impl AttentionLong<'_> {
+    const THREADS: u32 = 128;
+    /// Query heads that a workgroup has room for.
+    const MOST_HEADS: u32 = 4;
 }
 
 /// The kernel of many tokens' attention.
@@ -113,11 +121,42 @@ impl Model {
         }
     }
 
+    /// Whether there can be more splits than the mixers of one token make.
+    pub(crate) fn has_long_attention(&self) -> bool {
+        self.target.tokens(false).fused() && most_splits(self.longest_context()) > SHORT_SPLITS
+    }
+
+    /// Attention of one token over contexts that can have more splits than its mixers make.
+    pub(super) fn attention_long(&self, r: &mut Recorder<'_>, state: &State, layer: usize) {
+        if !self.has_long_attention() {
+            return;
+        }
+        let c = &self.config;
+        let together = c.num_attention_heads / c.num_key_value_heads;
+        let shares = together.div_ceil(AttentionLong::MOST_HEADS);
+        let kernel = AttentionLong {
+            THREADS: AttentionLong::THREADS,
+            SPLITS_OFFSET: self.strides.mixed,
+            Q_DIM: c.q_dim(),
+            HEAD_DIM: c.head_dim,
+            Q_PER_KV: together,
+            HEADS_EACH: together.div_ceil(shares),
+            sizes: KvSizes::of(r.target(), c),
+            kv: layer,
+            now: r.step(),
+            proj: &self.scratch.proj,
+            turns: &self.scratch.turns,
+            pages: state.pages.table(),
+            mixed: &self.scratch.mixed,
+        };
+        let groups = c.num_key_value_heads * shares;
+        r.call(Op::Mixer, &kernel, Needed::ManySplits, move |step| [groups * step.splits, 1, 1]);
+    }
+
     /// The splits that a long context was cut into, merged.
     pub(super) fn merge(&self, r: &mut Recorder<'_>) {
         let (c, heads) = (&self.config, self.config.num_attention_heads);
         let kernel = Merge {
-            THREADS: Merge::THREADS,
             SPLITS_OFFSET: self.strides.mixed,
             HEAD_DIM: c.head_dim,
             now: r.step(),
@@ -130,7 +169,6 @@ impl Model {
     pub(super) fn merge_lora(&self, r: &mut Recorder<'_>, fused: &Fused, sums: &Bound) {
         let (c, heads) = (&self.config, self.config.num_attention_heads);
         let kernel = MergeLora {
-            THREADS: Merge::THREADS,
             SPLITS_OFFSET: self.strides.mixed,
             HEAD_DIM: c.head_dim,
             heads: Heads::of(fused),

@@ -25,7 +25,11 @@ const MOST_SHARES: u32 = 2048;
 /// Most workgroups that add to one sum: what a digit of `shaders/lora/publish.wgsl` has room for.
 const MOST_GROUPS: u32 = 8192;
 /// Most slots of a sum.
-pub const MOST_SLOTS: u32 = 8;
+pub const MOST_SLOTS: u32 = 16;
+/// Most of them where more workgroups would read them than add to them.
+const FEWER_SLOTS: u32 = 8;
+/// Most ranks of a row for which a workgroup stages that many on the way to its weights.
+const QUICK_RANKS: u32 = 16;
 /// Workgroups that may add to the same slot before they wait for each other longer than reading one
 /// more takes.
 const GROUPS_OF_SLOT: u32 = 32;
@@ -105,7 +109,7 @@ impl Fused {
         let c = model.config();
         let takes = 4 * table.rank <= MOST_RANKS
             && row_ranks(op, table) <= MOST_ROW_RANKS
-            && t_shares(op, table, MOST_SLOTS, c.num_attention_heads) <= MOST_SHARES;
+            && t_shares(op, table, most_slots(op, table), c.num_attention_heads) <= MOST_SHARES;
         if !takes || !model.target().tokens(false).fused() {
             return None;
         }
@@ -216,9 +220,15 @@ pub struct Published {
     slots: u32,
 }
 
-/// Slots of sums that so many workgroups add to.
-fn slots_of(groups: u32) -> u32 {
-    groups.div_ceil(GROUPS_OF_SLOT).next_power_of_two().min(MOST_SLOTS)
+/// Most slots of the sums of a linear layer's adapters. `mlp_in` has most workgroups, which add to
+/// what `mlp_out` reads.
+fn most_slots(op: Op, table: &GpuLora) -> u32 {
+    if op == Op::MlpOut && row_ranks(op, table) <= QUICK_RANKS { MOST_SLOTS } else { FEWER_SLOTS }
+}
+
+/// Slots of the sums of a linear layer's adapters that so many workgroups add to.
+fn slots_of(groups: u32, op: Op, table: &GpuLora) -> u32 {
+    groups.div_ceil(GROUPS_OF_SLOT).next_power_of_two().min(most_slots(op, table))
 }
 
 /// What a linear layer adds of its adapters.
@@ -351,7 +361,7 @@ impl<'a> Recorder<'a> {
     /// they add to, and their slots.
     pub(in super::super) fn publish_mixed(&mut self, groups: u32) -> Option<(&'a Fused, Bound, u32)> {
         let (layer, op, site) = self.next_site(Op::Mixer, groups)?;
-        let slots = slots_of(groups);
+        let slots = slots_of(groups, op, &site.table);
         self.published = Some(Published { layer, op, slots });
         Some((site.fused.as_ref()?, self.adapted?.sums_of(site)?, slots))
     }
@@ -398,7 +408,7 @@ impl<'a> Recorder<'a> {
         if let Some((layer, op, site)) = next
             && let (Some(fused), Some(sums)) = (&site.fused, adapted.sums_of(site))
         {
-            let slots = slots_of(groups);
+            let slots = slots_of(groups, op, &site.table);
             self.published = Some(Published { layer, op, slots });
             beside.next = Some(Next { SUM_RANKS: 4 * site.table.rank, SLOTS: slots, NEXT_NORM: fused.norm });
             (beside.lora_a, beside.sums_out) = (&fused.columns, sums);

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::kernels::{Atomic, constants, kernels};
 use crate::model::Model;
 use crate::plan::{Needed, Step};
-use crate::state::{KvType, PageTable, State};
+use crate::state::{KvType, PageTable, SHORT_SPLITS, State};
 
 constants! {
     /// Of the cache of keys and values.
@@ -210,7 +210,9 @@ impl Model {
         let shape = r.target().mixer_step(c.mamba_d_state);
         let attention = c.num_attention_heads;
         let ssm = c.mamba_n_heads * c.mamba_d_head.div_ceil(shape.THREADS / shape.LANES);
-        let grid = move |step: &Step| [attention * step.splits + ssm, 1, 1];
+        let short = |step: &Step| if step.splits > SHORT_SPLITS { 0 } else { step.splits };
+        let grid = move |step: &Step| [attention * short(step) + ssm, 1, 1];
+        self.attention_long(r, state, layer);
         // A norm that is a dispatch of its own comes in between.
         let norm_follows = self.layers[layer].mamba_norm.is_some() && !r.target().fuses_gated_norm(c.mamba_n_groups);
         let publish = if norm_follows { None } else { r.publish_mixed(ssm) };
